@@ -1,0 +1,134 @@
+/* The operator interface: every operator, source and sink is one entry of one table (ops/table.c).
+ *
+ * A task is a tree of operators (a chain). Its driver (task/chain.c) gives each operator one item at a time from its
+ * inbox: a batch, a watermark, an idleness change, a barrier, the end of input, or a timer. A handler does bounded work
+ * (about 1 ms: check weir_op_should_yield() between rows of slow work), puts results into its outputs, and says
+ *     WEIR_STEP_DONE     the item is consumed;
+ *     WEIR_STEP_AGAIN    call again with the same item when every output has room (the operator keeps its cursor): returned when
+ *                        an output is full or the time is up;
+ *     WEIR_STEP_FAILED   ctx->error is set.
+ * Handlers never block and never start threads; one worker thread calls all of a task's operators. Batches in an item are
+ * borrowed: take a reference to keep one. Batches given to weir_out_push() are owned by the callee.
+ *
+ * Watermarks, barriers and ends pass on by themselves after the handler said DONE (a NULL handler is DONE at once), in order
+ * with the batches. An operator with several inputs sees merged watermarks and aligned barriers only.
+ */
+#ifndef WEIR_TASKMANAGER_OPS_OP_H
+#define WEIR_TASKMANAGER_OPS_OP_H
+
+#include "base/options.h"
+#include "data/batch.h"
+#include "data/row_key.h"
+
+enum weir_step { WEIR_STEP_DONE, WEIR_STEP_AGAIN, WEIR_STEP_FAILED };
+
+#define WEIR_WATERMARK_MIN INT64_MIN /* none yet */
+#define WEIR_WATERMARK_MAX INT64_MAX /* end of event time: follows the last row of a bounded stream */
+
+struct weir_out;    /* one output of an operator: to chained operators and to channels; the driver's */
+struct weir_op;     /* private to the operator: its struct begins as it likes; vtable->size bytes, zeroed, are given */
+struct weir_op_ctx; /* below */
+struct weir_job_code; /* the loaded shared object, executor/job_code.h */
+
+/* What an operator learns when the graph is built: checks options, compiles expressions, gives its output schemas.
+ * Runs in the graph's child process, in the JobManager (never user code), and in open(). */
+struct weir_op_plan {
+    const char *name;      /* of the vertex */
+    const char *uid;
+    const struct weir_key_value *options;
+    int option_count;
+    int input_count;
+    struct weir_schema *inputs[16]; /* borrowed; [0] NULL for sources */
+    /* Key of the input edge, when it is a HASH edge. */
+    struct weir_key_spec key;
+    bool keyed;
+    /* Declared output schema (sources, row functions), or NULL. */
+    struct weir_schema *declared;
+    /* results: one reference each, taken by the caller */
+    struct weir_schema *output;   /* NULL for sinks */
+    struct weir_schema *sides[2]; /* side outputs 1 and 2, or NULL */
+};
+
+struct weir_op_vtable {
+    const char *name; /* "filter" */
+    const char *help;
+    size_t size;      /* of the private state */
+    const struct weir_option *options; /* ends with name NULL; connectors and formats add theirs */
+    bool is_source;   /* has produce() and no inputs */
+    bool needs_key;   /* the input must be keyed */
+    bool keeps_key;   /* the output is partitioned as the input (filter): its stream may be re-keyed for free; informative */
+
+    weir_err (*plan)(struct weir_op_plan *plan, struct weir_error *error);
+    weir_err (*open)(struct weir_op *op, struct weir_op_ctx *ctx, struct weir_error *error);
+
+    enum weir_step (*batch)(struct weir_op *op, struct weir_op_ctx *ctx, int input, struct weir_batch *batch);
+    enum weir_step (*watermark)(struct weir_op *op, struct weir_op_ctx *ctx, int64_t watermark_ms);
+    enum weir_step (*end)(struct weir_op *op, struct weir_op_ctx *ctx); /* after watermark MAX */
+    /* Processing-time timer set by weir_op_set_timer(). */
+    enum weir_step (*timer)(struct weir_op *op, struct weir_op_ctx *ctx, int64_t now_ms);
+
+    /* Sources: called while outputs have room. DONE: bounded source is at its end. AGAIN: call again (*progress says whether
+     * anything was produced; if not, the worker may sleep until weir_op_wait_fd()'s fd is readable or the timer is due). */
+    enum weir_step (*produce)(struct weir_op *op, struct weir_op_ctx *ctx, bool *progress);
+
+    /* Always called once if open() was (also when it failed): frees; never blocks for long. `finished`: the task ended normally,
+     * so that a sink may publish in end(), never here. */
+    void (*close)(struct weir_op *op, struct weir_op_ctx *ctx, bool finished);
+};
+
+struct weir_metric; /* base/metrics.h */
+struct weir_task;   /* the driver's */
+
+/* Owned by the driver; lives as long as the operator. Fields are read-only to the operator, except error. */
+struct weir_op_ctx {
+    const struct weir_op_plan *plan; /* resolved again in this process */
+    const char *job_id;              /* 32 hex digits */
+    const char *job_name;
+    const char *task_name;
+    int subtask;     /* 0-based */
+    int parallelism; /* of this vertex */
+    int max_parallelism;
+    int attempt;
+    int key_group_first, key_group_count; /* this subtask's share */
+    const char *const *arguments;         /* the job's, argument_count of them */
+    int argument_count;
+    struct weir_job_code *code; /* NULL: the job has none */
+    void *function;             /* vertex.function resolved in it, or NULL */
+    const void *row_in, *row_out; /* struct weir_row_type (weir/weir.h), or NULL */
+    struct weir_out *out;       /* main output; NULL for sinks */
+    struct weir_out *sides[2];  /* NULL when nobody listens: rows for it are counted and dropped */
+    int64_t watermark_ms;       /* the last one that this operator has seen */
+    bool batch_mode;
+    struct weir_error error;    /* set it before FAILED */
+    struct weir_task *task;
+    /* Counters that the driver cannot keep. */
+    uint64_t *num_records_bad;
+    uint64_t *num_late_records_dropped;
+};
+
+/* True: return AGAIN before producing more (the output holds as many batches as it may). NULL is never full. */
+bool weir_out_full(const struct weir_out *out);
+/* Takes the reference; the batch must have rows, and be of the output's schema. NULL out: released. */
+void weir_out_push(struct weir_out *out, struct weir_batch *batch);
+/* Sources and watermark operators: event time's lower bound for what follows; ignored unless it rises. */
+void weir_out_watermark(struct weir_out *out, int64_t watermark_ms);
+/* Marks the output idle (true) or active again; a push makes it active. */
+void weir_out_idle(struct weir_out *out, bool idle);
+
+/* True when this call has used its time (about 1 ms). Cheap enough for every 64th row. */
+bool weir_op_should_yield(struct weir_op_ctx *ctx);
+/* Wall clock, ms; the same within one call. */
+int64_t weir_op_now_ms(struct weir_op_ctx *ctx);
+/* One processing-time timer per operator; the earliest wins; INT64_MAX clears it. */
+void weir_op_set_timer(struct weir_op_ctx *ctx, int64_t when_ms);
+/* A source with nothing to do waits for this fd to be readable (epoll); -1: none. */
+void weir_op_wait_fd(struct weir_op_ctx *ctx, int fd);
+
+/* In end(): something to publish once the whole job has finished; `connector` will be asked to commit() it. */
+void weir_op_add_committable(struct weir_op_ctx *ctx, const char *connector, const char *committable);
+
+/* NULL-terminated, sorted by name. */
+extern const struct weir_op_vtable *const weir_ops[];
+weir_err weir_op_find(const char *name, const struct weir_op_vtable **vtable, struct weir_error *error);
+
+#endif
