@@ -45,7 +45,7 @@ sources     = $(filter-out %/main.c,$(wildcard $(1)/*.c $(1)/*.cc $(1)/*/*.c))
 objects     = $(patsubst %,$(BUILD)/obj/%.o,$(call sources,$(1)))
 archive     = $(BUILD)/lib/$(subst /,_,$(1)).a
 
-$(BUILD)/obj/%.c.o: %.c $(PROTO_H)
+$(BUILD)/obj/%.c.o: %.c | $(PROTO_H)
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(CFLAGS_$(subst /,_,$*)) -MMD -MP -c $< -o $@
 $(BUILD)/obj/%.cc.o: %.cc
@@ -54,9 +54,12 @@ $(BUILD)/obj/%.cc.o: %.cc
 $(BUILD)/proto/%.pb-c.c $(BUILD)/proto/%.pb-c.h &: proto/%.proto
 	@mkdir -p $(@D)
 	protoc-c --proto_path=proto --c_out=$(BUILD)/proto $<
-$(BUILD)/obj/proto/%.o: $(BUILD)/proto/%.pb-c.c
+$(BUILD)/obj/proto/%.o: $(BUILD)/proto/%.pb-c.c | $(PROTO_H)
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) -std=c11 $(OPT) -g -fPIC -c $< -o $@
+
+.SECONDARY: $(PROTO_C) $(PROTO_H)
+.DELETE_ON_ERROR:
 
 define module
 $(call archive,$(1)): $(call objects,$(1))

@@ -7,6 +7,14 @@ UNIT_ALL  := $(TM_AR) $(JM_AR) $(COMMON_AR)
 
 UNIT_LIBS_expr_test := common/expr common/data common/base
 UNIT_LIBS_agg_test := common/expr common/data common/base
+UNIT_LIBS_state_test := taskmanager/state common/data common/base
+UNIT_LIBS_schema_test := common/data common/base
+UNIT_LIBS_batch_test := common/data common/base
+UNIT_LIBS_batch_wire_test := common/data common/base
+UNIT_LIBS_row_key_test := common/data common/base
+UNIT_LIBS_time_text_test := common/data common/base
+UNIT_LIBS_json_test := common/format common/data common/base
+UNIT_LIBS_csv_test := common/format common/data common/base
 
 unit_libs = $(if $(UNIT_LIBS_$(1)),$(foreach d,$(UNIT_LIBS_$(1)),$(call archive,$(d))),$(UNIT_ALL))
 

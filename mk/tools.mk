@@ -1,0 +1,23 @@
+# deps, format, clean, help.
+
+# What building and the tests need, by the same names on Debian 12, 13 and Ubuntu 24.04. `make check` and `make demo` call this.
+deps:
+	scripts/deps.sh
+
+FORMATTED := $(shell git ls-files '*.c' '*.h' '*.cc' 2>/dev/null)
+format:
+	clang-format -i $(FORMATTED)
+
+clean:
+	rm -rf $(BUILD)
+
+help:
+	@echo 'make [all]           build build/bin/{weir,weir-jobmanager,weir-taskmanager}, libweir, the examples'
+	@echo 'make demo            install what is missing, build, run the temperature job on a small cluster for a minute'
+	@echo 'make check           install what the tests need and run them all'
+	@echo 'make check-asan      unit, operator and end-to-end tests under AddressSanitizer and UBSan'
+	@echo 'make check-tsan      the same under ThreadSanitizer'
+	@echo 'make sim SEEDS=n     the cluster simulator over n seeds and all mutants; SEED=n replays one'
+	@echo 'make bench           the speed figures, PASS or MISS each; make bench-rival: beside Apache Flink'
+	@echo 'make format clean deps'
+.PHONY: deps format clean help

@@ -27,7 +27,12 @@ const char *weir_config_origin(const struct weir_config *config, const char *key
 /* A copy with a job's own keys over it; keys are checked like -D's. */
 weir_err weir_config_overlay(const struct weir_config *config, const struct weir_key_value *overrides, int count,
                              struct weir_config **out, struct weir_error *error);
-/* Markdown of docs/configuration.md. */
+/* WEIR_OK when the host of `key` (rest.bind-address, jobmanager.bind-host, taskmanager.bind-host) is loopback or security.insecure
+ * accepts another (then with a warning in the log). Every daemon asks this before it binds. */
+weir_err weir_config_check_bind(const struct weir_config *config, const char *key, struct weir_error *error);
+/* "0", "50100", "50100-50200" (taskmanager.data.port); false: none of them. */
+bool weir_config_parse_ports(const char *text, int *first, int *last);
+/* Markdown of docs/configuration.md; `out` has room for 64 KiB. */
 void weir_config_print_markdown(struct weir_buf *out);
 
 #endif

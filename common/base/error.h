@@ -31,7 +31,7 @@ enum weir_err_code {
     WEIR_ERR_UNSUPPORTED, /* valid, but not built here */
     WEIR_ERR_CODES
 };
-typedef int weir_err __attribute__((warn_unused_result));
+typedef int weir_err; /* 0 or an enum weir_err_code; never ignored */
 
 enum weir_err_class { WEIR_CLASS_USER, WEIR_CLASS_TRANSIENT, WEIR_CLASS_FATAL };
 enum weir_err_effect { WEIR_EFFECT_NONE, WEIR_EFFECT_MAYBE, WEIR_EFFECT_DONE }; /* did it possibly happen? */

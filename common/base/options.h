@@ -47,4 +47,20 @@ int64_t weir_options_get_int(const struct weir_key_value *given, int given_count
 double weir_options_get_double(const struct weir_key_value *given, int given_count, const struct weir_option *table,
                                const char *name);
 
+/* --- Parts of the above, for other tables (base/config.c) */
+
+const struct weir_option *weir_option_find(const struct weir_option *table, const char *name); /* NULL: none */
+/* Is `value` of the option's type? `what` opens the message. */
+weir_err weir_option_check_value(const char *what, const struct weir_option *option, const char *value,
+                                 struct weir_error *error);
+/* A checked text as a number; NULL or "" gives 0. */
+int64_t weir_option_to_int(const struct weir_option *option, const char *text);
+/* "10 s" -> 10000, "64 mb" -> 67108864; false: not one, or over 2^53. */
+bool weir_parse_duration_ms(const char *text, int64_t *out);
+bool weir_parse_size(const char *text, int64_t *out);
+/* The name in `names` that is nearest to `name` (Levenshtein at most 1/3 of its length, at least 1); NULL: none is near. */
+const char *weir_nearest(const char *name, const char *const *names, int count);
+const char *weir_option_nearest(const char *name, const struct weir_option *table, const struct weir_option *table2,
+                                const struct weir_option *table3);
+
 #endif

@@ -136,6 +136,8 @@ void weir_column_set_null(struct weir_column *column, int row, int row_capacity)
 void weir_column_set_bytes(struct weir_column *column, int row, const void *bytes, size_t size);
 /* STRING, BYTES: room for `size` bytes at the end, to be filled by the caller before the next call; sets the offset. */
 uint8_t *weir_column_reserve_bytes(struct weir_column *column, int row, size_t size);
+/* Forgets what was set of the row at row_count (a record that turned out bad), so that it can be set anew. */
+void weir_batch_undo_row(struct weir_batch *batch);
 
 /* STRING, BYTES: the value at `row`. */
 static inline const uint8_t *weir_column_bytes(const struct weir_column *column, int row, size_t *size)

@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "base/options.h" /* weir_nearest() */
 
 /* Part of the wire and snapshot formats: never renumber. */
 enum weir_type_id {
@@ -95,7 +96,5 @@ struct weir_schema *weir_schema_ref(struct weir_schema *schema);
 void weir_schema_unref(struct weir_schema *schema); /* NULL is allowed */
 int weir_schema_find(const struct weir_schema *schema, const char *name, size_t name_size); /* -1: none */
 bool weir_schema_equal(const struct weir_schema *a, const struct weir_schema *b); /* names and types, nullability too */
-/* The name in `names` that is nearest to `name` (Levenshtein at most 1/3 of its length, at least 1); NULL: none is near. */
-const char *weir_nearest(const char *name, const char *const *names, int count);
 
 #endif

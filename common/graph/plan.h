@@ -45,7 +45,8 @@ struct weir_plan_vertex {
     int input_count, output_count;
     int *inputs;  /* edge indexes into the head, by input number then edge number */
     int *outputs; /* edge indexes */
-    char *slot_sharing_group; /* "default" */
+    char *slot_sharing_group; /* "default"; option slot-sharing-group of an operator, inherited from its first input */
+    int first_task; /* index of subtask 0 among the plan's tasks (vertices in order, then subtasks) */
 };
 
 struct weir_plan {
@@ -55,6 +56,8 @@ struct weir_plan {
     struct weir_plan_vertex *vertices; /* topological order */
     struct weir_plan_edge *edges;      /* between chains only */
     int task_count;                    /* sum of parallelisms */
+    int *task_regions;                 /* per task: pipelined region by subtasks (a FORWARD edge joins subtask i with i only), */
+    int task_region_count;             /* numbered in order of their first task: what restarts together */
     int slots_needed;                  /* the largest parallelism per slot sharing group, summed */
 };
 

@@ -54,7 +54,8 @@ struct weir_op_vtable {
     const char *help;
     size_t size;      /* of the private state */
     const struct weir_option *options; /* ends with name NULL; connectors and formats add theirs */
-    bool is_source;   /* has produce() and no inputs */
+    bool is_source;   /* has produce(), called when the vertex has no input; a reader of splits has one (batch() reads them) */
+    bool makes_watermarks; /* of its own: those of its input do not pass on, except MAX */
     bool needs_key;   /* the input must be keyed */
     bool keeps_key;   /* the output is partitioned as the input (filter): its stream may be re-keyed for free; informative */
 
@@ -87,6 +88,7 @@ struct weir_op_ctx {
     const char *task_name;
     int subtask;     /* 0-based */
     int parallelism; /* of this vertex */
+    int consumer_parallelism; /* subtasks behind the main output's edge (its own when chained); 0: not known */
     int max_parallelism;
     int attempt;
     int key_group_first, key_group_count; /* this subtask's share */

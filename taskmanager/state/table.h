@@ -5,9 +5,12 @@
  * fixed number of plain bytes with variable parts in the namespace's heap. One open-addressing table per namespace: a window fires by
  * walking and dropping its own table.
  *
- * Lookups are by batch: all keys are hashed (the caller has the hashes already, from weir_key_hash()), their slots prefetched,
- * then found or inserted, so that cache misses overlap. Owner: the task's worker thread. Snapshots, RocksDB behind
- * the tables and TTL come with checkpoints: weir_state_scan() is what they will use.
+ * Lookups are by batch: all keys are hashed, their slots prefetched, then found or inserted, so that cache misses overlap. A state
+ * whose key is one column of at most 64 bits (`fixed_key`) keeps the raw key beside the value in the slot and hashes it itself:
+ * one cache miss a row, no encoding. Other keys are compared by their 64-bit hash, then by their bytes.
+ *
+ * Owner: the task's worker thread. Snapshots, RocksDB behind the tables and TTL come with checkpoints; weir_state_walk_*() and
+ * weir_state_next() are what they will use.
  */
 #ifndef WEIR_TASKMANAGER_STATE_TABLE_H
 #define WEIR_TASKMANAGER_STATE_TABLE_H
@@ -22,12 +25,15 @@ struct weir_state_table; /* one namespace */
 struct weir_state_spec {
     const char *uid;  /* of the operator */
     const char *name; /* "window" */
-    size_t value_size; /* bytes, a multiple of 8; new entries begin as zeros */
+    size_t value_size; /* bytes, a multiple of 8, at most WEIR_STATE_VALUE_SIZE_MAX; new entries begin as zeros */
+    enum weir_type_id fixed_key; /* weir_state_fixed_key() of the key; NONE: variable keys */
 };
+#define WEIR_STATE_VALUE_SIZE_MAX ((size_t)1 << 16)
 
 struct weir_state *weir_state_new(const struct weir_state_spec *spec);
-void weir_state_free(struct weir_state *state);
-/* The namespace's table, made when it is not there (find: NULL then). Valid until it is dropped. */
+void weir_state_free(struct weir_state *state); /* NULL is allowed */
+/* The namespace's table, made when it is not there (find: NULL then). Valid until it is dropped. A new table begins with room for as
+ * many entries as the last dropped one had: windows follow their like. */
 struct weir_state_table *weir_state_open(struct weir_state *state, int64_t namespace);
 struct weir_state_table *weir_state_find(struct weir_state *state, int64_t namespace);
 void weir_state_drop(struct weir_state *state, int64_t namespace);
@@ -36,35 +42,66 @@ int64_t weir_state_next(const struct weir_state *state, int64_t from);
 int64_t weir_state_entry_count(const struct weir_state *state);
 size_t weir_state_bytes(const struct weir_state *state); /* memory held, heaps included */
 
-/* Keys of one batch. Fixed 8-byte fast path: when the spec is one NOT NULL column of at most 64 bits, `fixed` holds the raw values
- * and encoded keys are made only when an entry is walked. */
+/* Keys of one batch, in one of two forms. */
 struct weir_state_keys {
-    const uint64_t *hashes;  /* row_count */
-    const uint8_t *bytes;    /* canonical encodings back to back, or NULL when `fixed` is used */
-    const uint32_t *offsets; /* row_count + 1 */
-    const uint64_t *fixed;   /* row_count, or NULL */
     int row_count;
+    const uint64_t *fixed;    /* fixed_key: raw values (integers sign-extended), or NULL */
+    const uint64_t *validity; /* fixed_key: bit set = not NULL; or NULL: all valid */
+    const uint64_t *hashes;   /* else: weir_key_hash() of each row, ... */
+    const uint8_t *bytes;     /* ... and the canonical encodings, at [offsets[i], offsets[i + 1]) */
+    const uint32_t *offsets;  /* row_count + 1 */
 };
-/* Builds it from a batch; the arrays live in `scratch` until its next use. Decides on the fast path from the spec and schema, the
- * same way for every batch of an operator. */
+
+/* The type of the key column when fixed-key tables carry this key: one column of at most 64 bits, NULL or not. Else NONE. */
+enum weir_type_id weir_state_fixed_key(const struct weir_schema *schema, const struct weir_key_spec *spec);
+
+/* Builds the keys of a batch, in the form that weir_state_fixed_key() says; an int64 column is used where it lies. The arrays live
+ * in the batch and in `scratch` until its next use. A spec without columns gives every row the empty key. */
 struct weir_state_key_scratch;
 struct weir_state_key_scratch *weir_state_key_scratch_new(const struct weir_schema *schema, const struct weir_key_spec *spec);
 void weir_state_key_scratch_free(struct weir_state_key_scratch *scratch);
 void weir_state_keys(struct weir_state_key_scratch *scratch, const struct weir_batch *batch, struct weir_state_keys *keys);
 
 /* For i in [0, count): the value of key rows[i] (or i where rows is NULL), inserted when absent. Pointers are valid until the next
- * upsert into this table. */
+ * upsert into this table or removal from it. */
 void weir_state_upsert(struct weir_state_table *table, const struct weir_state_keys *keys, const int32_t *rows, int count,
                        uint8_t **values);
-/* One key; NULL: absent. */
+/* The same without inserting: NULL where the key is absent. */
+void weir_state_lookup(struct weir_state_table *table, const struct weir_state_keys *keys, const int32_t *rows, int count,
+                       uint8_t **values);
+/* Room for `count` entries without growing; worth it before many inserts of known number. */
+void weir_state_reserve(struct weir_state_table *table, int64_t count);
+/* One key by its canonical encoding and hash; NULL: absent. */
 uint8_t *weir_state_get(struct weir_state_table *table, uint64_t hash, const uint8_t *key, uint32_t key_size);
 bool weir_state_remove(struct weir_state_table *table, uint64_t hash, const uint8_t *key, uint32_t key_size);
 struct weir_arena *weir_state_heap(struct weir_state_table *table); /* variable parts of its values */
 int64_t weir_state_table_count(const struct weir_state_table *table);
 
-/* Walks entries in a fixed order. *cursor starts at 0; false: no more. The table must not change meanwhile. The key is the canonical
- * encoding, valid until the next call on this table. */
-bool weir_state_walk(struct weir_state_table *table, int64_t *cursor, const uint8_t **key, uint32_t *key_size,
-                     uint64_t *hash, uint8_t **value);
+/* A short name of an entry that outlives growth, for timers: fixed keys are named exactly, variable ones by their hash, so that a name
+ * may (very rarely) mean several entries or, after removals, another one. Whoever acts on it checks what it finds. */
+struct weir_state_id {
+    uint64_t head;
+    uint32_t kind; /* 0: an ordinary slot; 1, 2: the two slots beside the table (raw key that marks "empty"; NULL) */
+};
+struct weir_state_id weir_state_id_of(const struct weir_state_table *table, const uint8_t *value);
+
+/* Entries as they are walked: by slot, an order that the table's history alone decides. */
+struct weir_state_entry {
+    const uint8_t *key; /* canonical encoding */
+    uint32_t key_size;
+    uint8_t *value;
+};
+/* Entries with this id; *cursor starts at 0; false: no more. The key is valid until the next call that yields an entry or key of this
+ * state; the table must not change meanwhile. */
+bool weir_state_find_id(struct weir_state_table *table, struct weir_state_id id, int64_t *cursor,
+                        struct weir_state_entry *entry);
+void weir_state_remove_value(struct weir_state_table *table, uint8_t *value); /* the entry that `value` belongs to */
+
+/* Walks up to `max` (at most WEIR_BATCH_ROWS_MAX) entries; returns their number, 0 at the end. *cursor starts at 0. The table must not
+ * change meanwhile. Keys are valid until the next call that yields a key of this state. */
+int weir_state_walk_entries(struct weir_state_table *table, int64_t *cursor, struct weir_state_entry *entries, int max);
+/* The same, with the keys in the form that weir_state_upsert() takes. */
+int weir_state_walk_keys(struct weir_state_table *table, int64_t *cursor, struct weir_state_keys *keys, uint8_t **values,
+                         int max);
 
 #endif

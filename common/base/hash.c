@@ -1,0 +1,176 @@
+/* Hashes. CRC-32C uses SSE4.2 or the ARMv8 CRC instructions where the processor has them (asked once), three streams at a time
+ * being not worth its code at the frame sizes here (64 KiB); the portable form is slicing by 8. */
+#include "base/hash.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "base/assert.h"
+
+#if defined(__aarch64__)
+#include <arm_acle.h>
+#include <sys/auxv.h>
+#endif
+
+uint64_t weir_xxh3(const void *bytes, size_t size)
+{
+    return XXH3_64bits(bytes, size);
+}
+
+/* --- CRC-32C (Castagnoli, reflected polynomial 0x82F63B78) */
+
+static uint32_t crc_table[8][256];
+static pthread_once_t crc_table_once = PTHREAD_ONCE_INIT;
+
+static void make_crc_table(void)
+{
+    for (uint32_t i = 0; i < 256; i++) {
+        uint32_t crc = i;
+        for (int bit = 0; bit < 8; bit++)
+            crc = crc & 1 ? crc >> 1 ^ 0x82F63B78u : crc >> 1;
+        crc_table[0][i] = crc;
+    }
+    for (uint32_t i = 0; i < 256; i++)
+        for (int slice = 1; slice < 8; slice++)
+            crc_table[slice][i] = crc_table[slice - 1][i] >> 8 ^ crc_table[0][crc_table[slice - 1][i] & 255];
+}
+
+uint32_t weir_crc32c_portable(uint32_t crc, const void *bytes, size_t size)
+{
+    pthread_once(&crc_table_once, make_crc_table);
+    const uint8_t *p = bytes;
+    crc = ~crc;
+    for (; size >= 8; size -= 8, p += 8) {
+        uint32_t low = crc ^ ((uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24);
+        crc = crc_table[7][low & 255] ^ crc_table[6][low >> 8 & 255] ^ crc_table[5][low >> 16 & 255] ^
+              crc_table[4][low >> 24] ^ crc_table[3][p[4]] ^ crc_table[2][p[5]] ^ crc_table[1][p[6]] ^
+              crc_table[0][p[7]];
+    }
+    for (; size; size--, p++)
+        crc = crc >> 8 ^ crc_table[0][(crc ^ *p) & 255];
+    return ~crc;
+}
+
+#if defined(__x86_64__)
+__attribute__((target("sse4.2"))) static uint32_t crc32c_hardware(uint32_t crc, const void *bytes, size_t size)
+{
+    const uint8_t *p = bytes;
+    uint64_t c = ~crc;
+    for (; size >= 8; size -= 8, p += 8) {
+        uint64_t word;
+        memcpy(&word, p, 8);
+        c = __builtin_ia32_crc32di(c, word);
+    }
+    uint32_t c32 = (uint32_t)c;
+    for (; size; size--, p++)
+        c32 = __builtin_ia32_crc32qi(c32, *p);
+    return ~c32;
+}
+static int has_crc(void)
+{
+    return __builtin_cpu_supports("sse4.2");
+}
+#elif defined(__aarch64__)
+__attribute__((target("+crc"))) static uint32_t crc32c_hardware(uint32_t crc, const void *bytes, size_t size)
+{
+    const uint8_t *p = bytes;
+    crc = ~crc;
+    for (; size >= 8; size -= 8, p += 8) {
+        uint64_t word;
+        memcpy(&word, p, 8);
+        crc = __crc32cd(crc, word);
+    }
+    for (; size; size--, p++)
+        crc = __crc32cb(crc, *p);
+    return ~crc;
+}
+static int has_crc(void)
+{
+    return (getauxval(AT_HWCAP) & (1 << 7)) != 0; /* HWCAP_CRC32 */
+}
+#else
+static uint32_t crc32c_hardware(uint32_t crc, const void *bytes, size_t size)
+{
+    return weir_crc32c_portable(crc, bytes, size);
+}
+static int has_crc(void)
+{
+    return 0;
+}
+#endif
+
+static uint32_t (*crc32c)(uint32_t, const void *, size_t) = weir_crc32c_portable;
+
+__attribute__((constructor)) static void choose_crc(void)
+{
+    if (has_crc())
+        crc32c = crc32c_hardware;
+}
+
+uint32_t weir_crc32c(uint32_t crc, const void *bytes, size_t size)
+{
+    return crc32c(crc, bytes, size);
+}
+
+/* --- SHA-256 */
+
+static void to_hex(const unsigned char *digest, char out[65])
+{
+    static const char digits[] = "0123456789abcdef";
+    for (int i = 0; i < 32; i++) {
+        out[i * 2] = digits[digest[i] >> 4];
+        out[i * 2 + 1] = digits[digest[i] & 15];
+    }
+    out[64] = 0;
+}
+
+void weir_sha256_hex(const void *bytes, size_t size, char out[65])
+{
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned int digest_size = 0;
+    int ok = EVP_Digest(bytes, size, digest, &digest_size, EVP_sha256(), NULL);
+    weir_assert(ok == 1);
+    weir_assert(digest_size == 32);
+    to_hex(digest, out);
+}
+
+weir_err weir_sha256_file_hex(const char *path, char out[65], struct weir_error *error)
+{
+    weir_err err = WEIR_OK;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return weir_fail_errno(error, errno == ENOENT ? WEIR_ERR_NOT_FOUND : WEIR_ERR_IO, "cannot open '%s'", path);
+    EVP_MD_CTX *context = EVP_MD_CTX_new();
+    weir_assert(context != NULL);
+    int ok = EVP_DigestInit_ex(context, EVP_sha256(), NULL);
+    weir_assert(ok == 1);
+    unsigned char bytes[65536];
+    for (;;) {
+        ssize_t n = read(fd, bytes, sizeof bytes);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0) {
+            err = weir_fail_errno(error, WEIR_ERR_IO, "cannot read '%s'", path);
+            break;
+        }
+        if (n == 0)
+            break;
+        EVP_DigestUpdate(context, bytes, (size_t)n);
+    }
+    if (!err) {
+        unsigned char digest[EVP_MAX_MD_SIZE];
+        unsigned int digest_size = 0;
+        EVP_DigestFinal_ex(context, digest, &digest_size);
+        to_hex(digest, out);
+    }
+    EVP_MD_CTX_free(context);
+    close(fd);
+    return err;
+}

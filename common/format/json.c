@@ -1,0 +1,246 @@
+/* The JSON format: its options, and rows as JSON lines.
+ *
+ * Data path of sinks: weir_json_encode() runs once per row on the sink's task thread. An encoder belongs to one task.
+ * What is written: one object per line, members in the schema's order. BOOLEAN, integers and numbers as such, numbers in
+ * the shortest form that reads back the same; NaN and infinities, which JSON lacks, as the strings "NaN", "Infinity",
+ * "-Infinity" (as Jackson does; the decoder takes them back); STRING escaped as little as RFC 8259 asks; BYTES as base64;
+ * DATE "2013-01-01", TIME "06:00:00", TIMESTAMP "2013-01-01T06:00:00Z" (with .123 where there are ms) or in SQL's form.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "data/time_text.h"
+#include "format/json_int.h"
+#include "format/simdjson_shim.h"
+#include "format/text_int.h"
+
+const struct weir_option weir_json_options[] = {
+    {"json.timestamp-format.standard", WEIR_OPTION_ENUM, "ISO-8601", "ISO-8601|SQL",
+     "how TIMESTAMP is written: 2013-01-01T06:00:00Z or 2013-01-01 06:00:00.000; reading takes both, and epoch ms"},
+    {"json.fail-on-missing-field", WEIR_OPTION_BOOL, "false", NULL,
+     "a record without a nullable column's field is bad, instead of NULL"},
+    {"json.encode.ignore-null-fields", WEIR_OPTION_BOOL, "false", NULL, "leave out members that are NULL"},
+    {NULL, 0, NULL, NULL, NULL},
+};
+
+struct key_text {
+    char *text; /* "name": with its comma before it, but for the first */
+    size_t size;
+};
+
+struct weir_encoder {
+    struct weir_schema *schema;
+    bool sql_timestamps;
+    bool ignore_nulls;
+    struct key_text *keys; /* schema->field_count */
+    size_t fixed_max;      /* most bytes of a row without its STRING and BYTES values */
+};
+
+/* The most a fixed-width value takes as text. */
+#define VALUE_TEXT_MAX 36
+/* One byte becomes at most \u0000. */
+#define ESCAPE_MAX 6
+
+/* 0: as it is; 'u': \u00XX; else the letter after the backslash. */
+static const uint8_t escapes[256] = {
+    [0] = 'u',     [1] = 'u',     [2] = 'u',     [3] = 'u',     [4] = 'u',     [5] = 'u',     [6] = 'u',
+    [7] = 'u',     ['\b'] = 'b',  ['\t'] = 't',  ['\n'] = 'n',  [0x0b] = 'u',  ['\f'] = 'f',  ['\r'] = 'r',
+    [0x0e] = 'u',  [0x0f] = 'u',  [0x10] = 'u',  [0x11] = 'u',  [0x12] = 'u',  [0x13] = 'u',  [0x14] = 'u',
+    [0x15] = 'u',  [0x16] = 'u',  [0x17] = 'u',  [0x18] = 'u',  [0x19] = 'u',  [0x1a] = 'u',  [0x1b] = 'u',
+    [0x1c] = 'u',  [0x1d] = 'u',  [0x1e] = 'u',  [0x1f] = 'u',  ['"'] = '"',   ['\\'] = '\\',
+};
+
+/* The string with its quotes; room for ESCAPE_MAX * size + 2. */
+static uint8_t *put_string(uint8_t *p, const uint8_t *bytes, size_t size)
+{
+    static const char hex[] = "0123456789abcdef";
+    *p++ = '"';
+    for (size_t i = 0; i < size; i++) {
+        uint8_t c = bytes[i], escape = escapes[c];
+        if (escape == 0) {
+            *p++ = c;
+            continue;
+        }
+        *p++ = '\\';
+        *p++ = escape;
+        if (escape == 'u') {
+            *p++ = '0';
+            *p++ = '0';
+            *p++ = (uint8_t)hex[c >> 4];
+            *p++ = (uint8_t)hex[c & 15];
+        }
+    }
+    *p++ = '"';
+    return p;
+}
+
+static uint8_t *put_int(uint8_t *p, int64_t value)
+{
+    uint8_t digits[20];
+    int count = 0;
+    uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+    if (value < 0)
+        *p++ = '-';
+    do
+        digits[count++] = (uint8_t)('0' + rest % 10);
+    while ((rest /= 10) != 0);
+    while (count > 0)
+        *p++ = digits[--count];
+    return p;
+}
+
+static uint8_t *put_text(uint8_t *p, const char *text)
+{
+    size_t size = strlen(text);
+    memcpy(p, text, size);
+    return p + size;
+}
+
+static uint8_t *put_special(uint8_t *p, double value)
+{
+    return put_text(p, isnan(value) ? "\"NaN\"" : value > 0 ? "\"Infinity\"" : "\"-Infinity\"");
+}
+
+weir_err weir_json_encoder_new(struct weir_schema *schema, const struct weir_key_value *options, int option_count,
+                               struct weir_encoder **encoder, struct weir_error *error)
+{
+    (void)error; /* every type that exists can be written */
+    struct weir_encoder *created = weir_zalloc(sizeof *created);
+    created->schema = weir_schema_ref(schema);
+    created->sql_timestamps =
+        strcmp(weir_options_get(options, option_count, weir_json_options, "json.timestamp-format.standard"), "SQL") == 0;
+    created->ignore_nulls =
+        weir_options_get_int(options, option_count, weir_json_options, "json.encode.ignore-null-fields") != 0;
+    created->keys = weir_zalloc(((size_t)schema->field_count + 1) * sizeof *created->keys);
+    created->fixed_max = 8;
+    for (int i = 0; i < schema->field_count; i++) {
+        const char *name = schema->fields[i].name;
+        uint8_t *text = weir_alloc(strlen(name) * ESCAPE_MAX + 8), *p = text;
+        *p++ = ',';
+        p = put_string(p, (const uint8_t *)name, strlen(name));
+        *p++ = ':';
+        created->keys[i] = (struct key_text){.text = (char *)text, .size = (size_t)(p - text)};
+        created->fixed_max += created->keys[i].size + VALUE_TEXT_MAX;
+    }
+    *encoder = created;
+    return WEIR_OK;
+}
+
+void weir_json_encoder_free(struct weir_encoder *encoder)
+{
+    if (!encoder)
+        return;
+    for (int i = 0; i < encoder->schema->field_count; i++)
+        free(encoder->keys[i].text);
+    free(encoder->keys);
+    weir_schema_unref(encoder->schema);
+    free(encoder);
+}
+
+static size_t row_size_max(const struct weir_encoder *encoder, const struct weir_batch *batch, int row)
+{
+    size_t size = encoder->fixed_max;
+    for (int i = 0; i < encoder->schema->field_count; i++) {
+        const struct weir_column *column = &batch->columns[i];
+        if (weir_type_is_variable(column->type))
+            size += ESCAPE_MAX * (size_t)(column->offsets[row + 1] - column->offsets[row]);
+    }
+    return size;
+}
+
+static uint8_t *put_value(uint8_t *p, const struct weir_encoder *encoder, const struct weir_column *column,
+                          const struct weir_type *type, int row)
+{
+    size_t size;
+    const uint8_t *bytes;
+    switch (column->type) {
+    case WEIR_TYPE_BOOLEAN:
+        return put_text(p, weir_bit_get(column->bits, row) ? "true" : "false");
+    case WEIR_TYPE_INT8:
+        return put_int(p, column->i8[row]);
+    case WEIR_TYPE_INT16:
+        return put_int(p, column->i16[row]);
+    case WEIR_TYPE_INT32:
+        return put_int(p, column->i32[row]);
+    case WEIR_TYPE_INT64:
+        return put_int(p, column->i64[row]);
+    case WEIR_TYPE_FLOAT:
+        if (!isfinite(column->f32[row]))
+            return put_special(p, (double)column->f32[row]);
+        return p + weir_float_print(column->f32[row], (char *)p);
+    case WEIR_TYPE_DOUBLE:
+        if (!isfinite(column->f64[row]))
+            return put_special(p, column->f64[row]);
+        return p + weir_double_print(column->f64[row], (char *)p);
+    case WEIR_TYPE_STRING:
+        bytes = weir_column_bytes(column, row, &size);
+        return put_string(p, bytes, size);
+    case WEIR_TYPE_BYTES:
+        bytes = weir_column_bytes(column, row, &size);
+        *p++ = '"';
+        p += weir_base64_encode(bytes, size, (char *)p);
+        break;
+    case WEIR_TYPE_DATE:
+        *p++ = '"';
+        p += weir_date_print(column->i32[row], (char *)p);
+        break;
+    case WEIR_TYPE_TIME:
+        *p++ = '"';
+        p += weir_time_print(column->i32[row], type->precision, (char *)p);
+        break;
+    case WEIR_TYPE_TIMESTAMP:
+        *p++ = '"';
+        p += encoder->sql_timestamps ? weir_timestamp_print_sql(column->i64[row], type->precision, (char *)p)
+                                     : weir_timestamp_print_iso(column->i64[row], (char *)p);
+        break;
+    default:
+        weir_assert(!"a type without JSON form");
+    }
+    *p++ = '"';
+    return p;
+}
+
+weir_err weir_json_encode(struct weir_encoder *encoder, const struct weir_batch *batch, int row, struct weir_buf *out,
+                          struct weir_error *error)
+{
+    size_t most = row_size_max(encoder, batch, row);
+    if (!weir_buf_reserve(out, most))
+        return weir_fail(error, WEIR_ERR_FULL, "json: a record of up to %zu bytes does not fit the output buffer (%zu of %zu)",
+                         most, out->size, out->max);
+    uint8_t *start = out->data + out->size, *p = start;
+    for (int i = 0; i < encoder->schema->field_count; i++) {
+        const struct weir_column *column = &batch->columns[i];
+        bool null = weir_column_is_null(column, row);
+        if (null && encoder->ignore_nulls)
+            continue;
+        memcpy(p, encoder->keys[i].text, encoder->keys[i].size);
+        p += encoder->keys[i].size;
+        p = null ? put_text(p, "null") : put_value(p, encoder, column, &encoder->schema->fields[i].type, row);
+    }
+    if (p == start)
+        *p++ = '{'; /* no member */
+    *start = '{';   /* over the first comma */
+    *p++ = '}';
+    *p++ = '\n';
+    *p = 0;
+    out->size += (size_t)(p - start);
+    weir_assert((size_t)(p - start) < most);
+    return WEIR_OK;
+}
+
+extern const struct weir_format weir_format_json;
+const struct weir_format weir_format_json = {
+    .name = "json",
+    .help = "JSON objects, one per record or line",
+    .options = weir_json_options,
+    .line_based = true,
+    .decoder_new = weir_json_decoder_new,
+    .decode = weir_json_decode,
+    .decoder_free = weir_json_decoder_free,
+    .encoder_new = weir_json_encoder_new,
+    .encode = weir_json_encode,
+    .encoder_free = weir_json_encoder_free,
+    .decode_lines = weir_json_decode_lines,
+};

@@ -1,0 +1,24 @@
+/* Private to the JSON format: its option table, and the two halves that json.c puts into the vtable. */
+#ifndef WEIR_FORMAT_JSON_INT_H
+#define WEIR_FORMAT_JSON_INT_H
+
+#include "format/format.h"
+
+extern const struct weir_option weir_json_options[];
+
+weir_err weir_json_decoder_new(struct weir_schema *schema, const struct weir_key_value *options, int option_count,
+                               struct weir_decoder **decoder, struct weir_error *error);
+weir_err weir_json_decode(struct weir_decoder *decoder, const uint8_t *bytes, size_t size, bool padded,
+                          struct weir_batch *batch, struct weir_error *error);
+weir_err weir_json_decode_lines(struct weir_decoder *decoder, const uint8_t *bytes, size_t size, bool last,
+                                struct weir_batch *batch, size_t *used, size_t *bad_at, size_t *bad_size,
+                                struct weir_error *error);
+void weir_json_decoder_free(struct weir_decoder *decoder);
+
+weir_err weir_json_encoder_new(struct weir_schema *schema, const struct weir_key_value *options, int option_count,
+                               struct weir_encoder **encoder, struct weir_error *error);
+weir_err weir_json_encode(struct weir_encoder *encoder, const struct weir_batch *batch, int row, struct weir_buf *out,
+                          struct weir_error *error);
+void weir_json_encoder_free(struct weir_encoder *encoder);
+
+#endif

@@ -1,0 +1,287 @@
+/* The JobManager's core: pure. weir_jm_step(jm, event) -> effects; time and randomness come from outside, nothing here
+ * reads a clock, does I/O, or knows a thread. jobmanager/io performs the effects; tests/sim runs the same code.
+ *
+ * Flow: io turns what happens (a message, a broken line, a REST command, the clock) into a `struct weir_jm_event`, calls
+ * weir_jm_step() and performs the effects in order. One thread at a time uses a core; a reader (REST) takes the same lock.
+ *
+ * Protocol with TaskManagers (proto/control.proto; the other half is taskmanager/core/tm.h)
+ * - A TaskManager opens a session: it connects, counts `session` up (Register.session, from 1 within its boot) and sends
+ *   Register until RegisterAck. Every later message of both sides carries that session in Control.session; anything
+ *   else is stale and dropped. A new session, a transport disconnect, or heartbeat.timeout (T_dead) without a heartbeat ends the old
+ *   one: its executors count as dead at once and the TaskManager is told to stop the ones it still reports.
+ * - Commands and reports that must arrive have Control.id = 1, 2, 3, ... within a session and direction. They are taken in that
+ *   order and once: a repeat is acknowledged again without effect, a gap is dropped (the resend fills it). Ack.id is cumulative. At
+ *   most `window` are in flight, resent every `resend_ms`; more wait, up to `outbox_max`, then the TaskManager counts as lost.
+ * - A heartbeat renews the lease T_self (2/3 of T_dead) of the TaskManager and its executors, from the moment it was *sent*;
+ *   so by the time T_dead has passed here since it was received, they have stopped themselves.
+ * - Leader epoch: in every message; a TaskManager drops what is below the highest it has seen. A JobManager that is shown a
+ *   higher epoch than its own has been replaced: it says so (WEIR_JM_EFFECT_FENCED) and does nothing any more.
+ *
+ * Jobs: submitted -> INITIALIZING -> CREATED -> RUNNING; slots for all subtasks are taken at once or waited for (`status` says so);
+ * one executor per (job, TaskManager) is started; when all have reported READY the tasks are deployed. All tasks FINISHED ->
+ * CommitOutput to one TaskManager, resent, moved to another when that one is lost -> FINISHED. FAILED and CANCELED -> AbortOutput
+ * (never once a commit was sent: it could overtake). States and transitions are Flink's; README.md has the diagrams.
+ */
+#ifndef WEIR_JOBMANAGER_CORE_JM_H
+#define WEIR_JOBMANAGER_CORE_JM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/options.h"
+#include "control.pb-c.h"
+#include "graph/plan.h"
+
+#define WEIR_JM_JOB_ID_SIZE 33      /* 32 hex digits */
+#define WEIR_JM_EXECUTOR_ID_SIZE 33 /* 32 hex digits */
+#define WEIR_JM_TM_ID_SIZE 64
+#define WEIR_JM_PEER_SIZE 64        /* as WEIR_PEER_ID_SIZE */
+#define WEIR_JM_HOST_SIZE 256
+#define WEIR_JM_STATUS_SIZE 256
+#define WEIR_JM_SLOTS_MAX 4096      /* of one TaskManager */
+#define WEIR_JM_TASKMANAGERS_MAX 4096
+
+struct weir_jm; /* opaque */
+
+/* --- Options */
+
+struct weir_jm_options {
+    uint64_t leader_epoch;          /* from 1; greater than that of every earlier JobManager of this cluster */
+    uint64_t seed;                  /* of ids and jitter: random in production */
+    int64_t heartbeat_interval_ms;  /* heartbeat.interval */
+    int64_t heartbeat_timeout_ms;   /* heartbeat.timeout: T_dead; at least 3 intervals */
+    int64_t executor_start_timeout_ms; /* from StartExecutor to READY, and from DeployTasks to INITIALIZING; 60 s */
+    int64_t kill_timeout_ms;        /* from a kill to its EXITED report; then the job goes on without; 15 s */
+    int64_t resend_ms;              /* 1 s */
+    int window;                     /* commands in flight to one TaskManager; 32 */
+    int outbox_max;                 /* commands waiting for one TaskManager; 4096 */
+    int jobs_ended_max;             /* terminal jobs kept; 100 */
+    int jobs_max;                   /* jobs that have not ended; 1000 */
+    int exceptions_max;             /* kept per job; 16 */
+};
+/* The defaults above, with Flink's heartbeats (10 s, 50 s); epoch and seed 1. */
+void weir_jm_options_init(struct weir_jm_options *options);
+
+enum weir_jm_restart_type {
+    WEIR_JM_RESTART_NONE,
+    WEIR_JM_RESTART_FIXED_DELAY,
+    WEIR_JM_RESTART_EXPONENTIAL_DELAY,
+    WEIR_JM_RESTART_FAILURE_RATE
+};
+
+/* What of the configuration a job's life depends on. */
+struct weir_jm_job_options {
+    enum weir_jm_restart_type restart;
+    int64_t fixed_attempts, fixed_delay_ms;                     /* restart-strategy.fixed-delay.* : 1, 1 s */
+    int64_t exponential_initial_ms, exponential_max_ms;         /* .exponential-delay.initial-backoff, .max-backoff: 1 s, 1 min */
+    double exponential_multiplier, exponential_jitter;          /* .backoff-multiplier 1.5, .jitter-factor 0.1 */
+    int64_t exponential_reset_ms;                               /* .reset-backoff-threshold 1 h */
+    int64_t exponential_attempts;                               /* .attempts-before-reset-backoff: -1 without end */
+    int64_t rate_max, rate_interval_ms, rate_delay_ms;          /* .failure-rate.max-failures-per-interval 1, 1 min, 1 s */
+    int64_t cancellation_timeout_ms;                            /* task.cancellation.timeout: 180 s; then the executor is killed */
+};
+void weir_jm_job_options_init(struct weir_jm_job_options *options); /* the defaults above; restart NONE */
+/* One option by its Flink key. WEIR_ERR_NOT_FOUND: not a key of this table (not an error to the caller, perhaps);
+ * WEIR_ERR_INVALID: value of a wrong type or out of range. */
+weir_err weir_jm_job_options_set(struct weir_jm_job_options *options, const char *key, const char *value,
+                                 struct weir_error *error);
+
+/* --- Events */
+
+enum weir_jm_event_kind {
+    WEIR_JM_EVENT_TICK,         /* the clock reached wake_at_ms (early or late does no harm) */
+    WEIR_JM_EVENT_SUBMIT,       /* answered by a REPLY */
+    WEIR_JM_EVENT_CANCEL,       /* answered by a REPLY: WEIR_OK (also when it is cancelling or canceled already), NOT_FOUND, EXISTS
+                                   (it has ended otherwise, or its output is being published) */
+    WEIR_JM_EVENT_MESSAGE,      /* from a TaskManager's line */
+    WEIR_JM_EVENT_DISCONNECTED  /* the transport says that this peer is gone */
+};
+
+struct weir_jm_event {
+    enum weir_jm_event_kind kind;
+    int64_t now_ms;  /* monotonic, never less than in the event before */
+    int64_t wall_ms; /* since 1970: only shown, never decided on */
+    uint64_t request; /* SUBMIT, CANCEL: returned in the REPLY */
+    const char *job_id; /* SUBMIT, CANCEL: 32 hex */
+    /* SUBMIT */
+    struct weir_plan *take_plan; /* owned by the core from here, also when it is refused */
+    const uint8_t *graph;        /* the serialized JobGraph that the plan was made of; copied */
+    size_t graph_size;
+    struct weir_jm_job_options job_options;
+    const struct weir_key_value *configuration; /* handed to executors (StartExecutor.configuration); copied */
+    int configuration_count;
+    /* MESSAGE, DISCONNECTED */
+    const char *peer;             /* routing id */
+    const Weir__Control *control; /* borrowed */
+};
+
+/* --- Effects: valid until the next step */
+
+enum weir_jm_effect_kind {
+    WEIR_JM_EFFECT_SEND,     /* control to peer; what cannot be sent is dropped (the protocol resends) */
+    WEIR_JM_EFFECT_REPLY,    /* to request: code, text */
+    WEIR_JM_EFFECT_LOG,      /* level, job_id (may be NULL), text */
+    WEIR_JM_EFFECT_TM_LOST,  /* taskmanager_id, peer, lost, text: for the log (no LOG beside it) and metrics */
+    WEIR_JM_EFFECT_JOB_ENDED,/* job_id: terminal; what io keeps only for running it can go */
+    WEIR_JM_EFFECT_JOB_DROPPED, /* job_id: forgotten (more than jobs_ended_max) */
+    WEIR_JM_EFFECT_FENCED    /* a higher leader epoch exists: text; the process should end */
+};
+
+enum weir_jm_lost { WEIR_JM_LOST_HEARTBEAT, WEIR_JM_LOST_DISCONNECT, WEIR_JM_LOST_NEW_SESSION, WEIR_JM_LOST_OUTBOX };
+enum weir_jm_log_level { WEIR_JM_LOG_INFO, WEIR_JM_LOG_WARN, WEIR_JM_LOG_ERROR };
+
+struct weir_jm_effect {
+    enum weir_jm_effect_kind kind;
+    enum weir_jm_log_level level;
+    enum weir_jm_lost lost;
+    uint64_t request;
+    enum weir_err_code code;
+    const char *peer;
+    const char *taskmanager_id;
+    const char *job_id;
+    const char *text;
+    const Weir__Control *control;
+};
+
+struct weir_jm_effects {
+    const struct weir_jm_effect *items;
+    int count;
+    int64_t wake_at_ms; /* send a TICK then (monotonic); INT64_MAX: no need */
+};
+
+struct weir_jm *weir_jm_new(const struct weir_jm_options *options);
+void weir_jm_free(struct weir_jm *jm); /* NULL is allowed */
+/* `effects` points into the core; the caller frees nothing. */
+void weir_jm_step(struct weir_jm *jm, const struct weir_jm_event *event, struct weir_jm_effects *effects);
+
+/* --- What REST and tests read. Pointers are good until the next step. */
+
+enum weir_job_state { /* Flink's JobStatus */
+    WEIR_JOB_INITIALIZING,
+    WEIR_JOB_CREATED,
+    WEIR_JOB_RUNNING,
+    WEIR_JOB_FAILING,
+    WEIR_JOB_FAILED,
+    WEIR_JOB_CANCELLING,
+    WEIR_JOB_CANCELED,
+    WEIR_JOB_FINISHED,
+    WEIR_JOB_RESTARTING,
+    WEIR_JOB_STATES
+};
+const char *weir_job_state_name(enum weir_job_state state); /* "RUNNING" */
+bool weir_job_state_terminal(enum weir_job_state state);
+#define WEIR_JM_TASK_STATES 10 /* Weir__TaskState: its values are 0..9 */
+const char *weir_task_state_name(Weir__TaskState state); /* "DEPLOYING" */
+bool weir_task_state_terminal(Weir__TaskState state);
+
+/* One subtask and its current execution. */
+struct weir_jm_task {
+    int vertex, subtask;   /* of the plan */
+    int region;            /* plan->task_regions */
+    int shared_slot;       /* index in job->slots */
+    uint32_t attempt;      /* from 1; grows with every restart of its region. (Flink's REST counts from 0.) */
+    Weir__TaskState state;
+    int64_t timestamps_ms[WEIR_JM_TASK_STATES]; /* wall clock of entering each state in this attempt; -1: not entered */
+    char taskmanager_id[WEIR_JM_TM_ID_SIZE];    /* "": not deployed */
+    char host[WEIR_JM_HOST_SIZE];
+    uint32_t data_port;
+    char executor_id[WEIR_JM_EXECUTOR_ID_SIZE]; /* "": not deployed */
+    const Weir__TaskMetrics *metrics;           /* the last ones; NULL: none yet */
+    const Weir__Control *finished;              /* its FINISHED report (committables); NULL: not finished */
+    int64_t deadline_ms;                        /* monotonic: of DEPLOYING or CANCELING; INT64_MAX: none */
+};
+
+struct weir_jm_exception {
+    int64_t wall_ms;
+    char *task_name;      /* "filter -> Sink: out (1/2) - execution #0"; "": not a task's */
+    char taskmanager_id[WEIR_JM_TM_ID_SIZE];
+    char *endpoint;       /* "host:port" or "" */
+    uint32_t attempt;     /* 0: not a task's */
+    Weir__Failure *failure;
+};
+
+struct weir_jm_slot { /* of a job: one subtask of each vertex of a slot sharing group */
+    const char *group;
+    int index;            /* the subtasks in it have this index */
+    struct weir_jm_taskmanager *taskmanager; /* NULL: waited for */
+    int slot;             /* of the TaskManager */
+};
+
+struct weir_jm_job {
+    char id[WEIR_JM_JOB_ID_SIZE];
+    const char *name;
+    enum weir_job_state state;
+    int64_t timestamps_ms[WEIR_JOB_STATES]; /* wall; -1: not entered. Of the last entry where there were several */
+    int64_t started_ms;                     /* wall: submission */
+    int64_t ended_ms;                       /* wall; -1: has not */
+    int64_t modified_ms;                    /* wall: last change of the job's or a task's state */
+    uint64_t version;                       /* grows with every such change */
+    char status[WEIR_JM_STATUS_SIZE];       /* a sentence while something is waited for: "waiting for 2 more slots (4 needed, ...)"; else "" */
+    const struct weir_plan *plan;
+    int task_count;
+    struct weir_jm_task *tasks;  /* by vertex, then subtask: plan->vertices[v].first_task + subtask */
+    int slot_count;
+    struct weir_jm_slot *slots;
+    uint64_t restarts;           /* how often regions were restarted (numRestarts) */
+    bool committing;             /* all tasks FINISHED, output being published: cannot be cancelled any more */
+    int exception_count;         /* newest first */
+    struct weir_jm_exception *exceptions;
+    bool exceptions_truncated;
+    const Weir__Failure *cause;  /* of FAILING, FAILED; NULL otherwise. Also the newest exception */
+    struct weir_jm_job_options options;
+    const struct weir_key_value *configuration;
+    int configuration_count;
+    struct weir_jm_job_int *in;  /* core only */
+};
+
+struct weir_jm_taskmanager {
+    char id[WEIR_JM_TM_ID_SIZE];
+    char peer[WEIR_JM_PEER_SIZE];
+    char host[WEIR_JM_HOST_SIZE];
+    uint64_t session;
+    int slot_count, slots_free;
+    uint32_t data_port, pid, cpu_cores;
+    int64_t memory_bytes;
+    char *log_directory;
+    int64_t registered_ms;        /* wall */
+    int64_t heartbeat_ms;         /* monotonic: last heartbeat's receipt */
+    int64_t heartbeat_wall_ms;    /* the same by the wall clock */
+    Weir__ProcessMetrics process; /* of the last heartbeat; zero before */
+    struct weir_jm_tm_int *in;    /* core only */
+};
+
+/* Jobs in order of submission, ended ones included. */
+int weir_jm_job_count(const struct weir_jm *jm);
+const struct weir_jm_job *weir_jm_job_at(const struct weir_jm *jm, int index);
+const struct weir_jm_job *weir_jm_job_find(const struct weir_jm *jm, const char *job_id); /* NULL: unknown */
+/* Flink's aggregate state of a vertex, from its subtasks' states. */
+Weir__TaskState weir_jm_vertex_state(const struct weir_jm_job *job, int vertex);
+
+int weir_jm_taskmanager_count(const struct weir_jm *jm);
+const struct weir_jm_taskmanager *weir_jm_taskmanager_at(const struct weir_jm *jm, int index);
+const struct weir_jm_taskmanager *weir_jm_taskmanager_find(const struct weir_jm *jm, const char *taskmanager_id);
+/* The job that has this slot; NULL: it is free, or still held by the executor of a job that has ended. */
+const struct weir_jm_job *weir_jm_slot_job(const struct weir_jm_taskmanager *taskmanager, int slot);
+/* The executor that holds this slot ("": none). */
+const char *weir_jm_slot_executor(const struct weir_jm_taskmanager *taskmanager, int slot);
+
+/* Executors, those included whose job has ended and whose exit is waited for. */
+enum weir_jm_executor_state { WEIR_JM_EXECUTOR_STARTING, WEIR_JM_EXECUTOR_READY, WEIR_JM_EXECUTOR_STOPPING };
+struct weir_jm_executor_view {
+    const char *id, *job_id, *taskmanager_id;
+    enum weir_jm_executor_state state;
+    bool detached; /* no job waits for it any more */
+    const char *endpoint;
+    uint32_t pid;
+};
+int weir_jm_executor_count(const struct weir_jm *jm);
+struct weir_jm_executor_view weir_jm_executor_at(const struct weir_jm *jm, int index);
+/* Commands to this TaskManager that are not acknowledged: in flight, and all. */
+int weir_jm_commands_in_flight(const struct weir_jm_taskmanager *taskmanager);
+int weir_jm_commands_waiting(const struct weir_jm_taskmanager *taskmanager);
+/* Of everything that decisions depend on except timers and metrics: two equal digests, two equal states (tests/sim). */
+uint64_t weir_jm_digest(const struct weir_jm *jm);
+
+#endif

@@ -1,0 +1,24 @@
+#!/bin/sh
+# Installs the Debian/Ubuntu packages that building and testing need, and only those that are missing.
+# Usage: scripts/deps.sh [build|test]   (default: test, which includes build)
+set -eu
+build="build-essential pkg-config libzmq3-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler libcurl4-openssl-dev
+libssl-dev libmicrohttpd-dev libjansson-dev libsimdjson-dev libxxhash-dev zlib1g-dev"
+test="libcmocka-dev sqlite3 curl python3 procps"
+want=$build
+[ "${1:-test}" = build ] || want="$build $test"
+missing=
+for p in $want; do
+    dpkg-query -W -f='${db:Status-Status}\n' "$p" 2>/dev/null | grep -qx installed || missing="$missing $p"
+done
+[ -n "$missing" ] || exit 0
+echo "installing:$missing"
+sudo=
+if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null || { echo "not root and no sudo: install these packages by hand:$missing" >&2; exit 1; }
+    sudo=sudo
+fi
+# shellcheck disable=SC2086
+$sudo apt-get update -qq
+# shellcheck disable=SC2086
+$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null

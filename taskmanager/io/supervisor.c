@@ -1,0 +1,616 @@
+/* The supervisor's loop. One thread owns everything here: the core, the control line, the executors' lines. What happened becomes an
+ * event of the core; its effects are performed in order. ZeroMQ's descriptor is edge-triggered, so the line is drained after every
+ * round in which anything was sent, before poll().
+ */
+#include "io/supervisor.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <zmq.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "executor/executor.h"
+#include "io/blocking.h"
+#include "io/executor_line.h"
+#include "io/process.h"
+#include "net/control_line.h"
+#include "taskmanager/core/tm.h"
+
+#define EXECUTORS_MAX 256
+#define ORPHANS_MAX 256
+#define REAP_INTERVAL_MS 5
+#define METRICS_INTERVAL_MS 1000
+#define FIXED_FDS 4 /* line, monitor, blocking work, stop */
+
+struct executor {
+    char id[WEIR_TM_EXECUTOR_ID_SIZE];
+    pid_t pid; /* 0: a thread */
+    pthread_t thread;
+    atomic_int thread_done;
+    int thread_fd; /* the thread's end of the line */
+    int thread_result;
+    int crash_fd;
+    struct weir_executor_line line;
+    struct weir_buf crash; /* a packed Failure, left by the crash handler */
+    bool ending;           /* its line or crash pipe closed: wait for the process */
+};
+
+struct supervisor {
+    const struct weir_supervisor_options *options;
+    struct weir_tm *tm;
+    struct weir_line *line;
+    void *context;
+    struct weir_blocking *blocking;
+    struct executor *executors[EXECUTORS_MAX];
+    int executor_count;
+    int64_t wake_at_ms;
+    int64_t metrics_at_ms;
+    bool announced;
+    char id[64];
+};
+
+static void handle(struct supervisor *s, struct weir_tm_event *event);
+
+static struct executor *find_executor(struct supervisor *s, const char *id)
+{
+    for (int i = 0; i < s->executor_count; i++)
+        if (strcmp(s->executors[i]->id, id) == 0)
+            return s->executors[i];
+    return NULL;
+}
+
+/* --- Effects */
+
+static void spawn_failed(struct supervisor *s, const char *executor_id, const char *why)
+{
+    struct weir_tm_event event = {
+        .kind = WEIR_TM_EVENT_EXECUTOR_EXITED, .executor_id = executor_id, .exit_code = 127, .text = why};
+    handle(s, &event);
+}
+
+static void *run_executor_thread(void *arg)
+{
+    struct executor *executor = arg;
+    executor->thread_result = weir_executor_run(executor->thread_fd);
+    close(executor->thread_fd);
+    atomic_store(&executor->thread_done, 1);
+    return NULL;
+}
+
+static weir_err start_thread(struct executor *executor, struct weir_error *error)
+{
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
+        return weir_fail_errno(error, WEIR_ERR_IO, "cannot make the executor's control line");
+    weir_executor_line_init(&executor->line, pair[0]);
+    executor->thread_fd = pair[1];
+    errno = pthread_create(&executor->thread, NULL, run_executor_thread, executor);
+    if (errno) {
+        close(pair[1]);
+        weir_executor_line_fini(&executor->line);
+        return weir_fail_errno(error, WEIR_ERR_IO, "cannot start the executor");
+    }
+    return WEIR_OK;
+}
+
+static weir_err start_process(struct supervisor *s, struct executor *executor, struct weir_error *error)
+{
+    char output[4096], log[4200];
+    snprintf(output, sizeof output, "%s/%s.out", s->options->log_directory, s->options->name);
+    snprintf(log, sizeof log, "log.file=%s/%s-executor-%.8s.log", s->options->log_directory, s->options->name,
+             executor->id);
+    char mode[] = "executor", d[] = "-D";
+    char *arguments[32] = {mode, d, log};
+    int count = 3;
+    for (int i = 0; s->options->executor_arguments && s->options->executor_arguments[i] && count < 31; i++)
+        arguments[count++] = s->options->executor_arguments[i];
+    struct weir_process process;
+    struct weir_process_spec spec = {
+        .binary = "/proc/self/exe",
+        .executor_id = executor->id,
+        .run_directory = s->options->run_directory,
+        .output_path = output,
+        .arguments = arguments,
+    };
+    weir_err err = weir_process_spawn(&spec, &process, error);
+    if (err)
+        return err;
+    executor->pid = process.pid;
+    executor->crash_fd = process.crash_fd;
+    weir_executor_line_init(&executor->line, process.control_fd);
+    return WEIR_OK;
+}
+
+static void do_spawn(struct supervisor *s, const char *executor_id)
+{
+    struct weir_error error;
+    if (s->executor_count == EXECUTORS_MAX) {
+        spawn_failed(s, executor_id, "this TaskManager runs as many executors as it can");
+        return;
+    }
+    struct executor *executor = weir_zalloc(sizeof *executor);
+    snprintf(executor->id, sizeof executor->id, "%s", executor_id);
+    executor->crash_fd = -1;
+    weir_buf_init(&executor->crash, WEIR_EXECUTOR_CRASH_SIZE_MAX);
+    weir_err err = s->options->local_code ? start_thread(executor, &error) : start_process(s, executor, &error);
+    if (err) {
+        free(executor);
+        spawn_failed(s, executor_id, error.message);
+        return;
+    }
+    s->executors[s->executor_count++] = executor;
+    struct weir_tm_event event = {.kind = WEIR_TM_EVENT_EXECUTOR_SPAWNED,
+                                  .executor_id = executor->id,
+                                  .pid = (uint32_t)(executor->pid ? executor->pid : getpid())};
+    handle(s, &event);
+}
+
+static void do_kill(struct supervisor *s, const char *executor_id)
+{
+    struct executor *executor = find_executor(s, executor_id);
+    if (!executor)
+        return;
+    if (executor->pid) {
+        weir_process_kill(executor->pid);
+        return;
+    }
+    weir_log(ERROR, "the job's code does not return; a local run can only end with its process");
+    fprintf(stderr, "weir: the job's code does not return; ending the process\n");
+    _exit(1);
+}
+
+static void do_connect(struct supervisor *s)
+{
+    struct weir_error error;
+    weir_err err = s->line ? weir_line_reconnect(s->line, &error)
+                           : weir_line_client(s->context, s->options->rpc_endpoint, s->id, &s->line, &error);
+    if (!err)
+        return;
+    weir_log(ERROR, "cannot open the line to the JobManager: %s", error.message);
+    struct weir_tm_event event = {.kind = WEIR_TM_EVENT_LINE_BROKEN};
+    handle(s, &event);
+}
+
+static void do_log(const struct weir_tm_effect *effect)
+{
+    weir_log_scope(effect->job_id, NULL, -1);
+    switch (effect->level) {
+    case WEIR_TM_LOG_INFO:
+        weir_log(INFO, "%s", effect->text);
+        break;
+    case WEIR_TM_LOG_WARN:
+        weir_log(WARN, "%s", effect->text);
+        break;
+    case WEIR_TM_LOG_ERROR:
+        weir_log(ERROR, "%s", effect->text);
+        break;
+    }
+    weir_log_scope(NULL, NULL, -1);
+}
+
+static void perform(struct supervisor *s, const struct weir_tm_effect *effect)
+{
+    struct executor *executor;
+    switch (effect->kind) {
+    case WEIR_TM_EFFECT_CONNECT:
+        do_connect(s);
+        break;
+    case WEIR_TM_EFFECT_SEND:
+        if (s->line)
+            weir_line_send(s->line, NULL, effect->control);
+        break;
+    case WEIR_TM_EFFECT_SEND_EXECUTOR:
+        executor = find_executor(s, effect->executor_id);
+        if (executor && !weir_executor_line_send(&executor->line, effect->control))
+            executor->ending = true;
+        break;
+    case WEIR_TM_EFFECT_FETCH_CODE:
+        weir_blocking_submit(s->blocking, WEIR_BLOCKING_FETCH, effect->sha256, NULL, NULL);
+        break;
+    case WEIR_TM_EFFECT_SPAWN:
+        do_spawn(s, effect->executor_id);
+        break;
+    case WEIR_TM_EFFECT_KILL:
+        do_kill(s, effect->executor_id);
+        break;
+    case WEIR_TM_EFFECT_KILL_ORPHAN:
+        weir_process_kill_orphan(s->options->run_directory, effect->orphan);
+        break;
+    case WEIR_TM_EFFECT_COMMIT:
+        weir_blocking_submit(s->blocking, WEIR_BLOCKING_COMMIT, NULL, effect->job_id, effect->control);
+        break;
+    case WEIR_TM_EFFECT_ABORT:
+        weir_blocking_submit(s->blocking, WEIR_BLOCKING_ABORT, NULL, effect->job_id, effect->control);
+        break;
+    case WEIR_TM_EFFECT_LOG:
+        do_log(effect);
+        break;
+    }
+}
+
+/* Effects are valid until the next step, and some of them (spawning) cause one: such a step is done after the effects of this one. */
+struct pending {
+    struct weir_tm_event event;
+    char executor_id[WEIR_TM_EXECUTOR_ID_SIZE];
+    char text[WEIR_ERROR_MESSAGE_SIZE];
+};
+static _Thread_local struct pending pending[EXECUTORS_MAX];
+static _Thread_local int pending_count;
+static _Thread_local bool stepping;
+
+static void step(struct supervisor *s, struct weir_tm_event *event)
+{
+    struct weir_tm_effects effects;
+    event->now_ms = weir_clock_mono_ms();
+    weir_tm_step(s->tm, event, &effects);
+    s->wake_at_ms = effects.wake_at_ms;
+    for (int i = 0; i < effects.count; i++)
+        perform(s, &effects.items[i]);
+}
+
+static void handle(struct supervisor *s, struct weir_tm_event *event)
+{
+    if (stepping) {
+        weir_assert(pending_count < EXECUTORS_MAX);
+        struct pending *p = &pending[pending_count++];
+        p->event = *event;
+        snprintf(p->executor_id, sizeof p->executor_id, "%s", event->executor_id ? event->executor_id : "");
+        snprintf(p->text, sizeof p->text, "%s", event->text ? event->text : "");
+        p->event.executor_id = p->executor_id;
+        p->event.text = p->text;
+        return;
+    }
+    stepping = true;
+    step(s, event);
+    while (pending_count > 0) {
+        struct pending first = pending[0];
+        memmove(pending, pending + 1, (size_t)--pending_count * sizeof *pending);
+        first.event.executor_id = first.executor_id;
+        first.event.text = first.text;
+        step(s, &first.event);
+    }
+    stepping = false;
+    if (!s->announced && weir_tm_registered(s->tm)) {
+        s->announced = true;
+        if (s->options->registered)
+            s->options->registered(s->options->arg, s->id);
+    }
+}
+
+/* --- Executors' ends */
+
+static void read_crash_report(struct executor *executor)
+{
+    uint8_t bytes[4096];
+    while (executor->crash_fd >= 0) {
+        ssize_t got = read(executor->crash_fd, bytes, sizeof bytes);
+        if (got < 0 && (errno == EAGAIN || errno == EINTR))
+            return;
+        if (got <= 0) {
+            close(executor->crash_fd);
+            executor->crash_fd = -1;
+            executor->ending = true;
+        } else if (!weir_buf_append(&executor->crash, bytes, (size_t)got)) {
+            return;
+        }
+    }
+}
+
+static void read_messages(struct supervisor *s, struct executor *executor)
+{
+    bool open = weir_executor_line_fill(&executor->line);
+    bool broken = false;
+    for (Weir__Control *control; (control = weir_executor_line_next(&executor->line, &broken));) {
+        struct weir_tm_event event = {
+            .kind = WEIR_TM_EVENT_EXECUTOR_MESSAGE, .executor_id = executor->id, .control = control};
+        handle(s, &event);
+        weir__control__free_unpacked(control, NULL);
+    }
+    if (broken) {
+        weir_log(ERROR, "executor %s sent what is no control message; killing it", executor->id);
+        do_kill(s, executor->id);
+    }
+    if (!open || broken)
+        executor->ending = true;
+}
+
+static bool has_ended(struct executor *executor, int *exit_code, int *signal_number)
+{
+    *exit_code = *signal_number = 0;
+    if (!executor->pid) {
+        if (!atomic_load(&executor->thread_done))
+            return false;
+        pthread_join(executor->thread, NULL);
+        *exit_code = executor->thread_result;
+        return true;
+    }
+    int status;
+    pid_t got = waitpid(executor->pid, &status, WNOHANG);
+    if (got == 0 || (got < 0 && errno == EINTR))
+        return false;
+    if (got > 0 && WIFSIGNALED(status))
+        *signal_number = WTERMSIG(status);
+    else if (got > 0)
+        *exit_code = WEXITSTATUS(status);
+    return true;
+}
+
+/* Reports executor `i` if its process has ended. */
+static bool reap(struct supervisor *s, int i)
+{
+    struct executor *executor = s->executors[i];
+    int exit_code, signal_number;
+    if (!has_ended(executor, &exit_code, &signal_number))
+        return false;
+    read_messages(s, executor);
+    read_crash_report(executor);
+    s->executors[i] = s->executors[--s->executor_count];
+    Weir__Failure *failure =
+        executor->crash.size ? weir__failure__unpack(NULL, executor->crash.size, executor->crash.data) : NULL;
+    struct weir_tm_event event = {
+        .kind = WEIR_TM_EVENT_EXECUTOR_EXITED,
+        .executor_id = executor->id,
+        .exit_code = exit_code,
+        .signal = signal_number,
+        .failure = failure,
+    };
+    handle(s, &event);
+    if (failure)
+        weir__failure__free_unpacked(failure, NULL);
+    if (executor->pid)
+        weir_process_forget(s->options->run_directory, executor->id);
+    if (executor->crash_fd >= 0)
+        close(executor->crash_fd);
+    weir_executor_line_fini(&executor->line);
+    weir_buf_fini(&executor->crash);
+    free(executor);
+    return true;
+}
+
+/* --- What else happens */
+
+static bool drain_line(struct supervisor *s)
+{
+    bool any = false;
+    struct weir_line_event e;
+    while (s->line && weir_line_next(s->line, &e)) {
+        any = true;
+        struct weir_tm_event event = {.control = e.control};
+        switch (e.kind) {
+        case WEIR_LINE_MESSAGE:
+            event.kind = WEIR_TM_EVENT_MESSAGE;
+            break;
+        case WEIR_LINE_CONNECTED:
+            event.kind = WEIR_TM_EVENT_LINE_CONNECTED;
+            break;
+        case WEIR_LINE_DISCONNECTED:
+            event.kind = WEIR_TM_EVENT_LINE_BROKEN;
+            break;
+        case WEIR_LINE_BAD_MESSAGE:
+            weir_log(WARN, "the JobManager's line carried what is no control message; dropped");
+            continue;
+        }
+        handle(s, &event);
+        if (e.control)
+            weir__control__free_unpacked(e.control, NULL);
+    }
+    return any;
+}
+
+static bool drain_blocking(struct supervisor *s)
+{
+    bool any = false;
+    for (struct weir_blocking_work *work; (work = weir_blocking_take(s->blocking)); any = true) {
+        struct weir_tm_event event = {.sha256 = work->sha256, .job_id = work->job_id};
+        Weir__Failure failure = WEIR__FAILURE__INIT;
+        char kind[] = "OutputCommitFailed";
+        failure.kind = kind;
+        failure.message = work->error.message;
+        if (work->kind == WEIR_BLOCKING_FETCH) {
+            event.kind = work->err ? WEIR_TM_EVENT_CODE_FAILED : WEIR_TM_EVENT_CODE_READY;
+            event.text = work->err ? work->error.message : work->path;
+        } else if (work->kind == WEIR_BLOCKING_COMMIT) {
+            event.kind = WEIR_TM_EVENT_COMMITTED;
+            event.failure = work->err ? &failure : NULL;
+        } else {
+            if (work->err)
+                weir_log(WARN, "job %s: cannot remove its unfinished output: %s", work->job_id, work->error.message);
+            weir_blocking_work_free(work);
+            continue;
+        }
+        handle(s, &event);
+        weir_blocking_work_free(work);
+    }
+    return any;
+}
+
+static uint64_t rss_bytes_of(pid_t pid)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/statm", (int)pid);
+    FILE *file = fopen(path, "re");
+    uint64_t pages = 0;
+    if (file) {
+        if (fscanf(file, "%*u %" SCNu64, &pages) != 1)
+            pages = 0;
+        fclose(file);
+    }
+    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static void measure(struct supervisor *s)
+{
+    Weir__ProcessMetrics process = WEIR__PROCESS_METRICS__INIT;
+    process.rss_bytes = rss_bytes_of(getpid());
+    process.cpu_ns = (uint64_t)weir_clock_cpu_ns();
+    for (int i = 0; i < s->executor_count; i++)
+        if (s->executors[i]->pid)
+            process.executor_rss_bytes += rss_bytes_of(s->executors[i]->pid);
+    struct weir_tm_event event = {.kind = WEIR_TM_EVENT_PROCESS_METRICS, .process = &process};
+    handle(s, &event);
+}
+
+static bool run_timers(struct supervisor *s)
+{
+    int64_t now_ms = weir_clock_mono_ms();
+    bool any = false;
+    if (now_ms >= s->metrics_at_ms) {
+        s->metrics_at_ms = now_ms + METRICS_INTERVAL_MS;
+        measure(s);
+        any = true;
+    }
+    if (now_ms >= s->wake_at_ms) {
+        struct weir_tm_event event = {.kind = WEIR_TM_EVENT_TICK};
+        handle(s, &event);
+        any = true;
+    }
+    for (int i = s->executor_count - 1; i >= 0; i--)
+        any |= reap(s, i);
+    return any;
+}
+
+static int wait_ms(const struct supervisor *s)
+{
+    int64_t now_ms = weir_clock_mono_ms();
+    int64_t until_ms = s->metrics_at_ms < s->wake_at_ms ? s->metrics_at_ms : s->wake_at_ms;
+    for (int i = 0; i < s->executor_count; i++)
+        if (s->executors[i]->ending && until_ms > now_ms + REAP_INTERVAL_MS)
+            until_ms = now_ms + REAP_INTERVAL_MS;
+    int line_ms = s->line ? weir_line_wait_ms(s->line) : -1;
+    int64_t ms = until_ms - now_ms;
+    if (line_ms >= 0 && ms > line_ms)
+        ms = line_ms;
+    return ms < 0 ? 0 : ms > METRICS_INTERVAL_MS ? METRICS_INTERVAL_MS : (int)ms;
+}
+
+static int set_up_poll(const struct supervisor *s, struct pollfd *fds)
+{
+    fds[0] = (struct pollfd){.fd = s->line ? weir_line_fd(s->line) : -1, .events = POLLIN};
+    fds[1] = (struct pollfd){.fd = s->line ? weir_line_monitor_fd(s->line) : -1, .events = POLLIN};
+    fds[2] = (struct pollfd){.fd = weir_blocking_fd(s->blocking), .events = POLLIN};
+    fds[3] = (struct pollfd){.fd = s->options->stop_fd, .events = POLLIN};
+    int count = FIXED_FDS;
+    for (int i = 0; i < s->executor_count; i++) {
+        struct executor *executor = s->executors[i];
+        short events = POLLIN | (weir_executor_line_wants_write(&executor->line) ? POLLOUT : 0);
+        fds[count++] = (struct pollfd){.fd = executor->line.fd, .events = events};
+        fds[count++] = (struct pollfd){.fd = executor->crash_fd, .events = POLLIN};
+    }
+    return count;
+}
+
+/* One round of the loop; false: stop. */
+static bool run_once(struct supervisor *s)
+{
+    while (drain_line(s) || run_timers(s))
+        continue;
+    struct pollfd fds[FIXED_FDS + 2 * EXECUTORS_MAX];
+    int executors_before = s->executor_count;
+    int count = set_up_poll(s, fds);
+    if (poll(fds, (nfds_t)count, wait_ms(s)) < 0 && errno != EINTR)
+        return false;
+    if (fds[3].revents)
+        return false;
+    if (fds[2].revents)
+        drain_blocking(s);
+    struct executor *polled[EXECUTORS_MAX];
+    memcpy(polled, s->executors, (size_t)executors_before * sizeof *polled);
+    for (int i = 0; i < executors_before; i++) {
+        struct pollfd *line = &fds[FIXED_FDS + 2 * i];
+        if (line->revents & POLLOUT && !weir_executor_line_flush(&polled[i]->line))
+            polled[i]->ending = true;
+        if (line->revents & (POLLIN | POLLHUP | POLLERR))
+            read_messages(s, polled[i]);
+        if (line[1].revents)
+            read_crash_report(polled[i]);
+    }
+    return true;
+}
+
+/* Closing the control lines ends the executors; those that do not end in time are killed. */
+static void stop_executors(struct supervisor *s)
+{
+    for (int i = 0; i < s->executor_count; i++) {
+        shutdown(s->executors[i]->line.fd, SHUT_RDWR);
+        s->executors[i]->ending = true;
+    }
+    int64_t kill_at_ms = weir_clock_mono_ms() + 2000;
+    while (s->executor_count > 0) {
+        bool any = false;
+        for (int i = s->executor_count - 1; i >= 0; i--)
+            any |= reap(s, i);
+        if (!any)
+            poll(NULL, 0, REAP_INTERVAL_MS);
+        if (weir_clock_mono_ms() > kill_at_ms) {
+            for (int i = 0; i < s->executor_count; i++)
+                do_kill(s, s->executors[i]->id);
+            kill_at_ms = INT64_MAX;
+        }
+    }
+}
+
+static void make_id(struct supervisor *s)
+{
+    uint32_t random = 0;
+    if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random)
+        random = (uint32_t)weir_clock_mono_ns();
+    snprintf(s->id, sizeof s->id, "%.24s-%d-%06" PRIx32, s->options->host, (int)getpid(), random & 0xffffff);
+}
+
+weir_err weir_supervisor_run(const struct weir_supervisor_options *options, struct weir_error *error)
+{
+    struct supervisor *s = weir_zalloc(sizeof *s);
+    s->options = options;
+    s->wake_at_ms = 0;
+    s->context = options->zmq_context ? options->zmq_context : zmq_ctx_new();
+    make_id(s);
+    struct weir_blocking_options blocking = {.rest_url = options->rest_url,
+                                             .code_directory = options->code_directory,
+                                             .local_code = options->local_code};
+    weir_err err = weir_blocking_start(&blocking, &s->blocking, error);
+    if (err) {
+        free(s);
+        return err;
+    }
+    struct weir_tm_options tm;
+    weir_tm_options_init(&tm);
+    tm.taskmanager_id = s->id;
+    tm.host = options->host;
+    tm.log_directory = options->log_directory;
+    tm.slots = options->slots;
+    tm.port_first = options->port_first;
+    tm.port_last = options->port_last;
+    tm.cpu_cores = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
+    tm.pid = (uint32_t)getpid();
+    tm.memory_bytes = (int64_t)sysconf(_SC_PHYS_PAGES) * (int64_t)sysconf(_SC_PAGESIZE);
+    s->tm = weir_tm_new(&tm);
+
+    struct weir_tm_orphan orphans[ORPHANS_MAX];
+    struct weir_tm_event start = {.kind = WEIR_TM_EVENT_START, .orphans = orphans};
+    start.orphan_count = options->local_code ? 0 : weir_process_orphans(options->run_directory, orphans, ORPHANS_MAX);
+    handle(s, &start);
+    weir_log(INFO, "TaskManager %s with %u slots, JobManager at %s", s->id, options->slots, options->rpc_endpoint);
+    while (run_once(s))
+        continue;
+    weir_log(INFO, "TaskManager %s stops", s->id);
+    stop_executors(s);
+    weir_blocking_stop(s->blocking);
+    weir_line_close(s->line);
+    weir_tm_free(s->tm);
+    if (!options->zmq_context)
+        zmq_ctx_term(s->context);
+    free(s);
+    return WEIR_OK;
+}

@@ -1,0 +1,30 @@
+/* The TaskManager's process: how it is started, by taskmanager/main.c and by `weir run --local`. */
+#ifndef WEIR_TASKMANAGER_IO_SUPERVISOR_H
+#define WEIR_TASKMANAGER_IO_SUPERVISOR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+struct weir_supervisor_options {
+    void *zmq_context;         /* borrowed; NULL: one of its own */
+    const char *rpc_endpoint;  /* the JobManager's: "tcp://HOST:PORT", "inproc://NAME" */
+    const char *rest_url;      /* the JobManager's, for job code: "http://HOST:PORT" */
+    const char *host;          /* under which others reach this one */
+    const char *name;          /* "taskmanager-1": opens the executors' log names */
+    const char *run_directory, *log_directory, *code_directory;
+    uint32_t slots;
+    uint32_t port_first, port_last; /* for executors; 0: any */
+    int stop_fd;               /* readable: end; -1: never */
+    /* `weir run --local`: the executor is a thread of this process and this is the job's shared object; else NULL. */
+    const char *local_code;
+    char *const *executor_arguments; /* more arguments for an executor process, NULL-terminated; may be NULL */
+    /* Called by the supervisor's thread at the first registration; may be NULL. */
+    void (*registered)(void *arg, const char *taskmanager_id);
+    void *arg;
+};
+/* Runs until stop_fd is readable; then stops its executors. Blocks. */
+weir_err weir_supervisor_run(const struct weir_supervisor_options *options, struct weir_error *error);
+
+#endif

@@ -1,0 +1,127 @@
+/* What several operators share: the policy for bad rows, expressions with good messages, carriers (connector and format). */
+#include <stdio.h>
+
+#include "base/assert.h"
+#include "ops/ops_int.h"
+
+enum weir_on_error weir_on_error_parse(const char *text)
+{
+    if (!text || strcmp(text, "fail") == 0)
+        return WEIR_ON_ERROR_FAIL;
+    return strcmp(text, "skip") == 0 ? WEIR_ON_ERROR_SKIP : WEIR_ON_ERROR_DEAD_LETTER;
+}
+
+weir_err weir_op_expr(const struct weir_op_plan *plan, const char *option, const char *text,
+                      const struct weir_schema *schema, struct weir_expr **expr, struct weir_error *error)
+{
+    struct weir_expr_error wrong = {.column = 0};
+    if (!weir_expr_compile(text, schema, expr, &wrong))
+        return 0;
+    enum weir_err_code code = wrong.error.code ? wrong.error.code : WEIR_ERR_INVALID;
+    if (wrong.column > 0)
+        return weir_fail(error, code, "%s: %s \"%.200s\", column %d: %.600s", plan->name, option, text, wrong.column,
+                         wrong.error.message);
+    return weir_fail(error, code, "%s: %s \"%.200s\": %.600s", plan->name, option, text, wrong.error.message);
+}
+
+weir_err weir_op_row_error(const char *what, const struct weir_batch *batch, int row, struct weir_error *error)
+{
+    struct weir_buf record;
+    weir_buf_init(&record, 1 << 20);
+    bool printed = row >= 0 && row < batch->row_count && weir_batch_print_row(batch, row, &record);
+    int size = (int)(record.size < 200 ? record.size : 200);
+    /* Never cut inside a UTF-8 sequence. */
+    while (size > 0 && (size_t)size < record.size && (record.data[size] & 0xC0) == 0x80)
+        size--;
+    weir_err err = printed ? weir_wrap(error, "%s: record %.*s%s", what, size, (const char *)record.data,
+                                       (size_t)size < record.size ? "..." : "")
+                           : weir_wrap(error, "%s", what);
+    weir_buf_fini(&record);
+    return err;
+}
+
+/* --- Good rows */
+
+struct halving {
+    const struct weir_batch *batch;
+    weir_err (*eval)(void *arg, const struct weir_batch *piece, struct weir_error *error);
+    void *arg;
+    uint64_t *mask;
+    int bad;
+};
+
+static weir_err halve(struct halving *h, int first, int count, struct weir_error *error)
+{
+    struct weir_batch *piece = weir_batch_slice(h->batch, first, count);
+    weir_err err = h->eval(h->arg, piece, error);
+    weir_batch_unref(piece);
+    if (!err) {
+        for (int i = first; i < first + count; i++)
+            weir_bit_set(h->mask, i);
+        return 0;
+    }
+    if (err != WEIR_ERR_DATA)
+        return err;
+    if (count == 1) {
+        h->bad++;
+        return 0;
+    }
+    err = halve(h, first, count / 2, error);
+    return err ? err : halve(h, first + count / 2, count - count / 2, error);
+}
+
+int weir_op_good_rows(const struct weir_batch *batch,
+                      weir_err (*eval)(void *arg, const struct weir_batch *piece, struct weir_error *error), void *arg,
+                      uint64_t *mask, weir_err *err, struct weir_error *error)
+{
+    struct halving h = {.batch = batch, .eval = eval, .arg = arg, .mask = mask};
+    memset(mask, 0, weir_bitmap_words(batch->row_count) * sizeof *mask);
+    *err = halve(&h, 0, batch->row_count, error);
+    return h.bad;
+}
+
+/* --- Carriers */
+
+weir_err weir_op_carrier_find(const struct weir_op_plan *plan, const struct weir_option *own, bool sink,
+                              struct weir_op_carrier *carrier, struct weir_error *error)
+{
+    weir_err err = 0;
+    const char *name = NULL, *format = NULL;
+    *carrier = (struct weir_op_carrier){NULL, NULL};
+    for (int i = 0; i < plan->option_count; i++) {
+        if (strcmp(plan->options[i].key, "connector") == 0)
+            name = plan->options[i].value;
+        else if (strcmp(plan->options[i].key, "format") == 0 && plan->options[i].value[0])
+            format = plan->options[i].value;
+    }
+    if (!name)
+        return weir_fail(error, WEIR_ERR_INVALID, "%s: option 'connector' is missing", plan->name);
+    if ((err = weir_connector_find(name, &carrier->connector, error)))
+        return weir_wrap(error, "%s", plan->name);
+    const struct weir_connector *connector = carrier->connector;
+    const struct weir_option *table = sink ? connector->sink_options : connector->source_options;
+    if (!table)
+        return weir_fail(error, WEIR_ERR_INVALID, "%s: connector '%s' cannot be a %s", plan->name, name,
+                         sink ? "sink" : "source");
+    if (connector->takes_format && !format)
+        return weir_fail(error, WEIR_ERR_INVALID, "%s: connector '%s' needs the option 'format', as in 'format' = 'json'",
+                         plan->name, name);
+    if (format) {
+        if (!(sink ? (void *)connector->write : (void *)connector->read))
+            return weir_fail(error, WEIR_ERR_INVALID, "%s: connector '%s' carries rows: leave out the option 'format'",
+                             plan->name, name);
+        if ((err = weir_format_find(format, &carrier->format, error)))
+            return weir_wrap(error, "%s", plan->name);
+        if (!(sink ? (void *)carrier->format->encoder_new : (void *)carrier->format->decoder_new))
+            return weir_fail(error, WEIR_ERR_INVALID, "%s: format '%s' cannot be %s", plan->name, format,
+                             sink ? "written" : "read");
+    }
+    char what[128];
+    snprintf(what, sizeof what, "%s: connector '%s'", plan->name, name);
+    if ((err = weir_options_check(what, plan->options, plan->option_count, own, table,
+                                  carrier->format ? carrier->format->options : NULL, error)))
+        return err;
+    if (connector->check && (err = connector->check(plan->options, plan->option_count, sink, error)))
+        return weir_wrap(error, "%s", what);
+    return 0;
+}

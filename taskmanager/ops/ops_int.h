@@ -1,0 +1,68 @@
+/* Private to taskmanager/ops: the entries of the table, and what several operators share. */
+#ifndef WEIR_TASKMANAGER_OPS_INT_H
+#define WEIR_TASKMANAGER_OPS_INT_H
+
+#include "connectors/connector.h"
+#include "expr/expr.h"
+#include "format/format.h"
+#include "ops/op.h"
+
+extern const struct weir_op_vtable weir_op_filter;
+extern const struct weir_op_vtable weir_op_flat_map;
+extern const struct weir_op_vtable weir_op_map;
+extern const struct weir_op_vtable weir_op_select;
+extern const struct weir_op_vtable weir_op_sink;
+extern const struct weir_op_vtable weir_op_source;
+extern const struct weir_op_vtable weir_op_splits;
+extern const struct weir_op_vtable weir_op_union;
+extern const struct weir_op_vtable weir_op_watermark;
+extern const struct weir_op_vtable weir_op_window;
+
+/* --- What to do with a record that cannot be used: "on-error". */
+enum weir_on_error { WEIR_ON_ERROR_FAIL, WEIR_ON_ERROR_SKIP, WEIR_ON_ERROR_DEAD_LETTER };
+enum weir_on_error weir_on_error_parse(const char *text);
+
+/* Compiles `text` of option `option`; the sentence names the vertex, the option and the column of the text. */
+weir_err weir_op_expr(const struct weir_op_plan *plan, const char *option, const char *text,
+                      const struct weir_schema *schema, struct weir_expr **expr, struct weir_error *error);
+/* Wraps `error` of row `row` of `batch` with the record itself (cut to 200 bytes). */
+weir_err weir_op_row_error(const char *what, const struct weir_batch *batch, int row, struct weir_error *error);
+
+/* --- Rows that an expression can evaluate.
+ * Evaluates by halving until every row is known to be good or bad; `eval` returns 0 or DATA. mask gets a bit per good row.
+ * Returns how many are bad; a code other than DATA ends it with *err. */
+int weir_op_good_rows(const struct weir_batch *batch,
+                      weir_err (*eval)(void *arg, const struct weir_batch *piece, struct weir_error *error), void *arg,
+                      uint64_t *mask, weir_err *err, struct weir_error *error);
+
+/* --- The connector and format of a source, splits or sink vertex, with its options checked. */
+struct weir_op_carrier {
+    const struct weir_connector *connector;
+    const struct weir_format *format; /* NULL: rows */
+};
+weir_err weir_op_carrier_find(const struct weir_op_plan *plan, const struct weir_option *own, bool sink,
+                              struct weir_op_carrier *carrier, struct weir_error *error);
+
+/* --- Watermarks by an expression: the maximum over the rows so far. */
+struct weir_watermarker {
+    struct weir_expr *expr; /* NULL: none */
+    struct weir_expr_scratch *scratch;
+    int64_t max_ms;          /* WEIR_WATERMARK_MIN: none yet */
+    int64_t idle_timeout_ms; /* 0: never idle */
+    int64_t last_row_ms;     /* processing time */
+    bool idle;
+};
+/* Only checks the text (plan). */
+weir_err weir_watermarker_check(const struct weir_op_plan *plan, const char *text, const struct weir_schema *schema,
+                                struct weir_error *error);
+/* Empty text: no expression. */
+weir_err weir_watermarker_open(struct weir_watermarker *marker, const struct weir_op_plan *plan, const char *text,
+                               const struct weir_schema *schema, int64_t idle_timeout_ms, int64_t now_ms,
+                               struct weir_error *error);
+weir_err weir_watermarker_rows(struct weir_watermarker *marker, const struct weir_batch *batch, int64_t now_ms,
+                               struct weir_error *error);
+/* Nothing came: marks `out` idle when it is time to, and returns when to look again (INT64_MAX: no need). */
+int64_t weir_watermarker_quiet(struct weir_watermarker *marker, struct weir_out *out, int64_t now_ms);
+void weir_watermarker_close(struct weir_watermarker *marker);
+
+#endif

@@ -1,0 +1,184 @@
+/* sink: hosts a connector's writer.
+ *
+ * With a format rows are encoded here, a few hundred KiB at a time, and the connector writes bytes; else it gets batches.
+ * What finish() describes is committed when the whole job has finished. A connector that keeps bytes back is flushed
+ * FLUSH_DELAY_MS after the last batch, so that people see what was written.
+ */
+#include "base/assert.h"
+#include "ops/ops_int.h"
+
+#define WRITE_SIZE ((size_t)128 << 10)  /* encoded bytes per write() */
+#define RECORD_SIZE_MAX ((size_t)64 << 20)
+#define COMMITTABLE_SIZE_MAX ((size_t)64 << 10)
+#define FLUSH_DELAY_MS 5
+
+struct sink {
+    struct weir_op_carrier carrier;
+    struct weir_writer *writer;
+    struct weir_encoder *encoder;
+    enum weir_on_error on_error;
+    struct weir_buf bytes;
+    int row;       /* next row of the current batch: the cursor across AGAIN */
+    bool unflushed;
+};
+
+static const struct weir_option sink_options[] = {
+    {"connector", WEIR_OPTION_STRING, NULL, NULL, "Where the rows go"},
+    {"format", WEIR_OPTION_STRING, "", NULL, "How rows become bytes: json, csv, raw"},
+    {"on-error", WEIR_OPTION_ENUM, "fail", "fail|skip", "What to do with a row that the format cannot carry"},
+    {NULL},
+};
+
+static weir_err sink_plan(struct weir_op_plan *plan, struct weir_error *error)
+{
+    struct weir_op_carrier carrier;
+    weir_err err = weir_op_carrier_find(plan, sink_options, true, &carrier, error);
+    if (err || !carrier.format)
+        return err;
+    struct weir_encoder *encoder = NULL;
+    if ((err = carrier.format->encoder_new(plan->inputs[0], plan->options, plan->option_count, &encoder, error)))
+        return weir_wrap(error, "%s", plan->name);
+    carrier.format->encoder_free(encoder);
+    return 0;
+}
+
+static weir_err sink_open(struct weir_op *op, struct weir_op_ctx *ctx, struct weir_error *error)
+{
+    struct sink *sink = (struct sink *)op;
+    const struct weir_op_plan *plan = ctx->plan;
+    weir_buf_init(&sink->bytes, RECORD_SIZE_MAX);
+    weir_err err = weir_op_carrier_find(plan, sink_options, true, &sink->carrier, error);
+    if (err)
+        return err;
+    sink->on_error = weir_on_error_parse(weir_options_get(plan->options, plan->option_count, sink_options, "on-error"));
+    if (sink->carrier.format && (err = sink->carrier.format->encoder_new(plan->inputs[0], plan->options,
+                                                                         plan->option_count, &sink->encoder, error)))
+        return weir_wrap(error, "%s", plan->name);
+    if ((err = sink->carrier.connector->writer_open(ctx, plan->options, plan->option_count, plan->inputs[0],
+                                                    &sink->writer, error)))
+        return weir_wrap(error, "%s", plan->name);
+    return 0;
+}
+
+static enum weir_step failed(struct weir_op_ctx *ctx)
+{
+    weir_wrap(&ctx->error, "%s", ctx->plan->name);
+    return WEIR_STEP_FAILED;
+}
+
+static weir_err encode_row(struct sink *sink, struct weir_op_ctx *ctx, const struct weir_batch *batch, int row)
+{
+    size_t before = sink->bytes.size;
+    weir_err err = sink->carrier.format->encode(sink->encoder, batch, row, &sink->bytes, &ctx->error);
+    if (!err)
+        return 0;
+    sink->bytes.size = before; /* a half-written record is taken back */
+    if (err == WEIR_ERR_FULL)
+        (void)weir_fail(&ctx->error, WEIR_ERR_DATA, "a row is larger than %zu bytes as %s", RECORD_SIZE_MAX,
+                        sink->carrier.format->name);
+    else if (err != WEIR_ERR_DATA)
+        return err;
+    if (sink->on_error != WEIR_ON_ERROR_SKIP)
+        return weir_op_row_error("row cannot be written", batch, row, &ctx->error);
+    ++*ctx->num_records_bad;
+    return WEIR_ERR_DATA;
+}
+
+/* Encodes rows from the cursor on and writes them; AGAIN when the time is up. */
+static enum weir_step write_encoded(struct sink *sink, struct weir_op_ctx *ctx, const struct weir_batch *batch)
+{
+    while (sink->row < batch->row_count) {
+        int count = 0;
+        weir_buf_clear(&sink->bytes);
+        while (sink->row < batch->row_count && sink->bytes.size < WRITE_SIZE) {
+            if (batch->change && batch->change[sink->row] != WEIR_INSERT) {
+                (void)weir_fail(&ctx->error, WEIR_ERR_UNSUPPORTED,
+                                "the rows are updates, and connector '%s' with format '%s' only appends",
+                                sink->carrier.connector->name, sink->carrier.format->name);
+                return failed(ctx);
+            }
+            weir_err err = encode_row(sink, ctx, batch, sink->row);
+            if (err && !(err == WEIR_ERR_DATA && sink->on_error == WEIR_ON_ERROR_SKIP))
+                return failed(ctx);
+            count += !err;
+            sink->row++;
+        }
+        if (count && sink->carrier.connector->write(sink->writer, sink->bytes.data, sink->bytes.size, count,
+                                                    &ctx->error))
+            return failed(ctx);
+        if (sink->row < batch->row_count && weir_op_should_yield(ctx))
+            return WEIR_STEP_AGAIN;
+    }
+    sink->row = 0;
+    return WEIR_STEP_DONE;
+}
+
+static enum weir_step sink_batch(struct weir_op *op, struct weir_op_ctx *ctx, int input, struct weir_batch *batch)
+{
+    struct sink *sink = (struct sink *)op;
+    const struct weir_connector *connector = sink->carrier.connector;
+    (void)input;
+    if (connector->flush && !sink->unflushed) {
+        sink->unflushed = true;
+        weir_op_set_timer(ctx, weir_op_now_ms(ctx) + FLUSH_DELAY_MS);
+    }
+    if (sink->carrier.format)
+        return write_encoded(sink, ctx, batch);
+    if (connector->write_batch(sink->writer, batch, &ctx->error))
+        return failed(ctx);
+    return WEIR_STEP_DONE;
+}
+
+static enum weir_step sink_timer(struct weir_op *op, struct weir_op_ctx *ctx, int64_t now_ms)
+{
+    struct sink *sink = (struct sink *)op;
+    (void)now_ms;
+    sink->unflushed = false;
+    if (sink->carrier.connector->flush && sink->carrier.connector->flush(sink->writer, &ctx->error))
+        return failed(ctx);
+    return WEIR_STEP_DONE;
+}
+
+static enum weir_step sink_end(struct weir_op *op, struct weir_op_ctx *ctx)
+{
+    struct sink *sink = (struct sink *)op;
+    const struct weir_connector *connector = sink->carrier.connector;
+    weir_op_set_timer(ctx, INT64_MAX);
+    if (connector->flush && connector->flush(sink->writer, &ctx->error))
+        return failed(ctx);
+    if (!connector->finish)
+        return WEIR_STEP_DONE;
+    struct weir_buf committable;
+    weir_buf_init(&committable, COMMITTABLE_SIZE_MAX);
+    enum weir_step step = WEIR_STEP_DONE;
+    if (connector->finish(sink->writer, &committable, &ctx->error))
+        step = failed(ctx);
+    else if (committable.size > 0)
+        weir_op_add_committable(ctx, connector->name, (const char *)committable.data);
+    weir_buf_fini(&committable);
+    return step;
+}
+
+static void sink_close(struct weir_op *op, struct weir_op_ctx *ctx, bool finished)
+{
+    struct sink *sink = (struct sink *)op;
+    (void)ctx, (void)finished;
+    if (sink->writer)
+        sink->carrier.connector->writer_close(sink->writer);
+    if (sink->encoder)
+        sink->carrier.format->encoder_free(sink->encoder);
+    weir_buf_fini(&sink->bytes);
+}
+
+const struct weir_op_vtable weir_op_sink = {
+    .name = "sink",
+    .help = "Writes rows by a connector",
+    .size = sizeof(struct sink),
+    .options = sink_options,
+    .plan = sink_plan,
+    .open = sink_open,
+    .batch = sink_batch,
+    .end = sink_end,
+    .timer = sink_timer,
+    .close = sink_close,
+};

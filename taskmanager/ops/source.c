@@ -1,0 +1,521 @@
+/* source: hosts a connector's reader.
+ *
+ * A byte reader gives lines; they are decoded here into batches of the declared schema, with the bound on a record's size, the
+ * policy for bad records ("on-error") and their counter. A row reader gives batches. Watermarks come from an expression over the
+ * rows, per split.
+ *
+ * Two ways of being driven. Without an input the driver calls produce(). With one (the connector has splits, and the vertex
+ * "splits" hands them out) each row of an input batch is a split, and batch() reads it to its end, saying AGAIN in between.
+ * A split's watermark is sent only when the split said that none is left to be assigned (remaining = 0): until then a later
+ * split may hold earlier rows, and the reader's watermark is minus infinity.
+ *
+ * Invariant: no decoded row is held between two calls, so a barrier never overtakes one. Each round of a call begins with room in
+ * every output and pushes at most one batch into each.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "ops/ops_int.h"
+
+#define DEAD_ROWS_MAX 256
+#define DEAD_LONG_SIZE ((size_t)4096) /* what is kept of a record that is too long */
+
+struct source {
+    struct weir_op_carrier carrier;
+    struct weir_reader *reader;
+    struct weir_decoder *decoder;
+    struct weir_schema *schema; /* borrowed from the plan */
+    struct weir_schema *dead_schema;
+    enum weir_on_error on_error;
+    size_t record_size_max;
+    struct weir_watermarker marker;
+    bool nothing; /* a subtask beyond the connector's parallelism_max */
+
+    struct weir_batch *rows; /* being built, within a call */
+    struct weir_batch *dead;
+
+    /* The bytes in hand: [at, bytes.size) are not consumed. */
+    struct weir_read_bytes bytes;
+    size_t at;
+    bool has_bytes;
+    bool skipping; /* the rest of a line that was too long */
+
+    bool in_split;
+    int split_row; /* of the input batch */
+    char *split_id;
+    int64_t split_offset;
+    int64_t split_remaining;
+};
+
+static const struct weir_option source_options[] = {
+    {"connector", WEIR_OPTION_STRING, NULL, NULL, "Where the rows come from"},
+    {"format", WEIR_OPTION_STRING, "", NULL, "How bytes become rows: json, csv, raw"},
+    {"on-error", WEIR_OPTION_ENUM, "fail", "fail|skip|dead-letter",
+     "What to do with a bad record: fail the task, drop and count it, or put it aside (side output 2)"},
+    {"dead-letter.path", WEIR_OPTION_STRING, "", NULL, "Directory where bad records are written as JSON lines"},
+    {"record.size-max", WEIR_OPTION_SIZE, "1 mb", NULL, "A longer record is a bad one"},
+    {"watermark.expression", WEIR_OPTION_STRING, "", NULL,
+     "TIMESTAMP expression; no later row is expected to be earlier: timestamp - INTERVAL '2' SECOND"},
+    {"watermark.idle-timeout", WEIR_OPTION_DURATION, "0", NULL,
+     "After so long without rows the source does not hold back others; 0: it always does"},
+    {NULL},
+};
+
+static const char *option(const struct weir_op_plan *plan, const char *name)
+{
+    return weir_options_get(plan->options, plan->option_count, source_options, name);
+}
+
+static int64_t option_int(const struct weir_op_plan *plan, const char *name)
+{
+    return weir_options_get_int(plan->options, plan->option_count, source_options, name);
+}
+
+/* --- Plan */
+
+static weir_err find_schema(struct weir_op_plan *plan, const struct weir_op_carrier *carrier, struct weir_error *error)
+{
+    const struct weir_connector *connector = carrier->connector;
+    if (!carrier->format) {
+        if (connector->source_schema)
+            return connector->source_schema(plan->options, plan->option_count, plan->declared, &plan->output, error);
+        if (!plan->declared)
+            return weir_fail(error, WEIR_ERR_INVALID, "connector '%s' needs a schema: declare its columns",
+                             connector->name);
+        plan->output = weir_schema_ref(plan->declared);
+        return 0;
+    }
+    if (!plan->declared)
+        return weir_fail(error, WEIR_ERR_INVALID, "format '%s' needs a schema: declare the columns",
+                         carrier->format->name);
+    if (!carrier->format->line_based)
+        return weir_fail(error, WEIR_ERR_INVALID,
+                         "connector '%s' reads lines, and records of format '%s' are not lines", connector->name,
+                         carrier->format->name);
+    struct weir_decoder *decoder = NULL;
+    weir_err err =
+        carrier->format->decoder_new(plan->declared, plan->options, plan->option_count, &decoder, error);
+    if (err)
+        return err;
+    carrier->format->decoder_free(decoder);
+    plan->output = weir_schema_ref(plan->declared);
+    return 0;
+}
+
+static struct weir_schema *dead_letter_schema(void)
+{
+    static const struct weir_type string = {.id = WEIR_TYPE_STRING};
+    struct weir_field fields[] = {{"record", string}, {"error", string}, {"position", string}};
+    return weir_schema_new(fields, 3);
+}
+
+static weir_err source_plan(struct weir_op_plan *plan, struct weir_error *error)
+{
+    struct weir_op_carrier carrier;
+    weir_err err = weir_op_carrier_find(plan, source_options, false, &carrier, error);
+    if (err)
+        return err;
+    if (carrier.connector->enumerate && plan->input_count == 0)
+        return weir_fail(error, WEIR_ERR_INVALID, "%s: connector '%s' needs a vertex 'splits' before it", plan->name,
+                         carrier.connector->name);
+    if (!carrier.connector->enumerate && plan->input_count > 0)
+        return weir_fail(error, WEIR_ERR_INVALID, "%s: connector '%s' has no splits, so it takes no input", plan->name,
+                         carrier.connector->name);
+    if (option_int(plan, "record.size-max") < 1 || option_int(plan, "record.size-max") > (int64_t)256 << 20)
+        return weir_fail(error, WEIR_ERR_INVALID, "%s: record.size-max must be from 1 to 256 mb", plan->name);
+    if ((err = find_schema(plan, &carrier, error)))
+        return weir_wrap(error, "%s", plan->name);
+    const char *expression = option(plan, "watermark.expression");
+    if (expression[0])
+        err = weir_watermarker_check(plan, expression, plan->output, error);
+    if (!err && carrier.format)
+        plan->sides[1] = dead_letter_schema();
+    if (err) {
+        weir_schema_unref(plan->output);
+        plan->output = NULL;
+    }
+    return err;
+}
+
+/* --- Open, close */
+
+static weir_err source_open(struct weir_op *op, struct weir_op_ctx *ctx, struct weir_error *error)
+{
+    struct source *source = (struct source *)op;
+    const struct weir_op_plan *plan = ctx->plan;
+    weir_err err = weir_op_carrier_find(plan, source_options, false, &source->carrier, error);
+    if (err)
+        return err;
+    const struct weir_connector *connector = source->carrier.connector;
+    source->schema = plan->output;
+    source->dead_schema = plan->sides[1];
+    source->on_error = weir_on_error_parse(option(plan, "on-error"));
+    source->record_size_max = (size_t)option_int(plan, "record.size-max");
+    if (source->on_error == WEIR_ON_ERROR_DEAD_LETTER && source->carrier.format && !ctx->sides[1])
+        return weir_fail(error, WEIR_ERR_INVALID,
+                         "%s: on-error is dead-letter, but nothing takes the bad records: give dead-letter.path",
+                         plan->name);
+    err = weir_watermarker_open(&source->marker, plan, option(plan, "watermark.expression"), source->schema,
+                                option_int(plan, "watermark.idle-timeout"), weir_op_now_ms(ctx), error);
+    if (err)
+        return err;
+    source->nothing = connector->parallelism_max > 0 && ctx->subtask >= connector->parallelism_max;
+    if (source->nothing)
+        return 0;
+    if (source->carrier.format &&
+        (err = source->carrier.format->decoder_new(source->schema, plan->options, plan->option_count, &source->decoder,
+                                                   error)))
+        return weir_wrap(error, "%s", plan->name);
+    if ((err = connector->reader_open(ctx, plan->options, plan->option_count, source->schema, &source->reader, error)))
+        return weir_wrap(error, "%s", plan->name);
+    return 0;
+}
+
+static void source_close(struct weir_op *op, struct weir_op_ctx *ctx, bool finished)
+{
+    struct source *source = (struct source *)op;
+    (void)ctx, (void)finished;
+    if (source->reader)
+        source->carrier.connector->reader_close(source->reader);
+    if (source->decoder)
+        source->carrier.format->decoder_free(source->decoder);
+    weir_batch_unref(source->rows);
+    weir_batch_unref(source->dead);
+    weir_watermarker_close(&source->marker);
+    free(source->split_id);
+}
+
+/* --- Batches out */
+
+static bool has_room(const struct weir_op_ctx *ctx)
+{
+    return !weir_out_full(ctx->out) && !weir_out_full(ctx->sides[1]);
+}
+
+static weir_err push_rows(struct source *source, struct weir_op_ctx *ctx, struct weir_batch *take_batch)
+{
+    weir_err err = weir_watermarker_rows(&source->marker, take_batch, weir_op_now_ms(ctx), &ctx->error);
+    if (err) {
+        weir_batch_unref(take_batch);
+        return weir_wrap(&ctx->error, "%s", ctx->plan->name);
+    }
+    weir_out_push(ctx->out, take_batch);
+    if (source->marker.max_ms != WEIR_WATERMARK_MIN && source->split_remaining == 0)
+        weir_out_watermark(ctx->out, source->marker.max_ms);
+    return 0;
+}
+
+/* Nothing that was built stays behind. */
+static weir_err flush(struct source *source, struct weir_op_ctx *ctx)
+{
+    struct weir_batch *rows = source->rows, *dead = source->dead;
+    source->rows = source->dead = NULL;
+    if (dead && dead->row_count > 0)
+        weir_out_push(ctx->sides[1], dead);
+    else
+        weir_batch_unref(dead);
+    if (rows && rows->row_count > 0)
+        return push_rows(source, ctx, rows);
+    weir_batch_unref(rows);
+    return 0;
+}
+
+/* --- Bad records */
+
+/* How many bytes from `s` are one valid UTF-8 sequence; 0: none. */
+static size_t utf8_sequence(const uint8_t *s, size_t size)
+{
+    if (s[0] < 0x80)
+        return 1;
+    size_t n = s[0] >= 0xF0 ? 4 : s[0] >= 0xE0 ? 3 : 2;
+    if (s[0] < 0xC2 || s[0] > 0xF4 || n > size)
+        return 0;
+    for (size_t i = 1; i < n; i++)
+        if ((s[i] & 0xC0) != 0x80)
+            return 0;
+    if ((s[0] == 0xE0 && s[1] < 0xA0) || (s[0] == 0xED && s[1] >= 0xA0) || (s[0] == 0xF0 && s[1] < 0x90) ||
+        (s[0] == 0xF4 && s[1] >= 0x90))
+        return 0;
+    return n;
+}
+
+/* Bytes as UTF-8: what is not is written as \xNN. */
+static void put_text(struct weir_buf *out, const uint8_t *bytes, size_t size)
+{
+    bool ok = weir_buf_reserve(out, size * 4);
+    for (size_t i = 0; ok && i < size;) {
+        size_t n = utf8_sequence(bytes + i, size - i);
+        ok = n ? weir_buf_append(out, bytes + i, n) : weir_buf_printf(out, "\\x%02X", bytes[i]);
+        i += n ? n : 1;
+    }
+    weir_assert(ok);
+}
+
+static void position_text(const struct source *source, const struct weir_op_ctx *ctx, size_t at, char *out, size_t size)
+{
+    int64_t byte = source->split_offset + source->bytes.position + (int64_t)at;
+    snprintf(out, size, "%.300s, byte %" PRId64, source->split_id ? source->split_id : ctx->plan->name, byte);
+}
+
+/* The record at bytes[at..at+size) is bad, ctx->error says why. `whole`: its bytes are all there. */
+static weir_err bad_record(struct source *source, struct weir_op_ctx *ctx, size_t at, size_t size, bool whole)
+{
+    const uint8_t *record = source->bytes.bytes + at;
+    size_t kept = whole ? size : size < DEAD_LONG_SIZE ? size : DEAD_LONG_SIZE;
+    char position[400];
+    position_text(source, ctx, at, position, sizeof position);
+    ++*ctx->num_records_bad;
+    if (source->on_error == WEIR_ON_ERROR_SKIP)
+        return 0;
+    struct weir_buf text;
+    weir_buf_init(&text, SIZE_MAX / 2);
+    weir_err err = 0;
+    if (source->on_error == WEIR_ON_ERROR_FAIL) {
+        put_text(&text, record, kept < 120 ? kept : 120);
+        char why[WEIR_ERROR_MESSAGE_SIZE];
+        snprintf(why, sizeof why, "%s", ctx->error.message);
+        err = weir_fail(&ctx->error, WEIR_ERR_DATA,
+                        "%s: bad record at %s: %.300s: %s%s (on-error = skip or dead-letter goes on)", ctx->plan->name,
+                        position, why, text.data ? (const char *)text.data : "", kept > 120 || !whole ? "..." : "");
+    } else {
+        if (!source->dead)
+            source->dead = weir_batch_new(source->dead_schema, DEAD_ROWS_MAX);
+        struct weir_batch *dead = source->dead;
+        int row = dead->row_count;
+        put_text(&text, record, kept);
+        weir_column_set_bytes(&dead->columns[0], row, text.data, text.size);
+        weir_column_set_bytes(&dead->columns[1], row, ctx->error.message, strlen(ctx->error.message));
+        weir_column_set_bytes(&dead->columns[2], row, position, strlen(position));
+        dead->row_count++;
+    }
+    weir_buf_fini(&text);
+    return err;
+}
+
+static bool dead_is_full(const struct source *source)
+{
+    return source->dead && (source->dead->row_count == DEAD_ROWS_MAX ||
+                            weir_batch_bytes(source->dead) > WEIR_BATCH_BYTES_SOFT_MAX);
+}
+
+/* --- Lines */
+
+/* For formats without decode_lines. The same contract. */
+static weir_err decode_line_by_line(struct source *source, const uint8_t *bytes, size_t size, bool last, size_t *used,
+                                    size_t *bad_at, size_t *bad_size, struct weir_error *error)
+{
+    const struct weir_format *format = source->carrier.format;
+    struct weir_batch *rows = source->rows;
+    size_t at = 0;
+    weir_err err = 0;
+    while (!err && at < size && rows->row_count < rows->row_capacity) {
+        const uint8_t *newline = memchr(bytes + at, '\n', size - at);
+        if (!newline && !last)
+            break;
+        size_t end = newline ? (size_t)(newline - bytes) : size;
+        size_t next = newline ? end + 1 : end;
+        if (end > at && bytes[end - 1] == '\r')
+            end--;
+        if (end > at) {
+            *bad_at = at, *bad_size = end - at;
+            err = format->decode(source->decoder, bytes + at, end - at, true, rows, error);
+        }
+        at = next;
+    }
+    *used = at;
+    return err;
+}
+
+enum progress { MORE_BYTES, ROUND_DONE, BROKEN };
+
+/* Bytes of a line that was too long are dropped to its end. */
+static bool skip_line(struct source *source)
+{
+    const struct weir_read_bytes *b = &source->bytes;
+    const uint8_t *newline = memchr(b->bytes + source->at, '\n', b->size - source->at);
+    source->at = newline ? (size_t)(newline - b->bytes) + 1 : b->size;
+    source->skipping = !newline && !b->last;
+    return newline != NULL;
+}
+
+/* Decodes what is in hand until a batch is full or bytes are wanted. */
+static enum progress decode_bytes(struct source *source, struct weir_op_ctx *ctx)
+{
+    const struct weir_format *format = source->carrier.format;
+    const struct weir_read_bytes *b = &source->bytes;
+    if (!source->rows)
+        source->rows = weir_batch_new(source->schema, WEIR_BATCH_ROWS_DEFAULT);
+    while (source->at < b->size) {
+        if (source->skipping) {
+            skip_line(source);
+            continue;
+        }
+        size_t left = b->size - source->at, used = 0, bad_at = 0, bad_size = 0;
+        /* One byte more than a record may have: no newline in there means that it is too long. */
+        size_t window = left <= source->record_size_max ? left : source->record_size_max + 1;
+        bool last = b->last && window == left;
+        const uint8_t *bytes = b->bytes + source->at;
+        weir_err err = format->decode_lines
+                           ? format->decode_lines(source->decoder, bytes, window, last, source->rows, &used, &bad_at,
+                                                  &bad_size, &ctx->error)
+                           : decode_line_by_line(source, bytes, window, last, &used, &bad_at, &bad_size, &ctx->error);
+        if (err == WEIR_ERR_DATA) {
+            err = bad_record(source, ctx, source->at + bad_at, bad_size, true);
+            weir_assert(used > 0);
+        } else if (!err && used == 0 && source->rows->row_count < source->rows->row_capacity) {
+            if (window <= source->record_size_max) {
+                weir_assert(!last);
+                return MORE_BYTES;
+            }
+            (void)weir_fail(&ctx->error, WEIR_ERR_DATA, "it is longer than record.size-max, %zu bytes",
+                            source->record_size_max);
+            err = bad_record(source, ctx, source->at, window, false);
+            source->skipping = true;
+        }
+        if (err)
+            return BROKEN;
+        source->at += used;
+        if (source->rows->row_count == source->rows->row_capacity || dead_is_full(source) ||
+            weir_batch_bytes(source->rows) > WEIR_BATCH_BYTES_SOFT_MAX)
+            return ROUND_DONE;
+    }
+    return MORE_BYTES;
+}
+
+/* --- Reading: one call's worth. WEIR_READ_DATA: call again. */
+
+static enum weir_read read_bytes(struct source *source, struct weir_op_ctx *ctx, int64_t *wait_until_ms,
+                                 bool *progress)
+{
+    while (has_room(ctx)) {
+        enum progress step = source->has_bytes ? decode_bytes(source, ctx) : MORE_BYTES;
+        if (step == BROKEN || (step == ROUND_DONE && flush(source, ctx)))
+            return WEIR_READ_FAILED;
+        if (step == MORE_BYTES) {
+            source->bytes.used = source->has_bytes ? source->at : 0;
+            enum weir_read read = source->carrier.connector->read(source->reader, ctx, &source->bytes, wait_until_ms,
+                                                                  &ctx->error);
+            source->at = 0;
+            source->has_bytes = read == WEIR_READ_DATA;
+            if (read == WEIR_READ_FAILED) {
+                weir_wrap(&ctx->error, "%s", ctx->plan->name);
+                return read;
+            }
+            if (read != WEIR_READ_DATA)
+                return flush(source, ctx) ? WEIR_READ_FAILED : read;
+        }
+        *progress = true;
+        if (weir_op_should_yield(ctx))
+            break;
+    }
+    return flush(source, ctx) ? WEIR_READ_FAILED : WEIR_READ_DATA;
+}
+
+static enum weir_read read_rows(struct source *source, struct weir_op_ctx *ctx, int64_t *wait_until_ms, bool *progress)
+{
+    while (has_room(ctx)) {
+        struct weir_batch *batch = NULL;
+        enum weir_read read = source->carrier.connector->read_batch(source->reader, ctx, &batch, wait_until_ms,
+                                                                    &ctx->error);
+        if (read == WEIR_READ_FAILED)
+            weir_wrap(&ctx->error, "%s", ctx->plan->name);
+        if (read != WEIR_READ_DATA)
+            return read;
+        *progress = true;
+        if (push_rows(source, ctx, batch))
+            return WEIR_READ_FAILED;
+        if (weir_op_should_yield(ctx))
+            break;
+    }
+    return WEIR_READ_DATA;
+}
+
+static enum weir_read read_some(struct source *source, struct weir_op_ctx *ctx, int64_t *wait_until_ms, bool *progress)
+{
+    *wait_until_ms = INT64_MAX;
+    return source->carrier.format ? read_bytes(source, ctx, wait_until_ms, progress)
+                                  : read_rows(source, ctx, wait_until_ms, progress);
+}
+
+static enum weir_step source_produce(struct weir_op *op, struct weir_op_ctx *ctx, bool *progress)
+{
+    struct source *source = (struct source *)op;
+    int64_t wait_until_ms;
+    *progress = false;
+    if (source->nothing)
+        return WEIR_STEP_DONE;
+    switch (read_some(source, ctx, &wait_until_ms, progress)) {
+    case WEIR_READ_END: return WEIR_STEP_DONE;
+    case WEIR_READ_FAILED: return WEIR_STEP_FAILED;
+    case WEIR_READ_DATA: return WEIR_STEP_AGAIN;
+    case WEIR_READ_EMPTY: break;
+    }
+    int64_t due = weir_watermarker_quiet(&source->marker, ctx->out, weir_op_now_ms(ctx));
+    if (due < wait_until_ms)
+        wait_until_ms = due;
+    if (wait_until_ms != INT64_MAX)
+        weir_op_set_timer(ctx, wait_until_ms);
+    return WEIR_STEP_AGAIN;
+}
+
+/* --- Splits as input */
+
+static weir_err begin_split(struct source *source, struct weir_op_ctx *ctx, const struct weir_batch *batch, int row)
+{
+    size_t size = 0;
+    const char *id = (const char *)weir_column_bytes(&batch->columns[0], row, &size);
+    free(source->split_id);
+    source->split_id = weir_strndup(id, size);
+    source->split_offset = batch->columns[1].i64[row];
+    source->split_remaining = batch->columns[3].i64[row];
+    source->bytes = (struct weir_read_bytes){.bytes = NULL};
+    source->at = 0;
+    source->has_bytes = source->skipping = false;
+    source->marker.max_ms = WEIR_WATERMARK_MIN; /* watermarks are per split */
+    struct weir_split split = {.id = source->split_id,
+                               .offset = source->split_offset,
+                               .size = batch->columns[2].i64[row],
+                               .remaining = source->split_remaining};
+    if (source->carrier.connector->reader_split(source->reader, &split, &ctx->error))
+        return weir_wrap(&ctx->error, "%s", ctx->plan->name);
+    source->in_split = true;
+    return 0;
+}
+
+static enum weir_step source_batch(struct weir_op *op, struct weir_op_ctx *ctx, int input, struct weir_batch *batch)
+{
+    struct source *source = (struct source *)op;
+    (void)input;
+    while (source->split_row < batch->row_count) {
+        if (!source->in_split && begin_split(source, ctx, batch, source->split_row))
+            return WEIR_STEP_FAILED;
+        int64_t wait_until_ms;
+        bool progress = false;
+        enum weir_read read = read_some(source, ctx, &wait_until_ms, &progress);
+        if (read == WEIR_READ_FAILED)
+            return WEIR_STEP_FAILED;
+        if (read != WEIR_READ_END)
+            return WEIR_STEP_AGAIN;
+        source->in_split = false;
+        source->split_row++;
+        if (!has_room(ctx) && source->split_row < batch->row_count)
+            return WEIR_STEP_AGAIN;
+    }
+    source->split_row = 0;
+    return WEIR_STEP_DONE;
+}
+
+const struct weir_op_vtable weir_op_source = {
+    .name = "source",
+    .help = "Reads rows by a connector",
+    .size = sizeof(struct source),
+    .options = source_options,
+    .is_source = true,
+    .plan = source_plan,
+    .open = source_open,
+    .batch = source_batch,
+    .produce = source_produce,
+    .close = source_close,
+};

@@ -1,0 +1,825 @@
+/* Open-addressing state tables; see table.h for the interface and README.md for the shape and its reasons.
+ *
+ * Owning thread: the task's worker. Invariants of a table:
+ *  - `capacity` is a power of two; `capacity + SPECIAL_SLOTS` slots of `stride` bytes follow each other.
+ *  - An ordinary slot is empty when its head is 0, and is then all zeros, so that an inserted value begins as zeros.
+ *  - count (ordinary entries) <= limit < capacity, so that every probe ends.
+ *  - All slots between an entry's home and its place are taken (linear probing, shift-back removal).
+ */
+#include "state/table.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/assert.h"
+#include "base/hash.h"
+#include "state/state_int.h"
+
+#define GROUP 32 /* rows whose slots are prefetched together */
+#define CAPACITY_MIN 16
+#define CAPACITY_MAX ((uint64_t)1 << 40)
+#define SPECIAL_SLOTS 2
+#define SPECIAL_MARK 1 /* weir_state_id.kind: the raw key whose head would be 0 */
+#define SPECIAL_NULL 2
+#define HEAD_MASK 0x9d3f7a5c61b84e27u /* makes the key that needs a special slot an unlikely one */
+#define MIX 0x9e3779b97f4a7c15u
+#define KEY_CLASS_SIZE 16
+#define KEY_CLASSES 16 /* keys up to 256 bytes live in the arena; larger ones are allocated one by one */
+#define HUGE_PAGE ((size_t)2 << 20)
+
+struct slots {
+    uint8_t *bytes;
+    size_t size;
+    bool mapped; /* by mmap, not malloc */
+};
+
+struct free_key {
+    struct free_key *next;
+};
+
+struct weir_state_table {
+    struct weir_state *state;
+    uint64_t seed;
+    struct slots slots;
+    uint64_t capacity;
+    int shift; /* 64 - log2(capacity) */
+    uint32_t special; /* bit SPECIAL_*: the slot is taken */
+    int64_t count;    /* ordinary entries */
+    int64_t limit;
+    int64_t special_count;
+    int64_t large_keys;
+    size_t large_bytes;
+    struct weir_arena heap;
+    struct weir_arena keys;
+    struct free_key *free_keys[KEY_CLASSES];
+};
+
+struct namespace_entry {
+    int64_t namespace;
+    struct weir_state_table *table;
+};
+
+struct weir_state {
+    char *uid, *name;
+    enum weir_type_id fixed_key;
+    size_t value_at; /* in a slot */
+    size_t stride;
+    uint64_t seed;
+    /* Ascending by namespace, at [first, first + count): windows are made at the end and dropped at the front. */
+    struct namespace_entry *entries;
+    int first, count, capacity;
+    int64_t count_hint; /* entries of the last dropped table */
+    struct slots spare; /* of the last dropped table, all zeros not guaranteed */
+    /* Keys that were walked last. */
+    uint8_t *walk_bytes;
+    size_t walk_bytes_capacity;
+    uint64_t *walk_words;
+    uint64_t *walk_validity;
+    uint32_t *walk_offsets;
+};
+
+/* Slot of a variable key; the value follows. */
+struct var_slot {
+    uint64_t head;
+    uint8_t *key;
+    uint32_t key_size;
+    uint32_t pad;
+};
+
+/* --- Memory of slots: zeroed; large ones on huge pages, since every access is a random one */
+
+static struct slots slots_new(size_t size)
+{
+    struct slots slots = {.size = size};
+    if (size >= HUGE_PAGE) {
+        size_t rounded = (size + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
+        void *p = mmap(NULL, rounded, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (p != MAP_FAILED) {
+            (void)madvise(p, rounded, MADV_HUGEPAGE); /* advice: without it the table is only slower */
+            slots.size = rounded;
+            slots.bytes = p;
+            slots.mapped = true;
+            return slots;
+        }
+    }
+    slots.bytes = weir_zalloc(size); /* aborts when there is none */
+    return slots;
+}
+
+static void slots_free(struct slots *slots)
+{
+    if (slots->mapped)
+        munmap(slots->bytes, slots->size);
+    else
+        free(slots->bytes);
+    memset(slots, 0, sizeof *slots);
+}
+
+static struct slots slots_take(struct weir_state *state, size_t size)
+{
+    struct slots *spare = &state->spare;
+    if (!spare->bytes || spare->size < size || spare->size / 2 > size + HUGE_PAGE)
+        return slots_new(size);
+    struct slots slots = *spare;
+    memset(spare, 0, sizeof *spare);
+    memset(slots.bytes, 0, size);
+    return slots;
+}
+
+static void slots_give(struct weir_state *state, struct slots *slots)
+{
+    if (state->spare.bytes)
+        slots_free(&state->spare);
+    state->spare = *slots;
+    memset(slots, 0, sizeof *slots);
+}
+
+/* --- Slots */
+
+static inline uint64_t *head_of(uint8_t *slot)
+{
+    return (uint64_t *)(void *)slot;
+}
+
+static inline struct var_slot *var_of(uint8_t *slot)
+{
+    return (struct var_slot *)(void *)slot;
+}
+
+static inline uint64_t home_of(uint64_t head, uint64_t seed, int shift)
+{
+    unsigned __int128 product = (unsigned __int128)(head ^ seed) * MIX;
+    return ((uint64_t)product ^ (uint64_t)(product >> 64)) >> shift;
+}
+
+static inline uint8_t *slot_at(const struct weir_state_table *table, uint64_t index)
+{
+    return table->slots.bytes + index * table->state->stride;
+}
+
+static inline bool is_fixed(const struct weir_state_table *table)
+{
+    return table->state->fixed_key != WEIR_TYPE_NONE;
+}
+
+static inline uint64_t var_head(uint64_t hash)
+{
+    return hash ? hash : 1;
+}
+
+static int64_t limit_of(uint64_t capacity)
+{
+    return (int64_t)(capacity / 8 * 5);
+}
+
+static uint64_t capacity_for(int64_t count)
+{
+    uint64_t capacity = CAPACITY_MIN;
+    while (limit_of(capacity) < count)
+        capacity *= 2;
+    weir_assert(capacity <= CAPACITY_MAX);
+    return capacity;
+}
+
+static void table_set_capacity(struct weir_state_table *table, uint64_t capacity)
+{
+    table->slots = slots_take(table->state, (capacity + SPECIAL_SLOTS) * table->state->stride);
+    table->capacity = capacity;
+    table->shift = 64 - __builtin_ctzll(capacity);
+    table->limit = limit_of(capacity);
+}
+
+static void table_grow(struct weir_state_table *table, uint64_t capacity)
+{
+    struct slots old = table->slots;
+    uint64_t old_capacity = table->capacity;
+    size_t stride = table->state->stride;
+    table_set_capacity(table, capacity);
+    uint64_t mask = capacity - 1;
+    for (uint64_t i = 0; i < old_capacity; i++) {
+        uint8_t *from = old.bytes + i * stride;
+        uint64_t head = *head_of(from);
+        if (!head)
+            continue;
+        uint64_t at = home_of(head, table->seed, table->shift);
+        while (*head_of(slot_at(table, at)))
+            at = (at + 1) & mask;
+        memcpy(slot_at(table, at), from, stride);
+    }
+    memcpy(slot_at(table, capacity), old.bytes + old_capacity * stride, SPECIAL_SLOTS * stride);
+    slots_free(&old);
+}
+
+void weir_state_reserve(struct weir_state_table *table, int64_t count)
+{
+    uint64_t capacity = capacity_for(count);
+    if (capacity > table->capacity)
+        table_grow(table, capacity);
+}
+
+/* --- Bytes of variable keys */
+
+static uint8_t *key_new(struct weir_state_table *table, const uint8_t *bytes, uint32_t size)
+{
+    uint8_t *key;
+    uint32_t class = (size + KEY_CLASS_SIZE - 1) / KEY_CLASS_SIZE;
+    if (class > KEY_CLASSES) {
+        key = weir_alloc(size);
+        table->large_keys++;
+        table->large_bytes += size;
+    } else if (class == 0) {
+        return NULL;
+    } else if (table->free_keys[class - 1]) {
+        struct free_key *block = table->free_keys[class - 1];
+        table->free_keys[class - 1] = block->next;
+        key = (uint8_t *)block;
+    } else {
+        key = weir_arena_alloc(&table->keys, class * KEY_CLASS_SIZE);
+    }
+    memcpy(key, bytes, size);
+    return key;
+}
+
+static void key_free(struct weir_state_table *table, uint8_t *key, uint32_t size)
+{
+    uint32_t class = (size + KEY_CLASS_SIZE - 1) / KEY_CLASS_SIZE;
+    if (class > KEY_CLASSES) {
+        free(key);
+        table->large_keys--;
+        table->large_bytes -= size;
+    } else if (class > 0) {
+        struct free_key *block = (struct free_key *)(void *)key;
+        block->next = table->free_keys[class - 1];
+        table->free_keys[class - 1] = block;
+    }
+}
+
+/* --- Tables and namespaces */
+
+static struct weir_state_table *table_new(struct weir_state *state, int64_t namespace)
+{
+    struct weir_state_table *table = weir_zalloc(sizeof *table);
+    table->state = state;
+    table->seed = (state->seed ^ (uint64_t)namespace * 0xd6e8feb86659fd93u) * MIX;
+    weir_arena_init(&table->heap);
+    weir_arena_init(&table->keys);
+    table_set_capacity(table, capacity_for(state->count_hint));
+    return table;
+}
+
+static void table_free(struct weir_state_table *table)
+{
+    for (uint64_t i = 0; table->large_keys > 0 && i < table->capacity; i++) {
+        struct var_slot *slot = var_of(slot_at(table, i));
+        if (slot->head && slot->key_size > KEY_CLASSES * KEY_CLASS_SIZE)
+            key_free(table, slot->key, slot->key_size);
+    }
+    slots_give(table->state, &table->slots);
+    weir_arena_fini(&table->heap);
+    weir_arena_fini(&table->keys);
+    free(table);
+}
+
+struct weir_state *weir_state_new(const struct weir_state_spec *spec)
+{
+    weir_assert(spec->value_size % 8 == 0);
+    weir_assert(spec->value_size <= WEIR_STATE_VALUE_SIZE_MAX);
+    struct weir_state *state = weir_zalloc(sizeof *state);
+    state->uid = weir_strdup(spec->uid);
+    state->name = weir_strdup(spec->name);
+    state->fixed_key = spec->fixed_key;
+    state->value_at = spec->fixed_key != WEIR_TYPE_NONE ? sizeof(uint64_t) : sizeof(struct var_slot);
+    state->stride = state->value_at + spec->value_size;
+    state->seed = weir_xxh3(spec->uid, strlen(spec->uid)) ^ weir_xxh3(spec->name, strlen(spec->name)) * MIX;
+    state->walk_words = weir_alloc(WEIR_BATCH_ROWS_MAX * sizeof *state->walk_words);
+    state->walk_validity = weir_alloc(WEIR_BATCH_ROWS_MAX / 8);
+    state->walk_offsets = weir_alloc((WEIR_BATCH_ROWS_MAX + 1) * sizeof *state->walk_offsets);
+    return state;
+}
+
+void weir_state_free(struct weir_state *state)
+{
+    if (!state)
+        return;
+    for (int i = 0; i < state->count; i++)
+        table_free(state->entries[state->first + i].table);
+    if (state->spare.bytes)
+        slots_free(&state->spare);
+    free(state->walk_bytes);
+    free(state->walk_words);
+    free(state->walk_validity);
+    free(state->walk_offsets);
+    free(state->entries);
+    free(state->uid);
+    free(state->name);
+    free(state);
+}
+
+/* Position (from `first`) of the first namespace that is not below `namespace`. */
+static int position_of(const struct weir_state *state, int64_t namespace)
+{
+    const struct namespace_entry *entries = state->entries + state->first;
+    int low = 0, high = state->count;
+    while (low < high) {
+        int middle = low + (high - low) / 2;
+        if (entries[middle].namespace < namespace)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+struct weir_state_table *weir_state_find(struct weir_state *state, int64_t namespace)
+{
+    int at = position_of(state, namespace);
+    if (at == state->count || state->entries[state->first + at].namespace != namespace)
+        return NULL;
+    return state->entries[state->first + at].table;
+}
+
+static void make_room(struct weir_state *state)
+{
+    if (state->first + state->count < state->capacity)
+        return;
+    if (state->first > state->capacity / 2) {
+        memmove(state->entries, state->entries + state->first, (size_t)state->count * sizeof *state->entries);
+        state->first = 0;
+        return;
+    }
+    state->capacity = state->capacity ? state->capacity * 2 : 16;
+    state->entries = weir_realloc(state->entries, (size_t)state->capacity * sizeof *state->entries);
+}
+
+struct weir_state_table *weir_state_open(struct weir_state *state, int64_t namespace)
+{
+    struct weir_state_table *table = weir_state_find(state, namespace);
+    if (table)
+        return table;
+    make_room(state);
+    int at = position_of(state, namespace);
+    struct namespace_entry *entry = state->entries + state->first + at;
+    memmove(entry + 1, entry, (size_t)(state->count - at) * sizeof *entry);
+    entry->namespace = namespace;
+    entry->table = table_new(state, namespace);
+    state->count++;
+    return entry->table;
+}
+
+void weir_state_drop(struct weir_state *state, int64_t namespace)
+{
+    int at = position_of(state, namespace);
+    if (at == state->count || state->entries[state->first + at].namespace != namespace)
+        return;
+    struct namespace_entry *entry = state->entries + state->first + at;
+    state->count_hint = entry->table->count;
+    table_free(entry->table);
+    if (at == 0)
+        state->first++;
+    else
+        memmove(entry, entry + 1, (size_t)(state->count - at - 1) * sizeof *entry);
+    state->count--;
+    if (state->count == 0)
+        state->first = 0;
+}
+
+int64_t weir_state_next(const struct weir_state *state, int64_t from)
+{
+    int at = position_of(state, from);
+    return at < state->count ? state->entries[state->first + at].namespace : INT64_MAX;
+}
+
+int64_t weir_state_entry_count(const struct weir_state *state)
+{
+    int64_t count = 0;
+    for (int i = 0; i < state->count; i++)
+        count += weir_state_table_count(state->entries[state->first + i].table);
+    return count;
+}
+
+size_t weir_state_bytes(const struct weir_state *state)
+{
+    size_t bytes = state->spare.size + (size_t)state->capacity * sizeof *state->entries;
+    for (int i = 0; i < state->count; i++) {
+        const struct weir_state_table *table = state->entries[state->first + i].table;
+        bytes += sizeof *table + table->slots.size + table->heap.size_total + table->keys.size_total + table->large_bytes;
+    }
+    return bytes;
+}
+
+struct weir_arena *weir_state_heap(struct weir_state_table *table)
+{
+    return &table->heap;
+}
+
+int64_t weir_state_table_count(const struct weir_state_table *table)
+{
+    return table->count + table->special_count;
+}
+
+/* --- Upsert and lookup of a batch
+ *
+ * Three outcomes of a probe: the slot; NULL, "absent" (lookup) or "the table must grow first" (upsert). After growth the batch
+ * begins again, since values given back so far have moved; what it had inserted is found then. Growth is rare by doubling.
+ */
+
+static uint8_t *special_slot(struct weir_state_table *table, uint32_t kind, bool insert)
+{
+    uint8_t *slot = slot_at(table, table->capacity + kind - 1);
+    if (table->special >> kind & 1)
+        return slot;
+    if (!insert)
+        return NULL;
+    table->special |= 1u << kind;
+    table->special_count++;
+    return slot;
+}
+
+static __attribute__((noinline)) uint8_t *probe_fixed(struct weir_state_table *table, uint64_t head, uint8_t *slot, bool insert)
+{
+    size_t stride = table->state->stride;
+    uint8_t *end = slot_at(table, table->capacity);
+    for (;;) {
+        uint64_t there = *head_of(slot);
+        if (there == head)
+            return slot;
+        if (!there)
+            break;
+        slot += stride;
+        if (slot == end)
+            slot = table->slots.bytes;
+    }
+    if (!insert || table->count == table->limit)
+        return NULL;
+    table->count++;
+    *head_of(slot) = head;
+    return slot;
+}
+
+/* Returns the number of rows done: less than `count` when the table must grow. */
+static inline __attribute__((always_inline)) int batch_fixed(struct weir_state_table *table, const struct weir_state_keys *keys,
+                                                             const int32_t *rows, int count, uint8_t **values, bool insert)
+{
+    const uint64_t seed = table->seed;
+    const int shift = table->shift;
+    const size_t stride = table->state->stride;
+    uint8_t *const base = table->slots.bytes;
+    uint64_t heads[GROUP];
+    uint8_t *slots[GROUP];
+    for (int first = 0; first < count; first += GROUP) {
+        int n = count - first < GROUP ? count - first : GROUP;
+        for (int i = 0; i < n; i++) {
+            uint64_t head = keys->fixed[rows ? rows[first + i] : first + i] ^ HEAD_MASK;
+            uint8_t *slot = base + home_of(head, seed, shift) * stride;
+            __builtin_prefetch(slot, 1);
+            heads[i] = head;
+            slots[i] = slot;
+        }
+        for (int i = 0; i < n; i++) {
+            uint8_t *slot = slots[i];
+            uint64_t head = heads[i];
+            if (__builtin_expect(*head_of(slot) != head || !head, 0)) {
+                slot = head ? probe_fixed(table, head, slot, insert) : special_slot(table, SPECIAL_MARK, insert);
+                if (!slot && insert)
+                    return first + i;
+            }
+            values[first + i] = slot ? slot + sizeof(uint64_t) : NULL;
+        }
+    }
+    return count;
+}
+
+/* With NULLs: a NULL row's value is undefined, so its rows are taken out before the others are looked up. */
+static int batch_fixed_nulls(struct weir_state_table *table, const struct weir_state_keys *keys, const int32_t *rows, int count,
+                             uint8_t **values, bool insert)
+{
+    int32_t valid[GROUP];
+    int place[GROUP];
+    uint8_t *found[GROUP];
+    for (int first = 0; first < count; first += GROUP) {
+        int n = count - first < GROUP ? count - first : GROUP;
+        int valid_count = 0;
+        for (int i = first; i < first + n; i++) {
+            int32_t row = rows ? rows[i] : i;
+            if (weir_bit_get(keys->validity, row)) {
+                valid[valid_count] = row;
+                place[valid_count++] = i;
+            } else {
+                uint8_t *slot = special_slot(table, SPECIAL_NULL, insert);
+                values[i] = slot ? slot + sizeof(uint64_t) : NULL;
+            }
+        }
+        if (batch_fixed(table, keys, valid, valid_count, found, insert) < valid_count)
+            return first;
+        for (int i = 0; i < valid_count; i++)
+            values[place[i]] = found[i];
+    }
+    return count;
+}
+
+static uint8_t *probe_var(struct weir_state_table *table, uint64_t head, const uint8_t *key, uint32_t key_size, uint8_t *slot,
+                          bool insert)
+{
+    size_t stride = table->state->stride;
+    uint8_t *end = slot_at(table, table->capacity);
+    for (;;) {
+        struct var_slot *there = var_of(slot);
+        if (there->head == head && there->key_size == key_size && (!key_size || memcmp(there->key, key, key_size) == 0))
+            return slot;
+        if (!there->head)
+            break;
+        slot += stride;
+        if (slot == end)
+            slot = table->slots.bytes;
+    }
+    if (!insert || table->count == table->limit)
+        return NULL;
+    table->count++;
+    struct var_slot *place = var_of(slot);
+    place->head = head;
+    place->key = key_new(table, key, key_size);
+    place->key_size = key_size;
+    return slot;
+}
+
+static int batch_var(struct weir_state_table *table, const struct weir_state_keys *keys, const int32_t *rows, int count,
+                     uint8_t **values, bool insert)
+{
+    const int shift = table->shift;
+    uint8_t *slots[GROUP];
+    for (int first = 0; first < count; first += GROUP) {
+        int n = count - first < GROUP ? count - first : GROUP;
+        for (int i = 0; i < n; i++) {
+            uint64_t head = var_head(keys->hashes[rows ? rows[first + i] : first + i]);
+            slots[i] = slot_at(table, home_of(head, table->seed, shift));
+            __builtin_prefetch(slots[i], 1);
+        }
+        for (int i = 0; i < n; i++)
+            __builtin_prefetch(var_of(slots[i])->key);
+        for (int i = 0; i < n; i++) {
+            int32_t row = rows ? rows[first + i] : first + i;
+            uint32_t at = keys->offsets[row];
+            uint8_t *slot = probe_var(table, var_head(keys->hashes[row]), keys->bytes + at, keys->offsets[row + 1] - at, slots[i],
+                                      insert);
+            if (!slot && insert)
+                return first + i;
+            values[first + i] = slot ? slot + sizeof(struct var_slot) : NULL;
+        }
+    }
+    return count;
+}
+
+static int batch_once(struct weir_state_table *table, const struct weir_state_keys *keys, const int32_t *rows, int count,
+                      uint8_t **values, bool insert)
+{
+    if (!is_fixed(table))
+        return batch_var(table, keys, rows, count, values, insert);
+    if (keys->validity)
+        return batch_fixed_nulls(table, keys, rows, count, values, insert);
+    if (rows)
+        return batch_fixed(table, keys, rows, count, values, insert);
+    return batch_fixed(table, keys, NULL, count, values, insert);
+}
+
+void weir_state_upsert(struct weir_state_table *table, const struct weir_state_keys *keys, const int32_t *rows, int count,
+                       uint8_t **values)
+{
+    weir_assert(is_fixed(table) == (keys->fixed != NULL));
+    while (batch_once(table, keys, rows, count, values, true) < count)
+        table_grow(table, table->capacity * 2);
+}
+
+void weir_state_lookup(struct weir_state_table *table, const struct weir_state_keys *keys, const int32_t *rows, int count,
+                       uint8_t **values)
+{
+    weir_assert(is_fixed(table) == (keys->fixed != NULL));
+    (void)batch_once(table, keys, rows, count, values, false); /* never stops early: nothing is inserted */
+}
+
+/* --- One key */
+
+static uint8_t *find_slot(struct weir_state_table *table, uint64_t hash, const uint8_t *key, uint32_t key_size)
+{
+    if (!is_fixed(table)) {
+        uint64_t head = var_head(hash);
+        return probe_var(table, head, key, key_size, slot_at(table, home_of(head, table->seed, table->shift)), false);
+    }
+    uint64_t raw;
+    if (!weir_state_decode_raw(table->state->fixed_key, key, key_size, &raw))
+        return special_slot(table, SPECIAL_NULL, false);
+    uint64_t head = raw ^ HEAD_MASK;
+    if (!head)
+        return special_slot(table, SPECIAL_MARK, false);
+    return probe_fixed(table, head, slot_at(table, home_of(head, table->seed, table->shift)), false);
+}
+
+uint8_t *weir_state_get(struct weir_state_table *table, uint64_t hash, const uint8_t *key, uint32_t key_size)
+{
+    uint8_t *slot = find_slot(table, hash, key, key_size);
+    return slot ? slot + table->state->value_at : NULL;
+}
+
+static uint64_t index_of(const struct weir_state_table *table, const uint8_t *slot)
+{
+    return (uint64_t)(slot - table->slots.bytes) / table->state->stride;
+}
+
+static void remove_slot(struct weir_state_table *table, uint8_t *slot)
+{
+    size_t stride = table->state->stride;
+    uint64_t hole = index_of(table, slot), mask = table->capacity - 1;
+    if (hole >= table->capacity) {
+        table->special &= ~(1u << (hole - table->capacity + 1));
+        table->special_count--;
+        memset(slot, 0, stride);
+        return;
+    }
+    if (!is_fixed(table))
+        key_free(table, var_of(slot)->key, var_of(slot)->key_size);
+    for (uint64_t i = (hole + 1) & mask;; i = (i + 1) & mask) {
+        uint64_t head = *head_of(slot_at(table, i));
+        if (!head)
+            break;
+        uint64_t home = home_of(head, table->seed, table->shift);
+        if (((i - home) & mask) >= ((i - hole) & mask)) {
+            memcpy(slot_at(table, hole), slot_at(table, i), stride);
+            hole = i;
+        }
+    }
+    memset(slot_at(table, hole), 0, stride);
+    table->count--;
+}
+
+bool weir_state_remove(struct weir_state_table *table, uint64_t hash, const uint8_t *key, uint32_t key_size)
+{
+    uint8_t *slot = find_slot(table, hash, key, key_size);
+    if (!slot)
+        return false;
+    remove_slot(table, slot);
+    return true;
+}
+
+void weir_state_remove_value(struct weir_state_table *table, uint8_t *value)
+{
+    remove_slot(table, value - table->state->value_at);
+}
+
+/* --- Walking */
+
+/* The next taken slot at or after *cursor, which then points behind it; NULL: none. */
+static uint8_t *next_slot(struct weir_state_table *table, int64_t *cursor)
+{
+    uint64_t i = (uint64_t)*cursor;
+    uint8_t *slot = slot_at(table, i);
+    size_t stride = table->state->stride;
+    for (; i < table->capacity; i++, slot += stride) {
+        if (*head_of(slot)) {
+            *cursor = (int64_t)i + 1;
+            return slot;
+        }
+    }
+    for (; i < table->capacity + SPECIAL_SLOTS; i++) {
+        if (table->special >> (i - table->capacity + 1) & 1) {
+            *cursor = (int64_t)i + 1;
+            return slot_at(table, i);
+        }
+    }
+    *cursor = (int64_t)i;
+    return NULL;
+}
+
+static void *walk_room(struct weir_state *state, size_t size)
+{
+    if (size > state->walk_bytes_capacity) {
+        state->walk_bytes_capacity = size > 2 * state->walk_bytes_capacity ? size : 2 * state->walk_bytes_capacity;
+        state->walk_bytes = weir_realloc(state->walk_bytes, state->walk_bytes_capacity);
+    }
+    return state->walk_bytes;
+}
+
+/* Fixed keys are encoded to `room`, which has room for one. */
+static void fill_entry(struct weir_state_table *table, uint8_t *slot, uint8_t *room, struct weir_state_entry *entry)
+{
+    entry->value = slot + table->state->value_at;
+    if (!is_fixed(table)) {
+        entry->key = var_of(slot)->key_size ? var_of(slot)->key : (const uint8_t *)"";
+        entry->key_size = var_of(slot)->key_size;
+        return;
+    }
+    entry->key = room;
+    if (index_of(table, slot) == table->capacity + SPECIAL_NULL - 1) {
+        room[0] = 0;
+        entry->key_size = 1;
+    } else {
+        entry->key_size = weir_state_encode_raw(table->state->fixed_key, *head_of(slot) ^ HEAD_MASK, room);
+    }
+}
+
+int weir_state_walk_entries(struct weir_state_table *table, int64_t *cursor, struct weir_state_entry *entries, int max)
+{
+    weir_assert(max <= WEIR_BATCH_ROWS_MAX);
+    uint8_t *room = walk_room(table->state, (size_t)max * WEIR_STATE_RAW_KEY_SIZE_MAX);
+    int count = 0;
+    uint8_t *slot;
+    while (count < max && (slot = next_slot(table, cursor))) {
+        fill_entry(table, slot, room + (size_t)count * WEIR_STATE_RAW_KEY_SIZE_MAX, &entries[count]);
+        count++;
+    }
+    return count;
+}
+
+static int walk_fixed(struct weir_state_table *table, int64_t *cursor, struct weir_state_keys *keys, uint8_t **values, int max)
+{
+    struct weir_state *state = table->state;
+    int count = 0;
+    uint8_t *slot;
+    while (count < max && (slot = next_slot(table, cursor))) {
+        if (index_of(table, slot) == table->capacity + SPECIAL_NULL - 1) {
+            memset(state->walk_validity, 0xff, WEIR_BATCH_ROWS_MAX / 8);
+            weir_bit_clear(state->walk_validity, count);
+            keys->validity = state->walk_validity;
+        }
+        state->walk_words[count] = *head_of(slot) ^ HEAD_MASK;
+        values[count++] = slot + state->value_at;
+    }
+    keys->fixed = state->walk_words;
+    return count;
+}
+
+static int walk_var(struct weir_state_table *table, int64_t *cursor, struct weir_state_keys *keys, uint8_t **values, int max)
+{
+    struct weir_state *state = table->state;
+    size_t size = 0;
+    int count = 0;
+    uint8_t *slot;
+    walk_room(state, 1);
+    while (count < max && (slot = next_slot(table, cursor))) {
+        const struct var_slot *var = var_of(slot);
+        if (count > 0 && size + var->key_size > UINT32_MAX) {
+            --*cursor;
+            break;
+        }
+        uint8_t *room = walk_room(state, size + var->key_size);
+        if (var->key_size)
+            memcpy(room + size, var->key, var->key_size);
+        state->walk_offsets[count] = (uint32_t)size;
+        state->walk_words[count] = var->head;
+        size += var->key_size;
+        values[count++] = slot + state->value_at;
+    }
+    state->walk_offsets[count] = (uint32_t)size;
+    keys->hashes = state->walk_words;
+    keys->offsets = state->walk_offsets;
+    keys->bytes = state->walk_bytes;
+    return count;
+}
+
+int weir_state_walk_keys(struct weir_state_table *table, int64_t *cursor, struct weir_state_keys *keys, uint8_t **values,
+                         int max)
+{
+    weir_assert(max <= WEIR_BATCH_ROWS_MAX);
+    memset(keys, 0, sizeof *keys);
+    int count = is_fixed(table) ? walk_fixed(table, cursor, keys, values, max) : walk_var(table, cursor, keys, values, max);
+    keys->row_count = count;
+    return count;
+}
+
+/* --- Ids */
+
+struct weir_state_id weir_state_id_of(const struct weir_state_table *table, const uint8_t *value)
+{
+    const uint8_t *slot = value - table->state->value_at;
+    uint64_t index = index_of(table, slot);
+    if (index >= table->capacity)
+        return (struct weir_state_id){.kind = (uint32_t)(index - table->capacity) + 1};
+    return (struct weir_state_id){.head = *(const uint64_t *)(const void *)slot};
+}
+
+bool weir_state_find_id(struct weir_state_table *table, struct weir_state_id id, int64_t *cursor, struct weir_state_entry *entry)
+{
+    uint8_t *room = walk_room(table->state, WEIR_STATE_RAW_KEY_SIZE_MAX);
+    uint64_t i = (uint64_t)*cursor, mask = table->capacity - 1;
+    if (id.kind) {
+        *cursor = 1;
+        uint8_t *slot = i == 0 ? special_slot(table, id.kind, false) : NULL;
+        if (slot)
+            fill_entry(table, slot, room, entry);
+        return slot != NULL;
+    }
+    /* The cursor counts probed slots. */
+    uint64_t home = home_of(id.head, table->seed, table->shift);
+    for (;; i++) {
+        uint8_t *slot = slot_at(table, (home + i) & mask);
+        uint64_t head = *head_of(slot);
+        if (!head)
+            break;
+        if (head == id.head) {
+            fill_entry(table, slot, room, entry);
+            *cursor = (int64_t)i + 1;
+            return true;
+        }
+    }
+    *cursor = (int64_t)i;
+    return false;
+}
