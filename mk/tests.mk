@@ -16,14 +16,37 @@ UNIT_LIBS_time_text_test := common/data common/base
 UNIT_LIBS_json_test := common/format common/data common/base
 UNIT_LIBS_csv_test := common/format common/data common/base
 
+UNIT_LIBS_plan_test := common/graph common/base proto
+UNIT_LIBS_jm_test := jobmanager/core common/graph common/base proto
+UNIT_LIBS_tm_test := taskmanager/core common/base proto
+
+UNIT_LIBS_base_test := common/base
+UNIT_LIBS_http_test := common/http common/base
+UNIT_LIBS_rest_test := jobmanager/rest common/http common/base
+UNIT_LIBS_client_test := client common/http common/base
+
+UNIT_LIBS_frame_test := common/net common/base proto
+UNIT_LIBS_chain_test := taskmanager/task taskmanager/exchange common/data common/base
+UNIT_LIBS_exchange_test := taskmanager/task taskmanager/exchange common/net common/data common/base proto
+UNIT_LIBS_exec_core_test := taskmanager/executor common/base
+UNIT_LIBS_executor_test := taskmanager/executor taskmanager/task taskmanager/exchange common/net common/graph common/data common/base proto
+UNIT_LIBS_OPS := taskmanager/ops taskmanager/connectors taskmanager/state common/expr common/format common/data common/base
+UNIT_LIBS_ops_test := $(UNIT_LIBS_OPS)
+UNIT_LIBS_source_test := $(UNIT_LIBS_OPS)
+UNIT_LIBS_sink_test := $(UNIT_LIBS_OPS)
+UNIT_LIBS_connectors_test := $(UNIT_LIBS_OPS)
+
 unit_libs = $(if $(UNIT_LIBS_$(1)),$(foreach d,$(UNIT_LIBS_$(1)),$(call archive,$(d))),$(UNIT_ALL))
 
 define unit_test
 $(BUILD)/tests/$(1): tests/$(1).c $(wildcard tests/unit/*.h tests/ops/*.h) $(call unit_libs,$(notdir $(1)))
 	@mkdir -p $$(@D)
-	$$(CC) $$(CPPFLAGS) -Itests $$(CFLAGS) $$< -o $$@ $$(LDFLAGS) -Wl,--start-group $(call unit_libs,$(notdir $(1))) -Wl,--end-group $$(LIBS) -lcmocka
+	$$(CC) $$(CPPFLAGS) -Itests $$(CFLAGS) $$< $$(filter %.o,$$^) -o $$@ $$(LDFLAGS) -Wl,--start-group $(call unit_libs,$(notdir $(1))) -Wl,--end-group $$(LIBS) -lcmocka
 endef
 $(foreach t,$(UNIT_SRC:tests/%.c=%),$(eval $(call unit_test,$(t))))
+# The operator harness takes the driver's place (taskmanager/task must not be linked beside it).
+OPS_TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/ops/*_test.c))
+$(OPS_TESTS) $(BUILD)/tests/unit/connectors_test: $(BUILD)/obj/tests/ops/harness.c.o
 
 unit-tests: $(UNIT_BIN)
 .PHONY: unit-tests

@@ -163,9 +163,13 @@ weir_err weir_option_check_value(const char *what, const struct weir_option *opt
 
 const struct weir_option *weir_option_find(const struct weir_option *table, const char *name)
 {
-    for (; table && table->name; table++)
-        if (!strcmp(table->name, name))
+    for (; table && table->name; table++) {
+        size_t size = strlen(table->name);
+        /* "fields." stands for every key that begins so. */
+        bool prefix = size > 0 && table->name[size - 1] == '.';
+        if (prefix ? !strncmp(table->name, name, size) && name[size] : !strcmp(table->name, name))
             return table;
+    }
     return NULL;
 }
 

@@ -21,7 +21,7 @@ enum weir_option_type {
 };
 
 struct weir_option {
-    const char *name;
+    const char *name; /* one that ends in '.' stands for every key with that prefix: "fields." */
     enum weir_option_type type;
     const char *fallback; /* default as text; NULL: required; "": none */
     const char *choices;  /* ENUM only */

@@ -123,16 +123,6 @@ static void set_type(struct node *node, int type, bool nullable)
     node->type = (struct weir_type){.id = (enum weir_type_id)type, .nullable = nullable};
 }
 
-static uint8_t args_precision(const struct node *node)
-{
-    uint8_t precision = 0;
-    for (int i = 0; i < node->arg_count; i++) {
-        if (node->args[i]->type.precision > precision)
-            precision = node->args[i]->type.precision;
-    }
-    return precision;
-}
-
 /* --- Columns */
 
 static weir_err check_column(struct checker *c, struct node *node)

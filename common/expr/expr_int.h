@@ -114,6 +114,7 @@ struct node {
     struct node *filter; /* aggregate */
     int index;           /* column of the schema; of an aggregate, its number */
     int reg;             /* compile.c: the register that holds it, or -1 */
+    int reg_sel;         /* compile.c: the selection it was computed under */
 };
 
 /* One item of a list: expression [AS alias]. Items with op STAR stand for all columns. */
@@ -212,8 +213,12 @@ struct eval {
     struct weir_error *error;
 };
 
-weir_err expr_compile_node(struct weir_arena *take_arena, struct node *node, const struct weir_schema *schema,
+/* Checks and compiles a tree; the result does not point into it. `arena` is the tree's. */
+weir_err expr_compile_node(struct weir_arena *arena, struct node *node, const struct weir_schema *schema,
                            struct weir_expr **expr, struct weir_expr_error *error);
+/* The schema field names of a parsed list: alias, column name, or EXPR$n. */
+weir_err expr_item_name(const struct expr_item *item, int index, struct weir_arena *arena, const char **name,
+                        struct weir_expr_error *error);
 
 /* eval.c: what the steps are made of */
 struct weir_column *eval_out(struct eval *eval, const struct step *step, bool with_values); /* storage for eval->rows */

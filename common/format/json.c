@@ -139,13 +139,28 @@ void weir_json_encoder_free(struct weir_encoder *encoder)
     free(encoder);
 }
 
-static size_t row_size_max(const struct weir_encoder *encoder, const struct weir_batch *batch, int row)
+static size_t escaped_size(const uint8_t *bytes, size_t size)
+{
+    size_t escaped = size;
+    for (size_t i = 0; i < size; i++)
+        escaped += escapes[bytes[i]] == 0 ? 0 : escapes[bytes[i]] == 'u' ? ESCAPE_MAX - 1 : 1;
+    return escaped;
+}
+
+/* A bound of the row's text: at a glance, or close by a look at each byte. */
+static size_t row_size_max(const struct weir_encoder *encoder, const struct weir_batch *batch, int row, bool close)
 {
     size_t size = encoder->fixed_max;
     for (int i = 0; i < encoder->schema->field_count; i++) {
         const struct weir_column *column = &batch->columns[i];
-        if (weir_type_is_variable(column->type))
-            size += ESCAPE_MAX * (size_t)(column->offsets[row + 1] - column->offsets[row]);
+        if (!weir_type_is_variable(column->type))
+            continue;
+        size_t value_size;
+        const uint8_t *bytes = weir_column_bytes(column, row, &value_size);
+        if (column->type == WEIR_TYPE_BYTES)
+            size += (value_size + 2) / 3 * 4;
+        else
+            size += close ? escaped_size(bytes, value_size) : ESCAPE_MAX * value_size;
     }
     return size;
 }
@@ -205,10 +220,13 @@ static uint8_t *put_value(uint8_t *p, const struct weir_encoder *encoder, const 
 weir_err weir_json_encode(struct weir_encoder *encoder, const struct weir_batch *batch, int row, struct weir_buf *out,
                           struct weir_error *error)
 {
-    size_t most = row_size_max(encoder, batch, row);
-    if (!weir_buf_reserve(out, most))
-        return weir_fail(error, WEIR_ERR_FULL, "json: a record of up to %zu bytes does not fit the output buffer (%zu of %zu)",
-                         most, out->size, out->max);
+    size_t most = row_size_max(encoder, batch, row, false);
+    if (!weir_buf_reserve(out, most)) {
+        most = row_size_max(encoder, batch, row, true);
+        if (!weir_buf_reserve(out, most))
+            return weir_fail(error, WEIR_ERR_FULL, "json: a record of up to %zu bytes does not fit the output buffer (%zu of %zu)",
+                             most, out->size, out->max);
+    }
     uint8_t *start = out->data + out->size, *p = start;
     for (int i = 0; i < encoder->schema->field_count; i++) {
         const struct weir_column *column = &batch->columns[i];

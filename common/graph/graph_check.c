@@ -7,12 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "graph/plan_int.h"
 
 /* --- Parse */
 
 struct budget {
     size_t left;
+    bool spent;
 };
 
 /* An empty sub-message is two bytes on the wire and a few hundred in memory: without a budget 16 MB could become gigabytes. */
@@ -20,8 +22,10 @@ static void *budget_alloc(void *data, size_t size)
 {
     struct budget *budget = data;
     size_t cost = size + 16;
-    if (cost > budget->left)
+    if (cost > budget->left) {
+        budget->spent = true;
         return NULL;
+    }
     budget->left -= cost;
     return malloc(size ? size : 1);
 }
@@ -40,12 +44,12 @@ weir_err weir_graph_parse(const uint8_t *bytes, size_t size, Weir__JobGraph **gr
     if (size > WEIR_GRAPH_SIZE_MAX)
         return weir_fail(error, WEIR_ERR_FULL, "the job graph has %zu bytes, more than the %zu that are accepted", size,
                          WEIR_GRAPH_SIZE_MAX);
-    struct budget budget = {.left = size * 8 + ((size_t)4 << 20)};
+    struct budget budget = {.left = size * 8 + ((size_t)4 << 20), .spent = false};
     ProtobufCAllocator allocator = {budget_alloc, budget_free, &budget};
     *graph = weir__job_graph__unpack(&allocator, size, bytes);
     if (*graph)
         return WEIR_OK;
-    if (budget.left < 4096)
+    if (budget.spent)
         return weir_fail(error, WEIR_ERR_FULL, "the job graph of %zu bytes needs too much memory when it is read", size);
     return weir_fail(error, WEIR_ERR_PROTOCOL, "the %zu bytes are not a serialized JobGraph", size);
 }
@@ -79,14 +83,34 @@ const char *weir_graph_configuration(const Weir__JobGraph *graph, const char *ke
 
 /* --- Checks */
 
+/* Bytes of the UTF-8 character at s (which ends with 0); 0: it is none. */
+static size_t utf8_size(const unsigned char *s)
+{
+    if (s[0] < 0x80)
+        return 1;
+    size_t size = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
+    if (s[0] < 0xc2 || s[0] > 0xf4)
+        return 0;
+    for (size_t i = 1; i < size; i++)
+        if ((s[i] & 0xc0) != 0x80)
+            return 0;
+    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90) ||
+        (s[0] == 0xf4 && s[1] > 0x8f))
+        return 0; /* overlong, a surrogate, beyond U+10FFFF */
+    return size;
+}
+
+/* Valid UTF-8 (it goes into JSON), no control characters, bounded. */
 static bool name_ok(const char *s, size_t max)
 {
-    size_t size = strlen(s);
+    size_t size = strlen(s), step;
     if (size > max)
         return false;
-    for (size_t i = 0; i < size; i++)
-        if ((unsigned char)s[i] < 0x20 || s[i] == 0x7f)
+    for (size_t i = 0; i < size; i += step) {
+        step = utf8_size((const unsigned char *)s + i);
+        if (step == 0 || (unsigned char)s[i] < 0x20 || s[i] == 0x7f)
             return false;
+    }
     return true;
 }
 
@@ -96,14 +120,14 @@ static weir_err check_vertex(const Weir__Vertex *vertex, struct weir_error *erro
     weir_graph_where(vertex, where, sizeof where);
     if (!name_ok(vertex->name, WEIR_GRAPH_NAME_SIZE_MAX))
         return weir_fail(error, WEIR_ERR_INVALID,
-                         "vertex %" PRIu32 "%s: its name is longer than %d bytes or has control characters", vertex->id, where,
+                         "vertex %" PRIu32 "%s: its name is longer than %d bytes or not plain UTF-8 text", vertex->id, where,
                          WEIR_GRAPH_NAME_SIZE_MAX);
     if (vertex->id == 0)
         return weir_fail(error, WEIR_ERR_INVALID, "vertex '%s'%s: its id is 0; ids begin at 1", vertex->name, where);
     if (!vertex->op[0] || !name_ok(vertex->op, 64))
         return weir_fail(error, WEIR_ERR_INVALID, "vertex '%s'%s: it names no operator", vertex->name, where);
     if (!name_ok(vertex->uid, WEIR_GRAPH_NAME_SIZE_MAX))
-        return weir_fail(error, WEIR_ERR_INVALID, "vertex '%s'%s: its uid is longer than %d bytes or has control characters",
+        return weir_fail(error, WEIR_ERR_INVALID, "vertex '%s'%s: its uid is longer than %d bytes or not plain UTF-8 text",
                          vertex->name, where, WEIR_GRAPH_NAME_SIZE_MAX);
     if (vertex->n_options > WEIR_GRAPH_OPTIONS_MAX)
         return weir_fail(error, WEIR_ERR_FULL, "vertex '%s'%s: %zu options, more than %d", vertex->name, where,
@@ -234,7 +258,7 @@ weir_err weir_graph_check_shape(const Weir__JobGraph *graph, struct weir_error *
         return weir_fail(error, WEIR_ERR_UNSUPPORTED, "the job graph has version %" PRIu32 "; this weir reads version 1",
                          graph->version);
     if (!name_ok(graph->name, WEIR_GRAPH_NAME_SIZE_MAX))
-        return weir_fail(error, WEIR_ERR_INVALID, "the job's name is longer than %d bytes or has control characters",
+        return weir_fail(error, WEIR_ERR_INVALID, "the job's name is longer than %d bytes or not plain UTF-8 text",
                          WEIR_GRAPH_NAME_SIZE_MAX);
     if (graph->n_vertices == 0)
         return weir_fail(error, WEIR_ERR_INVALID, "the job graph has no vertices");

@@ -6,7 +6,7 @@
 #include "base/mem.h"
 #include "graph/plan.h"
 
-#define DESCRIPTION_SIZE_MAX ((size_t)64 << 10)
+#define DESCRIPTION_SIZE_MAX ((size_t)64 << 20) /* never reached: 1,000 operators with names of 512 bytes */
 
 static const char *ship_strategy(Weir__Partition partition)
 {

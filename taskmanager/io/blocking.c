@@ -1,4 +1,4 @@
-#include "io/blocking.h"
+#include "taskmanager/io/blocking.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -1,4 +1,4 @@
-#include "io/executor_line.h"
+#include "taskmanager/io/executor_line.h"
 
 #include <errno.h>
 #include <stdint.h>

@@ -1,4 +1,4 @@
-#include "io/process.h"
+#include "taskmanager/io/process.h"
 
 #include <dirent.h>
 #include <errno.h>

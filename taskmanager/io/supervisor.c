@@ -2,7 +2,7 @@
  * event of the core; its effects are performed in order. ZeroMQ's descriptor is edge-triggered, so the line is drained after every
  * round in which anything was sent, before poll().
  */
-#include "io/supervisor.h"
+#include "taskmanager/io/supervisor.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -22,9 +22,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "executor/executor.h"
-#include "io/blocking.h"
-#include "io/executor_line.h"
-#include "io/process.h"
+#include "taskmanager/io/blocking.h"
+#include "taskmanager/io/executor_line.h"
+#include "taskmanager/io/process.h"
 #include "net/control_line.h"
 #include "taskmanager/core/tm.h"
 

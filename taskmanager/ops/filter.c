@@ -22,14 +22,14 @@ static const struct weir_option filter_options[] = {
 static weir_err compile(const struct weir_op_plan *plan, struct weir_expr **expr, struct weir_error *error)
 {
     const char *text = weir_options_get(plan->options, plan->option_count, filter_options, "condition");
-    weir_err err = weir_op_expr(plan, "condition", text, plan->inputs[0], expr, error);
+    weir_err err = weir_op_expr("condition", text, plan->inputs[0], expr, error);
     if (err)
         return err;
     const struct weir_type *type = weir_expr_type(*expr);
     if (type->id != WEIR_TYPE_BOOLEAN) {
         char name[64];
-        err = weir_fail(error, WEIR_ERR_INVALID, "%s: condition \"%.200s\" is %s, and must be BOOLEAN", plan->name, text,
-                        weir_type_print(type, name));
+        err = weir_fail(error, WEIR_ERR_INVALID, "condition is %s, and must be BOOLEAN (in \"%.200s\")",
+                        weir_type_print(type, name), text);
         weir_expr_free(*expr);
         *expr = NULL;
     }
@@ -39,7 +39,7 @@ static weir_err compile(const struct weir_op_plan *plan, struct weir_expr **expr
 static weir_err filter_plan(struct weir_op_plan *plan, struct weir_error *error)
 {
     struct weir_expr *expr = NULL;
-    weir_err err = weir_options_check(plan->name, plan->options, plan->option_count, filter_options, NULL, NULL, error);
+    weir_err err = weir_options_check("filter", plan->options, plan->option_count, filter_options, NULL, NULL, error);
     if (err || (err = compile(plan, &expr, error)))
         return err;
     weir_expr_free(expr);

@@ -1,27 +1,29 @@
 /* What several operators share: the policy for bad rows, expressions with good messages, carriers (connector and format). */
 #include <stdio.h>
+#include <strings.h>
 
 #include "base/assert.h"
 #include "ops/ops_int.h"
 
 enum weir_on_error weir_on_error_parse(const char *text)
 {
-    if (!text || strcmp(text, "fail") == 0)
+    if (!text || strcasecmp(text, "fail") == 0)
         return WEIR_ON_ERROR_FAIL;
-    return strcmp(text, "skip") == 0 ? WEIR_ON_ERROR_SKIP : WEIR_ON_ERROR_DEAD_LETTER;
+    return strcasecmp(text, "skip") == 0 ? WEIR_ON_ERROR_SKIP : WEIR_ON_ERROR_DEAD_LETTER;
 }
 
-weir_err weir_op_expr(const struct weir_op_plan *plan, const char *option, const char *text,
-                      const struct weir_schema *schema, struct weir_expr **expr, struct weir_error *error)
+weir_err weir_op_expr(const char *option, const char *text, const struct weir_schema *schema, struct weir_expr **expr,
+                      struct weir_error *error)
 {
     struct weir_expr_error wrong = {.column = 0};
     if (!weir_expr_compile(text, schema, expr, &wrong))
         return 0;
     enum weir_err_code code = wrong.error.code ? wrong.error.code : WEIR_ERR_INVALID;
+    /* The graph's check puts the operator and its source line before it. */
     if (wrong.column > 0)
-        return weir_fail(error, code, "%s: %s \"%.200s\", column %d: %.600s", plan->name, option, text, wrong.column,
-                         wrong.error.message);
-    return weir_fail(error, code, "%s: %s \"%.200s\": %.600s", plan->name, option, text, wrong.error.message);
+        return weir_fail(error, code, "%s, column %d: %.600s (in \"%.200s\")", option, wrong.column,
+                         wrong.error.message, text);
+    return weir_fail(error, code, "%s: %.600s (in \"%.200s\")", option, wrong.error.message, text);
 }
 
 weir_err weir_op_row_error(const char *what, const struct weir_batch *batch, int row, struct weir_error *error)
@@ -82,10 +84,11 @@ int weir_op_good_rows(const struct weir_batch *batch,
 
 /* --- Carriers */
 
-weir_err weir_op_carrier_find(const struct weir_op_plan *plan, const struct weir_option *own, bool sink,
+weir_err weir_op_carrier_find(const struct weir_op_plan *plan, const struct weir_option *own, enum weir_carrier_use use,
                               struct weir_op_carrier *carrier, struct weir_error *error)
 {
     weir_err err = 0;
+    bool sink = use == WEIR_CARRIER_SINK;
     const char *name = NULL, *format = NULL;
     *carrier = (struct weir_op_carrier){NULL, NULL};
     for (int i = 0; i < plan->option_count; i++) {
@@ -95,29 +98,27 @@ weir_err weir_op_carrier_find(const struct weir_op_plan *plan, const struct weir
             format = plan->options[i].value;
     }
     if (!name)
-        return weir_fail(error, WEIR_ERR_INVALID, "%s: option 'connector' is missing", plan->name);
+        return weir_fail(error, WEIR_ERR_INVALID, "option 'connector' is missing");
     if ((err = weir_connector_find(name, &carrier->connector, error)))
-        return weir_wrap(error, "%s", plan->name);
+        return err;
     const struct weir_connector *connector = carrier->connector;
     const struct weir_option *table = sink ? connector->sink_options : connector->source_options;
     if (!table)
-        return weir_fail(error, WEIR_ERR_INVALID, "%s: connector '%s' cannot be a %s", plan->name, name,
+        return weir_fail(error, WEIR_ERR_INVALID, "connector '%s' cannot be a %s", name,
                          sink ? "sink" : "source");
-    if (connector->takes_format && !format)
-        return weir_fail(error, WEIR_ERR_INVALID, "%s: connector '%s' needs the option 'format', as in 'format' = 'json'",
-                         plan->name, name);
+    if (connector->takes_format && !format && use != WEIR_CARRIER_SPLITS)
+        return weir_fail(error, WEIR_ERR_INVALID, "connector '%s' needs the option 'format', as in 'format' = 'json'", name);
     if (format) {
         if (!(sink ? (void *)connector->write : (void *)connector->read))
-            return weir_fail(error, WEIR_ERR_INVALID, "%s: connector '%s' carries rows: leave out the option 'format'",
-                             plan->name, name);
+            return weir_fail(error, WEIR_ERR_INVALID, "connector '%s' carries rows: leave out the option 'format'", name);
         if ((err = weir_format_find(format, &carrier->format, error)))
-            return weir_wrap(error, "%s", plan->name);
+            return err;
         if (!(sink ? (void *)carrier->format->encoder_new : (void *)carrier->format->decoder_new))
-            return weir_fail(error, WEIR_ERR_INVALID, "%s: format '%s' cannot be %s", plan->name, format,
+            return weir_fail(error, WEIR_ERR_INVALID, "format '%s' cannot be %s", format,
                              sink ? "written" : "read");
     }
     char what[128];
-    snprintf(what, sizeof what, "%s: connector '%s'", plan->name, name);
+    snprintf(what, sizeof what, "connector '%s'", name);
     if ((err = weir_options_check(what, plan->options, plan->option_count, own, table,
                                   carrier->format ? carrier->format->options : NULL, error)))
         return err;

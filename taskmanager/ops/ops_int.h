@@ -22,9 +22,9 @@ extern const struct weir_op_vtable weir_op_window;
 enum weir_on_error { WEIR_ON_ERROR_FAIL, WEIR_ON_ERROR_SKIP, WEIR_ON_ERROR_DEAD_LETTER };
 enum weir_on_error weir_on_error_parse(const char *text);
 
-/* Compiles `text` of option `option`; the sentence names the vertex, the option and the column of the text. */
-weir_err weir_op_expr(const struct weir_op_plan *plan, const char *option, const char *text,
-                      const struct weir_schema *schema, struct weir_expr **expr, struct weir_error *error);
+/* Compiles `text` of option `option`; the sentence begins "option, column 15: ". */
+weir_err weir_op_expr(const char *option, const char *text, const struct weir_schema *schema, struct weir_expr **expr,
+                      struct weir_error *error);
 /* Wraps `error` of row `row` of `batch` with the record itself (cut to 200 bytes). */
 weir_err weir_op_row_error(const char *what, const struct weir_batch *batch, int row, struct weir_error *error);
 
@@ -40,7 +40,8 @@ struct weir_op_carrier {
     const struct weir_connector *connector;
     const struct weir_format *format; /* NULL: rows */
 };
-weir_err weir_op_carrier_find(const struct weir_op_plan *plan, const struct weir_option *own, bool sink,
+enum weir_carrier_use { WEIR_CARRIER_SOURCE, WEIR_CARRIER_SPLITS, WEIR_CARRIER_SINK }; /* SPLITS: the format may be missing */
+weir_err weir_op_carrier_find(const struct weir_op_plan *plan, const struct weir_option *own, enum weir_carrier_use use,
                               struct weir_op_carrier *carrier, struct weir_error *error);
 
 /* --- Watermarks by an expression: the maximum over the rows so far. */
@@ -53,12 +54,10 @@ struct weir_watermarker {
     bool idle;
 };
 /* Only checks the text (plan). */
-weir_err weir_watermarker_check(const struct weir_op_plan *plan, const char *text, const struct weir_schema *schema,
-                                struct weir_error *error);
+weir_err weir_watermarker_check(const char *text, const struct weir_schema *schema, struct weir_error *error);
 /* Empty text: no expression. */
-weir_err weir_watermarker_open(struct weir_watermarker *marker, const struct weir_op_plan *plan, const char *text,
-                               const struct weir_schema *schema, int64_t idle_timeout_ms, int64_t now_ms,
-                               struct weir_error *error);
+weir_err weir_watermarker_open(struct weir_watermarker *marker, const char *text, const struct weir_schema *schema,
+                               int64_t idle_timeout_ms, int64_t now_ms, struct weir_error *error);
 weir_err weir_watermarker_rows(struct weir_watermarker *marker, const struct weir_batch *batch, int64_t now_ms,
                                struct weir_error *error);
 /* Nothing came: marks `out` idle when it is time to, and returns when to look again (INT64_MAX: no need). */

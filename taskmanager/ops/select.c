@@ -25,15 +25,15 @@ static weir_err compile(const struct weir_op_plan *plan, struct weir_select **se
         return 0;
     enum weir_err_code code = wrong.error.code ? wrong.error.code : WEIR_ERR_INVALID;
     if (wrong.column > 0)
-        return weir_fail(error, code, "%s: columns \"%.200s\", column %d: %.600s", plan->name, text, wrong.column,
-                         wrong.error.message);
-    return weir_fail(error, code, "%s: columns \"%.200s\": %.600s", plan->name, text, wrong.error.message);
+        return weir_fail(error, code, "columns, column %d: %.600s (in \"%.200s\")", wrong.column, wrong.error.message,
+                         text);
+    return weir_fail(error, code, "columns: %.600s (in \"%.200s\")", wrong.error.message, text);
 }
 
 static weir_err select_plan(struct weir_op_plan *plan, struct weir_error *error)
 {
     struct weir_select *select = NULL;
-    weir_err err = weir_options_check(plan->name, plan->options, plan->option_count, select_options, NULL, NULL, error);
+    weir_err err = weir_options_check("select", plan->options, plan->option_count, select_options, NULL, NULL, error);
     if (err || (err = compile(plan, &select, error)))
         return err;
     plan->output = weir_schema_ref(select->schema);

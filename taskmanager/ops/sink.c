@@ -32,12 +32,12 @@ static const struct weir_option sink_options[] = {
 static weir_err sink_plan(struct weir_op_plan *plan, struct weir_error *error)
 {
     struct weir_op_carrier carrier;
-    weir_err err = weir_op_carrier_find(plan, sink_options, true, &carrier, error);
+    weir_err err = weir_op_carrier_find(plan, sink_options, WEIR_CARRIER_SINK, &carrier, error);
     if (err || !carrier.format)
         return err;
     struct weir_encoder *encoder = NULL;
     if ((err = carrier.format->encoder_new(plan->inputs[0], plan->options, plan->option_count, &encoder, error)))
-        return weir_wrap(error, "%s", plan->name);
+        return err;
     carrier.format->encoder_free(encoder);
     return 0;
 }
@@ -47,7 +47,7 @@ static weir_err sink_open(struct weir_op *op, struct weir_op_ctx *ctx, struct we
     struct sink *sink = (struct sink *)op;
     const struct weir_op_plan *plan = ctx->plan;
     weir_buf_init(&sink->bytes, RECORD_SIZE_MAX);
-    weir_err err = weir_op_carrier_find(plan, sink_options, true, &sink->carrier, error);
+    weir_err err = weir_op_carrier_find(plan, sink_options, WEIR_CARRIER_SINK, &sink->carrier, error);
     if (err)
         return err;
     sink->on_error = weir_on_error_parse(weir_options_get(plan->options, plan->option_count, sink_options, "on-error"));

@@ -114,22 +114,22 @@ static struct weir_schema *dead_letter_schema(void)
 static weir_err source_plan(struct weir_op_plan *plan, struct weir_error *error)
 {
     struct weir_op_carrier carrier;
-    weir_err err = weir_op_carrier_find(plan, source_options, false, &carrier, error);
+    weir_err err = weir_op_carrier_find(plan, source_options, WEIR_CARRIER_SOURCE, &carrier, error);
     if (err)
         return err;
     if (carrier.connector->enumerate && plan->input_count == 0)
-        return weir_fail(error, WEIR_ERR_INVALID, "%s: connector '%s' needs a vertex 'splits' before it", plan->name,
+        return weir_fail(error, WEIR_ERR_INVALID, "connector '%s' needs a vertex 'splits' before it",
                          carrier.connector->name);
     if (!carrier.connector->enumerate && plan->input_count > 0)
-        return weir_fail(error, WEIR_ERR_INVALID, "%s: connector '%s' has no splits, so it takes no input", plan->name,
+        return weir_fail(error, WEIR_ERR_INVALID, "connector '%s' has no splits, so it takes no input",
                          carrier.connector->name);
     if (option_int(plan, "record.size-max") < 1 || option_int(plan, "record.size-max") > (int64_t)256 << 20)
-        return weir_fail(error, WEIR_ERR_INVALID, "%s: record.size-max must be from 1 to 256 mb", plan->name);
+        return weir_fail(error, WEIR_ERR_INVALID, "record.size-max must be from 1 byte to 256 mb");
     if ((err = find_schema(plan, &carrier, error)))
-        return weir_wrap(error, "%s", plan->name);
+        return err;
     const char *expression = option(plan, "watermark.expression");
-    if (expression[0])
-        err = weir_watermarker_check(plan, expression, plan->output, error);
+    if (expression)
+        err = weir_watermarker_check(expression, plan->output, error);
     if (!err && carrier.format)
         plan->sides[1] = dead_letter_schema();
     if (err) {
@@ -145,7 +145,7 @@ static weir_err source_open(struct weir_op *op, struct weir_op_ctx *ctx, struct 
 {
     struct source *source = (struct source *)op;
     const struct weir_op_plan *plan = ctx->plan;
-    weir_err err = weir_op_carrier_find(plan, source_options, false, &source->carrier, error);
+    weir_err err = weir_op_carrier_find(plan, source_options, WEIR_CARRIER_SOURCE, &source->carrier, error);
     if (err)
         return err;
     const struct weir_connector *connector = source->carrier.connector;
@@ -157,7 +157,7 @@ static weir_err source_open(struct weir_op *op, struct weir_op_ctx *ctx, struct 
         return weir_fail(error, WEIR_ERR_INVALID,
                          "%s: on-error is dead-letter, but nothing takes the bad records: give dead-letter.path",
                          plan->name);
-    err = weir_watermarker_open(&source->marker, plan, option(plan, "watermark.expression"), source->schema,
+    err = weir_watermarker_open(&source->marker, option(plan, "watermark.expression"), source->schema,
                                 option_int(plan, "watermark.idle-timeout"), weir_op_now_ms(ctx), error);
     if (err)
         return err;

@@ -23,10 +23,9 @@ static const struct weir_option splits_options[] = {
 
 static weir_err find(const struct weir_op_plan *plan, struct weir_op_carrier *carrier, struct weir_error *error)
 {
-    weir_err err = weir_op_carrier_find(plan, splits_options, false, carrier, error);
+    weir_err err = weir_op_carrier_find(plan, splits_options, WEIR_CARRIER_SPLITS, carrier, error);
     if (!err && !carrier->connector->enumerate)
-        err = weir_fail(error, WEIR_ERR_INVALID, "%s: connector '%s' has no splits", plan->name,
-                        carrier->connector->name);
+        err = weir_fail(error, WEIR_ERR_INVALID, "connector '%s' has no splits", carrier->connector->name);
     return err;
 }
 

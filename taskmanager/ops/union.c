@@ -5,21 +5,21 @@ static const struct weir_option union_options[] = {{NULL}};
 
 static weir_err union_plan(struct weir_op_plan *plan, struct weir_error *error)
 {
-    weir_err err = weir_options_check(plan->name, plan->options, plan->option_count, union_options, NULL, NULL, error);
+    weir_err err = weir_options_check("union", plan->options, plan->option_count, union_options, NULL, NULL, error);
     if (err)
         return err;
     struct weir_schema *first = plan->inputs[0];
     for (int i = 1; i < plan->input_count; i++) {
         struct weir_schema *other = plan->inputs[i];
         if (other->field_count != first->field_count)
-            return weir_fail(error, WEIR_ERR_INVALID, "%s: input %d has %d columns, and input 1 has %d", plan->name,
-                             i + 1, other->field_count, first->field_count);
+            return weir_fail(error, WEIR_ERR_INVALID, "input %d has %d columns, and input 1 has %d", i + 1,
+                             other->field_count, first->field_count);
         for (int c = 0; c < first->field_count; c++) {
             const struct weir_field *a = &first->fields[c], *b = &other->fields[c];
             char want[64], got[64];
             if (!weir_type_equal(&a->type, &b->type) || (b->type.nullable && !a->type.nullable))
-                return weir_fail(error, WEIR_ERR_INVALID, "%s: column %d, '%s', is %s in input %d and %s in input 1",
-                                 plan->name, c + 1, a->name, weir_type_print(&b->type, got), i + 1,
+                return weir_fail(error, WEIR_ERR_INVALID, "column %d, '%s', is %s in input %d and %s in input 1", c + 1,
+                                 a->name, weir_type_print(&b->type, got), i + 1,
                                  weir_type_print(&a->type, want));
         }
     }

@@ -10,42 +10,40 @@
 
 /* --- The watermarker */
 
-static weir_err compile(const struct weir_op_plan *plan, const char *text, const struct weir_schema *schema,
-                        struct weir_expr **expr, struct weir_error *error)
+static weir_err compile(const char *text, const struct weir_schema *schema, struct weir_expr **expr,
+                        struct weir_error *error)
 {
-    weir_err err = weir_op_expr(plan, "watermark.expression", text, schema, expr, error);
+    weir_err err = weir_op_expr("watermark.expression", text, schema, expr, error);
     if (err)
         return err;
     const struct weir_type *type = weir_expr_type(*expr);
     if (type->id != WEIR_TYPE_TIMESTAMP) {
         char name[64];
-        err = weir_fail(error, WEIR_ERR_INVALID, "%s: watermark.expression \"%.200s\" is %s, and must be a TIMESTAMP",
-                        plan->name, text, weir_type_print(type, name));
+        err = weir_fail(error, WEIR_ERR_INVALID, "watermark.expression is %s, and must be a TIMESTAMP (in \"%.200s\")",
+                        weir_type_print(type, name), text);
         weir_expr_free(*expr);
         *expr = NULL;
     }
     return err;
 }
 
-weir_err weir_watermarker_check(const struct weir_op_plan *plan, const char *text, const struct weir_schema *schema,
-                                struct weir_error *error)
+weir_err weir_watermarker_check(const char *text, const struct weir_schema *schema, struct weir_error *error)
 {
     struct weir_expr *expr = NULL;
-    weir_err err = compile(plan, text, schema, &expr, error);
+    weir_err err = compile(text, schema, &expr, error);
     weir_expr_free(expr);
     return err;
 }
 
-weir_err weir_watermarker_open(struct weir_watermarker *marker, const struct weir_op_plan *plan, const char *text,
-                               const struct weir_schema *schema, int64_t idle_timeout_ms, int64_t now_ms,
-                               struct weir_error *error)
+weir_err weir_watermarker_open(struct weir_watermarker *marker, const char *text, const struct weir_schema *schema,
+                               int64_t idle_timeout_ms, int64_t now_ms, struct weir_error *error)
 {
     *marker = (struct weir_watermarker){
         .max_ms = WEIR_WATERMARK_MIN, .idle_timeout_ms = idle_timeout_ms, .last_row_ms = now_ms};
     if (!text || !text[0])
         return 0;
     marker->scratch = weir_expr_scratch_new();
-    return compile(plan, text, schema, &marker->expr, error);
+    return compile(text, schema, &marker->expr, error);
 }
 
 weir_err weir_watermarker_rows(struct weir_watermarker *marker, const struct weir_batch *batch, int64_t now_ms,
@@ -113,8 +111,8 @@ static const char *option(const struct weir_op_plan *plan, const char *name)
 static weir_err watermark_plan(struct weir_op_plan *plan, struct weir_error *error)
 {
     weir_err err =
-        weir_options_check(plan->name, plan->options, plan->option_count, watermark_options, NULL, NULL, error);
-    if (err || (err = weir_watermarker_check(plan, option(plan, "watermark.expression"), plan->inputs[0], error)))
+        weir_options_check("watermark", plan->options, plan->option_count, watermark_options, NULL, NULL, error);
+    if (err || (err = weir_watermarker_check(option(plan, "watermark.expression"), plan->inputs[0], error)))
         return err;
     plan->output = weir_schema_ref(plan->inputs[0]);
     return 0;
@@ -127,8 +125,8 @@ static weir_err watermark_open(struct weir_op *op, struct weir_op_ctx *ctx, stru
     int64_t timeout_ms =
         weir_options_get_int(plan->options, plan->option_count, watermark_options, "watermark.idle-timeout");
     int64_t now_ms = weir_op_now_ms(ctx);
-    weir_err err = weir_watermarker_open(marker, plan, option(plan, "watermark.expression"), plan->inputs[0], timeout_ms,
-                                         now_ms, error);
+    weir_err err = weir_watermarker_open(marker, option(plan, "watermark.expression"), plan->inputs[0], timeout_ms, now_ms,
+                                         error);
     if (!err && timeout_ms > 0)
         weir_op_set_timer(ctx, now_ms + timeout_ms);
     return err;

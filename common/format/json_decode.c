@@ -1,0 +1,989 @@
+/* JSON records into batches.
+ *
+ * Data path of sources, on the source's task thread; a decoder belongs to one task. Speed comes from three things: simdjson's
+ * stage 1 indexes a window of many lines at once; one walk over that index checks the grammar and stores the wanted
+ * values straight into the columns; and members are expected in the order of the record before, so that a name costs one
+ * comparison.
+ *
+ * What a bad record is: one that is not valid JSON AS A WHOLE (unread members included: their grammar, escapes and numbers
+ * are checked too), not an object, nested deeper than DEPTH_MAX, or that breaks what format.h says of its columns. Types:
+ *   BOOLEAN from true/false; integers from numbers without point or exponent, in range; FLOAT and DOUBLE from any number
+ *   in range and from "NaN", "Infinity", "-Infinity"; STRING from strings (an escaped lone surrogate is not UTF-8: bad);
+ *   BYTES from base64; DATE from "2013-01-01"; TIME from "06:00:00[.123]"; TIMESTAMP from ISO-8601 or SQL text or from
+ *   whole ms since the epoch, cut to the column's precision. Of a doubled member the last counts. Lines of white space
+ *   alone are no records.
+ *
+ * Why a window is as safe as a record by itself: a string cannot run over a line end, since stage 1 refuses control characters
+ * in strings (the window is then taken line by line), so that each line has the same index in any window; and a record
+ * counts only if its object begins and ends within its line.
+ * Invariant: the walk reads an index entry only below `end`; a number or literal is scanned only where another entry
+ * follows, whose character ends it; the 64 bytes of padding allow for loads of 16.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
+#include "base/assert.h"
+#include "data/time_text.h"
+#include "format/json_int.h"
+#include "format/simdjson_shim.h"
+#include "format/text_int.h"
+
+#define PADDING 64
+#define BLOCK 16
+#define DEPTH_MAX 1024
+#define RECORD_SIZE_MAX ((size_t)256 << 20)
+/* Windows: large enough to hide what one stage 1 run costs, small enough for the second-level cache. */
+#define WINDOW_MAX ((size_t)48 << 10)
+#define WINDOW_MIN ((size_t)1 << 10)
+
+/* A member as it stood at some position of the record before. */
+#define SLOTS_MAX 256
+#define SLOT_NAME_MAX 63
+struct slot {
+    uint8_t name[SLOT_NAME_MAX + 1]; /* with its closing quote, zeros behind */
+    uint32_t size;                   /* with the quote */
+    int32_t column;                  /* -1: not wanted */
+};
+
+struct target {
+    enum weir_type_id type;
+    bool nullable;
+    uint8_t precision;
+};
+
+struct weir_decoder {
+    struct weir_schema *schema;
+    struct weir_json_index *index;
+    bool fail_on_missing;
+    int column_count;
+    struct target *targets; /* column_count */
+    uint32_t *seen;         /* column_count; the generation (record) that last set it */
+    uint32_t generation;
+    int32_t *names;         /* open addressing: column or -1 */
+    uint32_t names_mask;
+    int slot_count;
+    struct slot slots[SLOTS_MAX];
+    struct weir_timestamp_cache timestamps;
+    size_t window;        /* bytes to index at once; small after a bad record */
+    size_t row_size;      /* measured average, bytes */
+    uint8_t *scratch;     /* a padded copy, or an unescaped text */
+    size_t scratch_size;
+    uint8_t *text;        /* an unescaped text, while scratch holds the record */
+    size_t text_size;
+};
+
+/* The index of a window and how far the walk has come. */
+struct walk {
+    const uint8_t *bytes;
+    const uint32_t *at;
+    const uint32_t *end;
+};
+
+static uint8_t *room(uint8_t **buffer, size_t *buffer_size, size_t size)
+{
+    if (*buffer_size < size) {
+        *buffer_size = size + size / 2 + 64;
+        free(*buffer);
+        *buffer = weir_alloc(*buffer_size);
+    }
+    return *buffer;
+}
+
+/* --- Sentences */
+
+static weir_err bad_record(struct weir_error *error, const char *what)
+{
+    return weir_fail(error, WEIR_ERR_DATA, "json: the record %s", what);
+}
+
+static __attribute__((noinline, cold)) weir_err bad_value(const struct weir_decoder *decoder, int column,
+                                                          const char *what, struct weir_error *error)
+{
+    char type[64];
+    const struct weir_field *field = &decoder->schema->fields[column];
+    return weir_fail(error, WEIR_ERR_DATA, "json: column '%s' (%s) %s", field->name, weir_type_print(&field->type, type),
+                     what);
+}
+
+static __attribute__((noinline, cold)) weir_err wrong_kind(const struct weir_decoder *decoder, int column,
+                                                           uint8_t first, struct weir_error *error)
+{
+    const char *what = first == '"'                  ? "is a string that it cannot take"
+                       : first == '{'                ? "is an object"
+                       : first == '['                ? "is an array"
+                       : first == 't' || first == 'f' ? "is a boolean, or not JSON"
+                       : first == '-' || (first >= '0' && first <= '9') ? "is a number that it cannot take"
+                                                                        : "is not JSON";
+    return bad_value(decoder, column, what, error);
+}
+
+static weir_err bad_index(enum weir_json_index_result result, struct weir_error *error)
+{
+    switch (result) {
+    case WEIR_JSON_INDEX_EMPTY:
+        return bad_record(error, "is empty");
+    case WEIR_JSON_INDEX_UTF8:
+        return bad_record(error, "is not valid UTF-8");
+    case WEIR_JSON_INDEX_STRING:
+        return bad_record(error, "has a string that is not closed");
+    case WEIR_JSON_INDEX_CONTROL:
+        return bad_record(error, "has a control character in a string, or a string that is not closed");
+    default:
+        return bad_record(error, "is not JSON");
+    }
+}
+
+/* --- Scalars. `v` is the first character, `next` the position of the next index entry. */
+
+static inline bool is_space(uint8_t c)
+{
+    return c == ' ' || c == '\n' || c == '\r' || c == '\t';
+}
+
+/* Does a scalar end at `p`? Whatever lies between it and `next` is white space, since anything else were indexed. */
+static inline bool ends_at(const uint8_t *p, const uint8_t *next)
+{
+    return p == next || is_space(*p);
+}
+
+static inline bool literal_is(const uint8_t *v, const uint8_t *next, const char *text, size_t size)
+{
+    return memcmp(v, text, size) == 0 && ends_at(v + size, next);
+}
+
+/* The content of the string that begins at `v`, escapes as they are. False: no string. */
+static inline bool string_bounds(const uint8_t *v, const uint8_t *next, const uint8_t **content, size_t *size)
+{
+    const uint8_t *close = next - 1;
+    while (close > v && is_space(*close))
+        close--;
+    if (*v != '"' || close == v || *close != '"')
+        return false;
+    *content = v + 1;
+    *size = (size_t)(close - v - 1);
+    return true;
+}
+
+/* Copies in blocks (both sides have room to overrun) until a backslash; returns how much, size: all of it. */
+static inline size_t copy_plain(uint8_t *to, const uint8_t *from, size_t size)
+{
+#ifdef __SSE2__
+    const __m128i backslash = _mm_set1_epi8('\\');
+    for (size_t i = 0; i < size; i += BLOCK) {
+        __m128i block = _mm_loadu_si128((const __m128i *)(const void *)(from + i));
+        _mm_storeu_si128((__m128i *)(void *)(to + i), block);
+        unsigned found = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(block, backslash));
+        if (found != 0) {
+            size_t at = i + (size_t)__builtin_ctz(found);
+            return at < size ? at : size;
+        }
+    }
+    return size;
+#else
+    const uint8_t *found = size > 0 ? memchr(from, '\\', size) : NULL;
+    size_t plain = found ? (size_t)(found - from) : size;
+    memcpy(to, from, plain);
+    return plain;
+#endif
+}
+
+static int hex_4(const uint8_t *p)
+{
+    int value = 0;
+    for (int i = 0; i < 4; i++) {
+        uint8_t c = p[i];
+        int digit = c >= '0' && c <= '9'   ? c - '0'
+                    : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                    : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                           : -1;
+        if (digit < 0)
+            return -1;
+        value = value << 4 | digit;
+    }
+    return value;
+}
+
+static uint8_t *put_utf8(uint8_t *to, uint32_t code)
+{
+    if (code < 0x80) {
+        *to++ = (uint8_t)code;
+    } else if (code < 0x800) {
+        *to++ = (uint8_t)(0xc0 | code >> 6);
+        *to++ = (uint8_t)(0x80 | (code & 0x3f));
+    } else if (code < 0x10000) {
+        *to++ = (uint8_t)(0xe0 | code >> 12);
+        *to++ = (uint8_t)(0x80 | (code >> 6 & 0x3f));
+        *to++ = (uint8_t)(0x80 | (code & 0x3f));
+    } else {
+        *to++ = (uint8_t)(0xf0 | code >> 18);
+        *to++ = (uint8_t)(0x80 | (code >> 12 & 0x3f));
+        *to++ = (uint8_t)(0x80 | (code >> 6 & 0x3f));
+        *to++ = (uint8_t)(0x80 | (code & 0x3f));
+    }
+    return to;
+}
+
+/* The escape behind the backslash at *from; moves both. False: no such escape, or a lone surrogate while `strict`. */
+static bool take_escape(const uint8_t **from, const uint8_t *end, uint8_t **to, bool strict)
+{
+    static const uint8_t plain[256] = {['"'] = '"', ['\\'] = '\\', ['/'] = '/',  ['b'] = '\b',
+                                       ['f'] = '\f', ['n'] = '\n', ['r'] = '\r', ['t'] = '\t'};
+    const uint8_t *p = *from + 1;
+    if (p == end)
+        return false;
+    if (*p != 'u') {
+        if (plain[*p] == 0)
+            return false;
+        *(*to)++ = plain[*p];
+        *from = p + 1;
+        return true;
+    }
+    if (end - p < 5)
+        return false;
+    int code = hex_4(p + 1);
+    if (code < 0)
+        return false;
+    p += 5;
+    uint32_t point = (uint32_t)code;
+    if (code >= 0xd800 && code < 0xdc00 && end - p >= 6 && p[0] == '\\' && p[1] == 'u') {
+        int low = hex_4(p + 2);
+        if (low >= 0xdc00 && low < 0xe000) {
+            point = 0x10000 + (((uint32_t)code - 0xd800) << 10) + ((uint32_t)low - 0xdc00);
+            p += 6;
+        }
+    }
+    if (point >= 0xd800 && point < 0xe000) {
+        if (strict)
+            return false;
+        point = 0xfffd;
+    }
+    *to = put_utf8(*to, point);
+    *from = p;
+    return true;
+}
+
+/* Unescapes; `to` has room for `size` (an escape is never shorter than what it stands for). False: a bad escape. */
+static bool unescape(const uint8_t *from, size_t size, uint8_t *to, size_t *to_size, bool strict)
+{
+    const uint8_t *end = from + size;
+    uint8_t *start = to;
+    while (from < end) {
+        if (*from != '\\')
+            *to++ = *from++;
+        else if (!take_escape(&from, end, &to, strict))
+            return false;
+    }
+    *to_size = (size_t)(to - start);
+    return true;
+}
+
+/* A string's text: in place when it has no escapes, else in decoder->text. */
+static bool string_text(struct weir_decoder *decoder, const uint8_t *v, const uint8_t *next, const uint8_t **text,
+                        size_t *size)
+{
+    if (!string_bounds(v, next, text, size))
+        return false;
+    if (*size == 0 || !memchr(*text, '\\', *size))
+        return true;
+    uint8_t *to = room(&decoder->text, &decoder->text_size, *size);
+    if (!unescape(*text, *size, to, size, true))
+        return false;
+    *text = to;
+    return true;
+}
+
+struct number {
+    uint64_t mantissa;  /* all digits; meaningless when there are more than 19 */
+    int32_t exponent;   /* of 10 */
+    int32_t digits;
+    bool negative;
+    bool whole;         /* no point, no exponent */
+    const uint8_t *end;
+};
+
+/* JSON's grammar of numbers. False: none. */
+static inline bool take_number(const uint8_t *v, struct number *number)
+{
+    const uint8_t *p = v;
+    bool negative = *p == '-';
+    p += negative;
+    const uint8_t *start = p;
+    uint64_t mantissa = 0;
+    unsigned digit;
+    while ((digit = (unsigned)*p - '0') <= 9) {
+        mantissa = mantissa * 10 + digit;
+        p++;
+    }
+    ptrdiff_t digits = p - start;
+    if (digits == 0 || (*start == '0' && digits > 1))
+        return false;
+    int64_t exponent = 0;
+    bool whole = true;
+    if (*p == '.') {
+        whole = false;
+        start = ++p;
+        while ((digit = (unsigned)*p - '0') <= 9) {
+            mantissa = mantissa * 10 + digit;
+            p++;
+        }
+        if (p == start)
+            return false;
+        exponent = start - p;
+        digits += p - start;
+    }
+    if (*p == 'e' || *p == 'E') {
+        whole = false;
+        p++;
+        bool minus = *p == '-';
+        p += minus || *p == '+';
+        start = p;
+        int64_t written = 0;
+        while ((digit = (unsigned)*p - '0') <= 9) {
+            if (written < 1000000)
+                written = written * 10 + digit;
+            p++;
+        }
+        if (p == start)
+            return false;
+        exponent += minus ? -written : written;
+    }
+    number->mantissa = mantissa;
+    number->exponent = exponent < -1000000 ? -1000000 : (int32_t)exponent;
+    number->digits = digits > 1000000 ? 1000000 : (int32_t)digits;
+    number->negative = negative;
+    number->whole = whole;
+    number->end = p;
+    return true;
+}
+
+static const double powers_of_10[23] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
+                                        1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+
+/* Exact in one rounding when mantissa and power are both exact doubles (W. Clinger); else the library. */
+static inline bool number_to_double(const uint8_t *v, const struct number *number, double *value)
+{
+    if (number->digits <= 19 && number->mantissa <= (uint64_t)1 << 53 && number->exponent >= -22 &&
+        number->exponent <= 22) {
+        double exact = (double)number->mantissa;
+        exact = number->exponent < 0 ? exact / powers_of_10[-number->exponent] : exact * powers_of_10[number->exponent];
+        *value = number->negative ? -exact : exact;
+        return true;
+    }
+    return weir_double_parse((const char *)v, (size_t)(number->end - v), value);
+}
+
+static inline bool number_to_float(const uint8_t *v, const struct number *number, float *value)
+{
+    if (number->digits <= 19 && number->mantissa <= (uint64_t)1 << 24 && number->exponent >= -10 &&
+        number->exponent <= 10) {
+        float exact = (float)number->mantissa;
+        exact = number->exponent < 0 ? exact / (float)powers_of_10[-number->exponent]
+                                     : exact * (float)powers_of_10[number->exponent];
+        *value = number->negative ? -exact : exact;
+        return true;
+    }
+    return weir_float_parse((const char *)v, (size_t)(number->end - v), value);
+}
+
+/* A whole number in [-limit - 1, limit]. */
+static inline bool number_to_int(const struct number *number, int64_t limit, int64_t *value)
+{
+    if (!number->whole || number->digits > 19 || number->mantissa > (uint64_t)limit + number->negative)
+        return false;
+    *value = (int64_t)(number->negative ? 0 - number->mantissa : number->mantissa);
+    return true;
+}
+
+static bool special_double(struct weir_decoder *decoder, const uint8_t *v, const uint8_t *next, double *value)
+{
+    const uint8_t *text;
+    size_t size;
+    if (!string_text(decoder, v, next, &text, &size))
+        return false;
+    if (size == 3 && memcmp(text, "NaN", 3) == 0)
+        *value = NAN;
+    else if (size == 8 && memcmp(text, "Infinity", 8) == 0)
+        *value = INFINITY;
+    else if (size == 9 && memcmp(text, "-Infinity", 9) == 0)
+        *value = -INFINITY;
+    else
+        return false;
+    return true;
+}
+
+/* --- Storing a value. All return WEIR_OK or DATA. */
+
+static weir_err store_bytes(struct weir_decoder *decoder, struct weir_column *to, int column, int row, const uint8_t *v,
+                            const uint8_t *next, struct weir_error *error)
+{
+    const uint8_t *text;
+    size_t size;
+    if (!string_text(decoder, v, next, &text, &size))
+        return wrong_kind(decoder, column, *v, error);
+    uint8_t *bytes = weir_column_reserve_bytes(to, row, size / 4 * 3);
+    if (!weir_base64_decode(text, size, bytes, &size))
+        return bad_value(decoder, column, "is not base64", error);
+    to->offsets[row + 1] = to->offsets[row] + (int32_t)size;
+    return WEIR_OK;
+}
+
+static weir_err store_string(struct weir_decoder *decoder, struct weir_column *to, int column, int row, const uint8_t *v,
+                             const uint8_t *next, struct weir_error *error)
+{
+    const uint8_t *content;
+    size_t size;
+    if (!string_bounds(v, next, &content, &size))
+        return wrong_kind(decoder, column, *v, error);
+    uint8_t *bytes = weir_column_reserve_bytes(to, row, size);
+    size_t plain = copy_plain(bytes, content, size);
+    if (plain == size)
+        return WEIR_OK;
+    if (!unescape(content + plain, size - plain, bytes + plain, &size, true))
+        return bad_value(decoder, column, "has an escape that is not JSON, or half a surrogate pair", error);
+    to->offsets[row + 1] = to->offsets[row] + (int32_t)(plain + size);
+    return WEIR_OK;
+}
+
+static weir_err store_int(struct weir_decoder *decoder, struct weir_column *to, int column, int row, const uint8_t *v,
+                          const uint8_t *next, struct weir_error *error)
+{
+    static const int64_t limits[9] = {[1] = INT8_MAX, [2] = INT16_MAX, [4] = INT32_MAX, [8] = INT64_MAX};
+    struct number number;
+    int64_t value;
+    int width = weir_type_width(to->type);
+    if (!take_number(v, &number) || !ends_at(number.end, next))
+        return wrong_kind(decoder, column, *v, error);
+    if (!number_to_int(&number, limits[width], &value))
+        return bad_value(decoder, column, "is a number that is not whole or out of range", error);
+    switch (width) {
+    case 1:
+        to->i8[row] = (int8_t)value;
+        break;
+    case 2:
+        to->i16[row] = (int16_t)value;
+        break;
+    case 4:
+        to->i32[row] = (int32_t)value;
+        break;
+    default:
+        to->i64[row] = value;
+    }
+    return WEIR_OK;
+}
+
+static inline weir_err store_double(struct weir_decoder *decoder, struct weir_column *to, int column, int row,
+                                    const uint8_t *v, const uint8_t *next, struct weir_error *error)
+{
+    struct number number;
+    double special;
+    if (take_number(v, &number) && ends_at(number.end, next)) {
+        bool fits = to->type == WEIR_TYPE_DOUBLE ? number_to_double(v, &number, &to->f64[row])
+                                                 : number_to_float(v, &number, &to->f32[row]);
+        return fits ? WEIR_OK : bad_value(decoder, column, "is a number that is out of range", error);
+    }
+    if (!special_double(decoder, v, next, &special))
+        return wrong_kind(decoder, column, *v, error);
+    if (to->type == WEIR_TYPE_DOUBLE)
+        to->f64[row] = special;
+    else
+        to->f32[row] = (float)special;
+    return WEIR_OK;
+}
+
+static weir_err store_timestamp(struct weir_decoder *decoder, struct weir_column *to, int column, int row,
+                                const uint8_t *v, const uint8_t *next, struct weir_error *error)
+{
+    const uint8_t *text;
+    size_t size;
+    int64_t ms;
+    struct number number;
+    if (*v == '"') {
+        if (!string_text(decoder, v, next, &text, &size) ||
+            !weir_timestamp_parse_cached(&decoder->timestamps, (const char *)text, size, &ms))
+            return bad_value(decoder, column, "is a string that is not a timestamp (2013-01-01T06:00:00Z)", error);
+    } else {
+        if (!take_number(v, &number) || !ends_at(number.end, next))
+            return wrong_kind(decoder, column, *v, error);
+        if (!number_to_int(&number, INT64_MAX, &ms) || ms < WEIR_TIMESTAMP_MIN_MS || ms > WEIR_TIMESTAMP_MAX_MS)
+            return bad_value(decoder, column, "is a number that is not whole milliseconds of the years 1 to 9999", error);
+    }
+    if (decoder->targets[column].precision < 3)
+        ms = weir_ms_cut(ms, decoder->targets[column].precision);
+    to->i64[row] = ms;
+    return WEIR_OK;
+}
+
+static weir_err store_date_or_time(struct weir_decoder *decoder, struct weir_column *to, int column, int row,
+                                   const uint8_t *v, const uint8_t *next, struct weir_error *error)
+{
+    const uint8_t *text;
+    size_t size;
+    bool date = to->type == WEIR_TYPE_DATE;
+    if (!string_text(decoder, v, next, &text, &size))
+        return wrong_kind(decoder, column, *v, error);
+    if (date ? !weir_date_parse((const char *)text, size, &to->i32[row])
+             : !weir_time_parse((const char *)text, size, &to->i32[row]))
+        return bad_value(decoder, column, date ? "is not a date (2013-01-01)" : "is not a time (06:00:00)", error);
+    if (!date)
+        to->i32[row] = (int32_t)weir_ms_cut(to->i32[row], decoder->targets[column].precision);
+    return WEIR_OK;
+}
+
+static weir_err store_null(struct weir_decoder *decoder, struct weir_batch *batch, int column, const uint8_t *v,
+                           const uint8_t *next, struct weir_error *error)
+{
+    if (!literal_is(v, next, "null", 4))
+        return bad_value(decoder, column, "is not JSON", error);
+    if (!decoder->targets[column].nullable)
+        return bad_value(decoder, column, "is null", error);
+    weir_column_set_null(&batch->columns[column], batch->row_count, batch->row_capacity);
+    return WEIR_OK;
+}
+
+static inline weir_err store(struct weir_decoder *decoder, struct weir_batch *batch, int column, const uint8_t *v,
+                             const uint8_t *next, struct weir_error *error)
+{
+    struct weir_column *to = &batch->columns[column];
+    int row = batch->row_count;
+    if (__builtin_expect(decoder->seen[column] == decoder->generation, 0) && to->validity)
+        weir_bit_set(to->validity, row); /* a doubled member: the NULL before does not count */
+    decoder->seen[column] = decoder->generation;
+    if (*v == 'n')
+        return store_null(decoder, batch, column, v, next, error);
+    switch (decoder->targets[column].type) {
+    case WEIR_TYPE_BOOLEAN:
+        if (literal_is(v, next, "true", 4))
+            weir_bit_set(to->bits, row);
+        else if (literal_is(v, next, "false", 5))
+            weir_bit_clear(to->bits, row);
+        else
+            return wrong_kind(decoder, column, *v, error);
+        return WEIR_OK;
+    case WEIR_TYPE_FLOAT:
+    case WEIR_TYPE_DOUBLE:
+        return store_double(decoder, to, column, row, v, next, error);
+    case WEIR_TYPE_STRING:
+        return store_string(decoder, to, column, row, v, next, error);
+    case WEIR_TYPE_BYTES:
+        return store_bytes(decoder, to, column, row, v, next, error);
+    case WEIR_TYPE_TIMESTAMP:
+        return store_timestamp(decoder, to, column, row, v, next, error);
+    case WEIR_TYPE_DATE:
+    case WEIR_TYPE_TIME:
+        return store_date_or_time(decoder, to, column, row, v, next, error);
+    default:
+        return store_int(decoder, to, column, row, v, next, error);
+    }
+}
+
+/* --- Members that nobody reads: their grammar is checked all the same */
+
+static bool scalar_valid(struct weir_decoder *decoder, const uint8_t *v, const uint8_t *next)
+{
+    struct number number;
+    const uint8_t *content;
+    size_t size;
+    switch (*v) {
+    case '"':
+        if (!string_bounds(v, next, &content, &size))
+            return false;
+        return size == 0 || !memchr(content, '\\', size) ||
+               unescape(content, size, room(&decoder->text, &decoder->text_size, size), &size, false);
+    case 't':
+        return literal_is(v, next, "true", 4);
+    case 'f':
+        return literal_is(v, next, "false", 5);
+    case 'n':
+        return literal_is(v, next, "null", 4);
+    default:
+        return take_number(v, &number) && ends_at(number.end, next);
+    }
+}
+
+/* Walks over the value at walk->at. False: it is not JSON, or its end is not in the window. */
+static bool skip_value(struct weir_decoder *decoder, struct walk *walk)
+{
+    uint64_t objects[DEPTH_MAX / 64]; /* bit: the level is an object, not an array */
+    const uint8_t *bytes = walk->bytes;
+    const uint32_t *at = walk->at, *end = walk->end;
+    int depth = 0;
+    for (;;) {
+        /* A value begins at *at; what follows it is needed too. */
+        if (end - at < 2)
+            return false;
+        uint8_t c = bytes[*at];
+        if (c == '{' || c == '[') {
+            if (depth == DEPTH_MAX)
+                return false;
+            uint64_t bit = (uint64_t)1 << (depth & 63);
+            objects[depth >> 6] = c == '{' ? objects[depth >> 6] | bit : objects[depth >> 6] & ~bit;
+            depth++;
+            at++;
+            if (bytes[*at] != (c == '{' ? '}' : ']')) {
+                if (c == '{')
+                    goto member;
+                continue;
+            }
+            at++; /* empty */
+            depth--;
+        } else {
+            if (!scalar_valid(decoder, bytes + at[0], bytes + at[1]))
+                return false;
+            at++;
+        }
+        /* A value has ended. */
+        for (;;) {
+            if (depth == 0) {
+                walk->at = at;
+                return true;
+            }
+            if (at == end)
+                return false;
+            bool object = objects[(depth - 1) >> 6] >> ((depth - 1) & 63) & 1;
+            c = bytes[*at++];
+            if (c == (object ? '}' : ']')) {
+                depth--;
+                continue;
+            }
+            if (c != ',')
+                return false;
+            if (object)
+                goto member;
+            break;
+        }
+        continue;
+    member:
+        if (end - at < 2 || bytes[at[0]] != '"' || bytes[at[1]] != ':' ||
+            !scalar_valid(decoder, bytes + at[0], bytes + at[1]))
+            return false;
+        at += 2;
+    }
+}
+
+/* --- Names */
+
+static uint32_t name_hash(const uint8_t *name, size_t size)
+{
+    uint32_t hash = 2166136261u; /* FNV-1a: names are short, and this is the slow path */
+    for (size_t i = 0; i < size; i++)
+        hash = (hash ^ name[i]) * 16777619u;
+    return hash;
+}
+
+static int find_name(const struct weir_decoder *decoder, const uint8_t *name, size_t size)
+{
+    for (uint32_t i = name_hash(name, size);; i++) {
+        int column = decoder->names[i & decoder->names_mask];
+        if (column < 0)
+            return -1;
+        const char *field = decoder->schema->fields[column].name;
+        if (strlen(field) == size && memcmp(field, name, size) == 0)
+            return column;
+    }
+}
+
+/* Is this the name that stood here in the record before? `text` begins behind the opening quote. */
+static inline bool slot_matches(const struct slot *slot, const uint8_t *text)
+{
+#ifdef __SSE2__
+    if (slot->size <= BLOCK) {
+        __m128i a = _mm_loadu_si128((const __m128i *)(const void *)text);
+        __m128i b = _mm_loadu_si128((const __m128i *)(const void *)slot->name);
+        unsigned equal = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(a, b));
+        return (~equal & ((1u << slot->size) - 1)) == 0;
+    }
+#endif
+    return memcmp(slot->name, text, slot->size) == 0;
+}
+
+/* The column of the member name at `v`: -1 not wanted, -2 not JSON. Remembers it for the records that follow. */
+static __attribute__((noinline)) int learn_name(struct weir_decoder *decoder, int position, const uint8_t *v,
+                                                const uint8_t *next)
+{
+    const uint8_t *name;
+    size_t size;
+    if (!string_bounds(v, next, &name, &size))
+        return -2;
+    if (size > 0 && memchr(name, '\\', size)) {
+        uint8_t *to = room(&decoder->text, &decoder->text_size, size);
+        return unescape(name, size, to, &size, false) ? find_name(decoder, to, size) : -2;
+    }
+    int column = find_name(decoder, name, size);
+    if (position < SLOTS_MAX && size < SLOT_NAME_MAX && position <= decoder->slot_count) {
+        struct slot *slot = &decoder->slots[position];
+        memset(slot->name, 0, sizeof slot->name);
+        memcpy(slot->name, name, size);
+        slot->name[size] = '"';
+        slot->size = (uint32_t)size + 1;
+        slot->column = column;
+        if (position == decoder->slot_count)
+            decoder->slot_count++;
+    }
+    return column;
+}
+
+/* --- Records */
+
+/* Columns that the record did not name. */
+static __attribute__((noinline)) weir_err fill_missing(struct weir_decoder *decoder, struct weir_batch *batch,
+                                                       struct weir_error *error)
+{
+    for (int column = 0; column < decoder->column_count; column++) {
+        if (decoder->seen[column] == decoder->generation)
+            continue;
+        if (!decoder->targets[column].nullable || decoder->fail_on_missing)
+            return bad_value(decoder, column, "is missing", error);
+        weir_column_set_null(&batch->columns[column], batch->row_count, batch->row_capacity);
+    }
+    return WEIR_OK;
+}
+
+/* The object at walk->at into row batch->row_count, without raising it. walk->at ends behind its '}'. */
+static weir_err take_object(struct weir_decoder *decoder, struct walk *walk, struct weir_batch *batch,
+                            struct weir_error *error)
+{
+    const uint8_t *bytes = walk->bytes;
+    const uint32_t *end = walk->end;
+    if (end - walk->at < 2 || bytes[*walk->at] != '{')
+        return bad_record(error, "is not a JSON object");
+    if (++decoder->generation == 0) { /* after 2^32 records */
+        memset(decoder->seen, 0, (size_t)decoder->column_count * sizeof *decoder->seen);
+        decoder->generation = 1;
+    }
+    walk->at++;
+    int found = 0;
+    if (bytes[*walk->at] == '}') {
+        walk->at++;
+        return decoder->column_count > 0 ? fill_missing(decoder, batch, error) : WEIR_OK;
+    }
+    for (int position = 0;; position++) {
+        const uint32_t *at = walk->at;
+        if (end - at < 4 || bytes[at[0]] != '"' || bytes[at[1]] != ':')
+            return bad_record(error, "is not JSON: it is cut off, or a member has no name or no value");
+        const uint8_t *v = bytes + at[2], *next = bytes + at[3];
+        int column;
+        if (position < decoder->slot_count && slot_matches(&decoder->slots[position], bytes + at[0] + 1))
+            column = decoder->slots[position].column;
+        else
+            column = learn_name(decoder, position, bytes + at[0], bytes + at[1]);
+        if (column >= 0) {
+            found += decoder->seen[column] != decoder->generation;
+            weir_err err = store(decoder, batch, column, v, next, error);
+            if (err)
+                return err;
+            walk->at = at + 3;
+        } else {
+            walk->at = at + 2;
+            if (column == -2 || !skip_value(decoder, walk))
+                return bad_record(error, "is not JSON: a member that is not read is cut off, malformed or too deep");
+            if (walk->at == end)
+                return bad_record(error, "is not JSON: it is cut off");
+        }
+        uint8_t c = bytes[*walk->at++];
+        if (c == '}')
+            break;
+        if (c != ',')
+            return bad_record(error, "is not JSON: a comma or the closing brace is missing");
+    }
+    return found == decoder->column_count ? WEIR_OK : fill_missing(decoder, batch, error);
+}
+
+weir_err weir_json_decode(struct weir_decoder *decoder, const uint8_t *bytes, size_t size, bool padded,
+                          struct weir_batch *batch, struct weir_error *error)
+{
+    if (size > RECORD_SIZE_MAX)
+        return bad_record(error, "is longer than 256 MiB");
+    if (!padded) {
+        uint8_t *copy = room(&decoder->scratch, &decoder->scratch_size, size + PADDING);
+        if (size > 0)
+            memcpy(copy, bytes, size);
+        memset(copy + size, 0, PADDING);
+        bytes = copy;
+    }
+    struct walk walk = {.bytes = bytes};
+    size_t count;
+    enum weir_json_index_result result = weir_json_index_run(decoder->index, bytes, size, &walk.at, &count);
+    if (result != WEIR_JSON_INDEX_OK)
+        return bad_index(result, error);
+    walk.end = walk.at + count;
+    weir_err err = take_object(decoder, &walk, batch, error);
+    if (!err && walk.at != walk.end)
+        err = bad_record(error, "is not JSON: something follows the object");
+    if (err)
+        weir_batch_undo_row(batch);
+    else
+        batch->row_count++;
+    return err;
+}
+
+/* --- Lines */
+
+/* Where the window that begins at `from` ends: behind a line end, or at `size` when it is the last. 0: no whole line
+ * is there. `wanted` 0: one line. */
+static size_t window_end(const uint8_t *bytes, size_t size, size_t from, size_t wanted, bool last)
+{
+    size_t left = size - from;
+    if (wanted >= left) {
+        if (last)
+            return size;
+        wanted = left;
+    }
+    const uint8_t *found = wanted > 0 ? memrchr(bytes + from, '\n', wanted) : NULL;
+    if (!found && wanted < left)
+        found = memchr(bytes + from + wanted, '\n', left - wanted);
+    if (found)
+        return (size_t)(found - bytes) + 1;
+    return last ? size : 0;
+}
+
+struct window {
+    const uint8_t *bytes;
+    size_t size;
+    size_t line; /* where the walk is: the first line not yet taken; after a bad one: its begin */
+    size_t line_end;
+};
+
+/* Takes lines of an indexed window until it ends or the batch is full. DATA: the line at window->line is bad. */
+static weir_err take_lines(struct weir_decoder *decoder, struct window *window, struct walk *walk,
+                           struct weir_batch *batch, struct weir_error *error)
+{
+    while (walk->at < walk->end) {
+        const uint8_t *start = window->bytes + window->line;
+        const uint8_t *newline = memchr(start, '\n', window->size - window->line);
+        window->line_end = newline ? (size_t)(newline - window->bytes) : window->size;
+        if (*walk->at >= window->line_end) { /* white space alone */
+            window->line = window->line_end + 1;
+            continue;
+        }
+        if (batch->row_count == batch->row_capacity)
+            return WEIR_OK;
+        weir_err err = take_object(decoder, walk, batch, error);
+        if (!err && walk->at[-1] > window->line_end)
+            err = bad_record(error, "is not JSON: its object does not end in its line");
+        if (!err && walk->at < walk->end && *walk->at < window->line_end)
+            err = bad_record(error, "is not JSON: something follows the object");
+        if (err) {
+            weir_batch_undo_row(batch);
+            return err;
+        }
+        batch->row_count++;
+        window->line = window->line_end + 1;
+    }
+    window->line = window->size;
+    return WEIR_OK;
+}
+
+/* Bytes to index for the rows that still fit. */
+static size_t window_wanted(const struct weir_decoder *decoder, const struct weir_batch *batch)
+{
+    size_t wanted = (size_t)(batch->row_capacity - batch->row_count) * decoder->row_size;
+    return wanted < decoder->window ? wanted : decoder->window;
+}
+
+weir_err weir_json_decode_lines(struct weir_decoder *decoder, const uint8_t *bytes, size_t size, bool last,
+                                struct weir_batch *batch, size_t *used, size_t *bad_at, size_t *bad_size,
+                                struct weir_error *error)
+{
+    size_t done = 0, careful_until = 0; /* up to there line by line: one of them spoils the index */
+    weir_err err = WEIR_OK;
+    while (done < size && batch->row_count < batch->row_capacity) {
+        size_t end = window_end(bytes, size, done, done < careful_until ? 0 : window_wanted(decoder, batch), last);
+        if (end == 0)
+            break;
+        struct window window = {.bytes = bytes + done, .size = end - done, .line_end = end - done};
+        struct walk walk = {.bytes = window.bytes};
+        size_t count = 0;
+        int rows_before = batch->row_count;
+        enum weir_json_index_result result = WEIR_JSON_INDEX_OK;
+        if (window.size > RECORD_SIZE_MAX)
+            err = bad_record(error, "is longer than 256 MiB");
+        else
+            result = weir_json_index_run(decoder->index, window.bytes, window.size, &walk.at, &count);
+        if (result == WEIR_JSON_INDEX_EMPTY) {
+            done = end;
+            continue;
+        }
+        if (result != WEIR_JSON_INDEX_OK) {
+            const uint8_t *newline = memchr(window.bytes, '\n', window.size);
+            if (newline && newline + 1 < window.bytes + window.size) {
+                careful_until = end;
+                continue;
+            }
+            window.line_end = newline ? (size_t)(newline - window.bytes) : window.size;
+            err = bad_index(result, error);
+        } else if (!err) {
+            walk.end = walk.at + count;
+            err = take_lines(decoder, &window, &walk, batch, error);
+        }
+        if (err) {
+            *bad_at = done + window.line;
+            *bad_size = window.line_end - window.line;
+            done = window.line_end < window.size ? done + window.line_end + 1 : end;
+            decoder->window = WINDOW_MIN; /* what was indexed behind the bad line is indexed again */
+            break;
+        }
+        int rows = batch->row_count - rows_before;
+        if (rows > 0)
+            decoder->row_size = (decoder->row_size * 3 + window.line / (size_t)rows + 3) / 4;
+        if (window.line == window.size && decoder->window < WINDOW_MAX && done >= careful_until)
+            decoder->window *= 2;
+        done += window.line;
+        if (weir_batch_bytes(batch) > WEIR_BATCH_BYTES_SOFT_MAX)
+            break;
+    }
+    *used = done;
+    return err;
+}
+
+/* --- Making one */
+
+weir_err weir_json_decoder_new(struct weir_schema *schema, const struct weir_key_value *options, int option_count,
+                               struct weir_decoder **decoder, struct weir_error *error)
+{
+    (void)error; /* every type that exists can be read */
+    struct weir_decoder *created = weir_zalloc(sizeof *created);
+    int count = schema->field_count;
+    created->schema = weir_schema_ref(schema);
+    created->index = weir_json_index_new();
+    created->fail_on_missing =
+        weir_options_get_int(options, option_count, weir_json_options, "json.fail-on-missing-field") != 0;
+    created->column_count = count;
+    created->targets = weir_zalloc(((size_t)count + 1) * sizeof *created->targets);
+    created->seen = weir_zalloc(((size_t)count + 1) * sizeof *created->seen);
+    uint32_t names = 4;
+    while (names < 2 * (uint32_t)count)
+        names *= 2;
+    created->names_mask = names - 1;
+    created->names = weir_alloc(names * sizeof *created->names);
+    memset(created->names, 0xff, names * sizeof *created->names);
+    for (int i = 0; i < count; i++) {
+        const struct weir_field *field = &schema->fields[i];
+        created->targets[i] = (struct target){field->type.id, field->type.nullable, field->type.precision};
+        uint32_t at = name_hash((const uint8_t *)field->name, strlen(field->name));
+        while (created->names[at & created->names_mask] >= 0)
+            at++;
+        created->names[at & created->names_mask] = i;
+    }
+    created->window = WINDOW_MAX;
+    created->row_size = 128;
+    *decoder = created;
+    return WEIR_OK;
+}
+
+void weir_json_decoder_free(struct weir_decoder *decoder)
+{
+    if (!decoder)
+        return;
+    weir_json_index_free(decoder->index);
+    weir_schema_unref(decoder->schema);
+    free(decoder->targets);
+    free(decoder->seen);
+    free(decoder->names);
+    free(decoder->scratch);
+    free(decoder->text);
+    free(decoder);
+}

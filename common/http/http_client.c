@@ -1,0 +1,204 @@
+/* HTTP client over libcurl's easy interface, one handle a call: the `weir` command makes a handful of calls, and a TaskManager
+ * fetches code from a thread of its own; nothing here is on a hot path. */
+#include "http/http_client.h"
+
+#include <ctype.h>
+#include <curl/curl.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+
+static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
+
+static void init_curl(void)
+{
+    curl_global_init(CURL_GLOBAL_ALL);
+}
+
+struct sink {
+    struct weir_buf *buf; /* or */
+    int fd;
+    int64_t size, size_max;
+    bool full;
+    int write_errno;
+};
+
+static size_t take_bytes(char *data, size_t one, size_t size, void *arg)
+{
+    (void)one;
+    struct sink *sink = arg;
+    sink->size += (int64_t)size;
+    if (sink->size > sink->size_max) {
+        sink->full = true;
+        return 0;
+    }
+    if (sink->buf) {
+        sink->full = !weir_buf_append(sink->buf, data, size);
+        return sink->full ? 0 : size;
+    }
+    for (size_t done = 0; done < size;) {
+        ssize_t n = write(sink->fd, data + done, size - done);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0) {
+            sink->write_errno = errno;
+            return 0;
+        }
+        done += (size_t)n;
+    }
+    return size;
+}
+
+/* "127.0.0.1:8081" of "http://127.0.0.1:8081/jobs". */
+static void authority_of(const char *url, char out[256])
+{
+    const char *start = strstr(url, "://");
+    start = start ? start + 3 : url;
+    snprintf(out, 256, "%.*s", (int)strcspn(start, "/?"), start);
+}
+
+static weir_err explain(CURLcode code, CURL *curl, const char *url, const struct sink *sink, int timeout_ms,
+                        const char *detail, struct weir_error *error)
+{
+    char authority[256];
+    authority_of(url, authority);
+    long os_errno = 0;
+    double connected = 0;
+    curl_easy_getinfo(curl, CURLINFO_OS_ERRNO, &os_errno);
+    curl_easy_getinfo(curl, CURLINFO_CONNECT_TIME, &connected);
+    weir_err err;
+    if (sink->full)
+        err = weir_fail(error, WEIR_ERR_FULL, "the answer of %s is larger than %lld bytes", authority, (long long)sink->size_max);
+    else if (sink->write_errno)
+        err = weir_fail(error, WEIR_ERR_IO, "cannot store the answer of %s: %s", authority, strerror(sink->write_errno));
+    else if (code == CURLE_URL_MALFORMAT || code == CURLE_UNSUPPORTED_PROTOCOL)
+        err = weir_fail(error, WEIR_ERR_INVALID, "'%s' is not a URL of HTTP", url);
+    else if (code == CURLE_OPERATION_TIMEDOUT && connected > 0)
+        err = weir_fail(error, WEIR_ERR_TIMEOUT, "%s did not answer within %d ms", authority, timeout_ms);
+    else if (code == CURLE_OPERATION_TIMEDOUT)
+        err = weir_fail(error, WEIR_ERR_IO, "%s is not reachable: no connection in time", authority);
+    else if (code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST)
+        err = weir_fail(error, WEIR_ERR_IO, "%s is not reachable: %s", authority,
+                        os_errno ? strerror((int)os_errno) : *detail ? detail : curl_easy_strerror(code));
+    else
+        err = weir_fail(error, WEIR_ERR_IO, "the connection to %s broke: %s", authority,
+                        *detail ? detail : curl_easy_strerror(code));
+    if (error)
+        error->effect = connected > 0 ? WEIR_EFFECT_MAYBE : WEIR_EFFECT_NONE;
+    return err;
+}
+
+static weir_err perform(const struct weir_http_request *request, struct sink *sink, int *status, struct weir_error *error)
+{
+    pthread_once(&curl_once, init_curl);
+    weir_err err = WEIR_OK;
+    int timeout_ms = request->timeout_ms ? request->timeout_ms : 60000;
+    CURL *curl = curl_easy_init();
+    weir_assert(curl != NULL);
+    struct curl_slist *headers = NULL;
+    curl_mime *mime = NULL;
+    char detail[CURL_ERROR_SIZE] = "";
+    curl_easy_setopt(curl, CURLOPT_URL, request->url);
+    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(curl, CURLOPT_PROXY, ""); /* a cluster is not reached through a proxy of the environment */
+    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, detail);
+    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, (long)(request->connect_timeout_ms ? request->connect_timeout_ms : 5000));
+    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
+    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_bytes);
+    curl_easy_setopt(curl, CURLOPT_WRITEDATA, sink);
+    curl_easy_setopt(curl, CURLOPT_USERAGENT, "weir/" WEIR_VERSION);
+    if (request->upload_path) {
+        if (access(request->upload_path, R_OK) != 0) {
+            err = weir_fail_errno(error, errno == ENOENT ? WEIR_ERR_NOT_FOUND : WEIR_ERR_IO, "cannot read '%s'", request->upload_path);
+            goto out;
+        }
+        mime = curl_mime_init(curl);
+        curl_mimepart *part = curl_mime_addpart(mime);
+        curl_mime_name(part, request->upload_part ? request->upload_part : "jarfile");
+        curl_mime_filedata(part, request->upload_path);
+        curl_mime_type(part, "application/octet-stream");
+        curl_easy_setopt(curl, CURLOPT_MIMEPOST, mime);
+    } else if (request->body || strcmp(request->method, "GET") != 0) {
+        char type[160];
+        snprintf(type, sizeof type, "Content-Type: %s", request->content_type ? request->content_type : "application/json");
+        headers = curl_slist_append(headers, type);
+        if (request->body_size <= (size_t)1 << 20)
+            headers = curl_slist_append(headers, "Expect:");
+        curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body_size);
+        curl_easy_setopt(curl, CURLOPT_POSTFIELDS, request->body ? request->body : "");
+        curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
+    }
+    curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request->method);
+    CURLcode code = curl_easy_perform(curl);
+    if (code != CURLE_OK) {
+        err = explain(code, curl, request->url, sink, timeout_ms, detail, error);
+        goto out;
+    }
+    long http_status = 0;
+    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &http_status);
+    *status = (int)http_status;
+out:
+    curl_slist_free_all(headers);
+    curl_mime_free(mime);
+    curl_easy_cleanup(curl);
+    return err;
+}
+
+weir_err weir_http_call(const struct weir_http_request *request, struct weir_http_response *response,
+                        struct weir_error *error)
+{
+    size_t max = request->response_size_max ? request->response_size_max : (size_t)64 << 20;
+    response->status = 0;
+    weir_buf_init(&response->body, max);
+    struct sink sink = {.buf = &response->body, .fd = -1, .size_max = (int64_t)max};
+    weir_err err = perform(request, &sink, &response->status, error);
+    if (err)
+        weir_buf_fini(&response->body);
+    return err;
+}
+
+void weir_http_response_fini(struct weir_http_response *response)
+{
+    weir_buf_fini(&response->body);
+}
+
+weir_err weir_http_download(const char *url, const char *path, int64_t size_max, int timeout_ms, struct weir_error *error)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return weir_fail_errno(error, WEIR_ERR_IO, "cannot create '%s'", path);
+    struct sink sink = {.fd = fd, .size_max = size_max};
+    struct weir_http_request request = {.method = "GET", .url = url, .timeout_ms = timeout_ms};
+    int status = 0;
+    weir_err err = perform(&request, &sink, &status, error);
+    if (!err && status != 200) {
+        char text[512];
+        ssize_t n = pread(fd, text, sizeof text - 1, 0);
+        text[n > 0 ? n : 0] = 0;
+        err = weir_fail(error, status == 404 ? WEIR_ERR_NOT_FOUND : WEIR_ERR_IO, "%s answered %d: %s", url, status, text);
+    }
+    if (close(fd) != 0 && !err)
+        err = weir_fail_errno(error, WEIR_ERR_IO, "cannot write '%s'", path);
+    if (err)
+        unlink(path);
+    return err;
+}
+
+char *weir_http_escape(const char *text)
+{
+    char *out = weir_alloc(strlen(text) * 3 + 1), *to = out;
+    for (const unsigned char *c = (const unsigned char *)text; *c; c++)
+        if (isalnum(*c) || strchr("-._~", *c))
+            *to++ = (char)*c;
+        else
+            to += sprintf(to, "%%%02X", *c);
+    *to = 0;
+    return out;
+}

@@ -1,0 +1,213 @@
+/* Shared by the files of jobmanager/core only; see jm.h for what it is all about.
+ *
+ * Who owns what: struct weir_jm owns jobs, TaskManagers and executors. A slot (of a TaskManager) has a `job` that it is taken for
+ * and an `executor` that sits in it; it is free when both are NULL. An executor keeps its slots until its exit is known, also after
+ * its job has ended (it is detached then: job == NULL).
+ */
+#ifndef WEIR_JOBMANAGER_CORE_JM_INT_H
+#define WEIR_JOBMANAGER_CORE_JM_INT_H
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/mem.h"
+#include "base/mutant.h"
+#include "jobmanager/core/jm.h"
+
+#define NEVER_MS INT64_MAX
+#define LOST_TMS_KEPT 256
+#define FAILURES_KEPT_MAX 10000
+
+struct command { /* one entry of an outbox */
+    uint64_t id;
+    Weir__Control *control; /* owned */
+    bool sent;
+};
+
+struct weir_jm_tm_slot {
+    struct weir_jm_job *job;
+    struct weir_jm_executor *executor;
+};
+
+struct weir_jm_tm_int {
+    struct weir_jm_tm_slot *slots;
+    struct command *outbox; /* by id */
+    int outbox_count, outbox_capacity, in_flight;
+    uint64_t next_id;       /* of the next command */
+    uint64_t received_id;   /* of the last report taken */
+    uint64_t heartbeat_seq; /* of the last heartbeat */
+    int64_t resend_at_ms;
+    bool overflow;          /* the outbox passed its maximum: lost at the end of this step */
+};
+
+struct weir_jm_executor {
+    char id[WEIR_JM_EXECUTOR_ID_SIZE];
+    char job_id[WEIR_JM_JOB_ID_SIZE];
+    struct weir_jm_job *job; /* NULL: detached */
+    struct weir_jm_taskmanager *tm;
+    enum weir_jm_executor_state state;
+    char *endpoint;
+    uint8_t *public_key;
+    size_t public_key_size;
+    uint32_t pid;
+    int64_t deadline_ms;     /* STARTING: to be READY; STOPPING: to be gone; NEVER_MS: none */
+};
+
+enum region_state {
+    REGION_WAITING,   /* its tasks are SCHEDULED: slots or executors are missing */
+    REGION_ACTIVE,    /* deployed; finished when all its tasks are */
+    REGION_RESTARTING /* its tasks are being cancelled, or the delay runs */
+};
+struct region {
+    enum region_state state;
+    int64_t restart_at_ms;
+    int first, count; /* of job->in->region_tasks */
+};
+
+struct restart_state {
+    int64_t attempts;        /* fixed, exponential: since the start or the last reset */
+    double backoff_ms;       /* exponential: the last one; 0: none yet */
+    int64_t last_ms;         /* exponential: when the last delay ended */
+    int64_t *failures_ms;    /* rate: ring of rate_max + 1 */
+    int failure_first, failure_count;
+};
+
+struct weir_jm_job_int {
+    struct weir_plan *plan;
+    uint8_t *graph;
+    size_t graph_size;
+    struct region *regions;
+    int *region_tasks;                   /* task indexes grouped by region */
+    struct weir_jm_executor **executors; /* of each task; NULL: none */
+    struct restart_state restart;
+    int64_t timer_ms;                    /* no deadline of a task or region is before it */
+    struct weir_jm_taskmanager *output_tm; /* was sent CommitOutput or AbortOutput */
+    uint64_t output_command;             /* its id; AbortOutput is done when it is acknowledged */
+    bool abort_wanted, ever_deployed;
+    bool commit_sent;
+};
+
+struct lost_tm {
+    char id[WEIR_JM_TM_ID_SIZE];
+    uint64_t session;
+};
+
+struct weir_jm {
+    struct weir_jm_options options;
+    int64_t now_ms, wall_ms;
+    bool fenced;
+    uint64_t random;
+    uint64_t next_executor;
+    struct weir_jm_job **jobs;
+    int job_count, job_capacity;
+    struct weir_jm_taskmanager **tms;
+    int tm_count, tm_capacity;
+    struct weir_jm_executor **executors;
+    int executor_count, executor_capacity;
+    struct lost_tm lost[LOST_TMS_KEPT]; /* ring: sessions that have ended */
+    int lost_next;
+    /* of this step */
+    struct weir_arena arena;
+    struct weir_jm_effect *effects;
+    int effect_count, effect_capacity;
+    Weir__Control **trash; /* freed when the next step begins: effects may point at them */
+    int trash_count, trash_capacity;
+};
+
+/* Makes room for one more element of a heap array. */
+#define GROW(array, count, capacity)                                             \
+    do {                                                                         \
+        if ((count) == (capacity)) {                                             \
+            (capacity) = (capacity) ? (capacity) * 2 : 8;                        \
+            (array) = weir_realloc((array), (size_t)(capacity) * sizeof *(array)); \
+        }                                                                        \
+    } while (0)
+
+static inline int64_t later_ms(int64_t now_ms, int64_t delay_ms)
+{
+    return delay_ms > NEVER_MS - now_ms ? NEVER_MS : now_ms + delay_ms;
+}
+
+/* --- jm.c: effects */
+struct weir_jm_effect *weir_jm_effect(struct weir_jm *jm, enum weir_jm_effect_kind kind);
+void weir_jm_log(struct weir_jm *jm, enum weir_jm_log_level level, const struct weir_jm_job *job, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+uint64_t weir_jm_random(struct weir_jm *jm);
+Weir__Control *weir_jm_control_copy(const Weir__Control *control); /* heap; weir__control__free_unpacked(c, NULL) */
+void weir_jm_trash(struct weir_jm *jm, Weir__Control *take_control);
+
+/* --- jm_tm.c: sessions, outboxes, heartbeats */
+void weir_jm_tm_message(struct weir_jm *jm, const char *peer, const Weir__Control *control);
+void weir_jm_tm_disconnected(struct weir_jm *jm, const char *peer);
+void weir_jm_tm_timers(struct weir_jm *jm);
+int64_t weir_jm_tm_wake_ms(const struct weir_jm *jm);
+void weir_jm_tm_free(struct weir_jm_taskmanager *tm);
+/* Queues a command (copied; its id, session and epoch are filled in) and returns its id. */
+uint64_t weir_jm_command(struct weir_jm *jm, struct weir_jm_taskmanager *tm, const Weir__Control *control);
+
+/* --- jm_executor.c: executors and their reports */
+struct weir_jm_executor *weir_jm_executor_start(struct weir_jm *jm, struct weir_jm_job *job, struct weir_jm_taskmanager *tm);
+/* What a registering TaskManager still runs: it belongs to no job here, so it is stopped; its slots are taken until it is gone. */
+void weir_jm_executor_foreign(struct weir_jm *jm, struct weir_jm_taskmanager *tm, const Weir__ExecutorReport *report);
+struct weir_jm_executor *weir_jm_executor_of(struct weir_jm *jm, const struct weir_jm_job *job, const struct weir_jm_taskmanager *tm);
+void weir_jm_executor_report(struct weir_jm *jm, struct weir_jm_taskmanager *tm, const Weir__ExecutorReport *report);
+void weir_jm_executor_stop(struct weir_jm *jm, struct weir_jm_executor *executor, bool kill);
+/* No job waits for it any more; its slots stay taken. */
+void weir_jm_executor_detach(struct weir_jm *jm, struct weir_jm_executor *executor);
+/* It has ended (or its TaskManager is lost): its tasks end, its regions restart, it is freed. */
+void weir_jm_executor_gone(struct weir_jm *jm, struct weir_jm_executor *executor, const Weir__Failure *failure);
+void weir_jm_executor_timers(struct weir_jm *jm);
+int64_t weir_jm_executor_wake_ms(const struct weir_jm *jm);
+
+/* --- jm_job.c: a job's life */
+void weir_jm_job_submit(struct weir_jm *jm, const struct weir_jm_event *event);
+void weir_jm_job_cancel(struct weir_jm *jm, const struct weir_jm_event *event);
+struct weir_jm_job *weir_jm_job_get(struct weir_jm *jm, const char *job_id);
+void weir_jm_job_set_state(struct weir_jm *jm, struct weir_jm_job *job, enum weir_job_state state);
+void weir_jm_job_set_status(struct weir_jm_job *job, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void weir_jm_job_fail(struct weir_jm *jm, struct weir_jm_job *job, const Weir__Failure *failure);
+/* After tasks have ended: the job may have. */
+void weir_jm_job_settle(struct weir_jm *jm, struct weir_jm_job *job);
+void weir_jm_job_commit_done(struct weir_jm *jm, struct weir_jm_taskmanager *tm, const Weir__CommitDone *done);
+/* Sends CommitOutput and AbortOutput that are due and have no TaskManager working on them. */
+void weir_jm_job_outputs(struct weir_jm *jm);
+void weir_jm_job_expire(struct weir_jm *jm);
+void weir_jm_job_free(struct weir_jm_job *job);
+/* `task` may be NULL; the failure is copied. */
+void weir_jm_exception(struct weir_jm *jm, struct weir_jm_job *job, const struct weir_jm_task *task, const char *taskmanager_id,
+                       const Weir__Failure *failure);
+Weir__Failure *weir_jm_failure_copy(const Weir__Failure *failure);
+
+/* --- jm_task.c: executions and reports about them */
+bool weir_jm_task_transition_legal(Weir__TaskState from, Weir__TaskState to);
+void weir_jm_task_set_state(struct weir_jm *jm, struct weir_jm_job *job, struct weir_jm_task *task, Weir__TaskState state);
+void weir_jm_task_set_deadline(struct weir_jm_job *job, struct weir_jm_task *task, int64_t deadline_ms);
+void weir_jm_task_report(struct weir_jm *jm, struct weir_jm_taskmanager *tm, const Weir__TaskReport *report);
+void weir_jm_task_metrics(struct weir_jm *jm, struct weir_jm_taskmanager *tm, const Weir__TaskMetrics *metrics);
+void weir_jm_task_new_attempt(struct weir_jm *jm, struct weir_jm_job *job, struct weir_jm_task *task);
+/* Cancels those of `tasks` (indexes) that have not ended; one CancelTasks per executor. */
+void weir_jm_tasks_cancel(struct weir_jm *jm, struct weir_jm_job *job, const int *tasks, int count);
+void weir_jm_task_timers(struct weir_jm *jm, struct weir_jm_job *job);
+void weir_jm_task_clear(struct weir_jm *jm, struct weir_jm_task *task);
+
+/* --- jm_failover.c: regions */
+bool weir_jm_region_finished(const struct weir_jm_job *job, int region);
+/* One failure hit the regions marked: they restart by the job's strategy, or the job fails. */
+void weir_jm_regions_failed(struct weir_jm *jm, struct weir_jm_job *job, const bool *regions, const Weir__Failure *failure);
+void weir_jm_region_timers(struct weir_jm *jm, struct weir_jm_job *job);
+int64_t weir_jm_region_wake_ms(const struct weir_jm_job *job);
+
+/* --- jm_restart.c */
+/* A failure happened now: may regions restart, and after which delay? */
+bool weir_jm_restart_next(const struct weir_jm_job_options *options, struct restart_state *state, int64_t now_ms, uint64_t random,
+                          int64_t *delay_ms);
+
+/* --- jm_schedule.c: slots and deployment */
+void weir_jm_schedule(struct weir_jm *jm);
+void weir_jm_slots_release(struct weir_jm_job *job); /* all that the job has */
+void weir_jm_slots_count(struct weir_jm_taskmanager *tm); /* tm->slots_free anew */
+
+#endif

@@ -1,0 +1,444 @@
+#include "jobmanager/io/jobmanager.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+#include <zmq.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "net/control_line.h"
+
+#define REQUEST_TIMEOUT_MS 30000
+#define WAIT_MS_MAX 1000
+
+/* A question of another thread; lives on that thread's stack while it waits. */
+struct request {
+    struct weir_jm_event event;
+    uint64_t id;
+    bool taken, answered;
+    enum weir_err_code code;
+    struct weir_error *error;
+    struct request *next;
+};
+
+struct weir_jobmanager {
+    struct weir_jobmanager_options options;
+    void *context;
+    struct weir_line *line;
+    struct weir_jm *jm; /* under lock */
+    pthread_mutex_t lock;
+    pthread_cond_t answered;
+    struct request *requests; /* under lock: waiting, then taken until answered */
+    uint64_t request_count;
+    bool stopped; /* under lock: nothing is answered any more */
+    int wake_fd;
+    int64_t wake_at_ms;
+    bool fenced;
+};
+
+static uint64_t random_u64(void)
+{
+    uint64_t value = 0;
+    if (getrandom(&value, sizeof value, 0) != (ssize_t)sizeof value)
+        value = (uint64_t)weir_clock_mono_ns() ^ (uint64_t)getpid() << 32;
+    return value;
+}
+
+weir_err weir_jobmanager_new(const struct weir_jobmanager_options *options, struct weir_jobmanager **out,
+                             struct weir_error *error)
+{
+    struct weir_jobmanager *jobmanager = weir_zalloc(sizeof *jobmanager);
+    jobmanager->options = *options;
+    jobmanager->context = options->zmq_context ? options->zmq_context : zmq_ctx_new();
+    pthread_mutex_init(&jobmanager->lock, NULL);
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&jobmanager->answered, &attributes);
+    pthread_condattr_destroy(&attributes);
+    jobmanager->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    struct weir_jm_options core;
+    weir_jm_options_init(&core);
+    core.leader_epoch = options->leader_epoch;
+    core.seed = random_u64();
+    core.heartbeat_interval_ms = weir_config_int(options->config, "heartbeat.interval");
+    core.heartbeat_timeout_ms = weir_config_int(options->config, "heartbeat.timeout");
+    weir_err err = WEIR_OK;
+    if (core.heartbeat_interval_ms <= 0 || core.heartbeat_timeout_ms < 3 * core.heartbeat_interval_ms)
+        err = weir_fail(error, WEIR_ERR_INVALID, "heartbeat.timeout must be at least three times heartbeat.interval");
+    if (!err)
+        jobmanager->jm = weir_jm_new(&core);
+    if (!err)
+        err = weir_line_serve(jobmanager->context, options->rpc_endpoint, &jobmanager->line, error);
+    if (err) {
+        weir_jobmanager_free(jobmanager);
+        return err;
+    }
+    *out = jobmanager;
+    return WEIR_OK;
+}
+
+const char *weir_jobmanager_endpoint(const struct weir_jobmanager *jobmanager)
+{
+    return weir_line_endpoint(jobmanager->line);
+}
+
+void weir_jobmanager_free(struct weir_jobmanager *jobmanager)
+{
+    if (!jobmanager)
+        return;
+    weir_line_close(jobmanager->line);
+    weir_jm_free(jobmanager->jm);
+    if (!jobmanager->options.zmq_context)
+        zmq_ctx_term(jobmanager->context);
+    if (jobmanager->wake_fd >= 0)
+        close(jobmanager->wake_fd);
+    pthread_mutex_destroy(&jobmanager->lock);
+    pthread_cond_destroy(&jobmanager->answered);
+    free(jobmanager);
+}
+
+/* --- The loop */
+
+static void answer(struct weir_jobmanager *jobmanager, const struct weir_jm_effect *effect)
+{
+    for (struct request **at = &jobmanager->requests; *at; at = &(*at)->next) {
+        struct request *request = *at;
+        if (request->id != effect->request)
+            continue;
+        *at = request->next;
+        request->answered = true;
+        request->code = effect->code;
+        if (effect->code != WEIR_OK)
+            request->code = (enum weir_err_code)weir_fail(request->error, effect->code, "%s", effect->text);
+        pthread_cond_broadcast(&jobmanager->answered);
+        return;
+    }
+}
+
+static void do_log(enum weir_jm_log_level level, const char *job_id, const char *text)
+{
+    weir_log_scope(job_id, NULL, -1);
+    switch (level) {
+    case WEIR_JM_LOG_INFO:
+        weir_log(INFO, "%s", text);
+        break;
+    case WEIR_JM_LOG_WARN:
+        weir_log(WARN, "%s", text);
+        break;
+    case WEIR_JM_LOG_ERROR:
+        weir_log(ERROR, "%s", text);
+        break;
+    }
+    weir_log_scope(NULL, NULL, -1);
+}
+
+static void perform(struct weir_jobmanager *jobmanager, const struct weir_jm_effect *effect)
+{
+    switch (effect->kind) {
+    case WEIR_JM_EFFECT_SEND:
+        weir_line_send(jobmanager->line, effect->peer, effect->control);
+        break;
+    case WEIR_JM_EFFECT_REPLY:
+        answer(jobmanager, effect);
+        break;
+    case WEIR_JM_EFFECT_LOG:
+        do_log(effect->level, effect->job_id, effect->text);
+        break;
+    case WEIR_JM_EFFECT_TM_LOST:
+        do_log(WEIR_JM_LOG_WARN, NULL, effect->text);
+        break;
+    case WEIR_JM_EFFECT_JOB_ENDED:
+        if (jobmanager->options.job_ended)
+            jobmanager->options.job_ended(jobmanager->options.arg, effect->job_id);
+        break;
+    case WEIR_JM_EFFECT_JOB_DROPPED:
+        break;
+    case WEIR_JM_EFFECT_FENCED:
+        do_log(WEIR_JM_LOG_ERROR, NULL, effect->text);
+        jobmanager->fenced = true;
+        break;
+    }
+}
+
+/* Under the lock. */
+static void step(struct weir_jobmanager *jobmanager, struct weir_jm_event *event)
+{
+    struct weir_jm_effects effects;
+    event->now_ms = weir_clock_mono_ms();
+    event->wall_ms = weir_clock_wall_ms();
+    weir_jm_step(jobmanager->jm, event, &effects);
+    jobmanager->wake_at_ms = effects.wake_at_ms;
+    for (int i = 0; i < effects.count; i++)
+        perform(jobmanager, &effects.items[i]);
+}
+
+static bool drain_line(struct weir_jobmanager *jobmanager)
+{
+    bool any = false;
+    struct weir_line_event e;
+    while (weir_line_next(jobmanager->line, &e)) {
+        any = true;
+        struct weir_jm_event event = {.peer = e.peer, .control = e.control};
+        if (e.kind == WEIR_LINE_BAD_MESSAGE) {
+            weir_log(WARN, "%s sent what is no control message; dropped", e.peer);
+            continue;
+        }
+        event.kind = e.kind == WEIR_LINE_MESSAGE ? WEIR_JM_EVENT_MESSAGE : WEIR_JM_EVENT_DISCONNECTED;
+        pthread_mutex_lock(&jobmanager->lock);
+        step(jobmanager, &event);
+        pthread_mutex_unlock(&jobmanager->lock);
+        if (e.control)
+            weir__control__free_unpacked(e.control, NULL);
+    }
+    return any;
+}
+
+static bool run_requests_and_timers(struct weir_jobmanager *jobmanager)
+{
+    bool any = false;
+    pthread_mutex_lock(&jobmanager->lock);
+    for (;;) {
+        struct request *request = jobmanager->requests;
+        while (request && request->taken)
+            request = request->next;
+        if (!request)
+            break;
+        request->taken = true;
+        step(jobmanager, &request->event);
+        any = true;
+    }
+    if (weir_clock_mono_ms() >= jobmanager->wake_at_ms) {
+        struct weir_jm_event event = {.kind = WEIR_JM_EVENT_TICK};
+        step(jobmanager, &event);
+        any = true;
+    }
+    pthread_mutex_unlock(&jobmanager->lock);
+    return any;
+}
+
+static int wait_ms(const struct weir_jobmanager *jobmanager)
+{
+    int64_t ms = jobmanager->wake_at_ms - weir_clock_mono_ms();
+    int line_ms = weir_line_wait_ms(jobmanager->line);
+    if (line_ms >= 0 && ms > line_ms)
+        ms = line_ms;
+    return ms < 0 ? 0 : ms > WAIT_MS_MAX ? WAIT_MS_MAX : (int)ms;
+}
+
+weir_err weir_jobmanager_run(struct weir_jobmanager *jobmanager, struct weir_error *error)
+{
+    weir_err err = WEIR_OK;
+    for (;;) {
+        while (drain_line(jobmanager) || run_requests_and_timers(jobmanager))
+            continue;
+        if (jobmanager->fenced) {
+            err = weir_fail(error, WEIR_ERR_CANCELED, "another JobManager has taken over");
+            break;
+        }
+        struct pollfd fds[] = {
+            {.fd = weir_line_fd(jobmanager->line), .events = POLLIN},
+            {.fd = weir_line_monitor_fd(jobmanager->line), .events = POLLIN},
+            {.fd = jobmanager->wake_fd, .events = POLLIN},
+            {.fd = jobmanager->options.stop_fd, .events = POLLIN},
+        };
+        if (poll(fds, 4, wait_ms(jobmanager)) < 0 && errno != EINTR) {
+            err = weir_fail_errno(error, WEIR_ERR_IO, "cannot wait for events");
+            break;
+        }
+        if (fds[3].revents)
+            break;
+        eventfd_t ignored;
+        if (fds[2].revents)
+            eventfd_read(jobmanager->wake_fd, &ignored);
+    }
+    pthread_mutex_lock(&jobmanager->lock);
+    jobmanager->stopped = true;
+    pthread_cond_broadcast(&jobmanager->answered);
+    pthread_mutex_unlock(&jobmanager->lock);
+    return err;
+}
+
+/* --- Other threads */
+
+static void take_back(struct weir_jobmanager *jobmanager, struct request *request)
+{
+    for (struct request **at = &jobmanager->requests; *at; at = &(*at)->next)
+        if (*at == request) {
+            *at = request->next;
+            return;
+        }
+}
+
+static weir_err ask(struct weir_jobmanager *jobmanager, struct weir_jm_event *event, struct weir_error *error)
+{
+    struct request request = {.event = *event, .error = error};
+    struct timespec deadline;
+    clock_gettime(CLOCK_MONOTONIC, &deadline);
+    deadline.tv_sec += REQUEST_TIMEOUT_MS / 1000;
+    pthread_mutex_lock(&jobmanager->lock);
+    request.id = request.event.request = ++jobmanager->request_count;
+    struct request **at = &jobmanager->requests;
+    while (*at)
+        at = &(*at)->next;
+    *at = &request;
+    eventfd_write(jobmanager->wake_fd, 1);
+    int timed_out = 0;
+    while (!request.answered && !jobmanager->stopped && !timed_out)
+        timed_out = pthread_cond_timedwait(&jobmanager->answered, &jobmanager->lock, &deadline);
+    weir_err err = request.code;
+    if (!request.answered) {
+        if (!request.taken)
+            weir_plan_free(request.event.take_plan);
+        take_back(jobmanager, &request);
+        err = weir_fail(error, WEIR_ERR_TIMEOUT, "the JobManager %s",
+                        jobmanager->stopped ? "is shutting down" : "did not answer in time");
+    }
+    pthread_mutex_unlock(&jobmanager->lock);
+    return err;
+}
+
+/* The job's configuration: the graph's, then the submission's; checked against the table. *pairs is freed by the caller. */
+static weir_err job_configuration(const struct weir_jobmanager_submission *submission, const Weir__JobGraph *graph,
+                                  struct weir_key_value **pairs, int *count, struct weir_error *error)
+{
+    int own = graph ? (int)graph->n_configuration : 0;
+    *pairs = weir_alloc(((size_t)own + (size_t)submission->configuration_count + 1) * sizeof **pairs);
+    *count = 0;
+    for (int i = 0; i < own; i++)
+        (*pairs)[(*count)++] =
+            (struct weir_key_value){graph->configuration[i]->key, graph->configuration[i]->value};
+    for (int i = 0; i < submission->configuration_count; i++)
+        (*pairs)[(*count)++] = submission->configuration[i];
+    (void)error;
+    return WEIR_OK;
+}
+
+static weir_err build_plan(struct weir_jobmanager *jobmanager, const struct weir_jobmanager_submission *submission,
+                           const struct weir_config *config, struct weir_plan **plan, struct weir_error *error)
+{
+    (void)jobmanager;
+    struct weir_plan_options options = {
+        .parallelism = submission->parallelism ? submission->parallelism
+                                               : (int)weir_config_int(config, "parallelism.default"),
+        .max_parallelism = (int)weir_config_int(config, "pipeline.max-parallelism"),
+        .chaining = weir_config_int(config, "pipeline.operator-chaining.enabled") != 0,
+    };
+    return weir_plan_build(submission->graph, submission->graph_size, &options, plan, error);
+}
+
+weir_err weir_jobmanager_plan(struct weir_jobmanager *jobmanager, const struct weir_jobmanager_submission *submission,
+                              struct weir_plan **plan, struct weir_error *error)
+{
+    struct weir_config *config;
+    weir_err err = weir_config_overlay(jobmanager->options.config, submission->configuration,
+                                       submission->configuration_count, &config, error);
+    if (err)
+        return err;
+    err = build_plan(jobmanager, submission, config, plan, error);
+    weir_config_free(config);
+    return err;
+}
+
+/* What executors need of the cluster's configuration, and every key that the job set itself. */
+static const char *const executor_keys[] = {
+    "execution.buffer-timeout", "heartbeat.interval",         "heartbeat.timeout",
+    "parallelism.default",      "pipeline.max-parallelism",   "pipeline.operator-chaining.enabled",
+    "task.cancellation.timeout",
+};
+#define EXECUTOR_KEYS (sizeof executor_keys / sizeof executor_keys[0])
+
+static void set_job_options(struct weir_jm_job_options *options, const struct weir_config *config)
+{
+    weir_jm_job_options_init(options);
+    for (const struct weir_option *option = weir_config_table; option->name; option++) {
+        const char *value = weir_config_string(config, option->name);
+        if (value && *value && (strncmp(option->name, "restart-strategy.", 17) == 0 ||
+                                strcmp(option->name, "task.cancellation.timeout") == 0)) {
+            struct weir_error ignored;
+            if (weir_jm_job_options_set(options, option->name, value, &ignored) == WEIR_ERR_INVALID)
+                weir_log(WARN, "%s", ignored.message);
+        }
+    }
+}
+
+weir_err weir_jobmanager_submit(struct weir_jobmanager *jobmanager, const struct weir_jobmanager_submission *submission,
+                                char *job_id, struct weir_error *error)
+{
+    struct weir_plan *plan = NULL;
+    struct weir_config *config = NULL;
+    struct weir_key_value *pairs = NULL;
+    int count = 0;
+    Weir__JobGraph *graph = submission->graph_size <= WEIR_GRAPH_SIZE_MAX
+                                ? weir__job_graph__unpack(NULL, submission->graph_size, submission->graph)
+                                : NULL;
+    weir_err err = graph ? job_configuration(submission, graph, &pairs, &count, error)
+                         : weir_fail(error, WEIR_ERR_INVALID, "this is not a serialized JobGraph of at most 16 MiB");
+    if (!err)
+        err = weir_config_overlay(jobmanager->options.config, pairs, count, &config, error);
+    if (!err)
+        err = build_plan(jobmanager, submission, config, &plan, error);
+    if (!err) {
+        if (submission->job_id)
+            snprintf(job_id, WEIR_JM_JOB_ID_SIZE, "%s", submission->job_id);
+        else
+            snprintf(job_id, WEIR_JM_JOB_ID_SIZE, "%016" PRIx64 "%016" PRIx64, random_u64(), random_u64());
+        struct weir_key_value all[EXECUTOR_KEYS + 64];
+        int all_count = 0;
+        for (size_t i = 0; i < EXECUTOR_KEYS; i++)
+            all[all_count++] =
+                (struct weir_key_value){executor_keys[i], weir_config_string(config, executor_keys[i])};
+        char parallelism[16];
+        if (submission->parallelism > 0) {
+            snprintf(parallelism, sizeof parallelism, "%d", submission->parallelism);
+            for (int i = 0; i < all_count; i++)
+                if (strcmp(all[i].key, "parallelism.default") == 0)
+                    all[i].value = parallelism;
+        }
+        for (int i = 0; i < count && all_count < (int)(sizeof all / sizeof all[0]); i++)
+            all[all_count++] = pairs[i];
+        struct weir_jm_event event = {
+            .kind = WEIR_JM_EVENT_SUBMIT,
+            .job_id = job_id,
+            .take_plan = plan,
+            .graph = submission->graph,
+            .graph_size = submission->graph_size,
+            .configuration = all,
+            .configuration_count = all_count,
+        };
+        set_job_options(&event.job_options, config);
+        err = ask(jobmanager, &event, error);
+    }
+    weir_config_free(config);
+    free(pairs);
+    if (graph)
+        weir__job_graph__free_unpacked(graph, NULL);
+    return err;
+}
+
+weir_err weir_jobmanager_cancel(struct weir_jobmanager *jobmanager, const char *job_id, struct weir_error *error)
+{
+    struct weir_jm_event event = {.kind = WEIR_JM_EVENT_CANCEL, .job_id = job_id};
+    return ask(jobmanager, &event, error);
+}
+
+const struct weir_jm *weir_jobmanager_lock(struct weir_jobmanager *jobmanager)
+{
+    pthread_mutex_lock(&jobmanager->lock);
+    return jobmanager->jm;
+}
+
+void weir_jobmanager_unlock(struct weir_jobmanager *jobmanager)
+{
+    pthread_mutex_unlock(&jobmanager->lock);
+}

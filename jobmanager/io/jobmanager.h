@@ -1,0 +1,53 @@
+/* A running JobManager: its core behind a loop of its own. Used by the daemon and by `weir run --local`.
+ *
+ * Threads: weir_jobmanager_run()'s caller steps the core. Other threads submit, cancel, and read under the lock; they wait for the
+ * loop's answer, bounded by REQUEST_TIMEOUT.
+ */
+#ifndef WEIR_JOBMANAGER_IO_JOBMANAGER_H
+#define WEIR_JOBMANAGER_IO_JOBMANAGER_H
+
+#include "base/config.h"
+#include "base/error.h"
+#include "jobmanager/core/jm.h"
+
+struct weir_jobmanager;
+
+struct weir_jobmanager_options {
+    void *zmq_context;        /* borrowed; NULL: one of its own */
+    const char *rpc_endpoint; /* "tcp://127.0.0.1:6123" ("...:0": any port), "inproc://NAME" */
+    const struct weir_config *config; /* borrowed */
+    uint64_t leader_epoch;
+    int stop_fd; /* readable: end; -1: never */
+    void (*job_ended)(void *arg, const char *job_id); /* on the loop's thread, under the lock; may be NULL */
+    void *arg;
+};
+/* Binds; nothing runs yet. */
+weir_err weir_jobmanager_new(const struct weir_jobmanager_options *options, struct weir_jobmanager **out,
+                             struct weir_error *error);
+const char *weir_jobmanager_endpoint(const struct weir_jobmanager *jobmanager);
+/* Until stop_fd is readable, or another leader has taken over (WEIR_ERR_CANCELED). */
+weir_err weir_jobmanager_run(struct weir_jobmanager *jobmanager, struct weir_error *error);
+void weir_jobmanager_free(struct weir_jobmanager *jobmanager);
+
+struct weir_jobmanager_submission {
+    const uint8_t *graph; /* serialized JobGraph; checked here */
+    size_t graph_size;
+    const struct weir_key_value *configuration; /* over the graph's own; may be NULL */
+    int configuration_count;
+    int parallelism;      /* for operators without one; 0: the graph's, else parallelism.default */
+    const char *job_id;   /* 32 hex, or NULL: a new one */
+};
+/* Blocks until the core has answered. job_id has room for 33 bytes. */
+weir_err weir_jobmanager_submit(struct weir_jobmanager *jobmanager, const struct weir_jobmanager_submission *submission,
+                                char *job_id, struct weir_error *error);
+/* WEIR_OK, NOT_FOUND, EXISTS (it has ended otherwise). Blocks until the core has answered. */
+weir_err weir_jobmanager_cancel(struct weir_jobmanager *jobmanager, const char *job_id, struct weir_error *error);
+/* The plan that a submission would get, without submitting. */
+weir_err weir_jobmanager_plan(struct weir_jobmanager *jobmanager, const struct weir_jobmanager_submission *submission,
+                              struct weir_plan **plan, struct weir_error *error);
+
+/* The core, for reading; between lock and unlock only. */
+const struct weir_jm *weir_jobmanager_lock(struct weir_jobmanager *jobmanager);
+void weir_jobmanager_unlock(struct weir_jobmanager *jobmanager);
+
+#endif

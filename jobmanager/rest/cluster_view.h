@@ -1,0 +1,170 @@
+/* What the REST layer knows of a cluster: a table of functions that the JobManager fills (jobmanager/io/view.c; tests: a fake).
+ *
+ * Rules for the one who fills it
+ * - Functions are called by several threads of the HTTP server at a time. The ones that read copy what they give, under the core's
+ *   lock, into the caller's arena; so nothing that they return points into the core.
+ * - Strings are never NULL ("" instead), unless said otherwise. Times are wall clock ms; 0: not entered, -1: open end.
+ * - submit, cancel, plan, build may block, bounded; they are called on threads that may.
+ */
+#ifndef WEIR_JOBMANAGER_REST_CLUSTER_VIEW_H
+#define WEIR_JOBMANAGER_REST_CLUSTER_VIEW_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/mem.h"
+#include "base/options.h"
+
+/* In Flink's order where it matters to nobody: the numbers equal enum weir_job_state of the core as far as that goes. */
+enum weir_view_job_state {
+    WEIR_VIEW_JOB_INITIALIZING,
+    WEIR_VIEW_JOB_CREATED,
+    WEIR_VIEW_JOB_RUNNING,
+    WEIR_VIEW_JOB_FAILING,
+    WEIR_VIEW_JOB_FAILED,
+    WEIR_VIEW_JOB_CANCELLING,
+    WEIR_VIEW_JOB_CANCELED,
+    WEIR_VIEW_JOB_FINISHED,
+    WEIR_VIEW_JOB_RESTARTING,
+    WEIR_VIEW_JOB_SUSPENDED,
+    WEIR_VIEW_JOB_RECONCILING,
+    WEIR_VIEW_JOB_STATES
+};
+extern const char *const weir_view_job_state_names[WEIR_VIEW_JOB_STATES];
+
+/* The numbers of Weir__TaskState. */
+enum weir_view_task_state {
+    WEIR_VIEW_TASK_CREATED,
+    WEIR_VIEW_TASK_SCHEDULED,
+    WEIR_VIEW_TASK_DEPLOYING,
+    WEIR_VIEW_TASK_INITIALIZING,
+    WEIR_VIEW_TASK_RUNNING,
+    WEIR_VIEW_TASK_FINISHED,
+    WEIR_VIEW_TASK_CANCELING,
+    WEIR_VIEW_TASK_CANCELED,
+    WEIR_VIEW_TASK_FAILED,
+    WEIR_VIEW_TASK_RECONCILING,
+    WEIR_VIEW_TASK_STATES
+};
+extern const char *const weir_view_task_state_names[WEIR_VIEW_TASK_STATES];
+
+struct weir_view_operator { /* of a task */
+    const char *name;
+    uint64_t records_in, records_out, records_bad, late_dropped;
+    int64_t watermark_in_ms, watermark_out_ms; /* INT64_MIN: none yet */
+};
+
+struct weir_view_task {
+    int subtask;
+    int attempt; /* from 0, as Flink shows it */
+    enum weir_view_task_state state;
+    int64_t timestamps_ms[WEIR_VIEW_TASK_STATES]; /* of entering each; 0: not */
+    const char *taskmanager_id; /* "": not deployed */
+    const char *host;
+    int data_port;
+    uint64_t records_in, records_out, bytes_in, bytes_out;
+    uint64_t busy_ms, idle_ms, backpressured_ms; /* accumulated */
+    bool metrics_complete; /* the final ones of an ended task */
+    int64_t watermark_ms;  /* INT64_MIN: none yet */
+    int operator_count;
+    const struct weir_view_operator *operators;
+};
+
+struct weir_view_vertex {
+    const char *id; /* 32 hex */
+    const char *name;
+    const char *slot_sharing_group; /* its name */
+    int parallelism, max_parallelism;
+    enum weir_view_task_state state; /* Flink's aggregate */
+    const struct weir_view_task *tasks; /* parallelism of them, by subtask */
+};
+
+struct weir_view_exception {
+    int64_t at_ms;
+    const char *name;       /* "UserCodeCrash" */
+    const char *message;
+    const char *stack;      /* lines, or "" */
+    const char *operator_name, *position; /* or "" */
+    const char *task_name;  /* "map (1/2) - execution #0", or "" */
+    const char *endpoint;   /* "host:port", or "" */
+    const char *taskmanager_id;
+};
+
+struct weir_view_job {
+    const char *id; /* 32 hex */
+    const char *name;
+    enum weir_view_job_state state;
+    const char *status; /* a sentence while it waits for something ("waiting for 2 more slots"), or "" */
+    int64_t timestamps_ms[WEIR_VIEW_JOB_STATES]; /* 0: not entered */
+    int64_t start_ms, end_ms /* -1: open */, modified_ms;
+    int64_t restarts;
+    int parallelism, max_parallelism; /* of the job */
+    int task_counts[WEIR_VIEW_TASK_STATES], task_total;
+    const char *restart_strategy;     /* restart-strategy.type */
+    /* WEIR_VIEW_VERTICES */
+    int vertex_count;
+    const struct weir_view_vertex *vertices;
+    /* WEIR_VIEW_PLAN: weir_plan_json() as text */
+    const char *plan_json;
+    /* WEIR_VIEW_EXCEPTIONS: newest first */
+    int exception_count;
+    const struct weir_view_exception *exceptions;
+    bool exceptions_truncated;
+    /* WEIR_VIEW_CONFIGURATION: what the job set itself */
+    int configuration_count;
+    const struct weir_key_value *configuration;
+};
+enum weir_view_parts { WEIR_VIEW_VERTICES = 1, WEIR_VIEW_PLAN = 2, WEIR_VIEW_EXCEPTIONS = 4, WEIR_VIEW_CONFIGURATION = 8 };
+
+struct weir_view_taskmanager {
+    const char *id, *host;
+    int data_port, slots, slots_free, cpu_cores, pid;
+    int64_t memory_bytes, heartbeat_wall_ms, registered_ms;
+    uint64_t rss_bytes, executor_rss_bytes, cpu_ns;
+    uint32_t threads;
+    const char *log_directory; /* on its host */
+    bool log_readable_here;    /* this process runs on the same host, so that log_directory can be read */
+    int allocated_count;       /* slots in use, one entry each */
+    const char *const *allocated_jobs; /* job ids */
+};
+
+struct weir_view_submission {
+    const void *graph; /* serialized JobGraph */
+    size_t graph_size;
+    int parallelism;    /* of operators without one; 0: the graph's, else the default */
+    const char *job_id; /* 32 hex, or NULL: a new one */
+    const char *name;   /* over the graph's; NULL: the graph's */
+    const struct weir_key_value *configuration; /* checked by the one who fills the view */
+    int configuration_count;
+};
+
+struct weir_view_build { /* a shared object whose graph a child process builds */
+    const char *path;
+    const char *code_name;   /* the uploaded file's own name */
+    const char *code_sha256;
+    const char *const *arguments; /* of the job, without a program name */
+    int argument_count;
+};
+
+struct weir_cluster_view {
+    void *self;
+    /* All jobs in order of submission, without parts. */
+    void (*jobs)(void *self, struct weir_arena *arena, const struct weir_view_job **jobs, int *count);
+    /* One job with the parts asked for. false: unknown. */
+    bool (*job)(void *self, const char *job_id, int parts, struct weir_arena *arena, const struct weir_view_job **job);
+    void (*taskmanagers)(void *self, struct weir_arena *arena, const struct weir_view_taskmanager **taskmanagers,
+                         int *count);
+    /* WEIR_OK, NOT_FOUND, EXISTS: ended otherwise (409). OK also when it is cancelling or canceled already. */
+    weir_err (*cancel)(void *self, const char *job_id, struct weir_error *error);
+    /* Runs the child; *graph (initialised by the caller with a maximum) gets the serialized JobGraph. */
+    weir_err (*build)(void *self, const struct weir_view_build *build, struct weir_buf *graph, struct weir_error *error);
+    weir_err (*submit)(void *self, const struct weir_view_submission *submission, char job_id[33], struct weir_error *error);
+    /* The plan as JSON text ({jid, name, type, nodes}), in the arena. */
+    weir_err (*plan)(void *self, const struct weir_view_submission *submission, struct weir_arena *arena, const char **json,
+                     struct weir_error *error);
+    /* Metrics beyond those that REST derives from the above: Prometheus text, appended. May be NULL. */
+    void (*print_metrics)(void *self, struct weir_buf *out);
+};
+
+#endif

@@ -1,0 +1,56 @@
+/* filesystem: files as sources and sinks. See README.md for names and layout. */
+#include "filesystem_int.h"
+
+const struct weir_option weir_fs_source_options[] = {
+    {"path", WEIR_OPTION_STRING, NULL, NULL, "A file, a directory, or a glob; .gz files are unpacked"},
+    {"recursive", WEIR_OPTION_BOOL, "true", NULL, "Directories within the directory are read too"},
+    {"split.size", WEIR_OPTION_SIZE, "0", NULL,
+     "Larger plain files are cut into ranges where there are several readers; 0: chosen from the input's size"},
+    {NULL},
+};
+
+const struct weir_option weir_fs_sink_options[] = {
+    {"path", WEIR_OPTION_STRING, NULL, NULL, "The directory that the part files are put into; made when missing"},
+    {"sink.rolling-policy.file-size", WEIR_OPTION_SIZE, "128 mb", NULL, "A part file that reaches it is followed by another"},
+    {NULL},
+};
+
+bool weir_fs_is_gzip(const char *path)
+{
+    size_t size = strlen(path);
+    return size > 3 && strcmp(path + size - 3, ".gz") == 0;
+}
+
+static weir_err check(const struct weir_key_value *options, int option_count, bool sink, struct weir_error *error)
+{
+    const struct weir_option *table = sink ? weir_fs_sink_options : weir_fs_source_options;
+    const char *path = weir_options_get(options, option_count, table, "path");
+    if (!path || !path[0])
+        return weir_fail(error, WEIR_ERR_INVALID, "path is empty");
+    if (strlen(path) > 4000)
+        return weir_fail(error, WEIR_ERR_INVALID, "path is longer than 4000 bytes");
+    if (sink && weir_options_get_int(options, option_count, table, "sink.rolling-policy.file-size") < 1)
+        return weir_fail(error, WEIR_ERR_INVALID, "sink.rolling-policy.file-size must be at least 1");
+    return 0;
+}
+
+const struct weir_connector weir_connector_filesystem = {
+    .name = "filesystem",
+    .help = "Files: one, a directory or a glob as source; a directory of part files as sink",
+    .source_options = weir_fs_source_options,
+    .sink_options = weir_fs_sink_options,
+    .takes_format = true,
+    .bounded = true,
+    .check = check,
+    .enumerate = weir_fs_enumerate,
+    .reader_open = weir_fs_reader_open,
+    .reader_split = weir_fs_reader_split,
+    .read = weir_fs_read,
+    .reader_close = weir_fs_reader_close,
+    .writer_open = weir_fs_writer_open,
+    .write = weir_fs_write,
+    .finish = weir_fs_finish,
+    .writer_close = weir_fs_writer_close,
+    .commit = weir_fs_commit,
+    .abort = weir_fs_abort,
+};

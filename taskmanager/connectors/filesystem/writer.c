@@ -1,0 +1,346 @@
+/* Part files. A subtask writes
+ *     .part-<subtask>-<attempt>-<n>-<tag>.<job id>      hidden, while the job runs
+ *     part-<subtask>-<attempt>-<n>-<tag>                once committed
+ * <tag> is 8 hex digits of a hash over job and vertex, so that two jobs, or two sinks of one job, can share a directory and
+ * never overwrite each other. n counts from 0; a file that reaches the rolling size is closed (and made durable), and another follows.
+ *
+ * Commit renames every hidden file of one subtask's attempt and syncs the directory. Doing so twice is the same as once; a file that
+ * is there under neither name is an error. What older attempts of the same subtask left is removed when the writer opens; what a
+ * job that failed left, by abort().
+ *
+ * The committable is "<subtask> <attempt> <count> <tag> <job id>\n<directory>".
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/hash.h"
+#include "filesystem_int.h"
+
+#define BUFFER_SIZE ((size_t)256 << 10)
+#define FLUSH_AHEAD_SIZE ((int64_t)8 << 20) /* the kernel begins to write so much early: the sync at the end is short */
+#define NAME_SIZE 160
+
+struct weir_writer {
+    char *dir; /* absolute */
+    int subtask, attempt;
+    char tag[9];
+    char job_id[40];
+    int64_t file_size_max;
+    int fd;       /* of the current hidden file; -1: none is open */
+    int count;    /* files begun */
+    int64_t size; /* of the current file, buffer included */
+    int64_t flushed_ahead;
+    uint8_t *buffer;
+    size_t used;
+};
+
+struct part {
+    int subtask, attempt;
+    const char *tag, *job_id;
+};
+
+static void hidden_name(const struct part *part, int n, char out[NAME_SIZE])
+{
+    snprintf(out, NAME_SIZE, ".part-%d-%d-%d-%s.%s", part->subtask, part->attempt, n, part->tag, part->job_id);
+}
+
+static void final_name(const struct part *part, int n, char out[NAME_SIZE])
+{
+    snprintf(out, NAME_SIZE, "part-%d-%d-%d-%s", part->subtask, part->attempt, n, part->tag);
+}
+
+static struct part part_of(const struct weir_writer *writer)
+{
+    return (struct part){writer->subtask, writer->attempt, writer->tag, writer->job_id};
+}
+
+/* --- The directory */
+
+/* mkdir -p. */
+static weir_err make_directories(const char *path, struct weir_error *error)
+{
+    char *copy = weir_strdup(path);
+    weir_err err = 0;
+    for (char *slash = copy + 1; !err && *slash; slash++) {
+        if (*slash != '/')
+            continue;
+        *slash = 0;
+        if (mkdir(copy, 0777) != 0 && errno != EEXIST)
+            err = weir_fail_errno(error, WEIR_ERR_IO, "cannot make the directory '%s'", copy);
+        *slash = '/';
+    }
+    if (!err && mkdir(copy, 0777) != 0 && errno != EEXIST)
+        err = weir_fail_errno(error, WEIR_ERR_IO, "cannot make the directory '%s'", copy);
+    free(copy);
+    struct stat st;
+    if (!err && (stat(path, &st) != 0 || !S_ISDIR(st.st_mode)))
+        err = weir_fail(error, WEIR_ERR_IO, "'%s' is there and is not a directory", path);
+    return err;
+}
+
+/* Removes hidden files that `is_leftover` picks. A missing directory has none. */
+static weir_err remove_hidden(const char *dir, bool (*is_leftover)(const char *name, const void *arg), const void *arg,
+                              struct weir_error *error)
+{
+    DIR *stream = opendir(dir);
+    if (!stream)
+        return errno == ENOENT ? 0 : weir_fail_errno(error, WEIR_ERR_IO, "cannot list the directory '%s'", dir);
+    weir_err err = 0;
+    struct dirent *entry;
+    while (!err && (entry = readdir(stream)))
+        if (strncmp(entry->d_name, ".part-", 6) == 0 && is_leftover(entry->d_name, arg) &&
+            unlinkat(dirfd(stream), entry->d_name, 0) != 0 && errno != ENOENT)
+            err = weir_fail_errno(error, WEIR_ERR_IO, "cannot remove what an earlier attempt left, '%s/%s'", dir,
+                                  entry->d_name);
+    closedir(stream);
+    return err;
+}
+
+static bool has_suffix(const char *name, const char *suffix)
+{
+    size_t size = strlen(name), suffix_size = strlen(suffix);
+    return size >= suffix_size && strcmp(name + size - suffix_size, suffix) == 0;
+}
+
+/* Of the same job, vertex and subtask, by an earlier attempt (or by this one, were it opened twice). */
+static bool is_older_attempt(const char *name, const void *arg)
+{
+    const struct weir_writer *writer = arg;
+    int subtask, attempt, n;
+    char suffix[64];
+    snprintf(suffix, sizeof suffix, "-%s.%s", writer->tag, writer->job_id);
+    return sscanf(name, ".part-%d-%d-%d-", &subtask, &attempt, &n) == 3 && subtask == writer->subtask &&
+           attempt <= writer->attempt && has_suffix(name, suffix);
+}
+
+static bool is_of_job(const char *name, const void *arg)
+{
+    return has_suffix(name, arg);
+}
+
+weir_err weir_fs_abort(const struct weir_key_value *options, int option_count, const char *job_id,
+                       struct weir_error *error)
+{
+    char suffix[64];
+    snprintf(suffix, sizeof suffix, ".%s", job_id);
+    return remove_hidden(weir_options_get(options, option_count, weir_fs_sink_options, "path"), is_of_job, suffix,
+                         error);
+}
+
+/* --- Writing */
+
+weir_err weir_fs_writer_open(struct weir_op_ctx *ctx, const struct weir_key_value *options, int option_count,
+                             struct weir_schema *schema, struct weir_writer **out, struct weir_error *error)
+{
+    (void)schema;
+    const char *path = weir_options_get(options, option_count, weir_fs_sink_options, "path");
+    weir_err err = make_directories(path, error);
+    if (err)
+        return err;
+    char *dir = realpath(path, NULL);
+    if (!dir)
+        return weir_fail_errno(error, WEIR_ERR_IO, "cannot resolve the directory '%s'", path);
+    struct weir_writer *writer = weir_zalloc(sizeof *writer);
+    writer->dir = dir;
+    writer->fd = -1;
+    writer->subtask = ctx->subtask;
+    writer->attempt = ctx->attempt;
+    writer->file_size_max =
+        weir_options_get_int(options, option_count, weir_fs_sink_options, "sink.rolling-policy.file-size");
+    writer->buffer = weir_alloc(BUFFER_SIZE);
+    snprintf(writer->job_id, sizeof writer->job_id, "%s", ctx->job_id);
+    char *both = weir_format("%s %s", ctx->job_id, ctx->plan->uid ? ctx->plan->uid : ctx->plan->name);
+    snprintf(writer->tag, sizeof writer->tag, "%08x", (unsigned)(weir_xxh3(both, strlen(both)) & 0xffffffffu));
+    free(both);
+    if ((err = remove_hidden(dir, is_older_attempt, writer, error))) {
+        weir_fs_writer_close(writer);
+        return err;
+    }
+    *out = writer;
+    return 0;
+}
+
+static weir_err write_failed(const struct weir_writer *writer, const char *what, struct weir_error *error)
+{
+    char name[NAME_SIZE];
+    struct part part = part_of(writer);
+    hidden_name(&part, writer->count - 1, name);
+    return weir_fail_errno(error, WEIR_ERR_IO, "cannot %s '%s/%s'", what, writer->dir, name);
+}
+
+static weir_err begin_file(struct weir_writer *writer, struct weir_error *error)
+{
+    char name[NAME_SIZE];
+    struct part part = part_of(writer);
+    hidden_name(&part, writer->count, name);
+    char *path = weir_format("%s/%s", writer->dir, name);
+    writer->fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    weir_err err = 0;
+    if (writer->fd < 0)
+        err = weir_fail_errno(error, WEIR_ERR_IO, "cannot make the file '%s'", path);
+    free(path);
+    if (err)
+        return err;
+    writer->count++;
+    writer->size = writer->flushed_ahead = 0;
+    return 0;
+}
+
+static weir_err write_out(struct weir_writer *writer, const uint8_t *bytes, size_t size, struct weir_error *error)
+{
+    while (size > 0) {
+        ssize_t n = write(writer->fd, bytes, size);
+        if (n < 0) {
+            if (errno == EINTR)
+                continue;
+            return write_failed(writer, "write to", error);
+        }
+        bytes += n;
+        size -= (size_t)n;
+    }
+    return 0;
+}
+
+static weir_err flush_buffer(struct weir_writer *writer, struct weir_error *error)
+{
+    weir_err err = write_out(writer, writer->buffer, writer->used, error);
+    if (err)
+        return err;
+    writer->used = 0;
+    if (writer->size - writer->flushed_ahead >= FLUSH_AHEAD_SIZE) {
+        (void)sync_file_range(writer->fd, writer->flushed_ahead, writer->size - writer->flushed_ahead,
+                              SYNC_FILE_RANGE_WRITE);
+        writer->flushed_ahead = writer->size;
+    }
+    return 0;
+}
+
+static weir_err end_file(struct weir_writer *writer, struct weir_error *error)
+{
+    weir_err err = flush_buffer(writer, error);
+    if (err)
+        return err;
+    if (fsync(writer->fd) != 0)
+        return write_failed(writer, "make durable", error);
+    int fd = writer->fd;
+    writer->fd = -1;
+    if (close(fd) != 0)
+        return write_failed(writer, "close", error);
+    return 0;
+}
+
+weir_err weir_fs_write(struct weir_writer *writer, const uint8_t *bytes, size_t size, int row_count,
+                       struct weir_error *error)
+{
+    (void)row_count;
+    weir_err err = 0;
+    if (writer->fd < 0 && (err = begin_file(writer, error)))
+        return err;
+    if (writer->used + size > BUFFER_SIZE && (err = flush_buffer(writer, error)))
+        return err;
+    writer->size += (int64_t)size;
+    if (size > BUFFER_SIZE) {
+        err = write_out(writer, bytes, size, error);
+    } else {
+        memcpy(writer->buffer + writer->used, bytes, size);
+        writer->used += size;
+    }
+    if (!err && writer->size >= writer->file_size_max)
+        err = end_file(writer, error);
+    return err;
+}
+
+static weir_err sync_directory(const char *dir, struct weir_error *error)
+{
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return weir_fail_errno(error, WEIR_ERR_IO, "cannot open the directory '%s'", dir);
+    weir_err err = 0;
+    if (fsync(fd) != 0)
+        err = weir_fail_errno(error, WEIR_ERR_IO, "cannot make the directory '%s' durable", dir);
+    close(fd);
+    return err;
+}
+
+weir_err weir_fs_finish(struct weir_writer *writer, struct weir_buf *committable, struct weir_error *error)
+{
+    weir_err err = 0;
+    if (writer->fd >= 0 && (err = end_file(writer, error)))
+        return err;
+    if (writer->count == 0)
+        return 0;
+    if ((err = sync_directory(writer->dir, error)))
+        return err;
+    if (!weir_buf_printf(committable, "%d %d %d %s %s\n%s", writer->subtask, writer->attempt, writer->count, writer->tag,
+                         writer->job_id, writer->dir))
+        return weir_fail(error, WEIR_ERR_FULL, "the directory's name '%.200s...' is too long", writer->dir);
+    return 0;
+}
+
+void weir_fs_writer_close(struct weir_writer *writer)
+{
+    if (writer->fd >= 0)
+        close(writer->fd);
+    free(writer->buffer);
+    free(writer->dir);
+    free(writer);
+}
+
+/* --- Committing */
+
+static weir_err commit_file(int dir_fd, const char *dir, const struct part *part, int n, struct weir_error *error)
+{
+    char hidden[NAME_SIZE], final[NAME_SIZE];
+    struct stat st;
+    hidden_name(part, n, hidden);
+    final_name(part, n, final);
+    if (renameat2(dir_fd, hidden, dir_fd, final, RENAME_NOREPLACE) == 0)
+        return 0;
+    if (errno == EINVAL || errno == ENOSYS || errno == ENOTSUP) {
+        /* A file system that cannot refuse to replace: nobody else makes files of this tag, so looking first is enough. */
+        if (fstatat(dir_fd, final, &st, 0) == 0 && fstatat(dir_fd, hidden, &st, 0) == 0)
+            errno = EEXIST;
+        else if (renameat(dir_fd, hidden, dir_fd, final) == 0)
+            return 0;
+    }
+    if (errno == EEXIST)
+        return weir_fail(error, WEIR_ERR_EXISTS, "'%s/%s' is there already, and so is '%s' that would become it", dir,
+                         final, hidden);
+    if (errno != ENOENT)
+        return weir_fail_errno(error, WEIR_ERR_IO, "cannot publish '%s/%s' as '%s'", dir, hidden, final);
+    if (fstatat(dir_fd, final, &st, 0) == 0)
+        return 0; /* committed before */
+    return weir_fail(error, WEIR_ERR_NOT_FOUND, "'%s/%s' is gone: its rows cannot be published", dir, hidden);
+}
+
+weir_err weir_fs_commit(const char *committable, struct weir_error *error)
+{
+    struct part part;
+    int count, dir_at = -1;
+    char tag[9], job_id[40];
+    if (sscanf(committable, "%d %d %d %8[0-9a-f] %39[^ \n]\n%n", &part.subtask, &part.attempt, &count, tag, job_id,
+               &dir_at) != 5 ||
+        dir_at < 0 || committable[dir_at] != '/' || strchr(job_id, '/') || count < 1)
+        return weir_fail(error, WEIR_ERR_PROTOCOL, "this describes no part files: '%.100s'", committable);
+    part.tag = tag;
+    part.job_id = job_id;
+    const char *dir = committable + dir_at;
+    int dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir_fd < 0)
+        return weir_fail_errno(error, WEIR_ERR_IO, "cannot open the directory '%s'", dir);
+    weir_err err = 0;
+    for (int n = 0; !err && n < count; n++)
+        err = commit_file(dir_fd, dir, &part, n, error);
+    if (!err && fsync(dir_fd) != 0)
+        err = weir_fail_errno(error, WEIR_ERR_IO, "cannot make the directory '%s' durable", dir);
+    close(dir_fd);
+    return err;
+}

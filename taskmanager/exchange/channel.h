@@ -1,0 +1,132 @@
+/* A channel: one producer subtask to one consumer subtask of an edge, a bounded single-producer single-consumer ring of items.
+ *
+ * Local: both ends are tasks of this executor; a batch is passed by reference. Remote, sending side: the producer is a task and
+ * the reader is the I/O thread. Remote, receiving side: the I/O thread is the producer and the consumer a task.
+ *
+ * Credits: the consumer's side sets two limits that only rise, how many batches and how many items in all may have been pushed since
+ * the beginning. A batch needs both; a watermark, idleness, barrier or end only the second, of which one is reserved
+ * for the end. A batch frees its credit when the consumer's head operator is done with it, not when it is taken.
+ * Limits begin at 0: a local channel is opened when its consumer is there, a remote sending one by the receiver's first grant.
+ *
+ * A broken channel (lost peer, gap, bad checksum) carries its error; both ends look at weir_channel_broken().
+ * References: producer, consumer and I/O thread hold one each; the last one frees what is left in the ring.
+ */
+#ifndef WEIR_EXCHANGE_CHANNEL_H
+#define WEIR_EXCHANGE_CHANNEL_H
+
+#include <pthread.h>
+
+#include "data/batch.h"
+#include "exchange/wake.h"
+
+/* Batches in flight per channel: with batches of 0.5 to 5 ms of work about 10 to 50 ms. */
+#define WEIR_CHANNEL_CREDITS 8
+#define WEIR_CHANNEL_CREDITS_ON_DEMAND 1
+
+enum weir_item_kind { /* part of the frame format: never renumber; 3 is the barrier's */
+    WEIR_ITEM_NONE = 0,
+    WEIR_ITEM_BATCH = 1,
+    WEIR_ITEM_WATERMARK = 2,
+    WEIR_ITEM_IDLE = 4,
+    WEIR_ITEM_ACTIVE = 5,
+    WEIR_ITEM_END = 6
+};
+struct weir_item {
+    enum weir_item_kind kind;
+    int input; /* of the receiving operator */
+    union {
+        struct weir_batch *batch; /* one reference */
+        int64_t watermark_ms;
+    };
+};
+
+/* Which channel: edge of the plan, subtasks at both ends. */
+static inline uint64_t weir_channel_id(int edge, int from_subtask, int to_subtask)
+{
+    return (uint64_t)edge << 40 | (uint64_t)from_subtask << 20 | (uint64_t)to_subtask;
+}
+static inline int weir_channel_edge(uint64_t id)
+{
+    return (int)(id >> 40);
+}
+static inline int weir_channel_from(uint64_t id)
+{
+    return (int)(id >> 20 & 0xfffff);
+}
+static inline int weir_channel_to(uint64_t id)
+{
+    return (int)(id & 0xfffff);
+}
+
+enum { WEIR_NODE_DATA, WEIR_NODE_GRANT };
+
+struct weir_channel {
+    _Atomic int refs;
+    uint64_t id;
+    int credits; /* of batches */
+    int slots;   /* a power of two */
+    bool remote_out, remote_in;
+    struct weir_item *ring;
+    /* To the consumer: node 'data' is added to its list when something was pushed. Set before the first push. */
+    struct weir_ready_node data;
+    struct weir_inbox *consumer; /* a reference */
+    /* To the producer's worker. Remote receiving side: to the I/O thread instead, through node 'grant'. */
+    struct weir_waker *producer;
+    struct weir_ready_node grant;
+    struct weir_ready_list *granter;
+    void *owner; /* of the consumer: its input's entry, the I/O thread's entry */
+    void *granter_owner;
+
+    _Alignas(64) uint64_t pushed; /* producer: items */
+    uint64_t batches_pushed;
+    uint64_t item_limit_seen, batch_limit_seen;
+    bool closed; /* the end was pushed */
+
+    _Alignas(64) _Atomic uint64_t tail; /* items pushed, published */
+    _Alignas(64) _Atomic uint64_t item_limit;
+    _Atomic uint64_t batch_limit;
+    _Atomic int producer_waits;
+    _Atomic int broken; /* 1: error is set */
+    _Alignas(64) uint64_t head; /* consumer: items taken */
+    uint64_t done, batches_done; /* consumer: items, batches it is done with */
+    uint64_t batches_granted;    /* remote_in: batches_done when the I/O thread was last told */
+    uint64_t items_granted;
+    struct weir_error error; /* written before `broken` */
+};
+
+/* One reference. `credits` at least 1. */
+struct weir_channel *weir_channel_new(uint64_t id, int credits, bool remote_out, bool remote_in);
+/* Before the first push; a reference is taken. */
+void weir_channel_set_consumer(struct weir_channel *chan, struct weir_inbox *inbox);
+/* Local and remote_in, once, when the consumer is set: the whole credit is there. */
+void weir_channel_open(struct weir_channel *chan);
+struct weir_channel *weir_channel_ref(struct weir_channel *chan);
+void weir_channel_unref(struct weir_channel *chan);
+
+/* --- Producer */
+bool weir_channel_has_batch_room(struct weir_channel *chan);
+bool weir_channel_has_item_room(struct weir_channel *chan, enum weir_item_kind kind);
+/* Everything that was pushed has been consumed: the whole credit is there. */
+bool weir_channel_is_drained(struct weir_channel *chan);
+/* Asks to be woken when a limit rises. True: it rose meanwhile, look again. */
+bool weir_channel_wait(struct weir_channel *chan);
+/* There is room (asserted). Takes the batch's reference. Wakes the consumer. */
+void weir_channel_push(struct weir_channel *chan, const struct weir_item *item);
+static inline bool weir_channel_broken(const struct weir_channel *chan)
+{
+    return atomic_load_explicit(&chan->broken, memory_order_acquire) == 1;
+}
+
+/* --- Consumer */
+bool weir_channel_peek(struct weir_channel *chan); /* something is there */
+bool weir_channel_pop(struct weir_channel *chan, struct weir_item *item);
+/* Done with an item that was popped: gives its room, and for a batch its credit, back. Not for remote_out. */
+void weir_channel_done(struct weir_channel *chan, bool was_batch);
+
+/* --- The I/O thread */
+/* Raises the limits of a remote_out channel to what the peer granted; false: they would fall or leap (not ours to believe). */
+bool weir_channel_grant(struct weir_channel *chan, uint64_t item_limit, uint64_t batch_limit);
+/* Any thread: the first error stays. Wakes both ends. */
+void weir_channel_break(struct weir_channel *chan, const struct weir_error *error);
+
+#endif
