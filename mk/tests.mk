@@ -50,3 +50,36 @@ $(OPS_TESTS) $(BUILD)/tests/unit/connectors_test: $(BUILD)/obj/tests/ops/harness
 
 unit-tests: $(UNIT_BIN)
 .PHONY: unit-tests
+
+# --- Jobs of the end-to-end tests and benches: shared objects against the SDK, as a user's.
+TEST_JOBS  := $(patsubst tests/jobs/%.c,$(BUILD)/tests/jobs/%.so,$(wildcard tests/jobs/*.c))
+BENCH_JOBS := $(patsubst tests/bench/jobs/%.c,$(BUILD)/bench/jobs/%.so,$(wildcard tests/bench/jobs/*.c))
+JOB_CFLAGS := -std=gnu11 -O2 -g -Wall -Wextra -shared -fPIC -I$(BUILD)/include -L$(BUILD)/lib
+$(BUILD)/tests/jobs/%.so: tests/jobs/%.c $(HEADERS) | $(LIBWEIR)
+	@mkdir -p $(@D)
+	$(CC) $(JOB_CFLAGS) $< -o $@ -lweir
+$(BUILD)/bench/jobs/%.so: tests/bench/jobs/%.c $(HEADERS) | $(LIBWEIR)
+	@mkdir -p $(@D)
+	$(CC) $(JOB_CFLAGS) $< -o $@ -lweir
+test-jobs: $(TEST_JOBS)
+
+E2E := $(wildcard tests/e2e/*_test.py)
+check-unit: unit-tests
+	tests/run.py $(UNIT_BIN)
+check-e2e: all test-jobs
+	WEIR_BUILD=$(BUILD) tests/run.py --timeout 900 $(E2E)
+check: deps
+	@$(MAKE) --no-print-directory all unit-tests test-jobs
+	WEIR_BUILD=$(BUILD) tests/run.py --timeout 900 $(UNIT_BIN) tests/sim/run.sh $(E2E)
+
+# Sanitizers: unit, operator and end-to-end tests, in build folders of their own. TSan needs fixed mappings (setarch -R).
+check-asan:
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)-asan SAN=address,undefined all unit-tests test-jobs
+	WEIR_BUILD=$(BUILD)-asan WEIR_TEST_PATIENCE=4 WEIR_TEST_READINGS=200000 ASAN_OPTIONS=detect_leaks=0 \
+	    tests/run.py --timeout 1800 $(UNIT_BIN:$(BUILD)/%=$(BUILD)-asan/%) $(E2E)
+check-tsan:
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)-tsan SAN=thread all unit-tests test-jobs
+	WEIR_BUILD=$(BUILD)-tsan WEIR_TEST_PATIENCE=6 WEIR_TEST_READINGS=200000 \
+	    TSAN_OPTIONS="suppressions=$(CURDIR)/tests/tsan.supp" setarch -R \
+	    tests/run.py --timeout 1800 $(UNIT_BIN:$(BUILD)/%=$(BUILD)-tsan/%) $(E2E)
+.PHONY: test-jobs check check-unit check-e2e check-asan check-tsan

@@ -8,6 +8,7 @@
  * Results: B BOOLEAN, I INT, L BIGINT, D DOUBLE, S STRING, Y BYTES, d DATE, t TIMESTAMP(3), 1 the first argument's type.
  */
 #include <math.h>
+#include <pthread.h>
 
 #include "base/assert.h"
 #include "expr/functions_int.h"
@@ -42,9 +43,6 @@ static const struct function functions[] = {
     {"OCTET_LENGTH", "s", 'I', 0, fn_octet_length, NULL, 0},
     {"OVERLAY", "ssl|l", 'S', 0, fn_overlay, NULL, 0},
     {"POSITION", "ss", 'I', 0, fn_position, NULL, 0},
-    {"REGEXP", "ss", 'B', 0, fn_regexp, NULL, 0},
-    {"REGEXP_EXTRACT", "ss|l", 'S', N, fn_regexp_extract, NULL, 0},
-    {"REGEXP_REPLACE", "sss", 'S', N, fn_regexp_replace, NULL, 0},
     {"REPEAT", "sl", 'S', 0, fn_repeat, NULL, 0},
     {"REPLACE", "sss", 'S', 0, fn_replace, NULL, 0},
     {"REVERSE", "s", 'S', 0, fn_reverse, NULL, 0},
@@ -157,10 +155,12 @@ static const struct function functions[] = {
 static const char *const special_names[] = {"CASE", "CAST", "COALESCE", "IF", "IFNULL", "MOD", "NULLIF", "TRIM", "TRY_CAST"};
 #define SPECIAL_COUNT (sizeof special_names / sizeof *special_names)
 
-const char *const *weir_expr_function_names(int *count)
+static const char *names[FUNCTION_COUNT + SPECIAL_COUNT];
+static int name_count;
+static pthread_once_t names_once = PTHREAD_ONCE_INIT;
+
+static void names_fill(void)
 {
-    static const char *names[FUNCTION_COUNT + SPECIAL_COUNT];
-    static int name_count; /* the same for every thread that fills it */
     int n = 0;
     for (size_t i = 0; i < FUNCTION_COUNT; i++) {
         const char *name = functions[i].name;
@@ -172,6 +172,11 @@ const char *const *weir_expr_function_names(int *count)
     for (size_t i = 0; i < SPECIAL_COUNT; i++)
         names[n++] = special_names[i];
     name_count = n;
+}
+
+const char *const *weir_expr_function_names(int *count)
+{
+    pthread_once(&names_once, names_fill);
     *count = name_count;
     return names;
 }
@@ -269,8 +274,8 @@ static int result_type(const struct function *f, const struct node *node)
 static weir_err unknown(struct checker *c, const struct node *node)
 {
     int count;
-    const char *const *names = weir_expr_function_names(&count);
-    const char *near = weir_nearest(node->name, names, count);
+    const char *const *known = weir_expr_function_names(&count);
+    const char *near = weir_nearest(node->name, known, count);
     return expr_error(c->error, WEIR_ERR_NOT_FOUND, node->column, "there is no function %.60s%s%s%s", node->name,
                       near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
 }

@@ -1,6 +1,7 @@
 /* See graph_errors.h. */
 #include "graph/graph_errors.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

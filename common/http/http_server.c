@@ -480,8 +480,19 @@ static bool receive(struct exchange *exchange, const char *data, size_t size)
 
 /* --- Answering */
 
+static void remove_upload(struct exchange *exchange)
+{
+    if (exchange->upload_fd >= 0)
+        close(exchange->upload_fd);
+    exchange->upload_fd = -1;
+    if (exchange->request.upload_path)
+        unlink(exchange->request.upload_path);
+    exchange->request.upload_path = NULL;
+}
+
 static enum MHD_Result answer(struct exchange *exchange)
 {
+    remove_upload(exchange); /* so that it is gone when the client has its answer */
     struct weir_http_server_response *r = &exchange->response;
     struct MHD_Response *response;
     if (r->file_fd >= 0) {
@@ -531,6 +542,7 @@ static void fail_unknown(struct exchange *exchange)
 static void run_handler(struct exchange *exchange)
 {
     exchange->route->handler(&exchange->request, &exchange->response);
+    remove_upload(exchange);
     exchange->done = true;
 }
 
@@ -640,10 +652,7 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **st
     *state = NULL;
     if (exchange->multipart)
         MHD_destroy_post_processor(exchange->multipart);
-    if (exchange->upload_fd >= 0)
-        close(exchange->upload_fd);
-    if (exchange->request.upload_path)
-        unlink(exchange->request.upload_path);
+    remove_upload(exchange);
     if (exchange->response.file_fd >= 0)
         close(exchange->response.file_fd);
     weir_buf_fini(&exchange->response.body);

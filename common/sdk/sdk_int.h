@@ -75,6 +75,7 @@ struct weir_stream *weir_sdk_vertex(struct weir_job *job, const char *file, int 
  * *nothing is the stream to return. */
 bool weir_sdk_usable(struct weir_stream *stream, const char *file, int line, const char *what, struct weir_stream **nothing);
 struct weir_stream *weir_sdk_stream(struct weir_job *job, struct sdk_vertex *vertex, int output);
-void weir_sdk_check_functions(struct weir_job *job);
+/* Arguments that were given and never asked for. */
+void weir_sdk_check_arguments(struct weir_job *job);
 
 #endif

@@ -72,7 +72,7 @@ struct weir_jm_executor *weir_jm_executor_start(struct weir_jm *jm, struct weir_
     start.slots = weir_arena_alloc(&jm->arena, (size_t)(tm->slot_count + 1) * sizeof *start.slots);
     for (int s = 0; s < tm->slot_count; s++)
         if (tm->in->slots[s].job == job) {
-            weir_assert(tm->in->slots[s].executor == NULL || WEIR_MUTANT(jm_start_before_exit) || WEIR_MUTANT(jm_foreign_ignored));
+            weir_assert(tm->in->slots[s].executor == NULL);
             tm->in->slots[s].executor = executor;
             start.slots[start.n_slots++] = (uint32_t)s;
         }
@@ -94,6 +94,7 @@ void weir_jm_executor_foreign(struct weir_jm *jm, struct weir_jm_taskmanager *tm
     snprintf(executor->id, sizeof executor->id, "%s", report->executor_id);
     snprintf(executor->job_id, sizeof executor->job_id, "%s", report->job_id);
     executor->pid = report->pid;
+    executor->state = WEIR_JM_EXECUTOR_READY;
     for (size_t i = 0; i < report->n_slots; i++)
         if (report->slots[i] < (uint32_t)tm->slot_count)
             tm->in->slots[report->slots[i]].executor = executor;
@@ -106,8 +107,8 @@ void weir_jm_executor_foreign(struct weir_jm *jm, struct weir_jm_taskmanager *tm
 
 void weir_jm_executor_stop(struct weir_jm *jm, struct weir_jm_executor *executor, bool kill)
 {
-    if (executor->state == WEIR_JM_EXECUTOR_STOPPING && !kill)
-        return;
+    if (executor->state == WEIR_JM_EXECUTOR_STOPPING)
+        return; /* for a job it is always a kill; what is detached is left to the TaskManager's own bound */
     executor->state = WEIR_JM_EXECUTOR_STOPPING;
     executor->deadline_ms = executor->job ? later_ms(jm->now_ms, jm->options.kill_timeout_ms) : NEVER_MS;
     Weir__StopExecutor stop;
@@ -147,8 +148,8 @@ static bool *regions_hit(struct weir_jm *jm, struct weir_jm_job *job, const stru
         const struct weir_jm_task *task = &job->tasks[t];
         enum region_state state = job->in->regions[task->region].state;
         bool here = job->in->executors[t] == executor;
-        if (state == REGION_WAITING) /* not deployed: it matters only when the executor failed by itself */
-            here = executor->state == WEIR_JM_EXECUTOR_STARTING && job->slots[task->shared_slot].taskmanager == executor->tm;
+        if (state == REGION_WAITING) /* not deployed: it matters only when the executor failed by itself, not its TaskManager */
+            here = executor->state != WEIR_JM_EXECUTOR_STOPPING && job->slots[task->shared_slot].taskmanager == executor->tm;
         if (here && state != REGION_RESTARTING && !weir_jm_region_finished(job, task->region)) {
             hit[task->region] = true;
             *any = true;
@@ -157,7 +158,8 @@ static bool *regions_hit(struct weir_jm *jm, struct weir_jm_job *job, const stru
     return hit;
 }
 
-static void end_tasks(struct weir_jm *jm, struct weir_jm_job *job, struct weir_jm_executor *executor, const Weir__Failure *failure)
+/* True: the failure is in the job's history now. */
+static bool end_tasks(struct weir_jm *jm, struct weir_jm_job *job, struct weir_jm_executor *executor, const Weir__Failure *failure)
 {
     bool recorded = false;
     for (int t = 0; t < job->task_count; t++) {
@@ -176,8 +178,7 @@ static void end_tasks(struct weir_jm *jm, struct weir_jm_job *job, struct weir_j
         recorded = true;
         weir_jm_task_set_state(jm, job, task, WEIR__TASK_STATE__FAILED);
     }
-    if (!recorded)
-        weir_jm_exception(jm, job, NULL, executor->tm->id, failure);
+    return recorded;
 }
 
 static void remove_executor(struct weir_jm *jm, struct weir_jm_executor *executor)
@@ -201,15 +202,11 @@ void weir_jm_executor_gone(struct weir_jm *jm, struct weir_jm_executor *executor
     if (job) {
         bool any;
         bool *hit = regions_hit(jm, job, executor, &any);
-        bool tasks = false;
-        for (int t = 0; t < job->task_count; t++)
-            tasks |= job->in->executors[t] == executor && !weir_task_state_terminal(job->tasks[t].state);
-        if (any || tasks)
-            end_tasks(jm, job, executor, failure);
-        for (int t = 0; t < job->task_count; t++)
-            if (job->in->executors[t] == executor)
-                job->in->executors[t] = NULL;
-        if (any && !weir_job_state_terminal(job->state))
+        bool recorded = end_tasks(jm, job, executor, failure);
+        bool restarts = any && (job->state == WEIR_JOB_RUNNING || job->state == WEIR_JOB_RESTARTING);
+        if (restarts && !recorded)
+            weir_jm_exception(jm, job, NULL, executor->tm->id, failure);
+        if (restarts)
             weir_jm_regions_failed(jm, job, hit, failure);
         weir_jm_job_settle(jm, job);
     }
@@ -247,7 +244,11 @@ void weir_jm_executor_report(struct weir_jm *jm, struct weir_jm_taskmanager *tm,
         Weir__Failure unknown;
         weir__failure__init(&unknown);
         unknown.kind = (char *)"ExecutorExited";
-        unknown.message = weir_arena_format(&jm->arena, "executor %s on TaskManager %s ended", executor->id, tm->id);
+        unknown.message = weir_arena_format(&jm->arena,
+                                            executor->state == WEIR_JM_EXECUTOR_STOPPING
+                                                ? "executor %s on TaskManager %s was killed: tasks in it did not start or stop in time"
+                                                : "executor %s on TaskManager %s ended",
+                                            executor->id, tm->id);
         weir_jm_executor_gone(jm, executor, report->failure ? report->failure : &unknown);
     }
 }

@@ -102,6 +102,7 @@ struct weir_view_job {
     int parallelism, max_parallelism; /* of the job */
     int task_counts[WEIR_VIEW_TASK_STATES], task_total;
     const char *restart_strategy;     /* restart-strategy.type */
+    const char *code_sha256;          /* of its shared object, or "" */
     /* WEIR_VIEW_VERTICES */
     int vertex_count;
     const struct weir_view_vertex *vertices;

@@ -698,7 +698,7 @@ static void *walk_room(struct weir_state *state, size_t size)
     return state->walk_bytes;
 }
 
-/* Fixed keys are encoded to `room`, which has room for one. */
+/* Fixed keys are encoded to `room`, which has room for one; variable ones lie where they are (room NULL). */
 static void fill_entry(struct weir_state_table *table, uint8_t *slot, uint8_t *room, struct weir_state_entry *entry)
 {
     entry->value = slot + table->state->value_at;
@@ -719,12 +719,13 @@ static void fill_entry(struct weir_state_table *table, uint8_t *slot, uint8_t *r
 int weir_state_walk_entries(struct weir_state_table *table, int64_t *cursor, struct weir_state_entry *entries, int max)
 {
     weir_assert(max <= WEIR_BATCH_ROWS_MAX);
-    uint8_t *room = walk_room(table->state, (size_t)max * WEIR_STATE_RAW_KEY_SIZE_MAX);
+    /* Keys of walk_keys() lie in walk_words (fixed) or walk_bytes (variable): what is written here does not touch them. */
+    uint8_t *room = is_fixed(table) ? walk_room(table->state, (size_t)max * WEIR_STATE_RAW_KEY_SIZE_MAX) : NULL;
     int count = 0;
     uint8_t *slot;
     while (count < max && (slot = next_slot(table, cursor))) {
-        fill_entry(table, slot, room + (size_t)count * WEIR_STATE_RAW_KEY_SIZE_MAX, &entries[count]);
-        count++;
+        fill_entry(table, slot, room, &entries[count++]);
+        room = room ? room + WEIR_STATE_RAW_KEY_SIZE_MAX : NULL;
     }
     return count;
 }
@@ -798,7 +799,7 @@ struct weir_state_id weir_state_id_of(const struct weir_state_table *table, cons
 
 bool weir_state_find_id(struct weir_state_table *table, struct weir_state_id id, int64_t *cursor, struct weir_state_entry *entry)
 {
-    uint8_t *room = walk_room(table->state, WEIR_STATE_RAW_KEY_SIZE_MAX);
+    uint8_t *room = is_fixed(table) ? walk_room(table->state, WEIR_STATE_RAW_KEY_SIZE_MAX) : NULL;
     uint64_t i = (uint64_t)*cursor, mask = table->capacity - 1;
     if (id.kind) {
         *cursor = 1;

@@ -91,14 +91,15 @@ struct weir_state_entry {
     uint32_t key_size;
     uint8_t *value;
 };
-/* Entries with this id; *cursor starts at 0; false: no more. The key is valid until the next call that yields an entry or key of this
- * state; the table must not change meanwhile. */
+/* Entries with this id; *cursor starts at 0; false: no more. The key is valid until the next call of this or of
+ * weir_state_walk_entries() on any table of this state; the table must not change meanwhile. */
 bool weir_state_find_id(struct weir_state_table *table, struct weir_state_id id, int64_t *cursor,
                         struct weir_state_entry *entry);
 void weir_state_remove_value(struct weir_state_table *table, uint8_t *value); /* the entry that `value` belongs to */
 
 /* Walks up to `max` (at most WEIR_BATCH_ROWS_MAX) entries; returns their number, 0 at the end. *cursor starts at 0. The table must not
- * change meanwhile. Keys are valid until the next call that yields a key of this state. */
+ * change meanwhile. Keys are valid until the next call of the same function (or of weir_state_find_id()) on any table of this state;
+ * walk_entries() and walk_keys() do not disturb each other. */
 int weir_state_walk_entries(struct weir_state_table *table, int64_t *cursor, struct weir_state_entry *entries, int max);
 /* The same, with the keys in the form that weir_state_upsert() takes. */
 int weir_state_walk_keys(struct weir_state_table *table, int64_t *cursor, struct weir_state_keys *keys, uint8_t **values,

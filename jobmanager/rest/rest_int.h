@@ -1,0 +1,54 @@
+/* Between the files of jobmanager/rest only. */
+#ifndef WEIR_JOBMANAGER_REST_REST_INT_H
+#define WEIR_JOBMANAGER_REST_REST_INT_H
+
+#include <jansson.h>
+#include <pthread.h>
+
+#include "http/http_server.h"
+#include "jobmanager/rest/rest.h"
+
+#define WEIR_REST_FLINK_VERSION "1.20"
+#define WEIR_REST_GRAPH_SIZE_MAX ((size_t)16 << 20) /* as WEIR_GRAPH_SIZE_MAX */
+
+struct weir_rest {
+    struct weir_rest_options options; /* strings owned */
+    struct weir_http_server *server;
+    pthread_mutex_t code_lock; /* one at a time stores or collects in code_dir */
+    int64_t started_ms;
+};
+
+static inline const struct weir_cluster_view *weir_rest_view(const struct weir_http_server_request *request)
+{
+    return ((const struct weir_rest *)request->arg)->options.view;
+}
+
+/* Takes and checks ":jobid"; the response is a 400 when it is none. `out` has room for 33 bytes. */
+bool weir_rest_parse_id(const char *text, const char *what, char out[33], struct weir_http_server_response *response);
+/* The job with the parts, in the arena; NULL: the response is the error. */
+const struct weir_view_job *weir_rest_find_job(const struct weir_http_server_request *request,
+                                               struct weir_http_server_response *response, int parts,
+                                               struct weir_arena *arena);
+/* A response from a failed call. */
+void weir_rest_fail(struct weir_http_server_response *response, const struct weir_error *error);
+/* A string that is always valid JSON. */
+json_t *weir_rest_string(const char *text);
+bool weir_rest_job_ended(enum weir_view_job_state state);
+
+weir_http_handler weir_rest_jobs, weir_rest_jobs_overview, weir_rest_job, weir_rest_job_plan, weir_rest_job_config,
+    weir_rest_job_exceptions, weir_rest_job_status, weir_rest_job_result, weir_rest_job_accumulators, weir_rest_job_cancel,
+    weir_rest_job_yarn_cancel, weir_rest_job_submit, weir_rest_vertex, weir_rest_vertex_subtasktimes,
+    weir_rest_vertex_accumulators, weir_rest_vertex_subtask_accumulators, weir_rest_vertex_taskmanagers,
+    weir_rest_vertex_watermarks, weir_rest_subtask;
+weir_http_handler weir_rest_jars, weir_rest_jar_upload, weir_rest_jar_delete, weir_rest_jar_run, weir_rest_jar_plan,
+    weir_rest_code;
+weir_http_handler weir_rest_taskmanagers, weir_rest_taskmanager, weir_rest_taskmanager_logs, weir_rest_taskmanager_log_file,
+    weir_rest_taskmanager_log, weir_rest_jobmanager_logs, weir_rest_jobmanager_log_file, weir_rest_jobmanager_log;
+weir_http_handler weir_rest_metrics, weir_rest_page;
+
+extern const char weir_rest_page_start[], weir_rest_page_end[]; /* web/index.html */
+
+/* rest_jars.c: the code store. */
+void weir_rest_code_clear(const char *directory);
+
+#endif
