@@ -7,6 +7,7 @@ UNIT_ALL  := $(TM_AR) $(JM_AR) $(COMMON_AR)
 
 UNIT_LIBS_expr_test := common/expr common/data common/base
 UNIT_LIBS_agg_test := common/expr common/data common/base
+UNIT_LIBS_flink_scalar_test := common/expr common/data common/base
 UNIT_LIBS_state_test := taskmanager/state common/data common/base
 UNIT_LIBS_schema_test := common/data common/base
 UNIT_LIBS_batch_test := common/data common/base

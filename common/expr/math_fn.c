@@ -165,8 +165,8 @@ ROW_FN(fn_atan2)
 ROW_FN(fn_log)
 {
     double x = a[call->arg_count - 1].d, base = call->arg_count > 1 ? a[0].d : M_E;
-    if (!(x > 0) || !(base > 0) || (call->arg_count > 1 && base == 1)) {
-        snprintf(call->why, sizeof call->why, "LOG needs numbers above 0 and a base other than 1");
+    if (!(x > 0) || !(base > 0)) {
+        snprintf(call->why, sizeof call->why, "LOG needs numbers above 0");
         return FN_FAIL;
     }
     out->d = call->arg_count > 1 ? log(x) / log(base) : log(x);

@@ -16,7 +16,8 @@ static int64_t floor_div(int64_t a, int64_t b)
 }
 static int64_t floor_mod(int64_t a, int64_t b)
 {
-    return a - floor_div(a, b) * b;
+    int64_t rest = a % b;
+    return rest < 0 ? rest + b : rest;
 }
 static unsigned days_of_month(int64_t year, unsigned month)
 {
@@ -67,7 +68,7 @@ static int64_t add_months(int64_t days, int64_t months)
 static int64_t timestamp_add_months(int64_t ms, int64_t months)
 {
     int64_t days = floor_div(ms, DAY_MS);
-    return add_months(days, months) * DAY_MS + (ms - days * DAY_MS);
+    return add_months(days, months) * DAY_MS + floor_mod(ms, DAY_MS);
 }
 
 ROW_FN(fn_add_months)
@@ -145,7 +146,7 @@ static int64_t iso_week(int64_t days, int64_t *iso_year)
 
 static int64_t extract(enum unit unit, int64_t ms)
 {
-    int64_t days = floor_div(ms, DAY_MS), rest = ms - days * DAY_MS, year, iso_year;
+    int64_t days = floor_div(ms, DAY_MS), rest = floor_mod(ms, DAY_MS), year, iso_year;
     unsigned month, day;
     weir_civil_from_days(days, &year, &month, &day);
     switch (unit) {
@@ -241,6 +242,8 @@ static int64_t unit_start(enum unit unit, int64_t days, bool next)
 
 static int64_t round_to(enum unit unit, int64_t ms, bool up)
 {
+    if (ms > INT64_MAX / 2 || ms < INT64_MIN / 2) /* no such time; nothing here may overflow */
+        return ms;
     if (unit == UNIT_WEEK) { /* from Sunday */
         int64_t shift = 4 * DAY_MS, week = 7 * DAY_MS;
         int64_t start = floor_div(ms + shift, week) * week - shift;

@@ -110,6 +110,7 @@ struct weir_io {
     int peer_count;
     struct weir_io_conn **conns;
     int conn_count;
+    bool conns_gone; /* some are to be freed */
     struct weir_io_pool pool;
     zmq_pollitem_t *polled;
     int polled_count;

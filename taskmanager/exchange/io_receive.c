@@ -45,13 +45,28 @@ static void forget_opens(struct weir_io *io, const struct weir_io_conn *conn)
         }
 }
 
-static void conn_gone(struct weir_io *io, int index, const char *why)
+/* Out of use from now on; freed by sweep(), because callers may still hold it. */
+static void conn_gone(struct weir_io *io, struct weir_io_conn *conn, const char *why)
 {
-    struct weir_io_conn *conn = io->conns[index];
+    conn->gone = true;
     break_conn(io, conn, why);
     forget_opens(io, conn);
-    free(conn);
-    io->conns[index] = io->conns[--io->conn_count];
+    io->conns_gone = true;
+}
+
+static void sweep(struct weir_io *io)
+{
+    if (!io->conns_gone)
+        return;
+    io->conns_gone = false;
+    int kept = 0;
+    for (int i = 0; i < io->conn_count; i++) {
+        if (io->conns[i]->gone)
+            free(io->conns[i]);
+        else
+            io->conns[kept++] = io->conns[i];
+    }
+    io->conn_count = kept;
 }
 
 /* Sends to a connection. False: nobody is there. */
@@ -71,10 +86,8 @@ static const char *take_hello(struct weir_io *io, const struct weir_frame *frame
     if (!ours)
         return "HELLO to another executor";
     for (int i = 0; i < io->conn_count; i++)
-        if (strcmp(io->conns[i]->executor_id, sender) == 0) {
-            conn_gone(io, i, "it connected anew");
-            break;
-        }
+        if (!io->conns[i]->gone && strcmp(io->conns[i]->executor_id, sender) == 0)
+            conn_gone(io, io->conns[i], "it connected anew");
     if (io->conn_count == WEIR_IO_CONNECTIONS_MAX)
         return "too many connections";
     struct weir_io_conn *conn = weir_zalloc(sizeof *conn);
@@ -106,13 +119,8 @@ void weir_io_grant(struct weir_io *io, struct weir_io_port *port)
     struct weir_frame frame = {.type = WEIR_FRAME_CREDIT, .job = io->job, .channel = chan->id,
                                .attempt = port->consumer_attempt, .length = 16};
     size_t size = weir_frame_seal(&frame, bytes);
-    if (send_to(io, port->conn, bytes, size))
-        return;
-    for (int i = 0; i < io->conn_count; i++)
-        if (io->conns[i] == port->conn) {
-            conn_gone(io, i, "it is not reachable any more");
-            break;
-        }
+    if (!send_to(io, port->conn, bytes, size))
+        conn_gone(io, port->conn, "it is not reachable any more");
 }
 
 /* --- Opening */
@@ -264,7 +272,7 @@ static void take_message(struct weir_io *io, const void *routing_id, size_t rout
     memcpy(owner->bytes, zmq_msg_data(message), size);
     const char *why = size == 0 ? "an empty message" : NULL;
     struct weir_error error;
-    while (at < size && !why) {
+    while (at < size && !why && !(conn && conn->gone)) {
         struct weir_frame frame;
         if (weir_frame_decode(owner->bytes + at, size - at, &frame, &used, &error))
             why = error.message;
@@ -284,6 +292,7 @@ static void take_message(struct weir_io *io, const void *routing_id, size_t rout
 bool weir_io_receive(struct weir_io *io)
 {
     bool any = false;
+    sweep(io);
     for (int i = 0; i < RECEIVE_BURST; i++) {
         zmq_msg_t id, message;
         zmq_msg_init(&id);

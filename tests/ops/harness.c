@@ -389,7 +389,7 @@ bool weir_harness_produce(struct weir_harness *h)
         if (h->timer_ms <= h->now_ms)
             continue;
         struct pollfd wait = {.fd = h->wait_fd, .events = POLLIN};
-        if (h->wait_fd < 0 || poll(&wait, 1, h->timer_ms != INT64_MAX ? 0 : 2000) <= 0)
+        if (h->wait_fd < 0 || poll(&wait, 1, h->timer_ms != INT64_MAX ? 0 : 300) <= 0)
             return true;
     }
     return true;

@@ -59,7 +59,7 @@ bool weir_harness_rows_in(struct weir_harness *h, int input, const char *rows); 
 bool weir_harness_watermark(struct weir_harness *h, int64_t watermark_ms);
 bool weir_harness_end(struct weir_harness *h); /* watermark MAX, then end() */
 bool weir_harness_advance(struct weir_harness *h, int64_t now_ms); /* fires the timers that are due on the way */
-/* Sources: calls produce() until it is DONE, or has nothing to give at `now_ms`. Waits for its fd (at most 2 s). */
+/* Sources: calls produce() until it is DONE, or has nothing to give at `now_ms`. Waits for its fd (300 ms). */
 bool weir_harness_produce(struct weir_harness *h);
 bool weir_harness_done(const struct weir_harness *h); /* produce() said DONE */
 const char *weir_harness_error(const struct weir_harness *h);

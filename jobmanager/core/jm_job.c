@@ -1,0 +1,477 @@
+/* Jobs: submission, states (Flink's JobStatus), cancel, failure, output, history of exceptions, the end.
+ *
+ * Output: when all tasks have FINISHED their committables go to one TaskManager in CommitOutput; the job is FINISHED when it says
+ * CommitDone. From the first CommitOutput on the job can neither be cancelled nor its output aborted: a commit that a lost
+ * TaskManager was asked for may still happen. A job that ends otherwise has its output aborted, after its executors are gone.
+ */
+#include "jobmanager/core/jm_int.h"
+
+#include <ctype.h>
+#include <stdarg.h>
+
+bool weir_job_state_terminal(enum weir_job_state state)
+{
+    return state == WEIR_JOB_FAILED || state == WEIR_JOB_CANCELED || state == WEIR_JOB_FINISHED;
+}
+
+static bool transition_legal(enum weir_job_state from, enum weir_job_state to)
+{
+    switch (from) {
+    case WEIR_JOB_INITIALIZING: return to == WEIR_JOB_CREATED;
+    case WEIR_JOB_CREATED: return to == WEIR_JOB_RUNNING || to == WEIR_JOB_FAILING || to == WEIR_JOB_CANCELLING;
+    case WEIR_JOB_RUNNING:
+        return to == WEIR_JOB_RESTARTING || to == WEIR_JOB_FAILING || to == WEIR_JOB_CANCELLING || to == WEIR_JOB_FINISHED;
+    case WEIR_JOB_RESTARTING: return to == WEIR_JOB_RUNNING || to == WEIR_JOB_FAILING || to == WEIR_JOB_CANCELLING;
+    case WEIR_JOB_FAILING: return to == WEIR_JOB_FAILED || to == WEIR_JOB_CANCELLING;
+    case WEIR_JOB_CANCELLING: return to == WEIR_JOB_CANCELED;
+    default: return false;
+    }
+}
+
+void weir_jm_job_set_state(struct weir_jm *jm, struct weir_jm_job *job, enum weir_job_state state)
+{
+    weir_assert(transition_legal(job->state, state));
+    job->state = state;
+    job->timestamps_ms[state] = jm->wall_ms;
+    job->modified_ms = jm->wall_ms;
+    job->version++;
+    weir_jm_log(jm, WEIR_JM_LOG_INFO, job, "job %s (%s) is %s", job->name, job->id, weir_job_state_name(state));
+}
+
+void weir_jm_job_set_status(struct weir_jm_job *job, const char *format, ...)
+{
+    char text[WEIR_JM_STATUS_SIZE];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (strcmp(text, job->status) != 0) {
+        memcpy(job->status, text, sizeof text);
+        job->version++;
+    }
+}
+
+struct weir_jm_job *weir_jm_job_get(struct weir_jm *jm, const char *job_id)
+{
+    for (int i = 0; i < jm->job_count; i++)
+        if (strcmp(jm->jobs[i]->id, job_id) == 0)
+            return jm->jobs[i];
+    return NULL;
+}
+
+static void reply(struct weir_jm *jm, uint64_t request, enum weir_err_code code, const char *text)
+{
+    struct weir_jm_effect *effect = weir_jm_effect(jm, WEIR_JM_EFFECT_REPLY);
+    effect->request = request;
+    effect->code = code;
+    effect->text = text;
+}
+
+/* --- Submission */
+
+static bool job_id_ok(const char *id)
+{
+    if (!id || strlen(id) != WEIR_JM_JOB_ID_SIZE - 1)
+        return false;
+    for (; *id; id++)
+        if (!isdigit((unsigned char)*id) && !(*id >= 'a' && *id <= 'f'))
+            return false;
+    return true;
+}
+
+/* Groups in order of their first vertex; a group has as many slots as its widest vertex has subtasks. */
+static void make_slots(struct weir_jm_job *job)
+{
+    const struct weir_plan *plan = job->plan;
+    job->slot_count = plan->slots_needed;
+    job->slots = weir_zalloc((size_t)job->slot_count * sizeof *job->slots);
+    int next = 0;
+    for (int v = 0; v < plan->vertex_count; v++) {
+        const char *group = plan->vertices[v].slot_sharing_group;
+        int first = 0;
+        while (first < next && strcmp(job->slots[first].group, group) != 0)
+            first++;
+        if (first == next) { /* the group's first vertex */
+            int width = 0;
+            for (int w = v; w < plan->vertex_count; w++)
+                if (strcmp(plan->vertices[w].slot_sharing_group, group) == 0 && plan->vertices[w].parallelism > width)
+                    width = plan->vertices[w].parallelism;
+            for (int i = 0; i < width; i++)
+                job->slots[next++] = (struct weir_jm_slot){.group = group, .index = i, .slot = -1};
+        }
+        for (int i = 0; i < plan->vertices[v].parallelism; i++)
+            job->tasks[plan->vertices[v].first_task + i].shared_slot = first + i;
+    }
+    weir_assert(next == job->slot_count);
+}
+
+static void make_tasks(struct weir_jm *jm, struct weir_jm_job *job)
+{
+    const struct weir_plan *plan = job->plan;
+    job->task_count = plan->task_count;
+    job->tasks = weir_zalloc((size_t)plan->task_count * sizeof *job->tasks);
+    job->in->executors = weir_zalloc((size_t)plan->task_count * sizeof *job->in->executors);
+    job->in->regions = weir_zalloc((size_t)plan->task_region_count * sizeof *job->in->regions);
+    job->in->region_tasks = weir_zalloc((size_t)plan->task_count * sizeof *job->in->region_tasks);
+    for (int t = 0; t < plan->task_count; t++)
+        job->in->regions[plan->task_regions[t]].count++;
+    for (int r = 0, next = 0; r < plan->task_region_count; r++) {
+        job->in->regions[r].first = next;
+        job->in->regions[r].restart_at_ms = NEVER_MS;
+        next += job->in->regions[r].count;
+        job->in->regions[r].count = 0;
+    }
+    for (int v = 0; v < plan->vertex_count; v++)
+        for (int i = 0; i < plan->vertices[v].parallelism; i++) {
+            int t = plan->vertices[v].first_task + i;
+            struct region *region = &job->in->regions[plan->task_regions[t]];
+            job->in->region_tasks[region->first + region->count++] = t;
+            job->tasks[t].vertex = v;
+            job->tasks[t].subtask = i;
+            job->tasks[t].region = plan->task_regions[t];
+            weir_jm_task_new_attempt(jm, job, &job->tasks[t]);
+        }
+}
+
+static const char *refuse_submit(struct weir_jm *jm, const struct weir_jm_event *event, enum weir_err_code *code)
+{
+    int live = 0;
+    for (int i = 0; i < jm->job_count; i++)
+        live += !weir_job_state_terminal(jm->jobs[i]->state);
+    *code = WEIR_ERR_INVALID;
+    if (!job_id_ok(event->job_id))
+        return "a job's id has 32 hex digits";
+    *code = WEIR_ERR_EXISTS;
+    if (weir_jm_job_get(jm, event->job_id))
+        return "a job with this id exists already";
+    *code = WEIR_ERR_FULL;
+    if (live >= jm->options.jobs_max)
+        return "there are as many jobs as this JobManager runs at a time: cancel one first";
+    return NULL;
+}
+
+void weir_jm_job_submit(struct weir_jm *jm, const struct weir_jm_event *event)
+{
+    enum weir_err_code code;
+    const char *refusal = refuse_submit(jm, event, &code);
+    if (refusal) {
+        weir_plan_free(event->take_plan);
+        reply(jm, event->request, code, refusal);
+        return;
+    }
+    struct weir_jm_job *job = weir_zalloc(sizeof *job);
+    job->in = weir_zalloc(sizeof *job->in);
+    job->in->timer_ms = NEVER_MS;
+    memcpy(job->id, event->job_id, sizeof job->id);
+    job->in->plan = event->take_plan;
+    job->plan = job->in->plan;
+    job->name = job->plan->graph->name;
+    job->in->graph = weir_alloc(event->graph_size);
+    memcpy(job->in->graph, event->graph, event->graph_size);
+    job->in->graph_size = event->graph_size;
+    job->options = event->job_options;
+    struct weir_key_value *configuration = weir_zalloc((size_t)(event->configuration_count + 1) * sizeof *configuration);
+    for (int i = 0; i < event->configuration_count; i++) {
+        configuration[i].key = weir_strdup(event->configuration[i].key);
+        configuration[i].value = weir_strdup(event->configuration[i].value);
+    }
+    job->configuration = configuration;
+    job->configuration_count = event->configuration_count;
+    for (int i = 0; i < WEIR_JOB_STATES; i++)
+        job->timestamps_ms[i] = -1;
+    job->timestamps_ms[WEIR_JOB_INITIALIZING] = job->started_ms = job->modified_ms = jm->wall_ms;
+    job->ended_ms = -1;
+    GROW(jm->jobs, jm->job_count, jm->job_capacity);
+    jm->jobs[jm->job_count++] = job;
+    make_tasks(jm, job);
+    make_slots(job);
+    weir_jm_job_set_state(jm, job, WEIR_JOB_CREATED);
+    weir_jm_job_set_state(jm, job, WEIR_JOB_RUNNING);
+    reply(jm, event->request, WEIR_OK, "");
+}
+
+/* --- Failures */
+
+Weir__Failure *weir_jm_failure_copy(const Weir__Failure *failure)
+{
+    size_t size = weir__failure__get_packed_size(failure);
+    uint8_t *bytes = weir_alloc(size);
+    weir__failure__pack(failure, bytes);
+    Weir__Failure *copy = weir__failure__unpack(NULL, size, bytes);
+    weir_assert(copy);
+    free(bytes);
+    return copy;
+}
+
+static void free_exception(struct weir_jm_exception *exception)
+{
+    free(exception->task_name);
+    free(exception->endpoint);
+    weir__failure__free_unpacked(exception->failure, NULL);
+}
+
+void weir_jm_exception(struct weir_jm *jm, struct weir_jm_job *job, const struct weir_jm_task *task, const char *taskmanager_id,
+                       const Weir__Failure *failure)
+{
+    int max = jm->options.exceptions_max;
+    if (!job->exceptions)
+        job->exceptions = weir_zalloc((size_t)max * sizeof *job->exceptions);
+    if (job->exception_count == max) {
+        free_exception(&job->exceptions[--job->exception_count]);
+        job->exceptions_truncated = true;
+    }
+    memmove(job->exceptions + 1, job->exceptions, (size_t)job->exception_count * sizeof *job->exceptions);
+    job->exception_count++;
+    struct weir_jm_exception *exception = &job->exceptions[0];
+    *exception = (struct weir_jm_exception){.wall_ms = jm->wall_ms, .failure = weir_jm_failure_copy(failure)};
+    snprintf(exception->taskmanager_id, sizeof exception->taskmanager_id, "%s", taskmanager_id);
+    if (task) {
+        const struct weir_plan_vertex *vertex = &job->plan->vertices[task->vertex];
+        exception->task_name = weir_format("%s (%d/%d) - execution #%" PRIu32, vertex->name, task->subtask + 1, vertex->parallelism,
+                                           task->attempt - 1);
+        exception->endpoint = task->host[0] ? weir_format("%s:%" PRIu32, task->host, task->data_port) : weir_strdup("");
+        exception->attempt = task->attempt;
+    } else {
+        exception->task_name = weir_strdup("");
+        exception->endpoint = weir_strdup("");
+    }
+    job->version++;
+}
+
+static void cancel_all(struct weir_jm *jm, struct weir_jm_job *job)
+{
+    weir_jm_tasks_cancel(jm, job, job->in->region_tasks, job->task_count);
+}
+
+void weir_jm_job_fail(struct weir_jm *jm, struct weir_jm_job *job, const Weir__Failure *failure)
+{
+    weir_jm_job_set_state(jm, job, WEIR_JOB_FAILING);
+    weir_jm_job_set_status(job, "failing: %s: %s", failure->kind, failure->message);
+    weir__failure__free_unpacked((Weir__Failure *)(uintptr_t)job->cause, NULL);
+    job->cause = weir_jm_failure_copy(failure);
+    cancel_all(jm, job);
+    weir_jm_job_settle(jm, job);
+}
+
+/* --- Cancel */
+
+void weir_jm_job_cancel(struct weir_jm *jm, const struct weir_jm_event *event)
+{
+    struct weir_jm_job *job = weir_jm_job_get(jm, event->job_id);
+    if (!job) {
+        reply(jm, event->request, WEIR_ERR_NOT_FOUND, weir_arena_format(&jm->arena, "there is no job %.64s", event->job_id));
+        return;
+    }
+    if (job->state == WEIR_JOB_CANCELED || job->state == WEIR_JOB_CANCELLING) {
+        reply(jm, event->request, WEIR_OK, "");
+        return;
+    }
+    if ((weir_job_state_terminal(job->state) || job->committing) && !WEIR_MUTANT(jm_cancel_committing)) {
+        reply(jm, event->request, WEIR_ERR_EXISTS,
+              weir_arena_format(&jm->arena, job->committing && !weir_job_state_terminal(job->state)
+                                                ? "job %s is %s and its output is being published: it cannot be cancelled any more"
+                                                : "job %s has ended: it is %s",
+                                job->id, weir_job_state_name(job->state)));
+        return;
+    }
+    reply(jm, event->request, WEIR_OK, "");
+    weir_jm_job_set_state(jm, job, WEIR_JOB_CANCELLING);
+    weir_jm_job_set_status(job, "cancelling: waiting for its tasks to stop (task.cancellation.timeout %" PRId64 " ms)",
+                           job->options.cancellation_timeout_ms);
+    cancel_all(jm, job);
+    weir_jm_job_settle(jm, job);
+}
+
+/* --- The end */
+
+static void end_job(struct weir_jm *jm, struct weir_jm_job *job, enum weir_job_state state)
+{
+    weir_jm_job_set_state(jm, job, state);
+    job->ended_ms = jm->wall_ms;
+    weir_jm_job_set_status(job, "%s", "");
+    job->in->timer_ms = NEVER_MS;
+    job->in->output_tm = NULL;
+    job->in->abort_wanted = state != WEIR_JOB_FINISHED && job->in->ever_deployed &&
+                            (!job->in->commit_sent || WEIR_MUTANT(jm_abort_after_commit));
+    weir_jm_slots_release(job);
+    for (int i = 0; i < jm->executor_count; i++)
+        if (jm->executors[i]->job == job && !WEIR_MUTANT(jm_executors_left))
+            weir_jm_executor_detach(jm, jm->executors[i]);
+    weir_jm_effect(jm, WEIR_JM_EFFECT_JOB_ENDED)->job_id = weir_arena_strdup(&jm->arena, job->id);
+}
+
+static size_t count_committables(const struct weir_jm_job *job)
+{
+    size_t count = 0;
+    for (int t = 0; t < job->task_count; t++)
+        if (job->tasks[t].finished)
+            count += job->tasks[t].finished->task_report->n_committables;
+    return count;
+}
+
+void weir_jm_job_settle(struct weir_jm *jm, struct weir_jm_job *job)
+{
+    if (weir_job_state_terminal(job->state))
+        return;
+    if (job->state == WEIR_JOB_RUNNING || job->state == WEIR_JOB_RESTARTING)
+        weir_jm_region_timers(jm, job);
+    bool ended = true, finished = true;
+    for (int t = 0; t < job->task_count && (ended || finished); t++) {
+        ended &= weir_task_state_terminal(job->tasks[t].state);
+        finished &= job->tasks[t].state == WEIR__TASK_STATE__FINISHED;
+    }
+    if (WEIR_MUTANT(jm_commit_early) && ended && job->state == WEIR_JOB_RUNNING)
+        finished = true;
+    if (job->state == WEIR_JOB_FAILING && (ended || WEIR_MUTANT(jm_failed_at_once))) {
+        end_job(jm, job, WEIR_JOB_FAILED);
+    } else if (job->state == WEIR_JOB_CANCELLING && ended) {
+        end_job(jm, job, WEIR_JOB_CANCELED);
+    } else if (job->state == WEIR_JOB_RUNNING && finished && !job->committing) {
+        if (count_committables(job) == 0) {
+            end_job(jm, job, WEIR_JOB_FINISHED);
+            return;
+        }
+        job->committing = true;
+        weir_jm_job_set_status(job, "publishing its output");
+    }
+}
+
+/* --- Output */
+
+static struct weir_jm_taskmanager *choose_tm(struct weir_jm *jm, const struct weir_jm_job *job)
+{
+    for (int t = job->task_count; t-- > 0;) /* one that ran a sink knows the way */
+        for (int i = 0; i < jm->tm_count; i++)
+            if (strcmp(jm->tms[i]->id, job->tasks[t].taskmanager_id) == 0)
+                return jm->tms[i];
+    return jm->tm_count ? jm->tms[0] : NULL;
+}
+
+static void send_commit(struct weir_jm *jm, struct weir_jm_job *job, struct weir_jm_taskmanager *tm)
+{
+    Weir__CommitOutput commit;
+    weir__commit_output__init(&commit);
+    commit.job_id = job->id;
+    commit.committables = weir_arena_alloc(&jm->arena, (count_committables(job) + 1) * sizeof *commit.committables);
+    for (int t = 0; t < job->task_count; t++) {
+        const Weir__Control *finished = job->tasks[t].finished;
+        for (size_t i = 0; finished && i < finished->task_report->n_committables; i++)
+            commit.committables[commit.n_committables++] = finished->task_report->committables[i];
+    }
+    Weir__Control control;
+    weir__control__init(&control);
+    control.body_case = WEIR__CONTROL__BODY_COMMIT_OUTPUT;
+    control.commit_output = &commit;
+    job->in->output_tm = tm;
+    job->in->commit_sent = true;
+    job->in->output_command = weir_jm_command(jm, tm, &control);
+}
+
+static void send_abort(struct weir_jm *jm, struct weir_jm_job *job, struct weir_jm_taskmanager *tm)
+{
+    Weir__AbortOutput abort_output;
+    weir__abort_output__init(&abort_output);
+    abort_output.job_id = job->id;
+    abort_output.graph.data = job->in->graph;
+    abort_output.graph.len = job->in->graph_size;
+    Weir__Control control;
+    weir__control__init(&control);
+    control.body_case = WEIR__CONTROL__BODY_ABORT_OUTPUT;
+    control.abort_output = &abort_output;
+    job->in->output_tm = tm;
+    job->in->output_command = weir_jm_command(jm, tm, &control);
+}
+
+static bool executors_left(const struct weir_jm *jm, const struct weir_jm_job *job)
+{
+    for (int i = 0; i < jm->executor_count; i++)
+        if (strcmp(jm->executors[i]->job_id, job->id) == 0)
+            return !WEIR_MUTANT(jm_abort_early);
+    return false;
+}
+
+void weir_jm_job_outputs(struct weir_jm *jm)
+{
+    for (int i = 0; i < jm->job_count; i++) {
+        struct weir_jm_job *job = jm->jobs[i];
+        bool ended = weir_job_state_terminal(job->state);
+        if (job->in->output_tm || !(ended ? job->in->abort_wanted : job->committing))
+            continue;
+        struct weir_jm_taskmanager *tm = choose_tm(jm, job);
+        if (!tm) {
+            if (!ended)
+                weir_jm_job_set_status(job, "publishing its output: waiting for a TaskManager");
+        } else if (!ended) {
+            weir_jm_job_set_status(job, "publishing its output on TaskManager %s", tm->id);
+            send_commit(jm, job, tm);
+        } else if (!executors_left(jm, job)) {
+            send_abort(jm, job, tm);
+        }
+    }
+}
+
+void weir_jm_job_commit_done(struct weir_jm *jm, struct weir_jm_taskmanager *tm, const Weir__CommitDone *done)
+{
+    struct weir_jm_job *job = weir_jm_job_get(jm, done->job_id);
+    if (!job || !job->committing || weir_job_state_terminal(job->state) || job->in->output_tm != tm)
+        return;
+    if (!done->failure) {
+        end_job(jm, job, WEIR_JOB_FINISHED);
+        return;
+    }
+    weir_jm_exception(jm, job, NULL, tm->id, done->failure);
+    weir_jm_job_fail(jm, job, done->failure);
+}
+
+/* --- Bounds */
+
+static void drop_job(struct weir_jm *jm, int index)
+{
+    struct weir_jm_job *job = jm->jobs[index];
+    weir_jm_effect(jm, WEIR_JM_EFFECT_JOB_DROPPED)->job_id = weir_arena_strdup(&jm->arena, job->id);
+    weir_jm_job_free(job);
+    memmove(&jm->jobs[index], &jm->jobs[index + 1], (size_t)(jm->job_count - index - 1) * sizeof *jm->jobs);
+    jm->job_count--;
+}
+
+/* The oldest ended jobs go when there are too many; one whose output is still to be aborted stays a little longer. */
+void weir_jm_job_expire(struct weir_jm *jm)
+{
+    int ended = 0;
+    for (int i = 0; i < jm->job_count; i++)
+        ended += weir_job_state_terminal(jm->jobs[i]->state);
+    for (int i = 0; i < jm->job_count && ended > jm->options.jobs_ended_max;) {
+        const struct weir_jm_job *job = jm->jobs[i];
+        if (weir_job_state_terminal(job->state) && (!job->in->abort_wanted || ended > 2 * jm->options.jobs_ended_max)) {
+            drop_job(jm, i);
+            ended--;
+        } else {
+            i++;
+        }
+    }
+}
+
+void weir_jm_job_free(struct weir_jm_job *job)
+{
+    for (int t = 0; t < job->task_count; t++)
+        weir_jm_task_clear(NULL, &job->tasks[t]);
+    for (int i = 0; i < job->exception_count; i++)
+        free_exception(&job->exceptions[i]);
+    for (int i = 0; i < job->configuration_count; i++) {
+        free((char *)(uintptr_t)job->configuration[i].key);
+        free((char *)(uintptr_t)job->configuration[i].value);
+    }
+    weir__failure__free_unpacked((Weir__Failure *)(uintptr_t)job->cause, NULL);
+    free((void *)(uintptr_t)job->configuration);
+    free(job->exceptions);
+    free(job->tasks);
+    free(job->slots);
+    free(job->in->graph);
+    free(job->in->regions);
+    free(job->in->region_tasks);
+    free(job->in->executors);
+    free(job->in->restart.failures_ms);
+    weir_plan_free(job->in->plan);
+    free(job->in);
+    free(job);
+}

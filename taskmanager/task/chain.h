@@ -1,0 +1,99 @@
+/* The driver of a task's tree of operators.
+ *
+ * Each operator has an inbox for one item and up to three outputs. An output is a short queue; its items go in order, by reference,
+ * to the chained operators behind it and to the writers of its edges; the next one goes when all have taken the one before.
+ * What is further down runs first, so that at most a few batches are inside a chain. An operator runs only when
+ * all its outputs have room, which is how backpressure reaches the source.
+ *
+ * Implements weir_out_*() and weir_op_*() of ops/op.h. Owned by the task's worker thread; counters may be read by any thread
+ * once weir_chain_publish() has put them out.
+ */
+#ifndef WEIR_TASK_CHAIN_H
+#define WEIR_TASK_CHAIN_H
+
+#include "exchange/edge_writer.h"
+#include "ops/op.h"
+
+#define WEIR_OUT_BATCHES_MAX 2 /* an output with so many is full */
+
+struct weir_chain;
+
+struct weir_chain_op {
+    const struct weir_op_vtable *vtable;
+    int upstream;        /* index in this chain, before this one; -1: the head */
+    int upstream_output; /* 0 main, 1, 2 */
+    struct weir_op_ctx ctx; /* a template: names, numbers, code; the chain sets out, sides, counters and the rest */
+};
+struct weir_chain_options {
+    const struct weir_chain_op *ops;
+    int op_count;
+    int input_count;   /* of the head; 0: it is a source and produces */
+    int batches_max;   /* of an output; 0: WEIR_OUT_BATCHES_MAX */
+    struct weir_task *task; /* for ctx.task; may be NULL */
+};
+struct weir_chain *weir_chain_new(const struct weir_chain_options *options);
+/* Before open. Output `output` of `op` goes to this edge, too. The chain owns the writer from now on. */
+void weir_chain_add_writer(struct weir_chain *chain, int op, int output, struct weir_edge_writer *take_writer);
+/* Opens the operators from the end to the head. On error some are open; close either way. */
+weir_err weir_chain_open(struct weir_chain *chain, struct weir_error *error);
+/* Closes what was opened. */
+void weir_chain_close(struct weir_chain *chain, bool finished);
+void weir_chain_free(struct weir_chain *chain);
+
+/* --- Running. Times are monotonic ns. */
+
+enum weir_chain_state {
+    WEIR_CHAIN_RUNNING,
+    WEIR_CHAIN_FINISHED, /* the end has left every output, gathered rows too */
+    WEIR_CHAIN_FAILED    /* weir_chain_error() */
+};
+/* Begins a call: until when handlers may work. */
+void weir_chain_begin(struct weir_chain *chain, int64_t now_ns, int64_t deadline_ns);
+/* Moves items until nothing moves or the time is up. True: something moved. */
+bool weir_chain_run(struct weir_chain *chain);
+/* The head has no item and room behind it. */
+bool weir_chain_wants_input(const struct weir_chain *chain);
+/* Gives the head one item (its batch's reference too); wants_input() must have said yes. */
+void weir_chain_give(struct weir_chain *chain, const struct weir_item *item);
+/* The last item given was consumed by the head. */
+bool weir_chain_head_idle(const struct weir_chain *chain);
+/* Gathered rows leave: all when `dry`, else those that are old enough. True: something left. */
+bool weir_chain_flush(struct weir_chain *chain, bool dry);
+enum weir_chain_state weir_chain_state(const struct weir_chain *chain);
+/* An output waits for room in a channel. */
+bool weir_chain_backpressured(const struct weir_chain *chain);
+/* The earliest of timers (wall clock, as ns of the monotonic clock from now) and flushes; INT64_MAX: none. */
+int64_t weir_chain_due_ns(const struct weir_chain *chain, int64_t now_ns);
+/* The failed operator's error; *op: its index in the chain, -1: a channel's. */
+const struct weir_error *weir_chain_error(const struct weir_chain *chain, int *op);
+/* The fd that the source wants to wait for, or -1. Only when its last call made no progress. */
+int weir_chain_wait_fd(const struct weir_chain *chain);
+
+/* What end() asked to be committed. */
+struct weir_chain_committable {
+    char *connector, *text;
+};
+int weir_chain_committables(const struct weir_chain *chain, const struct weir_chain_committable **committables);
+
+/* --- Counters */
+struct weir_op_counters {
+    _Atomic uint64_t records_in, records_out, records_bad, late_dropped;
+    _Atomic int64_t watermark_in_ms, watermark_out_ms;
+};
+/* Puts the numbers out for other threads. */
+void weir_chain_publish(struct weir_chain *chain);
+const struct weir_op_counters *weir_chain_counters(const struct weir_chain *chain, int op);
+uint64_t weir_chain_bytes_out(const struct weir_chain *chain); /* the worker only */
+uint64_t weir_chain_records_out(const struct weir_chain *chain); /* rows given to edges; the worker only */
+
+/* What the calling thread runs now, for crash and hang reports; safe to read in a signal handler of the same thread. */
+struct weir_chain_here {
+    const char *task_name;
+    const char *op_name; /* NULL: none is running */
+    const struct weir_op_ctx *ctx;
+    uint64_t record;     /* rows that this operator had taken before the batch in hand */
+    int record_count;    /* rows of the batch in hand */
+};
+extern _Thread_local volatile struct weir_chain_here weir_chain_here;
+
+#endif

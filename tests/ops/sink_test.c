@@ -1,0 +1,446 @@
+/* sink with the real connectors: part files and their publication, a full disk, print, blackhole. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "ops/harness.h"
+#include "ops/ops_int.h"
+
+#include "connectors/connectors_int.h"
+
+#define ROW "id BIGINT NOT NULL, name STRING, heat DOUBLE, at TIMESTAMP(3)"
+
+static char dir[64];
+
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st, (void)type, (void)ftw;
+    return remove(path);
+}
+
+static int make_dir(void **state)
+{
+    (void)state;
+    strcpy(dir, "/tmp/weir-sink-XXXXXX");
+    return mkdtemp(dir) ? 0 : -1;
+}
+
+static int remove_dir(void **state)
+{
+    (void)state;
+    return nftw(dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static void assert_contains(const char *text, const char *part)
+{
+    if (!strstr(text, part))
+        fail_msg("'%s' is not in: %s", part, text);
+}
+
+static char *read_text(const char *path)
+{
+    FILE *f = fopen(path, "rb");
+    assert_non_null(f);
+    char *text = weir_zalloc(1 << 22);
+    size_t size = fread(text, 1, (1 << 22) - 1, f);
+    fclose(f);
+    text[size] = 0;
+    return text;
+}
+
+/* Contents of all files in `path` whose names begin with `prefix`, in the order of names; *count of them. */
+static char *read_parts(const char *path, const char *prefix, int *count)
+{
+    struct dirent **names;
+    struct weir_buf all;
+    weir_buf_init(&all, 1 << 24);
+    int n = scandir(path, &names, NULL, alphasort);
+    assert_true(n >= 0);
+    *count = 0;
+    for (int i = 0; i < n; i++) {
+        if (strncmp(names[i]->d_name, prefix, strlen(prefix)) == 0) {
+            char *file = weir_format("%s/%s", path, names[i]->d_name), *text = read_text(file);
+            assert_true(weir_buf_puts(&all, text));
+            free(text);
+            free(file);
+            ++*count;
+        }
+        free(names[i]);
+    }
+    free(names);
+    char *text = weir_strdup(all.data ? (const char *)all.data : "");
+    weir_buf_fini(&all);
+    return text;
+}
+
+static weir_err commit(const struct weir_harness *h, struct weir_error *error)
+{
+    const char *text = weir_harness_committable(h);
+    assert_non_null(text);
+    const char *newline = strchr(text, '\n');
+    const struct weir_connector *connector;
+    char *name = weir_strndup(text, (size_t)(newline - text));
+    assert_int_equal(weir_connector_find(name, &connector, NULL), 0);
+    free(name);
+    return connector->commit(newline + 1, error);
+}
+
+static struct weir_harness *open_sink(const char *const *options, int attempt, const struct weir_harness_mode *mode)
+{
+    static struct weir_harness_setup setup;
+    setup = (struct weir_harness_setup){.op = &weir_op_sink, .options = options, .inputs = {ROW}, .attempt = attempt};
+    struct weir_error error;
+    struct weir_harness *h = weir_harness_new(&setup, mode, &error);
+    if (!h)
+        fail_msg("%s", error.message);
+    return h;
+}
+
+static const char three_rows[] = "1|one|1.5|2024-01-01 00:00:00\n2|null|null|null\n3|dr\xc3\xa9i|-3|2024-01-01 12:30:00.25";
+
+/* --- Files */
+
+static void test_files(void **state)
+{
+    (void)state;
+    char *out = weir_format("%s/deep/er/out", dir);
+    const char *options[] = {"connector", "filesystem", "path", out, "format", "csv", NULL};
+    int count;
+    char *text;
+    for (int m = 0; weir_harness_modes[m].name; m++) {
+        struct weir_error error;
+        struct weir_harness *h = open_sink(options, m, &weir_harness_modes[m]);
+        assert_true(weir_harness_rows_in(h, 0, three_rows));
+        assert_true(weir_harness_end(h));
+        /* Nothing is to be seen before it is committed. */
+        free(read_parts(out, "part-", &count));
+        assert_int_equal(count, 0);
+        text = read_parts(out, ".part-", &count);
+        assert_int_equal(count, 1);
+        assert_contains(text, "one");
+        free(text);
+        assert_int_equal(commit(h, &error), 0);
+        assert_int_equal(commit(h, &error), 0); /* twice is once */
+        char prefix[32];
+        snprintf(prefix, sizeof prefix, "part-0-%d-0-", m);
+        text = read_parts(out, prefix, &count);
+        assert_int_equal(count, 1);
+        assert_string_equal(text, "1,one,1.5,2024-01-01 00:00:00.000\n2,,,\n3,dr\xc3\xa9i,-3.0,2024-01-01 12:30:00.250\n");
+        free(text);
+        free(read_parts(out, ".part-", &count));
+        assert_int_equal(count, 0);
+        weir_harness_free(h);
+        struct weir_key_value abort_options[] = {{"path", out}};
+        assert_int_equal(weir_connector_filesystem.abort(abort_options, 1, "00112233445566778899aabbccddeeff", &error), 0);
+    }
+    free(read_parts(out, "part-", &count)); /* what is committed, abort() leaves alone */
+    assert_int_equal(count, 6);
+    free(out);
+}
+
+static void test_rolling(void **state)
+{
+    (void)state;
+    const char *options[] = {"connector", "filesystem", "path", dir, "format", "csv", "sink.rolling-policy.file-size",
+                             "100", NULL};
+    struct weir_harness *h = open_sink(options, 0, &weir_harness_modes[1]);
+    struct weir_buf rows;
+    weir_buf_init(&rows, 1 << 20);
+    for (int i = 0; i < 100; i++)
+        assert_true(weir_buf_printf(&rows, "%d|ten bytes|1|0\n", i));
+    assert_true(weir_harness_rows_in(h, 0, (const char *)rows.data));
+    assert_true(weir_harness_end(h));
+    struct weir_error error;
+    int count;
+    assert_int_equal(commit(h, &error), 0);
+    char *text = read_parts(dir, "part-", &count);
+    assert_true(count > 20 && count <= 50);
+    int lines = 0;
+    for (const char *p = text; *p; p++)
+        lines += *p == '\n';
+    assert_int_equal(lines, 100);
+    free(text);
+    weir_buf_fini(&rows);
+    weir_harness_free(h);
+}
+
+static void test_nothing_written(void **state)
+{
+    (void)state;
+    const char *options[] = {"connector", "filesystem", "path", dir, "format", "json", NULL};
+    struct weir_harness *h = open_sink(options, 0, &weir_harness_modes[0]);
+    assert_true(weir_harness_end(h));
+    assert_null(weir_harness_committable(h));
+    weir_harness_free(h);
+    int count;
+    free(read_parts(dir, ".part-", &count));
+    assert_int_equal(count, 0);
+}
+
+/* What a failed attempt left is removed by the next one, and by abort(); another job's is not. */
+static void test_leftovers(void **state)
+{
+    (void)state;
+    const char *options[] = {"connector", "filesystem", "path", dir, "format", "json", NULL};
+    char *foreign = weir_format("%s/.part-0-0-0-12345678.ffffffffffffffffffffffffffffffff", dir);
+    int fd = open(foreign, O_WRONLY | O_CREAT, 0600), count;
+    assert_true(fd >= 0);
+    close(fd);
+    for (int attempt = 0; attempt < 3; attempt++) {
+        struct weir_harness *h = open_sink(options, attempt, &weir_harness_modes[0]);
+        free(read_parts(dir, ".part-", &count));
+        assert_int_equal(count, 1); /* the other job's */
+        assert_true(weir_harness_rows_in(h, 0, three_rows));
+        weir_harness_free(h); /* without an end: it failed */
+        free(read_parts(dir, ".part-", &count));
+        assert_int_equal(count, 2);
+    }
+    struct weir_key_value abort_options[] = {{"path", dir}};
+    struct weir_error error;
+    for (int twice = 0; twice < 2; twice++) {
+        assert_int_equal(
+            weir_connector_filesystem.abort(abort_options, 1, "00112233445566778899aabbccddeeff", &error), 0);
+        free(read_parts(dir, ".part-", &count));
+        assert_int_equal(count, 1);
+    }
+    assert_int_equal(access(foreign, F_OK), 0);
+    free(foreign);
+}
+
+/* A file that somebody put under the final name is not overwritten. */
+static void test_name_taken(void **state)
+{
+    (void)state;
+    const char *options[] = {"connector", "filesystem", "path", dir, "format", "json", NULL};
+    struct weir_harness *h = open_sink(options, 0, &weir_harness_modes[0]);
+    assert_true(weir_harness_rows_in(h, 0, three_rows));
+    assert_true(weir_harness_end(h));
+    struct dirent **names;
+    int n = scandir(dir, &names, NULL, alphasort);
+    char *taken = NULL;
+    for (int i = 0; i < n; i++) {
+        if (strncmp(names[i]->d_name, ".part-", 6) == 0)
+            taken = weir_format("%s/%.*s", dir, (int)strcspn(names[i]->d_name + 1, "."), names[i]->d_name + 1);
+        free(names[i]);
+    }
+    free(names);
+    int fd = open(taken, O_WRONLY | O_CREAT | O_EXCL, 0600);
+    assert_true(fd >= 0 && write(fd, "mine", 4) == 4);
+    close(fd);
+    struct weir_error error;
+    assert_int_equal(commit(h, &error), WEIR_ERR_EXISTS);
+    assert_contains(error.message, taken);
+    char *text = read_text(taken);
+    assert_string_equal(text, "mine");
+    free(text);
+    assert_int_equal(unlink(taken), 0);
+    assert_int_equal(commit(h, &error), 0);
+    /* Gone from under both names: said, not swallowed. */
+    assert_int_equal(unlink(taken), 0);
+    assert_int_equal(commit(h, &error), WEIR_ERR_NOT_FOUND);
+    free(taken);
+    weir_harness_free(h);
+}
+
+/* The disk is full: the file-size limit gives the same short write and error. */
+static void test_disk_full(void **state)
+{
+    (void)state;
+    const char *options[] = {"connector", "filesystem", "path", dir, "format", "json", NULL};
+    struct rlimit before, small = {.rlim_cur = 300000, .rlim_max = 300000};
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    small.rlim_max = before.rlim_max;
+    signal(SIGXFSZ, SIG_IGN);
+    struct weir_harness *h = open_sink(options, 0, &weir_harness_modes[0]);
+    struct weir_buf rows;
+    weir_buf_init(&rows, 1 << 20);
+    for (int i = 0; i < 4000; i++)
+        assert_true(weir_buf_printf(&rows, "%d|some text that takes room|1|0\n", i));
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    bool ok = true;
+    for (int i = 0; ok && i < 10; i++)
+        ok = weir_harness_rows_in(h, 0, (const char *)rows.data);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_false(ok);
+    assert_contains(weir_harness_error(h), "cannot write to '");
+    assert_contains(weir_harness_error(h), dir);
+    assert_contains(weir_harness_error(h), "File too large");
+    weir_harness_free(h);
+    /* The same at the end, when the last buffer is written. */
+    h = open_sink(options, 1, &weir_harness_modes[0]);
+    small.rlim_cur = 10;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    ok = weir_harness_rows_in(h, 0, three_rows);
+    bool ended = ok && weir_harness_end(h);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_true(ok);
+    assert_false(ended);
+    assert_null(weir_harness_committable(h));
+    assert_contains(weir_harness_error(h), "File too large");
+    weir_harness_free(h);
+    weir_buf_fini(&rows);
+}
+
+static void test_bad_directory(void **state)
+{
+    (void)state;
+    char *file = weir_format("%s/file", dir), *below = weir_format("%s/file/out", dir);
+    int fd = open(file, O_WRONLY | O_CREAT, 0600);
+    close(fd);
+    struct weir_error error;
+    const char *options[] = {"connector", "filesystem", "path", file, "format", "json", NULL};
+    struct weir_harness_setup setup = {.op = &weir_op_sink, .options = options, .inputs = {ROW}};
+    assert_null(weir_harness_new(&setup, &weir_harness_modes[0], &error));
+    assert_contains(error.message, "is there and is not a directory");
+    options[3] = below;
+    assert_null(weir_harness_new(&setup, &weir_harness_modes[0], &error));
+    assert_contains(error.message, "cannot make the directory");
+    free(file);
+    free(below);
+}
+
+/* --- print */
+
+static char *printed(const char *const *options, int parallelism, bool changes)
+{
+    char *path = weir_format("%s/printed", dir);
+    fflush(stdout);
+    int saved = dup(1), fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    assert_true(saved >= 0 && fd >= 0);
+    dup2(fd, 1);
+    struct weir_harness_setup setup = {
+        .op = &weir_op_sink, .options = options, .inputs = {ROW}, .parallelism = parallelism, .subtask = parallelism - 1};
+    struct weir_error error;
+    struct weir_harness *h = weir_harness_new(&setup, &weir_harness_modes[0], &error);
+    bool ok = h != NULL;
+    if (ok) {
+        struct weir_batch *batch = weir_harness_batch_of(weir_harness_input_schema(h, 0), three_rows);
+        static uint8_t kinds[64] = {WEIR_UPDATE_BEFORE, WEIR_UPDATE_AFTER, WEIR_DELETE};
+        if (changes)
+            batch->change = kinds;
+        ok = weir_harness_batch(h, 0, batch) && weir_harness_end(h);
+        weir_harness_free(h);
+    }
+    fflush(stdout);
+    dup2(saved, 1);
+    close(saved);
+    close(fd);
+    assert_true(ok);
+    char *text = read_text(path);
+    free(path);
+    return text;
+}
+
+static void test_print(void **state)
+{
+    (void)state;
+    char *text = printed((const char *[]){"connector", "print", NULL}, 1, false);
+    assert_string_equal(text, "+I[1, one, 1.5, 2024-01-01T00:00]\n+I[2, null, null, null]\n"
+                              "+I[3, dr\xc3\xa9i, -3.0, 2024-01-01T12:30:00.250]\n");
+    free(text);
+    text = printed((const char *[]){"connector", "print", NULL}, 1, true);
+    assert_contains(text, "-U[1, one");
+    assert_contains(text, "+U[2, null");
+    assert_contains(text, "-D[3, dr");
+    free(text);
+    text = printed((const char *[]){"connector", "print", "prefix", "ALERT", "format", "csv", NULL}, 1, false);
+    assert_string_equal(text, "ALERT> 1,one,1.5,2024-01-01 00:00:00.000\nALERT> 2,,,\n"
+                              "ALERT> 3,dr\xc3\xa9i,-3.0,2024-01-01 12:30:00.250\n");
+    free(text);
+    text = printed((const char *[]){"connector", "print", "prefix", "A", NULL}, 2, false);
+    assert_int_equal(strncmp(text, "A:2> +I[1", 9), 0);
+    free(text);
+    text = printed((const char *[]){"connector", "print", NULL}, 3, false);
+    assert_int_equal(strncmp(text, "3> +I[1", 7), 0);
+    free(text);
+}
+
+/* --- blackhole, and what plan() refuses */
+
+static void swallow(struct weir_harness *h, void *arg)
+{
+    (void)arg;
+    uint64_t before = weir_blackhole_rows();
+    assert_true(weir_harness_rows_in(h, 0, three_rows));
+    assert_true(weir_harness_end(h));
+    assert_int_equal(weir_blackhole_rows() - before, 3);
+}
+
+static void test_blackhole(void **state)
+{
+    (void)state;
+    const char *options[] = {"connector", "blackhole", NULL};
+    struct weir_harness_setup setup = {.op = &weir_op_sink, .options = options, .inputs = {ROW}};
+    weir_harness_all_modes(&setup, swallow, NULL, NULL);
+}
+
+static void refused(const char *const *options, const char *part)
+{
+    struct weir_harness_setup setup = {.op = &weir_op_sink, .options = options, .inputs = {ROW}};
+    struct weir_error error;
+    assert_null(weir_harness_new(&setup, &weir_harness_modes[0], &error));
+    assert_contains(error.message, part);
+}
+
+#define OPTIONS(...) ((const char *[]){__VA_ARGS__, NULL})
+
+static void test_refused(void **state)
+{
+    (void)state;
+    refused(NULL, "'connector' is missing");
+    refused(OPTIONS("connector", "blackhol"), "did you mean 'blackhole'?");
+    refused(OPTIONS("connector", "datagen"), "cannot be a sink");
+    refused(OPTIONS("connector", "filesystem", "path", "x"), "needs the option 'format'");
+    refused(OPTIONS("connector", "filesystem", "format", "json"), "'path' is missing");
+    refused(OPTIONS("connector", "filesystem", "path", "", "format", "json"), "path is empty");
+    refused(OPTIONS("connector", "filesystem", "path", "x", "format", "jsn"), "json");
+    refused(OPTIONS("connector", "filesystem", "path", "x", "format", "raw"), "raw"); /* one column only */
+    refused(OPTIONS("connector", "print", "prefx", "x"), "did you mean 'prefix'?");
+    refused(OPTIONS("connector", "filesystem", "path", "x", "format", "json", "sink.rolling-policy.file-size", "0"),
+            "at least 1");
+}
+
+/* Updates do not go into files that only append. */
+static void test_updates(void **state)
+{
+    (void)state;
+    const char *options[] = {"connector", "filesystem", "path", dir, "format", "json", NULL};
+    struct weir_harness *h = open_sink(options, 0, &weir_harness_modes[0]);
+    struct weir_batch *batch = weir_harness_batch_of(weir_harness_input_schema(h, 0), three_rows);
+    static uint8_t kinds[64] = {WEIR_INSERT, WEIR_DELETE, WEIR_INSERT};
+    batch->change = kinds;
+    assert_false(weir_harness_batch(h, 0, batch));
+    assert_contains(weir_harness_error(h), "only appends");
+    weir_harness_free(h);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_files, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(test_rolling, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(test_nothing_written, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(test_leftovers, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(test_name_taken, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(test_disk_full, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(test_bad_directory, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(test_print, make_dir, remove_dir),
+        cmocka_unit_test(test_blackhole),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test_setup_teardown(test_updates, make_dir, remove_dir),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
