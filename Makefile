@@ -47,16 +47,19 @@ archive     = $(BUILD)/lib/$(subst /,_,$(1)).a
 
 $(BUILD)/obj/%.c.o: %.c | $(PROTO_H)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(CFLAGS_$(subst /,_,$*)) -MMD -MP -c $< -o $@
+	@echo '  CC   $<'
+	@$(CC) $(CPPFLAGS) $(CFLAGS) $(CFLAGS_$(subst /,_,$*)) -MMD -MP -c $< -o $@
 $(BUILD)/obj/%.cc.o: %.cc
 	@mkdir -p $(@D)
-	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -c $< -o $@
+	@echo '  CXX  $<'
+	@$(CXX) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -c $< -o $@
 $(BUILD)/proto/%.pb-c.c $(BUILD)/proto/%.pb-c.h &: proto/%.proto
 	@mkdir -p $(@D)
-	protoc-c --proto_path=proto --c_out=$(BUILD)/proto $<
+	@echo '  PB   $<'
+	@protoc-c --proto_path=proto --c_out=$(BUILD)/proto $<
 $(BUILD)/obj/proto/%.o: $(BUILD)/proto/%.pb-c.c | $(PROTO_H)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) -std=c11 $(OPT) -g -fPIC -c $< -o $@
+	@$(CC) $(CPPFLAGS) -std=c11 $(OPT) -g -fPIC -c $< -o $@
 
 .SECONDARY: $(PROTO_C) $(PROTO_H)
 .DELETE_ON_ERROR:
@@ -65,13 +68,13 @@ define module
 $(call archive,$(1)): $(call objects,$(1))
 	@mkdir -p $$(@D)
 	@rm -f $$@
-	ar rcs $$@ $$^
+	@ar rcs $$@ $$^
 endef
 $(foreach d,$(MODULE_DIRS),$(eval $(call module,$(d))))
 $(BUILD)/lib/proto.a: $(PROTOS:proto/%.proto=$(BUILD)/obj/proto/%.o)
 	@mkdir -p $(@D)
 	@rm -f $@
-	ar rcs $@ $^
+	@ar rcs $@ $^
 
 COMMON_AR := $(foreach d,$(COMMON_DIRS),$(call archive,$(d))) $(BUILD)/lib/proto.a
 JM_AR     := $(foreach d,$(JM_DIRS),$(call archive,$(d)))
@@ -80,6 +83,7 @@ CLIENT_AR := $(foreach d,$(CLIENT_DIRS),$(call archive,$(d)))
 
 include mk/binaries.mk
 include mk/tests.mk
+include mk/examples.mk
 include mk/tools.mk
 
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)

@@ -33,6 +33,7 @@ UNIT_LIBS_exec_core_test := taskmanager/executor common/base
 UNIT_LIBS_executor_test := taskmanager/executor taskmanager/task taskmanager/exchange common/net common/graph common/data common/base proto
 UNIT_LIBS_OPS := taskmanager/ops taskmanager/connectors taskmanager/state common/expr common/format common/data common/base
 UNIT_LIBS_ops_test := $(UNIT_LIBS_OPS)
+UNIT_LIBS_window_test := $(UNIT_LIBS_OPS)
 UNIT_LIBS_source_test := $(UNIT_LIBS_OPS)
 UNIT_LIBS_sink_test := $(UNIT_LIBS_OPS)
 UNIT_LIBS_connectors_test := $(UNIT_LIBS_OPS)
@@ -42,7 +43,8 @@ unit_libs = $(if $(UNIT_LIBS_$(1)),$(foreach d,$(UNIT_LIBS_$(1)),$(call archive,
 define unit_test
 $(BUILD)/tests/$(1): tests/$(1).c $(wildcard tests/unit/*.h tests/ops/*.h) $(call unit_libs,$(notdir $(1)))
 	@mkdir -p $$(@D)
-	$$(CC) $$(CPPFLAGS) -Itests $$(CFLAGS) $$< $$(filter %.o,$$^) -o $$@ $$(LDFLAGS) -Wl,--start-group $(call unit_libs,$(notdir $(1))) -Wl,--end-group $$(LIBS) -lcmocka
+	@echo '  TEST $$@'
+	@$$(CC) $$(CPPFLAGS) -Itests $$(CFLAGS) $$< $$(filter %.o,$$^) -o $$@ $$(LDFLAGS) -Wl,--start-group $(call unit_libs,$(notdir $(1))) -Wl,--end-group $$(LIBS) -lcmocka
 endef
 $(foreach t,$(UNIT_SRC:tests/%.c=%),$(eval $(call unit_test,$(t))))
 # The operator harness takes the driver's place (taskmanager/task must not be linked beside it).
@@ -58,10 +60,12 @@ BENCH_JOBS := $(patsubst tests/bench/jobs/%.c,$(BUILD)/bench/jobs/%.so,$(wildcar
 JOB_CFLAGS := -std=gnu11 -O2 -g -Wall -Wextra -shared -fPIC -I$(BUILD)/include -L$(BUILD)/lib
 $(BUILD)/tests/jobs/%.so: tests/jobs/%.c $(HEADERS) | $(LIBWEIR)
 	@mkdir -p $(@D)
-	$(CC) $(JOB_CFLAGS) $< -o $@ -lweir
+	@echo '  JOB  $@'
+	@$(CC) $(JOB_CFLAGS) $< -o $@ -lweir
 $(BUILD)/bench/jobs/%.so: tests/bench/jobs/%.c $(HEADERS) | $(LIBWEIR)
 	@mkdir -p $(@D)
-	$(CC) $(JOB_CFLAGS) $< -o $@ -lweir
+	@echo '  JOB  $@'
+	@$(CC) $(JOB_CFLAGS) $< -o $@ -lweir
 test-jobs: $(TEST_JOBS)
 
 E2E := $(wildcard tests/e2e/*_test.py)

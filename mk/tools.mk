@@ -21,3 +21,9 @@ help:
 	@echo 'make bench           the speed figures, PASS or MISS each; make bench-rival: beside Apache Flink'
 	@echo 'make format clean deps'
 .PHONY: deps format clean help
+
+demo:
+	scripts/deps.sh build
+	@$(MAKE) --no-print-directory all
+	BUILD=$(BUILD) scripts/demo.py
+.PHONY: demo

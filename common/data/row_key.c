@@ -4,9 +4,8 @@
  * every keyed operator. Pure; no state. Invariant: the hash of a row is XXH3-64 over its encoding, whichever path made
  * it (the tests compare them).
  *
- * Paths of weir_key_hash(): one fixed-width column (the encoding is put together in registers and hashed with a
- * constant size, which the inlined XXH3 folds to a few multiplications), one STRING/BYTES column (flag, length and
- * bytes are brought together on the stack), and any other key (all rows are encoded, then hashed).
+ * Paths of weir_key_hash(): one fixed-width column, one STRING/BYTES column (both without a detour through memory where
+ * the encoding is short), and any other key (all rows are encoded, then hashed).
  */
 #include "data/row_key.h"
 
@@ -21,7 +20,9 @@
 #pragma GCC diagnostic pop
 
 #define STRING_HEAD 5       /* flag and length */
-#define STRING_STACK 240    /* up to this XXH3 has short paths; longer ones are hashed from a heap copy */
+#define REGISTER_MAX 11     /* strings whose encoding has at most 16 bytes */
+#define STAGE_SIZE 128      /* encodings up to this are laid out on the stack, longer ones in a buffer each */
+#define GROUP_ROWS 32       /* laid out together */
 #define COPY_BLOCK 16
 
 /* --- Which columns */
@@ -117,6 +118,16 @@ static inline void put_be16(uint8_t *to, uint16_t value)
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the byte swaps above are for little-endian machines");
 
+/* May COPY_BLOCK bytes be read from the begin of any value? */
+static bool may_overread(const struct weir_column *column, int row_count)
+{
+    const struct weir_buffer *buffer = column->bytes_buffer;
+    if (!buffer || column->bytes < buffer->bytes)
+        return false;
+    size_t end = (size_t)(column->bytes - buffer->bytes) + (size_t)column->offsets[row_count] + COPY_BLOCK;
+    return end <= buffer->capacity;
+}
+
 /* Encoded size of a fixed-width value, without its flag. */
 static inline int fixed_size(enum weir_type_id type)
 {
@@ -175,6 +186,30 @@ static void encode_column(const struct weir_column *column, int row_count, uint8
     }
 }
 
+/* The same for a first column of strings, which is written in row order, so that a row may overrun into the next one's
+ * place (and the last into COPY_BLOCK bytes of room). */
+static void encode_first_strings(const struct weir_column *column, int row_count, uint8_t *out, uint32_t *cursor)
+{
+    const int32_t *offsets = column->offsets;
+    for (int row = 0; row < row_count; row++) {
+        uint8_t *at = out + cursor[row];
+        if (column->validity && !weir_bit_get(column->validity, row)) {
+            *at = 0;
+            cursor[row] += 1;
+            continue;
+        }
+        const uint8_t *bytes = column->bytes + offsets[row];
+        size_t size = (size_t)(offsets[row + 1] - offsets[row]);
+        *at = 1;
+        put_be32(at + 1, (uint32_t)size);
+        if (size <= COPY_BLOCK)
+            memcpy(at + STRING_HEAD, bytes, COPY_BLOCK);
+        else
+            memcpy(at + STRING_HEAD, bytes, size);
+        cursor[row] += (uint32_t)(STRING_HEAD + size);
+    }
+}
+
 /* starts[0..row_count]: where each row's encoding begins; the total is starts[row_count]. */
 static void encoded_starts(const struct weir_batch *batch, const struct weir_key_spec *spec, uint32_t *starts)
 {
@@ -208,14 +243,20 @@ static void encoded_starts(const struct weir_batch *batch, const struct weir_key
     }
 }
 
+/* `out` has room for STRING_HEAD + COPY_BLOCK bytes more. */
 static void encode_rows(const struct weir_batch *batch, const struct weir_key_spec *spec, const uint32_t *starts,
                         uint8_t *out)
 {
     uint32_t cursor[WEIR_BATCH_ROWS_MAX];
     weir_assert(batch->row_count <= WEIR_BATCH_ROWS_MAX);
     memcpy(cursor, starts, (size_t)batch->row_count * sizeof *cursor);
-    for (int i = 0; i < spec->column_count; i++)
-        encode_column(&batch->columns[spec->columns[i]], batch->row_count, out, cursor);
+    for (int i = 0; i < spec->column_count; i++) {
+        const struct weir_column *column = &batch->columns[spec->columns[i]];
+        if (i == 0 && weir_type_is_variable(column->type) && may_overread(column, batch->row_count))
+            encode_first_strings(column, batch->row_count, out, cursor);
+        else
+            encode_column(column, batch->row_count, out, cursor);
+    }
 }
 
 void weir_key_encode(const struct weir_batch *batch, const struct weir_key_spec *spec, struct weir_buf *out,
@@ -224,7 +265,7 @@ void weir_key_encode(const struct weir_batch *batch, const struct weir_key_spec 
     encoded_starts(batch, spec, offsets);
     weir_buf_clear(out);
     size_t size = offsets[batch->row_count];
-    bool reserved = weir_buf_reserve(out, size);
+    bool reserved = weir_buf_reserve(out, size + STRING_HEAD + COPY_BLOCK);
     weir_assert(reserved); /* the caller's bound is wrong: a batch's bytes are bounded */
     if (size == 0)
         return;
@@ -233,38 +274,91 @@ void weir_key_encode(const struct weir_batch *batch, const struct weir_key_spec 
     out->data[size] = 0;
 }
 
-/* --- Hashing */
+/* --- Hashing
+ *
+ * XXH3 over a few bytes that were just put together in memory waits for the stores (10 ns a row, measured): short
+ * encodings are put together in registers, by XXH3's own formulas for 4 to 8 and 9 to 16 bytes (seed 0); longer ones are
+ * laid out for a group of rows before the first of them is hashed. */
 
-/* Hash of every row's one value: `order_` gives its ordered bits of `bits_` width, put after the flag. */
-#define HASH_ROWS(bits_, put_, order_)                                                                                 \
-    for (int row = 0; row < row_count; row++) {                                                                        \
-        uint8_t key[1 + (bits_) / 8] = {1};                                                                            \
-        put_(key + 1, order_);                                                                                         \
-        hashes[row] = XXH3_64bits(key, sizeof key);                                                                    \
-    }                                                                                                                  \
+/* Pairs of words of XXH3's default secret, as its formulas combine them. */
+#define XXH3_FLIP_4_TO_8 0xc73ab174c5ecd5a2u
+#define XXH3_FLIP_LOW 0x6782737bea4239b9u
+#define XXH3_FLIP_HIGH 0xaf56bc3b0996523au
+
+/* `low` and `high`: the first and the last 8 of `size` bytes, 9 to 16. */
+static inline uint64_t hash_9_to_16(uint64_t low, uint64_t high, uint64_t size)
+{
+    low ^= XXH3_FLIP_LOW;
+    high ^= XXH3_FLIP_HIGH;
+    unsigned __int128 product = (unsigned __int128)low * high;
+    uint64_t hash = size + __builtin_bswap64(low) + high + ((uint64_t)product ^ (uint64_t)(product >> 64));
+    hash ^= hash >> 37;
+    hash *= 0x165667919e3779f9u;
+    return hash ^ hash >> 32;
+}
+
+/* `low` and `high`: the first and the last 4 of `size` bytes, 4 to 8. */
+static inline uint64_t hash_4_to_8(uint32_t low, uint32_t high, uint64_t size)
+{
+    uint64_t hash = (high + ((uint64_t)low << 32)) ^ XXH3_FLIP_4_TO_8;
+    hash ^= (hash << 49 | hash >> 15) ^ (hash << 24 | hash >> 40);
+    hash *= 0x9fb21c651e98df25u;
+    hash ^= (hash >> 35) + size;
+    hash *= 0x9fb21c651e98df25u;
+    return hash ^ hash >> 28;
+}
+
+static inline uint64_t hash_fixed_64(uint64_t ordered)
+{
+    uint64_t bytes = __builtin_bswap64(ordered);
+    return hash_9_to_16(1 | bytes << 8, bytes, 9);
+}
+
+static inline uint64_t hash_fixed_32(uint32_t ordered)
+{
+    uint32_t bytes = __builtin_bswap32(ordered);
+    return hash_4_to_8(1 | bytes << 8, bytes, 5);
+}
+
+/* Encodings of 2 and 3 bytes are rare: no path of their own. */
+static inline uint64_t hash_fixed_16(uint16_t ordered)
+{
+    uint8_t key[3] = {1};
+    put_be16(key + 1, ordered);
+    return XXH3_64bits(key, sizeof key);
+}
+
+static inline uint64_t hash_fixed_8(uint8_t ordered)
+{
+    uint8_t key[2] = {1, ordered};
+    return XXH3_64bits(key, sizeof key);
+}
+
+#define HASH_ROWS(hash_)                                                                                               \
+    for (int row = 0; row < row_count; row++)                                                                          \
+        hashes[row] = hash_;                                                                                           \
     break
-#define PUT_8(to_, value_) (*(to_) = (value_))
 
-static void hash_fixed(const struct weir_column *column, int row_count, uint64_t *hashes)
+static void hash_fixed(const struct weir_column *column, int row_count, uint64_t *restrict hashes)
 {
     switch (column->type) {
     case WEIR_TYPE_BOOLEAN:
-        HASH_ROWS(8, PUT_8, weir_bit_get(column->bits, row));
+        HASH_ROWS(hash_fixed_8(weir_bit_get(column->bits, row)));
     case WEIR_TYPE_INT8:
-        HASH_ROWS(8, PUT_8, order_i8(column->i8[row]));
+        HASH_ROWS(hash_fixed_8(order_i8(column->i8[row])));
     case WEIR_TYPE_INT16:
-        HASH_ROWS(16, put_be16, order_i16(column->i16[row]));
+        HASH_ROWS(hash_fixed_16(order_i16(column->i16[row])));
     case WEIR_TYPE_INT32:
     case WEIR_TYPE_DATE:
     case WEIR_TYPE_TIME:
-        HASH_ROWS(32, put_be32, order_i32(column->i32[row]));
+        HASH_ROWS(hash_fixed_32(order_i32(column->i32[row])));
     case WEIR_TYPE_INT64:
     case WEIR_TYPE_TIMESTAMP:
-        HASH_ROWS(64, put_be64, order_i64(column->i64[row]));
+        HASH_ROWS(hash_fixed_64(order_i64(column->i64[row])));
     case WEIR_TYPE_FLOAT:
-        HASH_ROWS(32, put_be32, order_f32(column->f32[row]));
+        HASH_ROWS(hash_fixed_32(order_f32(column->f32[row])));
     case WEIR_TYPE_DOUBLE:
-        HASH_ROWS(64, put_be64, order_f64(column->f64[row]));
+        HASH_ROWS(hash_fixed_64(order_f64(column->f64[row])));
     default:
         weir_assert(!"a key column of a type without encoding");
     }
@@ -281,28 +375,47 @@ static uint64_t hash_long(const uint8_t *bytes, size_t size)
     return hash;
 }
 
+/* A string of at most REGISTER_MAX bytes; `a` and `b` are the 16 bytes at its begin, whatever lies behind its end. */
+static inline uint64_t hash_short(uint64_t a, uint64_t b, size_t size)
+{
+    size_t total = STRING_HEAD + size;
+    uint64_t low = 1 | (uint64_t)__builtin_bswap32((uint32_t)size) << 8 | a << 40;
+    if (total <= 8)
+        return hash_4_to_8((uint32_t)low, (uint32_t)(low >> 8 * (total - 4)), total);
+    unsigned __int128 key = (unsigned __int128)(a >> 24 | b << 40) << 64 | low;
+    return hash_9_to_16(low, (uint64_t)(key >> 8 * (total - 8)), total);
+}
+
 static void hash_strings(const struct weir_column *column, int row_count, uint64_t *hashes)
 {
-    uint8_t key[STRING_HEAD + STRING_STACK + COPY_BLOCK];
+    uint8_t staged[GROUP_ROWS][STAGE_SIZE];
+    int32_t staged_rows[GROUP_ROWS];
     const int32_t *offsets = column->offsets;
-    const struct weir_buffer *buffer = column->bytes_buffer;
-    /* May COPY_BLOCK bytes be read from any value's start? */
-    bool blocks = buffer && column->bytes >= buffer->bytes &&
-                  (size_t)(column->bytes - buffer->bytes) + (size_t)offsets[row_count] + COPY_BLOCK <= buffer->capacity;
-    key[0] = 1;
-    for (int row = 0; row < row_count; row++) {
-        const uint8_t *bytes = column->bytes + offsets[row];
-        size_t size = (size_t)(offsets[row + 1] - offsets[row]);
-        if (size > STRING_STACK - STRING_HEAD) {
-            hashes[row] = hash_long(bytes, size);
-            continue;
+    bool blocks = may_overread(column, row_count);
+    for (int base = 0; base < row_count; base += GROUP_ROWS) {
+        int end = row_count - base < GROUP_ROWS ? row_count : base + GROUP_ROWS, staged_count = 0;
+        for (int row = base; row < end; row++) {
+            const uint8_t *bytes = column->bytes + offsets[row];
+            size_t size = (size_t)(offsets[row + 1] - offsets[row]);
+            if (size <= REGISTER_MAX) {
+                uint64_t words[2] = {0, 0};
+                memcpy(words, bytes, blocks ? COPY_BLOCK : size);
+                hashes[row] = hash_short(words[0], words[1], size);
+            } else if (size <= STAGE_SIZE - STRING_HEAD) {
+                uint8_t *key = staged[staged_count];
+                key[0] = 1;
+                put_be32(key + 1, (uint32_t)size);
+                memcpy(key + STRING_HEAD, bytes, size);
+                staged_rows[staged_count++] = row;
+            } else {
+                hashes[row] = hash_long(bytes, size);
+            }
         }
-        put_be32(key + 1, (uint32_t)size);
-        if (blocks && size <= COPY_BLOCK)
-            memcpy(key + STRING_HEAD, bytes, COPY_BLOCK);
-        else if (size > 0)
-            memcpy(key + STRING_HEAD, bytes, size);
-        hashes[row] = XXH3_64bits(key, STRING_HEAD + size);
+        for (int i = 0; i < staged_count; i++) {
+            int row = staged_rows[i];
+            size_t size = (size_t)(offsets[row + 1] - offsets[row]);
+            hashes[row] = XXH3_64bits(staged[i], STRING_HEAD + size);
+        }
     }
 }
 
@@ -311,7 +424,7 @@ static void hash_encoded(const struct weir_batch *batch, const struct weir_key_s
     uint32_t starts[WEIR_BATCH_ROWS_MAX + 1];
     weir_assert(batch->row_count <= WEIR_BATCH_ROWS_MAX);
     encoded_starts(batch, spec, starts);
-    struct weir_buffer *buffer = weir_buffer_new(starts[batch->row_count]);
+    struct weir_buffer *buffer = weir_buffer_new(starts[batch->row_count] + STRING_HEAD + COPY_BLOCK);
     encode_rows(batch, spec, starts, buffer->bytes);
     for (int row = 0; row < batch->row_count; row++)
         hashes[row] = XXH3_64bits(buffer->bytes + starts[row], starts[row + 1] - starts[row]);

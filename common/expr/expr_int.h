@@ -101,6 +101,7 @@ struct node {
     int depth;
     struct weir_type type; /* set by check.c */
     bool checked;
+    bool replaced;   /* agg.c has been here */
     bool lazy;      /* it or something below it takes a selection */
     bool decimal;   /* a literal that Flink would make a DECIMAL */
     bool fixed_size; /* CAST: CHAR(n), BINARY(n): padded */

@@ -346,8 +346,9 @@ static bool unit_allowed(const struct node *node)
                                          1u << UNIT_EPOCH | 1u << UNIT_MICROSECOND | 1u << UNIT_NANOSECOND;
     if (node->unit == UNIT_NONE)
         return strcmp(node->name, "EXTRACT") != 0;
-    if (strcmp(node->name, "EXTRACT") == 0)
-        return true;
+    if (strcmp(node->name, "EXTRACT") == 0) /* parts of a second that only a timestamp has */
+        return node->args[0]->type.id == WEIR_TYPE_TIMESTAMP ||
+               (node->unit != UNIT_MICROSECOND && node->unit != UNIT_NANOSECOND);
     if (extract_only >> node->unit & 1)
         return false;
     return node->name[0] != 'T' || node->unit <= UNIT_YEAR;

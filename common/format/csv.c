@@ -422,7 +422,8 @@ static weir_err csv_decode_lines(struct weir_decoder *decoder, const uint8_t *by
     const uint8_t *at = bytes, *end = bytes + size;
     weir_err err = WEIR_OK;
     size_t strings = weir_batch_bytes(batch);
-    while (at < end && batch->row_count < batch->row_capacity && strings <= WEIR_BATCH_BYTES_SOFT_MAX && !err) {
+    while (at < end && batch->row_count < batch->row_capacity && !err &&
+           (at == bytes || strings <= WEIR_BATCH_BYTES_SOFT_MAX)) {
         const uint8_t *next = record_end(decoder, at, end);
         if (!next && !last)
             break;

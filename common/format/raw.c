@@ -72,7 +72,8 @@ static weir_err raw_decode_lines(struct weir_decoder *decoder, const uint8_t *by
 {
     size_t at = 0, total = weir_batch_bytes(batch);
     weir_err err = WEIR_OK;
-    while (at < size && batch->row_count < batch->row_capacity && total <= WEIR_BATCH_BYTES_SOFT_MAX && !err) {
+    while (at < size && batch->row_count < batch->row_capacity && !err &&
+           (at == 0 || total <= WEIR_BATCH_BYTES_SOFT_MAX)) {
         const uint8_t *newline = memchr(bytes + at, '\n', size - at);
         if (!newline && !last)
             break;

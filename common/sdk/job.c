@@ -4,8 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/arguments.h"
 #include "base/assert.h"
 #include "data/schema.h"
+#include "data/time_text.h"
 #include "sdk/sdk_int.h"
 
 _Thread_local struct weir_job *weir_sdk_current;
@@ -95,38 +97,6 @@ const char *weir_text(struct weir_job *job, const char *format, ...)
 
 /* --- Arguments */
 
-/* Is arguments[i] `--name` or `--name=value`? *value: NULL without one. *used: how many arguments it takes. */
-static bool argument_at(const char *const *arguments, int count, int i, const char **name, size_t *name_size,
-                        const char **value, int *used)
-{
-    const char *argument = arguments[i];
-    if (strncmp(argument, "--", 2) != 0 || !argument[2])
-        return false;
-    const char *equals = strchr(argument, '=');
-    *name = argument + 2;
-    *name_size = equals ? (size_t)(equals - *name) : strlen(*name);
-    *used = 1;
-    *value = equals ? equals + 1 : NULL;
-    if (!equals && i + 1 < count && strncmp(arguments[i + 1], "--", 2) != 0) {
-        *value = arguments[i + 1];
-        *used = 2;
-    }
-    return true;
-}
-
-const char *weir_sdk_argument(const char *const *arguments, int argument_count, const char *name)
-{
-    for (int i = 0, used = 1; i < argument_count; i += used) {
-        const char *given, *value;
-        size_t size;
-        used = 1;
-        if (argument_at(arguments, argument_count, i, &given, &size, &value, &used) && strlen(name) == size &&
-            memcmp(given, name, size) == 0)
-            return value ? value : "";
-    }
-    return NULL;
-}
-
 static const char *ask(struct weir_job *job, const char *file, int line, const char *name, const char *fallback,
                        const char *kind)
 {
@@ -136,14 +106,14 @@ static const char *ask(struct weir_job *job, const char *file, int line, const c
     }
     for (int i = 0; i < job->asked_count; i++)
         if (strcmp(job->asked[i].name, name) == 0)
-            return weir_sdk_argument(job->request.arguments, job->request.argument_count, name);
+            return weir_argument_find(job->request.arguments, job->request.argument_count, name);
     if (job->asked_count == SDK_ARGUMENTS_MAX) {
         weir_sdk_error(job, NULL, file, line, "a job asks for at most %d arguments", SDK_ARGUMENTS_MAX);
         return NULL;
     }
     job->asked[job->asked_count++] = (struct sdk_asked){weir_arena_strdup(&job->arena, name),
                                                         fallback ? weir_arena_strdup(&job->arena, fallback) : NULL, kind};
-    return weir_sdk_argument(job->request.arguments, job->request.argument_count, name);
+    return weir_argument_find(job->request.arguments, job->request.argument_count, name);
 }
 
 const char *weir_arg_at(const char *file, int line, struct weir_job *job, const char *name, const char *fallback)
@@ -188,6 +158,15 @@ double weir_arg_double_at(const char *file, int line, struct weir_job *job, cons
     return number;
 }
 
+int64_t weir_arg_duration_at(const char *file, int line, struct weir_job *job, const char *name, const char *fallback)
+{
+    const char *text = weir_arg_at(file, line, job, name, fallback);
+    int64_t ms = 0;
+    if (!weir_duration_parse(text, &ms))
+        weir_sdk_error(job, NULL, file, line, "argument --%s: '%.200s' is not a duration, as '10 s' or '1 d'", name, text);
+    return ms;
+}
+
 bool weir_arg_bool_at(const char *file, int line, struct weir_job *job, const char *name, bool fallback)
 {
     const char *value = ask(job, file, line, name, fallback ? "true" : "false", "true or false");
@@ -230,20 +209,20 @@ void weir_sdk_check_arguments(struct weir_job *job)
     const char *names[SDK_ARGUMENTS_MAX];
     for (int i = 0; i < job->asked_count; i++)
         names[i] = job->asked[i].name;
-    for (int i = 0, used = 1; i < job->request.argument_count; i += used) {
-        const char *name = NULL, *value;
-        size_t size = 0;
-        used = 1;
-        if (!argument_at(arguments, job->request.argument_count, i, &name, &size, &value, &used)) {
+    int count = job->request.argument_count;
+    struct weir_argument argument;
+    for (int i = 0; i < count; i += argument.used) {
+        if (!weir_argument_at(arguments, count, i, &argument)) {
             weir_graph_errors_add(&job->errors, 0, "", "", "argument '%.200s' is not of the form --name value", arguments[i]);
             continue;
         }
-        char *given = weir_arena_strndup(&job->arena, name, size);
+        char *given = weir_arena_strndup(&job->arena, argument.name, argument.name_size);
         bool known = false;
         for (int j = 0; j < job->asked_count && !known; j++)
             known = strcmp(names[j], given) == 0;
         if (known) {
-            if (weir_sdk_argument(arguments + i + used, job->request.argument_count - i - used, given))
+            int next = i + argument.used;
+            if (weir_argument_find(arguments + next, count - next, given))
                 weir_graph_errors_add(&job->errors, 0, "", "", "argument --%.200s is given twice", given);
             continue;
         }

@@ -37,9 +37,6 @@ bool weir_sdk_help(const struct weir_job *job, struct weir_buf *out) __attribute
 bool weir_sdk_end(struct weir_job *job, Weir__JobGraph **graph, struct weir_graph_errors *errors);
 void weir_sdk_free(struct weir_job *job);
 
-/* The value of `--name` among arguments as weir_arg() reads them: NULL when it was not given, "" when it has no value. */
-const char *weir_sdk_argument(const char *const *arguments, int argument_count, const char *name);
-
 /* The schema that a row type declares. INVALID: a field whose C type does not fit, a doubled name, NULL without room for it. */
 struct weir_schema;
 weir_err weir_sdk_row_schema(const struct weir_row_type *type, struct weir_schema **schema, struct weir_error *error);

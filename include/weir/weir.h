@@ -307,6 +307,8 @@ void weir_job_name(struct weir_job *job, const char *name);
 #define weir_arg(job, name, fallback) weir_arg_at(__FILE__, __LINE__, job, name, fallback)
 #define weir_arg_int(job, name, fallback) weir_arg_int_at(__FILE__, __LINE__, job, name, fallback)
 #define weir_arg_double(job, name, fallback) weir_arg_double_at(__FILE__, __LINE__, job, name, fallback)
+/* "10 s", "1 d": ms. */
+#define weir_arg_duration(job, name, fallback) weir_arg_duration_at(__FILE__, __LINE__, job, name, fallback)
 /* Given alone, or as true/false. */
 #define weir_arg_bool(job, name, fallback) weir_arg_bool_at(__FILE__, __LINE__, job, name, fallback)
 
@@ -469,6 +471,7 @@ static inline struct weir_window_spec weir_processing_time(struct weir_window_sp
 void weir_job_parallelism_at(WEIR_AT_, struct weir_job *job, int parallelism);
 const char *weir_arg_at(WEIR_AT_, struct weir_job *job, const char *name, const char *fallback);
 int64_t weir_arg_int_at(WEIR_AT_, struct weir_job *job, const char *name, int64_t fallback);
+int64_t weir_arg_duration_at(WEIR_AT_, struct weir_job *job, const char *name, const char *fallback);
 double weir_arg_double_at(WEIR_AT_, struct weir_job *job, const char *name, double fallback);
 bool weir_arg_bool_at(WEIR_AT_, struct weir_job *job, const char *name, bool fallback);
 WEIR_STREAM_ weir_source_at(WEIR_AT_, struct weir_job *job, const char *connector, ...) __attribute__((sentinel));

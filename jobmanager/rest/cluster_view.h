@@ -65,7 +65,7 @@ struct weir_view_task {
     int data_port;
     uint64_t records_in, records_out, bytes_in, bytes_out;
     uint64_t busy_ms, idle_ms, backpressured_ms; /* accumulated */
-    bool metrics_complete; /* the final ones of an ended task */
+    bool metrics_complete; /* numbers of this attempt have arrived */
     int64_t watermark_ms;  /* INT64_MIN: none yet */
     int operator_count;
     const struct weir_view_operator *operators;

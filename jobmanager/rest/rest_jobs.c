@@ -120,7 +120,6 @@ static struct io_sums sum_tasks(const struct weir_view_task *tasks, int count)
 
 static json_t *io_metrics(const struct io_sums *sums)
 {
-    /* "-complete" says that the numbers have arrived, not that they are final: heartbeats always carry them. */
     return json_pack("{s:I, s:b, s:I, s:b, s:I, s:b, s:I, s:b, s:I, s:I, s:f}", "read-bytes", (json_int_t)sums->bytes_in,
                      "read-bytes-complete", sums->complete, "write-bytes", (json_int_t)sums->bytes_out, "write-bytes-complete",
                      sums->complete, "read-records", (json_int_t)sums->records_in, "read-records-complete", sums->complete,
@@ -808,7 +807,7 @@ void weir_rest_job_submit(const struct weir_http_server_request *request, struct
         if (view->submit(view->self, &submission, id, &error))
             weir_rest_fail(response, &error);
         else
-            weir_http_json(response, 202, json_pack("{s:s, s:s}", "jobid", id, "jobUrl", "/jobs"));
+            weir_http_json(response, 202, json_pack("{s:s, s:o}", "jobid", id, "jobUrl", json_sprintf("/jobs/%s", id)));
     }
     weir_buf_fini(&graph);
 }

@@ -10,7 +10,7 @@ const struct weir_connector *const weir_connectors[] = {
 
 weir_err weir_connector_find(const char *name, const struct weir_connector **connector, struct weir_error *error)
 {
-    const char *names[sizeof weir_connectors / sizeof *weir_connectors];
+    const char *names[sizeof weir_connectors / sizeof *weir_connectors] = {NULL};
     int count = 0;
     for (; weir_connectors[count]; count++) {
         if (strcmp(weir_connectors[count]->name, name) == 0) {

@@ -62,6 +62,12 @@ struct weir_op_vtable {
     weir_err (*plan)(struct weir_op_plan *plan, struct weir_error *error);
     weir_err (*open)(struct weir_op *op, struct weir_op_ctx *ctx, struct weir_error *error);
 
+    /* Optional. The driver calls it once every operator of the chain has been opened, from the chain's end towards its head, for two
+     * neighbours of which `next` is the only consumer of op's main output and whose vtables have the same absorb. True: op takes
+     * next's work over. From then on next->batch() is not called and op pushes to next_ctx->out itself; watermarks, barriers and
+     * the end still pass through both (next's watermark_ms is kept up to date); both are closed. */
+    bool (*absorb)(struct weir_op *op, struct weir_op_ctx *ctx, struct weir_op *next, struct weir_op_ctx *next_ctx);
+
     enum weir_step (*batch)(struct weir_op *op, struct weir_op_ctx *ctx, int input, struct weir_batch *batch);
     enum weir_step (*watermark)(struct weir_op *op, struct weir_op_ctx *ctx, int64_t watermark_ms);
     enum weir_step (*end)(struct weir_op *op, struct weir_op_ctx *ctx); /* after watermark MAX */
@@ -106,6 +112,9 @@ struct weir_op_ctx {
     /* Counters that the driver cannot keep. */
     uint64_t *num_records_bad;
     uint64_t *num_late_records_dropped;
+    /* The driver's counters of this operator, or NULL: for an operator that does the work of others (absorb). */
+    uint64_t *num_records_in;
+    uint64_t *num_records_out;
 };
 
 /* True: return AGAIN before producing more (the output holds as many batches as it may). NULL is never full. */

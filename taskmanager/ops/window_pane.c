@@ -302,7 +302,7 @@ static enum weir_step emit_dirty(struct weir_window *window, struct weir_op_ctx 
         int count = weir_state_walk_keys(fire->table, &cursor, &keys, window->values2, window->emit_rows);
         if (count == 0)
             return WEIR_STEP_DONE;
-        int same = weir_state_walk_entries(fire->table, &fire->cursor, window->entries, count);
+        int same = weir_state_walk_entries(fire->table, &fire->cursor, window->entries, count); /* their encodings */
         weir_assert(same == count);
         merge_dirty(window, &keys, count);
         for (int i = 0; i < count; i++) {

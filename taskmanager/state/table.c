@@ -77,6 +77,7 @@ struct weir_state {
     uint64_t *walk_words;
     uint64_t *walk_validity;
     uint32_t *walk_offsets;
+    uint8_t **walk_slots;
 };
 
 /* Slot of a variable key; the value follows. */
@@ -294,6 +295,7 @@ struct weir_state *weir_state_new(const struct weir_state_spec *spec)
     state->seed = weir_xxh3(spec->uid, strlen(spec->uid)) ^ weir_xxh3(spec->name, strlen(spec->name)) * MIX;
     state->walk_words = weir_alloc(WEIR_BATCH_ROWS_MAX * sizeof *state->walk_words);
     state->walk_validity = weir_alloc(WEIR_BATCH_ROWS_MAX / 8);
+    state->walk_slots = weir_alloc((WEIR_BATCH_ROWS_MAX + 1) * sizeof *state->walk_slots);
     state->walk_offsets = weir_alloc((WEIR_BATCH_ROWS_MAX + 1) * sizeof *state->walk_offsets);
     return state;
 }
@@ -310,6 +312,7 @@ void weir_state_free(struct weir_state *state)
     free(state->walk_words);
     free(state->walk_validity);
     free(state->walk_offsets);
+    free(state->walk_slots);
     free(state->entries);
     free(state->uid);
     free(state->name);
@@ -667,26 +670,27 @@ void weir_state_remove_value(struct weir_state_table *table, uint8_t *value)
 
 /* --- Walking */
 
-/* The next taken slot at or after *cursor, which then points behind it; NULL: none. */
-static uint8_t *next_slot(struct weir_state_table *table, int64_t *cursor)
+/* Taken slots from *cursor on, at most `max`, into state->walk_slots; *cursor moves behind the last. No branch on what a slot holds:
+ * whether one is taken cannot be predicted. */
+static int walk_slots(struct weir_state_table *table, int64_t *cursor, int max)
 {
+    weir_assert(max <= WEIR_BATCH_ROWS_MAX);
+    uint8_t **slots = table->state->walk_slots; /* has room for one more */
+    const size_t stride = table->state->stride;
+    const uint64_t capacity = table->capacity;
     uint64_t i = (uint64_t)*cursor;
     uint8_t *slot = slot_at(table, i);
-    size_t stride = table->state->stride;
-    for (; i < table->capacity; i++, slot += stride) {
-        if (*head_of(slot)) {
-            *cursor = (int64_t)i + 1;
-            return slot;
-        }
+    int count = 0;
+    for (; i < capacity && count < max; i++, slot += stride) {
+        slots[count] = slot;
+        count += *head_of(slot) != 0;
     }
-    for (; i < table->capacity + SPECIAL_SLOTS; i++) {
-        if (table->special >> (i - table->capacity + 1) & 1) {
-            *cursor = (int64_t)i + 1;
-            return slot_at(table, i);
-        }
+    for (; i >= capacity && i < capacity + SPECIAL_SLOTS && count < max; i++) {
+        if (table->special >> (i - capacity + 1) & 1)
+            slots[count++] = slot_at(table, i);
     }
     *cursor = (int64_t)i;
-    return NULL;
+    return count;
 }
 
 static void *walk_room(struct weir_state *state, size_t size)
@@ -718,70 +722,66 @@ static void fill_entry(struct weir_state_table *table, uint8_t *slot, uint8_t *r
 
 int weir_state_walk_entries(struct weir_state_table *table, int64_t *cursor, struct weir_state_entry *entries, int max)
 {
-    weir_assert(max <= WEIR_BATCH_ROWS_MAX);
+    int count = walk_slots(table, cursor, max);
+    uint8_t *const *slots = table->state->walk_slots;
     /* Keys of walk_keys() lie in walk_words (fixed) or walk_bytes (variable): what is written here does not touch them. */
     uint8_t *room = is_fixed(table) ? walk_room(table->state, (size_t)max * WEIR_STATE_RAW_KEY_SIZE_MAX) : NULL;
-    int count = 0;
-    uint8_t *slot;
-    while (count < max && (slot = next_slot(table, cursor))) {
-        fill_entry(table, slot, room, &entries[count++]);
-        room = room ? room + WEIR_STATE_RAW_KEY_SIZE_MAX : NULL;
-    }
+    for (int i = 0; i < count; i++)
+        fill_entry(table, slots[i], room ? room + (size_t)i * WEIR_STATE_RAW_KEY_SIZE_MAX : NULL, &entries[i]);
     return count;
 }
 
-static int walk_fixed(struct weir_state_table *table, int64_t *cursor, struct weir_state_keys *keys, uint8_t **values, int max)
+static void keys_of_fixed(struct weir_state_table *table, int count, struct weir_state_keys *keys)
 {
     struct weir_state *state = table->state;
-    int count = 0;
-    uint8_t *slot;
-    while (count < max && (slot = next_slot(table, cursor))) {
-        if (index_of(table, slot) == table->capacity + SPECIAL_NULL - 1) {
-            memset(state->walk_validity, 0xff, WEIR_BATCH_ROWS_MAX / 8);
-            weir_bit_clear(state->walk_validity, count);
-            keys->validity = state->walk_validity;
-        }
-        state->walk_words[count] = *head_of(slot) ^ HEAD_MASK;
-        values[count++] = slot + state->value_at;
+    const uint8_t *null_slot = slot_at(table, table->capacity + SPECIAL_NULL - 1);
+    for (int i = 0; i < count; i++)
+        state->walk_words[i] = *head_of(state->walk_slots[i]) ^ HEAD_MASK;
+    if (count && state->walk_slots[count - 1] == null_slot) { /* the last of all */
+        memset(state->walk_validity, 0xff, WEIR_BATCH_ROWS_MAX / 8);
+        weir_bit_clear(state->walk_validity, count - 1);
+        keys->validity = state->walk_validity;
     }
     keys->fixed = state->walk_words;
-    return count;
 }
 
-static int walk_var(struct weir_state_table *table, int64_t *cursor, struct weir_state_keys *keys, uint8_t **values, int max)
+static void keys_of_var(struct weir_state_table *table, int count, struct weir_state_keys *keys)
 {
     struct weir_state *state = table->state;
-    size_t size = 0;
-    int count = 0;
-    uint8_t *slot;
-    walk_room(state, 1);
-    while (count < max && (slot = next_slot(table, cursor))) {
-        const struct var_slot *var = var_of(slot);
-        if (count > 0 && size + var->key_size > UINT32_MAX) {
-            --*cursor;
-            break;
-        }
-        uint8_t *room = walk_room(state, size + var->key_size);
-        if (var->key_size)
-            memcpy(room + size, var->key, var->key_size);
-        state->walk_offsets[count] = (uint32_t)size;
-        state->walk_words[count] = var->head;
+    uint64_t size = 0;
+    for (int i = 0; i < count; i++) {
+        const struct var_slot *var = var_of(state->walk_slots[i]);
+        state->walk_offsets[i] = (uint32_t)size;
+        state->walk_words[i] = var->head;
         size += var->key_size;
-        values[count++] = slot + state->value_at;
     }
+    weir_assert(size <= UINT32_MAX); /* see walk_keys */
     state->walk_offsets[count] = (uint32_t)size;
+    uint8_t *room = walk_room(state, size ? (size_t)size : 1);
+    for (int i = 0; i < count; i++) {
+        const struct var_slot *var = var_of(state->walk_slots[i]);
+        if (var->key_size)
+            memcpy(room + state->walk_offsets[i], var->key, var->key_size);
+    }
     keys->hashes = state->walk_words;
     keys->offsets = state->walk_offsets;
-    keys->bytes = state->walk_bytes;
-    return count;
+    keys->bytes = room;
 }
 
 int weir_state_walk_keys(struct weir_state_table *table, int64_t *cursor, struct weir_state_keys *keys, uint8_t **values,
                          int max)
 {
-    weir_assert(max <= WEIR_BATCH_ROWS_MAX);
+    /* Very long keys are taken one by one: offsets are 32 bits. */
+    if (table->large_bytes > UINT32_MAX / 2)
+        max = 1;
+    int count = walk_slots(table, cursor, max);
     memset(keys, 0, sizeof *keys);
-    int count = is_fixed(table) ? walk_fixed(table, cursor, keys, values, max) : walk_var(table, cursor, keys, values, max);
+    for (int i = 0; i < count; i++)
+        values[i] = table->state->walk_slots[i] + table->state->value_at;
+    if (is_fixed(table))
+        keys_of_fixed(table, count, keys);
+    else
+        keys_of_var(table, count, keys);
     keys->row_count = count;
     return count;
 }

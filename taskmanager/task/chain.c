@@ -759,7 +759,8 @@ int64_t weir_chain_due_ns(const struct weir_chain *chain, int64_t now_ns)
     int64_t due_ns = INT64_MAX, now_ms = 0;
     for (int i = 0; i < chain->op_count; i++) {
         const struct op_node *node = &chain->nodes[i];
-        if (node->timer_ms != INT64_MAX && !node->ended) {
+        /* Without room behind it a timer waits, and room is announced. */
+        if (node->timer_ms != INT64_MAX && !node->ended && has_room(node)) {
             if (!now_ms)
                 now_ms = weir_clock_wall_ms();
             int64_t left_ms = node->timer_ms - now_ms;

@@ -22,6 +22,7 @@ struct weir_input {
     int count, ended_count, idle_count; /* idle: not ended */
     struct entry *first, *last;         /* with data, in turn */
     struct entry *charged;              /* whose batch is being worked on */
+    struct entry *stashed;              /* whose batch is in `pending` */
     const struct weir_error *error;
     int64_t watermark_ms;
     bool idle;                          /* IDLE was said */
@@ -30,6 +31,19 @@ struct weir_input {
     int pending_first, pending_count;
     uint64_t records, bytes;
 };
+
+static bool take_pending(struct weir_input *input, struct weir_item *item)
+{
+    if (input->pending_count == 0)
+        return false;
+    *item = input->pending[input->pending_first];
+    input->pending_first = (input->pending_first + 1) % PENDING_MAX;
+    input->pending_count--;
+    input->ended |= item->kind == WEIR_ITEM_END;
+    if (item->kind == WEIR_ITEM_BATCH)
+        input->charged = input->stashed;
+    return true;
+}
 
 struct weir_input *weir_input_new(struct weir_waker *waker)
 {
@@ -43,6 +57,10 @@ void weir_input_free(struct weir_input *input)
 {
     if (!input)
         return;
+    struct weir_item item;
+    while (take_pending(input, &item))
+        if (item.kind == WEIR_ITEM_BATCH)
+            weir_batch_unref(item.batch);
     for (int i = 0; i < input->count; i++) {
         weir_channel_unref(input->entries[i]->chan);
         free(input->entries[i]);
@@ -226,17 +244,6 @@ static struct entry *pop_in_turn(struct weir_input *input, struct weir_item *ite
     }
 }
 
-static bool take_pending(struct weir_input *input, struct weir_item *item)
-{
-    if (input->pending_count == 0)
-        return false;
-    *item = input->pending[input->pending_first];
-    input->pending_first = (input->pending_first + 1) % PENDING_MAX;
-    input->pending_count--;
-    input->ended |= item->kind == WEIR_ITEM_END;
-    return true;
-}
-
 bool weir_input_next(struct weir_input *input, struct weir_item *item)
 {
     weir_assert(!input->charged);
@@ -260,9 +267,10 @@ bool weir_input_next(struct weir_input *input, struct weir_item *item)
                 return true;
             set_active(input, entry); /* ACTIVE goes before the batch */
             if (input->pending_count > 0) {
-                struct weir_item batch = *item;
+                say(input, *item);
+                input->stashed = entry;
+                input->charged = NULL;
                 take_pending(input, item);
-                say(input, batch);
             }
             return true;
         case WEIR_ITEM_WATERMARK: take_watermark(input, entry, item->watermark_ms); break;

@@ -275,6 +275,27 @@ static void test_union(void **state)
     assert_contains(error.message, "INT NOT NULL in input 1");
 }
 
+/* --- The table */
+
+static void test_table(void **state)
+{
+    (void)state;
+    const struct weir_op_vtable *op;
+    struct weir_error error;
+    for (int i = 0; weir_ops[i]; i++) {
+        assert_int_equal(weir_op_find(weir_ops[i]->name, &op, &error), 0);
+        assert_ptr_equal(op, weir_ops[i]);
+        assert_true(i == 0 || strcmp(weir_ops[i - 1]->name, op->name) < 0);
+        assert_non_null(op->options);
+        assert_non_null(op->plan);
+        assert_true(op->batch || op->produce);
+        assert_true(!op->is_source || op->produce);
+    }
+    assert_int_equal(weir_op_find("fliter", &op, &error), WEIR_ERR_INVALID);
+    assert_contains(error.message, "there is no operator 'fliter'; did you mean 'filter'?");
+    assert_int_equal(weir_op_find("xyzzy", &op, &error), WEIR_ERR_INVALID);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -282,6 +303,7 @@ int main(void)
         cmocka_unit_test(test_filter_errors), cmocka_unit_test(test_filter_random),
         cmocka_unit_test(test_select),        cmocka_unit_test(test_watermark),
         cmocka_unit_test(test_watermark_idle), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_table),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -366,7 +366,6 @@ static void refused(const struct weir_harness_setup *setup, const char *part)
     struct weir_error error;
     struct weir_harness *h = weir_harness_new(setup, &weir_harness_modes[0], &error);
     assert_null(h);
-    assert_int_equal(error.code, WEIR_ERR_INVALID);
     assert_contains(error.message, part);
 }
 

@@ -1,0 +1,13 @@
+# examples/<name>/job.c -> build/examples/<name>.so, against the SDK only, as a user builds it.
+
+EXAMPLES := $(patsubst examples/%/job.c,$(BUILD)/examples/%.so,$(wildcard examples/*/job.c)) \
+            $(BUILD)/examples/gpu-temperature-publisher
+$(BUILD)/examples/%.so: examples/%/job.c $(HEADERS) | $(LIBWEIR)
+	@mkdir -p $(@D)
+	@echo '  JOB  $@'
+	@$(CC) $(JOB_CFLAGS) $< -o $@ -lweir
+$(BUILD)/examples/gpu-temperature-publisher: examples/gpu-temperature/publisher.c
+	@mkdir -p $(@D)
+	@echo '  LINK $@'
+	@$(CC) -std=gnu11 -O2 -g -Wall -Wextra -Wshadow $< -o $@ -lm
+all: $(EXAMPLES)

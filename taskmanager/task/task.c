@@ -1,0 +1,214 @@
+#include "task/task.h"
+
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+#define PUBLISH_NS 100000000
+
+enum spent { SPENT_BUSY, SPENT_IDLE, SPENT_BACKPRESSURED };
+
+struct weir_task {
+    char *name;
+    char *job_id;
+    int attempt;
+    struct weir_chain *chain;
+    struct weir_input *input;
+    void (*on_state)(void *arg, struct weir_task *task, enum weir_task_state state, const struct weir_error *error, int op);
+    void *arg;
+    _Atomic int cancel;
+    enum weir_task_state state; /* the worker's */
+    int64_t seen_ns;            /* until when the time is accounted for */
+    int64_t published_ns;
+    enum spent spent;           /* what the time since then was */
+    uint64_t spent_ns[3];
+    struct {
+        _Atomic uint64_t records_in, records_out, bytes_in, bytes_out, spent_ns[3];
+        _Atomic int64_t watermark_ms;
+    } stats;
+};
+
+struct weir_task *weir_task_new(const struct weir_task_options *options)
+{
+    struct weir_task *task = weir_zalloc(sizeof *task);
+    task->name = weir_strdup(options->name);
+    task->job_id = weir_strdup(options->job_id ? options->job_id : "");
+    task->attempt = options->attempt;
+    task->chain = options->chain;
+    task->input = options->input;
+    task->on_state = options->on_state;
+    task->arg = options->arg;
+    task->spent = SPENT_IDLE;
+    atomic_init(&task->stats.watermark_ms, WEIR_WATERMARK_MIN);
+    return task;
+}
+
+void weir_task_free(struct weir_task *task)
+{
+    if (!task)
+        return;
+    weir_chain_free(task->chain);
+    weir_input_free(task->input);
+    free(task->name);
+    free(task->job_id);
+    free(task);
+}
+
+void weir_task_cancel(struct weir_task *task)
+{
+    atomic_store(&task->cancel, 1);
+}
+
+/* --- Statistics */
+
+static void publish(struct weir_task *task, int64_t now_ns)
+{
+    task->published_ns = now_ns;
+    weir_chain_publish(task->chain);
+    const struct weir_op_counters *head = weir_chain_counters(task->chain, 0);
+    atomic_store_explicit(&task->stats.records_in, task->input ? weir_input_records(task->input) : 0, memory_order_relaxed);
+    atomic_store_explicit(&task->stats.bytes_in, task->input ? weir_input_bytes(task->input) : 0, memory_order_relaxed);
+    atomic_store_explicit(&task->stats.records_out, weir_chain_records_out(task->chain), memory_order_relaxed);
+    atomic_store_explicit(&task->stats.bytes_out, weir_chain_bytes_out(task->chain), memory_order_relaxed);
+    for (int i = 0; i < 3; i++)
+        atomic_store_explicit(&task->stats.spent_ns[i], task->spent_ns[i], memory_order_relaxed);
+    int64_t watermark_ms = task->input ? weir_input_watermark_ms(task->input)
+                                       : atomic_load_explicit(&head->watermark_out_ms, memory_order_relaxed);
+    atomic_store_explicit(&task->stats.watermark_ms, watermark_ms, memory_order_relaxed);
+}
+
+void weir_task_read_stats(const struct weir_task *task, struct weir_task_stats *stats)
+{
+    stats->records_in = atomic_load_explicit(&task->stats.records_in, memory_order_relaxed);
+    stats->records_out = atomic_load_explicit(&task->stats.records_out, memory_order_relaxed);
+    stats->bytes_in = atomic_load_explicit(&task->stats.bytes_in, memory_order_relaxed);
+    stats->bytes_out = atomic_load_explicit(&task->stats.bytes_out, memory_order_relaxed);
+    stats->busy_ns = atomic_load_explicit(&task->stats.spent_ns[SPENT_BUSY], memory_order_relaxed);
+    stats->idle_ns = atomic_load_explicit(&task->stats.spent_ns[SPENT_IDLE], memory_order_relaxed);
+    stats->backpressured_ns = atomic_load_explicit(&task->stats.spent_ns[SPENT_BACKPRESSURED], memory_order_relaxed);
+    stats->watermark_ms = atomic_load_explicit(&task->stats.watermark_ms, memory_order_relaxed);
+}
+
+static void account(struct weir_task *task, int64_t now_ns, enum spent next)
+{
+    if (task->seen_ns && now_ns > task->seen_ns)
+        task->spent_ns[task->spent] += (uint64_t)(now_ns - task->seen_ns);
+    task->seen_ns = now_ns;
+    task->spent = next;
+}
+
+/* --- Life */
+
+static enum weir_progress end_task(struct weir_task *task, enum weir_task_state state, const struct weir_error *error,
+                                   int op)
+{
+    weir_chain_close(task->chain, state == WEIR_TASK_FINISHED);
+    task->state = state;
+    int64_t now_ns = weir_clock_mono_ns();
+    account(task, now_ns, SPENT_IDLE);
+    publish(task, now_ns);
+    task->on_state(task->arg, task, state, error, op);
+    return WEIR_DONE;
+}
+
+static bool open_task(struct weir_task *task, struct weir_error *error)
+{
+    weir_log_scope(task->job_id, task->name, task->attempt);
+    if (weir_chain_open(task->chain, error))
+        return false;
+    task->state = WEIR_TASK_RUNNING;
+    task->on_state(task->arg, task, WEIR_TASK_RUNNING, NULL, -1);
+    return true;
+}
+
+/* The next item from the channels to the head. */
+static bool feed(struct weir_task *task)
+{
+    if (!task->input)
+        return false;
+    if (weir_chain_head_idle(task->chain))
+        weir_input_done(task->input);
+    struct weir_item item;
+    if (!weir_chain_wants_input(task->chain) || !weir_input_next(task->input, &item))
+        return false;
+    weir_chain_give(task->chain, &item);
+    return true;
+}
+
+enum weir_progress weir_task_call(struct weir_task *task, int64_t now_ns)
+{
+    struct weir_error error;
+    account(task, now_ns, SPENT_BUSY);
+    if (atomic_load_explicit(&task->cancel, memory_order_relaxed))
+        return end_task(task, WEIR_TASK_CANCELED, NULL, -1);
+    if (task->state == WEIR_TASK_INITIALIZING && !open_task(task, &error)) {
+        int op;
+        weir_chain_error(task->chain, &op);
+        return end_task(task, WEIR_TASK_FAILED, &error, op);
+    }
+    int64_t deadline_ns = now_ns + WEIR_TASK_CALL_NS;
+    weir_chain_begin(task->chain, now_ns, deadline_ns);
+    bool any = false, dry = false;
+    for (;;) {
+        bool moved = weir_chain_run(task->chain);
+        if (weir_chain_state(task->chain) != WEIR_CHAIN_RUNNING)
+            break;
+        moved |= feed(task);
+        any |= moved;
+        if (!moved) {
+            dry = true;
+            break;
+        }
+        now_ns = weir_clock_mono_ns();
+        if (now_ns >= deadline_ns)
+            break;
+    }
+    int op;
+    switch (weir_chain_state(task->chain)) {
+    case WEIR_CHAIN_FINISHED: return end_task(task, WEIR_TASK_FINISHED, NULL, -1);
+    case WEIR_CHAIN_FAILED: {
+        const struct weir_error *why = weir_chain_error(task->chain, &op);
+        return end_task(task, WEIR_TASK_FAILED, why, op);
+    }
+    case WEIR_CHAIN_RUNNING: break;
+    }
+    if (task->input && weir_input_error(task->input))
+        return end_task(task, WEIR_TASK_FAILED, weir_input_error(task->input), -1);
+    any |= weir_chain_flush(task->chain, dry);
+    now_ns = weir_clock_mono_ns();
+    account(task, now_ns, any                                         ? SPENT_BUSY
+                          : weir_chain_backpressured(task->chain) ? SPENT_BACKPRESSURED
+                                                                      : SPENT_IDLE);
+    if (!any || now_ns - task->published_ns > PUBLISH_NS)
+        publish(task, now_ns);
+    return any ? WEIR_MADE_PROGRESS : WEIR_NO_PROGRESS;
+}
+
+int64_t weir_task_due_ns(const struct weir_task *task, int64_t now_ns)
+{
+    return weir_chain_due_ns(task->chain, now_ns);
+}
+
+int weir_task_wait_fd(const struct weir_task *task)
+{
+    return weir_chain_wait_fd(task->chain);
+}
+
+void weir_task_abandon(struct weir_task *task)
+{
+    weir_chain_close(task->chain, false);
+    task->state = WEIR_TASK_CANCELED;
+}
+
+const struct weir_chain *weir_task_chain(const struct weir_task *task)
+{
+    return task->chain;
+}
+
+const char *weir_task_name(const struct weir_task *task)
+{
+    return task->name;
+}
