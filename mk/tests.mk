@@ -37,6 +37,11 @@ UNIT_LIBS_window_test := $(UNIT_LIBS_OPS)
 UNIT_LIBS_source_test := $(UNIT_LIBS_OPS)
 UNIT_LIBS_sink_test := $(UNIT_LIBS_OPS)
 UNIT_LIBS_connectors_test := $(UNIT_LIBS_OPS)
+UNIT_LIBS_row_map_test := $(UNIT_LIBS_OPS)
+UNIT_LIBS_row_fuse_test := $(UNIT_LIBS_OPS)
+UNIT_LIBS_sdk_test := common/sdk common/graph $(UNIT_LIBS_OPS) proto
+UNIT_LIBS_check_test := common/graph $(UNIT_LIBS_OPS) proto
+UNIT_LIBS_build_job_test := taskmanager/executor common/sdk common/graph $(UNIT_LIBS_OPS) proto
 
 unit_libs = $(if $(UNIT_LIBS_$(1)),$(foreach d,$(UNIT_LIBS_$(1)),$(call archive,$(d))),$(UNIT_ALL))
 

@@ -3,8 +3,8 @@
 # Usage: scripts/deps.sh [build|test]   (default: test, which includes build)
 set -eu
 build="build-essential pkg-config libzmq3-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler libcurl4-openssl-dev
-libssl-dev libmicrohttpd-dev libjansson-dev libsimdjson-dev libxxhash-dev zlib1g-dev"
-test="libcmocka-dev sqlite3 curl python3 procps"
+libssl-dev libmicrohttpd-dev libjansson-dev libsimdjson-dev libxxhash-dev zlib1g-dev python3 procps"
+test="libcmocka-dev sqlite3 curl"
 want=$build
 [ "${1:-test}" = build ] || want="$build $test"
 missing=

@@ -134,7 +134,8 @@ static inline bool weir_column_is_null(const struct weir_column *column, int row
 void weir_column_set_null(struct weir_column *column, int row, int row_capacity);
 /* STRING, BYTES: appends. The caller keeps a batch's bytes under 1 GiB (int32 offsets), see WEIR_BATCH_BYTES_SOFT_MAX. */
 void weir_column_set_bytes(struct weir_column *column, int row, const void *bytes, size_t size);
-/* STRING, BYTES: room for `size` bytes at the end, to be filled by the caller before the next call; sets the offset. */
+/* STRING, BYTES: room for `size` bytes at the end, to be filled by the caller before the next call; sets the offset. Up
+ * to 16 bytes behind them may be overwritten, so that short values can be copied in one block. */
 uint8_t *weir_column_reserve_bytes(struct weir_column *column, int row, size_t size);
 /* Forgets what was set of the row at row_count (a record that turned out bad), so that it can be set anew. */
 void weir_batch_undo_row(struct weir_batch *batch);

@@ -399,7 +399,10 @@ static void hash_strings(const struct weir_column *column, int row_count, uint64
             size_t size = (size_t)(offsets[row + 1] - offsets[row]);
             if (size <= REGISTER_MAX) {
                 uint64_t words[2] = {0, 0};
-                memcpy(words, bytes, blocks ? COPY_BLOCK : size);
+                if (blocks)
+                    memcpy(words, bytes, COPY_BLOCK);
+                else
+                    memcpy(words, bytes, size);
                 hashes[row] = hash_short(words[0], words[1], size);
             } else if (size <= STAGE_SIZE - STRING_HEAD) {
                 uint8_t *key = staged[staged_count];

@@ -36,8 +36,8 @@
 #define BLOCK 16
 #define DEPTH_MAX 1024
 #define RECORD_SIZE_MAX ((size_t)256 << 20)
-/* Windows: large enough to hide what one stage 1 run costs, small enough for the second-level cache. */
-#define WINDOW_MAX ((size_t)48 << 10)
+/* Windows: large enough to hide what one stage 1 run costs, small enough to stay in the caches close by. */
+#define WINDOW_MAX ((size_t)32 << 10)
 #define WINDOW_MIN ((size_t)1 << 10)
 
 /* A member as it stood at some position of the record before. */
@@ -438,7 +438,12 @@ static weir_err store_string(struct weir_decoder *decoder, struct weir_column *t
     size_t size;
     if (!string_bounds(v, next, &content, &size))
         return wrong_kind(decoder, column, *v, error);
-    uint8_t *bytes = weir_column_reserve_bytes(to, row, size);
+    size_t used = (size_t)to->offsets[row];
+    uint8_t *bytes = to->bytes + used;
+    if (used + size + BLOCK <= to->bytes_buffer->capacity) /* the usual case, without a call */
+        to->offsets[row + 1] = (int32_t)(used + size);
+    else
+        bytes = weir_column_reserve_bytes(to, row, size);
     size_t plain = copy_plain(bytes, content, size);
     if (plain == size)
         return WEIR_OK;
@@ -502,8 +507,11 @@ static weir_err store_timestamp(struct weir_decoder *decoder, struct weir_column
     int64_t ms;
     struct number number;
     if (*v == '"') {
-        if (!string_text(decoder, v, next, &text, &size) ||
-            !weir_timestamp_parse_cached(&decoder->timestamps, (const char *)text, size, &ms))
+        /* As it stands first: with an escape in it, it is no timestamp, and comes here once more without. */
+        bool taken = string_bounds(v, next, &text, &size) &&
+                     weir_timestamp_parse_cached(&decoder->timestamps, (const char *)text, size, &ms);
+        if (!taken && (!string_text(decoder, v, next, &text, &size) ||
+                       !weir_timestamp_parse_cached(&decoder->timestamps, (const char *)text, size, &ms)))
             return bad_value(decoder, column, "is a string that is not a timestamp (2013-01-01T06:00:00Z)", error);
     } else {
         if (!take_number(v, &number) || !ends_at(number.end, next))

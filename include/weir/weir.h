@@ -359,14 +359,14 @@ struct weir_ctx {
     int32_t attempt;  /* 1: the first */
     weir_ts watermark; /* of the operator, INT64_MIN: none yet */
     /* Makes the task fail with this text; returns -1. */
-    int (*fail)(struct weir_ctx *ctx, const char *format, ...) __attribute__((format(printf, 2, 3)));
+    int (*fail_task)(struct weir_ctx *ctx, const char *format, ...) __attribute__((format(printf, 2, 3)));
     /* `size` bytes that live until this call's results have been copied; NULL: more than 16 MiB in one call. */
     char *(*scratch)(struct weir_ctx *ctx, size_t size);
     /* The job's argument `--name VALUE`, as weir_arg() reads it; `fallback` when it was not given. */
     const char *(*argument)(struct weir_ctx *ctx, const char *name, const char *fallback);
 };
 /* `return WEIR_FAIL(ctx, "no price for %d", id);` */
-#define WEIR_FAIL(ctx, ...) ((ctx)->fail((ctx), __VA_ARGS__))
+#define WEIR_FAIL(ctx, ...) ((ctx)->fail_task((ctx), __VA_ARGS__))
 
 /* Where a flat_map puts its rows: structs of the type that .out names. */
 struct weir_out_rows {

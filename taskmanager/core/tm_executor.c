@@ -110,8 +110,8 @@ static void spawn(struct weir_tm *tm, struct tm_executor *executor)
 {
     executor->state = WEIR_TM_EXECUTOR_SPAWNING;
     struct weir_tm_effect *effect = weir_tm_effect(tm, WEIR_TM_EFFECT_SPAWN);
-    effect->executor_id = executor->id;
-    effect->job_id = executor->job_id;
+    effect->executor_id = weir_arena_strdup(&tm->arena, executor->id);
+    effect->job_id = weir_arena_strdup(&tm->arena, executor->job_id);
     effect->job_name = executor->start->start_executor->job_name;
 }
 
@@ -148,7 +148,7 @@ void weir_tm_executor_start(struct weir_tm *tm, const Weir__Control *control)
         executor->state = WEIR_TM_EXECUTOR_FETCHING;
         struct weir_tm_effect *effect = weir_tm_effect(tm, WEIR_TM_EFFECT_FETCH_CODE);
         effect->sha256 = executor->start->start_executor->code_sha256;
-        effect->job_id = executor->job_id;
+        effect->job_id = weir_arena_strdup(&tm->arena, executor->job_id);
     } else {
         spawn(tm, executor);
     }

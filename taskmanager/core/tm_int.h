@@ -21,7 +21,7 @@
 struct tm_task {
     uint32_t vertex, subtask, attempt, slot;
     Weir__TaskState state;
-    Weir__TaskMetrics *metrics; /* not yet sent in a heartbeat; NULL: nothing new */
+    Weir__TaskMetrics *metrics; /* the last ones, part of every heartbeat; NULL: none yet */
 };
 
 struct tm_executor {

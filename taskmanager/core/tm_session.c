@@ -189,14 +189,14 @@ static void send_heartbeat(struct weir_tm *tm)
     weir__heartbeat__init(heartbeat);
     heartbeat->sequence = ++tm->heartbeat_sent;
     tm->sent_ms[tm->heartbeat_sent % HEARTBEATS_KEPT] = tm->now_ms;
-    size_t fresh = 0;
+    size_t known = 0;
     uint64_t rss_bytes = 0;
     for (int e = 0; e < tm->executor_count; e++) {
         rss_bytes += tm->executors[e]->rss_bytes;
         for (int t = 0; t < tm->executors[e]->task_count; t++)
-            fresh += tm->executors[e]->tasks[t].metrics != NULL;
+            known += tm->executors[e]->tasks[t].metrics != NULL;
     }
-    heartbeat->metrics = weir_arena_alloc(&tm->arena, (fresh + 1) * sizeof *heartbeat->metrics);
+    heartbeat->metrics = weir_arena_alloc(&tm->arena, (known + 1) * sizeof *heartbeat->metrics);
     for (int e = 0; e < tm->executor_count; e++)
         for (int t = 0; t < tm->executors[e]->task_count; t++)
             if (tm->executors[e]->tasks[t].metrics)

@@ -130,15 +130,21 @@ struct weir_io_peer_conn *weir_io_peer_get(struct weir_io *io, const char *id, c
 
 void weir_io_peer_lost(struct weir_io *io, struct weir_io_peer_conn *peer, const char *why)
 {
-    weir_log(WARN, "data connection to executor %s at %s is lost: %s", peer->id, peer->endpoint, why);
     weir_io_peer_close(io, peer);
     peer->state = WEIR_IO_PEER_LOST;
+    int broken = 0;
     for (struct weir_io_port *port = io->ports; port; port = port->next)
         if (port->peer == peer && !port->done) {
             weir_io_break_port(io, port, "the data connection to executor %s at %s is lost: %s", peer->id, peer->endpoint,
                                why);
             port->conn = NULL;
+            broken++;
         }
+    if (broken > 0)
+        weir_log(WARN, "data connection to executor %s at %s is lost, %d channels with it: %s", peer->id, peer->endpoint,
+                 broken, why);
+    else
+        weir_log(DEBUG, "data connection to executor %s at %s has ended: %s", peer->id, peer->endpoint, why);
 }
 
 /* --- Frames into messages */

@@ -615,7 +615,7 @@ static struct weir_op_ctx *stage_init(struct row_map *map, struct weir_op_ctx *c
                                    .parallelism = ctx->parallelism,
                                    .attempt = ctx->attempt,
                                    .watermark = ctx->watermark_ms,
-                                   .fail = ctx_fail,
+                                   .fail_task = ctx_fail,
                                    .scratch = ctx_scratch,
                                    .argument = ctx_argument};
     stage->out.emit = stage_emit;

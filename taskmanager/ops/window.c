@@ -36,7 +36,7 @@ static const struct weir_option window_options[] = {
     {NULL},
 };
 
-/* --- Options */
+/* --- Options. The graph's check puts the operator's name and source line before a sentence. */
 
 static const char *option(const struct weir_op_plan *plan, const char *name)
 {
@@ -53,11 +53,10 @@ static weir_err need_duration(const struct weir_op_plan *plan, const char *name,
 {
     *out = duration(plan, name);
     if (!*option(plan, name))
-        return weir_fail(error, WEIR_ERR_INVALID, "%s: a %s window needs '%s', such as '10 s'", plan->name,
-                         option(plan, "window.type"), name);
+        return weir_fail(error, WEIR_ERR_INVALID, "a %s window needs '%s', such as '10 s'", option(plan, "window.type"),
+                         name);
     if (*out < 1)
-        return weir_fail(error, WEIR_ERR_INVALID, "%s: '%s' is '%s', and must be at least 1 ms", plan->name, name,
-                         option(plan, name));
+        return weir_fail(error, WEIR_ERR_INVALID, "'%s' is '%s', and must be at least 1 ms", name, option(plan, name));
     return WEIR_OK;
 }
 
@@ -66,7 +65,7 @@ static weir_err refuse(const struct weir_op_plan *plan, const char *name, struct
     for (int i = 0; i < plan->option_count; i++) {
         if (strcmp(plan->options[i].key, name) == 0 && *plan->options[i].value &&
             strcmp(plan->options[i].value, weir_option_find(window_options, name)->fallback) != 0)
-            return weir_fail(error, WEIR_ERR_INVALID, "%s: a %s window has no '%s'; take the option away", plan->name,
+            return weir_fail(error, WEIR_ERR_INVALID, "a %s window has no '%s'; take the option away",
                              option(plan, "window.type"), name);
     }
     return WEIR_OK;
@@ -80,10 +79,10 @@ static weir_err parse_offset(const struct weir_op_plan *plan, int64_t slide_ms, 
     int64_t offset_ms = 0;
     if (*digits && !weir_parse_duration_ms(digits + negative, &offset_ms))
         return weir_fail(error, WEIR_ERR_INVALID,
-                         "%s: 'window.offset' is not a duration in whole milliseconds: '%s' (write it like '15 min' or '-8 h')",
-                         plan->name, text);
+                         "'window.offset' is not a duration in whole milliseconds: '%s' (write it like '15 min' or '-8 h')",
+                         text);
     if (offset_ms >= slide_ms)
-        return weir_fail(error, WEIR_ERR_INVALID, "%s: 'window.offset' is '%s', and must be shorter than %s", plan->name, text,
+        return weir_fail(error, WEIR_ERR_INVALID, "'window.offset' is '%s', and must be shorter than %s", text,
                          strcasecmp(option(plan, "window.type"), "sliding") == 0 ? "the slide" : "the window");
     *out = negative && offset_ms ? slide_ms - offset_ms : offset_ms;
     return WEIR_OK;
@@ -100,13 +99,13 @@ static weir_err parse_sizes(const struct weir_op_plan *plan, struct weir_window_
     } else if (!(err = need_duration(plan, "window.slide", &spec->slide_ms, error))) {
         if (spec->slide_ms > spec->size_ms)
             return weir_fail(error, WEIR_ERR_INVALID,
-                             "%s: 'window.slide' (%s) is longer than 'window.size' (%s), so that rows between two windows would be "
+                             "'window.slide' (%s) is longer than 'window.size' (%s), so that rows between two windows would be "
                              "in none; make it at most the size",
-                             plan->name, option(plan, "window.slide"), option(plan, "window.size"));
+                             option(plan, "window.slide"), option(plan, "window.size"));
         if (spec->size_ms / spec->slide_ms > WEIR_WINDOW_SLIDES_MAX)
             return weir_fail(error, WEIR_ERR_INVALID,
-                             "%s: a window of %s is %lld slides of %s long, and at most %d are possible; make 'window.slide' longer",
-                             plan->name, option(plan, "window.size"), (long long)(spec->size_ms / spec->slide_ms),
+                             "a window of %s is %lld slides of %s long, and at most %d are possible; make 'window.slide' longer",
+                             option(plan, "window.size"), (long long)(spec->size_ms / spec->slide_ms),
                              option(plan, "window.slide"), WEIR_WINDOW_SLIDES_MAX);
     }
     if (err)
@@ -123,8 +122,8 @@ static weir_err parse_spec(const struct weir_op_plan *plan, struct weir_window_s
     spec->processing_time = strcasecmp(option(plan, "window.time"), "processing") == 0;
     spec->lateness_ms = duration(plan, "window.allowed-lateness");
     if (spec->processing_time && spec->lateness_ms)
-        return weir_fail(error, WEIR_ERR_INVALID, "%s: with 'window.time' = 'processing' no row is late; take "
-                         "'window.allowed-lateness' away", plan->name);
+        return weir_fail(error, WEIR_ERR_INVALID, "with 'window.time' = 'processing' no row is late; take "
+                         "'window.allowed-lateness' away");
     if (strcasecmp(type, "session") == 0) {
         spec->type = WEIR_WINDOW_SESSION;
         static const char *const others[] = {"window.size", "window.slide", "window.offset"};
@@ -145,21 +144,20 @@ static weir_err find_time_column(const struct weir_op_plan *plan, int *column, s
     *column = -1;
     if (!*name)
         return weir_fail(error, WEIR_ERR_INVALID,
-                         "%s: an event-time window needs a watermark strategy before it (or 'time.column'); without event time, use "
-                         "'window.time' = 'processing'",
-                         plan->name);
+                         "an event-time window needs a watermark strategy before it (or 'time.column'); without event time, use "
+                         "'window.time' = 'processing'");
     int at = weir_schema_find(input, name, strlen(name));
     if (at < 0) {
         const char *names[WEIR_FIELDS_MAX];
         for (int i = 0; i < input->field_count; i++)
             names[i] = input->fields[i].name;
         const char *near = weir_nearest(name, names, input->field_count);
-        return weir_fail(error, WEIR_ERR_INVALID, "%s: the time column '%.100s' is not in the window's input%s%s%s", plan->name, name,
+        return weir_fail(error, WEIR_ERR_INVALID, "the time column '%.100s' is not in the window's input%s%s%s", name,
                          near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
     }
     char type[64];
     if (input->fields[at].type.id != WEIR_TYPE_TIMESTAMP)
-        return weir_fail(error, WEIR_ERR_INVALID, "%s: the time column '%.100s' is %s, and must be TIMESTAMP", plan->name, name,
+        return weir_fail(error, WEIR_ERR_INVALID, "the time column '%.100s' is %s, and must be TIMESTAMP", name,
                          weir_type_print(&input->fields[at].type, type));
     *column = at;
     return WEIR_OK;
@@ -173,10 +171,11 @@ static weir_err compile(const struct weir_op_plan *plan, struct weir_agg **agg, 
                                     &expr_error);
     if (!err)
         return WEIR_OK;
-    if (expr_error.column > 0)
-        return weir_fail(error, expr_error.error.code, "%s: aggregates, column %d: %s", plan->name, expr_error.column,
-                         expr_error.error.message);
-    return weir_fail(error, expr_error.error.code, "%s: aggregates: %s", plan->name, expr_error.error.message);
+    /* The sentence may begin with the column itself. */
+    enum weir_err_code code = expr_error.error.code ? expr_error.error.code : WEIR_ERR_INVALID;
+    if (expr_error.column > 0 && strncmp(expr_error.error.message, "column ", 7) != 0)
+        return weir_fail(error, code, "aggregates, column %d: %s", expr_error.column, expr_error.error.message);
+    return weir_fail(error, code, "aggregates%s%s", expr_error.column > 0 ? ", " : ": ", expr_error.error.message);
 }
 
 static weir_err window_plan(struct weir_op_plan *plan, struct weir_error *error)
@@ -184,7 +183,7 @@ static weir_err window_plan(struct weir_op_plan *plan, struct weir_error *error)
     struct weir_window_spec spec;
     struct weir_agg *agg = NULL;
     int time_column;
-    weir_err err = weir_options_check(plan->name, plan->options, plan->option_count, window_options, NULL, NULL, error);
+    weir_err err = weir_options_check("window", plan->options, plan->option_count, window_options, NULL, NULL, error);
     if (err || (err = parse_spec(plan, &spec, error)))
         return err;
     if (!spec.processing_time && (err = find_time_column(plan, &time_column, error)))
@@ -208,7 +207,7 @@ static weir_err window_open(struct weir_op *op, struct weir_op_ctx *ctx, struct 
     weir_buf_init(&window->emit_keys, 1);
     if (!plan->keyed && ctx->parallelism > 1)
         return weir_fail(error, WEIR_ERR_INVALID,
-                         "%s: a window over all rows has parallelism 1, not %d; set it, or use key_by before the window", plan->name,
+                         "a window over all rows has parallelism 1, not %d; set it, or use key_by before the window",
                          ctx->parallelism);
     weir_err err = parse_spec(plan, &window->spec, error);
     if (err)
@@ -221,8 +220,8 @@ static weir_err window_open(struct weir_op *op, struct weir_op_ctx *ctx, struct 
     window->input = weir_agg_input_new(window->agg);
     window->accumulator_size = weir_agg_accumulator_size(window->agg);
     if (window->accumulator_size > WEIR_STATE_VALUE_SIZE_MAX)
-        return weir_fail(error, WEIR_ERR_INVALID, "%s: 'aggregates' has too many of them: together they take %zu bytes a key, and at "
-                         "most %zu are possible", plan->name, window->accumulator_size, WEIR_STATE_VALUE_SIZE_MAX);
+        return weir_fail(error, WEIR_ERR_INVALID, "'aggregates' has too many of them: together they take %zu bytes a key, and at most %zu are "
+                         "possible", window->accumulator_size, WEIR_STATE_VALUE_SIZE_MAX);
     window->global = !plan->keyed;
     window->skip_bad = weir_on_error_parse(option(plan, "on-error")) == WEIR_ON_ERROR_SKIP;
     window->watermark_ms = WEIR_WATERMARK_MIN;

@@ -12,6 +12,7 @@
 #define ROWS WEIR_BATCH_ROWS_DEFAULT
 #define ROUNDS 400
 #define RUNS 5
+#define FIRST_NAMED 6 /* schemas from here on have names of 9 and of 31 bytes, those before strings of 0 to 45 */
 
 static double now_ns(void)
 {
@@ -68,8 +69,19 @@ static double measure(enum what what, struct weir_batch *batch, const struct wei
     return best;
 }
 
+/* Names as devices have them, of one length, for the first column. */
+static void name_devices(struct random *random, struct weir_batch *batch, const char *prefix)
+{
+    char name[64];
+    for (int row = 0; row < batch->row_count; row++) {
+        int size = snprintf(name, sizeof name, "%s%05d", prefix, random_below(random, 100000));
+        weir_column_set_bytes(&batch->columns[0], row, name, (size_t)size);
+    }
+}
+
 int main(void)
 {
+    static const char *const prefixes[] = {NULL, "gpu-", "station/north/rack-12/gpu-"};
     static const char *const schemas[] = {
         "k BIGINT NOT NULL",
         "k INT NOT NULL",
@@ -77,6 +89,8 @@ int main(void)
         "k BIGINT",
         "k STRING NOT NULL, d DOUBLE NOT NULL, b BOOLEAN NOT NULL, t TIMESTAMP(3) NOT NULL",
         "k STRING, d DOUBLE, b BOOLEAN, t TIMESTAMP(3)",
+        "k STRING NOT NULL, d DOUBLE NOT NULL",
+        "k STRING NOT NULL, t TIMESTAMP(3) NOT NULL",
     };
     struct random random = {77};
     weir_buf_init(&keys, 1 << 26);
@@ -90,6 +104,8 @@ int main(void)
         if (weir_schema_parse(schemas[s], &schema, NULL))
             return 1;
         struct weir_batch *batch = random_batch(&random, schema, ROWS, 8);
+        if (s >= FIRST_NAMED)
+            name_devices(&random, batch, prefixes[s - FIRST_NAMED + 1]);
         struct weir_key_spec spec = {.column_count = 1, .columns = {0}};
         printf("%-84s", schemas[s]);
         for (enum what what = HASH; what < WHATS; what++)

@@ -142,6 +142,7 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         bench("k BIGINT NOT NULL", keys[i], rows);
     bench("k BIGINT", 100000, rows);
+    bench("k STRING NOT NULL", 10000, rows / 4);
     bench("k STRING NOT NULL", 100000, rows / 4);
     bench("k STRING NOT NULL", 1000000, rows / 4);
     return 0;

@@ -520,8 +520,8 @@ static void bad_options(void **state)
                    OPTIONS("window.type", "tumbling", "window.size", "1 s", COUNT_ALL, "window.time", "processing",
                            "window.allowed-lateness", "1 s"),
                    "no row is late");
-    expect_refused(INPUT, true, 1, OPTIONS("window.type", "tumbling", "window.size", "1 s", "aggregates", "k, MEDIAN(v)", TIME),
-                   "tested: aggregates, column ");
+    expect_refused(INPUT, true, 1, OPTIONS("window.type", "tumbling", "window.size", "1 s", "aggregates", "k, MEDIAN(v) AS m", TIME),
+                   "aggregates, column 11: ");
     expect_refused(INPUT, true, 1, OPTIONS("window.type", "tumbling", "window.size", "1 s", "aggregates", "k, SUM(w)", TIME), "w");
     expect_refused(INPUT, true, 1, OPTIONS("window.type", "tumbling", "window.size", "1 s", "window.length", "1 s", COUNT_ALL, TIME),
                    "window.length");

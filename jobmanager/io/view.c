@@ -1,0 +1,353 @@
+#include "jobmanager/io/view.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "graph/build_client.h"
+
+static const char *copy(struct weir_arena *arena, const char *text)
+{
+    return weir_arena_strdup(arena, text ? text : "");
+}
+
+static int64_t entered(int64_t ms) /* the core says -1, REST 0 */
+{
+    return ms < 0 ? 0 : ms;
+}
+
+/* --- Tasks */
+
+static void copy_operators(struct weir_arena *arena, const struct weir_plan *plan, const Weir__TaskMetrics *metrics,
+                           struct weir_view_task *task)
+{
+    struct weir_view_operator *operators = weir_arena_zalloc(arena, (metrics->n_operators + 1) * sizeof *operators);
+    task->operators = operators;
+    for (size_t i = 0; i < metrics->n_operators; i++) {
+        const Weir__OperatorMetrics *from = metrics->operators[i];
+        if (from->op >= (uint32_t)plan->op_count)
+            continue;
+        operators[task->operator_count++] = (struct weir_view_operator){
+            .name = copy(arena, plan->ops[from->op].vertex->name),
+            .records_in = from->records_in,
+            .records_out = from->records_out,
+            .records_bad = from->records_bad,
+            .late_dropped = from->late_dropped,
+            .watermark_in_ms = from->watermark_in_ms,
+            .watermark_out_ms = from->watermark_out_ms,
+        };
+    }
+}
+
+static void copy_task(struct weir_arena *arena, const struct weir_jm_job *job, const struct weir_jm_task *from,
+                      struct weir_view_task *task)
+{
+    *task = (struct weir_view_task){
+        .subtask = from->subtask,
+        .attempt = (int)from->attempt - 1,
+        .state = (enum weir_view_task_state)from->state,
+        .taskmanager_id = copy(arena, from->taskmanager_id),
+        .host = copy(arena, from->host),
+        .data_port = (int)from->data_port,
+        .watermark_ms = INT64_MIN,
+    };
+    for (int i = 0; i < WEIR_VIEW_TASK_STATES; i++)
+        task->timestamps_ms[i] = entered(from->timestamps_ms[i]);
+    const Weir__TaskMetrics *metrics = from->metrics;
+    if (!metrics)
+        return;
+    task->metrics_complete = true;
+    task->records_in = metrics->records_in;
+    task->records_out = metrics->records_out;
+    task->bytes_in = metrics->bytes_in;
+    task->bytes_out = metrics->bytes_out;
+    task->busy_ms = metrics->busy_ns / 1000000;
+    task->idle_ms = metrics->idle_ns / 1000000;
+    task->backpressured_ms = metrics->backpressured_ns / 1000000;
+    task->watermark_ms = metrics->watermark_ms;
+    copy_operators(arena, job->plan, metrics, task);
+}
+
+static void copy_vertices(struct weir_arena *arena, const struct weir_jm_job *from, struct weir_view_job *job)
+{
+    const struct weir_plan *plan = from->plan;
+    struct weir_view_vertex *vertices = weir_arena_zalloc(arena, (size_t)plan->vertex_count * sizeof *vertices);
+    job->vertices = vertices;
+    job->vertex_count = plan->vertex_count;
+    for (int i = 0; i < plan->vertex_count; i++) {
+        const struct weir_plan_vertex *vertex = &plan->vertices[i];
+        struct weir_view_task *tasks = weir_arena_zalloc(arena, (size_t)vertex->parallelism * sizeof *tasks);
+        for (int k = 0; k < vertex->parallelism; k++)
+            copy_task(arena, from, &from->tasks[vertex->first_task + k], &tasks[k]);
+        vertices[i] = (struct weir_view_vertex){
+            .id = copy(arena, vertex->id),
+            .name = copy(arena, vertex->name),
+            .slot_sharing_group = copy(arena, vertex->slot_sharing_group),
+            .parallelism = vertex->parallelism,
+            .max_parallelism = vertex->max_parallelism,
+            .state = (enum weir_view_task_state)weir_jm_vertex_state(from, i),
+            .tasks = tasks,
+        };
+    }
+}
+
+/* --- Jobs */
+
+static void copy_exceptions(struct weir_arena *arena, const struct weir_jm_job *from, struct weir_view_job *job)
+{
+    struct weir_view_exception *exceptions =
+        weir_arena_zalloc(arena, ((size_t)from->exception_count + 1) * sizeof *exceptions);
+    job->exceptions = exceptions;
+    job->exception_count = from->exception_count;
+    job->exceptions_truncated = from->exceptions_truncated;
+    for (int i = 0; i < from->exception_count; i++) {
+        const struct weir_jm_exception *exception = &from->exceptions[i];
+        const Weir__Failure *failure = exception->failure;
+        exceptions[i] = (struct weir_view_exception){
+            .at_ms = exception->wall_ms,
+            .name = copy(arena, failure->kind),
+            .message = copy(arena, failure->message),
+            .stack = copy(arena, failure->stack),
+            .operator_name = copy(arena, failure->operator_),
+            .position = copy(arena, failure->position),
+            .task_name = copy(arena, exception->task_name),
+            .endpoint = copy(arena, exception->endpoint),
+            .taskmanager_id = copy(arena, exception->taskmanager_id),
+        };
+    }
+}
+
+static void copy_configuration(struct weir_arena *arena, const struct weir_jm_job *from, struct weir_view_job *job)
+{
+    struct weir_key_value *pairs = weir_arena_zalloc(arena, ((size_t)from->configuration_count + 1) * sizeof *pairs);
+    job->configuration = pairs;
+    job->configuration_count = from->configuration_count;
+    for (int i = 0; i < from->configuration_count; i++)
+        pairs[i] = (struct weir_key_value){copy(arena, from->configuration[i].key),
+                                           copy(arena, from->configuration[i].value)};
+}
+
+static const char *restart_strategy_name(enum weir_jm_restart_type type)
+{
+    static const char *const names[] = {"none", "fixed-delay", "exponential-delay", "failure-rate"};
+    return names[type];
+}
+
+static void copy_job(struct weir_arena *arena, const struct weir_jm_job *from, int parts, struct weir_view_job *job)
+{
+    const Weir__JobGraph *graph = from->plan->graph;
+    *job = (struct weir_view_job){
+        .id = copy(arena, from->id),
+        .name = copy(arena, from->name),
+        .state = (enum weir_view_job_state)from->state,
+        .status = copy(arena, from->status),
+        .start_ms = from->started_ms,
+        .end_ms = from->ended_ms,
+        .modified_ms = from->modified_ms,
+        .restarts = (int64_t)from->restarts,
+        .parallelism = (int)graph->parallelism,
+        .task_total = from->task_count,
+        .restart_strategy = restart_strategy_name(from->options.restart),
+        .code_sha256 = copy(arena, graph->code_sha256),
+        .plan_json = "",
+    };
+    for (int i = 0; i < WEIR_JOB_STATES; i++)
+        job->timestamps_ms[i] = entered(from->timestamps_ms[i]);
+    for (int i = 0; i < from->task_count; i++)
+        job->task_counts[from->tasks[i].state]++;
+    for (int i = 0; i < from->plan->vertex_count; i++) {
+        const struct weir_plan_vertex *vertex = &from->plan->vertices[i];
+        if (vertex->parallelism > job->parallelism)
+            job->parallelism = vertex->parallelism;
+        if (vertex->max_parallelism > job->max_parallelism)
+            job->max_parallelism = vertex->max_parallelism;
+    }
+    if (parts & WEIR_VIEW_VERTICES)
+        copy_vertices(arena, from, job);
+    if (parts & WEIR_VIEW_EXCEPTIONS)
+        copy_exceptions(arena, from, job);
+    if (parts & WEIR_VIEW_CONFIGURATION)
+        copy_configuration(arena, from, job);
+    if (parts & WEIR_VIEW_PLAN) {
+        json_t *plan = weir_plan_json(from->plan, from->id);
+        char *text = json_dumps(plan, JSON_COMPACT | JSON_PRESERVE_ORDER);
+        job->plan_json = copy(arena, text);
+        free(text);
+        json_decref(plan);
+    }
+}
+
+static void view_jobs(void *self, struct weir_arena *arena, const struct weir_view_job **jobs, int *count)
+{
+    struct weir_jobmanager_view *view = self;
+    const struct weir_jm *jm = weir_jobmanager_lock(view->jobmanager);
+    *count = weir_jm_job_count(jm);
+    struct weir_view_job *out = weir_arena_zalloc(arena, ((size_t)*count + 1) * sizeof *out);
+    for (int i = 0; i < *count; i++)
+        copy_job(arena, weir_jm_job_at(jm, i), 0, &out[i]);
+    weir_jobmanager_unlock(view->jobmanager);
+    *jobs = out;
+}
+
+static bool view_job(void *self, const char *job_id, int parts, struct weir_arena *arena, const struct weir_view_job **job)
+{
+    struct weir_jobmanager_view *view = self;
+    const struct weir_jm *jm = weir_jobmanager_lock(view->jobmanager);
+    const struct weir_jm_job *found = weir_jm_job_find(jm, job_id);
+    if (found) {
+        struct weir_view_job *out = weir_arena_zalloc(arena, sizeof *out);
+        copy_job(arena, found, parts, out);
+        *job = out;
+    }
+    weir_jobmanager_unlock(view->jobmanager);
+    return found != NULL;
+}
+
+/* --- TaskManagers */
+
+static void view_taskmanagers(void *self, struct weir_arena *arena, const struct weir_view_taskmanager **taskmanagers,
+                              int *count)
+{
+    struct weir_jobmanager_view *view = self;
+    const struct weir_jm *jm = weir_jobmanager_lock(view->jobmanager);
+    *count = weir_jm_taskmanager_count(jm);
+    struct weir_view_taskmanager *out = weir_arena_zalloc(arena, ((size_t)*count + 1) * sizeof *out);
+    for (int i = 0; i < *count; i++) {
+        const struct weir_jm_taskmanager *from = weir_jm_taskmanager_at(jm, i);
+        const char **jobs = weir_arena_zalloc(arena, ((size_t)from->slot_count + 1) * sizeof *jobs);
+        out[i] = (struct weir_view_taskmanager){
+            .id = copy(arena, from->id),
+            .host = copy(arena, from->host),
+            .data_port = (int)from->data_port,
+            .slots = from->slot_count,
+            .slots_free = from->slots_free,
+            .cpu_cores = (int)from->cpu_cores,
+            .pid = (int)from->pid,
+            .memory_bytes = from->memory_bytes,
+            .heartbeat_wall_ms = from->heartbeat_wall_ms,
+            .registered_ms = from->registered_ms,
+            .rss_bytes = from->process.rss_bytes,
+            .executor_rss_bytes = from->process.executor_rss_bytes,
+            .cpu_ns = from->process.cpu_ns,
+            .threads = from->process.threads,
+            .log_directory = copy(arena, from->log_directory),
+            .allocated_jobs = jobs,
+        };
+        out[i].log_readable_here = view->log_directory && strcmp(out[i].log_directory, view->log_directory) == 0;
+        for (int slot = 0; slot < from->slot_count; slot++) {
+            const struct weir_jm_job *job = weir_jm_slot_job(from, slot);
+            if (job)
+                jobs[out[i].allocated_count++] = copy(arena, job->id);
+        }
+    }
+    weir_jobmanager_unlock(view->jobmanager);
+    *taskmanagers = out;
+}
+
+/* --- Commands */
+
+static weir_err view_cancel(void *self, const char *job_id, struct weir_error *error)
+{
+    struct weir_jobmanager_view *view = self;
+    return weir_jobmanager_cancel(view->jobmanager, job_id, error);
+}
+
+static weir_err view_build(void *self, const struct weir_view_build *build, struct weir_buf *graph, struct weir_error *error)
+{
+    struct weir_jobmanager_view *view = self;
+    struct weir_job_build job = {
+        .binary = view->taskmanager_binary,
+        .path = build->path,
+        .code_name = build->code_name,
+        .code_sha256 = build->code_sha256,
+        .arguments = build->arguments,
+        .argument_count = build->argument_count,
+        .timeout_ms = weir_config_int(view->config, "job.build.timeout"),
+        .memory_bytes = weir_config_int(view->config, "job.build.memory"),
+        .files_max = (int)weir_config_int(view->config, "job.build.max-open-files"),
+    };
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    weir_err err = weir_job_build(&job, &bytes, &size, error);
+    if (!err && !weir_buf_append(graph, bytes, size))
+        err = weir_fail(error, WEIR_ERR_FULL, "the job's graph is larger than %zu bytes", graph->max);
+    free(bytes);
+    return err;
+}
+
+/* A graph under another name, packed again; NULL: it cannot be read. */
+static uint8_t *rename_graph(const struct weir_view_submission *submission, size_t *size)
+{
+    Weir__JobGraph *graph = weir__job_graph__unpack(NULL, submission->graph_size, submission->graph);
+    if (!graph)
+        return NULL;
+    char *own = graph->name, *name = weir_strdup(submission->name);
+    graph->name = name;
+    *size = weir__job_graph__get_packed_size(graph);
+    uint8_t *bytes = weir_alloc(*size);
+    weir__job_graph__pack(graph, bytes);
+    graph->name = own;
+    free(name);
+    weir__job_graph__free_unpacked(graph, NULL);
+    return bytes;
+}
+
+static struct weir_jobmanager_submission submission_of(const struct weir_view_submission *from)
+{
+    return (struct weir_jobmanager_submission){
+        .graph = from->graph,
+        .graph_size = from->graph_size,
+        .configuration = from->configuration,
+        .configuration_count = from->configuration_count,
+        .parallelism = from->parallelism,
+        .job_id = from->job_id,
+    };
+}
+
+static weir_err view_submit(void *self, const struct weir_view_submission *from, char job_id[33], struct weir_error *error)
+{
+    struct weir_jobmanager_view *view = self;
+    struct weir_jobmanager_submission submission = submission_of(from);
+    uint8_t *renamed = NULL;
+    if (from->name && *from->name && from->graph_size <= WEIR_GRAPH_SIZE_MAX) {
+        renamed = rename_graph(from, &submission.graph_size);
+        if (!renamed)
+            return weir_fail(error, WEIR_ERR_INVALID, "this is not a serialized JobGraph");
+        submission.graph = renamed;
+    }
+    weir_err err = weir_jobmanager_submit(view->jobmanager, &submission, job_id, error);
+    free(renamed);
+    return err;
+}
+
+static weir_err view_plan(void *self, const struct weir_view_submission *from, struct weir_arena *arena, const char **json,
+                          struct weir_error *error)
+{
+    struct weir_jobmanager_view *view = self;
+    struct weir_jobmanager_submission submission = submission_of(from);
+    struct weir_plan *plan;
+    weir_err err = weir_jobmanager_plan(view->jobmanager, &submission, &plan, error);
+    if (err)
+        return err;
+    json_t *object = weir_plan_json(plan, from->job_id ? from->job_id : "00000000000000000000000000000000");
+    char *text = json_dumps(object, JSON_COMPACT | JSON_PRESERVE_ORDER);
+    *json = copy(arena, text);
+    free(text);
+    json_decref(object);
+    weir_plan_free(plan);
+    return WEIR_OK;
+}
+
+void weir_jobmanager_view_init(struct weir_jobmanager_view *view)
+{
+    view->view = (struct weir_cluster_view){
+        .self = view,
+        .jobs = view_jobs,
+        .job = view_job,
+        .taskmanagers = view_taskmanagers,
+        .cancel = view_cancel,
+        .build = view_build,
+        .submit = view_submit,
+        .plan = view_plan,
+    };
+}
