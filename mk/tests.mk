@@ -93,3 +93,24 @@ check-tsan:
 	    TSAN_OPTIONS="suppressions=$(CURDIR)/tests/tsan.supp" setarch -R \
 	    tests/run.py --timeout 1800 $(UNIT_BIN:$(BUILD)/%=$(BUILD)-tsan/%) $(E2E)
 .PHONY: test-jobs check check-unit check-e2e check-asan check-tsan
+
+# --- Benches of one part: state tables, the window operator beside loops by hand.
+BENCH_LIBS_state_bench := taskmanager/state common/data common/base
+BENCH_LIBS_window_bench := $(UNIT_LIBS_OPS)
+PART_BENCHES := $(BUILD)/bench/state_bench $(BUILD)/bench/window_bench
+$(PART_BENCHES): $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.c.o $(foreach d,$(UNIT_LIBS_OPS),$(call archive,$(d)))
+	@mkdir -p $(@D)
+	@$(CC) $< -o $@ $(LDFLAGS) -Wl,--start-group $(foreach d,$(BENCH_LIBS_$*),$(call archive,$(d))) -Wl,--end-group $(LIBS)
+part-benches: $(PART_BENCHES)
+.PHONY: part-benches
+
+# --- Benches of the data plane's small steps: batches and keys; JSON beside simdjson alone.
+DATA_BENCHES := $(BUILD)/bench/batch_bench $(BUILD)/bench/json_bench
+DATA_BENCH_AR := $(foreach d,common/format common/data common/base,$(call archive,$(d)))
+$(BUILD)/bench/json_bench: $(BUILD)/obj/tests/bench/simdjson_walk.cc.o
+$(DATA_BENCHES): $(BUILD)/bench/%: tests/bench/%.c $(DATA_BENCH_AR)
+	@mkdir -p $(@D)
+	@echo '  BENCH $@'
+	@$(CC) $(CPPFLAGS) -Itests $(CFLAGS) $< $(filter %.o,$^) -o $@ $(LDFLAGS) -Wl,--start-group $(DATA_BENCH_AR) -Wl,--end-group $(LIBS)
+data-benches: $(DATA_BENCHES)
+.PHONY: data-benches

@@ -534,7 +534,9 @@ static weir_err check_call(struct checker *c, struct node *node)
     weir_err err = check_case_like(c, node, &done);
     if (err || done)
         return err;
-    if (strcmp(node->name, "MOD") == 0 && node->arg_count == 2) {
+    if (strcmp(node->name, "MOD") == 0) {
+        if (node->arg_count != 2)
+            return expr_error(c->error, WEIR_ERR_INVALID, node->column, "MOD takes (number, number)");
         node->op = OP_MOD;
         return check_arith(c, node);
     }

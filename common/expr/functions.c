@@ -287,7 +287,7 @@ static weir_err misfit(struct checker *c, const struct node *node, const struct 
         char letter;
         const char *text;
     } words[] = {{'s', "STRING"}, {'y', "BYTES"}, {'l', "integer"}, {'d', "number"}, {'n', "number"}, {'t', "TIMESTAMP"},
-                 {'T', "TIMESTAMP"}, {'D', "DATE"}, {'H', "TIME"}, {'m', "INTERVAL"}, {'g', "any"}, {'|', "["}};
+                 {'T', "TIMESTAMP"}, {'D', "DATE"}, {'H', "TIME"}, {'m', "INTERVAL"}, {'g', "any"}};
     struct weir_buf text;
     weir_buf_init(&text, 700);
     const char *name = f->name;
@@ -296,15 +296,15 @@ static weir_err misfit(struct checker *c, const struct node *node, const struct 
         good = good && weir_buf_puts(&text, first ? "(" : " or (");
         bool comma = false;
         for (const char *p = f->args; *p && good; p++) {
-            if (*p == '*') {
-                good = weir_buf_puts(&text, ", ...");
+            if (*p == '*' || *p == '|') {
+                good = weir_buf_puts(&text, *p == '*' ? ", ..." : "[");
                 continue;
             }
             for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
                 if (words[i].letter == *p)
                     good = good && weir_buf_printf(&text, "%s%s", comma ? ", " : "", words[i].text);
             }
-            comma = *p != '|';
+            comma = true;
         }
         good = good && weir_buf_puts(&text, strchr(f->args, '|') ? "])" : ")");
     }

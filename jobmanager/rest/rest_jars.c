@@ -150,7 +150,7 @@ void weir_rest_jars(const struct weir_http_server_request *request, struct weir_
             capacity = capacity ? capacity * 2 : 16;
             jars = weir_realloc(jars, (size_t)capacity * sizeof *jars);
         }
-        snprintf(jars[count].id, sizeof jars[count].id, "%s", e->d_name);
+        snprintf(jars[count].id, sizeof jars[count].id, "%.*s", (int)sizeof jars[count].id - 1, e->d_name);
         jars[count].uploaded_ms = (int64_t)st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000;
         count++;
     }

@@ -191,7 +191,7 @@ void weir_rest_taskmanager(const struct weir_http_server_request *request, struc
         json_object_set_new(metrics, "heapMax", json_integer(tm->memory_bytes));
         for (size_t i = 0; i < sizeof zeros / sizeof zeros[0]; i++)
             json_object_set_new(metrics, zeros[i], json_integer(0));
-        json_object_set_new(metrics, "garbageCollectors", json_array());
+        json_object_set_new(metrics, "garbageCollectors", json_pack("[{s:s, s:i, s:i}]", "name", "All", "count", 0, "time", 0));
         json_object_set_new(object, "metrics", metrics);
         weir_http_json(response, 200, object);
     }

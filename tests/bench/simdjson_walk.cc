@@ -1,6 +1,6 @@
 // simdjson's on-demand interface over the benchmark's readings, as its documentation shows it. Compile it with -march=native to give
 // it its best kernels.
-#include "bench/simdjson_walk.h"
+#include "tests/bench/simdjson_walk.h"
 
 #include <cstring>
 

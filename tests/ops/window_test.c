@@ -605,7 +605,8 @@ static void far_times(void **state)
         assert_true(weir_harness_rows_in(h, 0, "2|1|4611686018427387904"));
         assert_int_equal(weir_harness_row_count(h, 1), 2);
         assert_true(weir_harness_end(h));
-        assert_int_equal(weir_harness_row_count(h, 0), i == 1 ? weir_harness_row_count(h, 0) : 2);
+        /* One result a row; a row where two sliding windows overlap is in both. */
+        assert_in_range(weir_harness_row_count(h, 0), 2, i == 1 ? 4 : 2);
         weir_harness_free(h);
     }
 }

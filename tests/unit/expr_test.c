@@ -439,7 +439,7 @@ static void test_lazy(void **state)
     check_failure("n = 0 OR 10 / n > 1", schema, batch, -1, "");
     check_failure("COALESCE(NULLIF(n, 0), 10 / (n + 1))", schema, batch, -1, "");
     check_failure("IF(s = 'x', 0, CAST(s AS INT))", schema, batch, -1, "");
-    check_failure("n > 1000 AND 1 / 0 = 1", schema, batch, -1, "");
+    check_failure("s = 'z' AND 1 / 0 = 1", schema, batch, -1, "");
     check_failure("n / 0.0", schema, batch, -1, "");
     check_failure("10 / n BETWEEN 0 AND 1", schema, batch, 70, "division by zero");
     check_failure("n <> 0 AND 10 / n BETWEEN SYMMETRIC 5 / n AND 1", schema, batch, -1, "");
@@ -963,7 +963,7 @@ static void test_bounds(void **state)
     /* shared subtrees do not multiply: 2^150 without care */
     assert_int_equal(compile_repeated("b / 7", " BETWEEN 0 AND 1 IS TRUE", 0, ""), WEIR_OK);
     assert_int_equal(compile_repeated("p", " = p BETWEEN FALSE AND TRUE", 150, ""), WEIR_OK);
-    weir_err err = compile_repeated("10 / b > 1", " BETWEEN SYMMETRIC p AND 10 / a > 2", 150, "");
+    weir_err err = compile_repeated("(10 / b > 1)", " BETWEEN SYMMETRIC p AND (10 / a > 2)", 150, "");
     assert_true(err == WEIR_OK || err == WEIR_ERR_FULL);
 }
 

@@ -62,8 +62,8 @@ static const struct {
      "{\"root-exception\":\"s\",\"timestamp\":\"i\",\"all-exceptions\":[{\"exception\":\"s\",\"task\":\"s\",\"locati"
      "on\":\"s\",\"endpoint\":\"s\",\"timestamp\":\"i\",\"taskManagerId\":\"s\"}],\"truncated\":\"b\",\"exceptionHis"
      "tory\":{\"entries\":[{\"exceptionName\":\"s\",\"stacktrace\":\"s\",\"timestamp\":\"i\",\"failureLabels\":{},\""
-     "concurrentExceptions\":[{\"exceptionName\":\"s\",\"stacktrace\":\"s\",\"timestamp\":\"i\",\"failureLabels\":{}"
-     ",\"taskName\":\"s\",\"location\":\"s\",\"endpoint\":\"s\",\"taskManagerId\":\"s\"}]}],\"truncated\":\"b\"}}"},
+     "concurrentExceptions\":[],\"taskName\":\"s\",\"location\":\"s\",\"endpoint\":\"s\",\"taskManagerId\":\"s\"}],\""
+     "truncated\":\"b\"}}"},
     {"status",
      "{\"status\":\"s\"}"},
     {"accumulators",

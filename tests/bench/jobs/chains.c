@@ -7,8 +7,9 @@ WEIR_ROW(event, WEIR_FIELD(id, "BIGINT NOT NULL"), WEIR_FIELD(value, "BIGINT NOT
 static int step(struct weir_ctx *ctx, const struct event *in, struct event *out)
 {
     (void)ctx;
-    *out = *in;
+    out->id = in->id;
     out->value = in->value + 1;
+    out->weight = in->weight;
     return 0;
 }
 

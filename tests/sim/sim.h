@@ -1,0 +1,321 @@
+/* The cluster simulator: both production cores in a modelled world, from a seed.
+ *
+ * One thread, one clock (milliseconds), one queue of events ordered by time and number: the same seed gives the same run. The world
+ * (sim_world.c: queue, network, faults; sim_nodes.c: the processes that run the cores; sim_exec.c: executors and tasks; sim_plan.c: what
+ * the operator submits and which faults happen) knows the truth; sim_check.c compares the cores with it after each step.
+ */
+#ifndef WEIR_SIM_H
+#define WEIR_SIM_H
+
+#include <inttypes.h>
+#include <setjmp.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/mem.h"
+#include "jobmanager/core/jm.h"
+#include "taskmanager/core/tm.h"
+#include "tests/sim/mutants.h"
+
+#define SIM_TMS_MAX 8
+#define SIM_SLOTS_MAX 4
+#define SIM_JMS_MAX 8
+#define SIM_JOBS_MAX 24
+#define SIM_TASKS_MAX 64
+#define SIM_FAULTS_MAX 64
+#define SIM_OPS_MAX 40
+#define SENT_KEPT 256
+
+/* --- Random numbers: independent streams, so that a choice in one place does not move those of another. */
+struct rng {
+    uint64_t state;
+};
+uint64_t rng_next(struct rng *rng);
+int rng_range(struct rng *rng, int low, int high); /* both ends included */
+bool rng_chance(struct rng *rng, int percent);
+
+/* --- Events */
+enum ev_kind {
+    EV_WAKE_JM, EV_WAKE_TM, EV_TO_JM, EV_TO_TM, EV_JM_DISCONNECTED, EV_TM_CONNECTED, EV_TM_BROKEN, EV_TM_CODE, EV_TM_COMMIT,
+    EV_X_SPAWNED, EV_X_TO_TM, EV_X_EXITED, EV_X_CONTROL, EV_X_ACT, EV_X_LEASE, EV_X_DIE,
+    EV_FAULT, EV_OP, EV_TM_RESTART, EV_JM_RESTART, EV_CHECK, EV_HEAL
+};
+
+struct msg {
+    int refs;
+    Weir__Control *control;
+};
+
+struct ev {
+    int64_t at_ms;
+    uint64_t seq;
+    enum ev_kind kind;
+    int a, b, c;
+    uint64_t gen;
+    struct msg *msg; /* owned reference or NULL */
+};
+
+/* --- Processes */
+struct jm_node {
+    struct weir_jm *core;
+    bool alive, fenced;
+    int64_t paused_until_ms, offset_ms;
+    uint64_t epoch, wake_gen;
+};
+
+struct tm_node {
+    struct weir_tm *core;
+    bool alive, gone_for_good;
+    int boot;
+    char id[32];
+    int64_t paused_until_ms, offset_ms;
+    uint64_t wake_gen;
+    uint64_t epoch_seen; /* never goes back */
+    int slots;
+    int conn; /* -1: none */
+    uint64_t next_pid;
+};
+
+struct conn {
+    int tm, boot, jm;
+    bool tm_open, jm_open;
+    char peer[16];
+    uint64_t session;                 /* that the TaskManager opened on it; 0: none yet */
+    bool registered;                  /* the JobManager has accepted it and not ended it */
+    uint64_t to_jm_taken, to_tm_taken; /* ids delivered in order */
+    uint64_t cmd_sent, cmd_acked, rep_sent, rep_acked;
+    int64_t cmd_sent_ms[SENT_KEPT], rep_sent_ms[SENT_KEPT];
+    int64_t hb_delivered_ms;          /* the last heartbeat or Register that reached the JobManager */
+};
+
+enum xtask_state { XT_NONE, XT_STARTING, XT_RUNNING, XT_ENDED };
+struct xtask {
+    int index; /* in the job */
+    uint32_t attempt;
+    enum xtask_state state;
+    Weir__TaskState last; /* reported */
+    bool ignores_cancel;
+    int64_t stale_since_ms; /* -1: it is current */
+};
+
+struct exec {
+    char id[33];
+    int job; /* in world.jobs */
+    int tm, boot, conn;
+    uint32_t pid;
+    bool exists;      /* the process; a paused or stuck one exists too */
+    bool known_exit;  /* its TaskManager has been told */
+    bool stuck;       /* does nothing any more, its tasks included; only a kill ends it */
+    bool unkillable_until_heal, never_ready, line_open, ready, ending;
+    int64_t paused_until_ms, lease_until_ms;
+    int64_t orphan_since_ms; /* without a job that wants it; -1 */
+    uint32_t slots;
+    uint64_t lease_gen;
+    int task_count;
+    struct xtask tasks[SIM_TASKS_MAX];
+};
+
+/* --- What is true about a job */
+struct jtask {
+    int vertex, subtask, region;
+    bool sink;
+    uint32_t started;  /* the highest attempt that ever ran */
+    uint32_t finished; /* attempt that has finished; 0: none */
+    /* as the JobManager showed it last */
+    uint32_t attempt;
+    Weir__TaskState state;
+    bool finished_in_attempt;
+};
+
+struct job {
+    char id[33];
+    int jm;
+    bool bounded, output, hangs, submitted;
+    struct weir_jm_job_options options;
+    uint8_t *graph;
+    size_t graph_size;
+    int slots_needed, task_count, region_count;
+    struct jtask tasks[SIM_TASKS_MAX];
+    bool region_hit[SIM_TASKS_MAX];           /* since its last restart something happened that allows the next */
+    bool region_deployed[SIM_TASKS_MAX];      /* in this attempt */
+    int64_t region_hit_ms[SIM_TASKS_MAX];
+    /* shadow */
+    enum weir_job_state state;
+    uint64_t version, restarts;
+    int64_t restart_ms[64];
+    bool seen;
+    int64_t ending_deadline_ms; /* CANCELLING or FAILING must be over; INT64_MAX: neither */
+    /* the output store */
+    bool committed, aborted, commit_asked, commit_failed;
+    int commit_tm;
+};
+
+/* --- Faults */
+enum fault_kind {
+    F_TM_CRASH, F_TM_PAUSE, F_EXEC_CRASH, F_EXEC_PAUSE, F_EXEC_STUCK, F_TASK_FAIL, F_JM_CRASH, F_JM_PAUSE, F_JM_REPLACE,
+    F_LINE_BREAK, F_PARTITION, F_LOSS, F_DELAY, F_DUP, F_SPAWN_FAIL, F_CODE_FAIL, F_START_STUCK, F_DEPLOY_STUCK, F_CANCEL_HANG,
+    F_UNKILLABLE, F_COMMIT_FAIL, F_COMMIT_SLOW, F_FORGE, F_FLAP, F_KINDS
+};
+struct fault {
+    int64_t at_ms, duration_ms;
+    enum fault_kind kind;
+    int target, value; /* meaning by kind */
+    bool off;          /* removed by the shrinker */
+};
+
+enum op_kind { OP_SUBMIT, OP_CANCEL };
+struct op {
+    int64_t at_ms;
+    enum op_kind kind;
+    int target;
+    bool off;
+};
+
+/* --- "Sometimes": states that must be reached over a set of seeds */
+#define SIM_COUNTERS(X)                                                                                           \
+    X(events) X(jobs_submitted) X(jobs_finished) X(jobs_failed) X(jobs_canceled) X(tm_lost_heartbeat)             \
+    X(tm_lost_disconnect) X(tm_lost_new_session) X(tm_lost_outbox) X(tm_crashed) X(tm_paused) X(jm_crashed) X(jm_paused) X(jm_replaced)     \
+    X(jm_fenced) X(lease_ended_executor) X(lease_killed_executor) X(orphan_killed) X(executor_crashed) X(executor_stuck)                     \
+    X(executor_abandoned) X(executor_start_timeout) X(task_start_timeout) X(task_cancel_timeout) X(region_restarted)            \
+    X(region_restarted_alone) X(finished_task_rerun) X(cancel_while_restarting) X(cancel_while_failing)           \
+    X(cancel_refused_committing) X(failed_by_strategy) X(waited_for_slots) X(gave_way) X(commit_moved) X(commit_failed) X(committed)    \
+    X(aborted) X(foreign_executor_stopped) X(duplicate_report) X(duplicate_command) X(gap_report) X(gap_command)  \
+    X(stale_attempt_report) X(stale_session_message) X(stale_epoch_message) X(stale_register) X(register_refused) \
+    X(window_full) X(resent_command) X(resent_report) X(code_failed) X(spawn_failed) X(channel_broken)            \
+    X(late_terminal_report) X(message_lost) X(message_duplicated) X(message_overtaken) X(half_open) X(heartbeat_old)
+
+enum counter {
+#define X(name) C_##name,
+    SIM_COUNTERS(X)
+#undef X
+        C_COUNT
+};
+
+struct world {
+    uint64_t seed;
+    FILE *trace; /* NULL: none */
+    uint64_t hash;
+    int64_t now_ms;
+    uint64_t next_seq, events;
+    struct ev *heap;
+    int heap_count, heap_capacity;
+    struct rng net, exe, ops;
+    /* shape */
+    int tm_count;
+    int64_t fault_end_ms;
+    struct weir_jm_options jm_options;
+    struct weir_tm_options tm_options;
+    int job_shape; /* how many jobs fit beside each other, roughly */
+    /* processes */
+    struct jm_node jms[SIM_JMS_MAX];
+    int jm_count, jm; /* current */
+    struct tm_node tms[SIM_TMS_MAX];
+    struct conn *conns;
+    int conn_count, conn_capacity;
+    struct exec *execs;
+    int exec_count, exec_capacity;
+    struct job jobs[SIM_JOBS_MAX];
+    int job_count;
+    /* plan */
+    struct fault faults[SIM_FAULTS_MAX];
+    int fault_count;
+    struct op ops_list[SIM_OPS_MAX];
+    int op_count;
+    /* network and behaviour windows: until when, and how much */
+    int64_t window_ms[F_KINDS];
+    int window_value[F_KINDS];
+    int64_t partition_ms[SIM_TMS_MAX][2]; /* [0]: towards the JobManager, [1]: from it */
+    bool partition_holds[SIM_TMS_MAX];    /* messages wait for its end instead of being lost */
+    /* phases */
+    bool healed, drained;
+    int64_t drain_at_ms, end_by_ms;
+    bool done;
+    uint64_t next_request;
+    int cancel_request_job[256]; /* by request modulo: what the answer is about; -1: a submission */
+    uint64_t counters[C_COUNT];
+    /* failure */
+    jmp_buf *escape;
+    char failure_name[64];
+    char failure[512];
+};
+
+/* --- sim_world.c */
+struct world *world_new(uint64_t seed);
+void world_free(struct world *w);
+void world_run(struct world *w); /* returns at rest, or escapes by violate() */
+void push(struct world *w, int64_t at_ms, enum ev_kind kind, int a, int b, int c, uint64_t gen, struct msg *take_msg);
+struct msg *msg_copy(const Weir__Control *control); /* one reference */
+void msg_unref(struct msg *msg);
+void trace(struct world *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
+_Noreturn void violate(struct world *w, const char *name, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void note(struct world *w, uint64_t a, uint64_t b); /* into the trace hash */
+static inline bool window_open(const struct world *w, enum fault_kind kind)
+{
+    return w->now_ms < w->window_ms[kind];
+}
+static inline void count(struct world *w, enum counter counter)
+{
+    w->counters[counter]++;
+}
+/* to_jm: from the TaskManager's side of the connection. */
+void net_send(struct world *w, int conn, bool to_jm, const Weir__Control *control);
+void net_connect(struct world *w, int tm);
+void net_close(struct world *w, int conn, bool tell_jm, bool tell_tm);
+const char *body_name(const Weir__Control *control);
+
+/* --- sim_nodes.c */
+void jm_start(struct world *w);
+void jm_event(struct world *w, int jm, const struct weir_jm_event *event);
+void jm_tick(struct world *w, int jm);
+void jm_message(struct world *w, int conn, const Weir__Control *control);
+void jm_crash(struct world *w, int jm);
+void tm_start(struct world *w, int tm);
+void tm_event(struct world *w, int tm, const struct weir_tm_event *event);
+void tm_tick(struct world *w, int tm);
+void tm_message(struct world *w, int conn, const Weir__Control *control);
+void tm_crash(struct world *w, int tm);
+void tm_commit_now(struct world *w, int tm, const Weir__Control *control);
+void node_init_jm_event(struct world *w, int jm, struct weir_jm_event *event, enum weir_jm_event_kind kind);
+void node_init_tm_event(struct world *w, int tm, struct weir_tm_event *event, enum weir_tm_event_kind kind);
+
+/* --- sim_exec.c */
+void exec_spawn(struct world *w, int tm, const char *executor_id, const char *job_id);
+void exec_kill(struct world *w, int tm, const char *executor_id);
+void exec_kill_orphan(struct world *w, int tm, const struct weir_tm_orphan *orphan);
+void exec_control(struct world *w, int x, const Weir__Control *control);
+void exec_act(struct world *w, int x, int task, int act, uint32_t attempt);
+void exec_lease(struct world *w, int x, uint64_t gen);
+void exec_die(struct world *w, int x, int signal, const char *why);
+void exec_line_lost(struct world *w, int tm);
+int exec_find(const struct world *w, int tm, const char *executor_id);
+int exec_orphans(const struct world *w, int tm, struct weir_tm_orphan *out, int max);
+static inline bool exec_runs(const struct world *w, const struct exec *x)
+{
+    return x->exists && !x->stuck && w->now_ms >= x->paused_until_ms;
+}
+
+/* --- sim_plan.c */
+void plan_world(struct world *w);
+void do_fault(struct world *w, int index);
+void do_op(struct world *w, int index);
+void submit_job(struct world *w);
+void cancel_job(struct world *w, int job);
+extern const char *const fault_names[F_KINDS];
+
+/* --- sim_check.c */
+void check_jm(struct world *w, int jm);          /* after each step of it */
+void check_jm_effect(struct world *w, int jm, const struct weir_jm_effect *effect);
+void check_tm(struct world *w, int tm);
+void check_spawn(struct world *w, int x);
+void check_task_start(struct world *w, int x, int task);
+void check_commit(struct world *w, int tm, const Weir__CommitOutput *commit);
+void check_abort(struct world *w, const char *job_id);
+void check_world(struct world *w);               /* every 100 ms of simulated time */
+void region_hit(struct world *w, struct job *job, int region);
+int job_find(const struct world *w, const char *id);
+
+#endif
