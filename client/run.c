@@ -189,8 +189,12 @@ static int run_local(struct weir_client *client)
     return weir_local_run(&job);
 }
 
+static bool wants_job_help(const struct weir_client *client);
+
 int weir_command_run(struct weir_client *client)
 {
+    if (wants_job_help(client))
+        return weir_command_info(client);
     if (client->local)
         return run_local(client);
     int signal_fd = open_signals();
@@ -226,10 +230,29 @@ weir_err weir_client_build_graph(const struct weir_local_job *job, const struct 
         .timeout_ms = weir_config_int(config, "job.build.timeout"),
         .memory_bytes = weir_config_int(config, "job.build.memory"),
         .files_max = (int)weir_config_int(config, "job.build.max-open-files"),
+        .configuration = job->overrides,
+        .configuration_count = job->override_count,
     };
+    char *help = NULL;
+    build.help = &help;
     weir_err err = weir_job_build(&build, graph, graph_size, error);
+    if (err == WEIR_ERR_CANCELED && help) {
+        fputs(help, stdout);
+        fflush(stdout);
+        exit(EXIT_DONE);
+    }
+    free(help);
     free(binary);
     return err;
+}
+
+/* `weir run job.so --help`: the job's arguments, found without a cluster. */
+static bool wants_job_help(const struct weir_client *client)
+{
+    for (int i = 1; i < client->argument_count; i++)
+        if (strcmp(client->arguments[i], "--help") == 0)
+            return true;
+    return false;
 }
 
 static void print_plan(const struct weir_plan *plan)

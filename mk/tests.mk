@@ -114,3 +114,8 @@ $(DATA_BENCHES): $(BUILD)/bench/%: tests/bench/%.c $(DATA_BENCH_AR)
 	@$(CC) $(CPPFLAGS) -Itests $(CFLAGS) $< $(filter %.o,$^) -o $@ $(LDFLAGS) -Wl,--start-group $(DATA_BENCH_AR) -Wl,--end-group $(LIBS)
 data-benches: $(DATA_BENCHES)
 .PHONY: data-benches
+
+# Rows per second of expressions and aggregates: build it, then run it by hand.
+$(BUILD)/tests/bench/expr_bench: tests/bench/expr_bench.c $(foreach d,common/expr common/data common/base,$(call archive,$(d)))
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $< -o $@ $(LDFLAGS) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS)

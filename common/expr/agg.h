@@ -12,7 +12,9 @@
  *
  * An accumulator is `accumulator_size` bytes (a multiple of 8) of plain data, so that a state table can hold, copy and
  * store it; variable-size values (MIN of STRING) keep a pointer into `heap`, which the state table owns and accounts for.
- * Accumulators begin as all zero bytes.
+ * Accumulators begin as all zero bytes. A copy of an accumulator may be read but not updated beside the original: text in
+ * the heap is overwritten in place; to go on from a copy, merge it into a zero accumulator.
+ * SUM and AVG of FLOAT and DOUBLE add up in double, in row order.
  */
 #ifndef WEIR_EXPR_AGG_H
 #define WEIR_EXPR_AGG_H

@@ -27,8 +27,40 @@ static void trim(const char **s, size_t *n)
 
 /* --- Numbers as text */
 
+/* Up to six places, the common case: a decimal of at most 15 digits that reads back as `d` is the shortest one. */
+static size_t print_short(double d, char out[40])
+{
+    double size = fabs(d);
+    if (!(size >= 1e-3 && size < 1e7))
+        return 0;
+    int64_t millionths = llround(size * 1e6);
+    if ((double)millionths / 1e6 != size)
+        return 0;
+    char *p = out;
+    if (d < 0)
+        *p++ = '-';
+    int64_t whole = millionths / 1000000, rest = millionths % 1000000;
+    char digits[8];
+    int n = 0;
+    do {
+        digits[n++] = (char)('0' + whole % 10);
+        whole /= 10;
+    } while (whole > 0);
+    while (n > 0)
+        *p++ = digits[--n];
+    *p++ = '.';
+    for (int64_t unit = 100000; unit > 0 && (rest > 0 || unit == 100000); unit /= 10) {
+        *p++ = (char)('0' + rest / unit);
+        rest %= unit;
+    }
+    return (size_t)(p - out);
+}
+
 size_t expr_print_double(double d, bool is_float, char out[40])
 {
+    size_t quick = is_float ? 0 : print_short(d, out);
+    if (quick)
+        return quick;
     if (isnan(d))
         return (size_t)sprintf(out, "NaN");
     if (isinf(d))

@@ -3,7 +3,11 @@
  * The same text is used in weir_filter(s, "temperature > 90"), weir_select(s, "..."), WHERE and SELECT. Semantics
  * (names, types, NULL, overflow, casts) are Flink 1.20 SQL's: three-valued logic; integer arithmetic wraps around as
  * Java's does; integer division by zero and a CAST that cannot be done are errors of the record; FLOAT/DOUBLE are IEEE.
- * An error of the text says what, and `column` (from 1) says where in the text.
+ * An error of the text says what, and `column` (from 1, in bytes) says where in the text.
+ *
+ * Until DECIMAL exists, the literal 1.5 is a DOUBLE, and a bare TIMESTAMP is TIMESTAMP(3). The session's zone is UTC.
+ * A row that is not reached raises nothing: CASE, IF, COALESCE, and AND and OR whose left side decides.
+ * Bounds: 64 KiB of text, 200 levels of nesting, 1,000 operators in a row, 4,096 entries of a list.
  */
 #ifndef WEIR_EXPR_EXPR_H
 #define WEIR_EXPR_EXPR_H
@@ -36,7 +40,8 @@ void weir_expr_scratch_free(struct weir_expr_scratch *scratch);
  * says why and *bad_row (may be NULL) which. */
 weir_err weir_expr_eval(const struct weir_expr *expr, const struct weir_batch *batch, struct weir_expr_scratch *scratch,
                         struct weir_column *out, int *bad_row, struct weir_error *error);
-/* For BOOLEAN expressions: bit set where the value is TRUE (not FALSE, not NULL). mask has room for row_count bits. */
+/* For BOOLEAN expressions: bit set where the value is TRUE (not FALSE, not NULL). mask has room for row_count bits, in
+ * whole words; bits past row_count are 0. */
 weir_err weir_expr_eval_mask(const struct weir_expr *expr, const struct weir_batch *batch,
                              struct weir_expr_scratch *scratch, uint64_t *mask, int *bad_row, struct weir_error *error);
 

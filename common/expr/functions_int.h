@@ -25,7 +25,5 @@ double math_cot(double x); double math_degrees(double x); double math_radians(do
 ROW_FN(fn_extract); ROW_FN(fn_floor_to); ROW_FN(fn_ceil_to); ROW_FN(fn_date_format); ROW_FN(fn_to_timestamp);
 ROW_FN(fn_to_date); ROW_FN(fn_unix_timestamp); ROW_FN(fn_from_unixtime); ROW_FN(fn_timestamp_add);
 ROW_FN(fn_timestamp_diff);
-/* regexp_fn.c */
-ROW_FN(fn_regexp); ROW_FN(fn_regexp_replace); ROW_FN(fn_regexp_extract);
 
 #endif

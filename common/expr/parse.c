@@ -829,7 +829,7 @@ static weir_err in_between_like(struct expr_parser *p, struct node *left, struct
         *out = there ? expr_node(p->arena, OP_LIKE, column, 3, left, a, b)
                      : expr_node(p->arena, OP_LIKE, column, 2, left, a);
     } else if (is_word(p, "SIMILAR")) {
-        return expr_error(p->error, WEIR_ERR_UNSUPPORTED, p->token.column, "SIMILAR TO is not built; LIKE and REGEXP are");
+        return expr_error(p->error, WEIR_ERR_UNSUPPORTED, p->token.column, "SIMILAR TO is not built; LIKE is");
     } else {
         return unexpected(p, "IN, BETWEEN or LIKE");
     }

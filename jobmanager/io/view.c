@@ -259,7 +259,6 @@ static weir_err view_build(void *self, const struct weir_view_build *build, stru
         .binary = view->taskmanager_binary,
         .path = build->path,
         .code_name = build->code_name,
-        .code_sha256 = build->code_sha256,
         .arguments = build->arguments,
         .argument_count = build->argument_count,
         .timeout_ms = weir_config_int(view->config, "job.build.timeout"),

@@ -457,10 +457,10 @@ static bool read_body(json_t *body, struct run *run, struct weir_arena *arena, s
             return bad(response, "jobId", "must be 32 hex digits");
         run->job_id = id;
     }
-    value = json_object_get(body, "weir-name");
+    value = json_object_get(body, "jobName");
     if (value && !json_is_null(value)) {
         if (!json_is_string(value) || json_string_length(value) == 0 || json_string_length(value) > 255)
-            return bad(response, "weir-name", "must be a text of 1 to 255 bytes");
+            return bad(response, "jobName", "must be a text of 1 to 255 bytes");
         run->name = weir_arena_strdup(arena, json_string_value(value));
     }
     value = json_object_get(body, "savepointPath");

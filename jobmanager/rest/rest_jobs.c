@@ -1,5 +1,6 @@
 /* Jobs over REST: what Flink's v1 shows of a job, its vertices and subtasks, and cancelling. Each handler copies a snapshot through
- * the view and turns it into JSON; nothing is kept between requests. Members that Flink does not have begin with "weir-". */
+ * the view and turns it into JSON; nothing is kept between requests. Flink does not have: `status` of a job (what it waits for),
+ * `bad-records` and `late-records` in metrics, and members that begin with "weir-". */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -67,7 +68,7 @@ void weir_rest_jobs_overview(const struct weir_http_server_request *request, str
                             (json_int_t)job->start_ms, "end-time", (json_int_t)job->end_ms, "duration",
                             duration(job->start_ms, job->end_ms, now_ms), "last-modification", (json_int_t)job->modified_ms,
                             "tasks", tasks, "jobType", "STREAMING", "schedulerType", "Default", "pending-operators", 0,
-                            "weir-status", weir_rest_string(job->status)));
+                            "status", weir_rest_string(job->status)));
     }
     weir_http_json(response, 200, json_pack("{s:o}", "jobs", list));
     weir_arena_fini(&arena);
@@ -98,7 +99,7 @@ static json_int_t task_duration(const struct weir_view_task *task, int64_t now_m
 }
 
 struct io_sums {
-    uint64_t bytes_in, bytes_out, records_in, records_out, busy_ms, idle_ms, backpressured_ms;
+    uint64_t bytes_in, bytes_out, records_in, records_out, busy_ms, idle_ms, backpressured_ms, records_bad, late_dropped;
     bool complete;
 };
 
@@ -114,18 +115,23 @@ static struct io_sums sum_tasks(const struct weir_view_task *tasks, int count)
         sums.idle_ms += tasks[i].idle_ms;
         sums.backpressured_ms += tasks[i].backpressured_ms;
         sums.complete = sums.complete && tasks[i].metrics_complete;
+        for (int o = 0; o < tasks[i].operator_count; o++) {
+            sums.records_bad += tasks[i].operators[o].records_bad;
+            sums.late_dropped += tasks[i].operators[o].late_dropped;
+        }
     }
     return sums;
 }
 
 static json_t *io_metrics(const struct io_sums *sums)
 {
-    return json_pack("{s:I, s:b, s:I, s:b, s:I, s:b, s:I, s:b, s:I, s:I, s:f}", "read-bytes", (json_int_t)sums->bytes_in,
+    return json_pack("{s:I, s:b, s:I, s:b, s:I, s:b, s:I, s:b, s:I, s:I, s:f, s:I, s:I}", "read-bytes", (json_int_t)sums->bytes_in,
                      "read-bytes-complete", sums->complete, "write-bytes", (json_int_t)sums->bytes_out, "write-bytes-complete",
                      sums->complete, "read-records", (json_int_t)sums->records_in, "read-records-complete", sums->complete,
                      "write-records", (json_int_t)sums->records_out, "write-records-complete", sums->complete,
                      "accumulated-backpressured-time", (json_int_t)sums->backpressured_ms, "accumulated-idle-time",
-                     (json_int_t)sums->idle_ms, "accumulated-busy-time", (double)sums->busy_ms);
+                     (json_int_t)sums->idle_ms, "accumulated-busy-time", (double)sums->busy_ms, "bad-records",
+                     (json_int_t)sums->records_bad, "late-records", (json_int_t)sums->late_dropped);
 }
 
 static json_t *state_counts(const struct weir_view_task *tasks, int count)
@@ -353,7 +359,7 @@ void weir_rest_job(const struct weir_http_server_request *request, struct weir_h
                       "STREAMING", "schedulerType", "Default", "start-time", (json_int_t)job->start_ms, "end-time",
                       (json_int_t)job->end_ms, "duration", duration(job->start_ms, job->end_ms, now_ms), "maxParallelism",
                       job->max_parallelism, "now", (json_int_t)now_ms, "timestamps", timestamps, "vertices", vertices,
-                      "status-counts", counts, "plan", plan_of(job), "weir-status", weir_rest_string(job->status),
+                      "status-counts", counts, "plan", plan_of(job), "status", weir_rest_string(job->status),
                       "weir-restarts", (json_int_t)job->restarts));
     }
     weir_arena_fini(&arena);

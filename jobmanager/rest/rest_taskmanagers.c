@@ -32,13 +32,21 @@ static int open_beneath(int directory, const char *name)
     return fd;
 }
 
-static void list_logs(const char *path, struct weir_http_server_response *response)
+/* "taskmanager-1" owns taskmanager-1.log, .log.1, .out and taskmanager-1-executor-*.log, and not taskmanager-10's. */
+static bool is_log_of(const char *name, const char *owner)
+{
+    size_t size = strlen(owner);
+    return is_log_name(name) && (!size || (!strncmp(name, owner, size) && (name[size] == '.' || name[size] == '-')));
+}
+
+/* `owner`: whose files, "": all. */
+static void list_logs(const char *path, const char *owner, struct weir_http_server_response *response)
 {
     json_t *logs = json_array();
     DIR *directory = opendir(path);
     for (struct dirent *e; directory && (e = readdir(directory));) {
         struct stat st;
-        if (!is_log_name(e->d_name) || fstatat(dirfd(directory), e->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(st.st_mode))
+        if (!is_log_of(e->d_name, owner) || fstatat(dirfd(directory), e->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(st.st_mode))
             continue;
         json_array_append_new(logs, json_pack("{s:o, s:I, s:I}", "name", weir_rest_string(e->d_name), "size",
                                               (json_int_t)st.st_size, "mtime",
@@ -88,7 +96,7 @@ void weir_rest_jobmanager_logs(const struct weir_http_server_request *request, s
 {
     const struct weir_rest *rest = request->arg;
     if (rest->options.log_dir)
-        list_logs(rest->options.log_dir, response);
+        list_logs(rest->options.log_dir, "", response);
     else
         weir_http_json(response, 200, json_pack("{s:[]}", "logs"));
 }
@@ -212,13 +220,41 @@ static const struct weir_view_taskmanager *find_with_logs(const struct weir_http
     return NULL;
 }
 
+/* The instance's name ("taskmanager-1"), by which its files are called: from the file below run/, beside the log directory, that a
+ * daemon writes when it is ready (base/daemon.h). "" when there is none. */
+static void name_of(const struct weir_view_taskmanager *tm, char out[64])
+{
+    out[0] = 0;
+    char *path = weir_format("%s/../run", tm->log_directory);
+    DIR *directory = opendir(path);
+    for (struct dirent *e; directory && !out[0] && (e = readdir(directory));) {
+        size_t size = strlen(e->d_name);
+        if (size < 6 || size - 5 >= 64 || strcmp(e->d_name + size - 5, ".json") != 0 || e->d_name[0] == '.')
+            continue;
+        int fd = open_beneath(dirfd(directory), e->d_name);
+        json_t *file = fd >= 0 ? json_loadfd(fd, 0, NULL) : NULL;
+        const char *id = json_string_value(json_object_get(file, "id"));
+        if (id && !strcmp(id, tm->id))
+            snprintf(out, 64, "%.*s", (int)(size - 5), e->d_name);
+        json_decref(file);
+        if (fd >= 0)
+            close(fd);
+    }
+    if (directory)
+        closedir(directory);
+    free(path);
+}
+
 void weir_rest_taskmanager_logs(const struct weir_http_server_request *request, struct weir_http_server_response *response)
 {
     struct weir_arena arena;
     weir_arena_init(&arena);
     const struct weir_view_taskmanager *tm = find_with_logs(request, response, &arena);
-    if (tm)
-        list_logs(tm->log_directory, response);
+    if (tm) {
+        char name[64];
+        name_of(tm, name);
+        list_logs(tm->log_directory, name, response);
+    }
     weir_arena_fini(&arena);
 }
 
@@ -238,7 +274,11 @@ void weir_rest_taskmanager_log(const struct weir_http_server_request *request, s
     struct weir_arena arena;
     weir_arena_init(&arena);
     const struct weir_view_taskmanager *tm = find_with_logs(request, response, &arena);
-    if (tm)
-        serve_log(request, response, tm->log_directory, "taskmanager.log", "TaskManager");
+    if (tm) {
+        char name[64], file[72];
+        name_of(tm, name);
+        snprintf(file, sizeof file, "%s.log", *name ? name : "taskmanager");
+        serve_log(request, response, tm->log_directory, file, "TaskManager");
+    }
     weir_arena_fini(&arena);
 }

@@ -42,7 +42,7 @@ static void test_types(void **state)
     static const struct {
         const char *text, *types;
     } cases[] = {
-        {"COUNT(*)", "`EXPR$0` BIGINT NOT NULL"},
+        {"COUNT(*)", "EXPR$0 BIGINT NOT NULL"},
         {"k, COUNT(n) AS c", "k INT NOT NULL, c BIGINT NOT NULL"},
         {"SUM(n) s, SUM(t) AS st, SUM(x) AS sx", "s INT, st TINYINT, sx DOUBLE"},
         {"MIN(s) AS a, MAX(ts) AS b, FIRST_VALUE(p) AS c, LAST(f) AS d", "a STRING, b TIMESTAMP(3), c BOOLEAN, d FLOAT"},

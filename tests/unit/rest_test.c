@@ -181,6 +181,15 @@ static const struct weir_cluster_view view = {
     NULL, fake_jobs, fake_job, fake_taskmanagers, fake_cancel, fake_build, fake_submit, fake_plan, NULL,
 };
 
+static void write_file(const char *name, const char *text)
+{
+    char path[200];
+    snprintf(path, sizeof path, "%s/%s", directory, name);
+    FILE *f = fopen(path, "w");
+    fputs(text, f);
+    fclose(f);
+}
+
 /* --- Calls */
 
 static char *url_of(const char *path)
@@ -381,6 +390,8 @@ static void values(void **state)
     json_t *v = json_array_get(json_object_get(json, "vertices"), 0);
     assert_int_equal(number(v, "metrics", "read-records"), 30);
     assert_int_equal(number(v, "metrics", "write-bytes"), 300);
+    assert_int_equal(number(v, "metrics", "bad-records"), 6);
+    assert_int_equal(number(v, "metrics", "late-records"), 4);
     assert_int_equal(number(v, "start-time", NULL), 2000);
     assert_int_equal(number(v, "end-time", NULL), 5000);
     assert_int_equal(number(v, "duration", NULL), 3000);
@@ -390,6 +401,9 @@ static void values(void **state)
     json_t *op = json_array_get(json_object_get(v, "weir-operators"), 0);
     assert_int_equal(number(op, "records-bad", NULL), 6);
     assert_int_equal(number(json, "duration", NULL), 5000);
+    json_decref(json);
+    json = call("GET", "/jobs/" RUNNING_JOB, NULL, 200);
+    assert_string_equal(json_string_value(json_object_get(json, "status")), "waiting for 2 more slots");
     json_decref(json);
     json = call("GET", "/jobs/" FAILED_JOB "/vertices/" VERTEX, NULL, 200);
     json_t *sub = json_array_get(json_object_get(json, "subtasks"), 1);
@@ -493,7 +507,7 @@ static void jars(void **state)
     /* The body wins over the query. */
     json = call("POST", path,
                 "{\"bogus\":1,\"entryClass\":\"X\",\"parallelism\":5,\"programArgsList\":[\"--input\",\"x y\"],"
-                "\"jobId\":\"ABCDEF00000000000000000000000000\",\"weir-name\":\"N\",\"flinkConfiguration\":{\"a.b\":\"c\",\"d\":3,\"e\":true}}",
+                "\"jobId\":\"ABCDEF00000000000000000000000000\",\"jobName\":\"N\",\"flinkConfiguration\":{\"a.b\":\"c\",\"d\":3,\"e\":true}}",
                 200);
     json_decref(json);
     assert_string_equal(fake.arguments, "--input|x y|");
@@ -512,7 +526,7 @@ static void jars(void **state)
     expect_error("POST", path, "{\"programArgsList\":[1]}", 400, "'programArgsList'");
     expect_error("POST", path, "{\"programArgs\":\"'x\"}", 400, "'programArgs'");
     expect_error("POST", path, "{\"jobId\":\"zz\"}", 400, "'jobId'");
-    expect_error("POST", path, "{\"weir-name\":\"\"}", 400, "'weir-name'");
+    expect_error("POST", path, "{\"jobName\":\"\"}", 400, "'jobName'");
     expect_error("POST", path, "{\"savepointPath\":\"/x\"}", 400, "'savepointPath'");
     expect_error("POST", path, "{\"flinkConfiguration\":[]}", 400, "'flinkConfiguration'");
     expect_error("POST", path, "{\"flinkConfiguration\":{\"a\":{}}}", 400, "'flinkConfiguration'");
@@ -591,7 +605,7 @@ static void logs(void **state)
 {
     (void)state;
     json_t *json = call("GET", "/taskmanagers/tm-1/logs", NULL, 200);
-    assert_int_equal(json_array_size(json_object_get(json, "logs")), 1);
+    assert_int_equal(json_array_size(json_object_get(json, "logs")), 3); /* no name known: all, but not the link and the .txt */
     json_decref(json);
     char *text = call_text("GET", "/taskmanagers/tm-1/log", NULL, NULL, 200);
     assert_string_equal(text, "0123456789");
@@ -610,6 +624,16 @@ static void logs(void **state)
     text = call_text("GET", "/jobmanager/log", NULL, NULL, 200);
     assert_string_equal(text, "jm");
     free(text);
+    /* The instance is known by its file below run/. */
+    write_file("run/taskmanager-1.json", "{\"pid\": 12, \"id\": \"tm-1\"}");
+    write_file("run/taskmanager-10.json", "{\"pid\": 13, \"id\": \"tm-10\"}");
+    write_file("run/broken.json", "{");
+    text = call_text("GET", "/taskmanagers/tm-1/log", NULL, NULL, 200);
+    assert_string_equal(text, "one");
+    free(text);
+    json = call("GET", "/taskmanagers/tm-1/logs", NULL, 200);
+    assert_int_equal(json_array_size(json_object_get(json, "logs")), 1);
+    json_decref(json);
     expect_error("GET", "/jobmanager/logs/nosuch.log", NULL, 404, "This file does not exist in JobManager log dir.");
 }
 
@@ -676,15 +700,6 @@ static void binding_beyond_loopback(void **state)
     weir_config_free(open);
 }
 
-static void write_file(const char *name, const char *text)
-{
-    char path[200];
-    snprintf(path, sizeof path, "%s/%s", directory, name);
-    FILE *f = fopen(path, "w");
-    fputs(text, f);
-    fclose(f);
-}
-
 static int start(void **state)
 {
     (void)state;
@@ -699,6 +714,10 @@ static int start(void **state)
     write_file("secret", "secret");
     write_file("tm-logs/taskmanager.log", "0123456789");
     write_file("tm-logs/other.txt", "x");
+    write_file("tm-logs/taskmanager-1.log", "one");
+    write_file("tm-logs/taskmanager-10.log", "ten");
+    snprintf(path, sizeof path, "%s/run", directory);
+    mkdir(path, 0700);
     write_file("logs/jobmanager.log", "jm");
     snprintf(path, sizeof path, "%s/secret", directory);
     snprintf(link, sizeof link, "%s/tm-logs/secret.log", directory);
