@@ -24,7 +24,6 @@ UNIT_LIBS_tm_test := taskmanager/core common/base proto
 UNIT_LIBS_base_test := common/base
 UNIT_LIBS_http_test := common/http common/base
 UNIT_LIBS_rest_test := jobmanager/rest common/http common/base
-UNIT_LIBS_client_test := client common/http common/base
 
 UNIT_LIBS_frame_test := common/net common/base proto
 UNIT_LIBS_chain_test := taskmanager/task taskmanager/exchange common/data common/base
@@ -40,7 +39,7 @@ UNIT_LIBS_connectors_test := $(UNIT_LIBS_OPS)
 UNIT_LIBS_row_map_test := $(UNIT_LIBS_OPS)
 UNIT_LIBS_row_fuse_test := $(UNIT_LIBS_OPS)
 UNIT_LIBS_sdk_test := common/sdk common/graph $(UNIT_LIBS_OPS) proto
-UNIT_LIBS_check_test := common/graph $(UNIT_LIBS_OPS) proto
+UNIT_LIBS_check_test := common/sdk common/graph $(UNIT_LIBS_OPS) proto
 UNIT_LIBS_build_job_test := taskmanager/executor common/sdk common/graph $(UNIT_LIBS_OPS) proto
 
 unit_libs = $(if $(UNIT_LIBS_$(1)),$(foreach d,$(UNIT_LIBS_$(1)),$(call archive,$(d))),$(UNIT_ALL))
@@ -55,6 +54,9 @@ $(foreach t,$(UNIT_SRC:tests/%.c=%),$(eval $(call unit_test,$(t))))
 # The operator harness takes the driver's place (taskmanager/task must not be linked beside it).
 OPS_TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/ops/*_test.c))
 $(OPS_TESTS) $(BUILD)/tests/unit/connectors_test: $(BUILD)/obj/tests/ops/harness.c.o
+$(BUILD)/tests/unit/sdk_test $(BUILD)/tests/unit/check_test $(BUILD)/tests/unit/build_job_test: $(BUILD)/obj/tests/ops/harness.c.o
+# Job objects that the test compiles find the SDK in the test itself.
+$(BUILD)/tests/unit/build_job_test: LDFLAGS += -rdynamic -Wl,-u,weir_window_at
 
 unit-tests: $(UNIT_BIN)
 .PHONY: unit-tests

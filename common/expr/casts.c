@@ -67,13 +67,15 @@ size_t expr_print_double(double d, bool is_float, char out[40])
         return (size_t)sprintf(out, d < 0 ? "-Infinity" : "Infinity");
     if (d == 0)
         return (size_t)sprintf(out, signbit(d) ? "-0.0" : "0.0");
-    char digits[40]; /* d.ddddde[+-]xx with the fewest digits that give the same value */
-    for (int precision = 0;; precision++) {
+    /* d.ddde[+-]xx with the fewest digits, two at least, that give the same value. All decimals of 15 (FLOAT: 6) digits
+     * give different values, so where that many do, they are the shortest form with zeros at its end; except where the
+     * numbers themselves get coarse. */
+    bool coarse = fabs(d) < (is_float ? 1e-36 : 1e-300);
+    char digits[40];
+    for (int precision = coarse ? 1 : is_float ? 5 : 14;; precision++) {
         snprintf(digits, sizeof digits, "%.*e", precision, d);
         if (precision >= 17 || (is_float ? strtof(digits, NULL) == (float)d : strtod(digits, NULL) == d))
             break;
-        if (precision == 0 && !is_float && d != nearbyint(d * 1e6) / 1e6)
-            precision = 13; /* a long number: do not try the short forms one by one */
     }
     char *p = out;
     const char *s = digits;

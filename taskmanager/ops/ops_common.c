@@ -19,11 +19,9 @@ weir_err weir_op_expr(const char *option, const char *text, const struct weir_sc
     if (!weir_expr_compile(text, schema, expr, &wrong))
         return 0;
     enum weir_err_code code = wrong.error.code ? wrong.error.code : WEIR_ERR_INVALID;
-    /* The graph's check puts the operator and its source line before it. */
-    if (wrong.column > 0)
-        return weir_fail(error, code, "%s, column %d: %.600s (in \"%.200s\")", option, wrong.column,
-                         wrong.error.message, text);
-    return weir_fail(error, code, "%s: %.600s (in \"%.200s\")", option, wrong.error.message, text);
+    /* The message begins with "column N: " where there is one; the graph's check puts the operator and its source line before it. */
+    return weir_fail(error, code, "%s%s%.600s (in \"%.200s\")", option, wrong.column > 0 ? ", " : ": ", wrong.error.message,
+                     text);
 }
 
 weir_err weir_op_row_error(const char *what, const struct weir_batch *batch, int row, struct weir_error *error)

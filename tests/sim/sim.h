@@ -63,7 +63,7 @@ struct ev {
 struct jm_node {
     struct weir_jm *core;
     bool alive, fenced;
-    int64_t paused_until_ms, offset_ms;
+    int64_t paused_until_ms, offset_ms, wake_at_ms;
     uint64_t epoch, wake_gen;
 };
 
@@ -72,9 +72,10 @@ struct tm_node {
     bool alive, gone_for_good;
     int boot;
     char id[32];
-    int64_t paused_until_ms, offset_ms;
+    int64_t paused_until_ms, offset_ms, wake_at_ms;
     uint64_t wake_gen;
     uint64_t epoch_seen; /* never goes back */
+    uint64_t accepted_session[SIM_JMS_MAX]; /* of this boot, by each JobManager: the highest */
     int slots;
     int conn; /* -1: none */
     uint64_t next_pid;
@@ -89,7 +90,7 @@ struct conn {
     uint64_t to_jm_taken, to_tm_taken; /* ids delivered in order */
     uint64_t cmd_sent, cmd_acked, rep_sent, rep_acked;
     int64_t cmd_sent_ms[SENT_KEPT], rep_sent_ms[SENT_KEPT];
-    int64_t hb_delivered_ms;          /* the last heartbeat or Register that reached the JobManager */
+    uint64_t hb_taken;                /* sequence of the newest heartbeat that reached the JobManager */
 };
 
 enum xtask_state { XT_NONE, XT_STARTING, XT_RUNNING, XT_ENDED };

@@ -294,6 +294,10 @@ static void config_markdown(void **state)
         assert_non_null(strstr((char *)out.data, row));
     }
     assert_non_null(strstr((char *)out.data, "text\\|json"));
+    char *page = read_file("docs/configuration.md"); /* tests run in the repository's root */
+    if (!page || strcmp(page, (char *)out.data) != 0)
+        fail_msg("docs/configuration.md is stale: weir-jobmanager --print-configuration > docs/configuration.md");
+    free(page);
     weir_buf_fini(&out);
 }
 

@@ -1,0 +1,73 @@
+/* Shared by executor.c and task_build.c only. Everything belongs to the control thread, except where it says otherwise. */
+#ifndef WEIR_EXECUTOR_EXECUTOR_INT_H
+#define WEIR_EXECUTOR_EXECUTOR_INT_H
+
+#include "control.pb-c.h"
+#include "exchange/io_thread.h"
+#include "executor/exec_core.h"
+#include "executor/job_code.h"
+#include "graph/plan.h"
+#include "task/worker.h"
+
+struct weir_executor_location { /* where a subtask runs, by the newest deployment that said so */
+    uint32_t attempt; /* 0: not known */
+    char *executor_id, *endpoint; /* NULL: here */
+};
+
+struct weir_executor_op { /* an operator of the plan, resolved in this process */
+    const struct weir_op_vtable *vtable;
+    struct weir_op_plan plan;
+    struct weir_key_value *options;
+    void *function;
+    const void *row_in, *row_out;
+};
+
+struct weir_executor_task {
+    struct weir_executor *executor;
+    struct weir_exec_task_id id;
+    struct weir_task *task;
+    struct weir_worker *worker;
+    struct weir_channel **channels; /* its ends of remote ones: one reference each, until weir_io_remove() */
+    int channel_count;
+    char *name;
+    bool ended;
+    struct weir_executor_task *next;
+};
+
+struct weir_executor_local { /* a local channel of which only one end is there yet */
+    struct weir_channel *chan; /* a reference */
+    uint32_t from_attempt, to_attempt;
+    bool has_producer;
+    struct weir_executor_task *first; /* whose end is there */
+    struct weir_executor_local *next;
+};
+
+struct weir_executor {
+    bool own_process;
+    Weir__Control *start_control; /* keeps the strings */
+    const Weir__ExecutorStart *start;
+    const char *id, *job_id;
+    struct weir_plan *plan;
+    struct weir_executor_op *ops; /* plan->op_count */
+    struct weir_job_code *code;
+    struct weir_io *io;
+    struct weir_worker **workers;
+    int worker_count;
+    int64_t buffer_timeout_ns;
+    struct weir_executor_location *locations; /* plan->task_count */
+    struct weir_executor_task *tasks;
+    struct weir_executor_local *locals;
+};
+
+/* Schemas, options, functions of all operators. */
+weir_err weir_executor_resolve_ops(struct weir_executor *executor, struct weir_error *error);
+void weir_executor_free_ops(struct weir_executor *executor);
+/* Builds the task and connects its channels; it is not yet given to its worker. on_state is called on the worker's thread. */
+weir_err weir_executor_build_task(struct weir_executor *executor, struct weir_executor_task *task,
+                                  void (*on_state)(void *arg, struct weir_task *task, enum weir_task_state state,
+                                                   const struct weir_error *error, int op),
+                                  struct weir_error *error);
+/* Forgets local channels that wait for their other end, when this one is over. */
+void weir_executor_drop_locals(struct weir_executor *executor, const struct weir_executor_task *task);
+
+#endif

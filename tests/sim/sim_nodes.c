@@ -1,0 +1,448 @@
+/* The processes that run the cores: deliver events, perform effects, and note what must not have an effect.
+ *
+ * A message that the world knows to be stale (of an ended session, of a lower epoch, a repeat, one that overtook another) is
+ * delivered after a TICK of its own, and the core's digest before and after must be equal.
+ */
+#include "tests/sim/sim.h"
+
+/* --- JobManager */
+
+void node_init_jm_event(struct world *w, int jm, struct weir_jm_event *event, enum weir_jm_event_kind kind)
+{
+    memset(event, 0, sizeof *event);
+    event->kind = kind;
+    event->now_ms = w->now_ms + w->jms[jm].offset_ms;
+    event->wall_ms = 1700000000000 + w->now_ms;
+}
+
+static int conn_by_peer(const struct world *w, const char *peer)
+{
+    const char *c = strchr(peer, 'c');
+    int i = c ? atoi(c + 1) : -1;
+    return i >= 0 && i < w->conn_count && strcmp(w->conns[i].peer, peer) == 0 ? i : -1;
+}
+
+/* Ids of commands: counted, bounded in flight, and not sent again before their time. */
+static void check_sent(struct world *w, uint64_t *sent, uint64_t acked, int64_t *sent_ms, uint64_t id, int window, int64_t resend_ms,
+                       enum counter resent, const char *what)
+{
+    if (id > *sent) {
+        if (id != *sent + 1)
+            violate(w, "id-skipped", "%s: id %" PRIu64 " follows %" PRIu64, what, id, *sent);
+        *sent = id;
+        if (*sent - acked > (uint64_t)window)
+            violate(w, "window", "%s: %" PRIu64 " messages in flight, window %d", what, *sent - acked, window);
+        if (*sent - acked == (uint64_t)window)
+            count(w, C_window_full);
+    } else {
+        if (w->now_ms - sent_ms[id % SENT_KEPT] < resend_ms)
+            violate(w, "resend-rate", "%s: id %" PRIu64 " sent again after %" PRId64 " ms", what, id, w->now_ms - sent_ms[id % SENT_KEPT]);
+        count(w, resent);
+    }
+    sent_ms[id % SENT_KEPT] = w->now_ms;
+}
+
+static void perform_jm_send(struct world *w, int jm, const struct weir_jm_effect *effect)
+{
+    int conn = conn_by_peer(w, effect->peer);
+    const Weir__Control *control = effect->control;
+    if (conn < 0 || w->conns[conn].jm != jm)
+        violate(w, "wrong-peer", "jm%d sends to %s", jm, effect->peer);
+    struct conn *c = &w->conns[conn];
+    if (control->leader_epoch != w->jms[jm].epoch)
+        violate(w, "epoch-regressed", "jm%d sends with epoch %" PRIu64, jm, control->leader_epoch);
+    if (control->body_case == WEIR__CONTROL__BODY_REGISTER_ACK) {
+        if (control->register_ack->accepted) {
+            c->registered = true;
+            if (w->tms[c->tm].boot == c->boot && control->session > w->tms[c->tm].accepted_session[jm])
+                w->tms[c->tm].accepted_session[jm] = control->session;
+        } else {
+            count(w, C_register_refused);
+        }
+    }
+    if (control->id)
+        check_sent(w, &c->cmd_sent, c->cmd_acked, c->cmd_sent_ms, control->id, w->jm_options.window, w->jm_options.resend_ms,
+                   C_resent_command, c->peer);
+    net_send(w, conn, false, control);
+}
+
+static void perform_jm(struct world *w, int jm, const struct weir_jm_effect *effect)
+{
+    note(w, (uint64_t)effect->kind, 7);
+    check_jm_effect(w, jm, effect);
+    switch (effect->kind) {
+    case WEIR_JM_EFFECT_SEND: perform_jm_send(w, jm, effect); break;
+    case WEIR_JM_EFFECT_LOG: trace(w, "jm%d: %s", jm, effect->text); break;
+    case WEIR_JM_EFFECT_TM_LOST: trace(w, "jm%d: lost: %s", jm, effect->text); break;
+    case WEIR_JM_EFFECT_REPLY: trace(w, "jm%d: reply: %d %s", jm, effect->code, effect->text); break;
+    case WEIR_JM_EFFECT_FENCED:
+        trace(w, "jm%d: %s", jm, effect->text);
+        count(w, C_jm_fenced);
+        w->jms[jm].fenced = true;
+        break;
+    default: break;
+    }
+}
+
+static void wake_jm(struct world *w, int jm, int64_t wake_at_ms)
+{
+    int64_t at = wake_at_ms == INT64_MAX ? INT64_MAX : wake_at_ms - w->jms[jm].offset_ms;
+    if (at != INT64_MAX && at <= w->now_ms)
+        at = w->now_ms + 1; /* a core that asks for its own past would not let time pass */
+    if (at == w->jms[jm].wake_at_ms)
+        return;
+    w->jms[jm].wake_at_ms = at;
+    w->jms[jm].wake_gen++;
+    if (at != INT64_MAX)
+        push(w, at, EV_WAKE_JM, jm, 0, 0, w->jms[jm].wake_gen, NULL);
+}
+
+void jm_event(struct world *w, int jm, const struct weir_jm_event *event)
+{
+    struct weir_jm_effects effects;
+    w->events++;
+    weir_jm_step(w->jms[jm].core, event, &effects);
+    for (int i = 0; i < effects.count; i++)
+        perform_jm(w, jm, &effects.items[i]);
+    check_jm(w, jm);
+    wake_jm(w, jm, effects.wake_at_ms);
+}
+
+void jm_tick(struct world *w, int jm)
+{
+    struct weir_jm_event event;
+    w->jms[jm].wake_at_ms = -1;
+    node_init_jm_event(w, jm, &event, WEIR_JM_EVENT_TICK);
+    jm_event(w, jm, &event);
+}
+
+/* NULL: this message counts; else why it must not. */
+static const char *stale_for_jm(struct world *w, int conn, const Weir__Control *control)
+{
+    struct conn *c = &w->conns[conn];
+    if (control->body_case == WEIR__CONTROL__BODY_REGISTER) {
+        if (w->tms[c->tm].boot != c->boot || control->register_->session > w->tms[c->tm].accepted_session[c->jm])
+            return NULL;
+        count(w, C_stale_register);
+        return "stale-register";
+    }
+    if (control->leader_epoch < w->jms[c->jm].epoch) {
+        count(w, C_stale_epoch_message);
+        return "stale-epoch";
+    }
+    if (!c->registered || control->session != c->session) {
+        count(w, C_stale_session_message);
+        return "stale-session";
+    }
+    if (control->body_case == WEIR__CONTROL__BODY_HEARTBEAT) {
+        if (control->heartbeat->sequence <= c->hb_taken) {
+            count(w, C_heartbeat_old);
+            return "old-heartbeat";
+        }
+        c->hb_taken = control->heartbeat->sequence;
+    }
+    if (control->body_case == WEIR__CONTROL__BODY_ACK && control->ack->id > c->cmd_acked)
+        c->cmd_acked = control->ack->id;
+    if (control->id == 0)
+        return NULL;
+    if (control->id <= c->to_jm_taken) {
+        count(w, C_duplicate_report);
+        return "duplicate-report";
+    }
+    if (control->id > c->to_jm_taken + 1) {
+        count(w, C_gap_report);
+        count(w, C_message_overtaken);
+        return "gap-report";
+    }
+    c->to_jm_taken = control->id;
+    return NULL;
+}
+
+/* A report about an attempt that is not current, or has ended, must not change its job. */
+static const struct weir_jm_job *unaffected_job(struct world *w, int jm, const Weir__Control *control)
+{
+    if (control->body_case != WEIR__CONTROL__BODY_TASK_REPORT)
+        return NULL;
+    const Weir__TaskReport *report = control->task_report;
+    const struct weir_jm_job *job = weir_jm_job_find(w->jms[jm].core, report->job_id);
+    if (!job)
+        return NULL;
+    const struct weir_jm_task *task = &job->tasks[job->plan->vertices[report->task->vertex].first_task + (int)report->task->subtask];
+    if (task->attempt == report->task->attempt && strcmp(task->executor_id, report->executor_id) == 0 &&
+        !weir_task_state_terminal(task->state))
+        return NULL;
+    count(w, task->attempt == report->task->attempt ? C_late_terminal_report : C_stale_attempt_report);
+    return job;
+}
+
+void jm_message(struct world *w, int conn, const Weir__Control *control)
+{
+    int jm = w->conns[conn].jm;
+    struct jm_node *node = &w->jms[jm];
+    jm_tick(w, jm);
+    bool was_fenced = node->fenced;
+    const char *stale = stale_for_jm(w, conn, control);
+    const struct weir_jm_job *job = stale ? NULL : unaffected_job(w, jm, control);
+    uint64_t version = job ? job->version : 0, digest = weir_jm_digest(node->core);
+    trace(w, "%s at jm%d: %s id %" PRIu64 "%s%s", w->conns[conn].peer, jm, body_name(control), control->id, stale ? " " : "",
+          stale ? stale : "");
+    struct weir_jm_event event;
+    node_init_jm_event(w, jm, &event, WEIR_JM_EVENT_MESSAGE);
+    event.peer = w->conns[conn].peer;
+    event.control = control;
+    jm_event(w, jm, &event);
+    if (control->leader_epoch > node->epoch && !node->fenced)
+        violate(w, "not-fenced", "jm%d with epoch %" PRIu64 " was shown epoch %" PRIu64 " and goes on", jm, node->epoch,
+                control->leader_epoch);
+    if (was_fenced || node->fenced)
+        return;
+    if (stale && weir_jm_digest(node->core) != digest)
+        violate(w, stale, "jm%d: %s id %" PRIu64 " on %s changed something", jm, body_name(control), control->id, w->conns[conn].peer);
+    if (job && job->version != version)
+        violate(w, "stale-task-report", "jm%d: a report of attempt %" PRIu32 " changed job %.8s", jm, control->task_report->task->attempt,
+                job->id);
+}
+
+void jm_start(struct world *w)
+{
+    if (w->jm_count == SIM_JMS_MAX)
+        return;
+    int jm = w->jm = w->jm_count++;
+    struct jm_node *node = &w->jms[jm];
+    struct weir_jm_options options = w->jm_options;
+    options.leader_epoch = (uint64_t)w->jm_count;
+    options.seed = rng_next(&w->exe);
+    node->core = weir_jm_new(&options);
+    node->alive = true;
+    node->epoch = options.leader_epoch;
+    node->offset_ms = rng_range(&w->exe, 0, 1000000);
+    node->wake_at_ms = -1;
+    trace(w, "jm%d starts with epoch %" PRIu64, jm, node->epoch);
+    jm_tick(w, jm);
+}
+
+void jm_crash(struct world *w, int jm)
+{
+    trace(w, "jm%d crashes", jm);
+    w->jms[jm].alive = false;
+    weir_jm_free(w->jms[jm].core);
+    w->jms[jm].core = NULL;
+    for (int i = 0; i < w->conn_count; i++)
+        if (w->conns[i].jm == jm && w->conns[i].jm_open) {
+            w->conns[i].jm_open = w->conns[i].registered = false;
+            net_close(w, i, false, w->healed || rng_chance(&w->net, 80));
+        }
+}
+
+/* --- TaskManager */
+
+void node_init_tm_event(struct world *w, int tm, struct weir_tm_event *event, enum weir_tm_event_kind kind)
+{
+    memset(event, 0, sizeof *event);
+    event->kind = kind;
+    event->now_ms = w->now_ms + w->tms[tm].offset_ms;
+}
+
+static void perform_tm_send(struct world *w, int tm, const Weir__Control *control)
+{
+    struct tm_node *t = &w->tms[tm];
+    if (t->conn < 0)
+        return;
+    struct conn *c = &w->conns[t->conn];
+    if (control->body_case == WEIR__CONTROL__BODY_REGISTER)
+        c->session = control->session;
+    if (control->session != c->session)
+        violate(w, "session-mixed", "tm%d sends session %" PRIu64 " on a connection of session %" PRIu64, tm, control->session, c->session);
+    if (control->id)
+        check_sent(w, &c->rep_sent, c->rep_acked, c->rep_sent_ms, control->id, w->tm_options.window, w->tm_options.resend_ms,
+                   C_resent_report, c->peer);
+    net_send(w, t->conn, true, control);
+}
+
+static void perform_tm(struct world *w, int tm, const struct weir_tm_effect *effect)
+{
+    struct tm_node *t = &w->tms[tm];
+    note(w, (uint64_t)effect->kind, 8);
+    int x;
+    switch (effect->kind) {
+    case WEIR_TM_EFFECT_CONNECT: net_connect(w, tm); break;
+    case WEIR_TM_EFFECT_SEND: perform_tm_send(w, tm, effect->control); break;
+    case WEIR_TM_EFFECT_SEND_EXECUTOR:
+        x = exec_find(w, tm, effect->executor_id);
+        if (x >= 0 && w->execs[x].exists)
+            push(w, w->now_ms + 1, EV_X_CONTROL, x, 0, 0, 0, msg_copy(effect->control));
+        break;
+    case WEIR_TM_EFFECT_FETCH_CODE: {
+        bool good = !(window_open(w, F_CODE_FAIL) && rng_chance(&w->exe, w->window_value[F_CODE_FAIL]));
+        if (!good)
+            count(w, C_code_failed);
+        push(w, w->now_ms + rng_range(&w->exe, 2, 80), EV_TM_CODE, tm, t->boot, good, 0, NULL);
+        break;
+    }
+    case WEIR_TM_EFFECT_SPAWN: exec_spawn(w, tm, effect->executor_id, effect->job_id); break;
+    case WEIR_TM_EFFECT_KILL: exec_kill(w, tm, effect->executor_id); break;
+    case WEIR_TM_EFFECT_KILL_ORPHAN: exec_kill_orphan(w, tm, effect->orphan); break;
+    case WEIR_TM_EFFECT_COMMIT:
+        push(w, w->now_ms + rng_range(&w->exe, 2, window_open(w, F_COMMIT_SLOW) ? w->window_value[F_COMMIT_SLOW] : 100), EV_TM_COMMIT,
+             tm, t->boot, 0, 0, msg_copy(effect->control));
+        break;
+    case WEIR_TM_EFFECT_ABORT: check_abort(w, effect->job_id); break;
+    case WEIR_TM_EFFECT_LOG:
+        trace(w, "tm%d: %s", tm, effect->text);
+        if (strstr(effect->text, "lease has ended"))
+            count(w, C_lease_killed_executor);
+        break;
+    }
+}
+
+static void wake_tm(struct world *w, int tm, int64_t wake_at_ms)
+{
+    struct tm_node *t = &w->tms[tm];
+    int64_t at = wake_at_ms == INT64_MAX ? INT64_MAX : wake_at_ms - t->offset_ms;
+    if (at != INT64_MAX && at <= w->now_ms)
+        at = w->now_ms + 1;
+    if (at == t->wake_at_ms)
+        return;
+    t->wake_at_ms = at;
+    t->wake_gen++;
+    if (at != INT64_MAX)
+        push(w, at, EV_WAKE_TM, tm, t->boot, 0, t->wake_gen, NULL);
+}
+
+void tm_event(struct world *w, int tm, const struct weir_tm_event *event)
+{
+    struct weir_tm_effects effects;
+    w->events++;
+    weir_tm_step(w->tms[tm].core, event, &effects);
+    for (int i = 0; i < effects.count; i++)
+        perform_tm(w, tm, &effects.items[i]);
+    check_tm(w, tm);
+    wake_tm(w, tm, effects.wake_at_ms);
+}
+
+void tm_tick(struct world *w, int tm)
+{
+    struct weir_tm_event event;
+    w->tms[tm].wake_at_ms = -1;
+    node_init_tm_event(w, tm, &event, WEIR_TM_EVENT_TICK);
+    tm_event(w, tm, &event);
+}
+
+static const char *stale_for_tm(struct world *w, int conn, const Weir__Control *control)
+{
+    struct conn *c = &w->conns[conn];
+    struct tm_node *t = &w->tms[c->tm];
+    if (control->session != weir_tm_session(t->core) || conn != t->conn) {
+        if (control->session == weir_tm_session(t->core))
+            return NULL; /* a forged number may hit: the session is what counts */
+        count(w, C_stale_session_message);
+        return "stale-session";
+    }
+    if (control->leader_epoch < t->epoch_seen) {
+        count(w, C_stale_epoch_message);
+        return "stale-epoch";
+    }
+    if (control->body_case == WEIR__CONTROL__BODY_ACK && control->ack->id > c->rep_acked && weir_tm_registered(t->core))
+        c->rep_acked = control->ack->id;
+    if (control->id == 0)
+        return NULL;
+    if (!weir_tm_registered(t->core)) {
+        count(w, C_message_overtaken);
+        return "command-before-registration";
+    }
+    if (control->id <= c->to_tm_taken) {
+        count(w, C_duplicate_command);
+        return "duplicate-command";
+    }
+    if (control->id > c->to_tm_taken + 1) {
+        count(w, C_gap_command);
+        count(w, C_message_overtaken);
+        return "gap-command";
+    }
+    c->to_tm_taken = control->id;
+    return NULL;
+}
+
+void tm_message(struct world *w, int conn, const Weir__Control *control)
+{
+    int tm = w->conns[conn].tm;
+    struct tm_node *t = &w->tms[tm];
+    tm_tick(w, tm);
+    const char *stale = stale_for_tm(w, conn, control);
+    uint64_t digest = weir_tm_digest(t->core);
+    trace(w, "%s at tm%d: %s id %" PRIu64 "%s%s", w->conns[conn].peer, tm, body_name(control), control->id, stale ? " " : "",
+          stale ? stale : "");
+    struct weir_tm_event event;
+    node_init_tm_event(w, tm, &event, WEIR_TM_EVENT_MESSAGE);
+    event.control = control;
+    tm_event(w, tm, &event);
+    if (stale && weir_tm_digest(t->core) != digest)
+        violate(w, stale, "tm%d: %s id %" PRIu64 " on %s changed something", tm, body_name(control), control->id, w->conns[conn].peer);
+}
+
+void tm_commit_now(struct world *w, int tm, const Weir__Control *control)
+{
+    Weir__Failure failure;
+    weir__failure__init(&failure);
+    failure.kind = (char *)"CommitFailed";
+    failure.message = (char *)"the output directory cannot be written";
+    bool fails = window_open(w, F_COMMIT_FAIL) && rng_chance(&w->exe, w->window_value[F_COMMIT_FAIL]);
+    int job = job_find(w, control->commit_output->job_id);
+    trace(w, "tm%d commits the output of %.8s%s", tm, control->commit_output->job_id, fails ? ": fails" : "");
+    if (!fails)
+        check_commit(w, tm, control->commit_output);
+    else if (job >= 0)
+        w->jobs[job].commit_failed = true;
+    if (fails)
+        count(w, C_commit_failed);
+    struct weir_tm_event event;
+    node_init_tm_event(w, tm, &event, WEIR_TM_EVENT_COMMITTED);
+    event.job_id = control->commit_output->job_id;
+    event.failure = fails ? &failure : NULL;
+    tm_event(w, tm, &event);
+}
+
+void tm_start(struct world *w, int tm)
+{
+    struct tm_node *t = &w->tms[tm];
+    if (t->alive || t->gone_for_good)
+        return;
+    weir_tm_free(t->core);
+    t->boot++;
+    t->alive = true;
+    t->conn = -1;
+    t->epoch_seen = 0;
+    t->paused_until_ms = 0;
+    t->wake_at_ms = -1;
+    memset(t->accepted_session, 0, sizeof t->accepted_session);
+    snprintf(t->id, sizeof t->id, "tm%d-boot%d", tm, t->boot);
+    struct weir_tm_options options = w->tm_options;
+    options.taskmanager_id = t->id;
+    options.slots = (uint32_t)t->slots;
+    t->core = weir_tm_new(&options);
+    trace(w, "tm%d starts: %s with %d slots", tm, t->id, t->slots);
+    struct weir_tm_orphan orphans[32];
+    struct weir_tm_event event;
+    node_init_tm_event(w, tm, &event, WEIR_TM_EVENT_START);
+    event.orphans = orphans;
+    event.orphan_count = exec_orphans(w, tm, orphans, 32);
+    tm_event(w, tm, &event);
+}
+
+void tm_crash(struct world *w, int tm)
+{
+    struct tm_node *t = &w->tms[tm];
+    if (!t->alive)
+        return;
+    trace(w, "tm%d crashes", tm);
+    count(w, C_tm_crashed);
+    t->alive = false;
+    weir_tm_free(t->core);
+    t->core = NULL;
+    if (t->conn >= 0) {
+        w->conns[t->conn].tm_open = false;
+        net_close(w, t->conn, w->now_ms >= w->partition_ms[tm][0] && rng_chance(&w->net, 85), false);
+    }
+    t->conn = -1;
+    exec_line_lost(w, tm);
+}
