@@ -62,8 +62,12 @@ static int submit(struct weir_client *client, char id[33])
         snprintf(id, 33, "%s", weir_json_text(reply, "jobid"));
     json_decref(body);
     json_decref(reply);
-    json_decref(upload);
     free(path);
+    path = weir_format("/jars/%s", slash ? slash + 1 : file);
+    if (weir_client_call(client, "DELETE", path, NULL, &reply) == EXIT_DONE)
+        json_decref(reply);
+    free(path);
+    json_decref(upload);
     return exit_code;
 }
 

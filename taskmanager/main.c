@@ -70,6 +70,7 @@ static int run_supervisor(int argc, char **argv)
             .slots = (uint32_t)weir_config_int(daemon.config, "taskmanager.numberOfTaskSlots"),
             .port_first = (uint32_t)port_first,
             .port_last = (uint32_t)port_last,
+            .executor_memory_max = weir_config_int(daemon.config, "taskmanager.executor.memory"),
             .stop_fd = daemon.stop_fd,
             .executor_arguments = arguments,
             .registered = say_ready,

@@ -31,7 +31,7 @@
 #define EXECUTORS_MAX 256
 #define ORPHANS_MAX 256
 #define REAP_INTERVAL_MS 5
-#define METRICS_INTERVAL_MS 1000
+#define METRICS_INTERVAL_MS 500
 #define FIXED_FDS 4 /* line, monitor, blocking work, stop */
 
 struct executor {
@@ -450,14 +450,40 @@ static uint64_t rss_bytes_of(pid_t pid)
     return pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
+/* An executor over its budget: its end is reported as this failure. */
+static void kill_for_memory(struct supervisor *s, struct executor *executor, uint64_t rss_bytes)
+{
+    char message[256], kind[] = "MemoryBudgetExceeded";
+    snprintf(message, sizeof message,
+             "the job's executor used %" PRIu64 " MB of memory, its limit is %" PRId64 " MB (taskmanager.executor.memory)",
+             rss_bytes >> 20, s->options->executor_memory_max >> 20);
+    Weir__Failure failure = WEIR__FAILURE__INIT;
+    failure.kind = kind;
+    failure.message = message;
+    uint8_t packed[512];
+    weir_assert(weir__failure__get_packed_size(&failure) <= sizeof packed);
+    size_t size = weir__failure__pack(&failure, packed);
+    weir_buf_clear(&executor->crash);
+    if (!weir_buf_append(&executor->crash, packed, size))
+        return;
+    weir_log(ERROR, "%s", message);
+    executor->ending = true;
+    do_kill(s, executor->id);
+}
+
 static void measure(struct supervisor *s)
 {
     Weir__ProcessMetrics process = WEIR__PROCESS_METRICS__INIT;
     process.rss_bytes = rss_bytes_of(getpid());
     process.cpu_ns = (uint64_t)weir_clock_cpu_ns();
     for (int i = 0; i < s->executor_count; i++)
-        if (s->executors[i]->pid)
-            process.executor_rss_bytes += rss_bytes_of(s->executors[i]->pid);
+        if (s->executors[i]->pid) {
+            uint64_t rss_bytes = rss_bytes_of(s->executors[i]->pid);
+            process.executor_rss_bytes += rss_bytes;
+            if (s->options->executor_memory_max > 0 && rss_bytes > (uint64_t)s->options->executor_memory_max &&
+                !s->executors[i]->ending)
+                kill_for_memory(s, s->executors[i], rss_bytes);
+        }
     struct weir_tm_event event = {.kind = WEIR_TM_EVENT_PROCESS_METRICS, .process = &process};
     handle(s, &event);
 }

@@ -16,6 +16,7 @@ struct weir_supervisor_options {
     const char *run_directory, *log_directory, *code_directory;
     uint32_t slots;
     uint32_t port_first, port_last; /* for executors; 0: any */
+    int64_t executor_memory_max; /* resident bytes; an executor that uses more is killed with a report; 0: no limit */
     int stop_fd;               /* readable: end; -1: never */
     /* `weir run --local`: the executor is a thread of this process and this is the job's shared object; else NULL. */
     const char *local_code;

@@ -115,7 +115,7 @@ static void test_errors(void **state)
 #define GROUPS 5
 struct model { /* of one group */
     int64_t rows, n_count, hot;
-    int64_t n_sum;
+    int64_t n_sum, n_hot, n_hot_count;
     int n_min, n_max, n_first, n_last;
     int8_t t_sum;
     double x_sum, x_min, x_max;
@@ -128,7 +128,7 @@ struct model { /* of one group */
     "k, window_start, COUNT(*) AS c, COUNT(n) AS nc, SUM(n) AS ns, MIN(n) AS nmin, MAX(n) AS nmax, FIRST(n) AS nf, "     \
     "LAST(n) AS nl, SUM(t) AS st, AVG(x) AS xa, MIN(x) AS xmin, MAX(x) AS xmax, MAX(p) AS pm, MIN(s) AS smin, "          \
     "LAST_VALUE(s) AS sl, COUNT(*) FILTER (WHERE x > 0) AS hot, SUM(n) * 2 + COUNT(*) AS e, AVG(n) AS na, "              \
-    "window_end, key2"
+    "window_end, key2, SUM(n) FILTER (WHERE x > 0) AS nhot, COUNT(n) FILTER (WHERE x > 0) AS chot"
 
 static struct weir_batch *random_batch(struct weir_schema *schema, int rows)
 {
@@ -182,6 +182,10 @@ static void model_add(struct model *m, const struct weir_batch *batch, int row)
         m->n_first = m->n_count == 0 ? n : m->n_first;
         m->n_last = n;
         m->n_sum += n;
+        if (!weir_column_is_null(&c[3], row) && c[3].f64[row] > 0) {
+            m->n_hot += n;
+            m->n_hot_count++;
+        }
         m->n_count++;
     }
     if (!weir_column_is_null(&c[2], row))
@@ -255,6 +259,10 @@ static void check_group(const struct weir_batch *out, int row, int k, const stru
     }
     assert_int_equal(c[16].i64[row], m->hot);
     assert_text(&c[20], row, "key");
+    assert_int_equal(c[22].i64[row], m->n_hot_count);
+    assert_int_equal(weir_column_is_null(&c[21], row), m->n_hot_count == 0);
+    if (m->n_hot_count > 0)
+        assert_int_equal(c[21].i32[row], m->n_hot);
 }
 
 struct fixture {

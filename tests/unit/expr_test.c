@@ -533,7 +533,7 @@ struct tree {
     int column;
 };
 enum { T_COLUMN, T_LITERAL, T_ADD, T_SUB, T_MUL, T_DIV, T_MOD, T_NEG, T_EQ, T_NE, T_LT, T_LE, T_GT, T_GE, T_AND, T_OR, T_NOT,
-       T_ISNULL, T_ISTRUE, T_CASE, T_COALESCE, T_NULLIF, T_CONCAT, T_CAST, T_BETWEEN, T_IN };
+       T_ISNULL, T_ISTRUE, T_CASE, T_COALESCE, T_NULLIF, T_CONCAT, T_CAST, T_BETWEEN, T_IN, T_SYMMETRIC };
 
 static struct tree pool[4096];
 static int pool_used;
@@ -573,14 +573,15 @@ static struct tree *generate(enum kind kind, int depth)
             t->args[1] = generate(kind, depth - 1);
         return t;
     }
-    static const int ops[] = {T_EQ, T_NE, T_LT, T_LE, T_GT, T_GE, T_AND, T_OR, T_NOT, T_ISNULL, T_ISTRUE, T_BETWEEN, T_IN};
-    t->op = ops[rnd(13)];
+    static const int ops[] = {T_EQ, T_NE, T_LT, T_LE, T_GT, T_GE, T_AND, T_OR, T_NOT, T_ISNULL, T_ISTRUE, T_BETWEEN, T_IN,
+                              T_SYMMETRIC};
+    t->op = ops[rnd(14)];
     bool logic = t->op == T_AND || t->op == T_OR || t->op == T_NOT || t->op == T_ISTRUE;
     enum kind of = logic ? K_BOOL : (enum kind)rnd(KINDS);
     t->args[0] = generate(of, depth - 1);
     if (t->op != T_NOT && t->op != T_ISTRUE && t->op != T_ISNULL)
         t->args[1] = generate(of, depth - 1);
-    if (t->op == T_BETWEEN || t->op == T_IN)
+    if (t->op == T_BETWEEN || t->op == T_IN || t->op == T_SYMMETRIC)
         t->args[2] = generate(of, depth - 1);
     return t;
 }
@@ -634,7 +635,8 @@ static void print_tree(const struct tree *t, struct weir_buf *out)
         OUT("CAST("), SUB(0), OUT(" AS %s)", types[t->kind]);
         break;
     case T_BETWEEN:
-        OUT("("), SUB(0), OUT(" BETWEEN "), SUB(1), OUT(" AND "), SUB(2), OUT(")");
+    case T_SYMMETRIC:
+        OUT("("), SUB(0), OUT(t->op == T_BETWEEN ? " BETWEEN " : " BETWEEN SYMMETRIC "), SUB(1), OUT(" AND "), SUB(2), OUT(")");
         break;
     case T_IN:
         OUT("("), SUB(0), OUT(" IN ("), SUB(1), OUT(", "), SUB(2), OUT("))");
@@ -758,8 +760,20 @@ static struct plain right_third(const void *arg) /* of BETWEEN and IN: a <= args
     return c.error ? c : plain_relation(r->t, r->t->op == T_IN ? T_EQ : T_LE, r->a, &c);
 }
 
+/* (a >= b AND a <= c) OR (a >= c AND a <= b), with what that evaluates and what not */
+static struct plain plain_symmetric(const struct tree *t, const struct weir_batch *batch, int row)
+{
+    struct tree up = *t, down = *t, both = {.op = T_OR, .kind = K_BOOL, .args = {&up, &down}};
+    up.op = down.op = T_BETWEEN;
+    down.args[1] = t->args[2];
+    down.args[2] = t->args[1];
+    return plain_eval(&both, batch, row);
+}
+
 static struct plain plain_eval(const struct tree *t, const struct weir_batch *batch, int row)
 {
+    if (t->op == T_SYMMETRIC)
+        return plain_symmetric(t, batch, row);
     if (t->op == T_COLUMN)
         return plain_column(t, batch, row);
     if (t->op == T_LITERAL)
