@@ -173,25 +173,28 @@ const struct weir_option *weir_option_find(const struct weir_option *table, cons
     return NULL;
 }
 
+/* Levenshtein, and two neighbours swapped count as one ("inptu"): optimal string alignment. */
 static int edit_distance(const char *a, const char *b)
 {
     size_t m = strlen(a), n = strlen(b);
-    int row[129];
+    int rows[3][129];
     if (m > 128 || n > 128)
         return 1000;
     for (size_t j = 0; j <= n; j++)
-        row[j] = (int)j;
+        rows[0][j] = (int)j;
     for (size_t i = 1; i <= m; i++) {
-        int diagonal = row[0];
+        int *row = rows[i % 3], *above = rows[(i + 2) % 3], *above2 = rows[(i + 1) % 3];
         row[0] = (int)i;
         for (size_t j = 1; j <= n; j++) {
-            int substitute = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            int best = row[j] < row[j - 1] ? row[j] + 1 : row[j - 1] + 1;
-            row[j] = substitute < best ? substitute : best;
+            int best = above[j] < row[j - 1] ? above[j] + 1 : row[j - 1] + 1;
+            int substitute = above[j - 1] + (a[i - 1] != b[j - 1]);
+            best = substitute < best ? substitute : best;
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && above2[j - 2] + 1 < best)
+                best = above2[j - 2] + 1;
+            row[j] = best;
         }
     }
-    return row[n];
+    return rows[m % 3][n];
 }
 
 const char *weir_nearest(const char *name, const char *const *names, int count)
