@@ -86,5 +86,6 @@ include mk/tests.mk
 include mk/examples.mk
 include mk/bench.mk
 include mk/tools.mk
+include mk/sim.mk
 
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)

@@ -26,10 +26,10 @@ UNIT_LIBS_http_test := common/http common/base
 UNIT_LIBS_rest_test := jobmanager/rest common/http common/base
 
 UNIT_LIBS_frame_test := common/net common/base proto
-UNIT_LIBS_chain_test := taskmanager/task taskmanager/exchange common/data common/base
-UNIT_LIBS_exchange_test := taskmanager/task taskmanager/exchange common/net common/data common/base proto
+UNIT_LIBS_chain_test := taskmanager/task taskmanager/exchange taskmanager/executor common/data common/base
+UNIT_LIBS_exchange_test := taskmanager/task taskmanager/exchange taskmanager/executor common/net common/data common/base proto
 UNIT_LIBS_exec_core_test := taskmanager/executor common/base
-UNIT_LIBS_executor_test := taskmanager/executor taskmanager/task taskmanager/exchange common/net common/graph common/data common/base proto
+UNIT_LIBS_executor_test := taskmanager/executor taskmanager/io taskmanager/task taskmanager/exchange common/net common/graph common/data common/base proto
 UNIT_LIBS_OPS := taskmanager/ops taskmanager/connectors taskmanager/state common/expr common/format common/data common/base
 UNIT_LIBS_ops_test := $(UNIT_LIBS_OPS)
 UNIT_LIBS_window_test := $(UNIT_LIBS_OPS)
@@ -40,7 +40,7 @@ UNIT_LIBS_row_map_test := $(UNIT_LIBS_OPS)
 UNIT_LIBS_row_fuse_test := $(UNIT_LIBS_OPS)
 UNIT_LIBS_sdk_test := common/sdk common/graph $(UNIT_LIBS_OPS) proto
 UNIT_LIBS_check_test := common/sdk common/graph $(UNIT_LIBS_OPS) proto
-UNIT_LIBS_build_job_test := taskmanager/executor common/sdk common/graph $(UNIT_LIBS_OPS) proto
+UNIT_LIBS_build_job_test := common/sdk common/graph $(UNIT_LIBS_OPS) proto
 
 unit_libs = $(if $(UNIT_LIBS_$(1)),$(foreach d,$(UNIT_LIBS_$(1)),$(call archive,$(d))),$(UNIT_ALL))
 
@@ -57,6 +57,7 @@ $(OPS_TESTS) $(BUILD)/tests/unit/connectors_test: $(BUILD)/obj/tests/ops/harness
 $(BUILD)/tests/unit/sdk_test $(BUILD)/tests/unit/check_test $(BUILD)/tests/unit/build_job_test: $(BUILD)/obj/tests/ops/harness.c.o
 # Job objects that the test compiles find the SDK in the test itself.
 $(BUILD)/tests/unit/build_job_test: LDFLAGS += -rdynamic -Wl,-u,weir_window_at
+$(BUILD)/tests/unit/build_job_test: $(BUILD)/obj/taskmanager/executor/build_job.c.o $(BUILD)/obj/taskmanager/executor/job_object.c.o
 
 unit-tests: $(UNIT_BIN)
 .PHONY: unit-tests

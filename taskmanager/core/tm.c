@@ -167,7 +167,10 @@ static void take_event(struct weir_tm *tm, const struct weir_tm_event *event)
 void weir_tm_step(struct weir_tm *tm, const struct weir_tm_event *event, struct weir_tm_effects *effects)
 {
     weir_assert(event->now_ms >= tm->now_ms);
+    bool stopped = tm->options.executor_silence_ms && event->now_ms - tm->now_ms > tm->options.executor_silence_ms / 2;
     tm->now_ms = event->now_ms;
+    if (stopped)
+        weir_tm_executor_excuse(tm);
     tm->effect_count = 0;
     empty_trash(tm);
     weir_arena_reset(&tm->arena);

@@ -36,6 +36,8 @@ struct weir_tm_options {
     int64_t register_timeout_ms;  /* no answer to Register within it: a new connection; 5 s */
     int64_t backoff_min_ms, backoff_max_ms; /* between connections: 50 ms doubling to 5 s */
     int64_t stop_grace_ms;        /* from a polite stop to the kill; 5 s */
+    int64_t executor_silence_ms;  /* a READY executor from which nothing was heard for so long hangs and is killed: executors send
+                                     Heartbeat several times within it; 0: never (the default) */
     int64_t kill_repeat_ms;       /* a kill is repeated until the process has ended; 5 s */
     int64_t resend_ms;            /* 1 s */
     int window;                   /* reports in flight; 32 */

@@ -354,6 +354,7 @@ static void executor_ready(struct weir_tm *tm, struct tm_executor *executor, con
     if (from->state != WEIR__EXECUTOR_REPORT__STATE__READY || executor->state != WEIR_TM_EXECUTOR_STARTING)
         return;
     executor->state = WEIR_TM_EXECUTOR_READY;
+    executor->heard_ms = tm->now_ms;
     Weir__ExecutorReport *report = weir_tm_executor_report(tm, executor);
     report->endpoint = from->endpoint;
     report->public_key = from->public_key;
@@ -403,6 +404,7 @@ void weir_tm_executor_message(struct weir_tm *tm, const char *executor_id, const
     struct tm_executor *executor = find(tm, executor_id);
     if (!executor || executor->state == WEIR_TM_EXECUTOR_KILLING)
         return;
+    executor->heard_ms = tm->now_ms;
     switch (control->body_case) {
     case WEIR__CONTROL__BODY_EXECUTOR_REPORT: executor_ready(tm, executor, control->executor_report); break;
     case WEIR__CONTROL__BODY_TASK_REPORT: task_reported(tm, executor, control->task_report); break;
@@ -438,6 +440,20 @@ void weir_tm_executor_lease(struct weir_tm *tm)
     }
 }
 
+void weir_tm_executor_excuse(struct weir_tm *tm)
+{
+    for (int i = 0; i < tm->executor_count; i++)
+        tm->executors[i]->heard_ms = tm->now_ms;
+}
+
+/* When a silent executor counts as hanging. */
+static int64_t silence_ends_ms(const struct weir_tm *tm, const struct tm_executor *executor)
+{
+    if (!tm->options.executor_silence_ms || executor->state != WEIR_TM_EXECUTOR_READY)
+        return NEVER_MS;
+    return later_ms(executor->heard_ms, tm->options.executor_silence_ms);
+}
+
 void weir_tm_executor_timers(struct weir_tm *tm)
 {
     for (int i = 0; i < tm->executor_count; i++) {
@@ -454,6 +470,12 @@ void weir_tm_executor_timers(struct weir_tm *tm)
             }
             send_kill(tm, executor);
         }
+        if (tm->now_ms >= silence_ends_ms(tm, executor) && !WEIR_MUTANT(tm_hang_unnoticed)) {
+            weir_tm_log(tm, WEIR_TM_LOG_WARN, executor->job_id, "executor %s was silent for %" PRId64 " ms: it hangs and is killed",
+                        executor->id, tm->options.executor_silence_ms);
+            executor->why = "ExecutorHung";
+            send_kill(tm, executor);
+        }
         if (executor->deadline_ms <= tm->now_ms)
             send_kill(tm, executor); /* grace is over, or it has not ended yet */
     }
@@ -466,6 +488,8 @@ int64_t weir_tm_executor_wake_ms(const struct weir_tm *tm)
         const struct tm_executor *executor = tm->executors[i];
         if (executor->deadline_ms < wake)
             wake = executor->deadline_ms;
+        if (silence_ends_ms(tm, executor) < wake)
+            wake = silence_ends_ms(tm, executor);
         if (executor->state != WEIR_TM_EXECUTOR_KILLING && executor->lease_until_ms < wake)
             wake = executor->lease_until_ms;
     }

@@ -34,6 +34,7 @@ struct tm_executor {
     uint64_t session;     /* that started it: later sessions do not renew its lease */
     int64_t lease_until_ms;
     int64_t deadline_ms;  /* STOPPING: kill then; KILLING: kill again; NEVER_MS otherwise */
+    int64_t heard_ms;     /* last message from it */
     const char *why;      /* kind of failure when this core killed it by itself, a literal; NULL: asked to, or not killed */
     bool asked;           /* the JobManager wanted it to end */
     uint64_t rss_bytes;
@@ -130,6 +131,8 @@ void weir_tm_executor_spawned(struct weir_tm *tm, const char *executor_id, uint3
 void weir_tm_executor_exited(struct weir_tm *tm, const struct weir_tm_event *event);
 void weir_tm_executor_message(struct weir_tm *tm, const char *executor_id, const Weir__Control *control);
 void weir_tm_executor_lease(struct weir_tm *tm); /* the session's lease was renewed: pass it on */
+/* This supervisor itself was stopped for a while: executors' silence in that time does not count. */
+void weir_tm_executor_excuse(struct weir_tm *tm);
 void weir_tm_executor_timers(struct weir_tm *tm);
 int64_t weir_tm_executor_wake_ms(const struct weir_tm *tm);
 void weir_tm_executor_free(struct tm_executor *executor);

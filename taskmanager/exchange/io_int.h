@@ -35,6 +35,7 @@ struct weir_io_buffer {
     struct weir_io_buffer *next;
     struct weir_io_pool *pool;
     size_t capacity;
+    _Atomic int handed; /* orders what the I/O thread wrote before what ZeroMQ's thread does on giving it back */
     _Alignas(16) uint8_t bytes[];
 };
 struct weir_io_pool {

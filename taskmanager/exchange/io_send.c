@@ -18,8 +18,9 @@
 static void give_back(void *data, void *hint)
 {
     struct weir_io_buffer *buffer = hint;
-    struct weir_io_pool *pool = buffer->pool;
     (void)data;
+    (void)atomic_load(&buffer->handed);
+    struct weir_io_pool *pool = buffer->pool;
     if (buffer->capacity != WEIR_IO_MESSAGE_SIZE || atomic_load(&pool->idle_count) >= POOL_IDLE_MAX) {
         free(buffer);
         return;
@@ -47,6 +48,7 @@ static struct weir_io_buffer *take_buffer(struct weir_io_pool *pool, size_t size
     struct weir_io_buffer *buffer = weir_alloc(sizeof *buffer + size);
     buffer->pool = pool;
     buffer->capacity = size;
+    atomic_init(&buffer->handed, 0);
     return buffer;
 }
 
@@ -156,6 +158,7 @@ void weir_io_peer_send(struct weir_io *io, struct weir_io_peer_conn *peer)
     peer->out = NULL;
     peer->out_used = 0;
     zmq_msg_t message;
+    atomic_store(&buffer->handed, 1);
     if (zmq_msg_init_data(&message, buffer->bytes, size, give_back, buffer) != 0) {
         free(buffer);
         weir_io_peer_lost(io, peer, zmq_strerror(errno));

@@ -5,6 +5,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "executor/crash.h"
 
 #define OUT_ITEMS_MAX 64 /* of a queue: batches are bounded by weir_out_full(), control items collapse */
 #define OUTPUTS 3
@@ -39,10 +40,12 @@ struct op_node {
     bool in_timer;         /* timer() said AGAIN */
     bool waiting;          /* the item's handler has nothing to do before its timer or fd */
     bool open, ended;
+    struct op_node *absorbed; /* its only child, whose work this one does: it pushes into the child's output */
     int64_t timer_ms;
     int wait_fd;
     uint64_t pushes; /* counts items put into the outputs, to see whether a call did something */
     uint64_t records_in, records_bad, late_dropped;
+    uint64_t records_out_extra; /* that an operator counted for this one, whose work it does */
     struct weir_op_counters counters;
 };
 
@@ -60,8 +63,6 @@ struct weir_chain {
     struct weir_chain_committable committables[COMMITTABLES_MAX];
     int committable_count;
 };
-
-_Thread_local volatile struct weir_chain_here weir_chain_here;
 
 static struct op_node *node_of(struct weir_op_ctx *ctx)
 {
@@ -97,6 +98,8 @@ static void set_ctx(struct weir_chain *chain, struct op_node *node, const struct
     node->ctx.task = task;
     node->ctx.num_records_bad = &node->records_bad;
     node->ctx.num_late_records_dropped = &node->late_dropped;
+    node->ctx.num_records_in = &node->records_in;
+    node->ctx.num_records_out = &node->records_out_extra;
     node->chain = chain;
     node->vtable = op->vtable;
     node->timer_ms = INT64_MAX;
@@ -163,23 +166,31 @@ static void fail(struct weir_chain *chain, const struct op_node *node)
         (void)weir_fail(&chain->error, WEIR_ERR_USER_CODE, "operator '%s' failed without saying why", node->ctx.plan->name);
 }
 
-static const char *op_name(const struct op_node *node)
-{
-    return node->ctx.plan && node->ctx.plan->name ? node->ctx.plan->name : node->vtable->name;
-}
-
+/* For crash reports: who runs. Operators that call user code say themselves at which row they are. */
 static void enter(const struct op_node *node)
 {
-    weir_chain_here.task_name = node->ctx.task_name;
-    weir_chain_here.ctx = &node->ctx;
-    weir_chain_here.record = node->records_in;
-    weir_chain_here.record_count = 0;
-    weir_chain_here.op_name = op_name(node);
+    weir_crash_scope(node->ctx.plan && node->ctx.plan->name ? node->ctx.plan->name : node->vtable->name);
 }
 
 static void leave(void)
 {
-    weir_chain_here.op_name = NULL;
+    weir_crash_scope(NULL);
+}
+
+/* Neighbours that can work as one, from the end to the head: see absorb in ops/op.h. */
+static void absorb_neighbours(struct weir_chain *chain)
+{
+    for (int i = chain->op_count - 1; i >= 0; i--) {
+        struct op_node *node = &chain->nodes[i];
+        struct weir_out *out = node->outs[0];
+        if (!node->vtable->absorb || out->child_count != 1 || out->writer_count != 0)
+            continue;
+        struct op_node *next = out->children[0];
+        if (next->vtable->absorb != node->vtable->absorb)
+            continue;
+        if (node->vtable->absorb(node->state, &node->ctx, next->state, &next->ctx))
+            node->absorbed = next;
+    }
 }
 
 weir_err weir_chain_open(struct weir_chain *chain, struct weir_error *error)
@@ -204,6 +215,7 @@ weir_err weir_chain_open(struct weir_chain *chain, struct weir_error *error)
             return err;
         }
     }
+    absorb_neighbours(chain);
     return WEIR_OK;
 }
 
@@ -464,13 +476,24 @@ static bool deliver_all(struct op_node *node)
     return moved;
 }
 
-static bool has_room(const struct op_node *node)
+static bool outs_have_room(const struct op_node *node)
 {
     for (int o = 0; o < OUTPUTS; o++) {
         const struct weir_out *out = node->outs[o];
         if (out && (out->batches >= out->batches_max || out->count > OUT_ITEMS_MAX / 2))
             return false;
     }
+    return true;
+}
+
+static bool has_room(const struct op_node *node)
+{
+    if (!outs_have_room(node))
+        return false;
+    /* It pushes past its absorbed children: nothing that it gave them before may still be on the way. */
+    for (; node->absorbed; node = node->absorbed)
+        if (node->outs[0]->count > 0 || node->absorbed->item.kind != WEIR_ITEM_NONE || !outs_have_room(node->absorbed))
+            return false;
     return true;
 }
 
@@ -545,8 +568,6 @@ static bool run_item(struct op_node *node)
 {
     uint64_t pushes = node->pushes;
     enter(node);
-    if (node->item.kind == WEIR_ITEM_BATCH)
-        weir_chain_here.record_count = node->item.batch->row_count;
     enum weir_step step = call_handler(node);
     leave();
     if (step == WEIR_STEP_FAILED) {
@@ -805,7 +826,7 @@ void weir_chain_publish(struct weir_chain *chain)
 {
     for (int i = 0; i < chain->op_count; i++) {
         struct op_node *node = &chain->nodes[i];
-        uint64_t out = 0;
+        uint64_t out = node->records_out_extra;
         for (int o = 0; o < OUTPUTS; o++)
             out += node->outs[o] ? node->outs[o]->records : 0;
         struct weir_op_counters *c = &node->counters;

@@ -86,14 +86,4 @@ const struct weir_op_counters *weir_chain_counters(const struct weir_chain *chai
 uint64_t weir_chain_bytes_out(const struct weir_chain *chain); /* the worker only */
 uint64_t weir_chain_records_out(const struct weir_chain *chain); /* rows given to edges; the worker only */
 
-/* What the calling thread runs now, for crash and hang reports; safe to read in a signal handler of the same thread. */
-struct weir_chain_here {
-    const char *task_name;
-    const char *op_name; /* NULL: none is running */
-    const struct weir_op_ctx *ctx;
-    uint64_t record;     /* rows that this operator had taken before the batch in hand */
-    int record_count;    /* rows of the batch in hand */
-};
-extern _Thread_local volatile struct weir_chain_here weir_chain_here;
-
 #endif

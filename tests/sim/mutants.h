@@ -35,6 +35,7 @@
     X(tm_lease_from_receipt, "the lease counts from when the heartbeat was sent")                             \
     X(tm_lease_for_strangers, "a session renews the lease of its own executors only")                         \
     X(tm_no_lease_kill, "an executor without a lease is killed")                                              \
+    X(tm_hang_unnoticed, "a silent executor is killed")                                                       \
     X(tm_session_without_lease, "a session without acknowledgements ends")                                    \
     X(tm_gap_accepted, "a command that overtook an earlier one waits for it")                                 \
     X(tm_command_twice, "a repeated command is acknowledged but has no effect")                               \

@@ -180,7 +180,7 @@ struct op {
 #define SIM_COUNTERS(X)                                                                                           \
     X(events) X(jobs_submitted) X(jobs_finished) X(jobs_failed) X(jobs_canceled) X(tm_lost_heartbeat)             \
     X(tm_lost_disconnect) X(tm_lost_new_session) X(tm_lost_outbox) X(tm_crashed) X(tm_paused) X(jm_crashed) X(jm_paused) X(jm_replaced)     \
-    X(jm_fenced) X(lease_ended_executor) X(lease_killed_executor) X(orphan_killed) X(executor_crashed) X(executor_stuck)                     \
+    X(jm_fenced) X(lease_ended_executor) X(lease_killed_executor) X(hang_killed_executor) X(orphan_killed) X(executor_crashed) X(executor_stuck)                     \
     X(executor_abandoned) X(executor_start_timeout) X(task_start_timeout) X(task_cancel_timeout) X(region_restarted)            \
     X(region_restarted_alone) X(finished_task_rerun) X(cancel_while_restarting) X(cancel_while_failing)           \
     X(cancel_refused_committing) X(failed_by_strategy) X(waited_for_slots) X(gave_way) X(commit_moved) X(commit_failed) X(committed)    \
@@ -300,6 +300,7 @@ static inline bool exec_runs(const struct world *w, const struct exec *x)
 }
 
 /* --- sim_plan.c */
+void world_prepare(struct world *w); /* shape, faults, operations of the seed; may then be edited */
 void plan_world(struct world *w);
 void do_fault(struct world *w, int index);
 void do_op(struct world *w, int index);

@@ -3,7 +3,7 @@
  */
 #include "tests/sim/sim.h"
 
-enum act { ACT_READY, ACT_INITIALIZING, ACT_RUNNING, ACT_FINISH, ACT_FAIL, ACT_CANCELED, ACT_EXIT, ACT_AGAIN };
+enum act { ACT_READY, ACT_INITIALIZING, ACT_RUNNING, ACT_FINISH, ACT_FAIL, ACT_CANCELED, ACT_EXIT, ACT_AGAIN, ACT_HEARTBEAT };
 
 int exec_find(const struct world *w, int tm, const char *executor_id)
 {
@@ -276,6 +276,37 @@ static void report_ready(struct world *w, int index)
     control.body_case = WEIR__CONTROL__BODY_EXECUTOR_REPORT;
     control.executor_report = &report;
     to_tm(w, index, &control);
+    act_later(w, index, 0, ACT_HEARTBEAT, 0, 700);
+}
+
+/* Metrics of all tasks, also of ones that have ended: the cores sort it out. */
+static void report_metrics(struct world *w, int index)
+{
+    struct exec *x = &w->execs[index];
+    struct job *job = &w->jobs[x->job];
+    Weir__TaskId ids[SIM_TASKS_MAX];
+    Weir__TaskMetrics metrics[SIM_TASKS_MAX], *list[SIM_TASKS_MAX];
+    Weir__Heartbeat heartbeat;
+    weir__heartbeat__init(&heartbeat);
+    heartbeat.metrics = list;
+    heartbeat.n_metrics = (size_t)x->task_count;
+    for (int t = 0; t < x->task_count; t++) {
+        weir__task_id__init(&ids[t]);
+        weir__task_metrics__init(&metrics[t]);
+        ids[t].vertex = (uint32_t)job->tasks[x->tasks[t].index].vertex;
+        ids[t].subtask = (uint32_t)job->tasks[x->tasks[t].index].subtask;
+        ids[t].attempt = x->tasks[t].attempt;
+        metrics[t].task = &ids[t];
+        metrics[t].records_in = x->tasks[t].attempt; /* so that a mixed-up attempt shows */
+        list[t] = &metrics[t];
+    }
+    Weir__Control control;
+    weir__control__init(&control);
+    control.version = 1;
+    control.body_case = WEIR__CONTROL__BODY_HEARTBEAT;
+    control.heartbeat = &heartbeat;
+    to_tm(w, index, &control);
+    act_later(w, index, 0, ACT_HEARTBEAT, 0, 700);
 }
 
 void exec_act(struct world *w, int index, int t, int act, uint32_t attempt)
@@ -286,6 +317,8 @@ void exec_act(struct world *w, int index, int t, int act, uint32_t attempt)
     w->events++;
     if (act == ACT_READY)
         report_ready(w, index);
+    else if (act == ACT_HEARTBEAT)
+        report_metrics(w, index);
     else if (act == ACT_EXIT)
         exec_die(w, index, 0, "asked to");
     else if (t < x->task_count && (x->tasks[t].attempt == attempt))

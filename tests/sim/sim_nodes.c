@@ -291,6 +291,8 @@ static void perform_tm(struct world *w, int tm, const struct weir_tm_effect *eff
         trace(w, "tm%d: %s", tm, effect->text);
         if (strstr(effect->text, "lease has ended"))
             count(w, C_lease_killed_executor);
+        if (strstr(effect->text, "it hangs"))
+            count(w, C_hang_killed_executor);
         break;
     }
 }

@@ -1,0 +1,21 @@
+# The simulator: both cores compiled again with their mutants, the plan, base and the messages; nothing else.
+
+SIM_CORE := $(wildcard jobmanager/core/*.c taskmanager/core/*.c)
+SIM_SRC  := $(wildcard tests/sim/*.c)
+SIM_OBJ  := $(patsubst %,$(BUILD)/obj/sim/%.o,$(SIM_CORE) $(SIM_SRC))
+SIM_AR   := $(call archive,common/graph) $(call archive,common/base) $(BUILD)/lib/proto.a
+SIM      := $(BUILD)/bin/weir-sim
+SEEDS    ?= 10000
+
+$(BUILD)/obj/sim/%.c.o: %.c | $(PROTO_H)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -DWEIR_SIM_MUTANTS -MMD -MP -c $< -o $@
+$(SIM): $(SIM_OBJ) $(SIM_AR)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $(SIM_OBJ) -Wl,--start-group $(SIM_AR) -Wl,--end-group \
+	    $(shell pkg-config --libs libprotobuf-c jansson libxxhash libcrypto) -lm
+
+# SEED=n replays one seed with its trace; else SEEDS seeds and all mutants.
+sim: $(SIM)
+	$(if $(SEED),$(SIM) --seed $(SEED) --trace --stats --shrink,tests/sim/run.sh $(SIM) $(SEEDS))
+.PHONY: sim

@@ -1,0 +1,823 @@
+/* The executor's control thread: the line to the supervisor, the core's decisions performed, reports and metrics.
+ *
+ * One thread owns everything here. Workers tell it about their tasks through a queue and its waker; the I/O thread tells
+ * tasks (their channels break), never this thread.
+ */
+#include "executor/executor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/options.h"
+#include "executor/crash.h"
+#include "executor/executor_int.h"
+#include "taskmanager/io/executor_line.h"
+
+#define METRICS_MS 1000
+#define HANG_MS 10000           /* a call that runs so long is logged with its stack */
+#define POLL_MS 1000
+#define STOP_WAIT_MS 2000       /* for user code to return, before a process ends without it */
+#define WORKERS_MAX 256
+#define FAILURE_STACK_SIZE 16384
+#define DEFAULT_BUFFER_TIMEOUT_MS 5
+#define DEFAULT_CANCEL_TIMEOUT_MS 180000
+
+struct event { /* from a worker */
+    struct weir_executor_task *task;
+    enum weir_task_state state;
+    struct weir_error error;
+    int op;
+    struct event *next;
+};
+
+struct control {
+    struct weir_executor executor; /* first */
+    struct weir_executor_line line;
+    struct weir_exec_core *core;
+    struct weir_waker waker;
+    int64_t core_wake_ms, metrics_at_ms;
+    uint64_t heartbeat_sequence;
+    int64_t *hang_logged_ns; /* per worker: the call that was logged already */
+    bool exiting;
+    int exit_code;
+    const char *exit_why;
+    pthread_mutex_t lock; /* of the queue */
+    struct event *first_event, *last_event;
+};
+
+static struct control *control_of(struct weir_executor *executor)
+{
+    return (struct control *)(void *)executor;
+}
+
+/* --- Messages out */
+
+static void send_control(struct control *c, Weir__Control *message)
+{
+    message->version = 1;
+    (void)weir_executor_line_send(&c->line, message); /* a closed line ends the loop */
+}
+
+static void send_executor_report(struct control *c, Weir__ExecutorReport__State state, Weir__Failure *failure)
+{
+    Weir__Control message;
+    Weir__ExecutorReport report;
+    weir__control__init(&message);
+    weir__executor_report__init(&report);
+    report.executor_id = (char *)(uintptr_t)(c->executor.id ? c->executor.id : "");
+    report.job_id = (char *)(uintptr_t)(c->executor.job_id ? c->executor.job_id : "");
+    report.state = state;
+    if (c->executor.io)
+        report.endpoint = (char *)(uintptr_t)weir_io_endpoint(c->executor.io);
+    report.failure = failure;
+    report.pid = (uint32_t)getpid();
+    message.body_case = WEIR__CONTROL__BODY_EXECUTOR_REPORT;
+    message.executor_report = &report;
+    send_control(c, &message);
+}
+
+/* Fills `failure` with pointers into `error` and the plan. */
+static void fill_failure(Weir__Failure *failure, const struct weir_error *error, const char *operator_name)
+{
+    static const char *const kinds[WEIR_ERR_CODES] = {
+        [WEIR_ERR_CHANNEL] = "ChannelBroken",    [WEIR_ERR_DATA] = "BadRecord",
+        [WEIR_ERR_USER_CODE] = "UserCodeFailed", [WEIR_ERR_IO] = "IoError",
+        [WEIR_ERR_INVALID] = "InvalidInput",     [WEIR_ERR_NOT_FOUND] = "NotFound",
+        [WEIR_ERR_PROTOCOL] = "ProtocolError",
+    };
+    weir__failure__init(failure);
+    const char *kind = kinds[error->code] ? kinds[error->code] : weir_err_name(error->code);
+    failure->kind = (char *)(uintptr_t)kind;
+    failure->message = (char *)(uintptr_t)error->message;
+    if (operator_name)
+        failure->operator_ = (char *)(uintptr_t)operator_name;
+    failure->fail_job = weir_err_reaction(error->code) == WEIR_REACT_FAIL_JOB;
+}
+
+struct metrics_message {
+    Weir__TaskMetrics metrics;
+    Weir__TaskId id;
+    Weir__OperatorMetrics *ops, **op_pointers;
+};
+
+static void fill_metrics(const struct weir_executor_task *task, struct metrics_message *m)
+{
+    const struct weir_executor *executor = task->executor;
+    const struct weir_plan_vertex *vertex = &executor->plan->vertices[task->id.vertex];
+    struct weir_task_stats stats;
+    weir_task_read_stats(task->task, &stats);
+    weir__task_metrics__init(&m->metrics);
+    weir__task_id__init(&m->id);
+    m->id.vertex = task->id.vertex;
+    m->id.subtask = task->id.subtask;
+    m->id.attempt = task->id.attempt;
+    m->metrics.job_id = (char *)(uintptr_t)executor->job_id;
+    m->metrics.task = &m->id;
+    m->metrics.records_in = stats.records_in;
+    m->metrics.records_out = stats.records_out;
+    m->metrics.bytes_in = stats.bytes_in;
+    m->metrics.bytes_out = stats.bytes_out;
+    m->metrics.busy_ns = stats.busy_ns;
+    m->metrics.idle_ns = stats.idle_ns;
+    m->metrics.backpressured_ns = stats.backpressured_ns;
+    m->metrics.watermark_ms = stats.watermark_ms;
+    m->ops = weir_zalloc((size_t)vertex->op_count * sizeof *m->ops);
+    m->op_pointers = weir_zalloc((size_t)vertex->op_count * sizeof *m->op_pointers);
+    for (int i = 0; i < vertex->op_count; i++) {
+        const struct weir_op_counters *counters = weir_chain_counters(weir_task_chain(task->task), i);
+        Weir__OperatorMetrics *op = m->op_pointers[i] = &m->ops[i];
+        weir__operator_metrics__init(op);
+        op->op = (uint32_t)vertex->ops[i];
+        op->records_in = atomic_load_explicit(&counters->records_in, memory_order_relaxed);
+        op->records_out = atomic_load_explicit(&counters->records_out, memory_order_relaxed);
+        op->records_bad = atomic_load_explicit(&counters->records_bad, memory_order_relaxed);
+        op->late_dropped = atomic_load_explicit(&counters->late_dropped, memory_order_relaxed);
+        op->watermark_in_ms = atomic_load_explicit(&counters->watermark_in_ms, memory_order_relaxed);
+        op->watermark_out_ms = atomic_load_explicit(&counters->watermark_out_ms, memory_order_relaxed);
+    }
+    m->metrics.n_operators = (size_t)vertex->op_count;
+    m->metrics.operators = m->op_pointers;
+}
+
+static void free_metrics(struct metrics_message *m)
+{
+    free(m->ops);
+    free(m->op_pointers);
+}
+
+static struct weir_executor_task *find_task(const struct control *c, const struct weir_exec_task_id *id)
+{
+    for (struct weir_executor_task *task = c->executor.tasks; task; task = task->next)
+        if (task->id.vertex == id->vertex && task->id.subtask == id->subtask && task->id.attempt == id->attempt)
+            return task;
+    return NULL;
+}
+
+/* `event`: of a task that has just ended; NULL: without details. */
+static void send_task_report(struct control *c, const struct weir_exec_task_id *id, enum weir_exec_state state,
+                             const struct event *event)
+{
+    Weir__Control message;
+    Weir__TaskReport report;
+    Weir__TaskId task_id;
+    Weir__Failure failure;
+    struct metrics_message metrics = {.ops = NULL};
+    Weir__Committable *committables = NULL, **pointers = NULL;
+    weir__control__init(&message);
+    weir__task_report__init(&report);
+    weir__task_id__init(&task_id);
+    task_id.vertex = id->vertex;
+    task_id.subtask = id->subtask;
+    task_id.attempt = id->attempt;
+    report.executor_id = (char *)(uintptr_t)c->executor.id;
+    report.job_id = (char *)(uintptr_t)c->executor.job_id;
+    report.task = &task_id;
+    report.state = (Weir__TaskState)state;
+    const struct weir_executor_task *task = find_task(c, id);
+    const struct weir_plan_vertex *vertex = &c->executor.plan->vertices[id->vertex];
+    if (event && state == WEIR_EXEC_FAILED) {
+        fill_failure(&failure, &event->error,
+                     event->op >= 0 ? c->executor.plan->ops[vertex->ops[event->op]].vertex->name : NULL);
+        report.failure = &failure;
+    }
+    if (task && task->task && task->ended) {
+        fill_metrics(task, &metrics);
+        report.metrics = &metrics.metrics;
+        const struct weir_chain_committable *list;
+        int count = state == WEIR_EXEC_FINISHED ? weir_chain_committables(weir_task_chain(task->task), &list) : 0;
+        committables = weir_zalloc((size_t)(count + 1) * sizeof *committables);
+        pointers = weir_zalloc((size_t)(count + 1) * sizeof(Weir__Committable *));
+        for (int i = 0; i < count; i++) {
+            weir__committable__init(&committables[i]);
+            committables[i].connector = list[i].connector;
+            committables[i].text = list[i].text;
+            pointers[i] = &committables[i];
+        }
+        report.n_committables = (size_t)count;
+        report.committables = pointers;
+    }
+    message.body_case = WEIR__CONTROL__BODY_TASK_REPORT;
+    message.task_report = &report;
+    send_control(c, &message);
+    free_metrics(&metrics);
+    free(committables);
+    free(pointers);
+}
+
+static void fill_process(Weir__ProcessMetrics *process)
+{
+    weir__process_metrics__init(process);
+    FILE *file = fopen("/proc/self/statm", "re");
+    unsigned long long pages = 0;
+    if (file && fscanf(file, "%*u %llu", &pages) == 1)
+        process->rss_bytes = pages * (unsigned long long)sysconf(_SC_PAGESIZE);
+    if (file)
+        fclose(file);
+    process->cpu_ns = (uint64_t)weir_clock_cpu_ns();
+}
+
+static void send_heartbeat(struct control *c)
+{
+    Weir__Control message;
+    Weir__Heartbeat heartbeat;
+    Weir__ProcessMetrics process;
+    weir__control__init(&message);
+    weir__heartbeat__init(&heartbeat);
+    fill_process(&process);
+    int count = 0;
+    for (struct weir_executor_task *task = c->executor.tasks; task; task = task->next)
+        count += task->task && !task->ended;
+    process.threads = (uint32_t)(c->executor.worker_count + 4);
+    process.executor_rss_bytes = process.rss_bytes;
+    struct metrics_message *metrics = weir_zalloc((size_t)(count + 1) * sizeof *metrics);
+    Weir__TaskMetrics **pointers = weir_zalloc((size_t)(count + 1) * sizeof(Weir__TaskMetrics *));
+    int n = 0;
+    for (struct weir_executor_task *task = c->executor.tasks; task; task = task->next)
+        if (task->task && !task->ended) {
+            fill_metrics(task, &metrics[n]);
+            pointers[n] = &metrics[n].metrics;
+            n++;
+        }
+    heartbeat.sequence = ++c->heartbeat_sequence;
+    heartbeat.n_metrics = (size_t)n;
+    heartbeat.metrics = pointers;
+    heartbeat.process = &process;
+    message.body_case = WEIR__CONTROL__BODY_HEARTBEAT;
+    message.heartbeat = &heartbeat;
+    send_control(c, &message);
+    for (int i = 0; i < n; i++)
+        free_metrics(&metrics[i]);
+    free(metrics);
+    free(pointers);
+}
+
+/* --- Tasks */
+
+/* On a worker's thread. */
+static void on_state(void *arg, struct weir_task *weir_task, enum weir_task_state state, const struct weir_error *error, int op)
+{
+    struct weir_executor_task *task = arg;
+    struct control *c = control_of(task->executor);
+    (void)weir_task;
+    struct event *event = weir_zalloc(sizeof *event);
+    event->task = task;
+    event->state = state;
+    event->op = op;
+    if (error)
+        event->error = *error;
+    pthread_mutex_lock(&c->lock);
+    if (c->last_event)
+        c->last_event->next = event;
+    else
+        c->first_event = event;
+    c->last_event = event;
+    pthread_mutex_unlock(&c->lock);
+    weir_wake(&c->waker);
+}
+
+static void let_go(struct control *c, struct weir_executor_task *task, bool finished)
+{
+    task->ended = true;
+    weir_executor_drop_locals(&c->executor, task);
+    for (int i = 0; i < task->channel_count; i++)
+        weir_io_remove(c->executor.io, task->channels[i], finished);
+    free(task->channels);
+    task->channels = NULL;
+    task->channel_count = 0;
+}
+
+static void free_task(struct control *c, struct weir_executor_task *task)
+{
+    for (struct weir_executor_task **at = &c->executor.tasks; *at; at = &(*at)->next)
+        if (*at == task) {
+            *at = task->next;
+            break;
+        }
+    weir_task_free(task->task);
+    free(task->name);
+    free(task->channels);
+    free(task);
+}
+
+static void step(struct control *c, struct weir_exec_event *event, const struct event *details);
+
+static uint32_t slot_of(const Weir__DeployTasks *deploy, const struct weir_exec_task_id *id)
+{
+    for (size_t i = 0; deploy && i < deploy->n_tasks; i++)
+        if (deploy->tasks[i]->vertex == id->vertex && deploy->tasks[i]->subtask == id->subtask && i < deploy->n_slots)
+            return deploy->slots[i];
+    return id->subtask;
+}
+
+/* Slots are the TaskManager's numbers: the worker is the slot's place among those of this executor. */
+static struct weir_worker *worker_of(const struct control *c, uint32_t slot)
+{
+    const Weir__StartExecutor *start = c->executor.start->start;
+    uint32_t place = slot;
+    for (size_t i = 0; i < start->n_slots; i++)
+        if (start->slots[i] == slot)
+            place = (uint32_t)i;
+    return c->executor.workers[place % (uint32_t)c->executor.worker_count];
+}
+
+static void start_task(struct control *c, const struct weir_exec_task_id *id, uint32_t slot)
+{
+    struct weir_executor_task *task = weir_zalloc(sizeof *task);
+    task->executor = &c->executor;
+    task->id = *id;
+    task->worker = worker_of(c, slot);
+    task->next = c->executor.tasks;
+    c->executor.tasks = task;
+    struct weir_error error;
+    if (weir_executor_build_task(&c->executor, task, on_state, &error) == WEIR_OK) {
+        weir_log(INFO, "starting %s", task->name);
+        weir_worker_add(task->worker, task->task);
+        return;
+    }
+    weir_log(ERROR, "cannot start %s: %s", task->name, error.message);
+    struct event details = {.task = task, .state = WEIR_TASK_FAILED, .error = error, .op = -1};
+    let_go(c, task, false);
+    struct weir_exec_event event = {
+        .kind = WEIR_EXEC_EVENT_TASK_ENDED, .now_ms = weir_clock_mono_ms(), .task = *id, .state = WEIR_EXEC_FAILED};
+    step(c, &event, &details);
+    free_task(c, task);
+}
+
+static void begin_exit(struct control *c, enum weir_exec_exit exit)
+{
+    static const struct {
+        int code;
+        const char *why;
+    } exits[] = {
+        [WEIR_EXEC_EXIT_STOP] = {0, "asked to stop"},
+        [WEIR_EXEC_EXIT_LINE_CLOSED] = {0, "the supervisor closed the control line"},
+        [WEIR_EXEC_EXIT_LEASE] = {2, "the lease of the JobManager has ended"},
+        [WEIR_EXEC_EXIT_CANCEL_TIMEOUT] = {3, "a task did not react to its cancellation (task.cancellation.timeout)"},
+    };
+    c->exiting = true;
+    c->exit_code = exits[exit].code;
+    c->exit_why = exits[exit].why;
+}
+
+/* Performs what the core decided. */
+static void perform(struct control *c, const struct weir_exec_effect *effect, const struct event *details, uint32_t slot)
+{
+    struct weir_executor_task *task;
+    switch (effect->kind) {
+    case WEIR_EXEC_EFFECT_START: start_task(c, &effect->task, slot); break;
+    case WEIR_EXEC_EFFECT_CANCEL:
+        task = find_task(c, &effect->task);
+        weir_assert(task != NULL);
+        weir_task_cancel(task->task);
+        weir_worker_wake(task->worker);
+        break;
+    case WEIR_EXEC_EFFECT_REPORT: {
+        bool of_details = details && details->task->id.vertex == effect->task.vertex &&
+                          details->task->id.subtask == effect->task.subtask &&
+                          details->task->id.attempt == effect->task.attempt;
+        send_task_report(c, &effect->task, effect->state, of_details ? details : NULL);
+        break;
+    }
+    case WEIR_EXEC_EFFECT_EXIT: begin_exit(c, effect->exit); break;
+    }
+}
+
+static void step_slot(struct control *c, struct weir_exec_event *event, const struct event *details, uint32_t slot)
+{
+    struct weir_exec_effects effects;
+    weir_exec_step(c->core, event, &effects);
+    c->core_wake_ms = effects.wake_at_ms;
+    struct weir_exec_effect copies[8]; /* performing may step again */
+    int count = effects.count;
+    weir_assert(count <= 8);
+    memcpy(copies, effects.items, (size_t)count * sizeof *copies);
+    for (int i = 0; i < count && !c->exiting; i++)
+        perform(c, &copies[i], details, slot);
+}
+
+static void step(struct control *c, struct weir_exec_event *event, const struct event *details)
+{
+    step_slot(c, event, details, event->task.subtask);
+}
+
+static void take_events(struct control *c)
+{
+    pthread_mutex_lock(&c->lock);
+    struct event *event = c->first_event;
+    c->first_event = c->last_event = NULL;
+    pthread_mutex_unlock(&c->lock);
+    while (event) {
+        struct event *next = event->next;
+        struct weir_executor_task *task = event->task;
+        struct weir_exec_event core_event = {.now_ms = weir_clock_mono_ms(), .task = task->id};
+        core_event.kind = WEIR_EXEC_EVENT_TASK_ENDED;
+        if (event->state == WEIR_TASK_RUNNING) {
+            core_event.kind = WEIR_EXEC_EVENT_TASK_RUNNING;
+        } else {
+            core_event.state = event->state == WEIR_TASK_FINISHED ? WEIR_EXEC_FINISHED
+                               : event->state == WEIR_TASK_FAILED ? WEIR_EXEC_FAILED
+                                                                  : WEIR_EXEC_CANCELED;
+            let_go(c, task, event->state == WEIR_TASK_FINISHED);
+            if (event->state == WEIR_TASK_FAILED)
+                weir_log(WARN, "%s failed: %s", task->name, event->error.message);
+        }
+        step(c, &core_event, event);
+        if (event->state != WEIR_TASK_RUNNING)
+            free_task(c, task);
+        free(event);
+        event = next;
+    }
+}
+
+/* --- Messages in */
+
+static bool is_task(const struct control *c, const Weir__TaskId *id)
+{
+    return id && id->attempt > 0 && id->vertex < (uint32_t)c->executor.plan->vertex_count &&
+           id->subtask < (uint32_t)c->executor.plan->vertices[id->vertex].parallelism;
+}
+
+static void set_location(struct control *c, const Weir__DeployTasks *deploy, const Weir__TaskLocation *location)
+{
+    if (!is_task(c, location->task) || location->peer >= deploy->n_peers)
+        return;
+    const Weir__TaskId *id = location->task;
+    struct weir_executor_location *at =
+        &c->executor.locations[(uint32_t)c->executor.plan->vertices[id->vertex].first_task + id->subtask];
+    if (id->attempt < at->attempt)
+        return;
+    const Weir__Peer *peer = deploy->peers[location->peer];
+    free(at->executor_id);
+    free(at->endpoint);
+    at->executor_id = at->endpoint = NULL;
+    at->attempt = id->attempt;
+    if (strcmp(peer->executor_id, c->executor.id) == 0)
+        return;
+    at->executor_id = weir_strdup(peer->executor_id);
+    at->endpoint = weir_strdup(peer->endpoint);
+}
+
+static void deploy(struct control *c, const Weir__DeployTasks *message)
+{
+    for (size_t i = 0; i < message->n_locations; i++)
+        set_location(c, message, message->locations[i]);
+    for (size_t i = 0; i < message->n_tasks && !c->exiting; i++) {
+        const Weir__TaskId *id = message->tasks[i];
+        if (!is_task(c, id)) {
+            weir_log(ERROR, "told to deploy a task that is not in the plan: ignored");
+            continue;
+        }
+        struct weir_exec_event event = {.kind = WEIR_EXEC_EVENT_DEPLOY,
+                                        .now_ms = weir_clock_mono_ms(),
+                                        .task = {id->vertex, id->subtask, id->attempt}};
+        step_slot(c, &event, NULL, slot_of(message, &event.task));
+    }
+}
+
+static void cancel(struct control *c, const Weir__CancelTasks *message)
+{
+    for (size_t i = 0; i < message->n_tasks && !c->exiting; i++) {
+        const Weir__TaskId *id = message->tasks[i];
+        if (!is_task(c, id))
+            continue;
+        struct weir_exec_event event = {.kind = WEIR_EXEC_EVENT_CANCEL,
+                                        .now_ms = weir_clock_mono_ms(),
+                                        .task = {id->vertex, id->subtask, id->attempt}};
+        step(c, &event, NULL);
+    }
+}
+
+static void take_message(struct control *c, const Weir__Control *message)
+{
+    struct weir_exec_event event = {.now_ms = weir_clock_mono_ms()};
+    switch (message->body_case) {
+    case WEIR__CONTROL__BODY_DEPLOY_TASKS: deploy(c, message->deploy_tasks); break;
+    case WEIR__CONTROL__BODY_CANCEL_TASKS: cancel(c, message->cancel_tasks); break;
+    case WEIR__CONTROL__BODY_STOP_EXECUTOR:
+        event.kind = WEIR_EXEC_EVENT_STOP;
+        step(c, &event, NULL);
+        break;
+    case WEIR__CONTROL__BODY_LEASE:
+        event.kind = WEIR_EXEC_EVENT_LEASE;
+        event.until_ms = message->lease->valid_until_ms ? message->lease->valid_until_ms
+                                                        : event.now_ms + message->lease->valid_ms;
+        step(c, &event, NULL);
+        break;
+    default: weir_log(WARN, "a control message of kind %d is not for an executor: ignored", (int)message->body_case); break;
+    }
+}
+
+static void take_messages(struct control *c)
+{
+    bool broken = false;
+    Weir__Control *message;
+    while (!c->exiting && (message = weir_executor_line_next(&c->line, &broken))) {
+        take_message(c, message);
+        weir__control__free_unpacked(message, NULL);
+    }
+    if (broken)
+        weir_log(ERROR, "the control line carries something that is no Control");
+    if ((broken || c->line.fd < 0) && !c->exiting) {
+        struct weir_exec_event event = {.kind = WEIR_EXEC_EVENT_LINE_CLOSED, .now_ms = weir_clock_mono_ms()};
+        step(c, &event, NULL);
+    }
+}
+
+/* --- Hangs */
+
+static void look_for_hangs(struct control *c)
+{
+    int64_t now_ns = weir_clock_mono_ns();
+    for (int i = 0; i < c->executor.worker_count; i++) {
+        int64_t since_ns = weir_worker_call_started_ns(c->executor.workers[i]);
+        if (since_ns == 0 || now_ns - since_ns < HANG_MS * (int64_t)1000000 || c->hang_logged_ns[i] == since_ns)
+            continue;
+        c->hang_logged_ns[i] = since_ns;
+        char stack[FAILURE_STACK_SIZE] = "";
+        if (c->executor.own_process)
+            (void)weir_crash_stack_of(weir_worker_thread(c->executor.workers[i]), stack, sizeof stack);
+        weir_log(WARN, "worker %d is in one call for %" PRId64 " s: does user code block or loop?\n%s", i,
+                 (now_ns - since_ns) / 1000000000, stack);
+    }
+}
+
+/* --- The loop */
+
+static void wait_for_something(struct control *c)
+{
+    int64_t now_ms = weir_clock_mono_ms();
+    int64_t due_ms = c->metrics_at_ms < c->core_wake_ms ? c->metrics_at_ms : c->core_wake_ms;
+    int64_t wait_ms = due_ms - now_ms < 0 ? 0 : due_ms - now_ms > POLL_MS ? POLL_MS : due_ms - now_ms;
+    struct pollfd fds[2] = {
+        {.fd = c->line.fd, .events = (short)(POLLIN | (weir_executor_line_wants_write(&c->line) ? POLLOUT : 0))},
+        {.fd = c->waker.fd, .events = POLLIN},
+    };
+    if (!weir_waker_sleep(&c->waker))
+        wait_ms = 0;
+    poll(fds, 2, (int)wait_ms);
+    weir_waker_end(&c->waker);
+    if (fds[0].revents & POLLOUT)
+        (void)weir_executor_line_flush(&c->line);
+    if (fds[0].revents & (POLLIN | POLLHUP | POLLERR))
+        (void)weir_executor_line_fill(&c->line);
+}
+
+static void loop(struct control *c)
+{
+    c->metrics_at_ms = weir_clock_mono_ms() + METRICS_MS;
+    while (!c->exiting) {
+        weir_waker_begin(&c->waker);
+        take_messages(c);
+        take_events(c);
+        int64_t now_ms = weir_clock_mono_ms();
+        if (now_ms >= c->core_wake_ms) {
+            struct weir_exec_event tick = {.kind = WEIR_EXEC_EVENT_TICK, .now_ms = now_ms};
+            step(c, &tick, NULL);
+        }
+        if (now_ms >= c->metrics_at_ms && !c->exiting) {
+            c->metrics_at_ms = now_ms + METRICS_MS;
+            send_heartbeat(c);
+            look_for_hangs(c);
+        }
+        if (!c->exiting)
+            wait_for_something(c);
+    }
+}
+
+/* --- Start */
+
+static Weir__Control *read_start(struct control *c)
+{
+    for (;;) {
+        bool broken;
+        Weir__Control *message = weir_executor_line_next(&c->line, &broken);
+        if (message && message->body_case == WEIR__CONTROL__BODY_EXECUTOR_START && message->executor_start->start)
+            return message;
+        if (message) {
+            bool stop = message->body_case == WEIR__CONTROL__BODY_STOP_EXECUTOR;
+            weir__control__free_unpacked(message, NULL);
+            if (stop)
+                return NULL;
+            continue;
+        }
+        if (broken || c->line.fd < 0)
+            return NULL;
+        struct pollfd fd = {.fd = c->line.fd, .events = POLLIN};
+        poll(&fd, 1, -1);
+        if (!weir_executor_line_fill(&c->line) && c->line.in.size < 4)
+            return NULL;
+    }
+}
+
+/* The job's effective configuration: the first that is given counts. */
+static const char *setting(const struct control *c, const char *key)
+{
+    const Weir__StartExecutor *start = c->executor.start->start;
+    for (size_t i = 0; i < start->n_configuration; i++)
+        if (strcmp(start->configuration[i]->key, key) == 0)
+            return start->configuration[i]->value;
+    return NULL;
+}
+
+static int64_t setting_ms(const struct control *c, const char *key, int64_t fallback_ms)
+{
+    int64_t ms;
+    const char *text = setting(c, key);
+    return text && weir_parse_duration_ms(text, &ms) ? ms : fallback_ms;
+}
+
+static int setting_int(const struct control *c, const char *key, int fallback)
+{
+    const char *text = setting(c, key);
+    int value = text ? atoi(text) : 0;
+    return value > 0 ? value : fallback;
+}
+
+static void worker_started(void *arg)
+{
+    struct control *c = arg;
+    if (c->executor.own_process)
+        weir_crash_thread_init();
+}
+
+static void worker_ending(void *arg)
+{
+    struct control *c = arg;
+    if (c->executor.own_process)
+        weir_crash_thread_fini();
+}
+
+static weir_err start_workers(struct control *c, struct weir_error *error)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    int count = (int)c->executor.start->start->n_slots;
+    count = count < 1 ? 1 : count;
+    count = cores > 0 && count > cores ? (int)cores : count;
+    count = count > WORKERS_MAX ? WORKERS_MAX : count;
+    c->executor.workers = weir_zalloc((size_t)count * sizeof(struct weir_worker *));
+    c->hang_logged_ns = weir_zalloc((size_t)count * sizeof *c->hang_logged_ns);
+    for (int i = 0; i < count; i++) {
+        struct weir_worker_options options = {
+            .index = i, .thread_started = worker_started, .thread_ending = worker_ending, .arg = c};
+        weir_err err = weir_worker_start(&options, &c->executor.workers[i], error);
+        if (err)
+            return err;
+        c->executor.worker_count++;
+    }
+    return WEIR_OK;
+}
+
+static weir_err start_up(struct control *c, struct weir_error *error)
+{
+    struct weir_executor *executor = &c->executor;
+    const Weir__ExecutorStart *message = executor->start;
+    const Weir__StartExecutor *start = message->start;
+    struct weir_plan_options plan_options = {
+        .parallelism = setting_int(c, "parallelism.default", 1),
+        .max_parallelism = setting_int(c, "pipeline.max-parallelism", WEIR_MAX_PARALLELISM_DEFAULT),
+        .chaining = !setting(c, "pipeline.operator-chaining.enabled") ||
+                    strcmp(setting(c, "pipeline.operator-chaining.enabled"), "false") != 0,
+    };
+    executor->buffer_timeout_ns = setting_ms(c, "execution.buffer-timeout", DEFAULT_BUFFER_TIMEOUT_MS) * 1000000;
+    weir_err err = weir_plan_build(start->graph.data, start->graph.len, &plan_options, &executor->plan, error);
+    if (err)
+        return err;
+    executor->locations = weir_zalloc((size_t)executor->plan->task_count * sizeof *executor->locations);
+    if (message->code_path && message->code_path[0] && (err = weir_job_code_open(message->code_path, &executor->code, error)))
+        return err;
+    if ((err = weir_executor_resolve_ops(executor, error)))
+        return err;
+    struct weir_io_options io = {
+        .executor_id = executor->id,
+        .job_id = executor->job_id,
+        .incarnation = start->incarnation,
+        .host = message->host,
+        .port_first = (int)message->port_first,
+        .port_last = (int)message->port_last,
+    };
+    if ((err = weir_io_start(&io, &executor->io, error)))
+        return err;
+    int64_t lease_until_ms = message->lease_until_ms ? message->lease_until_ms
+                             : message->lease_ms     ? weir_clock_mono_ms() + message->lease_ms
+                                                     : INT64_MAX;
+    c->core = weir_exec_core_new(lease_until_ms, setting_ms(c, "task.cancellation.timeout", DEFAULT_CANCEL_TIMEOUT_MS));
+    c->core_wake_ms = lease_until_ms;
+    return start_workers(c, error);
+}
+
+/* --- End */
+
+static void free_executor(struct control *c)
+{
+    struct weir_executor *executor = &c->executor;
+    for (int i = 0; i < executor->worker_count; i++)
+        weir_worker_stop(executor->workers[i]);
+    for (struct event *event = c->first_event, *next; event; event = next) {
+        next = event->next;
+        free(event);
+    }
+    for (struct weir_executor_task *task = executor->tasks; task; task = task->next)
+        let_go(c, task, false);
+    weir_io_stop(executor->io);
+    while (executor->tasks)
+        free_task(c, executor->tasks);
+    for (int i = 0; i < executor->worker_count; i++)
+        weir_worker_free(executor->workers[i]);
+    free(executor->workers);
+    free(c->hang_logged_ns);
+    weir_executor_free_ops(executor);
+    for (int i = 0; executor->plan && executor->locations && i < executor->plan->task_count; i++) {
+        free(executor->locations[i].executor_id);
+        free(executor->locations[i].endpoint);
+    }
+    free(executor->locations);
+    weir_plan_free(executor->plan);
+    weir_exec_core_free(c->core);
+}
+
+/* A process ends even if user code does not return: after a while it just exits. */
+static void *end_anyway(void *arg)
+{
+    int code = *(int *)arg;
+    struct timespec wait = {.tv_sec = STOP_WAIT_MS / 1000, .tv_nsec = STOP_WAIT_MS % 1000 * 1000000};
+    nanosleep(&wait, NULL);
+    weir_log(WARN, "user code did not return: the process ends without it");
+    _exit(code);
+}
+
+static void guard_the_end(struct control *c)
+{
+    if (!c->executor.own_process)
+        return;
+    static int code;
+    code = c->exit_code;
+    if (code >= 2) /* without its lease, or with a stuck task: nothing more may be written */
+        _exit(code);
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, end_anyway, &code) == 0)
+        pthread_detach(thread);
+}
+
+static int run(struct control *c)
+{
+    c->executor.start_control = read_start(c);
+    if (!c->executor.start_control)
+        return 0;
+    c->executor.start = c->executor.start_control->executor_start;
+    c->executor.id = c->executor.start->start->executor_id;
+    c->executor.job_id = c->executor.start->start->job_id;
+    weir_log_scope(c->executor.job_id, NULL, -1);
+    struct weir_error error = {.code = WEIR_OK};
+    if (start_up(c, &error)) {
+        Weir__Failure failure;
+        fill_failure(&failure, &error, NULL);
+        weir_log(ERROR, "the executor cannot start: %s", error.message);
+        send_executor_report(c, WEIR__EXECUTOR_REPORT__STATE__EXITED, &failure);
+        return 1;
+    }
+    weir_log(INFO, "executor %.8s is ready: %d workers, data at %s", c->executor.id, c->executor.worker_count,
+             weir_io_endpoint(c->executor.io));
+    send_executor_report(c, WEIR__EXECUTOR_REPORT__STATE__READY, NULL);
+    loop(c);
+    weir_log(INFO, "executor %.8s ends: %s", c->executor.id, c->exit_why);
+    return c->exit_code;
+}
+
+int weir_executor_run(int control_fd)
+{
+    struct control *c = weir_zalloc(sizeof *c);
+    struct weir_error error;
+    c->executor.own_process = control_fd == WEIR_EXECUTOR_CONTROL_FD;
+    if (c->executor.own_process) {
+        bool pipe_open = fcntl(WEIR_EXECUTOR_CRASH_FD, F_GETFD) >= 0;
+        weir_crash_install(pipe_open ? WEIR_EXECUTOR_CRASH_FD : -1);
+    }
+    pthread_mutex_init(&c->lock, NULL);
+    int fd = fcntl(control_fd, F_DUPFD_CLOEXEC, 11); /* the line closes its own */
+    weir_executor_line_init(&c->line, fd);
+    int code = 1;
+    if (fd < 0)
+        weir_log(ERROR, "the control line, fd %d, is not open: an executor is started by a TaskManager", control_fd);
+    else if (weir_waker_init(&c->waker, &error))
+        weir_log(ERROR, "%s", error.message);
+    else
+        code = run(c);
+    guard_the_end(c);
+    free_executor(c);
+    weir_executor_line_fini(&c->line);
+    weir_waker_fini(&c->waker);
+    if (c->executor.start_control)
+        weir__control__free_unpacked(c->executor.start_control, NULL);
+    pthread_mutex_destroy(&c->lock);
+    free(c);
+    return code;
+}

@@ -1,0 +1,695 @@
+/* What must hold, checked against the world's own knowledge: after each step of a core, at each deed (a process started, a task
+ * started, output published), and every 100 ms. See README.md for the list.
+ */
+#include "tests/sim/sim.h"
+
+int job_find(const struct world *w, const char *id)
+{
+    for (int i = 0; i < w->job_count; i++)
+        if (strcmp(w->jobs[i].id, id) == 0)
+            return i;
+    return -1;
+}
+
+void region_hit(struct world *w, struct job *job, int region)
+{
+    if (job->region_hit[region])
+        return;
+    job->region_hit[region] = true;
+    job->region_hit_ms[region] = w->now_ms;
+}
+
+/* --- Executions and jobs: what may follow what (several transitions can happen in one step) */
+
+static bool task_reachable(Weir__TaskState from, Weir__TaskState to)
+{
+    static const unsigned next[WEIR_JM_TASK_STATES] = {
+        [WEIR__TASK_STATE__CREATED] = 1u << WEIR__TASK_STATE__SCHEDULED | 1u << WEIR__TASK_STATE__CANCELED | 1u << WEIR__TASK_STATE__FAILED,
+        [WEIR__TASK_STATE__SCHEDULED] = 1u << WEIR__TASK_STATE__DEPLOYING | 1u << WEIR__TASK_STATE__CANCELED | 1u << WEIR__TASK_STATE__FAILED,
+        [WEIR__TASK_STATE__DEPLOYING] = 1u << WEIR__TASK_STATE__INITIALIZING | 1u << WEIR__TASK_STATE__CANCELING | 1u << WEIR__TASK_STATE__FAILED,
+        [WEIR__TASK_STATE__INITIALIZING] = 1u << WEIR__TASK_STATE__RUNNING | 1u << WEIR__TASK_STATE__CANCELING | 1u << WEIR__TASK_STATE__FAILED,
+        [WEIR__TASK_STATE__RUNNING] = 1u << WEIR__TASK_STATE__FINISHED | 1u << WEIR__TASK_STATE__CANCELING | 1u << WEIR__TASK_STATE__FAILED,
+        [WEIR__TASK_STATE__CANCELING] = 1u << WEIR__TASK_STATE__CANCELED | 1u << WEIR__TASK_STATE__FAILED,
+    };
+    unsigned reach = 1u << from;
+    for (int round = 0; round < WEIR_JM_TASK_STATES; round++)
+        for (int s = 0; s < WEIR_JM_TASK_STATES; s++)
+            if (reach & 1u << s)
+                reach |= next[s];
+    return (reach & 1u << to) != 0;
+}
+
+static bool job_reachable(enum weir_job_state from, enum weir_job_state to)
+{
+    static const unsigned next[WEIR_JOB_STATES] = {
+        [WEIR_JOB_INITIALIZING] = 1u << WEIR_JOB_CREATED,
+        [WEIR_JOB_CREATED] = 1u << WEIR_JOB_RUNNING | 1u << WEIR_JOB_FAILING | 1u << WEIR_JOB_CANCELLING,
+        [WEIR_JOB_RUNNING] = 1u << WEIR_JOB_RESTARTING | 1u << WEIR_JOB_FAILING | 1u << WEIR_JOB_CANCELLING | 1u << WEIR_JOB_FINISHED,
+        [WEIR_JOB_RESTARTING] = 1u << WEIR_JOB_RUNNING | 1u << WEIR_JOB_FAILING | 1u << WEIR_JOB_CANCELLING,
+        [WEIR_JOB_FAILING] = 1u << WEIR_JOB_FAILED | 1u << WEIR_JOB_CANCELLING,
+        [WEIR_JOB_CANCELLING] = 1u << WEIR_JOB_CANCELED,
+    };
+    unsigned reach = 1u << from;
+    for (int round = 0; round < WEIR_JOB_STATES; round++)
+        for (int s = 0; s < WEIR_JOB_STATES; s++)
+            if (reach & 1u << s)
+                reach |= next[s];
+    return (reach & 1u << to) != 0;
+}
+
+static int64_t least_delay_ms(const struct weir_jm_job_options *options)
+{
+    switch (options->restart) {
+    case WEIR_JM_RESTART_FIXED_DELAY: return options->fixed_delay_ms;
+    case WEIR_JM_RESTART_EXPONENTIAL_DELAY:
+        return (int64_t)((double)options->exponential_initial_ms * (1 - options->exponential_jitter)) - 1;
+    case WEIR_JM_RESTART_FAILURE_RATE: return options->rate_delay_ms;
+    default: return 0;
+    }
+}
+
+/* --- Restarts */
+
+static void check_new_attempt(struct world *w, struct job *job, const struct weir_jm_job *view, int t)
+{
+    struct jtask *task = &job->tasks[t];
+    const struct weir_jm_task *now = &view->tasks[t];
+    int region = task->region;
+    if (now->attempt != task->attempt + 1)
+        violate(w, "attempt-number", "job %.8s task %d: attempt %" PRIu32 " after %" PRIu32, job->id, t, now->attempt, task->attempt);
+    for (int i = 0; i < w->exec_count; i++) /* the attempt before must not run beside it, where the JobManager could know */
+        for (int k = 0; w->execs[i].job >= 0 && &w->jobs[w->execs[i].job] == job && exec_runs(w, &w->execs[i]) && k < w->execs[i].task_count; k++) {
+            const struct conn *c = &w->conns[w->execs[i].conn];
+            if (w->execs[i].tasks[k].index == t && w->execs[i].tasks[k].state != XT_ENDED && c->registered && c->boot == w->tms[c->tm].boot)
+                violate(w, "two-attempts", "job %.8s task %d: attempt %" PRIu32 " begins while %" PRIu32 " runs in x%d", job->id, t,
+                        now->attempt, w->execs[i].tasks[k].attempt, i);
+        }
+    if (job->region_deployed[region]) {
+        if (!job->region_hit[region])
+            violate(w, "restart-without-failure", "job %.8s: region %d restarts and nothing of it has failed", job->id, region);
+        if (w->now_ms < job->region_hit_ms[region] + least_delay_ms(&job->options))
+            violate(w, "restart-delay", "job %.8s: region %d restarts %" PRId64 " ms after its failure", job->id, region,
+                    w->now_ms - job->region_hit_ms[region]);
+    }
+    if (task->finished_in_attempt)
+        count(w, C_finished_task_rerun);
+}
+
+static void check_restart_count(struct world *w, struct job *job, const struct weir_jm_job *view)
+{
+    for (; job->restarts < view->restarts; job->restarts++) {
+        count(w, C_region_restarted);
+        job->restart_ms[job->restarts % 64] = w->now_ms;
+        const struct weir_jm_job_options *options = &job->options;
+        if (options->restart == WEIR_JM_RESTART_NONE ||
+            (options->restart == WEIR_JM_RESTART_FIXED_DELAY && job->restarts + 1 > (uint64_t)options->fixed_attempts))
+            violate(w, "too-many-restarts", "job %.8s: restart %" PRIu64 " is one too many", job->id, job->restarts + 1);
+        uint64_t back = (uint64_t)options->rate_max;
+        if (options->restart == WEIR_JM_RESTART_FAILURE_RATE && job->restarts >= back && back < 64 &&
+            w->now_ms - job->restart_ms[(job->restarts - back) % 64] <= options->rate_interval_ms)
+            violate(w, "too-many-restarts", "job %.8s: %" PRIu64 " restarts within %" PRId64 " ms", job->id, back + 1,
+                    options->rate_interval_ms);
+    }
+}
+
+/* All tasks of a region restart together: they have the same attempt. Another region may not be touched. */
+static void check_regions(struct world *w, struct job *job, const struct weir_jm_job *view)
+{
+    uint32_t attempt[SIM_TASKS_MAX] = {0};
+    bool changed = false, kept_running = false;
+    for (int t = 0; t < job->task_count; t++) {
+        int r = job->tasks[t].region;
+        if (attempt[r] && attempt[r] != view->tasks[t].attempt)
+            violate(w, "region-torn", "job %.8s: region %d has attempts %" PRIu32 " and %" PRIu32, job->id, r, attempt[r],
+                    view->tasks[t].attempt);
+        attempt[r] = view->tasks[t].attempt;
+    }
+    for (int t = 0; t < job->task_count; t++) {
+        if (view->tasks[t].attempt != job->tasks[t].attempt)
+            changed = true;
+        else
+            kept_running |= view->tasks[t].state == WEIR__TASK_STATE__RUNNING;
+    }
+    if (changed && kept_running)
+        count(w, C_region_restarted_alone);
+    for (int t = 0; t < job->task_count; t++)
+        if (view->tasks[t].attempt != job->tasks[t].attempt) {
+            int r = job->tasks[t].region;
+            bool last = true; /* clear the region's marks after its last task was looked at */
+            for (int k = t + 1; k < job->task_count; k++)
+                last &= job->tasks[k].region != r;
+            check_new_attempt(w, job, view, t);
+            if (last)
+                job->region_hit[r] = job->region_deployed[r] = false;
+        }
+}
+
+/* --- One job, after a step that changed it */
+
+static void check_tasks(struct world *w, struct job *job, const struct weir_jm_job *view)
+{
+    for (int t = 0; t < job->task_count; t++) {
+        struct jtask *task = &job->tasks[t];
+        const struct weir_jm_task *now = &view->tasks[t];
+        bool again = now->attempt != task->attempt;
+        Weir__TaskState from = again ? WEIR__TASK_STATE__CREATED : task->state;
+        if (!task_reachable(from, now->state))
+            violate(w, "task-transition", "job %.8s task %d: %s after %s", job->id, t, weir_task_state_name(now->state),
+                    weir_task_state_name(from));
+        if (again && !task_reachable(task->state, WEIR__TASK_STATE__FAILED) && !weir_task_state_terminal(task->state))
+            violate(w, "task-transition", "job %.8s task %d: a new attempt after %s", job->id, t, weir_task_state_name(task->state));
+        if (now->state == WEIR__TASK_STATE__FINISHED && job->tasks[t].finished != now->attempt)
+            violate(w, "finished-in-name", "job %.8s task %d: attempt %" PRIu32 " is FINISHED, but %" PRIu32 " has finished", job->id, t,
+                    now->attempt, task->finished);
+        if (now->state != WEIR__TASK_STATE__CREATED && now->state != WEIR__TASK_STATE__SCHEDULED && now->executor_id[0])
+            job->region_deployed[task->region] = true;
+        if (now->metrics && now->metrics->records_in != now->attempt)
+            violate(w, "metrics-of-another-attempt", "job %.8s task %d: attempt %" PRIu32 " shows metrics of %" PRIu64, job->id, t,
+                    now->attempt, now->metrics->records_in);
+        task->attempt = now->attempt;
+        task->state = now->state;
+        task->finished_in_attempt = now->state == WEIR__TASK_STATE__FINISHED;
+    }
+}
+
+static void check_ended(struct world *w, struct job *job, const struct weir_jm_job *view)
+{
+    for (int t = 0; t < job->task_count; t++)
+        if (!weir_task_state_terminal(view->tasks[t].state) ||
+            (view->state == WEIR_JOB_FINISHED && view->tasks[t].state != WEIR__TASK_STATE__FINISHED))
+            violate(w, "ended-too-early", "job %.8s is %s and task %d is %s", job->id, weir_job_state_name(view->state), t,
+                    weir_task_state_name(view->tasks[t].state));
+    if (view->state == WEIR_JOB_FINISHED && job->output && !job->committed)
+        violate(w, "finished-without-output", "job %.8s is FINISHED and its output was not published", job->id);
+    if (view->state != WEIR_JOB_FINISHED && job->committed && !job->commit_failed)
+        violate(w, "output-of-a-failed-job", "job %.8s is %s and its output was published", job->id, weir_job_state_name(view->state));
+    count(w, view->state == WEIR_JOB_FINISHED ? C_jobs_finished : view->state == WEIR_JOB_FAILED ? C_jobs_failed : C_jobs_canceled);
+    if (view->state == WEIR_JOB_FAILED && view->options.restart != WEIR_JM_RESTART_NONE && view->restarts)
+        count(w, C_failed_by_strategy);
+    if (view->state == WEIR_JOB_FAILED && (!view->cause || view->exception_count == 0))
+        violate(w, "no-reason", "job %.8s FAILED and says not why", job->id);
+}
+
+static void check_job(struct world *w, int jm, struct job *job, const struct weir_jm_job *view)
+{
+    if (job->seen && job->version == view->version)
+        return;
+    trace(w, "jm%d: job %.8s %s%s%s", jm, job->id, weir_job_state_name(view->state), view->status[0] ? ": " : "", view->status);
+    if (!job->seen) {
+        for (int t = 0; t < job->task_count; t++) {
+            job->tasks[t].attempt = view->tasks[t].attempt;
+            job->tasks[t].state = WEIR__TASK_STATE__CREATED;
+        }
+        job->state = WEIR_JOB_INITIALIZING;
+        job->seen = true;
+    }
+    if (!job_reachable(job->state, view->state))
+        violate(w, "job-transition", "job %.8s: %s after %s", job->id, weir_job_state_name(view->state), weir_job_state_name(job->state));
+    if (view->restarts < job->restarts)
+        violate(w, "counter-regressed", "job %.8s: restarts", job->id);
+    bool ended_before = weir_job_state_terminal(job->state);
+    if (ended_before && view->state == job->state)
+        for (int t = 0; t < job->task_count; t++)
+            if (view->tasks[t].state != job->tasks[t].state || view->tasks[t].attempt != job->tasks[t].attempt)
+                violate(w, "ended-job-changes", "job %.8s: task %d", job->id, t);
+    check_restart_count(w, job, view);
+    check_regions(w, job, view);
+    check_tasks(w, job, view);
+    if (view->state != job->state) {
+        bool ending = view->state == WEIR_JOB_CANCELLING || view->state == WEIR_JOB_FAILING;
+        job->ending_deadline_ms =
+            ending ? w->now_ms + view->options.cancellation_timeout_ms + w->jm_options.kill_timeout_ms + 50 : INT64_MAX;
+        if (weir_job_state_terminal(view->state))
+            check_ended(w, job, view);
+    }
+    if (strstr(view->status, "more slot"))
+        count(w, C_waited_for_slots);
+    job->state = view->state;
+    job->version = view->version;
+}
+
+/* --- Slots as the JobManager accounts for them */
+
+static void check_slots(struct world *w, int jm)
+{
+    const struct weir_jm *core = w->jms[jm].core;
+    for (int i = 0; i < weir_jm_taskmanager_count(core); i++) {
+        const struct weir_jm_taskmanager *tm = weir_jm_taskmanager_at(core, i);
+        int free_count = 0;
+        for (int s = 0; s < tm->slot_count; s++)
+            free_count += !weir_jm_slot_job(tm, s) && !weir_jm_slot_executor(tm, s)[0];
+        if (free_count != tm->slots_free)
+            violate(w, "slot-count", "jm%d: %s has %d free slots and says %d", jm, tm->id, free_count, tm->slots_free);
+        if (weir_jm_commands_in_flight(tm) > w->jm_options.window)
+            violate(w, "window", "jm%d: %d commands in flight to %s", jm, weir_jm_commands_in_flight(tm), tm->id);
+        if (weir_jm_commands_waiting(tm) > w->jm_options.outbox_max)
+            violate(w, "outbox", "jm%d: %d commands wait for %s", jm, weir_jm_commands_waiting(tm), tm->id);
+    }
+    for (int j = 0; j < weir_jm_job_count(core); j++) {
+        const struct weir_jm_job *job = weir_jm_job_at(core, j);
+        for (int s = 0; s < job->slot_count; s++) {
+            if (!job->slots[s].taskmanager)
+                continue;
+            if (weir_job_state_terminal(job->state))
+                violate(w, "slot-of-an-ended-job", "jm%d: job %.8s", jm, job->id);
+            if (weir_jm_slot_job(job->slots[s].taskmanager, job->slots[s].slot) != job)
+                violate(w, "slot-twice", "jm%d: slot %d of %s is not only that of job %.8s", jm, job->slots[s].slot,
+                        job->slots[s].taskmanager->id, job->id);
+        }
+        for (int t = 0; t < job->task_count; t++) {
+            const struct weir_jm_task *task = &job->tasks[t];
+            bool placed = task->state == WEIR__TASK_STATE__DEPLOYING || task->state == WEIR__TASK_STATE__INITIALIZING ||
+                          task->state == WEIR__TASK_STATE__RUNNING;
+            const struct weir_jm_slot *slot = &job->slots[task->shared_slot];
+            if (placed && (!slot->taskmanager || strcmp(weir_jm_slot_executor(slot->taskmanager, slot->slot), task->executor_id) != 0))
+                violate(w, "task-without-slot", "jm%d: job %.8s task %d is %s without the slot it was given", jm, job->id, t,
+                        weir_task_state_name(task->state));
+        }
+    }
+}
+
+void check_jm(struct world *w, int jm)
+{
+    const struct weir_jm *core = w->jms[jm].core;
+    if (w->jms[jm].fenced)
+        return;
+    for (int i = 0; i < weir_jm_job_count(core); i++) {
+        const struct weir_jm_job *view = weir_jm_job_at(core, i);
+        int job = job_find(w, view->id);
+        if (job < 0)
+            violate(w, "unknown-job", "jm%d has a job %s that nobody submitted", jm, view->id);
+        check_job(w, jm, &w->jobs[job], view);
+    }
+    check_slots(w, jm);
+}
+
+/* --- The JobManager's deeds */
+
+static void check_cancel(struct world *w, int jm, const Weir__CancelTasks *cancel)
+{
+    for (int i = 0; i < w->exec_count; i++) {
+        if (strcmp(w->execs[i].id, cancel->executor_id) != 0)
+            continue;
+        struct job *job = &w->jobs[w->execs[i].job];
+        const struct weir_jm_job *view = weir_jm_job_find(w->jms[jm].core, job->id);
+        if (!view || view->state == WEIR_JOB_CANCELLING || view->state == WEIR_JOB_FAILING || weir_job_state_terminal(view->state))
+            return;
+        for (size_t k = 0; k < cancel->n_tasks; k++)
+            for (int t = 0; t < job->task_count; t++)
+                if (job->tasks[t].vertex == (int)cancel->tasks[k]->vertex && job->tasks[t].subtask == (int)cancel->tasks[k]->subtask &&
+                    !job->region_hit[job->tasks[t].region])
+                    violate(w, "cancel-without-failure", "jm%d: job %.8s task %d is cancelled, nothing of its region has failed", jm,
+                            job->id, t);
+    }
+}
+
+static void hit_executor(struct world *w, const char *executor_id)
+{
+    for (int i = 0; i < w->exec_count; i++)
+        if (strcmp(w->execs[i].id, executor_id) == 0)
+            for (int t = 0; t < w->execs[i].task_count; t++)
+                region_hit(w, &w->jobs[w->execs[i].job], w->jobs[w->execs[i].job].tasks[w->execs[i].tasks[t].index].region);
+}
+
+/* Tasks that were on their way to this executor may never have reached it: their regions are found through the JobManager. */
+static void hit_deployed(struct world *w, int jm, const char *taskmanager_id, const char *executor_id)
+{
+    for (int j = 0; j < w->job_count; j++) {
+        const struct weir_jm_job *view = w->jobs[j].jm == jm ? weir_jm_job_find(w->jms[jm].core, w->jobs[j].id) : NULL;
+        for (int t = 0; view && t < view->task_count; t++)
+            if ((taskmanager_id && strcmp(view->tasks[t].taskmanager_id, taskmanager_id) == 0) ||
+                (executor_id && strcmp(view->tasks[t].executor_id, executor_id) == 0))
+                region_hit(w, &w->jobs[j], w->jobs[j].tasks[t].region);
+    }
+}
+
+static void check_tm_lost(struct world *w, int jm, const struct weir_jm_effect *effect)
+{
+    int conn = -1;
+    for (int i = 0; i < w->conn_count; i++)
+        if (strcmp(w->conns[i].peer, effect->peer) == 0)
+            conn = i;
+    if (conn < 0)
+        violate(w, "wrong-peer", "jm%d lost %s", jm, effect->peer);
+    w->conns[conn].registered = false;
+    static const enum counter counters[] = {C_tm_lost_heartbeat, C_tm_lost_disconnect, C_tm_lost_new_session, C_tm_lost_outbox};
+    count(w, counters[effect->lost]);
+    for (int j = 0; j < w->job_count; j++) /* by what is known of each task, as it may have been deployed in this very step */
+        for (int t = 0; t < w->jobs[j].task_count; t++)
+            for (int i = 0; i < w->exec_count; i++)
+                if (w->execs[i].job == j && w->execs[i].conn == conn)
+                    region_hit(w, &w->jobs[j], w->jobs[j].tasks[t].region);
+    hit_deployed(w, jm, effect->taskmanager_id, NULL);
+    for (int i = 0; i < w->exec_count; i++) {
+        const struct exec *x = &w->execs[i];
+        bool tasks = false;
+        for (int t = 0; t < x->task_count; t++)
+            tasks |= x->tasks[t].state != XT_ENDED;
+        if (effect->lost == WEIR_JM_LOST_HEARTBEAT && x->conn == conn && exec_runs(w, x) && x->line_open && tasks)
+            violate(w, "lease", "jm%d counts %s as dead after heartbeat.timeout, and executor x%d still runs tasks", jm,
+                    effect->taskmanager_id, i);
+    }
+}
+
+static void check_reply(struct world *w, const struct weir_jm_effect *effect)
+{
+    int job = w->cancel_request_job[effect->request % 256];
+    if (job < 0)
+        return;
+    if (effect->code == WEIR_ERR_EXISTS && strstr(effect->text, "published"))
+        count(w, C_cancel_refused_committing);
+    if (effect->code == WEIR_OK && w->jobs[job].state == WEIR_JOB_RESTARTING)
+        count(w, C_cancel_while_restarting);
+    if (effect->code == WEIR_OK && w->jobs[job].state == WEIR_JOB_FAILING)
+        count(w, C_cancel_while_failing);
+}
+
+void check_jm_effect(struct world *w, int jm, const struct weir_jm_effect *effect)
+{
+    if (w->jms[jm].fenced && effect->kind == WEIR_JM_EFFECT_SEND)
+        violate(w, "fenced-acts", "jm%d sends after it was fenced", jm);
+    switch (effect->kind) {
+    case WEIR_JM_EFFECT_TM_LOST: check_tm_lost(w, jm, effect); break;
+    case WEIR_JM_EFFECT_REPLY: check_reply(w, effect); break;
+    case WEIR_JM_EFFECT_LOG:
+        if (strstr(effect->text, "has not ended"))
+            count(w, C_executor_abandoned);
+        if (strstr(effect->text, "was not ready"))
+            count(w, C_executor_start_timeout);
+        if (strstr(effect->text, "did not start"))
+            count(w, C_task_start_timeout);
+        if (strstr(effect->text, "did not stop"))
+            count(w, C_task_cancel_timeout);
+        if (strstr(effect->text, "not known here"))
+            count(w, C_foreign_executor_stopped);
+        break;
+    case WEIR_JM_EFFECT_SEND:
+        if (effect->control->body_case == WEIR__CONTROL__BODY_STOP_EXECUTOR) {
+            const char *id = effect->control->stop_executor->executor_id;
+            hit_executor(w, id);
+            hit_deployed(w, jm, NULL, id);
+        } else if (effect->control->body_case == WEIR__CONTROL__BODY_CANCEL_TASKS) {
+            check_cancel(w, jm, effect->control->cancel_tasks);
+        } else if (effect->control->body_case == WEIR__CONTROL__BODY_COMMIT_OUTPUT) {
+            int job = job_find(w, effect->control->commit_output->job_id), conn = -1;
+            for (int i = 0; i < w->conn_count; i++)
+                if (strcmp(w->conns[i].peer, effect->peer) == 0)
+                    conn = i;
+            if (job >= 0 && conn >= 0) {
+                if (w->jobs[job].commit_asked && w->jobs[job].commit_tm != conn)
+                    count(w, C_commit_moved);
+                w->jobs[job].commit_asked = true;
+                w->jobs[job].commit_tm = conn;
+            }
+        }
+        break;
+    default: break;
+    }
+}
+
+/* --- Deeds in the world */
+
+void check_tm(struct world *w, int tm)
+{
+    struct tm_node *t = &w->tms[tm];
+    uint64_t epoch = weir_tm_leader_epoch(t->core);
+    if (epoch < t->epoch_seen)
+        violate(w, "epoch-regressed", "tm%d follows epoch %" PRIu64 " after %" PRIu64, tm, epoch, t->epoch_seen);
+    t->epoch_seen = epoch;
+    if (weir_tm_reports_in_flight(t->core) > w->tm_options.window)
+        violate(w, "window", "tm%d: %d reports in flight", tm, weir_tm_reports_in_flight(t->core));
+    if (weir_tm_reports_waiting(t->core) > w->tm_options.outbox_max)
+        violate(w, "outbox", "tm%d", tm);
+    int processes = 0, known = 0;
+    for (int i = 0; i < w->exec_count; i++)
+        processes += w->execs[i].tm == tm && w->execs[i].boot == t->boot && !w->execs[i].known_exit;
+    for (int i = 0; i < weir_tm_executor_count(t->core); i++)
+        known += weir_tm_executor_at(t->core, i).state != WEIR_TM_EXECUTOR_FETCHING;
+    if (known != processes)
+        violate(w, "executor-count", "tm%d knows %d executor processes, %d exist", tm, known, processes);
+}
+
+/* No slot is given twice: whatever exists on a host has it to itself, stopped and stuck processes included. */
+void check_spawn(struct world *w, int index)
+{
+    const struct exec *x = &w->execs[index];
+    for (int i = 0; i < w->exec_count; i++)
+        if (i != index && w->execs[i].exists && w->execs[i].tm == x->tm &&
+            ((w->execs[i].slots & x->slots) || (w->execs[i].boot != x->boot && w->execs[i].stuck)))
+            violate(w, "slot-twice", "tm%d: executors x%d and x%d are in the same slot", x->tm, i, index);
+}
+
+void check_task_start(struct world *w, int index, int t)
+{
+    const struct exec *x = &w->execs[index];
+    struct job *job = &w->jobs[x->job];
+    int task = x->tasks[t].index;
+    if (x->tasks[t].attempt <= job->tasks[task].started)
+        violate(w, "attempt-twice", "job %.8s task %d: attempt %" PRIu32 " starts after %" PRIu32, job->id, task, x->tasks[t].attempt,
+                job->tasks[task].started);
+    job->tasks[task].started = x->tasks[t].attempt;
+    check_spawn(w, index);
+}
+
+void check_commit(struct world *w, int tm, const Weir__CommitOutput *commit)
+{
+    int index = job_find(w, commit->job_id);
+    if (index < 0)
+        violate(w, "commit-of-unknown-job", "tm%d", tm);
+    struct job *job = &w->jobs[index];
+    if (job->aborted)
+        violate(w, "commit-after-abort", "job %.8s", job->id);
+    size_t expected = 0;
+    for (int t = 0; t < job->task_count; t++) {
+        if (job->tasks[t].finished == 0 || job->tasks[t].finished < job->tasks[t].started)
+            violate(w, "commit-too-early", "job %.8s: task %d has not finished", job->id, t);
+        if (!job->tasks[t].sink)
+            continue;
+        expected++;
+        char text[64];
+        snprintf(text, sizeof text, "%d.%" PRIu32, t, job->tasks[t].finished);
+        int found = 0;
+        for (size_t i = 0; i < commit->n_committables; i++)
+            found += strcmp(commit->committables[i]->text, text) == 0;
+        if (found != 1)
+            violate(w, "commit-content", "job %.8s: what task %d wrote is published %d times", job->id, t, found);
+    }
+    if (commit->n_committables != expected)
+        violate(w, "commit-content", "job %.8s: %zu parts published, %zu written by the last attempts", job->id, commit->n_committables,
+                expected);
+    job->committed = true;
+    count(w, C_committed);
+}
+
+void check_abort(struct world *w, const char *job_id)
+{
+    int index = job_find(w, job_id);
+    if (index < 0)
+        return;
+    struct job *job = &w->jobs[index];
+    if (job->committed || job->commit_asked)
+        violate(w, "abort-after-commit", "job %.8s", job->id);
+    for (int i = 0; i < w->exec_count; i++) /* what it removes must not be written any more, where the JobManager could know */
+        if (w->execs[i].job == index && exec_runs(w, &w->execs[i]) && w->execs[i].line_open && w->conns[w->execs[i].conn].registered)
+            violate(w, "abort-too-early", "job %.8s: executor x%d still runs", job->id, i);
+    job->aborted = true;
+    count(w, C_aborted);
+}
+
+/* --- Every 100 ms */
+
+/* Longest that something may outlive its reason: the lease, a polite stop, and lost commands sent again. */
+static int64_t stale_bound_ms(const struct world *w)
+{
+    return w->jm_options.heartbeat_timeout_ms + w->tm_options.stop_grace_ms + 20 * w->jm_options.resend_ms + 3000;
+}
+
+static bool task_is_current(const struct world *w, const struct exec *x, const struct xtask *task)
+{
+    const struct job *job = &w->jobs[x->job];
+    if (!w->jms[job->jm].alive || w->jms[job->jm].fenced)
+        return false;
+    const struct weir_jm_job *view = weir_jm_job_find(w->jms[job->jm].core, job->id);
+    if (!view || weir_job_state_terminal(view->state))
+        return false;
+    const struct weir_jm_task *now = &view->tasks[task->index];
+    return now->attempt == task->attempt && strcmp(now->executor_id, x->id) == 0 && !weir_task_state_terminal(now->state);
+}
+
+static void check_exec(struct world *w, int index)
+{
+    struct exec *x = &w->execs[index];
+    if (!x->exists) {
+        return;
+    }
+    bool runs = exec_runs(w, x), wanted = false;
+    for (int t = 0; t < x->task_count; t++) {
+        struct xtask *task = &x->tasks[t];
+        if (!runs || task->state == XT_ENDED || task_is_current(w, x, task)) {
+            task->stale_since_ms = -1;
+            continue;
+        }
+        if (task->stale_since_ms < 0)
+            task->stale_since_ms = w->now_ms;
+        if (w->now_ms - task->stale_since_ms > stale_bound_ms(w))
+            violate(w, "dead-attempt-runs", "x%d on tm%d: job %.8s task %d attempt %" PRIu32 " still runs after %" PRId64 " ms", index,
+                    x->tm, w->jobs[x->job].id, task->index, task->attempt, w->now_ms - task->stale_since_ms);
+    }
+    const struct job *job = &w->jobs[x->job];
+    if (w->jms[job->jm].alive && !w->jms[job->jm].fenced) {
+        const struct weir_jm_job *view = weir_jm_job_find(w->jms[job->jm].core, job->id);
+        for (int i = 0; view && !weir_job_state_terminal(view->state) && i < weir_jm_executor_count(w->jms[job->jm].core); i++) {
+            struct weir_jm_executor_view known = weir_jm_executor_at(w->jms[job->jm].core, i);
+            wanted |= !known.detached && strcmp(known.id, x->id) == 0;
+        }
+    }
+    /* Who could end it: itself unless it hangs, else its supervisor, unless that is stopped or it cannot be killed yet. */
+    const struct tm_node *t = &w->tms[x->tm];
+    bool own_supervisor = t->alive && t->boot == x->boot && w->now_ms >= t->paused_until_ms;
+    bool excused = !runs && (!own_supervisor || (x->unkillable_until_heal && w->now_ms < w->fault_end_ms + 1000));
+    if (wanted || excused) {
+        x->orphan_since_ms = -1;
+        return;
+    }
+    if (x->orphan_since_ms < 0)
+        x->orphan_since_ms = w->now_ms;
+    if (w->now_ms - x->orphan_since_ms > stale_bound_ms(w) + w->tm_options.kill_repeat_ms)
+        violate(w, "executor-without-job", "x%d on tm%d: of job %.8s, which does not want it", index, x->tm, job->id);
+}
+
+/* Cancelling and failing always end, within the bound, whatever the network does. */
+static void check_endings(struct world *w)
+{
+    for (int j = 0; j < w->job_count; j++) {
+        struct job *job = &w->jobs[j];
+        if (!w->jms[job->jm].alive || w->jms[job->jm].fenced || job->ending_deadline_ms == INT64_MAX)
+            continue;
+        if (w->now_ms < w->jms[job->jm].paused_until_ms) { /* nobody is there to end it */
+            job->ending_deadline_ms = w->jms[job->jm].paused_until_ms + 50 + w->jm_options.kill_timeout_ms;
+            continue;
+        }
+        if (w->now_ms > job->ending_deadline_ms + 100 && !weir_job_state_terminal(job->state))
+            violate(w, "never-ends", "job %.8s is %s for too long", job->id, weir_job_state_name(job->state));
+    }
+}
+
+/* --- At rest: after the faults, jobs run or wait for slots that do not exist; then all is cancelled and nothing is left. */
+
+static int slots_registered(const struct weir_jm *core)
+{
+    int slots = 0;
+    for (int i = 0; i < weir_jm_taskmanager_count(core); i++)
+        slots += weir_jm_taskmanager_at(core, i)->slot_count;
+    return slots;
+}
+
+static int slots_free(const struct weir_jm *core)
+{
+    int slots = 0;
+    for (int i = 0; i < weir_jm_taskmanager_count(core); i++)
+        slots += weir_jm_taskmanager_at(core, i)->slots_free;
+    return slots;
+}
+
+/* NULL: it is where it should be; else what is the matter. `fits`: it would run if nothing else did. */
+static const char *unsettled(const struct world *w, const struct weir_jm_job *view)
+{
+    const struct weir_jm *core = w->jms[w->jm].core;
+    if (weir_job_state_terminal(view->state))
+        return NULL;
+    bool running = view->state == WEIR_JOB_RUNNING, waiting = running && strstr(view->status, "more slot");
+    for (int t = 0; t < view->task_count; t++)
+        running &= view->tasks[t].state == WEIR__TASK_STATE__RUNNING || view->tasks[t].state == WEIR__TASK_STATE__FINISHED;
+    const struct job *job = &w->jobs[job_find(w, view->id)];
+    if (running && !job->bounded)
+        return NULL;
+    if (waiting) {
+        int missing = 0;
+        for (int s = 0; s < view->slot_count; s++)
+            missing += view->slots[s].taskmanager == NULL;
+        if (missing > slots_free(core))
+            return w->drained && slots_registered(core) >= view->slot_count ? "waits for slots that could be free" : NULL;
+        return "waits although there are slots";
+    }
+    return running ? "has not finished" : "does not run";
+}
+
+static const char *leftover(const struct world *w)
+{
+    const struct weir_jm *core = w->jms[w->jm].core;
+    for (int i = 0; i < w->tm_count; i++) {
+        const struct tm_node *t = &w->tms[i];
+        if (!t->alive)
+            continue;
+        if (!weir_tm_registered(t->core) || !weir_jm_taskmanager_find(core, t->id))
+            return "a TaskManager is not registered";
+        if (weir_tm_executor_count(t->core))
+            return "a TaskManager has an executor";
+        if (weir_tm_reports_waiting(t->core))
+            return "a report is not acknowledged";
+    }
+    for (int i = 0; i < weir_jm_taskmanager_count(core); i++)
+        if (weir_jm_commands_waiting(weir_jm_taskmanager_at(core, i)))
+            return "a command is not acknowledged";
+    if (slots_free(core) != slots_registered(core))
+        return "a slot is not free";
+    if (weir_jm_executor_count(core))
+        return "the JobManager waits for an executor";
+    for (int i = 0; i < w->exec_count; i++)
+        if (w->execs[i].exists && !(w->tms[w->execs[i].tm].gone_for_good && w->execs[i].stuck))
+            return "an executor process is left";
+    for (int j = 0; j < w->job_count; j++) {
+        const struct weir_jm_job *view = weir_jm_job_find(core, w->jobs[j].id);
+        if (view && view->state != WEIR_JOB_FINISHED && weir_jm_taskmanager_count(core) && w->jobs[j].output &&
+            !w->jobs[j].aborted && !w->jobs[j].commit_asked && view->tasks[0].executor_id[0])
+            return "output was not removed";
+    }
+    return NULL;
+}
+
+static void check_rest(struct world *w)
+{
+    const struct weir_jm *core = w->jms[w->jm].core;
+    if (!w->jms[w->jm].alive)
+        violate(w, "no-jobmanager", "after the faults");
+    const char *matter = NULL;
+    const struct weir_jm_job *which = NULL;
+    for (int i = 0; i < weir_jm_job_count(core) && !matter; i++) {
+        which = weir_jm_job_at(core, i);
+        matter = unsettled(w, which);
+    }
+    if (!w->drained && !matter) { /* progress: now end what would go on, or wait for ever */
+        w->drained = true;
+        w->drain_at_ms = w->now_ms;
+        w->end_by_ms = w->now_ms + 240000;
+        trace(w, "all jobs run, wait for slots or have ended: the rest is cancelled");
+        for (int j = 0; j < w->job_count; j++) {
+            const struct weir_jm_job *view = weir_jm_job_find(core, w->jobs[j].id);
+            if (view && !weir_job_state_terminal(view->state) && (!w->jobs[j].bounded || view->slot_count > slots_registered(core)))
+                cancel_job(w, j);
+        }
+        return;
+    }
+    bool ended = true;
+    for (int i = 0; i < weir_jm_job_count(core); i++)
+        ended &= weir_job_state_terminal(weir_jm_job_at(core, i)->state);
+    const char *left = w->drained && ended ? leftover(w) : NULL;
+    if (w->drained && ended && !left) {
+        w->done = true;
+        return;
+    }
+    if (w->now_ms < w->end_by_ms)
+        return;
+    if (matter)
+        violate(w, "no-progress", "job %.8s (%s, '%s') %s", which->id, weir_job_state_name(which->state), which->status, matter);
+    violate(w, "not-at-rest", "%s", left ? left : "a job has not ended");
+}
+
+void check_world(struct world *w)
+{
+    for (int i = 0; i < w->exec_count; i++)
+        check_exec(w, i);
+    check_endings(w);
+    if (w->healed && w->now_ms >= w->fault_end_ms + 3000)
+        check_rest(w);
+}
