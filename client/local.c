@@ -88,7 +88,8 @@ static int report(struct local *local, const char *job_id)
             for (size_t k = 0; metrics && k < metrics->n_operators; k++) {
                 bad += metrics->operators[k]->records_bad;
                 late += metrics->operators[k]->late_dropped;
-                if (k == 0 && job->plan->vertices[job->tasks[i].vertex].input_count == 0)
+                int op = (int)metrics->operators[k]->op;
+                if (op < job->plan->op_count && strcmp(job->plan->ops[op].vertex->op, "source") == 0)
                     in += metrics->operators[k]->records_out;
             }
         }

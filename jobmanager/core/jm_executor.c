@@ -290,6 +290,7 @@ static void executor_late(struct weir_jm *jm, struct weir_jm_executor *executor)
             executor->tm->in->slots[job->slots[s].slot].job = NULL; /* `executor` keeps it from being free */
             job->slots[s].taskmanager = NULL;
         }
+    weir_jm_slots_count(executor->tm); /* some may have been waiting for its successor */
     weir_jm_executor_detach(jm, executor);
     if (any)
         weir_jm_regions_failed(jm, job, hit, &failure);

@@ -1,6 +1,6 @@
 /* map and flat_map: C functions of the job over row structs (weir/weir.h).
  *
- * Rows are converted column by column into an array of structs, BLOCK at a time, the functions are called on them, and what they wrote is
+ * Rows are converted column by column into an array of structs, a block at a time, the functions are called on them, and what they wrote is
  * converted back column by column. Consecutive functions of one chain whose row types agree are fused (row_map_absorb): the
  * first operator holds all their stages, and a struct goes from one function to the next as it is.
  *
@@ -21,7 +21,8 @@
 #include "ops/ops_int.h"
 #include "weir/weir.h"
 
-#define BLOCK 128
+#define BLOCK_ROWS_MAX 512 /* long runs of one function: a switch of stages costs a few mispredicted branches */
+#define BLOCK_BYTES ((size_t)16 << 10) /* of structs: two blocks are hot at a time and should stay in the first cache */
 #define STAGES_MAX 64
 #define QUEUE_MAX 4096                     /* finished batches that one call of a flat_map may leave behind */
 #define SCRATCH_SIZE_MAX ((size_t)16 << 20)
@@ -57,7 +58,8 @@ struct stage {
     weir_flat_map_fn *flat_map_fn;
     size_t out_size, out_words;
     int index;      /* in map->stages */
-    uint8_t *rows;  /* BLOCK structs of its output */
+    uint8_t *rows;  /* a block of structs of its output */
+    uint8_t *block; /* where the stage writes by block: its own rows, or those of the one two before it, which are still in the cache */
     uint64_t in_count, out_count; /* of this call */
     bool failed;    /* said WEIR_FAIL */
 };
@@ -69,7 +71,7 @@ struct queued {
 
 struct row_map {
     struct converter in, out;
-    uint8_t *in_rows; /* BLOCK structs */
+    uint8_t *in_rows; /* a block of structs */
     struct stage *own;
     struct stage *stages[STAGES_MAX]; /* own, then absorbed ones */
     int stage_count;
@@ -83,6 +85,7 @@ struct row_map {
     int row;         /* first of the block, or the row */
     int block_count; /* rows in the block; 0: none in work */
     int block_stage, block_row;
+    int block_rows; /* of a full block */
     int step; /* rows between two looks at the clock */
 
     struct weir_batch *result; /* being built; its row_count lags by pending_count */
@@ -429,7 +432,7 @@ static weir_err append_row(struct row_map *map, const uint8_t *row, struct weir_
         err = finish_result(map, error);
     if (err)
         return err;
-    if (map->pending_count == BLOCK)
+    if (map->pending_count == map->block_rows)
         flush_pending(map);
     begin_result(map);
     int at = map->result->row_count + map->pending_count;
@@ -483,6 +486,14 @@ static weir_err function_failed(struct stage *stage, int result)
     return WEIR_ERR_USER_CODE;
 }
 
+/* A struct is small: a loop over words beats memset()'s dispatch. Its memory has room for whole words. */
+static inline void clear_row(struct stage *stage)
+{
+    uint64_t *words = (uint64_t *)(void *)stage->rows;
+    for (size_t i = 0; i < stage->out_words; i++)
+        words[i] = 0;
+}
+
 /* --- By row: stages from `index` on, for one struct */
 
 static weir_err run_row(struct row_map *map, int index, const uint8_t *row)
@@ -501,7 +512,7 @@ static weir_err run_row(struct row_map *map, int index, const uint8_t *row)
                 return WEIR_ERR_USER_CODE;
             return function_failed(stage, result);
         }
-        memset(stage->rows, 0, stage->out_size);
+        clear_row(stage);
         result = stage->map_fn(&stage->ctx, row, stage->rows);
         if (result != 0)
             return function_failed(stage, result);
@@ -529,12 +540,18 @@ static void reset_scratch(struct row_map *map)
     }
 }
 
+static int rows_of_block(const struct row_map *map, const struct weir_batch *batch)
+{
+    int left = batch->row_count - map->row;
+    return left < map->block_rows ? left : map->block_rows;
+}
+
 static weir_err next_by_row(struct row_map *map, const struct weir_batch *batch)
 {
     if (map->block_row == map->block_count) {
         map->row += map->block_count;
         map->block_row = 0;
-        map->block_count = batch->row_count - map->row < BLOCK ? batch->row_count - map->row : BLOCK;
+        map->block_count = rows_of_block(map, batch);
         load_rows(&map->in, batch, map->row, map->block_count, map->in_rows);
     }
     int end = map->block_row + map->step < map->block_count ? map->block_row + map->step : map->block_count;
@@ -553,16 +570,16 @@ static weir_err next_by_row(struct row_map *map, const struct weir_batch *batch)
 static weir_err next_by_block(struct row_map *map, const struct weir_batch *batch)
 {
     if (map->block_count == 0) {
-        map->block_count = batch->row_count - map->row < BLOCK ? batch->row_count - map->row : BLOCK;
+        map->block_count = rows_of_block(map, batch);
         map->block_stage = map->block_row = 0;
         load_rows(&map->in, batch, map->row, map->block_count, map->in_rows);
     }
     struct stage *stage = map->stages[map->block_stage];
-    const uint8_t *in = map->block_stage == 0 ? map->in_rows : map->stages[map->block_stage - 1]->rows;
+    const uint8_t *in = map->block_stage == 0 ? map->in_rows : map->stages[map->block_stage - 1]->block;
     size_t in_size = map->block_stage == 0 ? map->in.row_size : map->stages[map->block_stage - 1]->out_size;
     int end = map->block_row + map->step < map->block_count ? map->block_row + map->step : map->block_count;
     int at = map->block_row;
-    uint8_t *to = stage->rows + (size_t)at * stage->out_size;
+    uint8_t *to = stage->block + (size_t)at * stage->out_size;
     weir_map_fn *fn = stage->map_fn;
     memset(to, 0, (size_t)(end - at) * stage->out_size);
     in += (size_t)at * in_size;
@@ -586,11 +603,11 @@ static weir_err next_by_block(struct row_map *map, const struct weir_batch *batc
     int left = map->block_count;
     if (map->out.nulls_offset >= 0)
         for (int i = 0; i < left; i++)
-            if (check_nulls(&map->out, stage->rows + (size_t)i * stage->out_size, &map->own->op_ctx->error)) {
+            if (check_nulls(&map->out, stage->block + (size_t)i * stage->out_size, &map->own->op_ctx->error)) {
                 map->block_row = i;
                 return WEIR_ERR_USER_CODE;
             }
-    for (const uint8_t *rows = stage->rows; left > 0;) {
+    for (const uint8_t *rows = stage->block; left > 0;) {
         if (result_full(map) && (err = finish_result(map, &map->own->op_ctx->error)))
             return err;
         begin_result(map);
@@ -626,7 +643,9 @@ static struct weir_op_ctx *stage_init(struct row_map *map, struct weir_op_ctx *c
     else
         stage->map_fn = (weir_map_fn *)ctx->function;
     stage->out_size = map->row_out->size;
-    stage->rows = weir_zalloc((size_t)BLOCK * stage->out_size);
+    stage->out_words = (stage->out_size + 7) / 8;
+    stage->rows = weir_zalloc((size_t)map->block_rows * stage->out_size + 8);
+    stage->block = stage->rows;
     map->stages[0] = stage;
     map->stage_count = 1;
     return ctx;
@@ -647,8 +666,11 @@ static weir_err row_map_start(struct weir_op *op, struct weir_op_ctx *ctx, bool 
         err = converter_init(&map->out, map->row_out, ctx->plan->output, error);
     if (err)
         return weir_wrap(error, "%s", ctx->plan->name);
-    map->in_rows = weir_zalloc((size_t)BLOCK * map->in.row_size);
-    map->pending = weir_zalloc((size_t)BLOCK * map->out.row_size);
+    size_t largest = map->in.row_size > map->out.row_size ? map->in.row_size : map->out.row_size;
+    size_t block_rows = BLOCK_BYTES / (largest ? largest : 1);
+    map->block_rows = block_rows > BLOCK_ROWS_MAX ? BLOCK_ROWS_MAX : block_rows < 1 ? 1 : (int)block_rows;
+    map->in_rows = weir_zalloc((size_t)map->block_rows * map->in.row_size);
+    map->pending = weir_zalloc((size_t)map->block_rows * map->out.row_size);
     map->last = stage_init(map, ctx, flat);
     map->by_block = !flat && !map->out.has_strings;
     map->has_flat = flat;
@@ -691,6 +713,8 @@ static bool row_map_absorb(struct weir_op *op, struct weir_op_ctx *ctx, struct w
         stage->index = map->stage_count++;
         stage->map = map;
     }
+    for (int i = 2; i < map->stage_count; i++)
+        map->stages[i]->block = map->stages[i]->out_size <= map->stages[i - 2]->out_size ? map->stages[i - 2]->block : map->stages[i]->rows;
     struct converter out = map->out;
     map->out = next->out;
     next->out = out;
@@ -698,6 +722,8 @@ static bool row_map_absorb(struct weir_op *op, struct weir_op_ctx *ctx, struct w
     map->pending = next->pending;
     next->pending = pending;
     map->last = next->last;
+    if (next->block_rows < map->block_rows)
+        map->block_rows = next->block_rows;
     map->by_block &= next->by_block;
     map->has_flat |= next->has_flat;
     next->absorbed = true;
@@ -759,7 +785,7 @@ static enum weir_step row_map_batch(struct weir_op *op, struct weir_op_ctx *ctx,
             map->step = map->step > 1 ? map->step / 2 : 1;
             return WEIR_STEP_AGAIN;
         }
-        map->step = map->step < BLOCK ? map->step * 2 : BLOCK;
+        map->step = map->step * 2 < map->block_rows ? map->step * 2 : map->block_rows;
     }
 }
 

@@ -16,7 +16,7 @@ WEATHER_ARGUMENTS = ("--window", "1 d", "--lateness", "2 s", "--threshold", "80"
 
 SQL = """
 .mode ascii
-.separator "\\x01" "\\n"
+.separator "\\001" "\\n"
 CREATE TABLE raw(line TEXT);
 .import {file} raw
 .mode list
@@ -29,8 +29,8 @@ CREATE TABLE readings AS SELECT
         CASE WHEN substr(json_extract(line, '$.timestamp'), 20, 1) = '.'
              THEN CAST(substr(json_extract(line, '$.timestamp'), 21, 3) AS INTEGER) ELSE 0 END AS ms
     FROM raw WHERE json_extract(line, '$.temperature') IS NOT NULL;
-SELECT device, ms - ms % {window_ms}, count(*), printf('%.17g', min(temperature)), printf('%.17g', max(temperature)),
-    printf('%.17g', avg(temperature)), sum(abnormal) FROM readings GROUP BY 1, 2 ORDER BY 1, 2;
+SELECT device, ms - ms % {window_ms}, count(*), printf('%!.17g', min(temperature)), printf('%!.17g', max(temperature)),
+    printf('%!.17g', avg(temperature)), sum(abnormal) FROM readings GROUP BY 1, 2 ORDER BY 1, 2;
 """
 
 

@@ -56,6 +56,15 @@ static struct weir_stream *read_events(struct weir_job *job, const char *path, c
     return weir_name(events, "events");
 }
 
+/* At a rate, so that batches leave over a while: round robin by batch then comes to everyone. */
+static struct weir_stream *paced_events(struct weir_job *job)
+{
+    struct weir_stream *events =
+        weir_source(job, "datagen", "rows", "2000", "rows-per-second", "5000", "fields.id.kind", "sequence", "fields.key.kind", "random",
+                    "fields.value.kind", "random", "fields.ts.kind", "time", "fields.ts.start", "0", "fields.ts.step", "1", NULL);
+    return weir_parallelism(weir_schema(events, WEIR_ROW_OF(event)), 1);
+}
+
 static void write_to(struct weir_job *job, struct weir_stream *rows, const char *argument)
 {
     const char *format = weir_arg(job, "output-format", "json"), *path = weir_arg(job, argument, "");
@@ -97,6 +106,11 @@ WEIR_JOB(streams)
         raw_lines(job);
         return;
     }
+    if (strcmp(graph, "rebalance") == 0) {
+        struct weir_stream *all = weir_rebalance(paced_events(job));
+        write_to(job, weir_map(all, WEIR_MAP(event, stamped, stamp)), "output");
+        return;
+    }
     struct weir_stream *events = read_events(job, weir_arg(job, "input", NULL), weir_arg(job, "format", "json")), *rows = events;
     if (strcmp(graph, "select") == 0) {
         rows = weir_filter(events, "`value` % 3 = 0 AND key <> 'k4'");
@@ -104,10 +118,8 @@ WEIR_JOB(streams)
     } else if (strcmp(graph, "union") == 0) {
         struct weir_stream *other = read_events(job, weir_arg(job, "other", NULL), "json");
         rows = weir_union(weir_filter(events, "`value` < 50"), weir_filter(events, "`value` >= 90"), other);
-    } else if (strcmp(graph, "rebalance") == 0 || strcmp(graph, "broadcast") == 0) {
-        weir_parallelism(events, 1);
-        rows = strcmp(graph, "rebalance") == 0 ? weir_rebalance(events) : weir_broadcast(events);
-        rows = weir_name(weir_map(rows, WEIR_MAP(event, stamped, stamp)), "stamp");
+    } else if (strcmp(graph, "broadcast") == 0) {
+        rows = weir_map(weir_broadcast(weir_parallelism(events, 1)), WEIR_MAP(event, stamped, stamp));
     } else if (strcmp(graph, "flat_map") == 0) {
         rows = weir_flat_map(events, WEIR_FLAT_MAP(event, piece, letters), .name = "letters");
         rows = weir_aggregate(weir_window(weir_key_by(rows, "letter"), weir_tumbling("3650 d")), "letter, COUNT(*) AS n, SUM(id) AS ids");

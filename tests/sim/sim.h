@@ -125,7 +125,8 @@ struct jtask {
     int vertex, subtask, region;
     bool sink;
     uint32_t started;  /* the highest attempt that ever ran */
-    uint32_t finished; /* attempt that has finished; 0: none */
+    uint32_t finished; /* the highest attempt that has finished; 0: none */
+    uint64_t finished_set; /* of attempts, modulo 64 */
     /* as the JobManager showed it last */
     uint32_t attempt;
     Weir__TaskState state;
@@ -318,6 +319,8 @@ void check_commit(struct world *w, int tm, const Weir__CommitOutput *commit);
 void check_abort(struct world *w, const char *job_id);
 void check_world(struct world *w);               /* every 100 ms of simulated time */
 void region_hit(struct world *w, struct job *job, int region);
+/* Regions of which the JobManager has tasks on this TaskManager or in this executor: either may be NULL. */
+void hit_deployed(struct world *w, int jm, const char *taskmanager_id, const char *executor_id);
 int job_find(const struct world *w, const char *id);
 
 #endif

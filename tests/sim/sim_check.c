@@ -75,7 +75,7 @@ static void check_new_attempt(struct world *w, struct job *job, const struct wei
     struct jtask *task = &job->tasks[t];
     const struct weir_jm_task *now = &view->tasks[t];
     int region = task->region;
-    if (now->attempt != task->attempt + 1)
+    if (now->attempt <= task->attempt || (now->attempt > task->attempt + 1 && job->region_deployed[region]))
         violate(w, "attempt-number", "job %.8s task %d: attempt %" PRIu32 " after %" PRIu32, job->id, t, now->attempt, task->attempt);
     for (int i = 0; i < w->exec_count; i++) /* the attempt before must not run beside it, where the JobManager could know */
         for (int k = 0; w->execs[i].job >= 0 && &w->jobs[w->execs[i].job] == job && exec_runs(w, &w->execs[i]) && k < w->execs[i].task_count; k++) {
@@ -158,7 +158,7 @@ static void check_tasks(struct world *w, struct job *job, const struct weir_jm_j
                     weir_task_state_name(from));
         if (again && !task_reachable(task->state, WEIR__TASK_STATE__FAILED) && !weir_task_state_terminal(task->state))
             violate(w, "task-transition", "job %.8s task %d: a new attempt after %s", job->id, t, weir_task_state_name(task->state));
-        if (now->state == WEIR__TASK_STATE__FINISHED && job->tasks[t].finished != now->attempt)
+        if (now->state == WEIR__TASK_STATE__FINISHED && !(job->tasks[t].finished_set >> (now->attempt & 63) & 1))
             violate(w, "finished-in-name", "job %.8s task %d: attempt %" PRIu32 " is FINISHED, but %" PRIu32 " has finished", job->id, t,
                     now->attempt, task->finished);
         if (now->state != WEIR__TASK_STATE__CREATED && now->state != WEIR__TASK_STATE__SCHEDULED && now->executor_id[0])
@@ -297,7 +297,7 @@ static void check_cancel(struct world *w, int jm, const Weir__CancelTasks *cance
         for (size_t k = 0; k < cancel->n_tasks; k++)
             for (int t = 0; t < job->task_count; t++)
                 if (job->tasks[t].vertex == (int)cancel->tasks[k]->vertex && job->tasks[t].subtask == (int)cancel->tasks[k]->subtask &&
-                    !job->region_hit[job->tasks[t].region])
+                    view->tasks[t].attempt == cancel->tasks[k]->attempt && !job->region_hit[job->tasks[t].region])
                     violate(w, "cancel-without-failure", "jm%d: job %.8s task %d is cancelled, nothing of its region has failed", jm,
                             job->id, t);
     }
@@ -312,10 +312,10 @@ static void hit_executor(struct world *w, const char *executor_id)
 }
 
 /* Tasks that were on their way to this executor may never have reached it: their regions are found through the JobManager. */
-static void hit_deployed(struct world *w, int jm, const char *taskmanager_id, const char *executor_id)
+void hit_deployed(struct world *w, int jm, const char *taskmanager_id, const char *executor_id)
 {
     for (int j = 0; j < w->job_count; j++) {
-        const struct weir_jm_job *view = w->jobs[j].jm == jm ? weir_jm_job_find(w->jms[jm].core, w->jobs[j].id) : NULL;
+        const struct weir_jm_job *view = w->jobs[j].jm == jm && w->jms[jm].alive ? weir_jm_job_find(w->jms[jm].core, w->jobs[j].id) : NULL;
         for (int t = 0; view && t < view->task_count; t++)
             if ((taskmanager_id && strcmp(view->tasks[t].taskmanager_id, taskmanager_id) == 0) ||
                 (executor_id && strcmp(view->tasks[t].executor_id, executor_id) == 0))
@@ -388,6 +388,10 @@ void check_jm_effect(struct world *w, int jm, const struct weir_jm_effect *effec
             const char *id = effect->control->stop_executor->executor_id;
             hit_executor(w, id);
             hit_deployed(w, jm, NULL, id);
+        } else if (effect->control->body_case == WEIR__CONTROL__BODY_DEPLOY_TASKS) {
+            for (int i = 0; i < w->exec_count; i++) /* to one that has ended, or will not hear of it */
+                if (strcmp(w->execs[i].id, effect->control->deploy_tasks->executor_id) == 0 && !exec_runs(w, &w->execs[i]))
+                    hit_deployed(w, jm, NULL, w->execs[i].id);
         } else if (effect->control->body_case == WEIR__CONTROL__BODY_CANCEL_TASKS) {
             check_cancel(w, jm, effect->control->cancel_tasks);
         } else if (effect->control->body_case == WEIR__CONTROL__BODY_COMMIT_OUTPUT) {

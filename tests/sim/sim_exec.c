@@ -93,6 +93,7 @@ void exec_die(struct world *w, int index, int signal, const char *why)
     x->exists = false;
     for (int t = 0; t < x->task_count; t++)
         region_hit(w, &w->jobs[x->job], w->jobs[x->job].tasks[x->tasks[t].index].region);
+    hit_deployed(w, w->jobs[x->job].jm, NULL, x->id);
     break_channels(w, index);
     for (int t = 0; t < x->task_count; t++)
         x->tasks[t].state = XT_ENDED;
@@ -233,7 +234,9 @@ static void task_act(struct world *w, int index, int t, enum act act)
         if (task->state != XT_RUNNING)
             return;
         task->state = XT_ENDED;
-        job->tasks[task->index].finished = task->attempt;
+        if (task->attempt > job->tasks[task->index].finished)
+            job->tasks[task->index].finished = task->attempt;
+        job->tasks[task->index].finished_set |= 1ull << (task->attempt & 63);
         report_task(w, index, t, WEIR__TASK_STATE__FINISHED);
         break;
     case ACT_FAIL:

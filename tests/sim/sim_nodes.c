@@ -34,12 +34,13 @@ static void check_sent(struct world *w, uint64_t *sent, uint64_t acked, int64_t 
             violate(w, "window", "%s: %" PRIu64 " messages in flight, window %d", what, *sent - acked, window);
         if (*sent - acked == (uint64_t)window)
             count(w, C_window_full);
+        sent_ms[id % SENT_KEPT] = w->now_ms - resend_ms; /* what is in flight is sent again together, in rounds */
     } else {
         if (w->now_ms - sent_ms[id % SENT_KEPT] < resend_ms)
-            violate(w, "resend-rate", "%s: id %" PRIu64 " sent again after %" PRId64 " ms", what, id, w->now_ms - sent_ms[id % SENT_KEPT]);
+            violate(w, "resend-rate", "%s: id %" PRIu64 " sent again %" PRId64 " ms after the last time", what, id, w->now_ms - sent_ms[id % SENT_KEPT]);
         count(w, resent);
+        sent_ms[id % SENT_KEPT] = w->now_ms;
     }
-    sent_ms[id % SENT_KEPT] = w->now_ms;
 }
 
 static void perform_jm_send(struct world *w, int jm, const struct weir_jm_effect *effect)

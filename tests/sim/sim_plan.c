@@ -12,7 +12,7 @@ const char *const fault_names[F_KINDS] = {
 
 static void plan_shape(struct world *w, struct rng *rng)
 {
-    w->tm_count = rng_range(rng, 1, rng_chance(rng, 30) ? SIM_TMS_MAX : 4);
+    w->tm_count = rng_chance(rng, 5) ? 1 : rng_range(rng, 2, rng_chance(rng, 25) ? SIM_TMS_MAX : 5);
     w->fault_end_ms = rng_range(rng, 25000, 70000);
     weir_jm_options_init(&w->jm_options);
     w->jm_options.heartbeat_interval_ms = rng_range(rng, 300, 1000);
@@ -34,7 +34,7 @@ static void plan_shape(struct world *w, struct rng *rng)
     w->tm_options.window = rng_range(rng, 1, 8);
     w->tm_options.outbox_max = 400;
     for (int i = 0; i < w->tm_count; i++)
-        w->tms[i] = (struct tm_node){.slots = rng_range(rng, 1, SIM_SLOTS_MAX), .conn = -1, .offset_ms = rng_range(rng, 0, 1000000)};
+        w->tms[i] = (struct tm_node){.slots = rng_range(rng, rng_chance(rng, 20) ? 1 : 2, SIM_SLOTS_MAX), .conn = -1, .offset_ms = rng_range(rng, 0, 1000000)};
 }
 
 static void plan_faults(struct world *w, struct rng *rng)

@@ -100,9 +100,9 @@ static weir_err kit_open(struct weir_op *op, struct weir_op_ctx *ctx, struct wei
 static void kit_close(struct weir_op *op, struct weir_op_ctx *ctx, bool finished)
 {
     (void)op;
-    kit_spec_of(ctx)->closed++;
     if (finished)
         kit_spec_of(ctx)->finished++;
+    kit_spec_of(ctx)->closed++;
 }
 
 /* --- source: kit_spec.rows rows, id = row number * parallelism + subtask */
