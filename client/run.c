@@ -291,6 +291,8 @@ int weir_command_info(struct weir_client *client)
         .argument_count = client->argument_count - 1,
     };
     weir_err err = weir_config_load(NULL, home, client->pairs, client->pair_count, &config, &error);
+    if (!err && access(job.path, R_OK) != 0)
+        err = weir_fail_errno(&error, WEIR_ERR_NOT_FOUND, "cannot open the job %s", job.path);
     if (!err)
         err = weir_client_build_graph(&job, config, &graph, &size, &error);
     if (!err) {

@@ -121,8 +121,9 @@ const char *weir_arg_at(const char *file, int line, struct weir_job *job, const 
     const char *value = ask(job, file, line, name, fallback, "text");
     if (!value && !fallback && !weir_sdk_help_wanted(job))
         weir_sdk_error(job, NULL, file, line, "the job needs an argument: --%s VALUE", name ? name : "");
-    const char *text = value ? value : fallback ? fallback : "";
-    return weir_arena_strdup(&job->arena, text);
+    if (!value && !fallback) /* not "", which a connector would complain about as well */
+        return weir_arena_format(&job->arena, "(--%s)", name ? name : "");
+    return weir_arena_strdup(&job->arena, value ? value : fallback);
 }
 
 int64_t weir_arg_int_at(const char *file, int line, struct weir_job *job, const char *name, int64_t fallback)

@@ -1,7 +1,7 @@
 /* The temperature job: validates readings, computes per device and window the count, lowest, highest and mean temperature, and alerts
  * when the mean passes a threshold. Input: JSON lines {device_id, temperature, is_abnormal, timestamp} from files or a TCP server. */
+#include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <weir/weir.h>
 
 struct reading { struct weir_str device_id; double temperature; bool is_abnormal; weir_ts timestamp; };
@@ -10,18 +10,6 @@ WEIR_ROW(reading,
     WEIR_FIELD(temperature, "DOUBLE NOT NULL"),
     WEIR_FIELD(is_abnormal, "BOOLEAN NOT NULL"),
     WEIR_FIELD(timestamp,   "TIMESTAMP(3) NOT NULL"));
-
-/* "10 s" -> INTERVAL; the watermark stays this far behind the newest reading. */
-static const char *watermark(struct weir_job *job, const char *lateness)
-{
-    char number[32], unit[16];
-    if (sscanf(lateness, "%31[0-9] %15[a-z]", number, unit) != 2)
-        return weir_text(job, "`timestamp` - INTERVAL '%s' SECOND", lateness);
-    const char *name = unit[0] == 'd' ? "DAY" : unit[0] == 'h' ? "HOUR" : unit[0] == 'm' && unit[1] == 'i' ? "MINUTE" : "SECOND";
-    if (strcmp(unit, "ms") == 0)
-        return weir_text(job, "`timestamp` - INTERVAL '%g' SECOND", (double)atol(number) / 1000);
-    return weir_text(job, "`timestamp` - INTERVAL '%s' %s", number, name);
-}
 
 static struct weir_stream *read_input(struct weir_job *job, const char *input, const char *output)
 {
@@ -39,11 +27,13 @@ WEIR_JOB(gpu_temperature)
 {
     const char *output = weir_arg(job, "output", "out");
     const char *window = weir_arg(job, "window", "10 s");
-    const char *lateness = weir_arg(job, "lateness", "2 s");
+    int64_t lateness_ms = weir_arg_duration(job, "lateness", "2 s"); /* how far readings may be out of order */
     double threshold = weir_arg_double(job, "threshold", 80);
 
     struct weir_stream *readings = read_input(job, weir_arg(job, "input", NULL), output);
-    readings = weir_watermark(weir_schema(readings, WEIR_ROW_OF(reading)), watermark(job, lateness));
+    readings = weir_watermark(weir_schema(readings, WEIR_ROW_OF(reading)),
+                              weir_text(job, "timestamp - INTERVAL '%" PRId64 ".%03d' SECOND", lateness_ms / 1000,
+                                        (int)(lateness_ms % 1000)));
     weir_uid(weir_name(readings, "readings"), "readings");
 
     struct weir_stream *windows = weir_aggregate(

@@ -11,7 +11,8 @@
  *   one: its executors count as dead at once and the TaskManager is told to stop the ones it still reports.
  * - Commands and reports that must arrive have Control.id = 1, 2, 3, ... within a session and direction. They are taken in that
  *   order and once: a repeat is acknowledged again without effect, a gap is dropped (the resend fills it). Ack.id is cumulative. At
- *   most `window` are in flight, resent every `resend_ms`; more wait, up to `outbox_max`, then the TaskManager counts as lost.
+ *   most `window` are in flight, resent every `resend_ms`; more wait, up to `outbox_max`. A TaskManager that acknowledges nothing
+ *   for heartbeat.timeout, or leaves more than that waiting, counts as lost.
  * - A heartbeat renews the lease T_self (2/3 of T_dead) of the TaskManager and its executors, from the moment it was *sent*;
  *   so by the time T_dead has passed here since it was received, they have stopped themselves.
  * - Leader epoch: in every message; a TaskManager drops what is below the highest it has seen. A JobManager that is shown a
@@ -53,7 +54,7 @@ struct weir_jm_options {
     int64_t heartbeat_interval_ms;  /* heartbeat.interval */
     int64_t heartbeat_timeout_ms;   /* heartbeat.timeout: T_dead; at least 3 intervals */
     int64_t executor_start_timeout_ms; /* from StartExecutor to READY, and from DeployTasks to INITIALIZING; 60 s */
-    int64_t kill_timeout_ms;        /* from a kill to its EXITED report; then the job goes on without; 15 s */
+    int64_t kill_timeout_ms;        /* from a kill that was acknowledged to its EXITED report; then the job goes on without; 15 s */
     int64_t resend_ms;              /* 1 s */
     int window;                     /* commands in flight to one TaskManager; 32 */
     int outbox_max;                 /* commands waiting for one TaskManager; 4096 */

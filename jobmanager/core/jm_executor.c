@@ -119,7 +119,7 @@ void weir_jm_executor_stop(struct weir_jm *jm, struct weir_jm_executor *executor
     weir__control__init(&control);
     control.body_case = WEIR__CONTROL__BODY_STOP_EXECUTOR;
     control.stop_executor = &stop;
-    weir_jm_command(jm, executor->tm, &control);
+    executor->stop_command = weir_jm_command(jm, executor->tm, &control);
 }
 
 void weir_jm_executor_detach(struct weir_jm *jm, struct weir_jm_executor *executor)
@@ -274,6 +274,11 @@ static void executor_late(struct weir_jm *jm, struct weir_jm_executor *executor)
             weir_jm_exception(jm, job, NULL, executor->tm->id, &failure);
             weir_jm_regions_failed(jm, job, hit, &failure);
         }
+        return;
+    }
+    if (!weir_jm_command_acked(executor->tm, executor->stop_command) && !WEIR_MUTANT(jm_abandon_unheard)) {
+        /* Nobody has tried to kill it yet: its tasks may run. The TaskManager answers or is lost within heartbeat.timeout. */
+        executor->deadline_ms = later_ms(jm->now_ms, jm->options.kill_timeout_ms);
         return;
     }
     weir_jm_log(jm, WEIR_JM_LOG_ERROR, executor->job,

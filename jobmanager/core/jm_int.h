@@ -40,6 +40,7 @@ struct weir_jm_tm_int {
     uint64_t received_id;   /* of the last report taken */
     uint64_t heartbeat_seq; /* of the last heartbeat */
     int64_t resend_at_ms;
+    int64_t progress_ms;    /* last acknowledgement of something new, or when the first in flight was sent */
     bool overflow;          /* the outbox passed its maximum: lost at the end of this step */
 };
 
@@ -54,6 +55,7 @@ struct weir_jm_executor {
     size_t public_key_size;
     uint32_t pid;
     int64_t deadline_ms;     /* STARTING: to be READY; STOPPING: to be gone; NEVER_MS: none */
+    uint64_t stop_command;   /* id of StopExecutor */
 };
 
 enum region_state {
@@ -146,6 +148,7 @@ void weir_jm_tm_timers(struct weir_jm *jm);
 int64_t weir_jm_tm_wake_ms(const struct weir_jm *jm);
 void weir_jm_tm_free(struct weir_jm_taskmanager *tm);
 /* Queues a command (copied; its id, session and epoch are filled in) and returns its id. */
+bool weir_jm_command_acked(const struct weir_jm_taskmanager *tm, uint64_t id);
 uint64_t weir_jm_command(struct weir_jm *jm, struct weir_jm_taskmanager *tm, const Weir__Control *control);
 
 /* --- jm_executor.c: executors and their reports */

@@ -28,8 +28,10 @@ static void flush(struct weir_jm *jm, struct weir_jm_taskmanager *tm)
 {
     struct weir_jm_tm_int *in = tm->in;
     while (in->in_flight < in->outbox_count && (in->in_flight < jm->options.window || WEIR_MUTANT(jm_no_window))) {
-        if (in->in_flight == 0)
+        if (in->in_flight == 0) {
             in->resend_at_ms = later_ms(jm->now_ms, jm->options.resend_ms);
+            in->progress_ms = jm->now_ms;
+        }
         send_to(jm, tm->peer, in->outbox[in->in_flight++].control);
     }
 }
@@ -52,6 +54,11 @@ uint64_t weir_jm_command(struct weir_jm *jm, struct weir_jm_taskmanager *tm, con
     return copy->id;
 }
 
+bool weir_jm_command_acked(const struct weir_jm_taskmanager *tm, uint64_t id)
+{
+    return tm->in->outbox_count == 0 || tm->in->outbox[0].id > id;
+}
+
 static void take_ack(struct weir_jm *jm, struct weir_jm_taskmanager *tm, uint64_t id)
 {
     struct weir_jm_tm_int *in = tm->in;
@@ -64,6 +71,7 @@ static void take_ack(struct weir_jm *jm, struct weir_jm_taskmanager *tm, uint64_
     in->in_flight -= done;
     memmove(in->outbox, in->outbox + done, (size_t)in->outbox_count * sizeof *in->outbox);
     in->resend_at_ms = later_ms(jm->now_ms, jm->options.resend_ms);
+    in->progress_ms = jm->now_ms;
     for (int i = 0; i < jm->job_count; i++) {
         struct weir_jm_job_int *job = jm->jobs[i]->in;
         if (job->output_tm == tm && job->abort_wanted && job->output_command <= id) {
@@ -156,8 +164,8 @@ static const char *lost_text(struct weir_jm *jm, const struct weir_jm_taskmanage
         return weir_arena_format(&jm->arena, "TaskManager %s (%s) registered anew: its earlier connection had broken", tm->id,
                                  tm->host);
     case WEIR_JM_LOST_OUTBOX:
-        return weir_arena_format(&jm->arena, "TaskManager %s (%s) left %d commands unacknowledged", tm->id, tm->host,
-                                 tm->in->outbox_count);
+        return weir_arena_format(&jm->arena, "TaskManager %s (%s) left %d commands unacknowledged for %" PRId64 " ms", tm->id,
+                                 tm->host, tm->in->outbox_count, jm->now_ms - tm->in->progress_ms);
     }
     return "";
 }
@@ -377,11 +385,21 @@ static bool heartbeat_late(const struct weir_jm *jm, const struct weir_jm_taskma
     return jm->now_ms >= later_ms(tm->heartbeat_ms, jm->options.heartbeat_timeout_ms) && !WEIR_MUTANT(jm_no_heartbeat_timeout);
 }
 
+/* It sends heartbeats and takes no commands: of no use, and what it was told to end may go on. */
+static int64_t commands_late_ms(const struct weir_jm *jm, const struct weir_jm_taskmanager *tm)
+{
+    if (tm->in->overflow)
+        return jm->now_ms;
+    if (tm->in->in_flight == 0 || WEIR_MUTANT(jm_deaf_tm_kept))
+        return NEVER_MS;
+    return later_ms(tm->in->progress_ms, jm->options.heartbeat_timeout_ms);
+}
+
 void weir_jm_tm_timers(struct weir_jm *jm)
 {
     for (int i = 0; i < jm->tm_count;) {
         struct weir_jm_taskmanager *tm = jm->tms[i];
-        if (tm->in->overflow) {
+        if (commands_late_ms(jm, tm) <= jm->now_ms) {
             lose_tm(jm, tm, WEIR_JM_LOST_OUTBOX);
             i = 0;
         } else if (heartbeat_late(jm, tm)) {
@@ -406,9 +424,11 @@ int64_t weir_jm_tm_wake_ms(const struct weir_jm *jm)
     int64_t wake = NEVER_MS;
     for (int i = 0; i < jm->tm_count; i++) {
         const struct weir_jm_taskmanager *tm = jm->tms[i];
-        int64_t dead = tm->in->overflow ? jm->now_ms : later_ms(tm->heartbeat_ms, jm->options.heartbeat_timeout_ms);
+        int64_t dead = later_ms(tm->heartbeat_ms, jm->options.heartbeat_timeout_ms), late = commands_late_ms(jm, tm);
         if (dead < wake)
             wake = dead;
+        if (late < wake)
+            wake = late;
         if (tm->in->in_flight && tm->in->resend_at_ms < wake)
             wake = tm->in->resend_at_ms;
     }

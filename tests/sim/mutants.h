@@ -10,6 +10,8 @@
     X(jm_old_heartbeat, "a heartbeat that was overtaken does not count")                                      \
     X(jm_never_fenced, "a JobManager that is shown a higher epoch stops")                                     \
     X(jm_no_heartbeat_timeout, "a TaskManager without heartbeats is lost")                                    \
+    X(jm_deaf_tm_kept, "a TaskManager that acknowledges no command is lost")                                  \
+    X(jm_abandon_unheard, "an executor is given up only when its kill was acknowledged")                      \
     X(jm_no_resend, "unacknowledged commands are sent again")                                                 \
     X(jm_foreign_ignored, "an unknown executor that a TaskManager reports is stopped, its slots are taken")   \
     X(jm_attempt_reused, "a restarted task has a new attempt number")                                         \

@@ -218,7 +218,9 @@ static void check_job(struct world *w, int jm, struct job *job, const struct wei
     if (view->state != job->state) {
         bool ending = view->state == WEIR_JOB_CANCELLING || view->state == WEIR_JOB_FAILING;
         job->ending_deadline_ms =
-            ending ? w->now_ms + view->options.cancellation_timeout_ms + w->jm_options.kill_timeout_ms + 50 : INT64_MAX;
+            ending ? w->now_ms + view->options.cancellation_timeout_ms + w->jm_options.heartbeat_timeout_ms +
+                         2 * w->jm_options.kill_timeout_ms + 50
+                   : INT64_MAX;
         if (weir_job_state_terminal(view->state))
             check_ended(w, job, view);
     }
@@ -569,7 +571,8 @@ static void check_endings(struct world *w)
         if (!w->jms[job->jm].alive || w->jms[job->jm].fenced || job->ending_deadline_ms == INT64_MAX)
             continue;
         if (w->now_ms < w->jms[job->jm].paused_until_ms) { /* nobody is there to end it */
-            job->ending_deadline_ms = w->jms[job->jm].paused_until_ms + 50 + w->jm_options.kill_timeout_ms;
+            job->ending_deadline_ms = w->jms[job->jm].paused_until_ms + 50 + w->jm_options.heartbeat_timeout_ms +
+                                      2 * w->jm_options.kill_timeout_ms;
             continue;
         }
         if (w->now_ms > job->ending_deadline_ms + 100 && !weir_job_state_terminal(job->state))

@@ -47,7 +47,8 @@ struct kit_spec {
     int batch_rows;     /* source */
     int64_t keys;
     int64_t watermark_every; /* source: rows between watermarks (= the id reached); 0: none */
-    int64_t rate;       /* source: rows a second; 0: as fast as it can */
+    int64_t rate;       /* source: rows a second, id = when the row was due, ns; 0: as fast as it can */
+    bool stamp_now;     /* with a rate: id = when it was made */
     int copies;         /* repeat: pushes each batch so many times, one a step */
     bool again_first;   /* says AGAIN once before it does anything with an item */
     bool endless;       /* source */
@@ -129,9 +130,12 @@ static enum weir_step kit_produce(struct weir_op *op, struct weir_op_ctx *ctx, b
                 count = (int)(due - state->next);
         }
         struct weir_batch *batch = weir_batch_new(kit_schema(), count);
+        int64_t made_ns = spec->stamp_now ? weir_clock_mono_ns() : 0;
         for (int i = 0; i < count; i++) {
             int64_t row = state->next + i, id = row * ctx->parallelism + ctx->subtask;
-            batch->columns[0].i64[i] = spec->rate ? state->start_ns + row * 1000000000 / spec->rate : id;
+            batch->columns[0].i64[i] = made_ns      ? made_ns
+                                       : spec->rate ? state->start_ns + row * 1000000000 / spec->rate
+                                                    : id;
             batch->columns[1].i64[i] = id * 7 % spec->keys;
         }
         batch->row_count = count;
