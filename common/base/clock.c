@@ -25,6 +25,11 @@ int64_t weir_clock_wall_ms(void)
     return read_ns(CLOCK_REALTIME) / 1000000;
 }
 
+int64_t weir_clock_wall_ns(void)
+{
+    return read_ns(CLOCK_REALTIME);
+}
+
 int64_t weir_clock_cpu_ns(void)
 {
     return read_ns(CLOCK_PROCESS_CPUTIME_ID);

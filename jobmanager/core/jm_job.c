@@ -320,8 +320,8 @@ void weir_jm_job_settle(struct weir_jm *jm, struct weir_jm_job *job)
         ended &= weir_task_state_terminal(job->tasks[t].state);
         finished &= job->tasks[t].state == WEIR__TASK_STATE__FINISHED;
     }
-    if (WEIR_MUTANT(jm_commit_early) && ended && job->state == WEIR_JOB_RUNNING)
-        finished = true;
+    if (WEIR_MUTANT(jm_commit_early) && job->state == WEIR_JOB_RUNNING)
+        finished = weir_jm_region_finished(job, 0);
     if (job->state == WEIR_JOB_FAILING && (ended || WEIR_MUTANT(jm_failed_at_once))) {
         end_job(jm, job, WEIR_JOB_FAILED);
     } else if (job->state == WEIR_JOB_CANCELLING && ended) {

@@ -97,6 +97,7 @@ static bool give_way(struct weir_jm *jm, struct weir_jm_job *job)
         wanted |= jm->jobs[i] != job && any_waiting(jm->jobs[i]);
     if (!holds || !wanted || !all_idle(job) || WEIR_MUTANT(jm_never_gives_way))
         return false;
+    weir_jm_log(jm, WEIR_JM_LOG_INFO, job, "job %s gives way: it cannot run with the slots it has, and another job waits", job->name);
     weir_jm_slots_release(job);
     for (int i = 0; i < jm->executor_count; i++)
         if (jm->executors[i]->job == job)

@@ -23,6 +23,7 @@
 static int failure_fd = -1;
 static _Thread_local const char *scope_name;
 static _Thread_local long long scope_row = -1, scope_row_count = -1;
+static _Thread_local long long batch_first, batch_count; /* count 0: no batch */
 static _Thread_local void *alternate_stack;
 
 /* --- Text without malloc or stdio */
@@ -106,6 +107,27 @@ static const char *signal_name(int number)
     }
 }
 
+/* "record 17 of this subtask's input", or between which records, or nothing. */
+static void put_position(struct text *text)
+{
+    if (batch_count > 0 && scope_row >= 0) {
+        put(text, "record ");
+        put_number(text, (uint64_t)(batch_first + scope_row), 10);
+        put(text, " of this subtask's input");
+    } else if (batch_count > 0) {
+        put(text, "records ");
+        put_number(text, (uint64_t)batch_first, 10);
+        put(text, " to ");
+        put_number(text, (uint64_t)(batch_first + batch_count - 1), 10);
+        put(text, " of this subtask's input");
+    } else if (scope_row >= 0) {
+        put(text, "row ");
+        put_number(text, (uint64_t)scope_row, 10);
+        put(text, " of a batch of ");
+        put_number(text, (uint64_t)scope_row_count, 10);
+    }
+}
+
 /* --- The packed Failure: protobuf's wire format by hand, since protobuf-c may not be called here */
 
 static void put_field(struct text *out, unsigned field, const char *data, size_t size)
@@ -154,12 +176,7 @@ static void on_crash(int number, siginfo_t *info, void *context)
         put(&message, scope_name);
         put(&message, "'");
     }
-    if (scope_row >= 0) {
-        put(&position, "row ");
-        put_number(&position, (uint64_t)scope_row, 10);
-        put(&position, " of a batch of ");
-        put_number(&position, (uint64_t)scope_row_count, 10);
-    }
+    put_position(&position);
     if (failure_fd >= 0) {
         static const char kind[] = "UserCodeCrash";
         struct text out = {packed_data, 0, sizeof packed_data};
@@ -269,6 +286,13 @@ void weir_crash_scope(const char *operator_name)
 {
     scope_name = operator_name;
     scope_row = -1;
+    batch_count = 0;
+}
+
+void weir_crash_batch(long long first_record, long long record_count)
+{
+    batch_first = first_record;
+    batch_count = record_count;
 }
 
 void weir_crash_position(long long row, long long row_count)

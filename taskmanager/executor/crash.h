@@ -18,6 +18,8 @@ void weir_crash_thread_fini(void);
 
 /* The thread works for this operator now; the string must stay valid until the next call; NULL: none. */
 void weir_crash_scope(const char *operator_name);
+/* It works on these rows now, counted from 1 over all that the operator of this subtask has taken in: the coarse position. */
+void weir_crash_batch(long long first_record, long long record_count);
 /* A sentence about the record at hand ("row 17 of a batch of 2048"), kept as two numbers until it is needed; -1: unknown. */
 void weir_crash_position(long long row, long long row_count);
 

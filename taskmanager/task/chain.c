@@ -568,6 +568,8 @@ static bool run_item(struct op_node *node)
 {
     uint64_t pushes = node->pushes;
     enter(node);
+    if (node->item.kind == WEIR_ITEM_BATCH)
+        weir_crash_batch((long long)node->records_in + 1, node->item.batch->row_count);
     enum weir_step step = call_handler(node);
     leave();
     if (step == WEIR_STEP_FAILED) {
@@ -777,17 +779,18 @@ bool weir_chain_backpressured(const struct weir_chain *chain)
 
 int64_t weir_chain_due_ns(const struct weir_chain *chain, int64_t now_ns)
 {
-    int64_t due_ns = INT64_MAX, now_ms = 0;
+    int64_t due_ns = INT64_MAX, wall_ns = 0;
     for (int i = 0; i < chain->op_count; i++) {
         const struct op_node *node = &chain->nodes[i];
         /* Without room behind it a timer waits, and room is announced. */
         if (node->timer_ms != INT64_MAX && !node->ended && has_room(node)) {
-            if (!now_ms)
-                now_ms = weir_clock_wall_ms();
-            int64_t left_ms = node->timer_ms - now_ms;
-            left_ms = left_ms < 0 ? 0 : left_ms > 3600000 ? 3600000 : left_ms;
-            if (now_ns + left_ms * 1000000 < due_ns)
-                due_ns = now_ns + left_ms * 1000000;
+            if (!wall_ns) /* exact: half of what a row waits for would else be the rounding to a millisecond */
+                wall_ns = weir_clock_wall_ns();
+            int64_t left_ns = node->timer_ms > wall_ns / 1000000 + 3600000 ? 3600000000000
+                              : node->timer_ms <= wall_ns / 1000000        ? 0
+                                                                           : node->timer_ms * 1000000 - wall_ns;
+            if (now_ns + left_ns < due_ns)
+                due_ns = now_ns + left_ns;
         }
         for (int o = 0; o < OUTPUTS; o++)
             for (int w = 0; node->outs[o] && w < node->outs[o]->writer_count; w++) {

@@ -29,6 +29,10 @@ void weir_crash_scope(const char *operator_name)
 {
     (void)operator_name;
 }
+void weir_crash_batch(long long first_record, long long record_count)
+{
+    (void)first_record, (void)record_count;
+}
 
 static struct weir_error error;
 static const char *program;

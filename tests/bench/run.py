@@ -117,8 +117,8 @@ def bench_chains():
         rates.append(rate)
         whole.append(all_in)
         loops.append(numbers(r"(\d+) rows/s", measure([bench("calls_bench"), 20])[2])[0])
-    print(f"# ten C functions: {median(whole) / 1e6:.1f} M rows/s with source and sink; bare loop {median(loops) / 1e6:.1f} M rows/s")
-    at_least("ten-functions-against-loop", median(whole) / median(loops), 0.6, invalid=median(loops) < 18e6)
+    print(f"# ten C functions: {median(rates) / 1e6:.1f} M rows/s, {median(whole) / 1e6:.1f} with source and sink; bare loop {median(loops) / 1e6:.1f} M rows/s")
+    at_least("ten-functions-against-loop", median(rates) / median(loops), 0.6, invalid=median(loops) < 21e6)
     rates = [chain_rate("expressions", 60_000_000) for _ in range(RUNS)]
     print(f"# ten expressions: {median([r[1] for r in rates]) / 1e6:.1f} M rows/s with source and sink")
     at_least("ten-expressions-mrows-per-s", median([r[0] for r in rates]) / 1e6, 60)

@@ -58,10 +58,16 @@ def thread_names(pid):
     return ""
 
 
-def start(*arguments, **env):
-    """In the background, as a shell does: with SIGINT at its default."""
-    return subprocess.Popen([WEIR, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                            stdin=subprocess.DEVNULL, env=dict(os.environ, WEIR_REST="", **env))
+@contextlib.contextmanager
+def started(*arguments, **env):
+    """In the background; gone at the end, whatever happens."""
+    process = subprocess.Popen([WEIR, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               stdin=subprocess.DEVNULL, env=dict(os.environ, WEIR_REST="", **env))
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def end_of(process, timeout_s=30):
@@ -69,8 +75,7 @@ def end_of(process, timeout_s=30):
     try:
         out, err = process.communicate(timeout=timeout_s * PATIENCE)
     except subprocess.TimeoutExpired:
-        process.kill()
-        raise AssertionError(f"no end within {timeout_s * PATIENCE:.0f} s: {process.communicate()}") from None
+        raise AssertionError(f"no end within {timeout_s * PATIENCE:.0f} s") from None
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
@@ -208,11 +213,11 @@ def test_json_everywhere():
 def test_ctrl_c_detaches_and_says_how_to_cancel():
     with Cluster(taskmanagers=1, slots=2) as cluster:
         for option, state in ((None, "RUNNING"), ("--cancel-on-interrupt", "CANCELED")):
-            process = start("run", *([option] if option else []), FAULTS, *ENDLESS, **cluster.env)
-            job = wait_for("the job", lambda: (j := running(cluster)) and j[0])
-            cluster.wait_state(job, "RUNNING")
-            process.send_signal(signal.SIGINT)
-            done = end_of(process)
+            with started("run", *([option] if option else []), FAULTS, *ENDLESS, **cluster.env) as process:
+                job = wait_for("the job", lambda: (j := running(cluster)) and j[0])
+                cluster.wait_state(job, "RUNNING")
+                process.send_signal(signal.SIGINT)
+                done = end_of(process)
             if option:
                 expect(done, FAILED, "CANCELED")
             else:
@@ -227,8 +232,7 @@ def running(cluster):
 
 
 def test_local_ctrl_c_cancels():
-    with home() as directory:
-        process = start("run", "--local", FAULTS, *ENDLESS, WEIR_HOME=directory)
+    with home() as directory, started("run", "--local", FAULTS, *ENDLESS, WEIR_HOME=directory) as process:
         wait_for("a running task", lambda: process.poll() is not None or "worker" in thread_names(process.pid))
         process.send_signal(signal.SIGINT)
         expect(end_of(process), FAILED, "CANCELED")

@@ -74,6 +74,7 @@ struct tm_node {
     char id[32];
     int64_t paused_until_ms, offset_ms, wake_at_ms;
     uint64_t wake_gen;
+    int64_t awake_since_ms; /* neither stopped nor starting */
     uint64_t epoch_seen; /* never goes back */
     uint64_t accepted_session[SIM_JMS_MAX]; /* of this boot, by each JobManager: the highest */
     int slots;
@@ -90,6 +91,9 @@ struct conn {
     uint64_t to_jm_taken, to_tm_taken; /* ids delivered in order */
     uint64_t cmd_sent, cmd_acked, rep_sent, rep_acked;
     int64_t cmd_sent_ms[SENT_KEPT], rep_sent_ms[SENT_KEPT];
+    int64_t heard_ms;                 /* when the last heartbeat (or the first Register) that counted reached the JobManager */
+    int64_t cmd_last_ms, rep_last_ms; /* when a command or report was last sent or acknowledged */
+    int64_t cmd_progress_ms;          /* when a command was last acknowledged, or the first in flight was sent */
     uint64_t hb_taken;                /* sequence of the newest heartbeat that reached the JobManager */
 };
 
@@ -111,6 +115,9 @@ struct exec {
     bool exists;      /* the process; a paused or stuck one exists too */
     bool known_exit;  /* its TaskManager has been told */
     bool stuck;       /* does nothing any more, its tasks included; only a kill ends it */
+    bool stray;       /* started by a confused JobManager: nobody knows it */
+    bool killed;      /* its supervisor has tried to */
+    int64_t lease_sent_ms; /* until when its supervisor said it may live */
     bool unkillable_until_heal, never_ready, line_open, ready, ending;
     int64_t paused_until_ms, lease_until_ms;
     int64_t orphan_since_ms; /* without a job that wants it; -1 */
@@ -188,7 +195,7 @@ struct op {
     X(aborted) X(foreign_executor_stopped) X(duplicate_report) X(duplicate_command) X(gap_report) X(gap_command)  \
     X(stale_attempt_report) X(stale_session_message) X(stale_epoch_message) X(stale_register) X(register_refused) \
     X(window_full) X(resent_command) X(resent_report) X(code_failed) X(spawn_failed) X(channel_broken)            \
-    X(late_terminal_report) X(message_lost) X(message_duplicated) X(message_overtaken) X(half_open) X(heartbeat_old)
+    X(late_terminal_report) X(confused_start) X(slot_refused) X(message_lost) X(message_duplicated) X(message_overtaken) X(half_open) X(heartbeat_old)
 
 enum counter {
 #define X(name) C_##name,
@@ -280,6 +287,7 @@ void tm_event(struct world *w, int tm, const struct weir_tm_event *event);
 void tm_tick(struct world *w, int tm);
 void tm_message(struct world *w, int conn, const Weir__Control *control);
 void tm_crash(struct world *w, int tm);
+void tm_confuse(struct world *w, int tm); /* its JobManager sends it a StartExecutor that makes no sense */
 void tm_commit_now(struct world *w, int tm, const Weir__Control *control);
 void node_init_jm_event(struct world *w, int jm, struct weir_jm_event *event, enum weir_jm_event_kind kind);
 void node_init_tm_event(struct world *w, int tm, struct weir_tm_event *event, enum weir_tm_event_kind kind);
@@ -313,6 +321,7 @@ extern const char *const fault_names[F_KINDS];
 void check_jm(struct world *w, int jm);          /* after each step of it */
 void check_jm_effect(struct world *w, int jm, const struct weir_jm_effect *effect);
 void check_tm(struct world *w, int tm);
+void check_lease(struct world *w, int x, const Weir__Control *control); /* what its supervisor tells it */
 void check_spawn(struct world *w, int x);
 void check_task_start(struct world *w, int x, int task);
 void check_commit(struct world *w, int tm, const Weir__CommitOutput *commit);

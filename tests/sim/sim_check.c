@@ -242,6 +242,15 @@ static void check_slots(struct world *w, int jm)
             free_count += !weir_jm_slot_job(tm, s) && !weir_jm_slot_executor(tm, s)[0];
         if (free_count != tm->slots_free)
             violate(w, "slot-count", "jm%d: %s has %d free slots and says %d", jm, tm->id, free_count, tm->slots_free);
+        for (int x = 0; x < w->exec_count; x++) { /* a process that exists has its slots */
+            const struct exec *e = &w->execs[x];
+            if (!e->exists || e->stray || !w->tms[e->tm].alive || w->tms[e->tm].boot != e->boot || strcmp(w->tms[e->tm].id, tm->id) != 0 ||
+                w->conns[e->conn].session > tm->session)
+                continue;
+            for (int s = 0; s < tm->slot_count; s++)
+                if (e->slots & 1u << s && !weir_jm_slot_executor(tm, s)[0])
+                    violate(w, "slot-of-a-living-executor", "jm%d: slot %d of %s counts as empty, executor x%d sits in it", jm, s, tm->id, x);
+        }
         if (weir_jm_commands_in_flight(tm) > w->jm_options.window)
             violate(w, "window", "jm%d: %d commands in flight to %s", jm, weir_jm_commands_in_flight(tm), tm->id);
         if (weir_jm_commands_waiting(tm) > w->jm_options.outbox_max)
@@ -382,6 +391,8 @@ void check_jm_effect(struct world *w, int jm, const struct weir_jm_effect *effec
             count(w, C_task_start_timeout);
         if (strstr(effect->text, "did not stop"))
             count(w, C_task_cancel_timeout);
+        if (strstr(effect->text, "gives way"))
+            count(w, C_gave_way);
         if (strstr(effect->text, "not known here"))
             count(w, C_foreign_executor_stopped);
         break;
@@ -433,6 +444,22 @@ void check_tm(struct world *w, int tm)
         known += weir_tm_executor_at(t->core, i).state != WEIR_TM_EXECUTOR_FETCHING;
     if (known != processes)
         violate(w, "executor-count", "tm%d knows %d executor processes, %d exist", tm, known, processes);
+}
+
+/* A lease must end before the JobManager may count the session as dead, and only the session that started an executor renews it. */
+void check_lease(struct world *w, int index, const Weir__Control *control)
+{
+    struct exec *x = &w->execs[index];
+    bool first = control->body_case == WEIR__CONTROL__BODY_EXECUTOR_START;
+    if (!first && control->body_case != WEIR__CONTROL__BODY_LEASE)
+        return;
+    x->lease_sent_ms = (first ? control->executor_start->lease_until_ms : control->lease->valid_until_ms) - w->tms[x->tm].offset_ms;
+    const struct conn *c = &w->conns[x->conn];
+    if (!first && x->conn != w->tms[x->tm].conn)
+        violate(w, "lease-for-a-stranger", "tm%d renews the lease of x%d, which an earlier session started", x->tm, index);
+    if (x->lease_sent_ms > c->heard_ms + w->jm_options.heartbeat_timeout_ms)
+        violate(w, "lease", "tm%d lets x%d live until %" PRId64 ", its JobManager may count it as dead at %" PRId64, x->tm, index,
+                x->lease_sent_ms, c->heard_ms + w->jm_options.heartbeat_timeout_ms);
 }
 
 /* No slot is given twice: whatever exists on a host has it to itself, stopped and stuck processes included. */
@@ -549,6 +576,10 @@ static void check_exec(struct world *w, int index)
             wanted |= !known.detached && strcmp(known.id, x->id) == 0;
         }
     }
+    const struct tm_node *own = &w->tms[x->tm];
+    int64_t able_ms = own->awake_since_ms > x->lease_sent_ms ? own->awake_since_ms : x->lease_sent_ms;
+    if (own->alive && own->boot == x->boot && !x->killed && x->lease_sent_ms != INT64_MAX && w->now_ms > able_ms + 50 && x->line_open)
+        violate(w, "no-kill-after-lease", "x%d on tm%d: its lease ended at %" PRId64 " and it was not killed", index, x->tm, x->lease_sent_ms);
     /* Who could end it: itself unless it hangs, else its supervisor, unless that is stopped or it cannot be killed yet. */
     const struct tm_node *t = &w->tms[x->tm];
     bool own_supervisor = t->alive && t->boot == x->boot && w->now_ms >= t->paused_until_ms;
@@ -561,6 +592,30 @@ static void check_exec(struct world *w, int index)
         x->orphan_since_ms = w->now_ms;
     if (w->now_ms - x->orphan_since_ms > stale_bound_ms(w) + w->tm_options.kill_repeat_ms)
         violate(w, "executor-without-job", "x%d on tm%d: of job %.8s, which does not want it", index, x->tm, job->id);
+}
+
+/* Who is not heard is lost, who does not listen too; and what is not acknowledged is sent again. */
+static void check_conns(struct world *w)
+{
+    for (int i = 0; i < w->conn_count; i++) {
+        const struct conn *c = &w->conns[i];
+        const struct jm_node *jm = &w->jms[c->jm];
+        const struct tm_node *tm = &w->tms[c->tm];
+        bool jm_acts = c->registered && jm->alive && !jm->fenced && w->now_ms >= jm->paused_until_ms + 100;
+        if (jm_acts && w->now_ms > c->heard_ms + w->jm_options.heartbeat_timeout_ms + 50)
+            violate(w, "silent-taskmanager-kept", "jm%d has not heard of %s for %" PRId64 " ms", c->jm, c->peer, w->now_ms - c->heard_ms);
+        if (jm_acts && c->cmd_sent > c->cmd_acked) {
+            if (w->now_ms > c->cmd_progress_ms + w->jm_options.heartbeat_timeout_ms + 50)
+                violate(w, "deaf-taskmanager-kept", "%s acknowledges no command", c->peer);
+            if (w->now_ms > c->cmd_last_ms + w->jm_options.resend_ms + 50 && jm->paused_until_ms < c->cmd_last_ms)
+                violate(w, "no-resend", "jm%d does not send its commands to %s again", c->jm, c->peer);
+        }
+        bool tm_acts = tm->alive && tm->boot == c->boot && tm->conn == i && w->now_ms >= tm->paused_until_ms + 100 &&
+                       weir_tm_registered(tm->core);
+        if (tm_acts && c->rep_sent > c->rep_acked && tm->awake_since_ms < c->rep_last_ms &&
+            w->now_ms > c->rep_last_ms + w->tm_options.resend_ms + 50)
+            violate(w, "no-resend", "tm%d does not send its reports again", c->tm);
+    }
 }
 
 /* Cancelling and failing always end, within the bound, whatever the network does. */
@@ -697,6 +752,7 @@ void check_world(struct world *w)
     for (int i = 0; i < w->exec_count; i++)
         check_exec(w, i);
     check_endings(w);
+    check_conns(w);
     if (w->healed && w->now_ms >= w->fault_end_ms + 3000)
         check_rest(w);
 }

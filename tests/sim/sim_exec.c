@@ -47,7 +47,7 @@ void exec_spawn(struct world *w, int tm, const char *executor_id, const char *jo
     x->pid = (uint32_t)(tm * 10000 + (int)++t->next_pid);
     x->orphan_since_ms = -1;
     x->line_open = true;
-    x->lease_until_ms = INT64_MAX; /* given with ExecutorStart */
+    x->lease_until_ms = x->lease_sent_ms = INT64_MAX; /* given with ExecutorStart */
     if (x->job < 0)
         violate(w, "unknown-job", "tm%d starts an executor for job %s", tm, job_id);
     if (window_open(w, F_SPAWN_FAIL) && rng_chance(&w->exe, w->window_value[F_SPAWN_FAIL])) {
@@ -106,6 +106,7 @@ void exec_kill(struct world *w, int tm, const char *executor_id)
     int x = exec_find(w, tm, executor_id);
     if (x < 0 || !w->execs[x].exists)
         return;
+    w->execs[x].killed = true;
     int64_t at = w->now_ms + rng_range(&w->exe, 0, 15);
     if (w->execs[x].unkillable_until_heal && w->fault_end_ms > at)
         at = w->fault_end_ms; /* in the kernel, where no signal reaches it */

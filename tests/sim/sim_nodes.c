@@ -26,6 +26,8 @@ static int conn_by_peer(const struct world *w, const char *peer)
 static void check_sent(struct world *w, uint64_t *sent, uint64_t acked, int64_t *sent_ms, uint64_t id, int window, int64_t resend_ms,
                        enum counter resent, const char *what)
 {
+    if (acked > *sent)
+        acked = *sent;
     if (id > *sent) {
         if (id != *sent + 1)
             violate(w, "id-skipped", "%s: id %" PRIu64 " follows %" PRIu64, what, id, *sent);
@@ -54,6 +56,8 @@ static void perform_jm_send(struct world *w, int jm, const struct weir_jm_effect
         violate(w, "epoch-regressed", "jm%d sends with epoch %" PRIu64, jm, control->leader_epoch);
     if (control->body_case == WEIR__CONTROL__BODY_REGISTER_ACK) {
         if (control->register_ack->accepted) {
+            if (!c->registered)
+                c->heard_ms = w->now_ms;
             c->registered = true;
             if (w->tms[c->tm].boot == c->boot && control->session > w->tms[c->tm].accepted_session[jm])
                 w->tms[c->tm].accepted_session[jm] = control->session;
@@ -61,6 +65,10 @@ static void perform_jm_send(struct world *w, int jm, const struct weir_jm_effect
             count(w, C_register_refused);
         }
     }
+    if (control->id && c->cmd_sent <= c->cmd_acked)
+        c->cmd_progress_ms = w->now_ms;
+    if (control->id)
+        c->cmd_last_ms = w->now_ms;
     if (control->id)
         check_sent(w, &c->cmd_sent, c->cmd_acked, c->cmd_sent_ms, control->id, w->jm_options.window, w->jm_options.resend_ms,
                    C_resent_command, c->peer);
@@ -141,9 +149,12 @@ static const char *stale_for_jm(struct world *w, int conn, const Weir__Control *
             return "old-heartbeat";
         }
         c->hb_taken = control->heartbeat->sequence;
+        c->heard_ms = w->now_ms;
     }
-    if (control->body_case == WEIR__CONTROL__BODY_ACK && control->ack->id > c->cmd_acked)
+    if (control->body_case == WEIR__CONTROL__BODY_ACK && control->ack->id > c->cmd_acked) {
         c->cmd_acked = control->ack->id;
+        c->cmd_progress_ms = c->cmd_last_ms = w->now_ms;
+    }
     if (control->id == 0)
         return NULL;
     if (control->id <= c->to_jm_taken) {
@@ -255,6 +266,8 @@ static void perform_tm_send(struct world *w, int tm, const Weir__Control *contro
     if (control->session != c->session)
         violate(w, "session-mixed", "tm%d sends session %" PRIu64 " on a connection of session %" PRIu64, tm, control->session, c->session);
     if (control->id)
+        c->rep_last_ms = w->now_ms;
+    if (control->id)
         check_sent(w, &c->rep_sent, c->rep_acked, c->rep_sent_ms, control->id, w->tm_options.window, w->tm_options.resend_ms,
                    C_resent_report, c->peer);
     net_send(w, t->conn, true, control);
@@ -270,6 +283,8 @@ static void perform_tm(struct world *w, int tm, const struct weir_tm_effect *eff
     case WEIR_TM_EFFECT_SEND: perform_tm_send(w, tm, effect->control); break;
     case WEIR_TM_EFFECT_SEND_EXECUTOR:
         x = exec_find(w, tm, effect->executor_id);
+        if (x >= 0)
+            check_lease(w, x, effect->control);
         if (x >= 0 && w->execs[x].exists)
             push(w, w->now_ms + 1, EV_X_CONTROL, x, 0, 0, 0, msg_copy(effect->control));
         break;
@@ -345,8 +360,10 @@ static const char *stale_for_tm(struct world *w, int conn, const Weir__Control *
         count(w, C_stale_epoch_message);
         return "stale-epoch";
     }
-    if (control->body_case == WEIR__CONTROL__BODY_ACK && control->ack->id > c->rep_acked && weir_tm_registered(t->core))
+    if (control->body_case == WEIR__CONTROL__BODY_ACK && control->ack->id > c->rep_acked && weir_tm_registered(t->core)) {
         c->rep_acked = control->ack->id;
+        c->rep_last_ms = w->now_ms;
+    }
     if (control->id == 0)
         return NULL;
     if (!weir_tm_registered(t->core)) {
@@ -383,6 +400,47 @@ void tm_message(struct world *w, int conn, const Weir__Control *control)
         violate(w, stale, "tm%d: %s id %" PRIu64 " on %s changed something", tm, body_name(control), control->id, w->conns[conn].peer);
 }
 
+void tm_confuse(struct world *w, int tm)
+{
+    struct tm_node *t = &w->tms[tm];
+    if (!t->alive || w->now_ms < t->paused_until_ms || !weir_tm_registered(t->core) || t->conn < 0 || !w->job_count)
+        return;
+    int victim = -1;
+    for (int i = 0; i < w->exec_count; i++)
+        if (w->execs[i].exists && w->execs[i].tm == tm && w->execs[i].boot == t->boot && w->execs[i].slots)
+            victim = i;
+    if (victim < 0)
+        return;
+    struct conn *c = &w->conns[t->conn];
+    char id[33];
+    snprintf(id, sizeof id, "%08x%024x", w->exec_count + 1, 0xc0);
+    uint32_t slots[SIM_SLOTS_MAX];
+    Weir__StartExecutor start;
+    weir__start_executor__init(&start);
+    start.executor_id = id;
+    start.job_id = w->jobs[w->execs[victim].job].id;
+    start.slots = slots;
+    for (uint32_t s = 0; s < SIM_SLOTS_MAX; s++)
+        if (w->execs[victim].slots & 1u << s)
+            slots[start.n_slots++] = s;
+    Weir__Control control;
+    weir__control__init(&control);
+    control.version = 1;
+    control.leader_epoch = weir_tm_leader_epoch(t->core);
+    control.session = c->session;
+    control.id = c->to_tm_taken + 1;
+    control.body_case = WEIR__CONTROL__BODY_START_EXECUTOR;
+    control.start_executor = &start;
+    count(w, C_confused_start);
+    int before = w->exec_count;
+    tm_message(w, t->conn, &control);
+    if (w->exec_count > before)
+        w->execs[before].stray = true;
+    else
+        count(w, C_slot_refused);
+    net_close(w, t->conn, true, true); /* a session whose numbers are confused does not last */
+}
+
 void tm_commit_now(struct world *w, int tm, const Weir__Control *control)
 {
     Weir__Failure failure;
@@ -413,6 +471,7 @@ void tm_start(struct world *w, int tm)
     weir_tm_free(t->core);
     t->boot++;
     t->alive = true;
+    t->awake_since_ms = w->now_ms;
     t->conn = -1;
     t->epoch_seen = 0;
     t->paused_until_ms = 0;

@@ -112,13 +112,21 @@ static int pick_exec(const struct world *w, int target)
     return -1;
 }
 
+/* A longer pause that lasts already is not cut short: what was put off to its end would come too late. */
+static void pause_until(int64_t *until_ms, int64_t at_ms)
+{
+    if (at_ms > *until_ms)
+        *until_ms = at_ms;
+}
+
 static void pause_tm(struct world *w, int tm, int64_t duration_ms, bool executors_too)
 {
-    w->tms[tm].paused_until_ms = w->now_ms + duration_ms;
+    pause_until(&w->tms[tm].paused_until_ms, w->now_ms + duration_ms);
+    w->tms[tm].awake_since_ms = w->tms[tm].paused_until_ms;
     count(w, C_tm_paused);
     for (int i = 0; i < w->exec_count && executors_too; i++)
         if (w->execs[i].tm == tm && w->execs[i].exists)
-            w->execs[i].paused_until_ms = w->now_ms + duration_ms;
+            pause_until(&w->execs[i].paused_until_ms, w->now_ms + duration_ms);
 }
 
 static void fault_process(struct world *w, const struct fault *fault)
@@ -130,7 +138,7 @@ static void fault_process(struct world *w, const struct fault *fault)
         if (!w->tms[tm].alive)
             break;
         tm_crash(w, tm);
-        if (fault->value < 12 && w->tm_count > 1)
+        if (fault->value < 20 && w->tm_count > 1)
             w->tms[tm].gone_for_good = true;
         else
             push(w, w->now_ms + bounded, EV_TM_RESTART, tm, 0, 0, 0, NULL);
@@ -144,7 +152,7 @@ static void fault_process(struct world *w, const struct fault *fault)
         break;
     case F_EXEC_PAUSE:
         if (x >= 0)
-            w->execs[x].paused_until_ms = w->now_ms + bounded;
+            pause_until(&w->execs[x].paused_until_ms, w->now_ms + bounded);
         break;
     case F_EXEC_STUCK:
         if (x >= 0) {
@@ -169,7 +177,7 @@ static void fault_jobmanager(struct world *w, const struct fault *fault)
         return;
     if (fault->kind == F_JM_PAUSE) {
         count(w, C_jm_paused);
-        w->jms[w->jm].paused_until_ms = w->now_ms + bounded;
+        pause_until(&w->jms[w->jm].paused_until_ms, w->now_ms + bounded);
         return;
     }
     if (w->jm_count == SIM_JMS_MAX)
@@ -181,7 +189,7 @@ static void fault_jobmanager(struct world *w, const struct fault *fault)
         return;
     }
     count(w, C_jm_replaced); /* stopped, replaced, and back: two of them live */
-    w->jms[w->jm].paused_until_ms = w->now_ms + bounded;
+    pause_until(&w->jms[w->jm].paused_until_ms, w->now_ms + bounded);
     jm_start(w);
 }
 
@@ -230,7 +238,10 @@ void do_fault(struct world *w, int index)
     switch (fault->kind) { /* how much: per cent, or ms */
     case F_LOSS:
     case F_DUP: w->window_value[fault->kind] = 5 + fault->value / 4; break;
-    case F_FORGE: w->window_value[fault->kind] = 5 + fault->value / 10; break;
+    case F_FORGE:
+        w->window_value[fault->kind] = 5 + fault->value / 10;
+        tm_confuse(w, fault->target % w->tm_count);
+        break;
     case F_DELAY: w->window_value[fault->kind] = fault->value < 30 ? 50 : fault->value * 40; break;
     case F_COMMIT_SLOW: w->window_value[fault->kind] = 200 + fault->value * 50; break;
     default: w->window_value[fault->kind] = 20 + fault->value * 8 / 10; break;

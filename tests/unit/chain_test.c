@@ -160,6 +160,63 @@ static void own_watermarks_replace_those_of_the_input(void **state)
     weir_buf_fini(&sink.trace);
 }
 
+/* --- Two operators that work as one */
+
+struct fused {
+    struct weir_op_ctx *last; /* whose output the results go to */
+    bool absorbed;
+};
+static weir_err fused_open(struct weir_op *op, struct weir_op_ctx *ctx, struct weir_error *why)
+{
+    (void)why;
+    ((struct fused *)op)->last = ctx;
+    return 0;
+}
+static bool fused_absorb(struct weir_op *op, struct weir_op_ctx *ctx, struct weir_op *next, struct weir_op_ctx *next_ctx)
+{
+    (void)ctx, (void)next_ctx;
+    ((struct fused *)op)->last = ((struct fused *)next)->last;
+    ((struct fused *)next)->absorbed = true;
+    return true;
+}
+static enum weir_step fused_batch(struct weir_op *op, struct weir_op_ctx *ctx, int input, struct weir_batch *batch)
+{
+    struct fused *fused = (struct fused *)op;
+    (void)input;
+    weir_assert(!fused->absorbed);
+    if (weir_out_full(fused->last->out))
+        return WEIR_STEP_AGAIN;
+    weir_out_push(fused->last->out, weir_batch_ref(batch));
+    if (ctx != fused->last)
+        *fused->last->num_records_in += (uint64_t)batch->row_count;
+    return WEIR_STEP_DONE;
+}
+
+static void absorbed_operators_keep_the_order(void **state)
+{
+    (void)state;
+    static const struct weir_op_vtable fused = {.name = "fused", .size = sizeof(struct fused), .open = fused_open,
+                                                .absorb = fused_absorb, .batch = fused_batch};
+    for (int batches_max = 1; batches_max < 3; batches_max++) {
+        struct kit_spec source = {.rows = 16, .batch_rows = 4, .keys = 5, .watermark_every = 4};
+        struct kit_spec sink = {.again_first = true}, pass = {0};
+        weir_buf_init(&sink.trace, 1000);
+        struct weir_chain_op ops[] = {kit_op(&kit_source, -1, 0, &source), kit_op(&fused, 0, 0, NULL),
+                                      kit_op(&fused, 1, 0, NULL), kit_op(&fused, 2, 0, NULL),
+                                      kit_op(&kit_pass_op, 3, 0, &pass), kit_op(&kit_sink, 4, 0, &sink)};
+        struct weir_chain *chain = chain_of(ops, 6, 0, batches_max);
+        kit_drive(chain);
+        assert_int_equal(weir_chain_state(chain), WEIR_CHAIN_FINISHED);
+        assert_string_equal(sink.trace.data, "B4 W4 B4 W8 B4 W12 B4 WMAX END ");
+        weir_chain_publish(chain);
+        assert_int_equal(weir_chain_counters(chain, 3)->records_in, 16);
+        assert_int_equal(weir_chain_counters(chain, 3)->records_out, 16);
+        assert_true(weir_chain_counters(chain, 3)->watermark_in_ms == WEIR_WATERMARK_MAX);
+        weir_chain_free(chain);
+        weir_buf_fini(&sink.trace);
+    }
+}
+
 /* --- Input */
 
 struct feed {
@@ -410,6 +467,7 @@ int main(void)
         cmocka_unit_test(side_outputs_go_their_own_way),
         cmocka_unit_test(a_failure_names_its_operator),
         cmocka_unit_test(own_watermarks_replace_those_of_the_input),
+        cmocka_unit_test(absorbed_operators_keep_the_order),
         cmocka_unit_test(watermarks_are_the_minimum),
         cmocka_unit_test(an_idle_input_wakes_with_a_batch),
         cmocka_unit_test(channels_are_served_in_turn),

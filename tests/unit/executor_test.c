@@ -63,7 +63,7 @@ static weir_err plan_nothing(struct weir_op_plan *plan, struct weir_error *error
 static enum weir_step crash_batch(struct weir_op *op, struct weir_op_ctx *ctx, int input, struct weir_batch *batch)
 {
     (void)op, (void)ctx, (void)input, (void)batch;
-    volatile int *nowhere = NULL;
+    volatile int *nowhere = (volatile int *)(uintptr_t)4096; /* never mapped */
     *nowhere = 1;
     return WEIR_STEP_DONE;
 }
@@ -628,6 +628,7 @@ static void a_crash_says_signal_operator_and_stack(void **state)
     assert_string_equal(failure->kind, "UserCodeCrash");
     assert_int_equal(failure->signal, SIGSEGV);
     assert_string_equal(failure->operator_, "pass");
+    assert_string_equal(failure->position, "records 1 to 100 of this subtask's input");
     assert_non_null(strstr(failure->stack, "\tat "));
     weir__failure__free_unpacked(failure, NULL);
     close(s.crash_fd);
