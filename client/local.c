@@ -18,6 +18,7 @@
 #include "client_int.h"
 #include "graph/build_client.h"
 #include "jobmanager/io/jobmanager.h"
+#include "taskmanager/io/blocking.h"
 #include "taskmanager/io/supervisor.h"
 
 #define ENDPOINT "inproc://weir-jobmanager"
@@ -115,7 +116,8 @@ static int run_cluster(struct local *local, const struct weir_jobmanager_submiss
         _exit(1);
     }
     int exit_code = 1;
-    if (weir_jobmanager_submit(local->jobmanager, submission, job_id, &error) != WEIR_OK) {
+    bool submitted = weir_jobmanager_submit(local->jobmanager, submission, job_id, &error) == WEIR_OK;
+    if (!submitted) {
         fprintf(stderr, "weir: %s\n", error.message);
     } else {
         wait_for_end(local, job_id, signal_fd);
@@ -125,6 +127,9 @@ static int run_cluster(struct local *local, const struct weir_jobmanager_submiss
     pthread_join(supervisor, NULL);
     eventfd_write(local->jobmanager_stop_fd, 1);
     pthread_join(jobmanager, NULL);
+    /* A cluster does this after the job's end; this one ends with the job. */
+    if (submitted && exit_code != 0 && weir_blocking_abort_graph(submission->graph, submission->graph_size, job_id, &error) != WEIR_OK)
+        fprintf(stderr, "weir: what the job left cannot be removed: %s\n", error.message);
     return exit_code;
 }
 

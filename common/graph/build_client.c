@@ -213,6 +213,12 @@ static void rest_of_log(int fd, struct weir_buf *log)
 
 /* --- Judging */
 
+/* What people call the shared object. */
+static const char *shown(const struct weir_job_build *build)
+{
+    return build->code_name ? build->code_name : build->path;
+}
+
 static const char *signal_name(int number, char out[32])
 {
     const char *name = sigabbrev_np(number);
@@ -232,7 +238,7 @@ static weir_err judge_signal(const struct weir_job_build *build, int number, str
     if (number == SIGXFSZ)
         return weir_fail(error, WEIR_ERR_USER_CODE, "the job wrote a large file while building the graph");
     return weir_fail(error, WEIR_ERR_USER_CODE, "%s crashed with %s while building the graph (its memory is limited to %lld MiB)",
-                     build->path, signal_name(number, name), memory >> 20);
+                     shown(build), signal_name(number, name), memory >> 20);
 }
 
 static weir_err judge(const struct weir_job_build *build, int status, struct weir_buf *result, struct weir_error *error)
@@ -244,10 +250,10 @@ static weir_err judge(const struct weir_job_build *build, int status, struct wei
     case 0:
         if (result->size > 0)
             return 0;
-        return weir_fail(error, WEIR_ERR_USER_CODE, "%s ended the process while building the graph", build->path);
+        return weir_fail(error, WEIR_ERR_USER_CODE, "%s ended the process while building the graph", shown(build));
     case 1: {
         if (result->size == 0)
-            return weir_fail(error, WEIR_ERR_USER_CODE, "%s ended the process with exit code 1 while building the graph", build->path);
+            return weir_fail(error, WEIR_ERR_USER_CODE, "%s ended the process with exit code 1 while building the graph", shown(build));
         int size = (int)(result->size < WEIR_ERROR_MESSAGE_SIZE - 1 ? result->size : WEIR_ERROR_MESSAGE_SIZE - 1);
         if (size > 0 && text[size - 1] == '\n')
             size--;
@@ -260,7 +266,7 @@ static weir_err judge(const struct weir_job_build *build, int status, struct wei
     case 127:
         return weir_fail(error, WEIR_ERR_IO, "cannot run %s to build the graph", build->binary);
     default:
-        return weir_fail(error, WEIR_ERR_USER_CODE, "%s ended the process with exit code %d while building the graph", build->path,
+        return weir_fail(error, WEIR_ERR_USER_CODE, "%s ended the process with exit code %d while building the graph", shown(build),
                          WEXITSTATUS(status));
     }
 }

@@ -165,6 +165,11 @@ void weir_tm_executor_code(struct weir_tm *tm, const char *sha256, const char *p
             i--;
             continue;
         }
+        if (executor->session != tm->session || tm->phase != PHASE_REGISTERED) { /* nobody waits for it any more */
+            executor_gone(tm, executor, make_failure(tm, "SessionEnded", "the line to the JobManager broke before it was started"));
+            i--;
+            continue;
+        }
         free(executor->code_path);
         executor->code_path = weir_strdup(path);
         spawn(tm, executor);

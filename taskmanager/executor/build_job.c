@@ -29,6 +29,7 @@ struct build {
     struct weir_sdk_request request;
     struct weir_key_value configuration[CONFIGURATION_MAX];
     const char *path;
+    const char *shown; /* its name in messages: --code-name, else the path */
     long long memory_bytes, cpu_s, files_max; /* 0: no limit */
     char sha256[65];
     int result_fd;
@@ -95,6 +96,7 @@ static bool parse(struct build *build, int argc, char **argv)
     build->request.configuration = build->configuration;
     build->request.arguments = (const char *const *)(argv + i);
     build->request.argument_count = argc - i;
+    build->shown = build->request.code_name ? build->request.code_name : build->path;
     if (!build->request.code_name) {
         const char *slash = strrchr(build->path, '/');
         build->request.code_name = slash ? slash + 1 : build->path;
@@ -178,14 +180,14 @@ static weir_err load(const struct build *build, const struct weir_job_descriptor
     /* Without a '/' the linker would search its path. */
     char path[PATH_MAX];
     if (!realpath(build->path, path))
-        return weir_fail_errno(error, WEIR_ERR_INVALID, "cannot open %s", build->path);
+        return weir_fail_errno(error, WEIR_ERR_INVALID, "cannot open %s", build->shown);
     void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!handle) {
-        say_load_error(build->path, dlerror(), error);
+        say_load_error(build->shown, dlerror(), error);
         return WEIR_ERR_INVALID;
     }
     *descriptor = dlsym(handle, "weir_job_descriptor");
-    return *descriptor ? 0 : weir_fail(error, WEIR_ERR_INVALID, "%s holds no job: it defines no WEIR_JOB(name) { ... }", build->path);
+    return *descriptor ? 0 : weir_fail(error, WEIR_ERR_INVALID, "%s holds no job: it defines no WEIR_JOB(name) { ... }", build->shown);
 }
 
 /* --- Tables of the task side */
@@ -220,7 +222,7 @@ static int build_graph(struct build *build)
 {
     const struct weir_job_descriptor *descriptor = NULL;
     struct weir_error error;
-    weir_err err = weir_job_object_check(build->path, &error);
+    weir_err err = weir_job_object_check_as(build->path, build->shown, &error);
     if (!err)
         err = weir_sha256_file_hex(build->path, build->sha256, &error);
     if (!err)

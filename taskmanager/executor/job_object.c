@@ -166,23 +166,23 @@ static weir_err check_abi(const struct image *image, const ElfW(Ehdr) *header, s
     return 0;
 }
 
-weir_err weir_job_object_check(const char *path, struct weir_error *error)
+weir_err weir_job_object_check_as(const char *path, const char *name, struct weir_error *error)
 {
-    struct image image = {path, NULL, 0};
+    struct image image = {name, NULL, 0};
     struct stat stat;
     weir_err err = 0;
     void *map = MAP_FAILED;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return weir_fail_errno(error, WEIR_ERR_INVALID, "cannot open %s", path);
+        return weir_fail_errno(error, WEIR_ERR_INVALID, "cannot open %s", name);
     if (fstat(fd, &stat) != 0)
-        err = weir_fail_errno(error, WEIR_ERR_IO, "cannot look at %s", path);
+        err = weir_fail_errno(error, WEIR_ERR_IO, "cannot look at %s", name);
     else if (!S_ISREG(stat.st_mode))
-        err = weir_fail(error, WEIR_ERR_INVALID, "%s is not a file", path);
+        err = weir_fail(error, WEIR_ERR_INVALID, "%s is not a file", name);
     else if (stat.st_size == 0)
-        err = weir_fail(error, WEIR_ERR_INVALID, "%s is empty", path);
+        err = weir_fail(error, WEIR_ERR_INVALID, "%s is empty", name);
     if (!err && (map = mmap(NULL, (size_t)stat.st_size, PROT_READ, MAP_PRIVATE, fd, 0)) == MAP_FAILED)
-        err = weir_fail_errno(error, WEIR_ERR_IO, "cannot read %s", path);
+        err = weir_fail_errno(error, WEIR_ERR_IO, "cannot read %s", name);
     if (!err) {
         ElfW(Ehdr) header;
         image.bytes = map;
@@ -197,4 +197,9 @@ weir_err weir_job_object_check(const char *path, struct weir_error *error)
         munmap(map, (size_t)stat.st_size);
     close(fd);
     return err;
+}
+
+weir_err weir_job_object_check(const char *path, struct weir_error *error)
+{
+    return weir_job_object_check_as(path, path, error);
 }

@@ -9,5 +9,7 @@
 /* INVALID, with a sentence that begins with the file's name: not there, not a shared object, cut off, for another machine, without
  * WEIR_JOB, of a newer ABI. Blocks for reading the file. */
 weir_err weir_job_object_check(const char *path, struct weir_error *error);
+/* The same; the sentence begins with `name`: what people call a file that is kept under another name. */
+weir_err weir_job_object_check_as(const char *path, const char *name, struct weir_error *error);
 
 #endif

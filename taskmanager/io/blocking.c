@@ -100,20 +100,25 @@ static weir_err abort_vertex(const Weir__Vertex *vertex, const char *job_id, str
     return err;
 }
 
-static weir_err abort_output(struct weir_blocking_work *work)
+weir_err weir_blocking_abort_graph(const uint8_t *bytes, size_t size, const char *job_id, struct weir_error *error)
 {
-    const Weir__AbortOutput *output = work->control->abort_output;
-    Weir__JobGraph *graph = weir__job_graph__unpack(NULL, output->graph.len, output->graph.data);
+    Weir__JobGraph *graph = weir__job_graph__unpack(NULL, size, bytes);
     if (!graph)
-        return weir_fail(&work->error, WEIR_ERR_PROTOCOL, "the graph of job %s cannot be read", work->job_id);
+        return weir_fail(error, WEIR_ERR_PROTOCOL, "the graph of job %s cannot be read", job_id);
     weir_err err = WEIR_OK;
     for (size_t i = 0; i < graph->n_vertices; i++)
         if (strcmp(graph->vertices[i]->op, "sink") == 0) {
-            weir_err failed = abort_vertex(graph->vertices[i], work->job_id, &work->error);
+            weir_err failed = abort_vertex(graph->vertices[i], job_id, error);
             err = err ? err : failed;
         }
     weir__job_graph__free_unpacked(graph, NULL);
     return err;
+}
+
+static weir_err abort_output(struct weir_blocking_work *work)
+{
+    const Weir__AbortOutput *output = work->control->abort_output;
+    return weir_blocking_abort_graph(output->graph.data, output->graph.len, work->job_id, &work->error);
 }
 
 /* --- The thread and its queues */

@@ -43,6 +43,8 @@ void exec_spawn(struct world *w, int tm, const char *executor_id, const char *jo
     x->job = job_find(w, job_id);
     x->tm = tm;
     x->boot = t->boot;
+    if (t->conn < 0 || !weir_tm_registered(t->core))
+        violate(w, "start-without-session", "tm%d starts an executor while it is not registered", tm);
     x->conn = t->conn;
     x->pid = (uint32_t)(tm * 10000 + (int)++t->next_pid);
     x->orphan_since_ms = -1;

@@ -1,0 +1,35 @@
+#!/usr/bin/env python3
+"""The JobManager dies and comes back: its TaskManagers notice, stop what nobody leads any more, and serve the next one."""
+import json
+import os
+import signal
+import subprocess
+
+from weir_test import BUILD, JOBS, Cluster, main, wait_for
+
+
+def test_a_killed_jobmanager_leaves_no_executor_and_its_taskmanagers_come_back_to_the_next_one():
+    with Cluster(taskmanagers=2, slots=1) as cluster:
+        job = cluster.submit(os.path.join(JOBS, "faults.so"), "--rows", "100000000", "--rate", "1000", options=("-p", "2"))
+        cluster.wait_state(job, "RUNNING")
+        wait_for("executors", lambda: len(cluster.executor_pids()) == 2)
+        before = json.load(open(cluster.path("run", "jobmanager.json")))
+        os.kill(before["pid"], signal.SIGKILL)
+        wait_for("end of the executors without a leader", lambda: not cluster.executor_pids())
+        again = subprocess.Popen([os.path.join(BUILD, "bin", "weir-jobmanager"), "--name", "jobmanager",
+                                  "-D", f"rest.port={before['rest_port']}", "-D", f"jobmanager.rpc.port={before['rpc_port']}",
+                                  "-D", f"log.file={cluster.path('logs', 'jobmanager-2.log')}"],
+                                 env=dict(os.environ, **cluster.env), stderr=subprocess.DEVNULL)
+        try:
+            wait_for("the next JobManager", lambda: json.load(open(cluster.path("run", "jobmanager.json")))["pid"] == again.pid)
+            wait_for("both TaskManagers", lambda: cluster.rest("/overview")[1]["slots-available"] == 2)
+            assert cluster.rest("/jobs")[1]["jobs"] == []
+            job = cluster.submit(os.path.join(JOBS, "faults.so"), "--rows", "1000", options=("-p", "2"))
+            cluster.wait_state(job, "FINISHED")
+        finally:
+            again.terminate()
+            again.wait(timeout=20)
+
+
+if __name__ == "__main__":
+    main(globals())
