@@ -6,8 +6,9 @@
 const struct weir_option weir_config_table[] = {
     {"execution.buffer-timeout", WEIR_OPTION_DURATION, "5 ms", NULL,
      "How old the oldest row of an output batch gets before the batch leaves, full or not. Under load batches leave full."},
-    {"heartbeat.interval", WEIR_OPTION_DURATION, "10 s", NULL, "How often a TaskManager reports to the JobManager."},
-    {"heartbeat.timeout", WEIR_OPTION_DURATION, "50 s", NULL,
+    {"heartbeat.interval", WEIR_OPTION_DURATION, "1 s", NULL,
+     "How often a TaskManager reports to the JobManager. Counters come with it, hence more often than Flink's 10 s."},
+    {"heartbeat.timeout", WEIR_OPTION_DURATION, "10 s", NULL,
      "A TaskManager without a heartbeat for so long counts as dead. At least 3 intervals. A broken connection is noticed at once."},
     {"job.build.max-open-files", WEIR_OPTION_INT, "256", NULL,
      "Open files of the child process that loads a job's shared object and builds its graph."},

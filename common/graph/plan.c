@@ -169,7 +169,8 @@ static weir_err resolve_parallelism(struct build *build, struct weir_error *erro
         int max = job_max > 0 ? job_max : WEIR_GRAPH_PARALLELISM_MAX;
         if (wanted > (uint32_t)max) {
             char where[300];
-            return weir_fail(error, WEIR_ERR_INVALID, "vertex '%s'%s: parallelism %" PRIu32 " is over the max parallelism of %d",
+            return weir_fail(error, WEIR_ERR_INVALID, "vertex '%s'%s: parallelism %" PRIu32 " is over the max parallelism of %d; "
+                             "lower it, or raise pipeline.max-parallelism",
                              vertex->name, weir_graph_where(vertex, where, sizeof where), wanted, max);
         }
         build->extra[i].parallelism = (int)wanted;

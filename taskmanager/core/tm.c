@@ -1,5 +1,5 @@
 /* The supervisor's step: one event in, effects out. tm_session.c has the line to the JobManager, tm_executor.c slots and executors,
- * tm_output.c the publishing of output. Before and after each event all due timers fire.
+ * tm_output.c the publishing of output. After each event all due timers fire, those of leases before it too.
  */
 #include "taskmanager/core/tm_int.h"
 
@@ -175,7 +175,7 @@ void weir_tm_step(struct weir_tm *tm, const struct weir_tm_event *event, struct 
     empty_trash(tm);
     weir_arena_reset(&tm->arena);
     if (event->kind != WEIR_TM_EVENT_START) { /* a lease that has ended is over before anything else is decided */
-        weir_tm_session_timers(tm);
+        weir_tm_session_lease(tm);
         weir_tm_executor_timers(tm);
     }
     take_event(tm, event);

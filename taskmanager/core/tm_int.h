@@ -116,6 +116,7 @@ void weir_tm_session_start(struct weir_tm *tm);
 void weir_tm_session_connected(struct weir_tm *tm);
 void weir_tm_session_broken(struct weir_tm *tm, const char *why);
 void weir_tm_session_message(struct weir_tm *tm, const Weir__Control *control);
+void weir_tm_session_lease(struct weir_tm *tm); /* ends the session when its lease has */
 void weir_tm_session_timers(struct weir_tm *tm);
 int64_t weir_tm_session_wake_ms(const struct weir_tm *tm);
 /* Queues a report (copied; id, session, epoch filled in). Without a session it is dropped: Register says what is. */

@@ -285,10 +285,15 @@ void weir_tm_session_message(struct weir_tm *tm, const Weir__Control *control)
 
 /* --- Time */
 
-void weir_tm_session_timers(struct weir_tm *tm)
+void weir_tm_session_lease(struct weir_tm *tm)
 {
     if (tm->phase == PHASE_REGISTERED && tm->now_ms >= tm->lease_until_ms && !WEIR_MUTANT(tm_session_without_lease))
         weir_tm_session_broken(tm, "the JobManager has acknowledged no heartbeat within the lease");
+}
+
+void weir_tm_session_timers(struct weir_tm *tm)
+{
+    weir_tm_session_lease(tm);
     if (tm->deadline_ms <= tm->now_ms) {
         if (tm->phase == PHASE_WAITING)
             connect_line(tm);

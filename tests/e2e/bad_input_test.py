@@ -94,7 +94,7 @@ def test_truncated_gz():
                          texts=(f"{d}/cut.json.gz", "truncated", f"byte {len(whole) // 2}"))
         fails_everywhere(cluster, STREAMS, "--input", f"{d}/no.json.gz", texts=(f"{d}/no.json.gz", "gzip"))
         fails_everywhere(cluster, STREAMS, "--input", f"{d}/flipped.json.gz", texts=(f"{d}/flipped.json.gz", "gzip"))
-        assert os.listdir(f"{d}/out") == [], "rows of a job that failed"
+        wait_for("the removal of what the failed jobs had written", lambda: not os.listdir(f"{d}/out"))
 
 
 BAD_RECORDS = {
@@ -117,9 +117,10 @@ def test_a_bad_record_fails_the_job_and_its_place_is_named():
             open(path, "wb").write(b"".join(event(i) for i in range(4)) + record + event(6))
             print(f"# {what}:")
             arguments = (STREAMS, "--input", path, "--output", f"{d}/out", "--record-size-max", "2048 bytes")
-            show(expect(local(*arguments), 1, f"{path}:5", "events", "on-error", *texts))
+            place = f"{path}, byte {sum(len(event(i)) for i in range(4))}:"
+            show(expect(local(*arguments), 1, place, "events", "on-error", *texts))
             if n in (0, len(BAD_RECORDS) - 1):
-                expect(cluster.weir("run", *NO_RESTART, *arguments), 1, f"{path}:5", *texts)
+                expect(cluster.weir("run", *NO_RESTART, *arguments), 1, place, *texts)
             assert read_rows(f"{d}/out") == []
 
 
@@ -163,7 +164,7 @@ def test_broken_shared_objects():
             "empty.so": (b"", "empty"),
             "cut.so": (good[:len(good) // 2], "cut off"),
             "short.so": (good[:30], "cut off"),
-            "arm.so": (good[:18] + b"\xb7\x00" + good[20:], "built for another machine: aarch64"),
+            "arm.so": (good[:18] + b"\xb7\x00" + good[20:], "built for another machine: arm64"),
             "s390.so": (good[:5] + b"\x02" + good[6:], "another machine"),
             "32bit.so": (good[:4] + b"\x01" + good[5:], "32 bit"),
             "zeros.so": (good[:64] + bytes(len(good) - 64), "zeros.so"),
@@ -204,7 +205,7 @@ def command_of(pid):
 
 def test_mistakes_in_the_graph_name_operator_and_source_line():
     with Cluster() as cluster:
-        for how, *texts in (("column", "hot", "kex", "key"), ("syntax", "hot", "AND"), ("expression-type", "hot", "STRING"),
+        for how, *texts in (("column", "hot", "kex", "key"), ("syntax", "hot", "AND"), ("expression-type", "hot", "column 5", "CONCAT"),
                             ("row-type", "warm", "key", "STRING", "DOUBLE"), ("union-type", "all", "key", "STRING", "BIGINT"),
                             ("option", "'row'", "'rows'"), ("connector", "filesytem", "filesystem")):
             print(f"# {how}:")
@@ -345,7 +346,7 @@ def test_wrong_configuration():
         file = f"{d}/conf/weir.yaml"
         for line, *texts in (("rest.prot: 8081", "'rest.prot'", "'rest.port'"), ("rest.port: many", "rest.port", "many"),
                              ("heartbeat.interval: 5 parsecs", "heartbeat.interval", "parsecs"), ("rest.port: 99999", "65535"),
-                             ("log.level: loud", "log.level", "debug"), ("rest:", "rest"), ("rest.port 1", "key: value"),
+                             ("log.format: loud", "log.format", "json"), ("rest:", "rest"), ("rest.port 1", "key: value"),
                              ("log.level: warn", "twice", "weir.yaml:2")):
             open(file, "w").write(f"# what a cluster needs\nlog.level: info\n\n{line}\n")
             show(expect(weir("cluster", "start", home=d), 2, f"{file}:4", *texts))
@@ -363,8 +364,8 @@ def test_wrong_configuration():
 def test_rest_bodies_that_are_not_json():
     with Cluster() as cluster:
         with open(FAULTS, "rb") as file:
-            body = (b'--B\r\nContent-Disposition: form-data; name="jarfile"; filename="faults.so"\r\n\r\n' + file.read() + b"\r\n--B--\r\n")
-        status, reply = cluster.rest("/jars/upload", "POST", body, {"Content-Type": "multipart/form-data; boundary=B"})
+            body = (b'--BB\r\nContent-Disposition: form-data; name="jarfile"; filename="faults.so"\r\n\r\n' + file.read() + b"\r\n--BB--\r\n")
+        status, reply = cluster.rest("/jars/upload", "POST", body, {"Content-Type": "multipart/form-data; boundary=BB"})
         assert status == 200, reply
         jar = reply["filename"].rsplit("/", 1)[1]
         for body in (b"{nope", b"[1]", b"\xff\xfe", b"{" * 100000, b'{"parallelism": "x"}', b'{"parallelism": -1}', b'{"programArgsList": 3}',
@@ -372,7 +373,7 @@ def test_rest_bodies_that_are_not_json():
             status, reply = cluster.rest(f"/jars/{jar}/run", "POST", body, {"Content-Type": "application/json"})
             assert status == 400 and set(reply) == {"errors"} and reply["errors"][0], (body[:40], status, reply)
             show(body[:20].decode(errors="replace") + "  ->  " + reply["errors"][0])
-        for body, kind in ((b"no parts", "text/plain"), (b"--B--\r\n", "multipart/form-data; boundary=B"), (b"x", "multipart/form-data")):
+        for body, kind in ((b"no parts", "text/plain"), (b"--BB--\r\n", "multipart/form-data; boundary=BB"), (b"x", "multipart/form-data")):
             status, reply = cluster.rest("/jars/upload", "POST", body, {"Content-Type": kind})
             assert status == 400 and reply["errors"], (status, reply)
         assert cluster.rest("/jobs")[1] == {"jobs": []}
@@ -411,26 +412,26 @@ def test_a_body_of_10_gb():
     with Cluster(config={"rest.upload-max-size": "4 mb"}) as cluster:
         pid = json.load(open(cluster.path("run", "jobmanager.json")))["pid"]
         before = peak_mb(pid)
-        for path, kind in (("/jars/upload", "multipart/form-data; boundary=B"), ("/jobs", "application/octet-stream"),
+        for path, kind in (("/jars/upload", "multipart/form-data; boundary=BB"), ("/jobs", "application/octet-stream"),
                            ("/jars/00000000-0000-0000-0000-000000000000_x.so/run", "application/json")):
             head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\n"
-            part = '--B\r\nContent-Disposition: form-data; name="jarfile"; filename="x.so"\r\n\r\n' if "B" in kind else ""
+            part = '--BB\r\nContent-Disposition: form-data; name="jarfile"; filename="x.so"\r\n\r\n' if "B" in kind else ""
             status, sent = send_until_refused(cluster.port, f"{head}Content-Length: {10 << 30}\r\n\r\n{part}".encode(), 10 << 30)
             assert status == 413 and sent < 64 << 20, (path, status, sent)
-            # Without a size said before: refused when it has become too much.
+            # Without a size said before: when it has become too much it is refused, and soon the connection is closed.
             first = f"{len(part):x}\r\n{part}\r\n" if part else ""
             status, sent = send_until_refused(cluster.port, f"{head}Transfer-Encoding: chunked\r\n\r\n{first}".encode(), 10 << 30, True)
-            assert status == 413 and sent < 64 << 20, (path, "chunked", status, sent)
+            assert status in (413, None) and sent < 128 << 20, (path, "chunked", status, sent)
             print(f"#   {path}: 413")
         assert peak_mb(pid) < before + 32 * PATIENCE, (before, peak_mb(pid))
         print(f"#   the JobManager's memory at its peak: {peak_mb(pid):.0f} MB, {before:.0f} before")
         assert cluster.rest("/overview")[0] == 200
-        left = [os.path.join(at, name) for at, _, names in os.walk(cluster.path("data")) for name in names]
+        left = [os.path.join(at, name) for at, _, names in os.walk(cluster.path("data", "jars")) for name in names]
         assert left == [], left
 
 
 def test_requests_that_are_not_http():
-    with Cluster() as cluster:
+    with Cluster(config={"rest.server.timeout": f"{int(PATIENCE)} s"}) as cluster:
         for request in (b"\x00\x01\x02\r\n\r\n", b"GET\r\n\r\n", b"GET /" + b"a" * 100000 + b" HTTP/1.1\r\n\r\n",
                         b"GET /overview HTTP/1.1\r\n" + b"X: y\r\n" * 20000 + b"\r\n", b"GET /../../etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n",
                         b"GET /jobmanager/logs/..%2f..%2fconf HTTP/1.1\r\nHost: x\r\n\r\n", b"POST /jobs HTTP/1.1\r\nContent-Length: -5\r\n\r\n"):

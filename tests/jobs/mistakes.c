@@ -30,7 +30,7 @@ WEIR_JOB(mistakes)
     else if (strcmp(how, "exit") == 0)
         exit(0);
     else if (strcmp(how, "memory") == 0)
-        memset(malloc((size_t)8 << 30), 1, (size_t)8 << 30); /* NULL under the limit: a crash, which is the point */
+        *(volatile char *)malloc((size_t)8 << 30) = 1; /* NULL under the limit: a crash, which is the point */
     else if (strcmp(how, "column") == 0)
         rows = weir_name(weir_filter(rows, "id > 3 AND kex = 'a'"), "hot");
     else if (strcmp(how, "syntax") == 0)
