@@ -22,8 +22,9 @@
 
 static int failure_fd = -1;
 static _Thread_local const char *scope_name;
-static _Thread_local long long scope_row = -1, scope_row_count = -1;
 static _Thread_local long long batch_first, batch_count; /* count 0: no batch */
+static _Thread_local const volatile int *batch_row;
+static _Thread_local const char *const volatile *batch_op;
 static _Thread_local void *alternate_stack;
 
 /* --- Text without malloc or stdio */
@@ -110,9 +111,9 @@ static const char *signal_name(int number)
 /* "record 17 of this subtask's input", or between which records, or nothing. */
 static void put_position(struct text *text)
 {
-    if (batch_count > 0 && scope_row >= 0) {
+    if (batch_count > 0 && batch_row && *batch_row >= 0) {
         put(text, "record ");
-        put_number(text, (uint64_t)(batch_first + scope_row), 10);
+        put_number(text, (uint64_t)(batch_first + *batch_row), 10);
         put(text, " of this subtask's input");
     } else if (batch_count > 0) {
         put(text, "records ");
@@ -120,11 +121,6 @@ static void put_position(struct text *text)
         put(text, " to ");
         put_number(text, (uint64_t)(batch_first + batch_count - 1), 10);
         put(text, " of this subtask's input");
-    } else if (scope_row >= 0) {
-        put(text, "row ");
-        put_number(text, (uint64_t)scope_row, 10);
-        put(text, " of a batch of ");
-        put_number(text, (uint64_t)scope_row_count, 10);
     }
 }
 
@@ -161,6 +157,8 @@ static void on_crash(int number, siginfo_t *info, void *context)
         return;
     }
     crashing = 1;
+    if (batch_op && *batch_op)
+        scope_name = *batch_op;
     struct text stack = {stack_data, 0, sizeof stack_data};
     struct text message = {message_data, 0, sizeof message_data};
     struct text position = {position_data, 0, sizeof position_data};
@@ -285,18 +283,15 @@ void weir_crash_thread_fini(void)
 void weir_crash_scope(const char *operator_name)
 {
     scope_name = operator_name;
-    scope_row = -1;
     batch_count = 0;
+    batch_row = NULL;
+    batch_op = NULL;
 }
 
-void weir_crash_batch(long long first_record, long long record_count)
+void weir_crash_batch(long long first_record, long long record_count, const volatile int *row, const char *const volatile *op)
 {
     batch_first = first_record;
     batch_count = record_count;
-}
-
-void weir_crash_position(long long row, long long row_count)
-{
-    scope_row = row;
-    scope_row_count = row_count;
+    batch_row = row;
+    batch_op = op;
 }

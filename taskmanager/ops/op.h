@@ -108,6 +108,10 @@ struct weir_op_ctx {
     int64_t watermark_ms;       /* the last one that this operator has seen */
     bool batch_mode;
     struct weir_error error;    /* set it before FAILED */
+    /* For crash reports, written by operators that call user code: the row of the batch in hand (-1: not known) and, where one
+     * operator runs others that it absorbed, whose function it is (NULL: its own). */
+    volatile int row_at_hand;
+    const char *volatile op_at_hand;
     struct weir_task *task;
     /* Counters that the driver cannot keep. */
     uint64_t *num_records_bad;

@@ -502,6 +502,7 @@ static weir_err run_row(struct row_map *map, int index, const uint8_t *row)
         struct stage *stage = map->stages[index];
         int result;
         stage->in_count++;
+        map->own->op_ctx->op_at_hand = stage->op_ctx->plan->name;
         if (stage->flat_map_fn) {
             bool failed_before = map->own->op_ctx->error.code != 0;
             result = stage->flat_map_fn(&stage->ctx, row, &stage->out);
@@ -556,6 +557,7 @@ static weir_err next_by_row(struct row_map *map, const struct weir_batch *batch)
     }
     int end = map->block_row + map->step < map->block_count ? map->block_row + map->step : map->block_count;
     for (; map->block_row < end; map->block_row++) {
+        map->own->op_ctx->row_at_hand = map->row + map->block_row;
         weir_err err = run_row(map, 0, map->in_rows + (size_t)map->block_row * map->in.row_size);
         /* A flat_map may drop the code that emit() gave it. */
         if (err || map->own->op_ctx->error.code != 0)
@@ -583,7 +585,10 @@ static weir_err next_by_block(struct row_map *map, const struct weir_batch *batc
     weir_map_fn *fn = stage->map_fn;
     memset(to, 0, (size_t)(end - at) * stage->out_size);
     in += (size_t)at * in_size;
+    volatile int *row_at_hand = &map->own->op_ctx->row_at_hand;
+    map->own->op_ctx->op_at_hand = stage->op_ctx->plan->name;
     for (; at < end; at++, in += in_size, to += stage->out_size) {
+        *row_at_hand = map->row + at;
         int result = fn(&stage->ctx, in, to);
         if (__builtin_expect(result != 0, 0)) {
             map->block_row = at;

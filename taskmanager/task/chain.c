@@ -568,8 +568,12 @@ static bool run_item(struct op_node *node)
 {
     uint64_t pushes = node->pushes;
     enter(node);
-    if (node->item.kind == WEIR_ITEM_BATCH)
-        weir_crash_batch((long long)node->records_in + 1, node->item.batch->row_count);
+    if (node->item.kind == WEIR_ITEM_BATCH) {
+        node->ctx.row_at_hand = -1;
+        node->ctx.op_at_hand = NULL;
+        weir_crash_batch((long long)node->records_in + 1, node->item.batch->row_count, &node->ctx.row_at_hand,
+                         &node->ctx.op_at_hand);
+    }
     enum weir_step step = call_handler(node);
     leave();
     if (step == WEIR_STEP_FAILED) {

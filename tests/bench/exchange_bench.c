@@ -29,9 +29,9 @@ void weir_crash_scope(const char *operator_name)
 {
     (void)operator_name;
 }
-void weir_crash_batch(long long first_record, long long record_count)
+void weir_crash_batch(long long first_record, long long record_count, const volatile int *row, const char *const volatile *op)
 {
-    (void)first_record, (void)record_count;
+    (void)first_record, (void)record_count, (void)row, (void)op;
 }
 
 static struct weir_error error;

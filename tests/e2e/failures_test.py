@@ -44,7 +44,8 @@ def test_a_crash_names_signal_operator_and_stack_and_the_job_restarts():
         cluster.wait_state(job, "FINISHED")
         cause = cluster.root_cause(job)
         text = cause["exceptionName"] + cause["stacktrace"] + cause["taskName"]
-        assert "SIGSEGV" in text and "fault" in text and "go_wrong_by_segv" in text, text
+        assert "SIGSEGV" in text and "operator 'fault'" in text and "go_wrong_by_segv" in text, text
+        assert "record 1001 of this subtask's input" in text, text
         check_counts(out, 100000)
 
 

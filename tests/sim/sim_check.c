@@ -279,6 +279,29 @@ static void check_slots(struct world *w, int jm)
     }
 }
 
+/* A job of which nothing runs keeps no slots from another that waits: two such could wait for each other. */
+static void check_hoarding(struct world *w, int jm)
+{
+    const struct weir_jm *core = w->jms[jm].core;
+    const struct weir_jm_job *hoarder = NULL;
+    int waiting = 0;
+    for (int j = 0; j < weir_jm_job_count(core); j++) {
+        const struct weir_jm_job *job = weir_jm_job_at(core, j);
+        if (job->state != WEIR_JOB_RUNNING || !strstr(job->status, "more slot"))
+            continue;
+        waiting++;
+        bool idle = true, holds = false;
+        for (int t = 0; t < job->task_count; t++)
+            idle &= job->tasks[t].state == WEIR__TASK_STATE__SCHEDULED || job->tasks[t].state == WEIR__TASK_STATE__FINISHED;
+        for (int s = 0; s < job->slot_count; s++)
+            holds |= job->slots[s].taskmanager != NULL;
+        if (idle && holds)
+            hoarder = job;
+    }
+    if (hoarder && waiting > 1)
+        violate(w, "slots-hoarded", "jm%d: job %.8s cannot run, has slots, and another job waits for some", jm, hoarder->id);
+}
+
 void check_jm(struct world *w, int jm)
 {
     const struct weir_jm *core = w->jms[jm].core;
@@ -292,6 +315,7 @@ void check_jm(struct world *w, int jm)
         check_job(w, jm, &w->jobs[job], view);
     }
     check_slots(w, jm);
+    check_hoarding(w, jm);
 }
 
 /* --- The JobManager's deeds */

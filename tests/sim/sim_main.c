@@ -210,12 +210,10 @@ static int run_seeds(const struct options *options)
 }
 
 /* Each mutant must be caught, and not by the very first event: a guard that nothing needs to trigger is no guard. */
-static int run_mutants(const struct options *options, const char *only)
+static int run_mutants(const struct options *options)
 {
     int missed = 0;
     for (int m = 1; m < WEIR_MUTANTS; m++) {
-        if (only && strcmp(only, mutants[m].name) != 0)
-            continue;
         weir_mutant_active = (enum weir_mutant)m;
         struct result result;
         bool caught = false;
@@ -294,5 +292,5 @@ int main(int argc, char **argv)
     }
     struct sigaction action = {.sa_handler = on_abort, .sa_flags = SA_NODEFER};
     sigaction(SIGABRT, &action, NULL);
-    return all_mutants ? run_mutants(&options, NULL) : run_seeds(&options);
+    return all_mutants ? run_mutants(&options) : run_seeds(&options);
 }
