@@ -82,8 +82,8 @@ check-unit: unit-tests
 check-e2e: all test-jobs
 	WEIR_BUILD=$(BUILD) tests/run.py --timeout 900 $(E2E)
 check: deps
-	@$(MAKE) --no-print-directory all unit-tests test-jobs
-	WEIR_BUILD=$(BUILD) tests/run.py --timeout 900 $(UNIT_BIN) tests/sim/run.sh $(E2E)
+	@$(MAKE) --no-print-directory all unit-tests test-jobs $(BUILD)/bin/weir-sim
+	WEIR_BUILD=$(BUILD) tests/run.py --timeout 900 $(UNIT_BIN) tests/sim/sim_test.sh $(E2E)
 
 # Sanitizers: unit, operator and end-to-end tests, in build folders of their own. TSan needs fixed mappings (setarch -R).
 check-asan:

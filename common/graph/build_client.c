@@ -49,6 +49,8 @@ static struct command command_of(const struct weir_job_build *build, int64_t tim
     struct command command = {NULL, 0, 0};
     put(&command, weir_strdup(build->binary));
     put(&command, weir_strdup("build-job"));
+    if (build->is_graph)
+        put_pair(&command, "--input", weir_strdup("graph"));
     if (build->name)
         put_pair(&command, "--name", weir_strdup(build->name));
     if (build->code_name)

@@ -14,6 +14,7 @@
 struct weir_job_build {
     const char *binary;    /* path of weir-taskmanager */
     const char *path;      /* of the shared object */
+    bool is_graph;         /* `path` is a serialized JobGraph from outside, to be completed and checked: no code is run */
     const char *code_name; /* what people call it, when `path` is not that; NULL: the last part of path */
     const char *name;      /* of the job; NULL: its own */
     int parallelism;       /* 0: its own */

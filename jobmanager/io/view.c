@@ -252,19 +252,24 @@ static weir_err view_cancel(void *self, const char *job_id, struct weir_error *e
     return weir_jobmanager_cancel(view->jobmanager, job_id, error);
 }
 
-static weir_err view_build(void *self, const struct weir_view_build *build, struct weir_buf *graph, struct weir_error *error)
+static struct weir_job_build child_of(const struct weir_jobmanager_view *view, const char *path)
 {
-    struct weir_jobmanager_view *view = self;
-    struct weir_job_build job = {
+    return (struct weir_job_build){
         .binary = view->taskmanager_binary,
-        .path = build->path,
-        .code_name = build->code_name,
-        .arguments = build->arguments,
-        .argument_count = build->argument_count,
+        .path = path,
         .timeout_ms = weir_config_int(view->config, "job.build.timeout"),
         .memory_bytes = weir_config_int(view->config, "job.build.memory"),
         .files_max = (int)weir_config_int(view->config, "job.build.max-open-files"),
     };
+}
+
+static weir_err view_build(void *self, const struct weir_view_build *build, struct weir_buf *graph, struct weir_error *error)
+{
+    struct weir_jobmanager_view *view = self;
+    struct weir_job_build job = child_of(view, build->path);
+    job.code_name = build->code_name;
+    job.arguments = build->arguments;
+    job.argument_count = build->argument_count;
     uint8_t *bytes = NULL;
     size_t size = 0;
     weir_err err = weir_job_build(&job, &bytes, &size, error);
@@ -308,7 +313,15 @@ static weir_err view_submit(void *self, const struct weir_view_submission *from,
     struct weir_jobmanager_view *view = self;
     struct weir_jobmanager_submission submission = submission_of(from);
     uint8_t *renamed = NULL;
-    if (from->name && *from->name && from->graph_size <= WEIR_GRAPH_SIZE_MAX) {
+    if (from->unchecked_path) {
+        struct weir_job_build check = child_of(view, from->unchecked_path);
+        check.is_graph = true;
+        check.code_name = "the job graph";
+        weir_err wrong = weir_job_build(&check, &renamed, &submission.graph_size, error);
+        if (wrong)
+            return wrong;
+        submission.graph = renamed;
+    } else if (from->name && *from->name && from->graph_size <= WEIR_GRAPH_SIZE_MAX) {
         renamed = rename_graph(from, &submission.graph_size);
         if (!renamed)
             return weir_fail(error, WEIR_ERR_INVALID, "this is not a serialized JobGraph");

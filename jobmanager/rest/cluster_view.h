@@ -133,6 +133,8 @@ struct weir_view_taskmanager {
 struct weir_view_submission {
     const void *graph; /* serialized JobGraph */
     size_t graph_size;
+    const char *unchecked_path; /* a file with these bytes when they come from outside: operators, options, expressions and types
+                                   are still to be checked and the graph to be completed; NULL: that was done by build() */
     int parallelism;    /* of operators without one; 0: the graph's, else the default */
     const char *job_id; /* 32 hex, or NULL: a new one */
     const char *name;   /* over the graph's; NULL: the graph's */

@@ -809,7 +809,8 @@ void weir_rest_job_submit(const struct weir_http_server_request *request, struct
     if (!request->upload_path || !read_upload(request->upload_path, &graph)) {
         weir_http_fail(response, 500, "The server could not read the upload.");
     } else {
-        struct weir_view_submission submission = {.graph = graph.data ? graph.data : (const uint8_t *)"", .graph_size = graph.size};
+        struct weir_view_submission submission = {.graph = graph.data ? graph.data : (const uint8_t *)"", .graph_size = graph.size,
+                                                  .unchecked_path = request->upload_path};
         if (view->submit(view->self, &submission, id, &error))
             weir_rest_fail(response, &error);
         else

@@ -30,6 +30,7 @@ struct build {
     struct weir_key_value configuration[CONFIGURATION_MAX];
     const char *path;
     const char *shown; /* its name in messages: --code-name, else the path */
+    bool is_graph;     /* the path is a serialized JobGraph's, which is only checked */
     long long memory_bytes, cpu_s, files_max; /* 0: no limit */
     char sha256[65];
     int result_fd;
@@ -72,6 +73,8 @@ static bool parse(struct build *build, int argc, char **argv)
             build->request.name = argv[i];
         else if (strcmp(option, "--code-name") == 0)
             build->request.code_name = argv[i];
+        else if (strcmp(option, "--input") == 0)
+            ok = build->is_graph = strcmp(argv[i], "graph") == 0;
         else if (strcmp(option, "-p") == 0) {
             ok = number(argv[i], 1, 32768, &value);
             build->request.parallelism = (int)value;
@@ -218,6 +221,44 @@ static int write_graph(const struct build *build, const Weir__JobGraph *graph)
     return write_result(build, bytes, size, EXIT_GRAPH);
 }
 
+static int finish_graph(const struct build *build, Weir__JobGraph *graph, struct weir_graph_errors *errors)
+{
+    struct weir_buf text;
+    if (weir_graph_check(graph, &graph_ops, errors))
+        return write_graph(build, graph);
+    weir_buf_init(&text, (size_t)1 << 20);
+    if (!weir_graph_errors_print(errors, &text))
+        return write_error(build, "the job has errors, too long to print");
+    return write_result(build, text.data, text.size, EXIT_ERRORS);
+}
+
+/* A graph that someone else made. Its shape is checked first: what comes then relies on it. */
+static int check_graph(const struct build *build)
+{
+    struct weir_buf bytes;
+    struct weir_error error;
+    weir_buf_init(&bytes, WEIR_GRAPH_SIZE_MAX + 1);
+    FILE *file = fopen(build->path, "re");
+    if (!file) {
+        (void)weir_fail_errno(&error, WEIR_ERR_IO, "cannot read the job graph");
+        return write_error(build, error.message);
+    }
+    char part[16384];
+    for (size_t size; (size = fread(part, 1, sizeof part, file)) > 0;)
+        if (!weir_buf_append(&bytes, part, size))
+            break; /* too large, says weir_plan_build() */
+    fclose(file);
+    const uint8_t *data = bytes.data ? (const uint8_t *)bytes.data : (const uint8_t *)"";
+    struct weir_plan_options options = {.parallelism = 1, .max_parallelism = 32768, .chaining = true};
+    struct weir_plan *plan = NULL;
+    struct weir_graph_errors errors = {.count = 0};
+    if (weir_plan_build(data, bytes.size, &options, &plan, &error))
+        return write_error(build, error.message);
+    weir_plan_free(plan);
+    Weir__JobGraph *graph = weir__job_graph__unpack(NULL, bytes.size, data);
+    return graph ? finish_graph(build, graph, &errors) : write_error(build, "this is not a serialized JobGraph");
+}
+
 static int build_graph(struct build *build)
 {
     const struct weir_job_descriptor *descriptor = NULL;
@@ -241,11 +282,7 @@ static int build_graph(struct build *build)
     struct weir_graph_errors errors = {.count = 0};
     Weir__JobGraph *graph = NULL;
     (void)weir_sdk_end(job, &graph, &errors);
-    if (weir_graph_check(graph, &graph_ops, &errors))
-        return write_graph(build, graph);
-    if (!weir_graph_errors_print(&errors, &text))
-        return write_error(build, "the job has errors, too long to print");
-    return write_result(build, text.data, text.size, EXIT_ERRORS);
+    return finish_graph(build, graph, &errors);
 }
 
 int weir_build_job_main(int argc, char **argv)
@@ -261,7 +298,7 @@ int weir_build_job_main(int argc, char **argv)
         return EXIT_USAGE;
     }
     set_limits(&build);
-    int exit_code = build_graph(&build);
+    int exit_code = build.is_graph ? check_graph(&build) : build_graph(&build);
     fflush(NULL);
     _exit(exit_code); /* nothing that the job registered runs: it could hang */
 }
