@@ -4,7 +4,6 @@ read is there, of the same JSON type; errors have the same status and form; uplo
 
 The recordings are looked for in $WEIR_REST_RECORDED, else beside the checkout (../shared/reference/rest-recorded).
 """
-import contextlib
 import glob
 import http.client
 import json

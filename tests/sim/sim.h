@@ -160,7 +160,9 @@ struct job {
     int64_t ending_deadline_ms; /* CANCELLING or FAILING must be over; INT64_MAX: neither */
     /* the output store */
     bool committed, aborted, commit_asked, commit_failed;
-    int commit_tm;
+    int commit_tm;      /* connection it was last sent on */
+    int abort_conn;     /* AbortOutput was last sent on this connection, */
+    uint64_t abort_id;  /* with this id; 0: not yet */
 };
 
 /* --- Faults */

@@ -437,11 +437,26 @@ void check_jm_effect(struct world *w, int jm, const struct weir_jm_effect *effec
                 if (strcmp(w->conns[i].peer, effect->peer) == 0)
                     conn = i;
             if (job >= 0 && conn >= 0) {
-                if (w->jobs[job].commit_asked && w->jobs[job].commit_tm != conn)
+                if (w->jobs[job].commit_asked && w->jobs[job].commit_tm != conn) {
                     count(w, C_commit_moved);
+                    if (w->conns[w->jobs[job].commit_tm].registered)
+                        violate(w, "commit-moved", "jm%d: job %.8s: two TaskManagers are asked to publish its output", jm, w->jobs[job].id);
+                }
                 w->jobs[job].commit_asked = true;
                 w->jobs[job].commit_tm = conn;
             }
+        }
+        else if (effect->control->body_case == WEIR__CONTROL__BODY_ABORT_OUTPUT) {
+            int job = job_find(w, effect->control->abort_output->job_id), conn = -1;
+            for (int i = 0; i < w->conn_count; i++)
+                if (strcmp(w->conns[i].peer, effect->peer) == 0)
+                    conn = i;
+            struct job *j = &w->jobs[job];
+            if (j->abort_id && (j->abort_conn != conn || j->abort_id != effect->control->id) &&
+                w->conns[j->abort_conn].cmd_acked >= j->abort_id)
+                violate(w, "abort-twice", "jm%d: job %.8s", jm, j->id);
+            j->abort_conn = conn;
+            j->abort_id = effect->control->id;
         }
         break;
     default: break;
