@@ -194,7 +194,7 @@ int weir_local_run(const struct weir_local_job *job)
     if (!err && !path)
         err = weir_fail_errno(&error, WEIR_ERR_NOT_FOUND, "cannot open the job %s", job->path);
     if (!err) {
-        struct weir_log_options log = {.process = "local", .level = WEIR_LOG_WARN};
+        struct weir_log_options log = {.process = "local", .level = WEIR_LOG_ERROR};
         err = weir_log_init(&log, &error);
     }
     if (!err)

@@ -93,7 +93,7 @@ static struct totals totals_of(const json_t *job)
     json_array_foreach(vertices, i, vertex)
     {
         json_t *metrics = json_object_get(vertex, "metrics");
-        if (weir_json_number(metrics, "read-records") == 0)
+        if (strncmp(weir_json_text(vertex, "name"), "Source:", 7) == 0)
             totals.read += weir_json_number(metrics, "write-records");
         totals.written += weir_json_number(metrics, "write-records");
     }
@@ -195,8 +195,24 @@ static int run_local(struct weir_client *client)
 
 static bool wants_job_help(const struct weir_client *client);
 
+/* A mistyped -D is a mistake of the command line, said before anything is uploaded. */
+static int check_pairs(const struct weir_client *client)
+{
+    struct weir_error error;
+    struct weir_config *config = NULL;
+    char *home = weir_home_directory();
+    weir_err err = weir_config_load(NULL, home, client->pairs, client->pair_count, &config, &error);
+    if (err)
+        fprintf(stderr, "weir: %s\n", error.message);
+    weir_config_free(config);
+    free(home);
+    return err ? EXIT_USAGE : EXIT_DONE;
+}
+
 int weir_command_run(struct weir_client *client)
 {
+    if (check_pairs(client) != EXIT_DONE)
+        return EXIT_USAGE;
     if (wants_job_help(client))
         return weir_command_info(client);
     if (client->local)
