@@ -104,6 +104,11 @@ static void print_end(struct weir_client *client, const json_t *job, const char 
 {
     fprintf(stderr, "weir: job %s is %s after %.3f s\n", weir_json_text(job, "jid"), state,
             (double)weir_json_number(job, "duration") / 1000.0);
+    int restarts = (int)weir_json_number(job, "weir-restarts");
+    if (restarts > 0)
+        fprintf(stderr, "weir: it was restarted %d time%s, each time from the beginning: there are no checkpoints yet. Files hold what the "
+                        "last attempt wrote, once; what a print sink or another system was shown may be repeated\n",
+                restarts, restarts == 1 ? "" : "s");
     if (strcmp(state, "FAILED") != 0)
         return;
     char *path = weir_format("/jobs/%s/exceptions", weir_json_text(job, "jid"));

@@ -355,8 +355,8 @@ def test_wrong_configuration():
         expect(weir("cluster", "start", home=d, WEIR_REST_PROT="1"), 2, "WEIR_REST_PROT", "WEIR_REST_PORT")
         expect(weir("run", "--local", "-D", "restart-strategy.tpye=none", FAULTS, home=d), 2, "restart-strategy.tpye", "restart-strategy.type")
     with Cluster() as cluster:
-        show(expect(cluster.weir("run", "-D", "restart-strategy.tpye=none", FAULTS), 1, "restart-strategy.tpye", "restart-strategy.type"))
-        expect(cluster.weir("run", "-D", "restart-strategy.type=never", FAULTS), 1, "restart-strategy.type", "never", "fixed-delay")
+        show(expect(cluster.weir("run", "-D", "restart-strategy.tpye=none", FAULTS), 2, "restart-strategy.tpye", "restart-strategy.type"))
+        expect(cluster.weir("run", "-D", "restart-strategy.type=never", FAULTS), 2, "restart-strategy.type", "never", "fixed-delay")
 
 
 # --- REST
