@@ -117,6 +117,7 @@ struct weir_row_type {
 #define WEIR_ROW_NULLS(row, ...) WEIR_ROW_(row, offsetof(struct row, weir_nulls), __VA_ARGS__)
 #define WEIR_ROW_OF(row) (&weir_row_##row)
 
+/* clang-format off */
 /* Machinery of WEIR_ROW: every field is a (name, "name", "TYPE") triple, unpacked once per table. */
 #define WEIR_ROW_(row, nulls, ...)                                                                 \
     enum { WEIR_EACH_(WEIR_ROW_ENUM_, row, __VA_ARGS__) weir_field_count_##row };                  \
@@ -271,6 +272,8 @@ struct weir_row_type {
 #define WEIR_EACH_62_(m, r, p, ...) m(r, p) WEIR_EACH_61_(m, r, __VA_ARGS__)
 #define WEIR_EACH_63_(m, r, p, ...) m(r, p) WEIR_EACH_62_(m, r, __VA_ARGS__)
 #define WEIR_EACH_64_(m, r, p, ...) m(r, p) WEIR_EACH_63_(m, r, __VA_ARGS__)
+
+/* clang-format on */
 
 /* --- A job */
 
