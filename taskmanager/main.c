@@ -71,6 +71,7 @@ static int run_supervisor(int argc, char **argv)
             .port_first = (uint32_t)port_first,
             .port_last = (uint32_t)port_last,
             .executor_memory_max = weir_config_int(daemon.config, "taskmanager.executor.memory"),
+            .output_size_max = weir_config_int(daemon.config, "log.file.max-size"),
             .stop_fd = daemon.stop_fd,
             .executor_arguments = arguments,
             .registered = say_ready,

@@ -23,7 +23,7 @@ const struct weir_option weir_config_table[] = {
     {"jobstore.max-capacity", WEIR_OPTION_INT, "100", NULL, "How many ended jobs the JobManager keeps for REST."},
     {"log.file", WEIR_OPTION_STRING, "", NULL, "The process's log file. Without one, lines go to standard error."},
     {"log.file.max-count", WEIR_OPTION_INT, "5", NULL, "How many log files are kept: FILE, FILE.1, ..."},
-    {"log.file.max-size", WEIR_OPTION_SIZE, "64 mb", NULL, "A log file that reaches this size is rotated."},
+    {"log.file.max-size", WEIR_OPTION_SIZE, "64 mb", NULL, "A log file that reaches this size is rotated, a TaskManager's .out file too."},
     {"log.format", WEIR_OPTION_ENUM, "text", "text|json", "One event a line, as text or as a JSON object."},
     {"log.level", WEIR_OPTION_ENUM, "info", "debug|info|warn|error", "Events below this level are not logged."},
     {"metrics.flink-names", WEIR_OPTION_BOOL, "false", NULL,

@@ -40,8 +40,7 @@ void weir_jm_regions_failed(struct weir_jm *jm, struct weir_jm_job *job, const b
     bool any = false;
     for (int r = 0; r < job->plan->task_region_count; r++)
         any |= regions[r] && job->in->regions[r].state != REGION_RESTARTING;
-    if (!any)
-        return; /* a consequence of a failure that is being handled */
+    weir_assert(any); /* a consequence of a failure that is being handled already is no failure */
     int64_t delay_ms;
     if (failure->fail_job || !weir_jm_restart_next(&job->options, &job->in->restart, jm->now_ms, weir_jm_random(jm), &delay_ms)) {
         weir_jm_job_fail(jm, job, failure);

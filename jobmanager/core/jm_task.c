@@ -24,7 +24,7 @@ bool weir_jm_task_transition_legal(Weir__TaskState from, Weir__TaskState to)
     case WEIR__TASK_STATE__RUNNING:
         return to == WEIR__TASK_STATE__FINISHED || to == WEIR__TASK_STATE__CANCELING || to == WEIR__TASK_STATE__FAILED;
     case WEIR__TASK_STATE__CANCELING:
-        return to == WEIR__TASK_STATE__CANCELED || to == WEIR__TASK_STATE__FAILED;
+        return to == WEIR__TASK_STATE__CANCELED; /* whatever goes wrong on the way */
     default: return false; /* terminal */
     }
 }

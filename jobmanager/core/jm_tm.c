@@ -40,6 +40,8 @@ uint64_t weir_jm_command(struct weir_jm *jm, struct weir_jm_taskmanager *tm, con
 {
     struct weir_jm_tm_int *in = tm->in;
     if (in->outbox_count >= jm->options.outbox_max) {
+        if (!in->overflow)
+            weir_jm_log(jm, WEIR_JM_LOG_WARN, NULL, "the outbox of TaskManager %s is full", tm->id);
         in->overflow = true;
         return 0;
     }

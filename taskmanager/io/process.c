@@ -161,6 +161,27 @@ void weir_process_forget(const char *run_directory, const char *executor_id)
     unlink(path);
 }
 
+void weir_process_rotate_output(const char *path, int64_t size_max)
+{
+    struct stat info;
+    if (stat(path, &info) != 0 || info.st_size <= size_max)
+        return;
+    char kept[4200];
+    snprintf(kept, sizeof kept, "%s.1", path);
+    int from = open(path, O_RDWR | O_CLOEXEC), to = open(kept, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+    uint8_t bytes[65536];
+    ssize_t got = -1;
+    while (from >= 0 && to >= 0 && (got = read(from, bytes, sizeof bytes)) > 0)
+        if (write(to, bytes, (size_t)got) != got)
+            break; /* the disk is full: the bound matters more than the copy */
+    if (from >= 0 && ftruncate(from, 0) == 0 && got != 0)
+        unlink(kept);
+    if (from >= 0)
+        close(from);
+    if (to >= 0)
+        close(to);
+}
+
 static bool is_executor_id(const char *name)
 {
     return strlen(name) == WEIR_TM_EXECUTOR_ID_SIZE - 1 && strspn(name, "0123456789abcdef") == WEIR_TM_EXECUTOR_ID_SIZE - 1;

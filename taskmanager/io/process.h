@@ -7,6 +7,7 @@
 #ifndef WEIR_TASKMANAGER_IO_PROCESS_H
 #define WEIR_TASKMANAGER_IO_PROCESS_H
 
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "base/error.h"
@@ -30,6 +31,10 @@ weir_err weir_process_spawn(const struct weir_process_spec *spec, struct weir_pr
 void weir_process_kill(pid_t pid);
 /* After the process has been waited for. */
 void weir_process_forget(const char *run_directory, const char *executor_id);
+
+/* What executors print goes to one file that they hold open for appending: when it has passed `size_max` bytes it is copied to PATH.1 and
+ * emptied. What is printed between the two is lost, as with any copy-and-truncate rotation. */
+void weir_process_rotate_output(const char *path, int64_t size_max);
 
 /* Records of an earlier boot; at most `max`. */
 int weir_process_orphans(const char *run_directory, struct weir_tm_orphan *orphans, int max);

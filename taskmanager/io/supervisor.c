@@ -105,10 +105,15 @@ static weir_err start_thread(struct executor *executor, struct weir_error *error
     return WEIR_OK;
 }
 
+static void output_path(const struct supervisor *s, char out[4096])
+{
+    snprintf(out, 4096, "%s/%s.out", s->options->log_directory, s->options->name);
+}
+
 static weir_err start_process(struct supervisor *s, struct executor *executor, struct weir_error *error)
 {
     char output[4096], log[4200];
-    snprintf(output, sizeof output, "%s/%s.out", s->options->log_directory, s->options->name);
+    output_path(s, output);
     snprintf(log, sizeof log, "log.file=%s/%s-executor-%.8s.log", s->options->log_directory, s->options->name,
              executor->id);
     char mode[] = "executor", d[] = "-D";
@@ -486,6 +491,11 @@ static void measure(struct supervisor *s)
         }
     struct weir_tm_event event = {.kind = WEIR_TM_EVENT_PROCESS_METRICS, .process = &process};
     handle(s, &event);
+    if (s->options->output_size_max > 0) {
+        char output[4096];
+        output_path(s, output);
+        weir_process_rotate_output(output, s->options->output_size_max);
+    }
 }
 
 static bool run_timers(struct supervisor *s)

@@ -17,6 +17,7 @@ struct weir_supervisor_options {
     uint32_t slots;
     uint32_t port_first, port_last; /* for executors; 0: any */
     int64_t executor_memory_max; /* resident bytes; an executor that uses more is killed with a report; 0: no limit */
+    int64_t output_size_max;   /* of what executors print; then it is rotated */
     int stop_fd;               /* readable: end; -1: never */
     /* `weir run --local`: the executor is a thread of this process and this is the job's shared object; else NULL. */
     const char *local_code;

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 
-from weir_test import BUILD, JOBS, Cluster, main, wait_for
+from weir_test import BUILD, EXAMPLES, JOBS, Cluster, main, wait_for
 
 
 def test_a_killed_jobmanager_leaves_no_executor_and_its_taskmanagers_come_back_to_the_next_one():
@@ -29,6 +29,18 @@ def test_a_killed_jobmanager_leaves_no_executor_and_its_taskmanagers_come_back_t
         finally:
             again.terminate()
             again.wait(timeout=20)
+
+
+def test_what_executors_print_is_bounded():
+    with Cluster(taskmanagers=1, slots=1, config={"log.file.max-size": "64 kb"}) as cluster:
+        job = cluster.submit(os.path.join(EXAMPLES, "host-telemetry.so"), "--window", "10 ms")
+        out = cluster.path("logs", "taskmanager-1.out")
+        wait_for("some output", lambda: os.path.exists(out))
+        with open(out, "a") as file:
+            file.write("x" * 65536 + "\n")
+        wait_for("rotation", lambda: os.path.exists(out + ".1") and os.path.getsize(out) < 65536)
+        cluster.weir("cancel", job)
+        cluster.wait_state(job, "CANCELED")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """End-to-end tests: real processes, driven by the `weir` command and REST as a user would.
 
 A test file defines functions test_*(); `main()` runs them and prints TAP. Every wait has a bound. A cluster lives in a directory of
-its own (WEIR_HOME) and is stopped, whatever happens.
+its own (WEIR_HOME) and is stopped, whatever happens. A test fails too when one of its processes, daemon, executor, child or command,
+left a sanitizer's report.
 """
+import glob
 import json
 import os
 import shutil
@@ -23,6 +25,27 @@ EXAMPLES = os.path.join(BUILD, "examples")
 JOBS = os.path.join(BUILD, "tests", "jobs")
 # Sanitizer builds are slower: every bound is multiplied.
 PATIENCE = float(os.environ.get("WEIR_TEST_PATIENCE", "1"))
+# Sanitizers write into files of this directory, whichever process they are in: its standard error may be read by nobody.
+REPORTS = tempfile.mkdtemp(prefix="weir-e2e-reports-")
+
+
+def collect_sanitizer_reports():
+    """For all processes started from now on. A crash of a job's code is the executor's to report, by its signal."""
+    options = f"log_path={REPORTS}/report:handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0:handle_abort=0"
+    more = {"TSAN_OPTIONS": f"suppressions={ROOT}/tests/tsan.supp", "UBSAN_OPTIONS": "print_stacktrace=1"}
+    for name in ("ASAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS"):
+        os.environ[name] = ":".join(filter(None, (options, more.get(name), os.environ.get(name))))
+
+
+def sanitizer_reports():
+    """What sanitizers wrote since the last call, with the process ids as the files' names have them."""
+    texts = []
+    for path in sorted(glob.glob(os.path.join(REPORTS, "report*"))):
+        text = open(path, errors="replace").read()
+        os.unlink(path)
+        if text.strip():
+            texts.append(f"{os.path.basename(path)}:\n{text}")
+    return texts
 
 
 class Skip(Exception):
@@ -163,12 +186,15 @@ def main(namespace):
     wanted = sys.argv[1:]
     failed = 0
     print(f"1..{len(tests)}")
+    collect_sanitizer_reports()
     for number, (name, test) in enumerate(tests, 1):
         if wanted and name not in wanted:
             continue
         start = time.monotonic()
         try:
             test()
+            reports = sanitizer_reports()
+            assert not reports, f"{len(reports)} processes left a sanitizer's report:\n" + "\n".join(reports)[:20000]
             print(f"ok {number} - {name} ({time.monotonic() - start:.1f} s)")
         except Skip as why:
             print(f"ok {number} - {name} # SKIP {why}")
@@ -176,7 +202,9 @@ def main(namespace):
             failed += 1
             print(f"not ok {number} - {name}")
             print("\n".join("# " + line for line in traceback.format_exc().splitlines()))
+            print("\n".join("# " + line for text in sanitizer_reports() for line in text.splitlines()))
             if isinstance(error, KeyboardInterrupt):
                 raise
         sys.stdout.flush()
+    shutil.rmtree(REPORTS, ignore_errors=True)
     sys.exit(1 if failed else 0)

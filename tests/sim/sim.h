@@ -94,6 +94,9 @@ struct conn {
     int64_t heard_ms;                 /* when the last heartbeat (or the first Register) that counted reached the JobManager */
     int64_t cmd_last_ms, rep_last_ms; /* when a command or report was last sent or acknowledged */
     int64_t cmd_progress_ms;          /* when a command was last acknowledged, or the first in flight was sent */
+    int64_t last_ms[2];               /* arrival of the last message in each direction */
+    int64_t full_ms;                  /* when its outbox was full; 0: it was not */
+    uint64_t hback_taken;             /* sequence of the newest HeartbeatAck that reached the TaskManager */
     uint64_t hb_taken;                /* sequence of the newest heartbeat that reached the JobManager */
 };
 
@@ -103,7 +106,7 @@ struct xtask {
     uint32_t attempt;
     enum xtask_state state;
     Weir__TaskState last; /* reported */
-    bool ignores_cancel;
+    bool ignores_cancel, fails_job, asked;
     int64_t stale_since_ms; /* -1: it is current */
 };
 
@@ -131,6 +134,7 @@ struct exec {
 struct jtask {
     int vertex, subtask, region;
     bool sink;
+    uint32_t cancel_sent; /* attempt that CancelTasks was last sent for */
     uint32_t started;  /* the highest attempt that ever ran */
     uint32_t finished; /* the highest attempt that has finished; 0: none */
     uint64_t finished_set; /* of attempts, modulo 64 */
@@ -159,6 +163,9 @@ struct job {
     bool seen;
     int64_t ending_deadline_ms; /* CANCELLING or FAILING must be over; INT64_MAX: neither */
     /* the output store */
+    bool fail_job_reported;
+    uint64_t region_ended_restarts[SIM_TASKS_MAX];
+    int64_t region_ended_ms[SIM_TASKS_MAX]; /* all its tasks have ended since then, not all FINISHED; -1: no */
     bool committed, aborted, commit_asked, commit_failed;
     int commit_tm;      /* connection it was last sent on */
     int abort_conn;     /* AbortOutput was last sent on this connection, */
@@ -197,7 +204,7 @@ struct op {
     X(aborted) X(foreign_executor_stopped) X(duplicate_report) X(duplicate_command) X(gap_report) X(gap_command)  \
     X(stale_attempt_report) X(stale_session_message) X(stale_epoch_message) X(stale_register) X(register_refused) \
     X(window_full) X(resent_command) X(resent_report) X(code_failed) X(spawn_failed) X(channel_broken)            \
-    X(late_terminal_report) X(confused_start) X(slot_refused) X(message_lost) X(message_duplicated) X(message_overtaken) X(half_open) X(heartbeat_old)
+    X(late_terminal_report) X(metrics_shown) X(confused_start) X(slot_refused) X(message_lost) X(message_duplicated) X(message_overtaken) X(half_open) X(heartbeat_old)
 
 enum counter {
 #define X(name) C_##name,
@@ -241,6 +248,7 @@ struct world {
     int window_value[F_KINDS];
     int64_t partition_ms[SIM_TMS_MAX][2]; /* [0]: towards the JobManager, [1]: from it */
     bool partition_holds[SIM_TMS_MAX];    /* messages wait for its end instead of being lost */
+    int refused_conn, accepted_conn; /* of the last RegisterAck sent in this step; -1: none */
     /* phases */
     bool healed, drained;
     int64_t drain_at_ms, end_by_ms;

@@ -29,7 +29,7 @@ static bool task_reachable(Weir__TaskState from, Weir__TaskState to)
         [WEIR__TASK_STATE__DEPLOYING] = 1u << WEIR__TASK_STATE__INITIALIZING | 1u << WEIR__TASK_STATE__CANCELING | 1u << WEIR__TASK_STATE__FAILED,
         [WEIR__TASK_STATE__INITIALIZING] = 1u << WEIR__TASK_STATE__RUNNING | 1u << WEIR__TASK_STATE__CANCELING | 1u << WEIR__TASK_STATE__FAILED,
         [WEIR__TASK_STATE__RUNNING] = 1u << WEIR__TASK_STATE__FINISHED | 1u << WEIR__TASK_STATE__CANCELING | 1u << WEIR__TASK_STATE__FAILED,
-        [WEIR__TASK_STATE__CANCELING] = 1u << WEIR__TASK_STATE__CANCELED | 1u << WEIR__TASK_STATE__FAILED,
+        [WEIR__TASK_STATE__CANCELING] = 1u << WEIR__TASK_STATE__CANCELED,
     };
     unsigned reach = 1u << from;
     for (int round = 0; round < WEIR_JM_TASK_STATES; round++)
@@ -55,6 +55,16 @@ static bool job_reachable(enum weir_job_state from, enum weir_job_state to)
             if (reach & 1u << s)
                 reach |= next[s];
     return (reach & 1u << to) != 0;
+}
+
+static int64_t most_delay_ms(const struct weir_jm_job_options *options)
+{
+    switch (options->restart) {
+    case WEIR_JM_RESTART_FIXED_DELAY: return options->fixed_delay_ms;
+    case WEIR_JM_RESTART_EXPONENTIAL_DELAY: return options->exponential_max_ms;
+    case WEIR_JM_RESTART_FAILURE_RATE: return options->rate_delay_ms;
+    default: return 0;
+    }
 }
 
 static int64_t least_delay_ms(const struct weir_jm_job_options *options)
@@ -156,7 +166,7 @@ static void check_tasks(struct world *w, struct job *job, const struct weir_jm_j
         if (!task_reachable(from, now->state))
             violate(w, "task-transition", "job %.8s task %d: %s after %s", job->id, t, weir_task_state_name(now->state),
                     weir_task_state_name(from));
-        if (again && !task_reachable(task->state, WEIR__TASK_STATE__FAILED) && !weir_task_state_terminal(task->state))
+        if (again && !task_reachable(task->state, WEIR__TASK_STATE__CANCELED) && !weir_task_state_terminal(task->state))
             violate(w, "task-transition", "job %.8s task %d: a new attempt after %s", job->id, t, weir_task_state_name(task->state));
         if (now->state == WEIR__TASK_STATE__FINISHED && !(job->tasks[t].finished_set >> (now->attempt & 63) & 1))
             violate(w, "finished-in-name", "job %.8s task %d: attempt %" PRIu32 " is FINISHED, but %" PRIu32 " has finished", job->id, t,
@@ -166,6 +176,8 @@ static void check_tasks(struct world *w, struct job *job, const struct weir_jm_j
         if (now->metrics && now->metrics->records_in != now->attempt)
             violate(w, "metrics-of-another-attempt", "job %.8s task %d: attempt %" PRIu32 " shows metrics of %" PRIu64, job->id, t,
                     now->attempt, now->metrics->records_in);
+        if (now->metrics)
+            count(w, C_metrics_shown);
         task->attempt = now->attempt;
         task->state = now->state;
         task->finished_in_attempt = now->state == WEIR__TASK_STATE__FINISHED;
@@ -186,6 +198,13 @@ static void check_ended(struct world *w, struct job *job, const struct weir_jm_j
     count(w, view->state == WEIR_JOB_FINISHED ? C_jobs_finished : view->state == WEIR_JOB_FAILED ? C_jobs_failed : C_jobs_canceled);
     if (view->state == WEIR_JOB_FAILED && view->options.restart != WEIR_JM_RESTART_NONE && view->restarts)
         count(w, C_failed_by_strategy);
+    const struct weir_jm_job_options *options = &job->options;
+    bool may_fail = job->commit_failed || job->fail_job_reported || options->restart == WEIR_JM_RESTART_NONE ||
+                    options->restart == WEIR_JM_RESTART_FAILURE_RATE ||
+                    (options->restart == WEIR_JM_RESTART_FIXED_DELAY && view->restarts >= (uint64_t)options->fixed_attempts) ||
+                    (options->restart == WEIR_JM_RESTART_EXPONENTIAL_DELAY && options->exponential_attempts >= 0);
+    if (view->state == WEIR_JOB_FAILED && !may_fail)
+        violate(w, "gave-up-early", "job %.8s FAILED after %" PRIu64 " restarts, its strategy allows more", job->id, view->restarts);
     if (view->state == WEIR_JOB_FAILED && (!view->cause || view->exception_count == 0))
         violate(w, "no-reason", "job %.8s FAILED and says not why", job->id);
 }
@@ -234,6 +253,10 @@ static void check_job(struct world *w, int jm, struct job *job, const struct wei
 
 static void check_slots(struct world *w, int jm)
 {
+    for (int i = 0; i < weir_jm_taskmanager_count(w->jms[jm].core); i++)
+        for (int k = 0; k < i; k++)
+            if (strcmp(weir_jm_taskmanager_at(w->jms[jm].core, i)->id, weir_jm_taskmanager_at(w->jms[jm].core, k)->id) == 0)
+                violate(w, "taskmanager-twice", "jm%d: %s", jm, weir_jm_taskmanager_at(w->jms[jm].core, i)->id);
     const struct weir_jm *core = w->jms[jm].core;
     for (int i = 0; i < weir_jm_taskmanager_count(core); i++) {
         const struct weir_jm_taskmanager *tm = weir_jm_taskmanager_at(core, i);
@@ -322,6 +345,13 @@ void check_jm(struct world *w, int jm)
 
 static void check_cancel(struct world *w, int jm, const Weir__CancelTasks *cancel)
 {
+    for (int j = 0; j < w->job_count; j++) { /* its executor may not exist yet, or any more */
+        const struct weir_jm_job *view = w->jobs[j].jm == jm ? weir_jm_job_find(w->jms[jm].core, w->jobs[j].id) : NULL;
+        for (int t = 0; view && t < view->task_count; t++)
+            for (size_t k = 0; k < cancel->n_tasks && strcmp(view->tasks[t].executor_id, cancel->executor_id) == 0; k++)
+                if (view->tasks[t].vertex == (int)cancel->tasks[k]->vertex && view->tasks[t].subtask == (int)cancel->tasks[k]->subtask)
+                    w->jobs[j].tasks[t].cancel_sent = cancel->tasks[k]->attempt;
+    }
     for (int i = 0; i < w->exec_count; i++) {
         if (strcmp(w->execs[i].id, cancel->executor_id) != 0)
             continue;
@@ -399,6 +429,21 @@ static void check_reply(struct world *w, const struct weir_jm_effect *effect)
         count(w, C_cancel_while_failing);
 }
 
+/* A task that is killed for not stopping was told to stop. */
+static void check_cancelled(struct world *w, int jm, const char *text)
+{
+    for (int j = 0; j < w->job_count; j++) {
+        const struct weir_jm_job *view = w->jobs[j].jm == jm ? weir_jm_job_find(w->jms[jm].core, w->jobs[j].id) : NULL;
+        for (int t = 0; view && t < view->task_count; t++) {
+            const struct weir_jm_task *task = &view->tasks[t];
+            const struct weir_jm_taskmanager *tm = weir_jm_taskmanager_find(w->jms[jm].core, task->taskmanager_id);
+            if (task->executor_id[0] && strstr(text, task->executor_id) && task->state == WEIR__TASK_STATE__CANCELING && tm &&
+                weir_jm_commands_in_flight(tm) == weir_jm_commands_waiting(tm) && w->jobs[j].tasks[t].cancel_sent != task->attempt)
+                violate(w, "cancel-not-sent", "job %.8s task %d: its executor is killed, it was not told to stop", view->id, t);
+        }
+    }
+}
+
 void check_jm_effect(struct world *w, int jm, const struct weir_jm_effect *effect)
 {
     if (w->jms[jm].fenced && effect->kind == WEIR_JM_EFFECT_SEND)
@@ -413,8 +458,15 @@ void check_jm_effect(struct world *w, int jm, const struct weir_jm_effect *effec
             count(w, C_executor_start_timeout);
         if (strstr(effect->text, "did not start"))
             count(w, C_task_start_timeout);
-        if (strstr(effect->text, "did not stop"))
+        if (strstr(effect->text, "did not stop")) {
             count(w, C_task_cancel_timeout);
+            check_cancelled(w, jm, effect->text);
+        }
+        if (strstr(effect->text, "is full"))
+            for (int i = 0; i < w->conn_count; i++)
+                if (w->conns[i].registered && w->conns[i].jm == jm && w->tms[w->conns[i].tm].boot == w->conns[i].boot &&
+                    strstr(effect->text, w->tms[w->conns[i].tm].id))
+                    w->conns[i].full_ms = w->now_ms;
         if (strstr(effect->text, "gives way"))
             count(w, C_gave_way);
         if (strstr(effect->text, "not known here"))
@@ -643,6 +695,8 @@ static void check_conns(struct world *w)
         bool jm_acts = c->registered && jm->alive && !jm->fenced && w->now_ms >= jm->paused_until_ms + 100;
         if (jm_acts && w->now_ms > c->heard_ms + w->jm_options.heartbeat_timeout_ms + 50)
             violate(w, "silent-taskmanager-kept", "jm%d has not heard of %s for %" PRId64 " ms", c->jm, c->peer, w->now_ms - c->heard_ms);
+        if (jm_acts && c->full_ms && w->now_ms > c->full_ms + 50)
+            violate(w, "full-outbox-kept", "jm%d has dropped a command to %s and keeps it", c->jm, c->peer);
         if (jm_acts && c->cmd_sent > c->cmd_acked) {
             if (w->now_ms > c->cmd_progress_ms + w->jm_options.heartbeat_timeout_ms + 50)
                 violate(w, "deaf-taskmanager-kept", "%s acknowledges no command", c->peer);
@@ -654,6 +708,38 @@ static void check_conns(struct world *w)
         if (tm_acts && c->rep_sent > c->rep_acked && tm->awake_since_ms < c->rep_last_ms &&
             w->now_ms > c->rep_last_ms + w->tm_options.resend_ms + 50)
             violate(w, "no-resend", "tm%d does not send its reports again", c->tm);
+    }
+}
+
+/* Deadlines of tasks are kept, and a region whose tasks have ended restarts when its delay is over. */
+static void check_timers(struct world *w)
+{
+    for (int j = 0; j < w->job_count; j++) {
+        struct job *job = &w->jobs[j];
+        const struct jm_node *jm = &w->jms[job->jm];
+        const struct weir_jm_job *view = jm->alive && !jm->fenced ? weir_jm_job_find(jm->core, job->id) : NULL;
+        bool acts = view && w->now_ms >= jm->paused_until_ms + 100;
+        bool ended[SIM_TASKS_MAX], unfinished[SIM_TASKS_MAX] = {0};
+        memset(ended, true, sizeof ended);
+        for (int t = 0; acts && t < view->task_count; t++) {
+            if (!weir_job_state_terminal(view->state) && view->tasks[t].deadline_ms != INT64_MAX &&
+                w->now_ms + jm->offset_ms > view->tasks[t].deadline_ms + 50)
+                violate(w, "deadline-missed", "job %.8s task %d is %s", job->id, t, weir_task_state_name(view->tasks[t].state));
+            ended[job->tasks[t].region] &= weir_task_state_terminal(view->tasks[t].state);
+            unfinished[job->tasks[t].region] |= view->tasks[t].state != WEIR__TASK_STATE__FINISHED;
+        }
+        for (int r = 0; r < job->region_count; r++) {
+            if (!acts || view->state != WEIR_JOB_RESTARTING || !ended[r] || !unfinished[r]) {
+                job->region_ended_ms[r] = -1;
+                continue;
+            }
+            if (job->region_ended_ms[r] < 0 || job->region_ended_restarts[r] != view->restarts) {
+                job->region_ended_ms[r] = w->now_ms;
+                job->region_ended_restarts[r] = view->restarts;
+            }
+            if (w->now_ms > job->region_ended_ms[r] + most_delay_ms(&job->options) + 200)
+                violate(w, "restart-late", "job %.8s: region %d has ended, its delay is over", job->id, r);
+        }
     }
 }
 
@@ -792,6 +878,7 @@ void check_world(struct world *w)
         check_exec(w, i);
     check_endings(w);
     check_conns(w);
+    check_timers(w);
     if (w->healed && w->now_ms >= w->fault_end_ms + 3000)
         check_rest(w);
 }

@@ -197,6 +197,8 @@ static void report_task(struct world *w, int index, int t, Weir__TaskState state
     failure.message = (char *)"a modelled failure";
     if (state == WEIR__TASK_STATE__FAILED)
         report.failure = &failure;
+    failure.fail_job = task->fails_job;
+    job->fail_job_reported |= task->fails_job;
     char text[64];
     Weir__Committable committable, *list[1] = {&committable};
     weir__committable__init(&committable);
@@ -255,6 +257,8 @@ static void task_act(struct world *w, int index, int t, enum act act)
         if (task->state == XT_ENDED)
             return;
         task->state = XT_ENDED;
+        if (!task->asked)
+            region_hit(w, job, job->tasks[task->index].region);
         report_task(w, index, t, WEIR__TASK_STATE__CANCELED);
         if (rng_chance(&w->exe, 10))
             act_later(w, index, t, ACT_AGAIN, task->attempt, rng_range(&w->exe, 1, 3000));
@@ -376,6 +380,7 @@ static void cancel_tasks(struct world *w, int index, const Weir__CancelTasks *ca
             if (truth->vertex != (int)cancel->tasks[i]->vertex || truth->subtask != (int)cancel->tasks[i]->subtask ||
                 x->tasks[t].attempt != cancel->tasks[i]->attempt)
                 continue;
+            x->tasks[t].asked = true;
             if (x->tasks[t].state == XT_ENDED && rng_chance(&w->exe, 50))
                 act_later(w, index, t, ACT_AGAIN, x->tasks[t].attempt, rng_range(&w->exe, 1, 200));
             else if (x->tasks[t].state != XT_ENDED && !x->tasks[t].ignores_cancel)

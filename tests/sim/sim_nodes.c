@@ -36,7 +36,8 @@ static void check_sent(struct world *w, uint64_t *sent, uint64_t acked, int64_t 
             violate(w, "window", "%s: %" PRIu64 " messages in flight, window %d", what, *sent - acked, window);
         if (*sent - acked == (uint64_t)window)
             count(w, C_window_full);
-        sent_ms[id % SENT_KEPT] = w->now_ms - resend_ms; /* what is in flight is sent again together, in rounds */
+        /* What is in flight is sent again together, in rounds: the first of them sets the pace. */
+        sent_ms[id % SENT_KEPT] = *sent - acked == 1 ? w->now_ms : w->now_ms - resend_ms;
     } else {
         if (w->now_ms - sent_ms[id % SENT_KEPT] < resend_ms)
             violate(w, "resend-rate", "%s: id %" PRIu64 " sent again %" PRId64 " ms after the last time", what, id, w->now_ms - sent_ms[id % SENT_KEPT]);
@@ -56,6 +57,7 @@ static void perform_jm_send(struct world *w, int jm, const struct weir_jm_effect
         violate(w, "epoch-regressed", "jm%d sends with epoch %" PRIu64, jm, control->leader_epoch);
     if (control->body_case == WEIR__CONTROL__BODY_REGISTER_ACK) {
         if (control->register_ack->accepted) {
+            w->accepted_conn = conn;
             if (!c->registered)
                 c->heard_ms = w->now_ms;
             c->registered = true;
@@ -63,6 +65,7 @@ static void perform_jm_send(struct world *w, int jm, const struct weir_jm_effect
                 w->tms[c->tm].accepted_session[jm] = control->session;
         } else {
             count(w, C_register_refused);
+            w->refused_conn = conn;
         }
     }
     if (control->id && c->cmd_sent <= c->cmd_acked)
@@ -110,6 +113,7 @@ void jm_event(struct world *w, int jm, const struct weir_jm_event *event)
 {
     struct weir_jm_effects effects;
     w->events++;
+    w->accepted_conn = w->refused_conn = -1;
     weir_jm_step(w->jms[jm].core, event, &effects);
     for (int i = 0; i < effects.count; i++)
         perform_jm(w, jm, &effects.items[i]);
@@ -208,6 +212,19 @@ void jm_message(struct world *w, int conn, const Weir__Control *control)
                 control->leader_epoch);
     if (was_fenced || node->fenced)
         return;
+    if (control->body_case == WEIR__CONTROL__BODY_REGISTER && w->conns[conn].registered && w->conns[conn].session == control->register_->session &&
+        w->accepted_conn != conn)
+        violate(w, "register-unanswered", "jm%d does not answer %s", jm, w->conns[conn].peer);
+    if (stale && control->body_case == WEIR__CONTROL__BODY_HEARTBEAT && strcmp(stale, "stale-session") == 0 && w->refused_conn != conn)
+        violate(w, "heartbeat-unanswered", "jm%d does not tell %s that it is not registered", jm, w->conns[conn].peer);
+    if (!stale && !job && control->body_case == WEIR__CONTROL__BODY_TASK_REPORT && weir_task_state_terminal(control->task_report->state)) {
+        const Weir__TaskReport *report = control->task_report;
+        const struct weir_jm_job *now = weir_jm_job_find(node->core, report->job_id);
+        const struct weir_jm_task *task =
+            now ? &now->tasks[now->plan->vertices[report->task->vertex].first_task + (int)report->task->subtask] : NULL;
+        if (task && task->attempt == report->task->attempt && !weir_task_state_terminal(task->state))
+            violate(w, "report-ignored", "jm%d: job %.8s: a task has ended and is shown as %s", jm, now->id, weir_task_state_name(task->state));
+    }
     if (stale && weir_jm_digest(node->core) != digest)
         violate(w, stale, "jm%d: %s id %" PRIu64 " on %s changed something", jm, body_name(control), control->id, w->conns[conn].peer);
     if (job && job->version != version)
@@ -360,6 +377,13 @@ static const char *stale_for_tm(struct world *w, int conn, const Weir__Control *
         count(w, C_stale_epoch_message);
         return "stale-epoch";
     }
+    if (control->body_case == WEIR__CONTROL__BODY_REGISTER_ACK && control->register_ack->accepted && weir_tm_registered(t->core))
+        return "repeated-register-ack";
+    if (control->body_case == WEIR__CONTROL__BODY_HEARTBEAT_ACK && weir_tm_registered(t->core)) {
+        if (control->heartbeat_ack->sequence <= c->hback_taken)
+            return "old-heartbeat-ack";
+        c->hback_taken = control->heartbeat_ack->sequence;
+    }
     if (control->body_case == WEIR__CONTROL__BODY_ACK && control->ack->id > c->rep_acked && weir_tm_registered(t->core)) {
         c->rep_acked = control->ack->id;
         c->rep_last_ms = w->now_ms;
@@ -396,6 +420,8 @@ void tm_message(struct world *w, int conn, const Weir__Control *control)
     node_init_tm_event(w, tm, &event, WEIR_TM_EVENT_MESSAGE);
     event.control = control;
     tm_event(w, tm, &event);
+    if (!stale && control->body_case == WEIR__CONTROL__BODY_REGISTER_ACK && !control->register_ack->accepted && weir_tm_registered(t->core))
+        violate(w, "refusal-ignored", "tm%d stays in a session that its JobManager does not know", tm);
     if (stale && weir_tm_digest(t->core) != digest)
         violate(w, stale, "tm%d: %s id %" PRIu64 " on %s changed something", tm, body_name(control), control->id, w->conns[conn].peer);
 }

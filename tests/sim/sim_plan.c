@@ -32,7 +32,7 @@ static void plan_shape(struct world *w, struct rng *rng)
     w->tm_options.executor_silence_ms = 4000;
     w->tm_options.resend_ms = w->jm_options.resend_ms;
     w->tm_options.window = rng_range(rng, 1, 8);
-    w->tm_options.outbox_max = 400;
+    w->tm_options.outbox_max = rng_chance(rng, 15) ? 60 : 400;
     for (int i = 0; i < w->tm_count; i++)
         w->tms[i] = (struct tm_node){.slots = rng_range(rng, rng_chance(rng, 20) ? 1 : 2, SIM_SLOTS_MAX), .conn = -1, .offset_ms = rng_range(rng, 0, 1000000)};
 }
@@ -163,7 +163,9 @@ static void fault_process(struct world *w, const struct fault *fault)
     case F_TASK_FAIL:
         if (x >= 0 && w->execs[x].task_count) {
             int t = fault->value % w->execs[x].task_count;
-            push(w, w->now_ms, EV_X_ACT, x, t, 4 /* ACT_FAIL */, w->execs[x].tasks[t].attempt, NULL);
+            w->execs[x].tasks[t].fails_job = fault->value >= 92;
+            push(w, w->now_ms, EV_X_ACT, x, t, fault->value % 8 == 7 ? 5 /* ACT_CANCELED, unasked */ : 4 /* ACT_FAIL */,
+                 w->execs[x].tasks[t].attempt, NULL);
         }
         break;
     default: break;
@@ -396,6 +398,8 @@ void submit_job(struct world *w)
     job->hangs = rng_chance(&w->ops, 8);
     job->options = random_options(&w->ops);
     job->ending_deadline_ms = INT64_MAX;
+    for (int r = 0; r < SIM_TASKS_MAX; r++)
+        job->region_ended_ms[r] = -1;
     struct weir_plan *plan = random_plan(&w->ops, &job->graph, &job->graph_size);
     describe_job(job, plan);
     w->job_count++;

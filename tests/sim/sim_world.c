@@ -161,6 +161,12 @@ static void deliver_later(struct world *w, int conn, bool to_jm, struct msg *tak
     int64_t at = w->now_ms + delay;
     if (at < not_before_ms)
         at = not_before_ms + delay;
+    if (!window_open(w, F_DELAY)) { /* as TCP does; in such a window messages overtake each other */
+        int64_t *last_ms = &w->conns[conn].last_ms[to_jm];
+        if (at < *last_ms)
+            at = *last_ms;
+        *last_ms = at;
+    }
     push(w, at, to_jm ? EV_TO_JM : EV_TO_TM, conn, 0, 0, 0, take_msg);
 }
 
@@ -173,7 +179,8 @@ static void forge(struct world *w, int conn, bool to_jm, const Weir__Control *co
         msg->control->leader_epoch--;
     else if (msg->control->session > 1 && control->body_case != WEIR__CONTROL__BODY_REGISTER)
         msg->control->session--;
-    else if (control->body_case == WEIR__CONTROL__BODY_REGISTER && control->register_->session > 1)
+    else if (control->body_case == WEIR__CONTROL__BODY_REGISTER && control->register_->session > 1 &&
+             w->tms[w->conns[conn].tm].accepted_session[w->conns[conn].jm] >= control->register_->session - 1)
         msg->control->register_->session--;
     else {
         msg_unref(msg);
@@ -260,6 +267,8 @@ void net_connect(struct world *w, int tm)
     snprintf(c->peer, sizeof c->peer, "t%dc%d", tm, w->conn_count);
     t->conn = w->conn_count++;
     push(w, w->now_ms + rng_range(&w->net, 1, 20), EV_TM_CONNECTED, tm, t->boot, t->conn, 0, NULL);
+    if (window_open(w, F_DUP)) /* a transport that says it twice */
+        push(w, w->now_ms + rng_range(&w->net, 20, 60), EV_TM_CONNECTED, tm, t->boot, t->conn, 0, NULL);
 }
 
 /* --- The run */

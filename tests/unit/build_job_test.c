@@ -457,6 +457,7 @@ static int make_directory(void **state)
     (void)state;
     /* The sanitizer's own handlers would turn a crash of the child into an exit code. */
     setenv("ASAN_OPTIONS", "handle_segv=0:handle_abort=0:handle_sigbus=0:detect_leaks=0", 1);
+    setenv("TSAN_OPTIONS", "handle_segv=0:handle_abort=0:handle_sigbus=0", 1);
     setenv("UBSAN_OPTIONS", "handle_segv=0:handle_abort=0", 1);
     return mkdtemp(directory) ? 0 : -1;
 }
