@@ -25,8 +25,11 @@ EXAMPLES = os.path.join(BUILD, "examples")
 JOBS = os.path.join(BUILD, "tests", "jobs")
 # Sanitizer builds are slower: every bound is multiplied.
 PATIENCE = float(os.environ.get("WEIR_TEST_PATIENCE", "1"))
-# Sanitizers write into files of this directory, whichever process they are in: its standard error may be read by nobody.
+# Sanitizers write into files of this directory, whichever process they are in: its standard error may be read by nobody. (UBSan beside
+# ASan writes to standard error all the same: commands' outputs and clusters' logs are read for its words.)
 REPORTS = tempfile.mkdtemp(prefix="weir-e2e-reports-")
+REPORT_WORDS = ("runtime error:", "AddressSanitizer", "ThreadSanitizer", "LeakSanitizer")
+said = []
 
 
 def collect_sanitizer_reports():
@@ -37,9 +40,17 @@ def collect_sanitizer_reports():
         os.environ[name] = ":".join(filter(None, (options, more.get(name), os.environ.get(name))))
 
 
+def look_for_reports(name, text):
+    """Keeps a report in a process's output for sanitizer_reports()."""
+    places = [at for at in (text.find(word) for word in REPORT_WORDS) if at >= 0]
+    if places:
+        said.append(f"{name}:\n{text[max(0, min(places) - 300):][:8000]}")
+
+
 def sanitizer_reports():
     """What sanitizers wrote since the last call, with the process ids as the files' names have them."""
-    texts = []
+    texts = said[:]
+    said.clear()
     for path in sorted(glob.glob(os.path.join(REPORTS, "report*"))):
         text = open(path, errors="replace").read()
         os.unlink(path)
@@ -66,9 +77,11 @@ def wait_for(what, condition, timeout_s=30):
 def run(*command, timeout_s=120, env=None, cwd=None, stdin=None):
     """A command with its output; never hangs."""
     full = dict(os.environ, **(env or {}))
-    return subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    done = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           timeout=timeout_s * PATIENCE, env=full, cwd=cwd, text=True,
                           stdin=stdin or subprocess.DEVNULL, errors="replace")
+    look_for_reports(" ".join(str(c) for c in command), done.stderr)
+    return done
 
 
 def free_port():
@@ -106,6 +119,8 @@ class Cluster:
                 except (OSError, ValueError):
                     pass
         run(WEIR, "cluster", "stop", env=self.env)
+        for name in os.listdir(self.path("logs")) if os.path.isdir(self.path("logs")) else []:
+            look_for_reports(name, open(self.path("logs", name), errors="replace").read())
         if kind and os.environ.get("WEIR_TEST_KEEP"):
             print("# files kept in", self.home)
         else:

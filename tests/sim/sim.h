@@ -255,6 +255,7 @@ struct world {
     bool done;
     uint64_t next_request;
     int cancel_request_job[256]; /* by request modulo: what the answer is about; -1: a submission */
+    uint8_t job_dropped[SIM_JOBS_MAX];
     uint64_t counters[C_COUNT];
     /* failure */
     jmp_buf *escape;
@@ -330,6 +331,7 @@ extern const char *const fault_names[F_KINDS];
 /* --- sim_check.c */
 void check_jm(struct world *w, int jm);          /* after each step of it */
 void check_jm_effect(struct world *w, int jm, const struct weir_jm_effect *effect);
+void check_start_failed(struct world *w, int jm, int job);
 void check_tm(struct world *w, int tm);
 void check_lease(struct world *w, int x, const Weir__Control *control); /* what its supervisor tells it */
 void check_spawn(struct world *w, int x);

@@ -419,8 +419,12 @@ static void check_tm_lost(struct world *w, int jm, const struct weir_jm_effect *
 static void check_reply(struct world *w, const struct weir_jm_effect *effect)
 {
     int job = w->cancel_request_job[effect->request % 256];
+    if (job < 0 && effect->code != WEIR_OK)
+        violate(w, "submission-refused", "%s", effect->text);
     if (job < 0)
         return;
+    if (effect->code == WEIR_ERR_NOT_FOUND && w->job_dropped[job] == 0)
+        violate(w, "job-unknown", "%s", effect->text);
     if (effect->code == WEIR_ERR_EXISTS && strstr(effect->text, "published"))
         count(w, C_cancel_refused_committing);
     if (effect->code == WEIR_OK && w->jobs[job].state == WEIR_JOB_RESTARTING)
@@ -444,6 +448,15 @@ static void check_cancelled(struct world *w, int jm, const char *text)
     }
 }
 
+/* An executor that does not come up is a failure for the restart strategy: else it would be tried for ever. */
+void check_start_failed(struct world *w, int jm, int index)
+{
+    const struct job *job = &w->jobs[index];
+    const struct weir_jm_job *view = weir_jm_job_find(w->jms[jm].core, job->id);
+    if (view && job->state == WEIR_JOB_RUNNING && view->state == WEIR_JOB_RUNNING && view->restarts == job->restarts)
+        violate(w, "start-failure-not-counted", "jm%d: job %.8s goes on as if nothing had happened", jm, job->id);
+}
+
 void check_jm_effect(struct world *w, int jm, const struct weir_jm_effect *effect)
 {
     if (w->jms[jm].fenced && effect->kind == WEIR_JM_EFFECT_SEND)
@@ -451,11 +464,26 @@ void check_jm_effect(struct world *w, int jm, const struct weir_jm_effect *effec
     switch (effect->kind) {
     case WEIR_JM_EFFECT_TM_LOST: check_tm_lost(w, jm, effect); break;
     case WEIR_JM_EFFECT_REPLY: check_reply(w, effect); break;
+    case WEIR_JM_EFFECT_JOB_DROPPED:
+        if (job_find(w, effect->job_id) >= 0) {
+            w->job_dropped[job_find(w, effect->job_id)] = 1;
+            if (!weir_job_state_terminal(w->jobs[job_find(w, effect->job_id)].state))
+                violate(w, "live-job-dropped", "%s", effect->job_id);
+        }
+        break;
     case WEIR_JM_EFFECT_LOG:
-        if (strstr(effect->text, "has not ended"))
+        if (strstr(effect->text, "has not ended")) {
             count(w, C_executor_abandoned);
-        if (strstr(effect->text, "was not ready"))
+            for (int i = 0; i < w->exec_count; i++)
+                if (strstr(effect->text, w->execs[i].id) && exec_runs(w, &w->execs[i]))
+                    violate(w, "given-up-unheard", "jm%d gives up executor x%d, and nobody has tried to kill it", jm, i);
+        }
+        if (strstr(effect->text, "was not ready")) {
             count(w, C_executor_start_timeout);
+            for (int i = 0; i < w->exec_count; i++)
+                if (strstr(effect->text, w->execs[i].id))
+                    check_start_failed(w, jm, w->execs[i].job);
+        }
         if (strstr(effect->text, "did not start"))
             count(w, C_task_start_timeout);
         if (strstr(effect->text, "did not stop")) {

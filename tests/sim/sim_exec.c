@@ -402,6 +402,8 @@ void exec_control(struct world *w, int index, const Weir__Control *control)
         check_spawn(w, index);
         if (!x->never_ready)
             act_later(w, index, 0, ACT_READY, 0, rng_range(&w->exe, 2, 150));
+        else if (rng_chance(&w->exe, 50)) /* late, perhaps when nobody expects it any more */
+            act_later(w, index, 0, ACT_READY, 0, rng_range(&w->exe, 1500, 7000));
         break;
     case WEIR__CONTROL__BODY_LEASE: set_lease(w, index, control->lease->valid_until_ms); break;
     case WEIR__CONTROL__BODY_DEPLOY_TASKS: start_tasks(w, index, control->deploy_tasks); break;

@@ -196,6 +196,14 @@ void jm_message(struct world *w, int conn, const Weir__Control *control)
     int jm = w->conns[conn].jm;
     struct jm_node *node = &w->jms[jm];
     jm_tick(w, jm);
+    int starting_job = -1; /* of an executor that this report says has ended before it was ready */
+    if (control->body_case == WEIR__CONTROL__BODY_EXECUTOR_REPORT &&
+        control->executor_report->state == WEIR__EXECUTOR_REPORT__STATE__EXITED && control->executor_report->failure)
+        for (int i = 0; i < weir_jm_executor_count(node->core); i++) {
+            struct weir_jm_executor_view x = weir_jm_executor_at(node->core, i);
+            if (strcmp(x.id, control->executor_report->executor_id) == 0 && x.state == WEIR_JM_EXECUTOR_STARTING && !x.detached)
+                starting_job = job_find(w, x.job_id);
+        }
     bool was_fenced = node->fenced;
     const char *stale = stale_for_jm(w, conn, control);
     const struct weir_jm_job *job = stale ? NULL : unaffected_job(w, jm, control);
@@ -206,7 +214,12 @@ void jm_message(struct world *w, int conn, const Weir__Control *control)
     node_init_jm_event(w, jm, &event, WEIR_JM_EVENT_MESSAGE);
     event.peer = w->conns[conn].peer;
     event.control = control;
+    uint64_t restarts = starting_job >= 0 ? w->jobs[starting_job].restarts : 0;
+    enum weir_job_state state_before = starting_job >= 0 ? w->jobs[starting_job].state : WEIR_JOB_CREATED;
     jm_event(w, jm, &event);
+    if (!stale && state_before == WEIR_JOB_RUNNING && w->jobs[starting_job].restarts == restarts &&
+        w->jobs[starting_job].state == WEIR_JOB_RUNNING)
+        violate(w, "start-failure-not-counted", "jm%d: job %.8s goes on as if nothing had happened", jm, w->jobs[starting_job].id);
     if (control->leader_epoch > node->epoch && !node->fenced)
         violate(w, "not-fenced", "jm%d with epoch %" PRIu64 " was shown epoch %" PRIu64 " and goes on", jm, node->epoch,
                 control->leader_epoch);

@@ -18,7 +18,7 @@ static void plan_shape(struct world *w, struct rng *rng)
     w->jm_options.heartbeat_interval_ms = rng_range(rng, 300, 1000);
     w->jm_options.heartbeat_timeout_ms = w->jm_options.heartbeat_interval_ms * rng_range(rng, 3, 6);
     w->jm_options.executor_start_timeout_ms = rng_range(rng, 2000, 6000);
-    w->jm_options.kill_timeout_ms = rng_range(rng, 1000, 3000);
+    w->jm_options.kill_timeout_ms = rng_range(rng, 300, 2500);
     w->jm_options.resend_ms = rng_range(rng, 150, 400);
     w->jm_options.window = rng_range(rng, 1, 8);
     w->jm_options.outbox_max = rng_chance(rng, 15) ? w->jm_options.window + 2 : 200;

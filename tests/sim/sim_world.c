@@ -175,7 +175,7 @@ static void forge(struct world *w, int conn, bool to_jm, const Weir__Control *co
 {
     struct msg *msg = msg_copy(control);
     bool by_epoch = rng_chance(&w->net, 50);
-    if (by_epoch && msg->control->leader_epoch > 1 && control->body_case != WEIR__CONTROL__BODY_REGISTER)
+    if (by_epoch && msg->control->leader_epoch > 0 && control->body_case != WEIR__CONTROL__BODY_REGISTER)
         msg->control->leader_epoch--;
     else if (msg->control->session > 1 && control->body_case != WEIR__CONTROL__BODY_REGISTER)
         msg->control->session--;
