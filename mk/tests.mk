@@ -88,7 +88,7 @@ check: deps
 # Sanitizers: unit, operator and end-to-end tests, in build folders of their own. TSan needs fixed mappings (setarch -R).
 check-asan:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)-asan SAN=address,undefined all unit-tests test-jobs
-	WEIR_BUILD=$(BUILD)-asan WEIR_TEST_PATIENCE=4 WEIR_TEST_READINGS=200000 ASAN_OPTIONS=detect_leaks=0 \
+	WEIR_BUILD=$(BUILD)-asan WEIR_TEST_PATIENCE=4 WEIR_TEST_READINGS=200000 ASAN_OPTIONS=detect_leaks=1 \
 	    tests/run.py --timeout 1800 $(UNIT_BIN:$(BUILD)/%=$(BUILD)-asan/%) $(E2E)
 check-tsan:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)-tsan SAN=thread all unit-tests test-jobs

@@ -1,5 +1,6 @@
 /* weir-taskmanager: the supervisor; and, by its first argument, what it execs: an executor, or the child that builds a job's graph. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -27,7 +28,9 @@ static int run_executor(int argc, char **argv)
     int exit_code;
     if (!weir_daemon_init(&daemon, "weir-executor", "executor", argc, argv, &exit_code))
         return exit_code;
-    return weir_executor_run(CONTROL_FD);
+    exit_code = weir_executor_run(CONTROL_FD);
+    weir_daemon_fini(&daemon);
+    return exit_code;
 }
 
 /* The supervisor's own -D pairs that an executor's log needs. */
@@ -78,6 +81,11 @@ static int run_supervisor(int argc, char **argv)
             .arg = &daemon,
         };
         err = weir_supervisor_run(&options, &error);
+        free((char *)options.rpc_endpoint);
+        free((char *)options.rest_url);
+        free((char *)options.code_directory);
+        for (int i = 0; i < ARGUMENTS_MAX; i++)
+            free(arguments[i]);
     }
     if (err)
         fprintf(stderr, "weir-taskmanager: %s\n", error.message);

@@ -161,8 +161,10 @@ bool weir_daemon_init(struct weir_daemon *daemon, const char *program, const cha
     daemon->home = weir_home_directory();
     daemon->overrides = weir_zalloc(PAIRS_MAX * sizeof *daemon->overrides);
     const char *file = NULL;
-    if (!parse(daemon, argc, argv, &file, exit_code))
+    if (!parse(daemon, argc, argv, &file, exit_code)) {
+        weir_daemon_fini(daemon);
         return false;
+    }
     struct weir_error error;
     weir_err err = weir_config_load(file, daemon->home, daemon->overrides, daemon->override_count, &daemon->config, &error);
     if (!err)
@@ -172,6 +174,7 @@ bool weir_daemon_init(struct weir_daemon *daemon, const char *program, const cha
     if (err) {
         fprintf(stderr, "%s: %s\n", program, error.message);
         *exit_code = err == WEIR_ERR_INVALID ? 2 : 1;
+        weir_daemon_fini(daemon);
         return false;
     }
     sigset_t signals;
@@ -195,6 +198,7 @@ weir_err weir_daemon_ready(struct weir_daemon *daemon, const char *fields, struc
         fprintf(file, "{\"pid\": %d%s%s}\n", (int)getpid(), *fields ? ", " : "", fields);
         if (fclose(file) != 0 || rename(part, daemon->ready_path) != 0)
             err = weir_fail_errno(error, WEIR_ERR_IO, "cannot write %s", daemon->ready_path);
+        daemon->ready = err == WEIR_OK;
     }
     free(part);
     return err;
@@ -202,7 +206,7 @@ weir_err weir_daemon_ready(struct weir_daemon *daemon, const char *fields, struc
 
 void weir_daemon_fini(struct weir_daemon *daemon)
 {
-    if (daemon->ready_path)
+    if (daemon->ready) /* else it may be that of another instance of this name */
         unlink(daemon->ready_path);
     weir_log_fini();
     weir_config_free(daemon->config);

@@ -17,15 +17,16 @@ struct weir_daemon {
     struct weir_config *config;
     int stop_fd;          /* readable after SIGTERM or SIGINT */
     char *ready_path;     /* written by weir_daemon_ready() */
+    bool ready;           /* it was */
     struct weir_key_value *overrides; /* the -D pairs */
     int override_count;
 };
 
 /* Parses, loads, makes the directories, opens the log, blocks SIGTERM and SIGINT (they arrive on stop_fd). Returns true to go on; false: *exit_code says
- * how to end (help was printed, or an error was). Call before any thread is started. */
+ * how to end (help was printed, or an error was); then there is nothing to fini. Call before any thread is started. */
 bool weir_daemon_init(struct weir_daemon *daemon, const char *program, const char *default_name, int argc, char **argv,
                       int *exit_code);
-void weir_daemon_fini(struct weir_daemon *daemon); /* removes the ready file */
+void weir_daemon_fini(struct weir_daemon *daemon); /* removes the ready file, if this one wrote it */
 /* Writes run/NAME.json = {"pid": .., <fields>} through a temporary name. `fields` is JSON text without braces, may be "". */
 weir_err weir_daemon_ready(struct weir_daemon *daemon, const char *fields, struct weir_error *error);
 /* "key=value" -> pair (pointers into `text`, which is cut at '='); false: no '='. */

@@ -1,6 +1,7 @@
 /* JSON records into batches.
  *
- * Data path of sources, on the source's task thread; a decoder belongs to one task. Speed comes from three things: simdjson's
+ * Data path of sources, on the source's task thread; a decoder belongs to one task. Lines that repeat the shape of one before
+ * are taken by json_expect.c; what is here reads all others, and decides what is bad. Speed comes from three things: simdjson's
  * stage 1 indexes a window of many lines at once; one walk over that index checks the grammar and stores the wanted
  * values straight into the columns; and members are expected in the order of the record before, so that a name costs one
  * comparison.
@@ -28,7 +29,9 @@
 
 #include "base/assert.h"
 #include "data/time_text.h"
+#include "format/json_expect.h"
 #include "format/json_int.h"
+#include "format/json_number.h"
 #include "format/simdjson_shim.h"
 #include "format/text_int.h"
 
@@ -39,6 +42,9 @@
 /* Windows: large enough to hide what one stage 1 run costs, small enough to stay in the caches close by. */
 #define WINDOW_MAX ((size_t)32 << 10)
 #define WINDOW_MIN ((size_t)1 << 10)
+/* A shape is worth it when at least so many lines have it one after the other; else it is given up for some windows. */
+#define EXPECT_ROWS_MIN 8
+#define EXPECT_PATIENCE_MAX 64
 
 /* A member as it stood at some position of the record before. */
 #define SLOTS_MAX 256
@@ -74,6 +80,10 @@ struct weir_decoder {
     size_t scratch_size;
     uint8_t *text;        /* an unescaped text, while scratch holds the record */
     size_t text_size;
+    struct weir_json_expect *expect;
+    bool expecting;       /* lines go to `expect` first */
+    int expect_wait;      /* indexed windows until a shape is learned (again) */
+    int expect_patience;  /* the next wait, when that shape does not last */
 };
 
 /* The index of a window and how far the walk has come. */
@@ -296,108 +306,6 @@ static bool string_text(struct weir_decoder *decoder, const uint8_t *v, const ui
     return true;
 }
 
-struct number {
-    uint64_t mantissa;  /* all digits; meaningless when there are more than 19 */
-    int32_t exponent;   /* of 10 */
-    int32_t digits;
-    bool negative;
-    bool whole;         /* no point, no exponent */
-    const uint8_t *end;
-};
-
-/* JSON's grammar of numbers. False: none. */
-static inline bool take_number(const uint8_t *v, struct number *number)
-{
-    const uint8_t *p = v;
-    bool negative = *p == '-';
-    p += negative;
-    const uint8_t *start = p;
-    uint64_t mantissa = 0;
-    unsigned digit;
-    while ((digit = (unsigned)*p - '0') <= 9) {
-        mantissa = mantissa * 10 + digit;
-        p++;
-    }
-    ptrdiff_t digits = p - start;
-    if (digits == 0 || (*start == '0' && digits > 1))
-        return false;
-    int64_t exponent = 0;
-    bool whole = true;
-    if (*p == '.') {
-        whole = false;
-        start = ++p;
-        while ((digit = (unsigned)*p - '0') <= 9) {
-            mantissa = mantissa * 10 + digit;
-            p++;
-        }
-        if (p == start)
-            return false;
-        exponent = start - p;
-        digits += p - start;
-    }
-    if (*p == 'e' || *p == 'E') {
-        whole = false;
-        p++;
-        bool minus = *p == '-';
-        p += minus || *p == '+';
-        start = p;
-        int64_t written = 0;
-        while ((digit = (unsigned)*p - '0') <= 9) {
-            if (written < 1000000)
-                written = written * 10 + digit;
-            p++;
-        }
-        if (p == start)
-            return false;
-        exponent += minus ? -written : written;
-    }
-    number->mantissa = mantissa;
-    number->exponent = exponent < -1000000 ? -1000000 : (int32_t)exponent;
-    number->digits = digits > 1000000 ? 1000000 : (int32_t)digits;
-    number->negative = negative;
-    number->whole = whole;
-    number->end = p;
-    return true;
-}
-
-static const double powers_of_10[23] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
-                                        1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
-
-/* Exact in one rounding when mantissa and power are both exact doubles (W. Clinger); else the library. */
-static inline bool number_to_double(const uint8_t *v, const struct number *number, double *value)
-{
-    if (number->digits <= 19 && number->mantissa <= (uint64_t)1 << 53 && number->exponent >= -22 &&
-        number->exponent <= 22) {
-        double exact = (double)number->mantissa;
-        exact = number->exponent < 0 ? exact / powers_of_10[-number->exponent] : exact * powers_of_10[number->exponent];
-        *value = number->negative ? -exact : exact;
-        return true;
-    }
-    return weir_double_parse((const char *)v, (size_t)(number->end - v), value);
-}
-
-static inline bool number_to_float(const uint8_t *v, const struct number *number, float *value)
-{
-    if (number->digits <= 19 && number->mantissa <= (uint64_t)1 << 24 && number->exponent >= -10 &&
-        number->exponent <= 10) {
-        float exact = (float)number->mantissa;
-        exact = number->exponent < 0 ? exact / (float)powers_of_10[-number->exponent]
-                                     : exact * (float)powers_of_10[number->exponent];
-        *value = number->negative ? -exact : exact;
-        return true;
-    }
-    return weir_float_parse((const char *)v, (size_t)(number->end - v), value);
-}
-
-/* A whole number in [-limit - 1, limit]. */
-static inline bool number_to_int(const struct number *number, int64_t limit, int64_t *value)
-{
-    if (!number->whole || number->digits > 19 || number->mantissa > (uint64_t)limit + number->negative)
-        return false;
-    *value = (int64_t)(number->negative ? 0 - number->mantissa : number->mantissa);
-    return true;
-}
-
 static bool special_double(struct weir_decoder *decoder, const uint8_t *v, const uint8_t *next, double *value)
 {
     const uint8_t *text;
@@ -457,12 +365,12 @@ static weir_err store_int(struct weir_decoder *decoder, struct weir_column *to, 
                           const uint8_t *next, struct weir_error *error)
 {
     static const int64_t limits[9] = {[1] = INT8_MAX, [2] = INT16_MAX, [4] = INT32_MAX, [8] = INT64_MAX};
-    struct number number;
+    struct weir_json_number number;
     int64_t value;
     int width = weir_type_width(to->type);
-    if (!take_number(v, &number) || !ends_at(number.end, next))
+    if (!weir_json_take_number(v, &number) || !ends_at(number.end, next))
         return wrong_kind(decoder, column, *v, error);
-    if (!number_to_int(&number, limits[width], &value))
+    if (!weir_json_number_to_int(&number, limits[width], &value))
         return bad_value(decoder, column, "is a number that is not whole or out of range", error);
     switch (width) {
     case 1:
@@ -483,11 +391,11 @@ static weir_err store_int(struct weir_decoder *decoder, struct weir_column *to, 
 static inline weir_err store_double(struct weir_decoder *decoder, struct weir_column *to, int column, int row,
                                     const uint8_t *v, const uint8_t *next, struct weir_error *error)
 {
-    struct number number;
+    struct weir_json_number number;
     double special;
-    if (take_number(v, &number) && ends_at(number.end, next)) {
-        bool fits = to->type == WEIR_TYPE_DOUBLE ? number_to_double(v, &number, &to->f64[row])
-                                                 : number_to_float(v, &number, &to->f32[row]);
+    if (weir_json_take_number(v, &number) && ends_at(number.end, next)) {
+        bool fits = to->type == WEIR_TYPE_DOUBLE ? weir_json_number_to_double(v, &number, &to->f64[row])
+                                                 : weir_json_number_to_float(v, &number, &to->f32[row]);
         return fits ? WEIR_OK : bad_value(decoder, column, "is a number that is out of range", error);
     }
     if (!special_double(decoder, v, next, &special))
@@ -505,7 +413,7 @@ static weir_err store_timestamp(struct weir_decoder *decoder, struct weir_column
     const uint8_t *text;
     size_t size;
     int64_t ms;
-    struct number number;
+    struct weir_json_number number;
     if (*v == '"') {
         /* As it stands first: with an escape in it, it is no timestamp, and comes here once more without. */
         bool taken = string_bounds(v, next, &text, &size) &&
@@ -514,9 +422,9 @@ static weir_err store_timestamp(struct weir_decoder *decoder, struct weir_column
                        !weir_timestamp_parse_cached(&decoder->timestamps, (const char *)text, size, &ms)))
             return bad_value(decoder, column, "is a string that is not a timestamp (2013-01-01T06:00:00Z)", error);
     } else {
-        if (!take_number(v, &number) || !ends_at(number.end, next))
+        if (!weir_json_take_number(v, &number) || !ends_at(number.end, next))
             return wrong_kind(decoder, column, *v, error);
-        if (!number_to_int(&number, INT64_MAX, &ms) || ms < WEIR_TIMESTAMP_MIN_MS || ms > WEIR_TIMESTAMP_MAX_MS)
+        if (!weir_json_number_to_int(&number, INT64_MAX, &ms) || ms < WEIR_TIMESTAMP_MIN_MS || ms > WEIR_TIMESTAMP_MAX_MS)
             return bad_value(decoder, column, "is a number that is not whole milliseconds of the years 1 to 9999", error);
     }
     if (decoder->targets[column].precision < 3)
@@ -592,7 +500,7 @@ static inline weir_err store(struct weir_decoder *decoder, struct weir_batch *ba
 
 static bool scalar_valid(struct weir_decoder *decoder, const uint8_t *v, const uint8_t *next)
 {
-    struct number number;
+    struct weir_json_number number;
     const uint8_t *content;
     size_t size;
     switch (*v) {
@@ -608,7 +516,7 @@ static bool scalar_valid(struct weir_decoder *decoder, const uint8_t *v, const u
     case 'n':
         return literal_is(v, next, "null", 4);
     default:
-        return take_number(v, &number) && ends_at(number.end, next);
+        return weir_json_take_number(v, &number) && ends_at(number.end, next);
     }
 }
 
@@ -892,6 +800,41 @@ static size_t window_wanted(const struct weir_decoder *decoder, const struct wei
     return wanted < decoder->window ? wanted : decoder->window;
 }
 
+/* Lines of the expected shape, from *done on. False: the line at *done has another, or none is whole. */
+static bool take_expected(struct weir_decoder *decoder, const uint8_t *bytes, size_t size, size_t *done,
+                          struct weir_batch *batch)
+{
+    size_t end = window_end(bytes, size, *done, WINDOW_MAX, false);
+    if (end == 0)
+        return false;
+    int rows_before = batch->row_count;
+    *done += weir_json_expect_take(decoder->expect, bytes + *done, end - *done, batch);
+    if (*done == end || batch->row_count == batch->row_capacity)
+        return true;
+    if (batch->row_count - rows_before >= EXPECT_ROWS_MIN) {
+        decoder->expect_patience = 1;
+    } else {
+        decoder->expecting = false;
+        decoder->expect_wait = decoder->expect_patience;
+        if (decoder->expect_patience < EXPECT_PATIENCE_MAX)
+            decoder->expect_patience *= 2;
+    }
+    return false;
+}
+
+/* After a window that begins with `bytes` was taken by its index. */
+static void learn_expected(struct weir_decoder *decoder, const uint8_t *bytes, const struct window *window)
+{
+    if (decoder->expecting || --decoder->expect_wait > 0 || window->line == 0 || bytes[window->line - 1] != '\n')
+        return;
+    decoder->expecting = weir_json_expect_learn(decoder->expect, bytes);
+    if (!decoder->expecting) {
+        decoder->expect_wait = decoder->expect_patience;
+        if (decoder->expect_patience < EXPECT_PATIENCE_MAX)
+            decoder->expect_patience *= 2;
+    }
+}
+
 weir_err weir_json_decode_lines(struct weir_decoder *decoder, const uint8_t *bytes, size_t size, bool last,
                                 struct weir_batch *batch, size_t *used, size_t *bad_at, size_t *bad_size,
                                 struct weir_error *error)
@@ -899,7 +842,16 @@ weir_err weir_json_decode_lines(struct weir_decoder *decoder, const uint8_t *byt
     size_t done = 0, careful_until = 0; /* up to there line by line: one of them spoils the index */
     weir_err err = WEIR_OK;
     while (done < size && batch->row_count < batch->row_capacity) {
-        size_t end = window_end(bytes, size, done, done < careful_until ? 0 : window_wanted(decoder, batch), last);
+        if (decoder->expecting && take_expected(decoder, bytes, size, &done, batch)) {
+            if (weir_batch_bytes(batch) > WEIR_BATCH_BYTES_SOFT_MAX)
+                break;
+            continue;
+        }
+        if (batch->row_count == batch->row_capacity)
+            break;
+        /* While a shape is expected, only the line that has another is indexed. */
+        bool one = decoder->expecting || done < careful_until;
+        size_t end = window_end(bytes, size, done, one ? 0 : window_wanted(decoder, batch), last);
         if (end == 0)
             break;
         struct window window = {.bytes = bytes + done, .size = end - done, .line_end = end - done};
@@ -940,6 +892,7 @@ weir_err weir_json_decode_lines(struct weir_decoder *decoder, const uint8_t *byt
         if (window.line == window.size && decoder->window < WINDOW_MAX && done >= careful_until)
             decoder->window *= 2;
         done += window.line;
+        learn_expected(decoder, window.bytes, &window);
         if (weir_batch_bytes(batch) > WEIR_BATCH_BYTES_SOFT_MAX)
             break;
     }
@@ -978,6 +931,8 @@ weir_err weir_json_decoder_new(struct weir_schema *schema, const struct weir_key
     }
     created->window = WINDOW_MAX;
     created->row_size = 128;
+    created->expect = weir_json_expect_new(schema, &created->timestamps);
+    created->expect_wait = created->expect_patience = 1;
     *decoder = created;
     return WEIR_OK;
 }
@@ -987,6 +942,7 @@ void weir_json_decoder_free(struct weir_decoder *decoder)
     if (!decoder)
         return;
     weir_json_index_free(decoder->index);
+    weir_json_expect_free(decoder->expect);
     weir_schema_unref(decoder->schema);
     free(decoder->targets);
     free(decoder->seen);

@@ -741,6 +741,7 @@ static void free_executor(struct control *c)
     }
     free(executor->locations);
     weir_plan_free(executor->plan);
+    weir_job_code_free(executor->code);
     weir_exec_core_free(c->core);
 }
 

@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <inttypes.h>
 #include <link.h>
+#include <stdlib.h>
 
 #include "base/mem.h"
 #include "executor/symbols.h"
@@ -53,6 +54,11 @@ weir_err weir_job_code_open(const char *path, struct weir_job_code **out, struct
     weir_symbols_load(path, code->base);
     *out = code;
     return WEIR_OK;
+}
+
+void weir_job_code_free(struct weir_job_code *code)
+{
+    free(code);
 }
 
 weir_err weir_job_code_resolve(const struct weir_job_code *code, uint64_t offset, void **address,

@@ -7,6 +7,8 @@
 
 #include <stdlib.h>
 #include <string.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 #include "base/assert.h"
 #include "base/hash.h"
@@ -184,5 +186,5 @@ void weir_state_keys(struct weir_state_key_scratch *scratch, const struct weir_b
     weir_key_encode(batch, &scratch->spec, &scratch->bytes, scratch->offsets);
     keys->bytes = scratch->bytes.data;
     for (int i = 0; i < count; i++)
-        scratch->words[i] = weir_xxh3(keys->bytes + keys->offsets[i], keys->offsets[i + 1] - keys->offsets[i]);
+        scratch->words[i] = XXH3_64bits(keys->bytes + keys->offsets[i], keys->offsets[i + 1] - keys->offsets[i]);
 }

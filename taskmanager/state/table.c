@@ -521,14 +521,34 @@ static int batch_fixed_nulls(struct weir_state_table *table, const struct weir_s
     return count;
 }
 
-static uint8_t *probe_var(struct weir_state_table *table, uint64_t head, const uint8_t *key, uint32_t key_size, uint8_t *slot,
+static inline uint64_t load_64(const uint8_t *p)
+{
+    uint64_t word;
+    memcpy(&word, p, sizeof word);
+    return word;
+}
+
+/* Most keys are short: two loads that may overlap, and no call. */
+static inline bool key_equal(const uint8_t *a, const uint8_t *b, uint32_t size)
+{
+    if (size - 8 <= 8)
+        return ((load_64(a) ^ load_64(b)) | (load_64(a + size - 8) ^ load_64(b + size - 8))) == 0;
+    return size == 0 || memcmp(a, b, size) == 0;
+}
+
+static inline bool slot_has(const struct var_slot *slot, uint64_t head, const uint8_t *key, uint32_t key_size)
+{
+    return slot->head == head && slot->key_size == key_size && key_equal(slot->key, key, key_size);
+}
+
+static __attribute__((noinline)) uint8_t *probe_var(struct weir_state_table *table, uint64_t head, const uint8_t *key, uint32_t key_size, uint8_t *slot,
                           bool insert)
 {
     size_t stride = table->state->stride;
     uint8_t *end = slot_at(table, table->capacity);
     for (;;) {
         struct var_slot *there = var_of(slot);
-        if (there->head == head && there->key_size == key_size && (!key_size || memcmp(there->key, key, key_size) == 0))
+        if (slot_has(there, head, key, key_size))
             return slot;
         if (!there->head)
             break;
@@ -549,24 +569,41 @@ static uint8_t *probe_var(struct weir_state_table *table, uint64_t head, const u
 static int batch_var(struct weir_state_table *table, const struct weir_state_keys *keys, const int32_t *rows, int count,
                      uint8_t **values, bool insert)
 {
+    const uint64_t seed = table->seed;
     const int shift = table->shift;
+    const size_t stride = table->state->stride;
+    uint8_t *const base = table->slots.bytes, *const end = base + table->capacity * stride;
     uint8_t *slots[GROUP];
     for (int first = 0; first < count; first += GROUP) {
         int n = count - first < GROUP ? count - first : GROUP;
         for (int i = 0; i < n; i++) {
             uint64_t head = var_head(keys->hashes[rows ? rows[first + i] : first + i]);
-            slots[i] = slot_at(table, home_of(head, table->seed, shift));
+            slots[i] = base + home_of(head, seed, shift) * stride;
             __builtin_prefetch(slots[i], 1);
         }
-        for (int i = 0; i < n; i++)
-            __builtin_prefetch(var_of(slots[i])->key);
+        /* The slot with this hash, or the empty one where it would be: another key with the same hash is for probe_var(). */
+        for (int i = 0; i < n; i++) {
+            uint64_t head = var_head(keys->hashes[rows ? rows[first + i] : first + i]);
+            uint8_t *slot = slots[i];
+            uint64_t there;
+            while ((there = *head_of(slot)) != head && there) {
+                slot += stride;
+                if (slot == end)
+                    slot = base;
+            }
+            __builtin_prefetch(var_of(slot)->key);
+            slots[i] = slot;
+        }
         for (int i = 0; i < n; i++) {
             int32_t row = rows ? rows[first + i] : first + i;
-            uint32_t at = keys->offsets[row];
-            uint8_t *slot = probe_var(table, var_head(keys->hashes[row]), keys->bytes + at, keys->offsets[row + 1] - at, slots[i],
-                                      insert);
-            if (!slot && insert)
-                return first + i;
+            uint32_t at = keys->offsets[row], size = keys->offsets[row + 1] - at;
+            uint64_t head = var_head(keys->hashes[row]);
+            uint8_t *slot = slots[i];
+            if (__builtin_expect(!slot_has(var_of(slot), head, keys->bytes + at, size), 0)) {
+                slot = probe_var(table, head, keys->bytes + at, size, slot, insert);
+                if (!slot && insert)
+                    return first + i;
+            }
             values[first + i] = slot ? slot + sizeof(struct var_slot) : NULL;
         }
     }

@@ -207,6 +207,8 @@ def test_json_everywhere():
         expect(cluster.weir("logs", "taskmanager", "nobody"), NOT_FOUND, "nobody")
         expect(cluster.weir("config"), DONE, "heartbeat.interval: 500 ms")
         expect(cluster.weir("info", FAULTS), DONE, "slots needed", "fault")
+        # A slot is free when the job's executor has ended, which is after the job's own end.
+        wait_for("free slots", lambda: cluster.rest("/overview")[1]["slots-available"] == 4)
         expect(cluster.weir("cluster", "status"), DONE, "2 TaskManagers", "4 of 4 slots free")
 
 

@@ -255,7 +255,7 @@ struct world {
     bool done;
     uint64_t next_request;
     int cancel_request_job[256]; /* by request modulo: what the answer is about; -1: a submission */
-    uint8_t job_dropped[SIM_JOBS_MAX];
+    uint8_t job_ended[SIM_JOBS_MAX], job_dropped[SIM_JOBS_MAX]; /* as the JobManager's effects said */
     uint64_t counters[C_COUNT];
     /* failure */
     jmp_buf *escape;

@@ -122,6 +122,16 @@ static void check_restart_count(struct world *w, struct job *job, const struct w
     }
 }
 
+/* The region's marks begin anew; it may have been deployed in this very step, to an executor that has ended meanwhile. */
+static void renew_region(struct world *w, struct job *job, const struct weir_jm_job *view, int region)
+{
+    job->region_hit[region] = job->region_deployed[region] = false;
+    for (int t = 0; t < job->task_count; t++)
+        for (int i = 0; i < w->exec_count && job->tasks[t].region == region && view->tasks[t].executor_id[0]; i++)
+            if (strcmp(w->execs[i].id, view->tasks[t].executor_id) == 0 && !exec_runs(w, &w->execs[i]))
+                region_hit(w, job, region);
+}
+
 /* All tasks of a region restart together: they have the same attempt. Another region may not be touched. */
 static void check_regions(struct world *w, struct job *job, const struct weir_jm_job *view)
 {
@@ -150,7 +160,7 @@ static void check_regions(struct world *w, struct job *job, const struct weir_jm
                 last &= job->tasks[k].region != r;
             check_new_attempt(w, job, view, t);
             if (last)
-                job->region_hit[r] = job->region_deployed[r] = false;
+                renew_region(w, job, view, r);
         }
 }
 
@@ -410,7 +420,7 @@ static void check_tm_lost(struct world *w, int jm, const struct weir_jm_effect *
         bool tasks = false;
         for (int t = 0; t < x->task_count; t++)
             tasks |= x->tasks[t].state != XT_ENDED;
-        if (effect->lost == WEIR_JM_LOST_HEARTBEAT && x->conn == conn && exec_runs(w, x) && x->line_open && tasks)
+        if (effect->lost == WEIR_JM_LOST_HEARTBEAT && w->now_ms > x->paused_until_ms && x->conn == conn && exec_runs(w, x) && x->line_open && tasks)
             violate(w, "lease", "jm%d counts %s as dead after heartbeat.timeout, and executor x%d still runs tasks", jm,
                     effect->taskmanager_id, i);
     }
@@ -464,10 +474,14 @@ void check_jm_effect(struct world *w, int jm, const struct weir_jm_effect *effec
     switch (effect->kind) {
     case WEIR_JM_EFFECT_TM_LOST: check_tm_lost(w, jm, effect); break;
     case WEIR_JM_EFFECT_REPLY: check_reply(w, effect); break;
+    case WEIR_JM_EFFECT_JOB_ENDED:
+        if (job_find(w, effect->job_id) >= 0)
+            w->job_ended[job_find(w, effect->job_id)] = 1;
+        break;
     case WEIR_JM_EFFECT_JOB_DROPPED:
         if (job_find(w, effect->job_id) >= 0) {
             w->job_dropped[job_find(w, effect->job_id)] = 1;
-            if (!weir_job_state_terminal(w->jobs[job_find(w, effect->job_id)].state))
+            if (!w->job_ended[job_find(w, effect->job_id)])
                 violate(w, "live-job-dropped", "%s", effect->job_id);
         }
         break;

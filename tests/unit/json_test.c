@@ -462,6 +462,115 @@ static void windows_equal_single_records(void **state)
     reader_close(&reader);
 }
 
+/* --- Lines of one shape, which are not indexed: what is odd in one of them is found all the same */
+
+static void same_outcome(const struct outcome *by_lines, const struct outcome *by_records, const char *text)
+{
+    if (by_lines->rows != by_records->rows || by_lines->bad != by_records->bad)
+        fail_msg("%d rows and %d bad, %d and %d expected: %.2000s", by_lines->rows, by_lines->bad, by_records->rows,
+                 by_records->bad, text);
+    for (int i = 0; i < by_lines->bad; i++) {
+        assert_int_equal(by_lines->bad_at[i], by_records->bad_at[i]);
+        assert_int_equal(by_lines->bad_size[i], by_records->bad_size[i]);
+    }
+    for (int row = 0; row < by_lines->rows; row++) {
+        if (!same_row(by_lines->batch, row, by_records->batch, row))
+            fail_msg("row %d differs: %.2000s", row, text);
+    }
+}
+
+static size_t shaped_line(struct random *random, char *to, const char *odd, int style)
+{
+    static const char *const usual[7][5] = {
+        {"true", "false", "true", "false", "false"},
+        {"0", "-1", "2147483647", "-2147483648", "12345678"},
+        {"123456789", "9223372036854775807", "-9223372036854775808", "99999999", "-0"},
+        {"72.47", "-0.5", "100.125", "0.1234567890123456", "12345678.5"},
+        {"1.5", "16777217", "0.1", "1e3", "-3"},
+        {"\"gpu-00037\"", "\"\"", "\"0123456789abcdef\"", "\"0123456789abcdefg\"", "\"d\xc3\xa9j\xc3\xa0 vu, more than sixteen\""},
+        {"\"2026-01-01T00:00:59.003Z\"", "\"2026-01-01T00:59:00Z\"", "1357020000123", "\"2026-01-01 01:00:00.999\"", "\"2026-01-01T00:00:00.000Z\""},
+    };
+    static const char *const names[7] = {"b", "i", "l", "d", "f a column whose name is rather long", "s", "timestamp"};
+    char *p = to;
+    int odd_at = odd ? random_below(random, 8) : -1, unread_at = style % 8;
+    p += sprintf(p, "{");
+    for (int i = 0; i < 8; i++) {
+        int column = i == unread_at ? -1 : i - (i > unread_at);
+        const char *value = column < 0 ? usual[random_below(random, 7)][random_below(random, 5)] : usual[column][random_below(random, 5)];
+        p += sprintf(p, style & 8 ? "%s\"%s\": %s" : "%s\"%s\":%s", i == 0 ? "" : style & 8 ? ", " : ",",
+                     column < 0 ? "other" : names[column], i == odd_at ? odd : value);
+    }
+    p += sprintf(p, style & 16 ? "}\r" : "}");
+    return (size_t)(p - to);
+}
+
+static void shapes_equal_single_records(void **state)
+{
+    (void)state;
+    static const char *const odd[] = {
+        "null", "nul", "nulls", "true", "tru", "falsy", "truefalse", "01", "-", "-01", "1.", ".5", "1.e3", "1e", "1e400", "1E-400", "+1",
+        "123456789012345678901234567890", "0.00000000", "00", "00.5", "1234567.89", "12345678.9", "123456789.", "1.5.5", "1-2", "0x10", "2147483648",
+        "-2147483649", "9223372036854775808", "99999999", "100000000", "\"NaN\"", "\"a\\\"b\"", "\"\\u00e9\"", "\"\\x\"", "\"a\tb\"",
+        "\"\x1f\"", "\"\x7f\"", "\"\xff\"", "\"\xc3\"", "\"\xed\xa0\x80\"", "\"0123456789abcde\xc3\"", "\"0123456789abcdef\\\"", "\"",
+        "\"a\"b\"", "\"2026-01-01T00:60:00.000Z\"", "\"2026-01-01T00:00:60.000Z\"", "\"2026-01-01T00:0a:00.000Z\"",
+        "\"2026-01-01T00:00:00.0/0Z\"", "\"2026-01-01T00:00:00.00:Z\"", "\"2026-01-01T00:00:00.000z\"", "\"2026-01-01T00-00:00.000Z\"",
+        "\"2026-01-01T00:00:00,000Z\"", "\"2026-01-01T00:00:00.000+01:00\"", "\"2026-13-01T00:00:00.000Z\"", "253402300800000", "[1]", "{\"a\":1}",
+        "1,\"i\":7", "1 ", " 1", "\t1", "1\n", "\n1", "\"x\",\"s\":\"y\"", "", "1}\n{\"b\":true",
+    };
+    struct random random = {77};
+    static char text[256 << 10];
+    static struct outcome by_lines, by_records;
+    int rows = 0, bad = 0;
+    for (int round = 0; round < 300; round++) {
+        struct reader reader;
+        reader_open(&reader, round % 2 ? "b BOOLEAN, i INT, l BIGINT, d DOUBLE, `f a column whose name is rather long` FLOAT, s STRING, timestamp TIMESTAMP(2)"
+                                       : "b BOOLEAN NOT NULL, i INT NOT NULL, l BIGINT NOT NULL, d DOUBLE NOT NULL, "
+                                         "`f a column whose name is rather long` FLOAT NOT NULL, s STRING NOT NULL, timestamp TIMESTAMP(3) NOT NULL", NULL, NULL);
+        int lines = 50 + random_below(&random, 300), style = random_below(&random, 32);
+        size_t size = 0;
+        for (int i = 0; i < lines; i++) {
+            bool is_odd = i > 20 && random_below(&random, 20) == 0;
+            size_t line = shaped_line(&random, text + size, is_odd ? odd[random_below(&random, (int)(sizeof odd / sizeof *odd))] : NULL, style);
+            if (i > 20 && random_below(&random, 40) == 0)
+                text[size + (size_t)random_below(&random, (int)line)] ^= (char)(1 << random_below(&random, 8));
+            size += line;
+            text[size++] = '\n';
+        }
+        text[size] = 0;
+        records_through(&reader, (const uint8_t *)text, size, &by_records);
+        static const int capacities[] = {1, 2, 64, 4096};
+        lines_through(&reader, (const uint8_t *)text, size, capacities[round % 4], 200 + (size_t)random_below(&random, 3000), &by_lines);
+        same_outcome(&by_lines, &by_records, text);
+        rows += by_lines.rows;
+        bad += by_lines.bad;
+        weir_batch_unref(by_lines.batch);
+        weir_batch_unref(by_records.batch);
+        reader_close(&reader);
+    }
+    assert_true(rows > 30000 && bad > 1500);
+}
+
+/* What each line of a shape leaves out is NULL in each, and of a doubled member the last counts in each. */
+static void shapes_with_a_doubled_member(void **state)
+{
+    (void)state;
+    struct reader reader;
+    static struct outcome by_lines, by_records;
+    char text[8000];
+    size_t size = 0;
+    for (int i = 0; i < 200; i++)
+        size += (size_t)sprintf(text + size, "{\"a\":null,\"a\":%d}\n", i);
+    reader_open(&reader, "a INT, s STRING", NULL, NULL);
+    records_through(&reader, (const uint8_t *)text, size, &by_records);
+    lines_through(&reader, (const uint8_t *)text, size, 4096, 300, &by_lines);
+    same_outcome(&by_lines, &by_records, text);
+    assert_int_equal(by_lines.rows, 200);
+    assert_true(weir_bit_get(by_lines.batch->columns[1].validity, 199) == 0);
+    weir_batch_unref(by_lines.batch);
+    weir_batch_unref(by_records.batch);
+    reader_close(&reader);
+}
+
 static void lines_stop_where_they_should(void **state)
 {
     (void)state;
@@ -529,6 +638,28 @@ static uint8_t *read_file(const char *path, size_t *size)
     return bytes;
 }
 
+/* The case as a value among lines of one shape: the same as record by record. */
+static void conformance_in_shape(struct reader *reader, const uint8_t *bytes, size_t size)
+{
+    static struct outcome by_lines, by_records;
+    uint8_t *text = malloc(2 * size + 4000), *p = text;
+    for (int i = 0; i < 90; i++) {
+        if (i == 60 || i == 80) {
+            p = mempcpy(p, i == 60 ? "{\"v\":1,\"nothing\":" : "{\"v\":", i == 60 ? 17 : 5);
+            p = mempcpy(p, bytes, size);
+            p = mempcpy(p, i == 60 ? "}\n" : ",\"nothing\":1}\n", i == 60 ? 2 : 15);
+        } else {
+            p += sprintf((char *)p, "{\"v\":%d,\"nothing\":%d}\n", i, -i);
+        }
+    }
+    records_through(reader, text, (size_t)(p - text), &by_records);
+    lines_through(reader, text, (size_t)(p - text), 4096, 400 + size, &by_lines);
+    same_outcome(&by_lines, &by_records, (const char *)text);
+    weir_batch_unref(by_lines.batch);
+    weir_batch_unref(by_records.batch);
+    free(text);
+}
+
 static void conformance_cases(void **state)
 {
     (void)state;
@@ -565,6 +696,7 @@ static void conformance_cases(void **state)
             if (name[0] == 'n' && (taken || taken_inside))
                 fail_msg("%s is accepted", name);
         }
+        conformance_in_shape(&reader, bytes, size);
         good += name[0] == 'y';
         bad += name[0] == 'n';
         free(wrapped);
@@ -692,6 +824,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(numbers_are_exact),
         cmocka_unit_test(depth_has_a_bound),
         cmocka_unit_test(windows_equal_single_records),
+        cmocka_unit_test(shapes_equal_single_records),
+        cmocka_unit_test(shapes_with_a_doubled_member),
         cmocka_unit_test(lines_stop_where_they_should),
         cmocka_unit_test(conformance_cases),
         cmocka_unit_test(rows_round_trip),

@@ -460,6 +460,36 @@ static void churn_is_bounded(void **unused)
     weir_state_free(state);
 }
 
+/* Keys of the same hash and size that differ in one byte, wherever it is, are different keys. */
+static void every_byte_counts(void **unused)
+{
+    (void)unused;
+    struct weir_state *state = new_state(8, WEIR_TYPE_NONE);
+    for (uint32_t size = 1; size <= 40; size++) {
+        struct weir_state_table *table = weir_state_open(state, size);
+        uint8_t bytes[41 * 40];
+        uint64_t hashes[41];
+        uint32_t offsets[42] = {0};
+        uint8_t *first[41], *again[41];
+        int count = (int)size + 1;
+        memset(bytes, 'k', sizeof bytes);
+        for (int i = 0; i < count; i++) {
+            hashes[i] = 42;
+            offsets[i + 1] = offsets[i] + size;
+            if (i > 0)
+                bytes[offsets[i] + (uint32_t)i - 1] ^= 0x10;
+        }
+        struct weir_state_keys keys = {.row_count = count, .hashes = hashes, .bytes = bytes, .offsets = offsets};
+        weir_state_reserve(table, count); /* so that values stay */
+        weir_state_upsert(table, &keys, NULL, count, first);
+        assert_int_equal(weir_state_table_count(table), count);
+        weir_state_lookup(table, &keys, NULL, count, again);
+        for (int i = 0; i < count; i++)
+            assert_ptr_equal(first[i], again[i]);
+    }
+    weir_state_free(state);
+}
+
 /* A whole batch of the same hash: compared by bytes, found by id one after the other. */
 static void equal_hashes(void **unused)
 {
@@ -499,6 +529,7 @@ int main(void)
         cmocka_unit_test(namespaces),
         cmocka_unit_test(churn_is_bounded),
         cmocka_unit_test(equal_hashes),
+        cmocka_unit_test(every_byte_counts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,7 +18,7 @@
 #include "base/assert.h"
 #include "filesystem_int.h"
 
-#define CHUNK_SIZE ((size_t)256 << 10)
+#define CHUNK_SIZE ((size_t)128 << 10) /* stays in the cache close by until it is decoded */
 #define PADDING 64
 
 struct weir_reader {
