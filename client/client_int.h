@@ -17,8 +17,8 @@ enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_UNREACHABLE = 3, EXI
 
 /* What the command line said, for all commands; each command's table says which options it takes. */
 struct weir_client {
-    char *rest;   /* -m HOST:PORT, or NULL */
-    bool json;    /* -o json */
+    char *rest; /* -m HOST:PORT, or NULL */
+    bool json;  /* -o json */
     bool detached, local, all, follow, cancel_on_interrupt, help;
     int parallelism, taskmanagers, slots;
     const char *name;
@@ -53,7 +53,7 @@ int64_t weir_json_number(const json_t *object, const char *key);
 
 /* --- Others */
 void weir_client_print_failure(FILE *to, const char *kind, const char *message, const char *operator,
-                               const char *position, const char *stack);
+                               const char * position, const char *stack);
 /* Builds the graph in a child process; the bytes are freed by the caller. */
 weir_err weir_client_build_graph(const struct weir_local_job *job, const struct weir_config *config, uint8_t **graph,
                                  size_t *graph_size, struct weir_error *error);

@@ -154,7 +154,8 @@ static json_t *wait_ready(const char *home, const char *name, pid_t pid, int64_t
             break;
         }
         if (weir_clock_mono_ms() > deadline_ms) {
-            fprintf(stderr, "weir: %s is not ready after %d s; see %s/logs/%s.log\n", name, START_TIMEOUT_MS / 1000, home, name);
+            fprintf(stderr, "weir: %s is not ready after %d s; see %s/logs/%s.log\n", name, START_TIMEOUT_MS / 1000,
+                    home, name);
             break;
         }
         poll(NULL, 0, POLL_MS);
@@ -323,8 +324,9 @@ static int cluster_start(struct weir_client *client, const char *home)
         printf("{\"rest\": \"http://127.0.0.1:%d\", \"taskmanagers\": %d, \"slots\": %d}\n", start.rest_port,
                client->taskmanagers, client->taskmanagers * client->slots);
     } else {
-        printf("JobManager at http://127.0.0.1:%d, %d TaskManager%s with %d slot%s each; files in %s\n", start.rest_port,
-               client->taskmanagers, client->taskmanagers == 1 ? "" : "s", client->slots, client->slots == 1 ? "" : "s", home);
+        printf("JobManager at http://127.0.0.1:%d, %d TaskManager%s with %d slot%s each; files in %s\n",
+               start.rest_port, client->taskmanagers, client->taskmanagers == 1 ? "" : "s", client->slots,
+               client->slots == 1 ? "" : "s", home);
     }
     for (int i = 0; i < start.pair_count; i++)
         free(start.pairs[i]);

@@ -41,7 +41,8 @@ static const struct option_row {
     {'a', "-a", "--all", NULL, "ended jobs too"},
     {'t', NULL, "--taskmanagers", "N", "how many TaskManagers (1)"},
     {'s', NULL, "--slots", "N", "slots of each (1)"},
-    {'m', "-m", "--jobmanager", "HOST:PORT", "the cluster's REST address (else $WEIR_REST, else the cluster under $WEIR_HOME)"},
+    {'m', "-m", "--jobmanager", "HOST:PORT",
+     "the cluster's REST address (else $WEIR_REST, else the cluster under $WEIR_HOME)"},
     {'o', "-o", "--output", "json", "print JSON"},
     {'h', "-h", "--help", NULL, "explain the command"},
 };
@@ -181,16 +182,20 @@ static int apply(struct weir_client *client, const struct option_row *row, const
         }
         client->json = true;
         break;
-    case 'D':
+    case 'D': {
         if (client->pair_count == WEIR_CLIENT_PAIRS_MAX) {
             fprintf(stderr, "weir: more than %d -D\n", WEIR_CLIENT_PAIRS_MAX);
             return EXIT_USAGE;
         }
-        if (!weir_split_pair(weir_strdup(value), &client->pairs[client->pair_count++])) {
+        char *pair = weir_strdup(value); /* the pair's, once it is one */
+        if (!weir_split_pair(pair, &client->pairs[client->pair_count])) {
+            free(pair);
             fprintf(stderr, "weir: -D wants KEY=VALUE, not '%s'\n", value);
             return EXIT_USAGE;
         }
+        client->pair_count++;
         break;
+    }
     default:
         break;
     }

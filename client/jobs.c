@@ -173,10 +173,9 @@ int weir_command_taskmanagers(struct weir_client *client)
     else
         printf("%-40s %5s %5s  %s\n", "ID", "SLOTS", "FREE", "DATA PORT");
     if (!client->json)
-        json_array_foreach(all, i, taskmanager)
-            printf("%-40s %5d %5d  %d\n", weir_json_text(taskmanager, "id"),
-                   (int)weir_json_number(taskmanager, "slotsNumber"), (int)weir_json_number(taskmanager, "freeSlots"),
-                   (int)weir_json_number(taskmanager, "dataPort"));
+        json_array_foreach(all, i, taskmanager) printf(
+            "%-40s %5d %5d  %d\n", weir_json_text(taskmanager, "id"), (int)weir_json_number(taskmanager, "slotsNumber"),
+            (int)weir_json_number(taskmanager, "freeSlots"), (int)weir_json_number(taskmanager, "dataPort"));
     json_decref(reply);
     return EXIT_DONE;
 }

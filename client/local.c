@@ -128,7 +128,8 @@ static int run_cluster(struct local *local, const struct weir_jobmanager_submiss
     eventfd_write(local->jobmanager_stop_fd, 1);
     pthread_join(jobmanager, NULL);
     /* A cluster does this after the job's end; this one ends with the job. */
-    if (submitted && exit_code != 0 && weir_blocking_abort_graph(submission->graph, submission->graph_size, job_id, &error) != WEIR_OK)
+    if (submitted && exit_code != 0 &&
+        weir_blocking_abort_graph(submission->graph, submission->graph_size, job_id, &error) != WEIR_OK)
         fprintf(stderr, "weir: what the job left cannot be removed: %s\n", error.message);
     return exit_code;
 }

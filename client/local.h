@@ -5,10 +5,10 @@
 #include "base/options.h"
 
 struct weir_local_job {
-    const char *path;      /* of the shared object */
-    const char *name;      /* NULL: the job's own */
-    int parallelism;       /* 0: parallelism.default */
-    char **arguments;      /* of the job */
+    const char *path; /* of the shared object */
+    const char *name; /* NULL: the job's own */
+    int parallelism;  /* 0: parallelism.default */
+    char **arguments; /* of the job */
     int argument_count;
     const struct weir_key_value *overrides; /* -D */
     int override_count;

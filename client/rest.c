@@ -81,7 +81,9 @@ static int call(struct weir_client *client, struct weir_http_request *request, c
     if (err) {
         fprintf(stderr, "weir: %s\n", error.message);
         if (err == WEIR_ERR_IO)
-            fprintf(stderr, "weir: is a cluster running? Start one with `weir cluster start`, or name another with -m HOST:PORT\n");
+            fprintf(
+                stderr,
+                "weir: is a cluster running? Start one with `weir cluster start`, or name another with -m HOST:PORT\n");
         return err == WEIR_ERR_IO || err == WEIR_ERR_TIMEOUT ? EXIT_UNREACHABLE : EXIT_FAILED;
     }
     if (response->status >= 200 && response->status < 300)

@@ -15,10 +15,10 @@
 #define POLL_INTERVAL_MS 100
 
 void weir_client_print_failure(FILE *to, const char *kind, const char *message, const char *operator,
-                               const char *position, const char *stack)
+                               const char * position, const char *stack)
 {
     fprintf(to, "weir: %s: %s\n", kind && *kind ? kind : "failure", message ? message : "");
-    if (operator && *operator)
+    if (operator&& * operator)
         fprintf(to, "      operator: %s\n", operator);
     if (position && *position)
         fprintf(to, "      record: %s\n", position);
@@ -106,9 +106,11 @@ static void print_end(struct weir_client *client, const json_t *job, const char 
             (double)weir_json_number(job, "duration") / 1000.0);
     int restarts = (int)weir_json_number(job, "weir-restarts");
     if (restarts > 0)
-        fprintf(stderr, "weir: it was restarted %d time%s, each time from the beginning: there are no checkpoints yet. Files hold what the "
-                        "last attempt wrote, once; what a print sink or another system was shown may be repeated\n",
-                restarts, restarts == 1 ? "" : "s");
+        fprintf(
+            stderr,
+            "weir: it was restarted %d time%s, each time from the beginning: there are no checkpoints yet. Files hold what the "
+            "last attempt wrote, once; what a print sink or another system was shown may be repeated\n",
+            restarts, restarts == 1 ? "" : "s");
     if (strcmp(state, "FAILED") != 0)
         return;
     char *path = weir_format("/jobs/%s/exceptions", weir_json_text(job, "jid"));
@@ -318,7 +320,8 @@ int weir_command_info(struct weir_client *client)
         err = weir_client_build_graph(&job, config, &graph, &size, &error);
     if (!err) {
         struct weir_plan_options options = {
-            .parallelism = client->parallelism ? client->parallelism : (int)weir_config_int(config, "parallelism.default"),
+            .parallelism =
+                client->parallelism ? client->parallelism : (int)weir_config_int(config, "parallelism.default"),
             .max_parallelism = (int)weir_config_int(config, "pipeline.max-parallelism"),
             .chaining = weir_config_int(config, "pipeline.operator-chaining.enabled") != 0,
         };

@@ -55,7 +55,8 @@ static int run_supervisor(int argc, char **argv)
     struct weir_error error;
     int port_first = 0, port_last = 0;
     weir_err err = weir_config_check_bind(daemon.config, "taskmanager.bind-host", &error);
-    if (!err && !weir_config_parse_ports(weir_config_string(daemon.config, "taskmanager.data.port"), &port_first, &port_last))
+    if (!err &&
+        !weir_config_parse_ports(weir_config_string(daemon.config, "taskmanager.data.port"), &port_first, &port_last))
         err = weir_fail(&error, WEIR_ERR_INVALID, "taskmanager.data.port: '%s' is no port or range of ports",
                         weir_config_string(daemon.config, "taskmanager.data.port"));
     if (!err) {
@@ -63,7 +64,8 @@ static int run_supervisor(int argc, char **argv)
         char *arguments[ARGUMENTS_MAX] = {NULL};
         executor_arguments(&daemon, arguments);
         struct weir_supervisor_options options = {
-            .rpc_endpoint = weir_format("tcp://%s:%d", jobmanager, (int)weir_config_int(daemon.config, "jobmanager.rpc.port")),
+            .rpc_endpoint =
+                weir_format("tcp://%s:%d", jobmanager, (int)weir_config_int(daemon.config, "jobmanager.rpc.port")),
             .rest_url = weir_format("http://%s:%d", jobmanager, (int)weir_config_int(daemon.config, "rest.port")),
             .host = weir_config_string(daemon.config, "taskmanager.host"),
             .name = daemon.name,

@@ -4,7 +4,6 @@
 
 _Noreturn void weir_assert_failed(const char *condition, const char *file, int line, const char *function);
 
-#define weir_assert(condition) \
-    ((condition) ? (void)0 : weir_assert_failed(#condition, __FILE__, __LINE__, __func__))
+#define weir_assert(condition) ((condition) ? (void)0 : weir_assert_failed(#condition, __FILE__, __LINE__, __func__))
 
 #endif

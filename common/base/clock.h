@@ -6,5 +6,5 @@ int64_t weir_clock_mono_ns(void); /* monotonic */
 int64_t weir_clock_mono_ms(void);
 int64_t weir_clock_wall_ms(void); /* since 1970 */
 int64_t weir_clock_wall_ns(void);
-int64_t weir_clock_cpu_ns(void);  /* of this process */
+int64_t weir_clock_cpu_ns(void); /* of this process */
 #endif

@@ -75,8 +75,10 @@ static weir_err unknown_key(const char *what, const char *key, struct weir_error
 {
     const char *nearest = weir_option_nearest(key, weir_config_table, NULL, NULL);
     if (nearest)
-        return weir_fail(error, WEIR_ERR_INVALID, "%s: unknown configuration key '%s'; did you mean '%s'?", what, key, nearest);
-    return weir_fail(error, WEIR_ERR_INVALID, "%s: unknown configuration key '%s'; docs/configuration.md lists all", what, key);
+        return weir_fail(error, WEIR_ERR_INVALID, "%s: unknown configuration key '%s'; did you mean '%s'?", what, key,
+                         nearest);
+    return weir_fail(error, WEIR_ERR_INVALID, "%s: unknown configuration key '%s'; docs/configuration.md lists all",
+                     what, key);
 }
 
 static weir_err check_range(const char *what, const struct weir_option *option, const char *text,
@@ -87,12 +89,14 @@ static weir_err check_range(const char *what, const struct weir_option *option, 
             continue;
         int64_t value = weir_option_to_int(option, text);
         if (value < r->min || value > r->max) {
-            const char *unit = option->type == WEIR_OPTION_DURATION ? " ms" : option->type == WEIR_OPTION_SIZE ? " bytes" : "";
+            const char *unit = option->type == WEIR_OPTION_DURATION ? " ms"
+                               : option->type == WEIR_OPTION_SIZE   ? " bytes"
+                                                                    : "";
             if (r->max == INT64_MAX)
-                return weir_fail(error, WEIR_ERR_INVALID, "%s: '%s' must be at least %lld%s, not %s", what, option->name,
-                                 (long long)r->min, unit, text);
-            return weir_fail(error, WEIR_ERR_INVALID, "%s: '%s' must be between %lld and %lld%s, not %s", what, option->name,
-                             (long long)r->min, (long long)r->max, unit, text);
+                return weir_fail(error, WEIR_ERR_INVALID, "%s: '%s' must be at least %lld%s, not %s", what,
+                                 option->name, (long long)r->min, unit, text);
+            return weir_fail(error, WEIR_ERR_INVALID, "%s: '%s' must be between %lld and %lld%s, not %s", what,
+                             option->name, (long long)r->min, (long long)r->max, unit, text);
         }
     }
     return WEIR_OK;
@@ -105,8 +109,8 @@ static weir_err check_special(const char *what, const struct weir_option *option
     if (!strcmp(option->name, "taskmanager.data.port")) {
         int first, last;
         if (!weir_config_parse_ports(text, &first, &last))
-            return weir_fail(error, WEIR_ERR_INVALID, "%s: '%s' must be a port or a range like 50100-50200, not '%s'", what,
-                             option->name, text);
+            return weir_fail(error, WEIR_ERR_INVALID, "%s: '%s' must be a port or a range like 50100-50200, not '%s'",
+                             what, option->name, text);
     }
     return WEIR_OK;
 }
@@ -185,7 +189,8 @@ static weir_err load_line(struct weir_config *config, const char *path, int line
     if (!*text || *text == '#' || !strcmp(text, "---"))
         return WEIR_OK;
     if (indented)
-        return weir_fail(error, WEIR_ERR_INVALID, "%s: nested keys are not read; write the whole key in one line, like 'rest.port: 8081'",
+        return weir_fail(error, WEIR_ERR_INVALID,
+                         "%s: nested keys are not read; write the whole key in one line, like 'rest.port: 8081'",
                          where);
     char *colon = strchr(text, ':');
     if (!colon || colon == text || (colon[1] && colon[1] != ' ' && colon[1] != '\t'))
@@ -207,8 +212,8 @@ static weir_err load_file(struct weir_config *config, const char *path, struct w
     weir_err err = WEIR_OK;
     FILE *file = fopen(path, "re");
     if (!file)
-        return weir_fail_errno(error, errno == ENOENT ? WEIR_ERR_NOT_FOUND : WEIR_ERR_IO, "cannot open the configuration '%s'",
-                               path);
+        return weir_fail_errno(error, errno == ENOENT ? WEIR_ERR_NOT_FOUND : WEIR_ERR_IO,
+                               "cannot open the configuration '%s'", path);
     char *text = weir_alloc(FILE_SIZE_MAX + 1);
     size_t size = fread(text, 1, FILE_SIZE_MAX + 1, file);
     if (ferror(file)) {
@@ -305,7 +310,8 @@ static weir_err load_environment(struct weir_config *config, struct weir_error *
         snprintf(name, sizeof name, "%.*s", (int)size, *e);
         const char *nearest = weir_nearest(name, pointers, count);
         if (nearest)
-            return weir_fail(error, WEIR_ERR_INVALID, "environment: %s is no configuration key; did you mean %s?", name, nearest);
+            return weir_fail(error, WEIR_ERR_INVALID, "environment: %s is no configuration key; did you mean %s?", name,
+                             nearest);
     }
     return WEIR_OK;
 }
@@ -328,13 +334,14 @@ static weir_err set_overrides(struct weir_config *config, const struct weir_key_
 static weir_err check_together(const struct weir_config *config, struct weir_error *error)
 {
     if (weir_config_int(config, "heartbeat.timeout") < 3 * weir_config_int(config, "heartbeat.interval"))
-        return weir_fail(error, WEIR_ERR_INVALID, "'heartbeat.timeout' (%s) must be at least three times 'heartbeat.interval' (%s)",
-                         weir_config_string(config, "heartbeat.timeout"), weir_config_string(config, "heartbeat.interval"));
+        return weir_fail(
+            error, WEIR_ERR_INVALID, "'heartbeat.timeout' (%s) must be at least three times 'heartbeat.interval' (%s)",
+            weir_config_string(config, "heartbeat.timeout"), weir_config_string(config, "heartbeat.interval"));
     return WEIR_OK;
 }
 
-weir_err weir_config_load(const char *file, const char *home, const struct weir_key_value *overrides, int override_count,
-                          struct weir_config **config, struct weir_error *error)
+weir_err weir_config_load(const char *file, const char *home, const struct weir_key_value *overrides,
+                          int override_count, struct weir_config **config, struct weir_error *error)
 {
     struct weir_config *c = config_new();
     weir_err err = find_and_load_file(c, file, home, error);
@@ -449,10 +456,11 @@ weir_err weir_config_check_bind(const struct weir_config *config, const char *ke
     if (is_loopback(host))
         return WEIR_OK;
     if (!weir_config_int(config, "security.insecure"))
-        return weir_fail(error, WEIR_ERR_INVALID,
-                         "'%s' is %s: listening beyond loopback without credentials would let anyone on the network run code; "
-                         "bind to 127.0.0.1, or set 'security.insecure: true' to accept that",
-                         key, host);
+        return weir_fail(
+            error, WEIR_ERR_INVALID,
+            "'%s' is %s: listening beyond loopback without credentials would let anyone on the network run code; "
+            "bind to 127.0.0.1, or set 'security.insecure: true' to accept that",
+            key, host);
     weir_log(WARN, "listening on %s ('%s') without credentials: 'security.insecure' accepts that", host, key);
     return WEIR_OK;
 }
@@ -485,7 +493,8 @@ void weir_config_print_markdown(struct weir_buf *out)
             print_cell(out, " ");
             print_cell(out, o->choices);
         }
-        ok = o->fallback && *o->fallback ? weir_buf_printf(out, " | `%s` | ", o->fallback) : weir_buf_puts(out, " | | ");
+        ok =
+            o->fallback && *o->fallback ? weir_buf_printf(out, " | `%s` | ", o->fallback) : weir_buf_puts(out, " | | ");
         weir_assert(ok);
         print_cell(out, o->help);
         ok = weir_buf_puts(out, " |\n");

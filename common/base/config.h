@@ -15,8 +15,8 @@ struct weir_config; /* values; immutable after loading, may be read by all threa
 extern const struct weir_option weir_config_table[]; /* ends with name NULL; sorted by name */
 
 /* `overrides`: the -D pairs. `file`: --config, or NULL to look as above (`home` = $WEIR_HOME or ~/.weir). */
-weir_err weir_config_load(const char *file, const char *home, const struct weir_key_value *overrides, int override_count,
-                          struct weir_config **config, struct weir_error *error);
+weir_err weir_config_load(const char *file, const char *home, const struct weir_key_value *overrides,
+                          int override_count, struct weir_config **config, struct weir_error *error);
 void weir_config_free(struct weir_config *config);
 /* All asserted to be in the table. A required-less option without a value gives NULL / 0. */
 const char *weir_config_string(const struct weir_config *config, const char *key);

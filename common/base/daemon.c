@@ -116,11 +116,12 @@ static bool parse(struct weir_daemon *daemon, int argc, char **argv, const char 
         } else if (strcmp(arg, "--name") == 0) {
             free(daemon->name);
             daemon->name = weir_strdup(value);
-        } else if (daemon->override_count == PAIRS_MAX ||
-                   !weir_split_pair(weir_strdup(value), &daemon->overrides[daemon->override_count++])) {
+        } else if (daemon->override_count == PAIRS_MAX || !strchr(value, '=') || value[0] == '=') {
             fprintf(stderr, "%s: -D wants key=value, not '%s'\n", daemon->program, value);
             *exit_code = 2;
             return false;
+        } else {
+            weir_split_pair(weir_strdup(value), &daemon->overrides[daemon->override_count++]);
         }
     }
     return true;
@@ -166,7 +167,8 @@ bool weir_daemon_init(struct weir_daemon *daemon, const char *program, const cha
         return false;
     }
     struct weir_error error;
-    weir_err err = weir_config_load(file, daemon->home, daemon->overrides, daemon->override_count, &daemon->config, &error);
+    weir_err err =
+        weir_config_load(file, daemon->home, daemon->overrides, daemon->override_count, &daemon->config, &error);
     if (!err)
         err = make_places(daemon, &error);
     if (!err)

@@ -15,9 +15,9 @@ struct weir_daemon {
     char *log_directory;  /* HOME/logs */
     char *data_directory; /* HOME/data */
     struct weir_config *config;
-    int stop_fd;          /* readable after SIGTERM or SIGINT */
-    char *ready_path;     /* written by weir_daemon_ready() */
-    bool ready;           /* it was */
+    int stop_fd;                      /* readable after SIGTERM or SIGINT */
+    char *ready_path;                 /* written by weir_daemon_ready() */
+    bool ready;                       /* it was */
     struct weir_key_value *overrides; /* the -D pairs */
     int override_count;
 };

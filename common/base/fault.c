@@ -90,7 +90,8 @@ weir_err weir_fault_arm(const char *text, const char *action, struct weir_error 
         char *end = NULL;
         nth = strtoull(colon + 1, &end, 10);
         if (colon[1] < '1' || colon[1] > '9' || *end)
-            return weir_fail(error, WEIR_ERR_INVALID, "fault point '%s': after the colon stands which pass, from 1", text);
+            return weir_fail(error, WEIR_ERR_INVALID, "fault point '%s': after the colon stands which pass, from 1",
+                             text);
     }
     if (!memchr(text, '.', size))
         return weir_fail(error, WEIR_ERR_INVALID, "fault point '%s': names are component.step", text);
@@ -111,8 +112,8 @@ weir_err weir_fault_arm(const char *text, const char *action, struct weir_error 
         }
     }
     if (parsed == NONE)
-        return weir_fail(error, WEIR_ERR_INVALID, "fault point '%s': the action is kill, stop, error or delay=MS, not '%s'", text,
-                         action);
+        return weir_fail(error, WEIR_ERR_INVALID,
+                         "fault point '%s': the action is kill, stop, error or delay=MS, not '%s'", text, action);
     weir_err err = WEIR_OK;
     pthread_mutex_lock(&lock);
     struct point *point = find(text, size, true);

@@ -33,10 +33,10 @@ void weir_log_scope(const char *job, const char *task, int attempt);
 void weir_log_write(enum weir_log_level level, const char *file, int line, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 extern enum weir_log_level weir_log_level_min;
-#define weir_log(level, ...)                                                     \
-    do {                                                                         \
-        if (WEIR_LOG_##level >= weir_log_level_min)                              \
-            weir_log_write(WEIR_LOG_##level, __FILE__, __LINE__, __VA_ARGS__);   \
+#define weir_log(level, ...) \
+    do { \
+        if (WEIR_LOG_##level >= weir_log_level_min) \
+            weir_log_write(WEIR_LOG_##level, __FILE__, __LINE__, __VA_ARGS__); \
     } while (0)
 
 #endif

@@ -22,7 +22,7 @@ struct weir_arena {
     struct weir_arena_chunk *chunks; /* newest first */
     uint8_t *next;                   /* free space of the newest chunk */
     uint8_t *end;
-    size_t size_total;               /* bytes taken from malloc */
+    size_t size_total; /* bytes taken from malloc */
 };
 void weir_arena_init(struct weir_arena *arena);
 /* Aligned to 16 bytes; never NULL; contents undefined. */

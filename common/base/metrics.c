@@ -84,9 +84,9 @@ static char *export_labels(char *const *labels)
     for (int i = 0; labels[i]; i += 2) {
         ok = ok && weir_buf_printf(&out, "%s%s=\"", i ? "," : "", labels[i]);
         for (const char *c = labels[i + 1]; ok && *c; c++)
-            ok = *c == '\n'                  ? weir_buf_puts(&out, "\\n")
-                 : *c == '"' || *c == '\\'   ? weir_buf_printf(&out, "\\%c", *c)
-                                             : weir_buf_append(&out, c, 1);
+            ok = *c == '\n'                ? weir_buf_puts(&out, "\\n")
+                 : *c == '"' || *c == '\\' ? weir_buf_printf(&out, "\\%c", *c)
+                                           : weir_buf_append(&out, c, 1);
         ok = ok && weir_buf_puts(&out, "\"");
     }
     weir_assert(ok);
@@ -137,8 +137,9 @@ static char *export_name(const char *name, enum weir_metric_kind kind)
     size_t n = (size_t)snprintf(out, sizeof out, "weir_");
     for (const char *c = name; *c && n < sizeof out - 10; c++) {
         bool upper = isupper((unsigned char)*c);
-        bool word = upper && c > name && (islower((unsigned char)c[-1]) || isdigit((unsigned char)c[-1]) ||
-                                          (isupper((unsigned char)c[-1]) && islower((unsigned char)c[1])));
+        bool word = upper && c > name &&
+                    (islower((unsigned char)c[-1]) || isdigit((unsigned char)c[-1]) ||
+                     (isupper((unsigned char)c[-1]) && islower((unsigned char)c[1])));
         if (word && out[n - 1] != '_')
             out[n++] = '_';
         if (isalnum((unsigned char)*c))

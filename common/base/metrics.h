@@ -12,8 +12,8 @@
 
 #include "base/mem.h"
 
-struct weir_metrics;       /* a registry; thread-safe */
-struct weir_metric_scope;  /* labels shared by metrics: job, task, subtask, operator */
+struct weir_metrics;      /* a registry; thread-safe */
+struct weir_metric_scope; /* labels shared by metrics: job, task, subtask, operator */
 
 enum weir_metric_kind { WEIR_COUNTER, WEIR_GAUGE, WEIR_HISTOGRAM };
 

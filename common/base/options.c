@@ -18,19 +18,31 @@ struct unit {
     double factor; /* to ms or bytes; all are exact in a double */
 };
 static const struct unit duration_units[] = {
-    {"ms", 1}, {"milli", 1}, {"millis", 1}, {"millisecond", 1}, {"milliseconds", 1},
-    {"s", 1e3}, {"sec", 1e3}, {"secs", 1e3}, {"second", 1e3}, {"seconds", 1e3},
-    {"m", 6e4}, {"min", 6e4}, {"minute", 6e4}, {"minutes", 6e4},
-    {"h", 3.6e6}, {"hour", 3.6e6}, {"hours", 3.6e6},
-    {"d", 8.64e7}, {"day", 8.64e7}, {"days", 8.64e7},
-    {NULL, 0},
+    {"ms", 1},       {"milli", 1},     {"millis", 1},   {"millisecond", 1}, {"milliseconds", 1}, {"s", 1e3},
+    {"sec", 1e3},    {"secs", 1e3},    {"second", 1e3}, {"seconds", 1e3},   {"m", 6e4},          {"min", 6e4},
+    {"minute", 6e4}, {"minutes", 6e4}, {"h", 3.6e6},    {"hour", 3.6e6},    {"hours", 3.6e6},    {"d", 8.64e7},
+    {"day", 8.64e7}, {"days", 8.64e7}, {NULL, 0},
 };
 static const struct unit size_units[] = {
-    {"b", 1}, {"byte", 1}, {"bytes", 1},
-    {"k", 1024.0}, {"kb", 1024.0}, {"kib", 1024.0}, {"kibibytes", 1024.0},
-    {"m", 1048576.0}, {"mb", 1048576.0}, {"mib", 1048576.0}, {"mebibytes", 1048576.0},
-    {"g", 1073741824.0}, {"gb", 1073741824.0}, {"gib", 1073741824.0}, {"gibibytes", 1073741824.0},
-    {"t", 1099511627776.0}, {"tb", 1099511627776.0}, {"tib", 1099511627776.0}, {"tebibytes", 1099511627776.0},
+    {"b", 1},
+    {"byte", 1},
+    {"bytes", 1},
+    {"k", 1024.0},
+    {"kb", 1024.0},
+    {"kib", 1024.0},
+    {"kibibytes", 1024.0},
+    {"m", 1048576.0},
+    {"mb", 1048576.0},
+    {"mib", 1048576.0},
+    {"mebibytes", 1048576.0},
+    {"g", 1073741824.0},
+    {"gb", 1073741824.0},
+    {"gib", 1073741824.0},
+    {"gibibytes", 1073741824.0},
+    {"t", 1099511627776.0},
+    {"tb", 1099511627776.0},
+    {"tib", 1099511627776.0},
+    {"tebibytes", 1099511627776.0},
     {NULL, 0},
 };
 
@@ -140,18 +152,21 @@ weir_err weir_option_check_value(const char *what, const struct weir_option *opt
     case WEIR_OPTION_BOOL:
         if (parse_bool(value, &n))
             return WEIR_OK;
-        return weir_fail(error, WEIR_ERR_INVALID, "%s: '%s' must be true or false, not '%s'", what, option->name, value);
+        return weir_fail(error, WEIR_ERR_INVALID, "%s: '%s' must be true or false, not '%s'", what, option->name,
+                         value);
     case WEIR_OPTION_DURATION:
         if (parse_with_unit(value, duration_units, &n))
             return WEIR_OK;
-        return weir_fail(error, WEIR_ERR_INVALID,
-                         "%s: '%s' is not a duration in whole milliseconds: '%s' (write it like '500 ms', '10 s', '5 min', '1 h', '1 d')",
-                         what, option->name, value);
+        return weir_fail(
+            error, WEIR_ERR_INVALID,
+            "%s: '%s' is not a duration in whole milliseconds: '%s' (write it like '500 ms', '10 s', '5 min', '1 h', '1 d')",
+            what, option->name, value);
     case WEIR_OPTION_SIZE:
         if (parse_with_unit(value, size_units, &n))
             return WEIR_OK;
-        return weir_fail(error, WEIR_ERR_INVALID, "%s: '%s' is not a size: '%s' (write it like '1024', '64 kb', '64 mb', '1 gb')",
-                         what, option->name, value);
+        return weir_fail(error, WEIR_ERR_INVALID,
+                         "%s: '%s' is not a size: '%s' (write it like '1024', '64 kb', '64 mb', '1 gb')", what,
+                         option->name, value);
     case WEIR_OPTION_ENUM:
         if (in_choices(option->choices, value))
             return WEIR_OK;
@@ -235,8 +250,8 @@ weir_err weir_options_check(const char *what, const struct weir_key_value *given
             option = weir_option_find(tables[t], given[i].key);
         if (!option) {
             const char *nearest = weir_option_nearest(given[i].key, table, table2, table3);
-            return weir_fail(error, WEIR_ERR_INVALID, nearest ? "%s: unknown option '%s'; did you mean '%s'?"
-                                                              : "%s: unknown option '%s'%s",
+            return weir_fail(error, WEIR_ERR_INVALID,
+                             nearest ? "%s: unknown option '%s'; did you mean '%s'?" : "%s: unknown option '%s'%s",
                              what, given[i].key, nearest ? nearest : "");
         }
         for (int j = 0; j < i; j++)

@@ -259,12 +259,12 @@ size_t weir_batch_bytes(const struct weir_batch *batch)
 
 /* --- Moving rows */
 
-#define GATHER_LOOP(type)                                                                                              \
-    do {                                                                                                               \
-        const type *restrict from_values = from;                                                                       \
-        type *restrict to_values = to;                                                                                 \
-        for (int i = 0; i < count; i++)                                                                                \
-            to_values[i] = from_values[rows[i]];                                                                       \
+#define GATHER_LOOP(type) \
+    do { \
+        const type *restrict from_values = from; \
+        type *restrict to_values = to; \
+        for (int i = 0; i < count; i++) \
+            to_values[i] = from_values[rows[i]]; \
     } while (0)
 
 static void fixed_gather(void *to, const void *from, int width, const int32_t *rows, int count)

@@ -62,11 +62,11 @@ struct weir_column {
 struct weir_batch {
     int refs; /* atomic */
     int row_count;
-    int row_capacity; /* while it is being built; row_count once handed on */
+    int row_capacity;           /* while it is being built; row_count once handed on */
     struct weir_schema *schema; /* one reference held */
     uint8_t *change;            /* row_count entries, or NULL */
     struct weir_buffer *change_buffer;
-    int64_t origin_ns; /* monotonic time the oldest row entered the current task's output; 0: unknown */
+    int64_t origin_ns;            /* monotonic time the oldest row entered the current task's output; 0: unknown */
     struct weir_column columns[]; /* schema->field_count */
 };
 

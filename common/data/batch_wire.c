@@ -231,8 +231,7 @@ static weir_err decode_column(struct reader *reader, const uint8_t *header, cons
         return weir_fail(error, WEIR_ERR_PROTOCOL, "batch: it ends in column '%s'", field->name);
     if (header[1] & FLAG_VALIDITY) {
         column->validity = adopt(reader, validity_at, (size_t)validity, 8, &column->validity_buffer);
-        if (!field->type.nullable &&
-            weir_bitmap_count(column->validity, reader->row_count) != reader->row_count)
+        if (!field->type.nullable && weir_bitmap_count(column->validity, reader->row_count) != reader->row_count)
             return weir_fail(error, WEIR_ERR_PROTOCOL, "batch: column '%s' is NOT NULL and has a NULL", field->name);
     }
     int width = weir_type_width(type);
@@ -269,8 +268,8 @@ weir_err weir_batch_wire_decode(struct weir_schema *schema, struct weir_buffer *
     uint32_t version = get_u32(bytes + 4) & 0xffff, flags = get_u32(bytes + 4) >> 16;
     uint32_t row_count = get_u32(bytes + 8), column_count = get_u32(bytes + 12);
     if (version != VERSION || (flags & ~(uint32_t)FLAG_CHANGE) != 0)
-        return weir_fail(error, WEIR_ERR_PROTOCOL, "batch: version %u with flags %u; this is version %d", version, flags,
-                         VERSION);
+        return weir_fail(error, WEIR_ERR_PROTOCOL, "batch: version %u with flags %u; this is version %d", version,
+                         flags, VERSION);
     if (row_count > WEIR_BATCH_ROWS_MAX)
         return weir_fail(error, WEIR_ERR_PROTOCOL, "batch: %u rows; the most is %d", row_count, WEIR_BATCH_ROWS_MAX);
     if (column_count != (uint32_t)schema->field_count)

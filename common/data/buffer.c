@@ -18,7 +18,7 @@
 #ifndef __has_feature
 #define __has_feature(x) 0
 #endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || __has_feature(address_sanitizer) ||              \
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || __has_feature(address_sanitizer) || \
     __has_feature(thread_sanitizer)
 #define RECYCLE 0
 #else
@@ -33,7 +33,7 @@
 #define CACHE_CLASS_BYTES ((size_t)1 << 20)
 #define CACHE_CLASS_COUNT_MAX 64
 
-#define BUFFER_OF(node_) ((struct weir_buffer *)(void *)((uint8_t *)(node_) - offsetof(struct weir_buffer, bytes)))
+#define BUFFER_OF(node_) ((struct weir_buffer *)(void *)((uint8_t *)(node_)-offsetof(struct weir_buffer, bytes)))
 
 /* An idle buffer: its bytes hold the link. */
 struct idle {
@@ -99,7 +99,8 @@ static inline struct idle *list_pop(struct list *list)
 
 static bool depot_try(struct depot *depot)
 {
-    return !__atomic_load_n(&depot->taken, __ATOMIC_RELAXED) && !__atomic_exchange_n(&depot->taken, 1, __ATOMIC_ACQUIRE);
+    return !__atomic_load_n(&depot->taken, __ATOMIC_RELAXED) &&
+           !__atomic_exchange_n(&depot->taken, 1, __ATOMIC_ACQUIRE);
 }
 
 static void depot_leave(struct depot *depot)

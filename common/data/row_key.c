@@ -19,10 +19,10 @@
 #include <xxhash.h>
 #pragma GCC diagnostic pop
 
-#define STRING_HEAD 5       /* flag and length */
-#define REGISTER_MAX 11     /* strings whose encoding has at most 16 bytes */
-#define STAGE_SIZE 128      /* encodings up to this are laid out on the stack, longer ones in a buffer each */
-#define GROUP_ROWS 32       /* laid out together */
+#define STRING_HEAD 5   /* flag and length */
+#define REGISTER_MAX 11 /* strings whose encoding has at most 16 bytes */
+#define STAGE_SIZE 128  /* encodings up to this are laid out on the stack, longer ones in a buffer each */
+#define GROUP_ROWS 32   /* laid out together */
 #define COPY_BLOCK 16
 
 /* --- Which columns */
@@ -42,8 +42,8 @@ weir_err weir_key_spec_resolve(const struct weir_schema *schema, const char *con
                 columns[j] = schema->fields[j].name;
             const char *near = weir_nearest(names[i], columns, schema->field_count);
             if (near)
-                return weir_fail(error, WEIR_ERR_INVALID, "key column '%.100s' is not in the schema; did you mean '%s'?",
-                                 names[i], near);
+                return weir_fail(error, WEIR_ERR_INVALID,
+                                 "key column '%.100s' is not in the schema; did you mean '%s'?", names[i], near);
             return weir_fail(error, WEIR_ERR_INVALID, "key column '%.100s' is not in the schema", names[i]);
         }
         for (int j = 0; j < i; j++) {
@@ -135,18 +135,18 @@ static inline int fixed_size(enum weir_type_id type)
 }
 
 /* Writes the encoding of every row's value, `put_` being its statement on (at, row); the flag goes before it. */
-#define FOR_ROWS(put_)                                                                                                 \
-    for (int row = 0; row < row_count; row++) {                                                                        \
-        uint8_t *at = out + cursor[row];                                                                               \
-        if (validity && !weir_bit_get(validity, row)) {                                                                \
-            *at = 0;                                                                                                   \
-            cursor[row] += 1;                                                                                          \
-            continue;                                                                                                  \
-        }                                                                                                              \
-        *at++ = 1;                                                                                                     \
-        put_;                                                                                                          \
-        cursor[row] = (uint32_t)(at + size - out);                                                                     \
-    }                                                                                                                  \
+#define FOR_ROWS(put_) \
+    for (int row = 0; row < row_count; row++) { \
+        uint8_t *at = out + cursor[row]; \
+        if (validity && !weir_bit_get(validity, row)) { \
+            *at = 0; \
+            cursor[row] += 1; \
+            continue; \
+        } \
+        *at++ = 1; \
+        put_; \
+        cursor[row] = (uint32_t)(at + size - out); \
+    } \
     break
 
 /* Appends the column to all rows' encodings, row r at out + cursor[r], which moves on. */
@@ -334,9 +334,9 @@ static inline uint64_t hash_fixed_8(uint8_t ordered)
     return XXH3_64bits(key, sizeof key);
 }
 
-#define HASH_ROWS(hash_)                                                                                               \
-    for (int row = 0; row < row_count; row++)                                                                          \
-        hashes[row] = hash_;                                                                                           \
+#define HASH_ROWS(hash_) \
+    for (int row = 0; row < row_count; row++) \
+        hashes[row] = hash_; \
     break
 
 static void hash_fixed(const struct weir_column *column, int row_count, uint64_t *restrict hashes)

@@ -45,8 +45,8 @@ static const struct type_name {
 static const char *const later_names[] = {"TIMESTAMP_LTZ", "DECIMAL", "DEC",      "NUMERIC", "ARRAY",
                                           "MAP",           "ROW",     "MULTISET", "INTERVAL"};
 
-#define TYPES_ALLOWED                                                                                                  \
-    "BOOLEAN, TINYINT, SMALLINT, INT, BIGINT, FLOAT, DOUBLE, STRING, VARCHAR(n), CHAR(n), BYTES, VARBINARY(n), "      \
+#define TYPES_ALLOWED \
+    "BOOLEAN, TINYINT, SMALLINT, INT, BIGINT, FLOAT, DOUBLE, STRING, VARCHAR(n), CHAR(n), BYTES, VARBINARY(n), " \
     "BINARY(n), DATE, TIME(0 to 3), TIMESTAMP(0 to 3), each with NOT NULL or without"
 
 #define TIMESTAMP_PRECISION_DEFAULT 3
@@ -294,7 +294,8 @@ static weir_err take_name(const char **p, struct weir_arena *arena, const char *
             text[size++] = *at++;
         }
         if (*at == '\0')
-            return weir_fail(error, WEIR_ERR_INVALID, "column list: the quoted name at '%.40s' has no closing `", start);
+            return weir_fail(error, WEIR_ERR_INVALID, "column list: the quoted name at '%.40s' has no closing `",
+                             start);
         if (*at == '`')
             at++;
     } else {

@@ -20,16 +20,16 @@
 enum weir_type_id {
     WEIR_TYPE_NONE = 0, /* the untyped NULL literal while an expression is checked; never in a schema */
     WEIR_TYPE_BOOLEAN = 1,
-    WEIR_TYPE_INT8 = 2,   /* TINYINT */
-    WEIR_TYPE_INT16 = 3,  /* SMALLINT */
-    WEIR_TYPE_INT32 = 4,  /* INT */
-    WEIR_TYPE_INT64 = 5,  /* BIGINT */
-    WEIR_TYPE_FLOAT = 6,  /* FLOAT, 32 bit */
-    WEIR_TYPE_DOUBLE = 7, /* DOUBLE */
-    WEIR_TYPE_STRING = 8, /* STRING, VARCHAR(n), CHAR(n): UTF-8 */
-    WEIR_TYPE_BYTES = 9,  /* BYTES, VARBINARY(n), BINARY(n) */
-    WEIR_TYPE_DATE = 10,  /* int32, days since 1970-01-01 */
-    WEIR_TYPE_TIME = 11,  /* int32, ms of the day */
+    WEIR_TYPE_INT8 = 2,       /* TINYINT */
+    WEIR_TYPE_INT16 = 3,      /* SMALLINT */
+    WEIR_TYPE_INT32 = 4,      /* INT */
+    WEIR_TYPE_INT64 = 5,      /* BIGINT */
+    WEIR_TYPE_FLOAT = 6,      /* FLOAT, 32 bit */
+    WEIR_TYPE_DOUBLE = 7,     /* DOUBLE */
+    WEIR_TYPE_STRING = 8,     /* STRING, VARCHAR(n), CHAR(n): UTF-8 */
+    WEIR_TYPE_BYTES = 9,      /* BYTES, VARBINARY(n), BINARY(n) */
+    WEIR_TYPE_DATE = 10,      /* int32, days since 1970-01-01 */
+    WEIR_TYPE_TIME = 11,      /* int32, ms of the day */
     WEIR_TYPE_TIMESTAMP = 12, /* int64, ms since 1970-01-01T00:00:00, no zone; precision 0 to 3 */
     WEIR_TYPE_TIMESTAMP_LTZ = 13,
     WEIR_TYPE_DECIMAL = 14,
@@ -66,9 +66,9 @@ struct weir_schema {
 static inline int weir_type_width(enum weir_type_id id)
 {
     static const uint8_t widths[WEIR_TYPE_IDS] = {
-        [WEIR_TYPE_INT8] = 1,   [WEIR_TYPE_INT16] = 2, [WEIR_TYPE_INT32] = 4, [WEIR_TYPE_INT64] = 8,
-        [WEIR_TYPE_FLOAT] = 4,  [WEIR_TYPE_DOUBLE] = 8, [WEIR_TYPE_DATE] = 4, [WEIR_TYPE_TIME] = 4,
-        [WEIR_TYPE_TIMESTAMP] = 8,
+        [WEIR_TYPE_INT8] = 1,  [WEIR_TYPE_INT16] = 2, [WEIR_TYPE_INT32] = 4,
+        [WEIR_TYPE_INT64] = 8, [WEIR_TYPE_FLOAT] = 4, [WEIR_TYPE_DOUBLE] = 8,
+        [WEIR_TYPE_DATE] = 4,  [WEIR_TYPE_TIME] = 4,  [WEIR_TYPE_TIMESTAMP] = 8,
     };
     return widths[id];
 }
@@ -93,7 +93,7 @@ weir_err weir_schema_parse(const char *text, struct weir_schema **schema, struct
 /* The inverse, into a buffer (false: full). */
 bool weir_schema_print(const struct weir_schema *schema, struct weir_buf *out) __attribute__((warn_unused_result));
 struct weir_schema *weir_schema_ref(struct weir_schema *schema);
-void weir_schema_unref(struct weir_schema *schema); /* NULL is allowed */
+void weir_schema_unref(struct weir_schema *schema);                                         /* NULL is allowed */
 int weir_schema_find(const struct weir_schema *schema, const char *name, size_t name_size); /* -1: none */
 bool weir_schema_equal(const struct weir_schema *a, const struct weir_schema *b); /* names and types, nullability too */
 

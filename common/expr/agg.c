@@ -22,8 +22,9 @@ struct compiler {
 static const struct agg_name {
     const char *name;
     enum agg_kind kind;
-} agg_names[] = {{"COUNT", AGG_COUNT}, {"SUM", AGG_SUM}, {"MIN", AGG_MIN}, {"MAX", AGG_MAX}, {"AVG", AGG_AVG},
-                 {"FIRST_VALUE", AGG_FIRST}, {"FIRST", AGG_FIRST}, {"LAST_VALUE", AGG_LAST}, {"LAST", AGG_LAST}};
+} agg_names[] = {{"COUNT", AGG_COUNT}, {"SUM", AGG_SUM},         {"MIN", AGG_MIN},
+                 {"MAX", AGG_MAX},     {"AVG", AGG_AVG},         {"FIRST_VALUE", AGG_FIRST},
+                 {"FIRST", AGG_FIRST}, {"LAST_VALUE", AGG_LAST}, {"LAST", AGG_LAST}};
 
 static enum agg_kind kind_of(const char *name)
 {
@@ -75,7 +76,8 @@ static weir_err add_def(struct compiler *c, struct node *node)
     }
     if ((err = set_result_type(c, node, def)))
         return err;
-    if (def->kind == AGG_COUNT && def->arg && !weir_expr_type(def->arg)->nullable && weir_expr_is_column(def->arg) >= 0) {
+    if (def->kind == AGG_COUNT && def->arg && !weir_expr_type(def->arg)->nullable &&
+        weir_expr_is_column(def->arg) >= 0) {
         weir_expr_free(def->arg); /* COUNT of what is never NULL counts rows */
         def->arg = NULL;
     }
@@ -103,8 +105,8 @@ static weir_err lookup(struct compiler *c, struct node *node)
     }
     if (weir_schema_find(c->input, node->name, strlen(node->name)) >= 0)
         return expr_error(c->error, WEIR_ERR_INVALID, node->column,
-                          "column '%s' is no key of the group; it may only stand inside an aggregate, as in MAX(%s)", node->name,
-                          node->name);
+                          "column '%s' is no key of the group; it may only stand inside an aggregate, as in MAX(%s)",
+                          node->name, node->name);
     const char *names[WEIR_KEY_COLUMNS_MAX + 2];
     int count = 0;
     for (int i = 0; i < agg->keys.column_count; i++)
@@ -119,7 +121,8 @@ static weir_err lookup(struct compiler *c, struct node *node)
 static weir_err replace(struct compiler *c, struct node *node)
 {
     if (node->op == OP_STAR)
-        return expr_error(c->error, WEIR_ERR_INVALID, node->column, "* cannot stand for the columns of a group; name them");
+        return expr_error(c->error, WEIR_ERR_INVALID, node->column,
+                          "* cannot stand for the columns of a group; name them");
     if (node->op == OP_COLUMN)
         return node->index >= 0 ? WEIR_OK : lookup(c, node);
     if (node->op == OP_AGGREGATE) {
@@ -150,7 +153,7 @@ static struct weir_schema *inner_schema(const struct weir_agg *agg, const struct
     for (int i = 0; i < 2 && agg->windowed; i++)
         fields[n++] = (struct weir_field){.name = i ? "window_end" : "window_start",
                                           .type = {.id = WEIR_TYPE_TIMESTAMP, .precision = 3}};
-    char (*names)[16] = weir_alloc((size_t)(agg->def_count + 1) * sizeof *names);
+    char(*names)[16] = weir_alloc((size_t)(agg->def_count + 1) * sizeof *names);
     for (int i = 0; i < agg->def_count; i++) {
         snprintf(names[i], sizeof names[i], "$%d", i);
         fields[n++] = (struct weir_field){.name = names[i], .type = agg->defs[i].type};
@@ -276,7 +279,8 @@ static void put_double(struct weir_column *column, int row, enum phys phys, doub
         column->f64[row] = value;
 }
 
-static void put_result(const struct agg_def *def, struct weir_column *column, int row, int capacity, const uint8_t *accumulator)
+static void put_result(const struct agg_def *def, struct weir_column *column, int row, int capacity,
+                       const uint8_t *accumulator)
 {
     const union accumulator *acc = (const void *)(accumulator + def->offset);
     bool floating = def->phys == PHYS_F32 || def->phys == PHYS_F64;
@@ -310,8 +314,8 @@ weir_err weir_agg_result(const struct weir_agg *agg, const struct weir_agg_group
     for (int i = 0; i < agg->keys.column_count; i++)
         keys[i] = &inner->columns[i];
     for (int row = 0; row < count; row++) {
-        if (agg->keys.column_count > 0 &&
-            (err = weir_key_decode(groups[row].key, groups[row].key_size, &agg->keys, agg->input, keys, row, count, error)))
+        if (agg->keys.column_count > 0 && (err = weir_key_decode(groups[row].key, groups[row].key_size, &agg->keys,
+                                                                 agg->input, keys, row, count, error)))
             goto out;
         if (agg->windowed) {
             inner->columns[agg->keys.column_count].i64[row] = groups[row].window_start_ms;

@@ -85,20 +85,20 @@ weir_err weir_agg_prepare(const struct weir_agg *agg, struct weir_agg_input *inp
 
 /* --- Loops. In BODY: `acc` is the accumulator, `x` the value. */
 
-#define LOOP(TAKEN, LOAD, BODY)                                                                                       \
-    for (int i = 0; i < count; i++) {                                                                                 \
-        int row = rows ? rows[i] : i;                                                                                 \
-        (void)row;                                                                                                    \
-        if (!(TAKEN))                                                                                                 \
-            continue;                                                                                                 \
-        union accumulator *acc = (void *)(accumulators[i] + offset);                                                  \
-        LOAD;                                                                                                         \
-        BODY;                                                                                                         \
+#define LOOP(TAKEN, LOAD, BODY) \
+    for (int i = 0; i < count; i++) { \
+        int row = rows ? rows[i] : i; \
+        (void)row; \
+        if (!(TAKEN)) \
+            continue; \
+        union accumulator *acc = (void *)(accumulators[i] + offset); \
+        LOAD; \
+        BODY; \
     }
-#define LOOPS(LOAD, BODY)                                                                                             \
-    if (!take)                                                                                                        \
-        LOOP(true, LOAD, BODY)                                                                                        \
-    else                                                                                                              \
+#define LOOPS(LOAD, BODY) \
+    if (!take) \
+        LOOP(true, LOAD, BODY) \
+    else \
         LOOP(weir_bit_get(take, row), LOAD, BODY)
 
 struct rows {
@@ -108,11 +108,11 @@ struct rows {
     size_t offset;
     int count;
 };
-#define ROWS_LOCALS                                                                                                   \
-    const int32_t *rows = r->rows;                                                                                    \
-    const uint64_t *take = r->take;                                                                                   \
-    uint8_t *const *accumulators = r->accumulators;                                                                   \
-    const size_t offset = r->offset;                                                                                  \
+#define ROWS_LOCALS \
+    const int32_t *rows = r->rows; \
+    const uint64_t *take = r->take; \
+    uint8_t *const *accumulators = r->accumulators; \
+    const size_t offset = r->offset; \
     const int count = r->count;
 
 static void update_count(const struct rows *r)
@@ -121,48 +121,48 @@ static void update_count(const struct rows *r)
     LOOPS((void)0, acc->count++)
 }
 
-#define FIRST_BODY(FIELD)                                                                                             \
-    if (!acc->number.seen) {                                                                                          \
-        acc->number.FIELD = x;                                                                                        \
-        acc->number.seen = 1;                                                                                         \
+#define FIRST_BODY(FIELD) \
+    if (!acc->number.seen) { \
+        acc->number.FIELD = x; \
+        acc->number.seen = 1; \
     }
-#define LAST_BODY(FIELD)                                                                                              \
-    acc->number.FIELD = x;                                                                                            \
+#define LAST_BODY(FIELD) \
+    acc->number.FIELD = x; \
     acc->number.seen = 1;
-#define EXTREME_BODY(FIELD, OP)                                                                                       \
-    if (!acc->number.seen || x OP acc->number.FIELD) {                                                                \
-        acc->number.FIELD = x;                                                                                        \
-        acc->number.seen = 1;                                                                                         \
+#define EXTREME_BODY(FIELD, OP) \
+    if (!acc->number.seen || x OP acc->number.FIELD) { \
+        acc->number.FIELD = x; \
+        acc->number.seen = 1; \
     }
-#define SUM_BODY_I                                                                                                    \
-    acc->number.i = (int64_t)((uint64_t)acc->number.i + (uint64_t)x);                                                 \
+#define SUM_BODY_I \
+    acc->number.i = (int64_t)((uint64_t)acc->number.i + (uint64_t)x); \
     acc->number.seen++;
-#define SUM_BODY_D                                                                                                    \
-    acc->number.d += x;                                                                                               \
+#define SUM_BODY_D \
+    acc->number.d += x; \
     acc->number.seen++;
 
 /* All kinds for one type of argument. */
-#define UPDATE(NAME, T, LOAD, FIELD, SUM_BODY)                                                                        \
-    static void update_##NAME(enum agg_kind kind, const struct weir_column *arg, const struct rows *r)                \
-    {                                                                                                                 \
-        ROWS_LOCALS                                                                                                   \
-        switch (kind) {                                                                                               \
-        case AGG_SUM:                                                                                                 \
-        case AGG_AVG:                                                                                                 \
-            LOOPS(T x = (T)LOAD, SUM_BODY)                                                                            \
-            break;                                                                                                    \
-        case AGG_MIN:                                                                                                 \
-            LOOPS(T x = (T)LOAD, EXTREME_BODY(FIELD, <))                                                              \
-            break;                                                                                                    \
-        case AGG_MAX:                                                                                                 \
-            LOOPS(T x = (T)LOAD, EXTREME_BODY(FIELD, >))                                                              \
-            break;                                                                                                    \
-        case AGG_FIRST:                                                                                               \
-            LOOPS(T x = (T)LOAD, FIRST_BODY(FIELD))                                                                   \
-            break;                                                                                                    \
-        default:                                                                                                      \
-            LOOPS(T x = (T)LOAD, LAST_BODY(FIELD))                                                                    \
-        }                                                                                                             \
+#define UPDATE(NAME, T, LOAD, FIELD, SUM_BODY) \
+    static void update_##NAME(enum agg_kind kind, const struct weir_column *arg, const struct rows *r) \
+    { \
+        ROWS_LOCALS \
+        switch (kind) { \
+        case AGG_SUM: \
+        case AGG_AVG: \
+            LOOPS(T x = (T)LOAD, SUM_BODY) \
+            break; \
+        case AGG_MIN: \
+            LOOPS(T x = (T)LOAD, EXTREME_BODY(FIELD, <)) \
+            break; \
+        case AGG_MAX: \
+            LOOPS(T x = (T)LOAD, EXTREME_BODY(FIELD, >)) \
+            break; \
+        case AGG_FIRST: \
+            LOOPS(T x = (T)LOAD, FIRST_BODY(FIELD)) \
+            break; \
+        default: \
+            LOOPS(T x = (T)LOAD, LAST_BODY(FIELD)) \
+        } \
     }
 UPDATE(bool, int64_t, weir_bit_get(arg->bits, row), i, SUM_BODY_I)
 UPDATE(i8, int64_t, arg->i8[row], i, SUM_BODY_I)
@@ -201,7 +201,8 @@ static void text_offer(enum agg_kind kind, union accumulator *acc, const uint8_t
     text_set(acc, s, n, heap);
 }
 
-static void update_text(enum agg_kind kind, const struct weir_column *arg, const struct rows *r, struct weir_arena *heap)
+static void update_text(enum agg_kind kind, const struct weir_column *arg, const struct rows *r,
+                        struct weir_arena *heap)
 {
     ROWS_LOCALS
     LOOPS(size_t n; const uint8_t *s = weir_column_bytes(arg, row, &n), text_offer(kind, acc, s, n, heap))

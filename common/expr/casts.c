@@ -302,8 +302,10 @@ static enum fn_result to_integer(struct call *call, const struct value *a, struc
         int type;
         const char *name;
         int64_t max;
-    } types[] = {{WEIR_TYPE_INT8, "TINYINT", INT8_MAX}, {WEIR_TYPE_INT16, "SMALLINT", INT16_MAX},
-                 {WEIR_TYPE_INT32, "INT", INT32_MAX}, {WEIR_TYPE_INT64, "BIGINT", INT64_MAX}};
+    } types[] = {{WEIR_TYPE_INT8, "TINYINT", INT8_MAX},
+                 {WEIR_TYPE_INT16, "SMALLINT", INT16_MAX},
+                 {WEIR_TYPE_INT32, "INT", INT32_MAX},
+                 {WEIR_TYPE_INT64, "BIGINT", INT64_MAX}};
     int k = call->def->type - WEIR_TYPE_INT8;
     int64_t i;
     if (!expr_parse_integer(a->s, a->n, &i) || i > types[k].max || i < -types[k].max - 1)
@@ -490,9 +492,10 @@ bool expr_cast_find(int from, int to, bool *convert, row_fn *fn)
         *fn = from_text ? to_time : from == WEIR_TYPE_TIMESTAMP || from == to ? timestamp_to_time : NULL;
         break;
     case WEIR_TYPE_TIMESTAMP:
-        *fn = from_text ? to_timestamp
-                        : from == WEIR_TYPE_DATE ? date_to_timestamp
-                                                 : from == WEIR_TYPE_TIME || from == to ? time_to_timestamp : NULL;
+        *fn = from_text                              ? to_timestamp
+              : from == WEIR_TYPE_DATE               ? date_to_timestamp
+              : from == WEIR_TYPE_TIME || from == to ? time_to_timestamp
+                                                     : NULL;
         break;
     default:
         break;

@@ -36,10 +36,10 @@ static bool is_interval(int type)
 enum phys expr_phys(int type)
 {
     static const uint8_t table[EXPR_INTERVAL_MS + 1] = {
-        [WEIR_TYPE_NONE] = PHYS_BOOL,   [WEIR_TYPE_BOOLEAN] = PHYS_BOOL,   [WEIR_TYPE_INT8] = PHYS_I8,
-        [WEIR_TYPE_INT16] = PHYS_I16,   [WEIR_TYPE_INT32] = PHYS_I32,      [WEIR_TYPE_INT64] = PHYS_I64,
-        [WEIR_TYPE_FLOAT] = PHYS_F32,   [WEIR_TYPE_DOUBLE] = PHYS_F64,     [WEIR_TYPE_STRING] = PHYS_BYTES,
-        [WEIR_TYPE_BYTES] = PHYS_BYTES, [WEIR_TYPE_DATE] = PHYS_I32,       [WEIR_TYPE_TIME] = PHYS_I32,
+        [WEIR_TYPE_NONE] = PHYS_BOOL,     [WEIR_TYPE_BOOLEAN] = PHYS_BOOL,   [WEIR_TYPE_INT8] = PHYS_I8,
+        [WEIR_TYPE_INT16] = PHYS_I16,     [WEIR_TYPE_INT32] = PHYS_I32,      [WEIR_TYPE_INT64] = PHYS_I64,
+        [WEIR_TYPE_FLOAT] = PHYS_F32,     [WEIR_TYPE_DOUBLE] = PHYS_F64,     [WEIR_TYPE_STRING] = PHYS_BYTES,
+        [WEIR_TYPE_BYTES] = PHYS_BYTES,   [WEIR_TYPE_DATE] = PHYS_I32,       [WEIR_TYPE_TIME] = PHYS_I32,
         [WEIR_TYPE_TIMESTAMP] = PHYS_I64, [EXPR_INTERVAL_MONTHS] = PHYS_I64, [EXPR_INTERVAL_MS] = PHYS_I64};
     return (enum phys)table[type];
 }
@@ -86,8 +86,8 @@ weir_err expr_coerce(struct checker *c, struct node **node, int type)
     if ((int)from->type.id == type)
         return WEIR_OK;
     struct node *cast = expr_node(c->arena, OP_CAST, from->column, 1, from);
-    cast->type = (struct weir_type){.id = (enum weir_type_id)type, .precision = from->type.precision,
-                                    .nullable = from->type.nullable};
+    cast->type = (struct weir_type){
+        .id = (enum weir_type_id)type, .precision = from->type.precision, .nullable = from->type.nullable};
     if (type == WEIR_TYPE_TIMESTAMP && from->type.id == WEIR_TYPE_STRING)
         cast->type.precision = 3;
     cast->has_type = true;
@@ -133,8 +133,8 @@ static weir_err check_column(struct checker *c, struct node *node)
     if (node->index >= 0) {
         node->type = schema->fields[node->index].type;
         if (node->type.id > WEIR_TYPE_TIMESTAMP)
-            return expr_error(c->error, WEIR_ERR_UNSUPPORTED, node->column, "column '%s' has a type that expressions cannot read yet",
-                              node->name);
+            return expr_error(c->error, WEIR_ERR_UNSUPPORTED, node->column,
+                              "column '%s' has a type that expressions cannot read yet", node->name);
         return WEIR_OK;
     }
     const char *names[WEIR_FIELDS_MAX];
@@ -161,9 +161,9 @@ static weir_err check_column(struct checker *c, struct node *node)
 
 static const char *op_text(enum op op)
 {
-    static const char *const texts[] = {[OP_ADD] = "+", [OP_SUB] = "-", [OP_MUL] = "*", [OP_DIV] = "/", [OP_MOD] = "%",
-                                        [OP_NEG] = "-", [OP_PLUS] = "+", [OP_EQ] = "=", [OP_NE] = "<>", [OP_LT] = "<",
-                                        [OP_LE] = "<=", [OP_GT] = ">", [OP_GE] = ">="};
+    static const char *const texts[] = {
+        [OP_ADD] = "+", [OP_SUB] = "-", [OP_MUL] = "*", [OP_DIV] = "/", [OP_MOD] = "%", [OP_NEG] = "-", [OP_PLUS] = "+",
+        [OP_EQ] = "=",  [OP_NE] = "<>", [OP_LT] = "<",  [OP_LE] = "<=", [OP_GT] = ">",  [OP_GE] = ">="};
     return texts[op];
 }
 
@@ -293,11 +293,10 @@ static weir_err check_distinct(struct checker *c, struct node *node)
 {
     struct node *a = node->args[0], *b = node->args[1];
     int at = node->column;
-    struct node *same = expr_node(
-        c->arena, OP_OR, at, 2,
-        expr_node(c->arena, OP_IS_TRUE, at, 1, expr_node(c->arena, OP_EQ, at, 2, a, b)),
-        expr_node(c->arena, OP_AND, at, 2, expr_node(c->arena, OP_IS_NULL, at, 1, a),
-                  expr_node(c->arena, OP_IS_NULL, at, 1, b)));
+    struct node *same = expr_node(c->arena, OP_OR, at, 2,
+                                  expr_node(c->arena, OP_IS_TRUE, at, 1, expr_node(c->arena, OP_EQ, at, 2, a, b)),
+                                  expr_node(c->arena, OP_AND, at, 2, expr_node(c->arena, OP_IS_NULL, at, 1, a),
+                                            expr_node(c->arena, OP_IS_NULL, at, 1, b)));
     node->op = node->op == OP_DISTINCT ? OP_NOT : OP_IS_TRUE;
     node->arg_count = 1;
     node->args[0] = same;
@@ -313,8 +312,7 @@ static struct node *or_tree(struct checker *c, struct node *node, int first, int
     if (last - first == 1)
         return expr_node(c->arena, OP_EQ, node->column, 2, node->args[0], node->args[first]);
     int middle = first + (last - first) / 2;
-    return expr_node(c->arena, OP_OR, node->column, 2, or_tree(c, node, first, middle),
-                     or_tree(c, node, middle, last));
+    return expr_node(c->arena, OP_OR, node->column, 2, or_tree(c, node, first, middle), or_tree(c, node, middle, last));
 }
 
 static bool is_literal(const struct node *node)
@@ -333,8 +331,8 @@ static weir_err check_in(struct checker *c, struct node *node)
         if (type == NO_TYPE) {
             char a[64], b[64];
             return expr_error(c->error, WEIR_ERR_INVALID, node->args[i]->column,
-                              "this entry of the IN list is %s, what is looked for is %s", expr_type_name(&node->args[i]->type, a),
-                              expr_type_name(&node->args[0]->type, b));
+                              "this entry of the IN list is %s, what is looked for is %s",
+                              expr_type_name(&node->args[i]->type, a), expr_type_name(&node->args[0]->type, b));
         }
         common.id = (enum weir_type_id)type;
         all_literals &= is_literal(node->args[i]);
@@ -451,8 +449,9 @@ static weir_err check_case_like(struct checker *c, struct node *node, bool *done
         return WEIR_OK;
     if (coalesce ? count < 1 || (name[0] == 'I' && count != 2) : count != (nullif ? 2 : 3))
         return expr_error(c->error, WEIR_ERR_INVALID, at, "%s takes %s", name,
-                          coalesce && name[0] == 'C' ? "at least one argument"
-                          : name[0] == 'I' && !coalesce ? "3 arguments: a condition, a value and another" : "2 arguments");
+                          coalesce && name[0] == 'C'    ? "at least one argument"
+                          : name[0] == 'I' && !coalesce ? "3 arguments: a condition, a value and another"
+                                                        : "2 arguments");
     bool nullable = true;
     if (coalesce) {
         become_case(c, node, 2 * count - 1);
@@ -499,12 +498,12 @@ static weir_err check_cast(struct checker *c, struct node *node)
     }
     if (is_interval(from) || !expr_cast_find(from, to, &convert, &fn)) {
         char a[64], b[64];
-        return expr_error(c->error, WEIR_ERR_INVALID, node->column, "%s cannot be cast to %s%s", expr_type_name(&arg->type, a),
-                          expr_type_name(&node->type, b),
-                          expr_is_numeric(from) && to == WEIR_TYPE_TIMESTAMP ? "; use TO_TIMESTAMP(FROM_UNIXTIME(seconds))"
-                          : from == WEIR_TYPE_TIMESTAMP && expr_is_numeric(to)
-                              ? "; use UNIX_TIMESTAMP(CAST(timestamp AS STRING))"
-                              : "");
+        return expr_error(
+            c->error, WEIR_ERR_INVALID, node->column, "%s cannot be cast to %s%s", expr_type_name(&arg->type, a),
+            expr_type_name(&node->type, b),
+            expr_is_numeric(from) && to == WEIR_TYPE_TIMESTAMP   ? "; use TO_TIMESTAMP(FROM_UNIXTIME(seconds))"
+            : from == WEIR_TYPE_TIMESTAMP && expr_is_numeric(to) ? "; use UNIX_TIMESTAMP(CAST(timestamp AS STRING))"
+                                                                 : "");
     }
     node->type.nullable = arg->type.nullable || node->op == OP_TRY_CAST;
     node->lazy |= fn != NULL;
@@ -560,7 +559,8 @@ weir_err expr_check(struct checker *c, struct node *node)
     case OP_COLUMN:
         return check_column(c, node);
     case OP_STAR:
-        return expr_error(c->error, WEIR_ERR_INVALID, node->column, "* stands for all columns and takes no part in an expression");
+        return expr_error(c->error, WEIR_ERR_INVALID, node->column,
+                          "* stands for all columns and takes no part in an expression");
     case OP_AGGREGATE:
         return expr_error(c->error, WEIR_ERR_INVALID, node->column, "an aggregate cannot stand here");
     case OP_ADD:

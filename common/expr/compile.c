@@ -157,8 +157,8 @@ static weir_err emit(struct gen *g, struct step step, int type, bool strict, int
     if (all_const && step.run != step_select && step.run != step_broadcast && fold(g, &step, type, reg))
         return WEIR_OK;
     if (g->step_count == STEPS_MAX)
-        return expr_error(g->error, WEIR_ERR_FULL, step.column, "the expression needs over %d steps; split it into columns",
-                          STEPS_MAX);
+        return expr_error(g->error, WEIR_ERR_FULL, step.column,
+                          "the expression needs over %d steps; split it into columns", STEPS_MAX);
     step.single = all_single && step.run != step_select && step.run != step_broadcast;
     int *args = weir_arena_alloc(g->arena, (size_t)(step.arg_count + 1) * sizeof *args);
     memcpy(args, step.args, (size_t)step.arg_count * sizeof *args);
@@ -176,7 +176,8 @@ static weir_err emit2(struct gen *g, const struct node *node, step_fn run, int a
                       int *reg)
 {
     int args[2] = {a, b};
-    struct step step = {.run = run, .aux = aux, .sel = sel, .args = args, .arg_count = b < 0 ? 1 : 2, .column = node->column};
+    struct step step = {
+        .run = run, .aux = aux, .sel = sel, .args = args, .arg_count = b < 0 ? 1 : 2, .column = node->column};
     bool strict = run != step_logic && run != step_test && run != step_select && run != step_broadcast;
     return emit(g, step, type, strict, reg);
 }
@@ -225,7 +226,7 @@ static weir_err gen_logic(struct gen *g, struct node *node, int sel, int *reg)
         if (!value.null)
             return gen_node(g, node->args[1], sel, reg);
     } else if (node->args[1]->lazy &&
-               (err = narrow(g, node, and ? SELECT_NOT_FALSE : SELECT_NOT_TRUE, left, sel, &narrowed))) {
+               (err = narrow(g, node, and? SELECT_NOT_FALSE : SELECT_NOT_TRUE, left, sel, &narrowed))) {
         return err;
     }
     if ((err = gen_node(g, node->args[1], narrowed, &right)))
@@ -237,7 +238,8 @@ static weir_err gen_logic(struct gen *g, struct node *node, int sel, int *reg)
             return WEIR_OK;
         }
     }
-    if (!(is_const(g, left) && is_const(g, right)) && ((err = spread(g, node, &left)) || (err = spread(g, node, &right))))
+    if (!(is_const(g, left) && is_const(g, right)) &&
+        ((err = spread(g, node, &left)) || (err = spread(g, node, &right))))
         return err;
     return emit2(g, node, step_logic, node->op, sel, WEIR_TYPE_BOOLEAN, left, right, reg);
 }
@@ -318,7 +320,7 @@ static weir_err gen_cast(struct gen *g, struct node *node, int sel, int *reg)
     bool found = expr_cast_find((int)from->type.id, type, &convert, &fn);
     weir_assert(found);
     bool wide = type == WEIR_TYPE_STRING || type == WEIR_TYPE_BYTES ? node->type.length == 0
-                                                                     : node->type.precision >= from->type.precision;
+                                                                    : node->type.precision >= from->type.precision;
     if (same && wide) {
         *reg = in;
         return WEIR_OK;
@@ -367,7 +369,8 @@ static weir_err gen_in(struct gen *g, struct node *node, int sel, int *reg)
     qsort_r(set->values, (size_t)set->count, sizeof *set->values, compare_values, &set->phys);
     struct row_call *def = row_call_new(g, node, fn_in_set);
     def->data = set;
-    struct step step = {.run = step_rows, .sel = sel, .args = &subject, .arg_count = 1, .data = def, .column = node->column};
+    struct step step = {
+        .run = step_rows, .sel = sel, .args = &subject, .arg_count = 1, .data = def, .column = node->column};
     return emit(g, step, WEIR_TYPE_BOOLEAN, true, reg);
 }
 
@@ -379,7 +382,8 @@ static weir_err gen_call(struct gen *g, struct node *node, row_fn fn, int sel, i
         if (err)
             return err;
     }
-    struct step step = {.run = step_rows, .sel = sel, .args = args, .arg_count = node->arg_count, .column = node->column};
+    struct step step = {
+        .run = step_rows, .sel = sel, .args = args, .arg_count = node->arg_count, .column = node->column};
     bool strict = true;
     if (!fn) {
         step.run = step_math;
@@ -506,7 +510,8 @@ static weir_err gen_node(struct gen *g, struct node *node, int sel, int *reg)
 /* Slots by last use: a step's output takes a slot that no later step reads any more. */
 static int assign_slots(struct gen *g, int result)
 {
-    int *last_use = weir_alloc((size_t)g->reg_count * sizeof *last_use), *idle = weir_alloc((size_t)g->reg_count * sizeof *idle);
+    int *last_use = weir_alloc((size_t)g->reg_count * sizeof *last_use),
+        *idle = weir_alloc((size_t)g->reg_count * sizeof *idle);
     int idle_count = 0, slot_count = 0;
     for (int i = 0; i < g->reg_count; i++)
         last_use[i] = -1;

@@ -40,8 +40,7 @@ static void scratch_fit(struct weir_expr_scratch *scratch, int slots, int column
 {
     if (scratch->slot_count < slots) {
         scratch->slots = weir_realloc(scratch->slots, (size_t)slots * sizeof *scratch->slots);
-        memset(scratch->slots + scratch->slot_count, 0,
-               (size_t)(slots - scratch->slot_count) * sizeof *scratch->slots);
+        memset(scratch->slots + scratch->slot_count, 0, (size_t)(slots - scratch->slot_count) * sizeof *scratch->slots);
         scratch->slot_count = slots;
     }
     if (scratch->column_count < columns) {
@@ -198,34 +197,34 @@ weir_err step_arith(struct eval *eval, const struct step *step)
 }
 
 /* Integer division. INT_MIN / -1 is INT_MIN, as in Java: computed unsigned. */
-#define DIVIDE(name, T, U)                                                                                            \
-    static int name(T *restrict out, const T *restrict a, int a_step, const T *restrict b, int b_step, int count,     \
-                    const uint64_t *active, bool modulo)                                                              \
-    {                                                                                                                 \
-        if (b_step == 0 && a_step == 1 && *b != 0 && *b != -1) {                                                      \
-            const T y = *b;                                                                                           \
-            if (modulo) {                                                                                             \
-                for (int i = 0; i < count; i++)                                                                       \
-                    out[i] = (T)(a[i] % y);                                                                           \
-            } else {                                                                                                  \
-                for (int i = 0; i < count; i++)                                                                       \
-                    out[i] = (T)(a[i] / y);                                                                           \
-            }                                                                                                         \
-            return -1;                                                                                                \
-        }                                                                                                             \
-        for (int i = 0; i < count; i++) {                                                                             \
-            T x = a[i * a_step], y = b[i * b_step];                                                                   \
-            if (y == 0) {                                                                                             \
-                if (!active || weir_bit_get(active, i))                                                               \
-                    return i;                                                                                         \
-                out[i] = 0;                                                                                           \
-            } else if (y == -1) {                                                                                     \
-                out[i] = modulo ? 0 : (T)(0 - (U)x);                                                                  \
-            } else {                                                                                                  \
-                out[i] = modulo ? (T)(x % y) : (T)(x / y);                                                            \
-            }                                                                                                         \
-        }                                                                                                             \
-        return -1;                                                                                                    \
+#define DIVIDE(name, T, U) \
+    static int name(T *restrict out, const T *restrict a, int a_step, const T *restrict b, int b_step, int count, \
+                    const uint64_t *active, bool modulo) \
+    { \
+        if (b_step == 0 && a_step == 1 && *b != 0 && *b != -1) { \
+            const T y = *b; \
+            if (modulo) { \
+                for (int i = 0; i < count; i++) \
+                    out[i] = (T)(a[i] % y); \
+            } else { \
+                for (int i = 0; i < count; i++) \
+                    out[i] = (T)(a[i] / y); \
+            } \
+            return -1; \
+        } \
+        for (int i = 0; i < count; i++) { \
+            T x = a[i * a_step], y = b[i * b_step]; \
+            if (y == 0) { \
+                if (!active || weir_bit_get(active, i)) \
+                    return i; \
+                out[i] = 0; \
+            } else if (y == -1) { \
+                out[i] = modulo ? 0 : (T)(0 - (U)x); \
+            } else { \
+                out[i] = modulo ? (T)(x % y) : (T)(x / y); \
+            } \
+        } \
+        return -1; \
     }
 DIVIDE(divide_i8, int8_t, uint32_t)
 DIVIDE(divide_i16, int16_t, uint32_t)
@@ -411,14 +410,14 @@ weir_err step_logic(struct eval *eval, const struct step *step)
     bool and = step->aux == OP_AND;
     if (!a->validity && !b->validity) {
         for (size_t w = 0; w < words; w++)
-            out->bits[w] = and ? a->bits[w] & b->bits[w] : a->bits[w] | b->bits[w];
+            out->bits[w] = and? a->bits[w] & b->bits[w] : a->bits[w] | b->bits[w];
         return WEIR_OK;
     }
     uint64_t *validity = eval_validity(eval, step);
     for (size_t w = 0; w < words; w++) {
         uint64_t va = valid_word(eval, step, 0, w), vb = valid_word(eval, step, 1, w);
         uint64_t ta = a->bits[w] & va, tb = b->bits[w] & vb, fa = ~a->bits[w] & va, fb = ~b->bits[w] & vb;
-        uint64_t is_true = and ? ta & tb : ta | tb, is_false = and ? fa | fb : fa & fb;
+        uint64_t is_true = and? ta & tb : ta | tb, is_false = and? fa | fb : fa & fb;
         out->bits[w] = is_true;
         validity[w] = is_true | is_false;
     }
@@ -777,8 +776,14 @@ static weir_err begin(struct eval *eval, const struct weir_expr *expr, const str
 {
     weir_assert(batch->schema->field_count >= expr->input_count);
     scratch_fit(scratch, expr->slot_count + 1, expr->reg_count + 1);
-    *eval = (struct eval){.expr = expr, .scratch = scratch, .columns = scratch->columns, .regs = expr->regs,
-                          .slots = scratch->slots, .rows = batch->row_count, .bad_row = -1, .error = error};
+    *eval = (struct eval){.expr = expr,
+                          .scratch = scratch,
+                          .columns = scratch->columns,
+                          .regs = expr->regs,
+                          .slots = scratch->slots,
+                          .rows = batch->row_count,
+                          .bad_row = -1,
+                          .error = error};
     weir_err err = run(eval, expr, batch);
     if (err && bad_row)
         *bad_row = eval->bad_row;

@@ -47,7 +47,7 @@ weir_err weir_expr_eval_mask(const struct weir_expr *expr, const struct weir_bat
 
 /* --- A select list: "device_id, temperature * 1.8 + 32 AS fahrenheit, *" */
 struct weir_select_item {
-    char *name;            /* the alias, or the column's name; EXPR$0 where neither is there, as Flink names it */
+    char *name; /* the alias, or the column's name; EXPR$0 where neither is there, as Flink names it */
     struct weir_expr *expr;
 };
 struct weir_select {

@@ -15,10 +15,10 @@
 #include "expr/expr.h"
 
 #define EXPR_TEXT_SIZE_MAX ((size_t)64 << 10)
-#define EXPR_NESTING_MAX 200  /* of the text: parentheses, calls, prefix operators */
-#define EXPR_DEPTH_MAX 1000   /* of the tree: a + a + a + ... is a deep tree without nesting */
-#define EXPR_ARGS_MAX 4096    /* of one IN list or call */
-#define EXPR_VALUE_SIZE_MAX ((size_t)16 << 20) /* of one string made by a function */
+#define EXPR_NESTING_MAX 200                     /* of the text: parentheses, calls, prefix operators */
+#define EXPR_DEPTH_MAX 1000                      /* of the tree: a + a + a + ... is a deep tree without nesting */
+#define EXPR_ARGS_MAX 4096                       /* of one IN list or call */
+#define EXPR_VALUE_SIZE_MAX ((size_t)16 << 20)   /* of one string made by a function */
 #define EXPR_COLUMN_SIZE_MAX ((size_t)512 << 20) /* of one column of such strings */
 
 /* Types that exist only between an expression's steps. Both are int64. */
@@ -37,14 +37,38 @@ static inline int expr_phys_width(enum phys phys)
 }
 
 enum unit {
-    UNIT_NONE, UNIT_MILLISECOND, UNIT_SECOND, UNIT_MINUTE, UNIT_HOUR, UNIT_DAY, UNIT_WEEK, UNIT_MONTH, UNIT_QUARTER,
-    UNIT_YEAR, UNIT_DECADE, UNIT_CENTURY, UNIT_MILLENNIUM, UNIT_DOW, UNIT_DOY, UNIT_ISODOW, UNIT_ISOYEAR, UNIT_EPOCH,
-    UNIT_MICROSECOND, UNIT_NANOSECOND
+    UNIT_NONE,
+    UNIT_MILLISECOND,
+    UNIT_SECOND,
+    UNIT_MINUTE,
+    UNIT_HOUR,
+    UNIT_DAY,
+    UNIT_WEEK,
+    UNIT_MONTH,
+    UNIT_QUARTER,
+    UNIT_YEAR,
+    UNIT_DECADE,
+    UNIT_CENTURY,
+    UNIT_MILLENNIUM,
+    UNIT_DOW,
+    UNIT_DOY,
+    UNIT_ISODOW,
+    UNIT_ISOYEAR,
+    UNIT_EPOCH,
+    UNIT_MICROSECOND,
+    UNIT_NANOSECOND
 };
 
 /* --- Tokens */
 enum token_kind {
-    TOKEN_END, TOKEN_WORD, TOKEN_QUOTED, TOKEN_STRING, TOKEN_BYTES, TOKEN_INTEGER, TOKEN_DECIMAL, TOKEN_DOUBLE,
+    TOKEN_END,
+    TOKEN_WORD,
+    TOKEN_QUOTED,
+    TOKEN_STRING,
+    TOKEN_BYTES,
+    TOKEN_INTEGER,
+    TOKEN_DECIMAL,
+    TOKEN_DOUBLE,
     TOKEN_OPERATOR
 };
 struct token {
@@ -69,16 +93,39 @@ weir_err expr_error(struct weir_expr_error *error, enum weir_err_code code, int 
 
 /* --- Tree */
 enum op {
-    OP_LITERAL, OP_COLUMN, OP_AGGREGATE, OP_STAR,
-    OP_ADD, OP_SUB, OP_MUL, OP_DIV, OP_MOD, OP_NEG, OP_PLUS,
-    OP_EQ, OP_NE, OP_LT, OP_LE, OP_GT, OP_GE, /* this order is the order of the kernels */
-    OP_DISTINCT, OP_NOT_DISTINCT,
-    OP_AND, OP_OR, OP_NOT,
-    OP_IS_NULL, OP_IS_NOT_NULL, OP_IS_TRUE, OP_IS_NOT_TRUE, OP_IS_FALSE, OP_IS_NOT_FALSE,
-    OP_IN,      /* args[0] IN (the rest) */
-    OP_LIKE,    /* string, pattern[, escape] */
-    OP_CAST, OP_TRY_CAST,
-    OP_CASE,    /* condition, value, condition, value, ..., else */
+    OP_LITERAL,
+    OP_COLUMN,
+    OP_AGGREGATE,
+    OP_STAR,
+    OP_ADD,
+    OP_SUB,
+    OP_MUL,
+    OP_DIV,
+    OP_MOD,
+    OP_NEG,
+    OP_PLUS,
+    OP_EQ,
+    OP_NE,
+    OP_LT,
+    OP_LE,
+    OP_GT,
+    OP_GE, /* this order is the order of the kernels */
+    OP_DISTINCT,
+    OP_NOT_DISTINCT,
+    OP_AND,
+    OP_OR,
+    OP_NOT,
+    OP_IS_NULL,
+    OP_IS_NOT_NULL,
+    OP_IS_TRUE,
+    OP_IS_NOT_TRUE,
+    OP_IS_FALSE,
+    OP_IS_NOT_FALSE,
+    OP_IN,   /* args[0] IN (the rest) */
+    OP_LIKE, /* string, pattern[, escape] */
+    OP_CAST,
+    OP_TRY_CAST,
+    OP_CASE, /* condition, value, condition, value, ..., else */
     OP_CALL
 };
 
@@ -102,10 +149,10 @@ struct node {
     struct weir_type type; /* set by check.c */
     bool checked;
     bool replaced;   /* agg.c has been here */
-    bool lazy;      /* it or something below it takes a selection */
-    bool decimal;   /* a literal that Flink would make a DECIMAL */
+    bool lazy;       /* it or something below it takes a selection */
+    bool decimal;    /* a literal that Flink would make a DECIMAL */
     bool fixed_size; /* CAST: CHAR(n), BINARY(n): padded */
-    bool has_type;  /* CAST: `type` is the wanted type */
+    bool has_type;   /* CAST: `type` is the wanted type */
     enum unit unit;
     int arg_count;
     struct node **args;
@@ -153,7 +200,7 @@ typedef weir_err (*step_fn)(struct eval *eval, const struct step *step);
 enum reg_kind { REG_TEMP, REG_INPUT, REG_CONST };
 struct reg_info {
     enum reg_kind kind;
-    int type; /* enum weir_type_id or an interval */
+    int type;      /* enum weir_type_id or an interval */
     bool constant; /* holds one value in row 0 (REG_CONST, or a temporary all of whose arguments are constant) */
     int input;     /* REG_INPUT: column */
     int slot;      /* REG_TEMP: storage in the scratch */
@@ -166,7 +213,7 @@ struct step {
     int sel; /* register of the selection, -1: all rows */
     int arg_count;
     int *args;
-    int column; /* of the text */
+    int column;  /* of the text */
     bool single; /* constant arguments: run over one row */
     int aux;
     const void *data;
@@ -242,8 +289,8 @@ weir_err step_convert(struct eval *eval, const struct step *step); /* number to 
 weir_err step_case(struct eval *eval, const struct step *step);
 weir_err step_broadcast(struct eval *eval, const struct step *step);
 enum select_kind { SELECT_TRUE, SELECT_NOT_TRUE, SELECT_NOT_FALSE };
-weir_err step_select(struct eval *eval, const struct step *step);  /* aux: select_kind */
-weir_err step_rows(struct eval *eval, const struct step *step);    /* data: struct row_call */
+weir_err step_select(struct eval *eval, const struct step *step); /* aux: select_kind */
+weir_err step_rows(struct eval *eval, const struct step *step);   /* data: struct row_call */
 
 /* --- Functions by row (strings, time, casts from text) */
 enum fn_result { FN_OK, FN_NULL, FN_FAIL };
@@ -256,12 +303,12 @@ struct call {
 typedef enum fn_result (*row_fn)(struct call *call, const struct value *args, struct value *out);
 struct row_call {
     row_fn fn;
-    bool strict;      /* a NULL argument makes NULL; else args[i].null is to be looked at */
+    bool strict;       /* a NULL argument makes NULL; else args[i].null is to be looked at */
     bool null_on_fail; /* TRY_CAST */
     enum unit unit;
-    int type;         /* of the result */
-    int arg_type;     /* of the first argument */
-    int length;       /* CAST to a bounded string: its length; precision of a timestamp */
+    int type;     /* of the result */
+    int arg_type; /* of the first argument */
+    int length;   /* CAST to a bounded string: its length; precision of a timestamp */
     bool pad;
     const void *data; /* prepared from constants: IN set, LIKE pattern */
 };
@@ -280,7 +327,7 @@ struct function {
 enum { FUNCTION_NULLABLE = 1, FUNCTION_LENIENT = 2 /* looks at NULLs itself */, FUNCTION_NOT_NULL = 4 };
 /* Finds the overload for checked arguments and coerces them; sets node->type. */
 weir_err expr_function_resolve(struct checker *checker, struct node *node);
-weir_err step_math(struct eval *eval, const struct step *step);      /* data: struct function */
+weir_err step_math(struct eval *eval, const struct step *step); /* data: struct function */
 
 /* --- casts.c */
 /* NULL: never a cast. *convert: by step_convert (numbers, same layout) instead. Explicit casts only. */
@@ -307,7 +354,7 @@ struct in_set {
     struct value *values; /* sorted */
 };
 int expr_value_compare(enum phys phys, const struct value *a, const struct value *b);
-enum unit expr_unit(const char *word); /* UNIT_NONE: not a unit */
+enum unit expr_unit(const char *word);         /* UNIT_NONE: not a unit */
 size_t utf8_count(const uint8_t *s, size_t n); /* characters */
 
 #endif

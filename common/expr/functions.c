@@ -152,7 +152,8 @@ static const struct function functions[] = {
 #define FUNCTION_COUNT (sizeof functions / sizeof *functions)
 
 /* Forms that the parser and check.c know, for completion; "||", FLOOR_TO and CEIL_TO are how they name others. */
-static const char *const special_names[] = {"CASE", "CAST", "COALESCE", "IF", "IFNULL", "MOD", "NULLIF", "TRIM", "TRY_CAST"};
+static const char *const special_names[] = {"CASE", "CAST",   "COALESCE", "IF",      "IFNULL",
+                                            "MOD",  "NULLIF", "TRIM",     "TRY_CAST"};
 #define SPECIAL_COUNT (sizeof special_names / sizeof *special_names)
 
 static const char *names[FUNCTION_COUNT + SPECIAL_COUNT];
@@ -286,8 +287,9 @@ static weir_err misfit(struct checker *c, const struct node *node, const struct 
     static const struct {
         char letter;
         const char *text;
-    } words[] = {{'s', "STRING"}, {'y', "BYTES"}, {'l', "integer"}, {'d', "number"}, {'n', "number"}, {'t', "TIMESTAMP"},
-                 {'T', "TIMESTAMP"}, {'D', "DATE"}, {'H', "TIME"}, {'m', "INTERVAL"}, {'g', "any"}};
+    } words[] = {{'s', "STRING"}, {'y', "BYTES"},     {'l', "integer"},   {'d', "number"},
+                 {'n', "number"}, {'t', "TIMESTAMP"}, {'T', "TIMESTAMP"}, {'D', "DATE"},
+                 {'H', "TIME"},   {'m', "INTERVAL"},  {'g', "any"}};
     struct weir_buf text;
     weir_buf_init(&text, 700);
     const char *name = f->name;
@@ -384,7 +386,8 @@ weir_err expr_function_resolve(struct checker *c, struct node *node)
     if (node->unit == UNIT_NONE)
         node->unit = f->unit;
     int type = result_type(f, node);
-    node->type = (struct weir_type){.id = (enum weir_type_id)type, .nullable = nullable || (f->flags & FUNCTION_NULLABLE)};
+    node->type =
+        (struct weir_type){.id = (enum weir_type_id)type, .nullable = nullable || (f->flags & FUNCTION_NULLABLE)};
     if (type == WEIR_TYPE_TIMESTAMP)
         node->type.precision = f->result == 't' ? 3 : node->args[f->result - '1']->type.precision;
     if (f->result == '2' && type == WEIR_TYPE_DATE && node->unit < UNIT_DAY) { /* an hour after a date is a timestamp */

@@ -49,7 +49,8 @@ static weir_err take_hex(struct expr_parser *p)
     for (size_t i = 0; i < p->token.size; i += 2) {
         int high = hex_digit(p->token.text[i]), low = hex_digit(p->token.text[i + 1]);
         if (high < 0 || low < 0)
-            return expr_error(p->error, WEIR_ERR_INVALID, column, "X'...' holds something else than hexadecimal digits");
+            return expr_error(p->error, WEIR_ERR_INVALID, column,
+                              "X'...' holds something else than hexadecimal digits");
         out[i / 2] = (uint8_t)(high << 4 | low);
     }
     p->token.text = (const char *)out;
@@ -73,7 +74,8 @@ static weir_err take_number(struct expr_parser *p)
         if (e < p->size && (p->text[e] == '+' || p->text[e] == '-'))
             e++;
         if (e == p->size || !isdigit((unsigned char)p->text[e]))
-            return expr_error(p->error, WEIR_ERR_INVALID, (int)start + 1, "the number has no digits after its exponent");
+            return expr_error(p->error, WEIR_ERR_INVALID, (int)start + 1,
+                              "the number has no digits after its exponent");
         p->token.kind = TOKEN_DOUBLE;
         for (i = e; i < p->size && isdigit((unsigned char)p->text[i]);)
             i++;
@@ -98,7 +100,8 @@ static weir_err skip(struct expr_parser *p)
         } else if (p->at + 1 < p->size && p->text[p->at] == '/' && p->text[p->at + 1] == '*') {
             const char *end = strstr(p->text + p->at + 2, "*/");
             if (!end)
-                return expr_error(p->error, WEIR_ERR_INVALID, (int)p->at + 1, "the comment that begins here has no end");
+                return expr_error(p->error, WEIR_ERR_INVALID, (int)p->at + 1,
+                                  "the comment that begins here has no end");
             p->at = (size_t)(end + 2 - p->text);
         } else {
             return WEIR_OK;
@@ -125,8 +128,8 @@ weir_err expr_lexer_next(struct expr_parser *p)
         return take_number(p);
     if (isalpha((unsigned char)c) || c == '_' || (c & 0x80)) {
         size_t i = p->at;
-        while (i < p->size && (isalnum((unsigned char)p->text[i]) || p->text[i] == '_' || p->text[i] == '$' ||
-                               (p->text[i] & 0x80)))
+        while (i < p->size &&
+               (isalnum((unsigned char)p->text[i]) || p->text[i] == '_' || p->text[i] == '$' || (p->text[i] & 0x80)))
             i++;
         p->token.kind = TOKEN_WORD;
         p->token.size = i - p->at;
@@ -134,8 +137,8 @@ weir_err expr_lexer_next(struct expr_parser *p)
         p->at = i;
         return WEIR_OK;
     }
-    static const char *const operators[] = {"<>", "<=", ">=", "!=", "||", "=", "<", ">", "+", "-",
-                                            "*",  "/",  "%",  "(",  ")",  ",", "."};
+    static const char *const operators[] = {"<>", "<=", ">=", "!=", "||", "=", "<", ">", "+",
+                                            "-",  "*",  "/",  "%",  "(",  ")", ",", "."};
     for (size_t i = 0; i < sizeof operators / sizeof *operators; i++) {
         size_t size = strlen(operators[i]);
         if (p->size - p->at >= size && memcmp(p->text + p->at, operators[i], size) == 0) {

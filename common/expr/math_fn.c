@@ -101,7 +101,8 @@ static double cut_double(double d, int64_t digits64, bool is_float, bool round)
     if (!isfinite(d) || d == 0)
         return d;
     if (digits >= 0 && digits <= 15 && !is_float) { /* exact unless the number is close to a half or a whole */
-        static const double powers[] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
+        static const double powers[] = {1e0, 1e1, 1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                        1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
         double scaled = fabs(d) * powers[digits];
         if (scaled < 1e15) {
             double below = floor(scaled), rest = scaled - below, slack = scaled * 1e-15 + 1e-9;

@@ -14,8 +14,19 @@
 #include "data/time_text.h"
 #include "expr/expr_int.h"
 
-enum { PREC_NONE = 0, PREC_OR = 22, PREC_AND = 24, PREC_NOT = 26, PREC_IS = 28, PREC_COMPARE = 30, PREC_LIKE = 32,
-       PREC_ADD = 40, PREC_MUL = 60, PREC_CONCAT = 60, PREC_SIGN = 80 };
+enum {
+    PREC_NONE = 0,
+    PREC_OR = 22,
+    PREC_AND = 24,
+    PREC_NOT = 26,
+    PREC_IS = 28,
+    PREC_COMPARE = 30,
+    PREC_LIKE = 32,
+    PREC_ADD = 40,
+    PREC_MUL = 60,
+    PREC_CONCAT = 60,
+    PREC_SIGN = 80
+};
 
 static weir_err parse_expr(struct expr_parser *p, int precedence, struct node **out);
 
@@ -178,8 +189,9 @@ static weir_err number(struct expr_parser *p, bool negative, struct node **out)
         unsigned long long n = strtoull(t->text, NULL, 10);
         unsigned long long max = (unsigned long long)INT64_MAX + (negative ? 1 : 0);
         if (errno == ERANGE || n > max)
-            return expr_error(p->error, WEIR_ERR_UNSUPPORTED, t->column,
-                              "the number does not fit BIGINT, and DECIMAL is not built yet; write it as a DOUBLE (1e19)");
+            return expr_error(
+                p->error, WEIR_ERR_UNSUPPORTED, t->column,
+                "the number does not fit BIGINT, and DECIMAL is not built yet; write it as a DOUBLE (1e19)");
         int64_t value = negative ? (int64_t)(0 - n) : (int64_t)n;
         *out = literal(p, value == (int32_t)value ? WEIR_TYPE_INT32 : WEIR_TYPE_INT64, t->column);
         (*out)->literal.i = value;
@@ -197,12 +209,25 @@ enum unit expr_unit(const char *word)
     static const struct {
         const char *name;
         enum unit unit;
-    } units[] = {{"MILLISECOND", UNIT_MILLISECOND}, {"SECOND", UNIT_SECOND}, {"MINUTE", UNIT_MINUTE},
-                 {"HOUR", UNIT_HOUR}, {"DAY", UNIT_DAY}, {"WEEK", UNIT_WEEK}, {"MONTH", UNIT_MONTH},
-                 {"QUARTER", UNIT_QUARTER}, {"YEAR", UNIT_YEAR}, {"DECADE", UNIT_DECADE},
-                 {"CENTURY", UNIT_CENTURY}, {"MILLENNIUM", UNIT_MILLENNIUM}, {"DOW", UNIT_DOW}, {"DOY", UNIT_DOY},
-                 {"ISODOW", UNIT_ISODOW}, {"ISOYEAR", UNIT_ISOYEAR}, {"EPOCH", UNIT_EPOCH},
-                 {"MICROSECOND", UNIT_MICROSECOND}, {"NANOSECOND", UNIT_NANOSECOND}};
+    } units[] = {{"MILLISECOND", UNIT_MILLISECOND},
+                 {"SECOND", UNIT_SECOND},
+                 {"MINUTE", UNIT_MINUTE},
+                 {"HOUR", UNIT_HOUR},
+                 {"DAY", UNIT_DAY},
+                 {"WEEK", UNIT_WEEK},
+                 {"MONTH", UNIT_MONTH},
+                 {"QUARTER", UNIT_QUARTER},
+                 {"YEAR", UNIT_YEAR},
+                 {"DECADE", UNIT_DECADE},
+                 {"CENTURY", UNIT_CENTURY},
+                 {"MILLENNIUM", UNIT_MILLENNIUM},
+                 {"DOW", UNIT_DOW},
+                 {"DOY", UNIT_DOY},
+                 {"ISODOW", UNIT_ISODOW},
+                 {"ISOYEAR", UNIT_ISOYEAR},
+                 {"EPOCH", UNIT_EPOCH},
+                 {"MICROSECOND", UNIT_MICROSECOND},
+                 {"NANOSECOND", UNIT_NANOSECOND}};
     if (strncasecmp(word, "SQL_TSI_", 8) == 0)
         word += 8;
     for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
@@ -367,7 +392,8 @@ static weir_err time_literal(struct expr_parser *p, struct node **out)
     if (!good)
         return expr_error(p->error, WEIR_ERR_INVALID, p->token.column, "'%.60s' is not a %s", s,
                           timestamp ? "timestamp as in '2024-01-31 12:00:00.123'"
-                                    : date ? "date as in '2024-01-31'" : "time as in '12:00:00'");
+                          : date    ? "date as in '2024-01-31'"
+                                    : "time as in '12:00:00'");
     if (!date && digits > 3)
         return expr_error(p->error, WEIR_ERR_UNSUPPORTED, p->token.column,
                           "'%.60s' has more than 3 digits of a second; time is kept in milliseconds", s);
@@ -592,8 +618,8 @@ static weir_err worded(struct expr_parser *p, const char *name, int column, stru
 
 static bool is_aggregate(const char *name)
 {
-    static const char *const names[] = {"COUNT", "SUM", "MIN", "MAX", "AVG", "FIRST_VALUE", "FIRST", "LAST_VALUE",
-                                        "LAST"};
+    static const char *const names[] = {"COUNT",       "SUM",   "MIN",        "MAX", "AVG",
+                                        "FIRST_VALUE", "FIRST", "LAST_VALUE", "LAST"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (strcmp(names[i], name) == 0)
             return true;
@@ -604,8 +630,10 @@ static bool is_aggregate(const char *name)
 static weir_err aggregate(struct expr_parser *p, const char *name, int column, struct node **out)
 {
     if (!p->allow_aggregates)
-        return expr_error(p->error, WEIR_ERR_INVALID, column, "the aggregate %s may only stand in the select list of a window or group, and not inside another aggregate",
-                          name);
+        return expr_error(
+            p->error, WEIR_ERR_INVALID, column,
+            "the aggregate %s may only stand in the select list of a window or group, and not inside another aggregate",
+            name);
     p->allow_aggregates = false; /* no aggregate inside an aggregate */
     struct node_list list = {0};
     weir_err err = expr_lexer_next(p);
@@ -637,7 +665,8 @@ static weir_err aggregate(struct expr_parser *p, const char *name, int column, s
 /* A word with "(" behind it. */
 static weir_err function_call(struct expr_parser *p, struct node **out)
 {
-    static const char *const worded_names[] = {"SUBSTRING", "SUBSTR", "OVERLAY", "POSITION", "FLOOR", "CEIL", "CEILING"};
+    static const char *const worded_names[] = {"SUBSTRING", "SUBSTR", "OVERLAY", "POSITION",
+                                               "FLOOR",     "CEIL",   "CEILING"};
     int column = p->token.column;
     const char *name = upper(p, p->token.text);
     weir_err err;
@@ -664,8 +693,8 @@ static weir_err function_call(struct expr_parser *p, struct node **out)
 
 static bool is_reserved(const char *word)
 {
-    static const char *const words[] = {"AND", "OR", "NOT", "WHEN", "THEN", "ELSE", "END", "FROM", "AS", "IS", "IN",
-                                        "BETWEEN", "LIKE", "WHERE", "SELECT", "CASE", "SIMILAR", "ESCAPE"};
+    static const char *const words[] = {"AND", "OR", "NOT",     "WHEN", "THEN",  "ELSE",   "END",  "FROM",    "AS",
+                                        "IS",  "IN", "BETWEEN", "LIKE", "WHERE", "SELECT", "CASE", "SIMILAR", "ESCAPE"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         if (strcasecmp(words[i], word) == 0)
             return true;
@@ -689,8 +718,8 @@ static weir_err word(struct expr_parser *p, struct node **out)
     const char *text = p->token.text;
     int column = p->token.column;
     char next = peek(p);
-    if (next == '\'' && (strcasecmp(text, "DATE") == 0 || strcasecmp(text, "TIME") == 0 ||
-                         strcasecmp(text, "TIMESTAMP") == 0))
+    if (next == '\'' &&
+        (strcasecmp(text, "DATE") == 0 || strcasecmp(text, "TIME") == 0 || strcasecmp(text, "TIMESTAMP") == 0))
         return time_literal(p, out);
     if (strcasecmp(text, "INTERVAL") == 0 && (next == '\'' || next == '-' || next == '+'))
         return interval(p, out);
@@ -870,10 +899,10 @@ static const struct infix {
     int precedence;
     enum op op;
 } infixes[] = {
-    {"=", PREC_COMPARE, OP_EQ},  {"<>", PREC_COMPARE, OP_NE}, {"!=", PREC_COMPARE, OP_NE}, {"<", PREC_COMPARE, OP_LT},
-    {"<=", PREC_COMPARE, OP_LE}, {">", PREC_COMPARE, OP_GT},  {">=", PREC_COMPARE, OP_GE}, {"+", PREC_ADD, OP_ADD},
-    {"-", PREC_ADD, OP_SUB},     {"*", PREC_MUL, OP_MUL},     {"/", PREC_MUL, OP_DIV},     {"%", PREC_MUL, OP_MOD},
-    {"||", PREC_CONCAT, OP_CALL}, {"AND", PREC_AND, OP_AND},  {"OR", PREC_OR, OP_OR},
+    {"=", PREC_COMPARE, OP_EQ},   {"<>", PREC_COMPARE, OP_NE}, {"!=", PREC_COMPARE, OP_NE}, {"<", PREC_COMPARE, OP_LT},
+    {"<=", PREC_COMPARE, OP_LE},  {">", PREC_COMPARE, OP_GT},  {">=", PREC_COMPARE, OP_GE}, {"+", PREC_ADD, OP_ADD},
+    {"-", PREC_ADD, OP_SUB},      {"*", PREC_MUL, OP_MUL},     {"/", PREC_MUL, OP_DIV},     {"%", PREC_MUL, OP_MOD},
+    {"||", PREC_CONCAT, OP_CALL}, {"AND", PREC_AND, OP_AND},   {"OR", PREC_OR, OP_OR},
 };
 
 /* The infix operator at the token with a precedence above `floor`, or NULL. */

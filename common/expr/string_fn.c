@@ -327,9 +327,8 @@ ROW_FN(fn_instr)
             return FN_OK;
         start = at + 1;
     }
-    out->i = at > 0 && backward
-                 ? (int64_t)utf8_count(a[0].s, a[0].n) + 2 - at - (int64_t)utf8_count(a[1].s, a[1].n)
-                 : at;
+    out->i =
+        at > 0 && backward ? (int64_t)utf8_count(a[0].s, a[0].n) + 2 - at - (int64_t)utf8_count(a[1].s, a[1].n) : at;
     return FN_OK;
 }
 ROW_FN(fn_starts_with)
@@ -604,7 +603,10 @@ const void *expr_like_prepare(struct weir_arena *arena, const struct value *patt
         return NULL;
     struct like *like = weir_arena_zalloc(arena, sizeof *like);
     bool open_start = first > 0, open_end = last < pattern->n;
-    like->form = open_start && open_end ? LIKE_CONTAINS : open_start ? LIKE_SUFFIX : open_end ? LIKE_PREFIX : LIKE_EQUAL;
+    like->form = open_start && open_end ? LIKE_CONTAINS
+                 : open_start           ? LIKE_SUFFIX
+                 : open_end             ? LIKE_PREFIX
+                                        : LIKE_EQUAL;
     like->n = last - first;
     uint8_t *copy = weir_arena_alloc(arena, like->n + 1);
     if (like->n)

@@ -95,7 +95,8 @@ ROW_FN(fn_timestamp_add)
     int months = unit_months(call->def->unit);
     uint64_t count = (uint64_t)a[0].i;
     if (call->def->type == WEIR_TYPE_TIME) {
-        out->i = months ? a[1].i : floor_mod(a[1].i + (int64_t)(count * (uint64_t)unit_ms(call->def->unit)) % DAY_MS, DAY_MS);
+        out->i = months ? a[1].i
+                        : floor_mod(a[1].i + (int64_t)(count * (uint64_t)unit_ms(call->def->unit)) % DAY_MS, DAY_MS);
     } else if (months) {
         int64_t all = (int64_t)(count * (uint64_t)months);
         out->i = call->def->type == WEIR_TYPE_DATE ? add_months(a[1].i, all) : timestamp_add_months(a[1].i, all);
@@ -202,10 +203,13 @@ ROW_FN(fn_extract)
         out->i = unit == UNIT_YEAR ? a->i / 12 : unit == UNIT_MONTH ? a->i % 12 : 0;
         return FN_OK;
     case EXPR_INTERVAL_MS:
-        out->i = unit == UNIT_DAY      ? a->i / DAY_MS
-                 : unit == UNIT_EPOCH  ? a->i / 1000
-                 : unit < UNIT_DAY     ? a->i / unit_ms(unit) % (unit == UNIT_HOUR ? 24 : unit == UNIT_MILLISECOND ? 1000 : 60)
-                                       : 0;
+        out->i = unit == UNIT_DAY     ? a->i / DAY_MS
+                 : unit == UNIT_EPOCH ? a->i / 1000
+                 : unit < UNIT_DAY    ? a->i / unit_ms(unit) %
+                                         (unit == UNIT_HOUR          ? 24
+                                          : unit == UNIT_MILLISECOND ? 1000
+                                                                     : 60)
+                                   : 0;
         return FN_OK;
     case WEIR_TYPE_DATE:
         out->i = extract(unit, a->i * DAY_MS);
@@ -288,8 +292,8 @@ ROW_FN(fn_ceil_to)
 /* --- Patterns of Java: y M d D H h m s S a E and 'text' */
 
 static const char *const day_names[] = {"Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"};
-static const char *const month_names[] = {"January", "February", "March", "April", "May", "June", "July", "August",
-                                          "September", "October", "November", "December"};
+static const char *const month_names[] = {"January", "February", "March",     "April",   "May",      "June",
+                                          "July",    "August",   "September", "October", "November", "December"};
 
 /* Letters alike at p. */
 static size_t run_of(const uint8_t *p, const uint8_t *end)

@@ -70,9 +70,9 @@ static weir_err dialect_init(struct csv_dialect *dialect, const struct weir_key_
                              struct weir_error *error)
 {
     memset(dialect, 0, sizeof *dialect);
-    weir_err err =
-        one_character("csv.field-delimiter", weir_options_get(options, option_count, csv_options, "csv.field-delimiter"),
-                      &dialect->delimiter, error);
+    weir_err err = one_character("csv.field-delimiter",
+                                 weir_options_get(options, option_count, csv_options, "csv.field-delimiter"),
+                                 &dialect->delimiter, error);
     if (!err)
         err = one_character("csv.quote-character",
                             weir_options_get(options, option_count, csv_options, "csv.quote-character"),
@@ -164,9 +164,8 @@ static bool take_field(struct weir_decoder *decoder, const uint8_t **at, const u
         }
         p = stop + 1 + doubled;
         if (!doubled) {
-            *field = (struct csv_field){.text = copy ? copy : start,
-                                        .size = copy ? size : (size_t)(stop - start),
-                                        .quoted = true};
+            *field = (struct csv_field){
+                .text = copy ? copy : start, .size = copy ? size : (size_t)(stop - start), .quoted = true};
             break;
         }
     }
@@ -255,8 +254,8 @@ static bool store_int(struct weir_column *to, int row, const struct csv_field *f
     return true;
 }
 
-static bool store_timestamp(struct weir_decoder *decoder, struct weir_column *to, int row, const struct csv_field *field,
-                            int precision)
+static bool store_timestamp(struct weir_decoder *decoder, struct weir_column *to, int row,
+                            const struct csv_field *field, int precision)
 {
     int64_t ms;
     if (!weir_timestamp_parse_cached(&decoder->timestamps, (const char *)field->text, field->size, &ms) &&
@@ -573,7 +572,8 @@ static weir_err csv_encode(struct weir_encoder *encoder, const struct weir_batch
     out->size = before;
     if (out->data)
         out->data[before] = 0;
-    return weir_fail(error, WEIR_ERR_FULL, "csv: a record does not fit the output buffer (%zu of %zu)", before, out->max);
+    return weir_fail(error, WEIR_ERR_FULL, "csv: a record does not fit the output buffer (%zu of %zu)", before,
+                     out->max);
 }
 
 extern const struct weir_format weir_format_csv;

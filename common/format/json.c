@@ -45,11 +45,11 @@ struct weir_encoder {
 
 /* 0: as it is; 'u': \u00XX; else the letter after the backslash. */
 static const uint8_t escapes[256] = {
-    [0] = 'u',     [1] = 'u',     [2] = 'u',     [3] = 'u',     [4] = 'u',     [5] = 'u',     [6] = 'u',
-    [7] = 'u',     ['\b'] = 'b',  ['\t'] = 't',  ['\n'] = 'n',  [0x0b] = 'u',  ['\f'] = 'f',  ['\r'] = 'r',
-    [0x0e] = 'u',  [0x0f] = 'u',  [0x10] = 'u',  [0x11] = 'u',  [0x12] = 'u',  [0x13] = 'u',  [0x14] = 'u',
-    [0x15] = 'u',  [0x16] = 'u',  [0x17] = 'u',  [0x18] = 'u',  [0x19] = 'u',  [0x1a] = 'u',  [0x1b] = 'u',
-    [0x1c] = 'u',  [0x1d] = 'u',  [0x1e] = 'u',  [0x1f] = 'u',  ['"'] = '"',   ['\\'] = '\\',
+    [0] = 'u',    [1] = 'u',    [2] = 'u',    [3] = 'u',    [4] = 'u',    [5] = 'u',     [6] = 'u',
+    [7] = 'u',    ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', [0x0b] = 'u', ['\f'] = 'f',  ['\r'] = 'r',
+    [0x0e] = 'u', [0x0f] = 'u', [0x10] = 'u', [0x11] = 'u', [0x12] = 'u', [0x13] = 'u',  [0x14] = 'u',
+    [0x15] = 'u', [0x16] = 'u', [0x17] = 'u', [0x18] = 'u', [0x19] = 'u', [0x1a] = 'u',  [0x1b] = 'u',
+    [0x1c] = 'u', [0x1d] = 'u', [0x1e] = 'u', [0x1f] = 'u', ['"'] = '"',  ['\\'] = '\\',
 };
 
 /* The string with its quotes; room for ESCAPE_MAX * size + 2. */
@@ -110,7 +110,8 @@ weir_err weir_json_encoder_new(struct weir_schema *schema, const struct weir_key
     struct weir_encoder *created = weir_zalloc(sizeof *created);
     created->schema = weir_schema_ref(schema);
     created->sql_timestamps =
-        strcmp(weir_options_get(options, option_count, weir_json_options, "json.timestamp-format.standard"), "SQL") == 0;
+        strcmp(weir_options_get(options, option_count, weir_json_options, "json.timestamp-format.standard"), "SQL") ==
+        0;
     created->ignore_nulls =
         weir_options_get_int(options, option_count, weir_json_options, "json.encode.ignore-null-fields") != 0;
     created->keys = weir_zalloc(((size_t)schema->field_count + 1) * sizeof *created->keys);
@@ -224,8 +225,9 @@ weir_err weir_json_encode(struct weir_encoder *encoder, const struct weir_batch 
     if (!weir_buf_reserve(out, most)) {
         most = row_size_max(encoder, batch, row, true);
         if (!weir_buf_reserve(out, most))
-            return weir_fail(error, WEIR_ERR_FULL, "json: a record of up to %zu bytes does not fit the output buffer (%zu of %zu)",
-                             most, out->size, out->max);
+            return weir_fail(error, WEIR_ERR_FULL,
+                             "json: a record of up to %zu bytes does not fit the output buffer (%zu of %zu)", most,
+                             out->size, out->max);
     }
     uint8_t *start = out->data + out->size, *p = start;
     for (int i = 0; i < encoder->schema->field_count; i++) {

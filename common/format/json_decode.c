@@ -69,21 +69,21 @@ struct weir_decoder {
     struct target *targets; /* column_count */
     uint32_t *seen;         /* column_count; the generation (record) that last set it */
     uint32_t generation;
-    int32_t *names;         /* open addressing: column or -1 */
+    int32_t *names; /* open addressing: column or -1 */
     uint32_t names_mask;
     int slot_count;
     struct slot slots[SLOTS_MAX];
     struct weir_timestamp_cache timestamps;
-    size_t window;        /* bytes to index at once; small after a bad record */
-    size_t row_size;      /* measured average, bytes */
-    uint8_t *scratch;     /* a padded copy, or an unescaped text */
+    size_t window;    /* bytes to index at once; small after a bad record */
+    size_t row_size;  /* measured average, bytes */
+    uint8_t *scratch; /* a padded copy, or an unescaped text */
     size_t scratch_size;
-    uint8_t *text;        /* an unescaped text, while scratch holds the record */
+    uint8_t *text; /* an unescaped text, while scratch holds the record */
     size_t text_size;
     struct weir_json_expect *expect;
-    bool expecting;       /* lines go to `expect` first */
-    int expect_wait;      /* indexed windows until a shape is learned (again) */
-    int expect_patience;  /* the next wait, when that shape does not last */
+    bool expecting;      /* lines go to `expect` first */
+    int expect_wait;     /* indexed windows until a shape is learned (again) */
+    int expect_patience; /* the next wait, when that shape does not last */
 };
 
 /* The index of a window and how far the walk has come. */
@@ -115,17 +115,17 @@ static __attribute__((noinline, cold)) weir_err bad_value(const struct weir_deco
 {
     char type[64];
     const struct weir_field *field = &decoder->schema->fields[column];
-    return weir_fail(error, WEIR_ERR_DATA, "json: column '%s' (%s) %s", field->name, weir_type_print(&field->type, type),
-                     what);
+    return weir_fail(error, WEIR_ERR_DATA, "json: column '%s' (%s) %s", field->name,
+                     weir_type_print(&field->type, type), what);
 }
 
 static __attribute__((noinline, cold)) weir_err wrong_kind(const struct weir_decoder *decoder, int column,
                                                            uint8_t first, struct weir_error *error)
 {
-    const char *what = first == '"'                  ? "is a string that it cannot take"
-                       : first == '{'                ? "is an object"
-                       : first == '['                ? "is an array"
-                       : first == 't' || first == 'f' ? "is a boolean, or not JSON"
+    const char *what = first == '"'                                     ? "is a string that it cannot take"
+                       : first == '{'                                   ? "is an object"
+                       : first == '['                                   ? "is an array"
+                       : first == 't' || first == 'f'                   ? "is a boolean, or not JSON"
                        : first == '-' || (first >= '0' && first <= '9') ? "is a number that it cannot take"
                                                                         : "is not JSON";
     return bad_value(decoder, column, what, error);
@@ -240,8 +240,8 @@ static uint8_t *put_utf8(uint8_t *to, uint32_t code)
 /* The escape behind the backslash at *from; moves both. False: no such escape, or a lone surrogate while `strict`. */
 static bool take_escape(const uint8_t **from, const uint8_t *end, uint8_t **to, bool strict)
 {
-    static const uint8_t plain[256] = {['"'] = '"', ['\\'] = '\\', ['/'] = '/',  ['b'] = '\b',
-                                       ['f'] = '\f', ['n'] = '\n', ['r'] = '\r', ['t'] = '\t'};
+    static const uint8_t plain[256] = {
+        ['"'] = '"', ['\\'] = '\\', ['/'] = '/', ['b'] = '\b', ['f'] = '\f', ['n'] = '\n', ['r'] = '\r', ['t'] = '\t'};
     const uint8_t *p = *from + 1;
     if (p == end)
         return false;
@@ -339,8 +339,8 @@ static weir_err store_bytes(struct weir_decoder *decoder, struct weir_column *to
     return WEIR_OK;
 }
 
-static weir_err store_string(struct weir_decoder *decoder, struct weir_column *to, int column, int row, const uint8_t *v,
-                             const uint8_t *next, struct weir_error *error)
+static weir_err store_string(struct weir_decoder *decoder, struct weir_column *to, int column, int row,
+                             const uint8_t *v, const uint8_t *next, struct weir_error *error)
 {
     const uint8_t *content;
     size_t size;
@@ -424,8 +424,10 @@ static weir_err store_timestamp(struct weir_decoder *decoder, struct weir_column
     } else {
         if (!weir_json_take_number(v, &number) || !ends_at(number.end, next))
             return wrong_kind(decoder, column, *v, error);
-        if (!weir_json_number_to_int(&number, INT64_MAX, &ms) || ms < WEIR_TIMESTAMP_MIN_MS || ms > WEIR_TIMESTAMP_MAX_MS)
-            return bad_value(decoder, column, "is a number that is not whole milliseconds of the years 1 to 9999", error);
+        if (!weir_json_number_to_int(&number, INT64_MAX, &ms) || ms < WEIR_TIMESTAMP_MIN_MS ||
+            ms > WEIR_TIMESTAMP_MAX_MS)
+            return bad_value(decoder, column, "is a number that is not whole milliseconds of the years 1 to 9999",
+                             error);
     }
     if (decoder->targets[column].precision < 3)
         ms = weir_ms_cut(ms, decoder->targets[column].precision);

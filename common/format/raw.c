@@ -118,8 +118,8 @@ static weir_err raw_encode(struct weir_encoder *encoder, const struct weir_batch
         bytes = weir_column_bytes(&batch->columns[0], row, &size);
     if (weir_buf_reserve(out, size + 1) && weir_buf_append(out, bytes, size) && weir_buf_puts(out, "\n"))
         return WEIR_OK;
-    return weir_fail(error, WEIR_ERR_FULL, "raw: a record of %zu bytes does not fit the output buffer (%zu of %zu)", size,
-                     before, out->max);
+    return weir_fail(error, WEIR_ERR_FULL, "raw: a record of %zu bytes does not fit the output buffer (%zu of %zu)",
+                     size, before, out->max);
 }
 
 extern const struct weir_format weir_format_raw;

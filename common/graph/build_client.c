@@ -59,7 +59,8 @@ static struct command command_of(const struct weir_job_build *build, int64_t tim
         put_pair(&command, "-p", weir_format("%d", build->parallelism));
     for (int i = 0; i < build->configuration_count; i++)
         put_pair(&command, "-D", weir_format("%s=%s", build->configuration[i].key, build->configuration[i].value));
-    put_pair(&command, "--memory", weir_format("%lld", build->memory_bytes > 0 ? (long long)build->memory_bytes : 1LL << 30));
+    put_pair(&command, "--memory",
+             weir_format("%lld", build->memory_bytes > 0 ? (long long)build->memory_bytes : 1LL << 30));
     /* A second more than the wall clock: the sentence about that one is the clearer. */
     put_pair(&command, "--cpu", weir_format("%lld", (long long)(timeout_ms + 999) / 1000 + 1));
     put_pair(&command, "--files", weir_format("%d", build->files_max > 0 ? build->files_max : 64));
@@ -73,8 +74,9 @@ static struct command command_of(const struct weir_job_build *build, int64_t tim
 /* Of the caller's environment only what a program needs to start: a cluster's secrets are not the job's. */
 static struct command small_environment(void)
 {
-    static const char *const kept[] = {"PATH=", "HOME=", "LANG=", "LC_", "TZ=", "TMPDIR=", "LD_LIBRARY_PATH=",
-                                       "ASAN_OPTIONS=", "UBSAN_OPTIONS=", "TSAN_OPTIONS=", "LSAN_OPTIONS="};
+    static const char *const kept[] = {
+        "PATH=",         "HOME=",          "LANG=",         "LC_",          "TZ=", "TMPDIR=", "LD_LIBRARY_PATH=",
+        "ASAN_OPTIONS=", "UBSAN_OPTIONS=", "TSAN_OPTIONS=", "LSAN_OPTIONS="};
     struct command environment = {NULL, 0, 0};
     for (char **variable = environ; *variable; variable++)
         for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
@@ -99,8 +101,8 @@ struct child {
     int result_fd, log_fd;
 };
 
-static weir_err spawn_with(const struct weir_job_build *build, char **argv, char **environment, const int result[2], const int log[2],
-                           pid_t *pid, struct weir_error *error)
+static weir_err spawn_with(const struct weir_job_build *build, char **argv, char **environment, const int result[2],
+                           const int log[2], pid_t *pid, struct weir_error *error)
 {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
@@ -126,7 +128,8 @@ static weir_err spawn_with(const struct weir_job_build *build, char **argv, char
     return weir_fail_errno(error, WEIR_ERR_IO, "cannot start %s to build the graph", build->binary);
 }
 
-static weir_err start(const struct weir_job_build *build, int64_t timeout_ms, struct child *child, struct weir_error *error)
+static weir_err start(const struct weir_job_build *build, int64_t timeout_ms, struct child *child,
+                      struct weir_error *error)
 {
     /* Above 2, so that neither dup2() in the child is one onto itself or onto the other. */
     int result[2] = {-1, -1}, log[2] = {-1, -1};
@@ -189,13 +192,15 @@ static weir_err listen_to(const struct child *child, int64_t timeout_ms, struct 
         if (ready < 0 && errno != EINTR)
             return weir_fail_errno(error, WEIR_ERR_IO, "cannot wait for the child that builds the graph");
         if (ready <= 0 && now_ms() >= deadline_ms)
-            return weir_fail(error, WEIR_ERR_TIMEOUT, "building the graph took longer than %g s", (double)timeout_ms / 1000);
+            return weir_fail(error, WEIR_ERR_TIMEOUT, "building the graph took longer than %g s",
+                             (double)timeout_ms / 1000);
         if (ready <= 0)
             continue;
         if (fds[0].revents) {
             enum heard heard = hear(fds[0].fd, result, false);
             if (heard == HEARD_TOO_MUCH)
-                return weir_fail(error, WEIR_ERR_FULL, "the job graph has more than the %zu bytes that are accepted", result->max);
+                return weir_fail(error, WEIR_ERR_FULL, "the job graph has more than the %zu bytes that are accepted",
+                                 result->max);
             if (heard == HEARD_END)
                 fds[0].fd = -1;
         }
@@ -239,8 +244,9 @@ static weir_err judge_signal(const struct weir_job_build *build, int number, str
         return weir_fail(error, WEIR_ERR_TIMEOUT, "building the graph took too much CPU time");
     if (number == SIGXFSZ)
         return weir_fail(error, WEIR_ERR_USER_CODE, "the job wrote a large file while building the graph");
-    return weir_fail(error, WEIR_ERR_USER_CODE, "%s crashed with %s while building the graph (its memory is limited to %lld MiB)",
-                     shown(build), signal_name(number, name), memory >> 20);
+    return weir_fail(error, WEIR_ERR_USER_CODE,
+                     "%s crashed with %s while building the graph (its memory is limited to %lld MiB)", shown(build),
+                     signal_name(number, name), memory >> 20);
 }
 
 static weir_err judge(const struct weir_job_build *build, int status, struct weir_buf *result, struct weir_error *error)
@@ -255,7 +261,8 @@ static weir_err judge(const struct weir_job_build *build, int status, struct wei
         return weir_fail(error, WEIR_ERR_USER_CODE, "%s ended the process while building the graph", shown(build));
     case 1: {
         if (result->size == 0)
-            return weir_fail(error, WEIR_ERR_USER_CODE, "%s ended the process with exit code 1 while building the graph", shown(build));
+            return weir_fail(error, WEIR_ERR_USER_CODE,
+                             "%s ended the process with exit code 1 while building the graph", shown(build));
         int size = (int)(result->size < WEIR_ERROR_MESSAGE_SIZE - 1 ? result->size : WEIR_ERROR_MESSAGE_SIZE - 1);
         if (size > 0 && text[size - 1] == '\n')
             size--;
@@ -268,8 +275,8 @@ static weir_err judge(const struct weir_job_build *build, int status, struct wei
     case 127:
         return weir_fail(error, WEIR_ERR_IO, "cannot run %s to build the graph", build->binary);
     default:
-        return weir_fail(error, WEIR_ERR_USER_CODE, "%s ended the process with exit code %d while building the graph", shown(build),
-                         WEXITSTATUS(status));
+        return weir_fail(error, WEIR_ERR_USER_CODE, "%s ended the process with exit code %d while building the graph",
+                         shown(build), WEXITSTATUS(status));
     }
 }
 
@@ -288,7 +295,8 @@ static void hand_out_log(const struct weir_job_build *build, struct weir_buf *lo
         (void)!write(STDERR_FILENO, log->data, log->size);
 }
 
-weir_err weir_job_build(const struct weir_job_build *build, uint8_t **graph, size_t *graph_size, struct weir_error *error)
+weir_err weir_job_build(const struct weir_job_build *build, uint8_t **graph, size_t *graph_size,
+                        struct weir_error *error)
 {
     int64_t timeout_ms = build->timeout_ms > 0 ? build->timeout_ms : 10000;
     struct weir_error own;
@@ -304,7 +312,8 @@ weir_err weir_job_build(const struct weir_job_build *build, uint8_t **graph, siz
     if (build->log)
         *build->log = NULL;
     if (build->argument_count > ARGUMENTS_MAX)
-        return weir_fail(error, WEIR_ERR_FULL, "%d arguments for the job; at most %d are possible", build->argument_count, ARGUMENTS_MAX);
+        return weir_fail(error, WEIR_ERR_FULL, "%d arguments for the job; at most %d are possible",
+                         build->argument_count, ARGUMENTS_MAX);
     weir_err err = start(build, timeout_ms, &child, error);
     if (err)
         return err;

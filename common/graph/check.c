@@ -16,7 +16,7 @@ struct node {
     Weir__Vertex *vertex;
     Weir__Edge *inputs[INPUTS_MAX];
     int input_count;
-    int waiting;  /* inputs that are not checked yet */
+    int waiting; /* inputs that are not checked yet */
     bool done;
     bool broken;  /* it or something before it has an error */
     bool is_read; /* something takes one of its outputs */
@@ -39,7 +39,7 @@ static struct node *node_of(struct check *check, uint32_t id)
     return NULL;
 }
 
-#define FAIL(check, node, ...)                                                                            \
+#define FAIL(check, node, ...) \
     ((node)->broken = true, weir_graph_errors_add((check)->errors, (node)->vertex->id, (node)->vertex->name, \
                                                   (node)->vertex->location, __VA_ARGS__))
 
@@ -146,8 +146,9 @@ static void find_time_column(struct check *check, struct node *node, const struc
         return;
     struct node *from = watermark_node(check, node, &text);
     if (!from) {
-        FAIL(check, node, "an event-time window needs a watermark: weir_watermark(stream, \"timestamp - INTERVAL '2' SECOND\") "
-                          "before it, or weir_processing_time()");
+        FAIL(check, node,
+             "an event-time window needs a watermark: weir_watermark(stream, \"timestamp - INTERVAL '2' SECOND\") "
+             "before it, or weir_processing_time()");
         return;
     }
     if (strcmp(from->vertex->op, "window") == 0)
@@ -155,16 +156,20 @@ static void find_time_column(struct check *check, struct node *node, const struc
     else {
         int index = watermark_column(text, from->outputs[0]);
         if (index < 0) {
-            FAIL(check, node, "which column is the event time? The watermark of '%s' (%.200s) must read exactly one TIMESTAMP column",
-                 from->vertex->name, text);
+            FAIL(
+                check, node,
+                "which column is the event time? The watermark of '%s' (%.200s) must read exactly one TIMESTAMP column",
+                from->vertex->name, text);
             return;
         }
         column = from->outputs[0]->fields[index].name;
     }
     int at = weir_schema_find(input, column, strlen(column));
     if (at < 0)
-        FAIL(check, node, "the event time column '%s' of '%s' is not in the window's input: keep it in the select list or row "
-                          "struct before", column, from->vertex->name);
+        FAIL(check, node,
+             "the event time column '%s' of '%s' is not in the window's input: keep it in the select list or row "
+             "struct before",
+             column, from->vertex->name);
     else if (input->fields[at].type.id != WEIR_TYPE_TIMESTAMP)
         FAIL(check, node, "the event time column '%s' is no longer a TIMESTAMP in the window's input", column);
     else
@@ -193,7 +198,10 @@ static bool plan_inputs(struct check *check, struct node *node, struct weir_op_p
         struct weir_schema *schema = edge->from_output < OUTPUTS ? from->outputs[edge->from_output] : NULL;
         if (!schema) {
             FAIL(check, node, "it reads %s of '%s', which gives none",
-                 edge->from_output == 0 ? "rows" : edge->from_output == 1 ? "late rows" : "bad records", from->vertex->name);
+                 edge->from_output == 0   ? "rows"
+                 : edge->from_output == 1 ? "late rows"
+                                          : "bad records",
+                 from->vertex->name);
             return false;
         }
         plan->inputs[plan->input_count++] = schema;
@@ -328,7 +336,8 @@ static void report_cycle(struct check *check)
             continue;
         if (!first)
             first = check->nodes[i].vertex;
-        size += (size_t)snprintf(names + size, sizeof names - size, "%s'%.60s'", size ? ", " : "", check->nodes[i].vertex->name);
+        size += (size_t)snprintf(names + size, sizeof names - size, "%s'%.60s'", size ? ", " : "",
+                                 check->nodes[i].vertex->name);
     }
     weir_graph_errors_add(check->errors, first->id, first->name, first->location,
                           "the graph has a cycle, which streams cannot have: among %s", names);

@@ -36,8 +36,8 @@ Weir__Vertex *weir_graph_add_vertex(Weir__JobGraph *graph, uint32_t id, const ch
     return vertex;
 }
 
-Weir__Edge *weir_graph_add_edge(Weir__JobGraph *graph, uint32_t from, uint32_t from_output, uint32_t to, uint32_t to_input,
-                                Weir__Partition partition, const char *const *key, int key_count)
+Weir__Edge *weir_graph_add_edge(Weir__JobGraph *graph, uint32_t from, uint32_t from_output, uint32_t to,
+                                uint32_t to_input, Weir__Partition partition, const char *const *key, int key_count)
 {
     Weir__Edge *edge = weir_alloc(sizeof *edge);
     weir__edge__init(edge);

@@ -13,8 +13,8 @@ void weir_graph_text(char **field, const char *text);
 /* An empty vertex at the end of the graph. */
 Weir__Vertex *weir_graph_add_vertex(Weir__JobGraph *graph, uint32_t id, const char *op, const char *name,
                                     const char *location);
-Weir__Edge *weir_graph_add_edge(Weir__JobGraph *graph, uint32_t from, uint32_t from_output, uint32_t to, uint32_t to_input,
-                                Weir__Partition partition, const char *const *key, int key_count);
+Weir__Edge *weir_graph_add_edge(Weir__JobGraph *graph, uint32_t from, uint32_t from_output, uint32_t to,
+                                uint32_t to_input, Weir__Partition partition, const char *const *key, int key_count);
 void weir_graph_add_option(Weir__Vertex *vertex, const char *key, const char *value);
 /* NULL: not there. */
 const char *weir_graph_option(const Weir__Vertex *vertex, const char *key);

@@ -50,7 +50,8 @@ weir_err weir_graph_parse(const uint8_t *bytes, size_t size, Weir__JobGraph **gr
     if (*graph)
         return WEIR_OK;
     if (budget.spent)
-        return weir_fail(error, WEIR_ERR_FULL, "the job graph of %zu bytes needs too much memory when it is read", size);
+        return weir_fail(error, WEIR_ERR_FULL, "the job graph of %zu bytes needs too much memory when it is read",
+                         size);
     return weir_fail(error, WEIR_ERR_PROTOCOL, "the %zu bytes are not a serialized JobGraph", size);
 }
 
@@ -120,21 +121,23 @@ static weir_err check_vertex(const Weir__Vertex *vertex, struct weir_error *erro
     weir_graph_where(vertex, where, sizeof where);
     if (!name_ok(vertex->name, WEIR_GRAPH_NAME_SIZE_MAX))
         return weir_fail(error, WEIR_ERR_INVALID,
-                         "vertex %" PRIu32 "%s: its name is longer than %d bytes or not plain UTF-8 text", vertex->id, where,
-                         WEIR_GRAPH_NAME_SIZE_MAX);
+                         "vertex %" PRIu32 "%s: its name is longer than %d bytes or not plain UTF-8 text", vertex->id,
+                         where, WEIR_GRAPH_NAME_SIZE_MAX);
     if (vertex->id == 0)
         return weir_fail(error, WEIR_ERR_INVALID, "vertex '%s'%s: its id is 0; ids begin at 1", vertex->name, where);
     if (!vertex->op[0] || !name_ok(vertex->op, 64))
         return weir_fail(error, WEIR_ERR_INVALID, "vertex '%s'%s: it names no operator", vertex->name, where);
     if (!name_ok(vertex->uid, WEIR_GRAPH_NAME_SIZE_MAX))
-        return weir_fail(error, WEIR_ERR_INVALID, "vertex '%s'%s: its uid is longer than %d bytes or not plain UTF-8 text",
-                         vertex->name, where, WEIR_GRAPH_NAME_SIZE_MAX);
+        return weir_fail(error, WEIR_ERR_INVALID,
+                         "vertex '%s'%s: its uid is longer than %d bytes or not plain UTF-8 text", vertex->name, where,
+                         WEIR_GRAPH_NAME_SIZE_MAX);
     if (vertex->n_options > WEIR_GRAPH_OPTIONS_MAX)
         return weir_fail(error, WEIR_ERR_FULL, "vertex '%s'%s: %zu options, more than %d", vertex->name, where,
                          vertex->n_options, WEIR_GRAPH_OPTIONS_MAX);
     for (size_t i = 0; i < vertex->n_options; i++)
         if (!vertex->options[i]->key[0] || !name_ok(vertex->options[i]->key, 256))
-            return weir_fail(error, WEIR_ERR_INVALID, "vertex '%s'%s: option %zu has no proper name", vertex->name, where, i);
+            return weir_fail(error, WEIR_ERR_INVALID, "vertex '%s'%s: option %zu has no proper name", vertex->name,
+                             where, i);
     if (vertex->n_side_outputs > 8)
         return weir_fail(error, WEIR_ERR_FULL, "vertex '%s'%s: %zu side outputs, more than 8", vertex->name, where,
                          vertex->n_side_outputs);
@@ -169,7 +172,8 @@ static weir_err check_unique_uids(const Weir__JobGraph *graph, struct weir_error
         for (size_t j = 0; j < i; j++)
             if (strcmp(graph->vertices[i]->uid, graph->vertices[j]->uid) == 0) {
                 char where[300];
-                return weir_fail(error, WEIR_ERR_EXISTS, "vertex '%s'%s: uid '%s' is already that of '%s'; uids are unique in a job",
+                return weir_fail(error, WEIR_ERR_EXISTS,
+                                 "vertex '%s'%s: uid '%s' is already that of '%s'; uids are unique in a job",
                                  graph->vertices[i]->name, weir_graph_where(graph->vertices[i], where, sizeof where),
                                  graph->vertices[i]->uid, graph->vertices[j]->name);
             }
@@ -182,23 +186,28 @@ static weir_err check_edge(const Weir__JobGraph *graph, size_t number, struct we
     const Weir__Edge *edge = graph->edges[number];
     int from = weir_graph_vertex_index(graph, edge->from), to = weir_graph_vertex_index(graph, edge->to);
     if (from < 0 || to < 0)
-        return weir_fail(error, WEIR_ERR_INVALID, "edge %zu goes from vertex %" PRIu32 " to %" PRIu32 ", but there is no vertex %" PRIu32,
+        return weir_fail(error, WEIR_ERR_INVALID,
+                         "edge %zu goes from vertex %" PRIu32 " to %" PRIu32 ", but there is no vertex %" PRIu32,
                          number, edge->from, edge->to, from < 0 ? edge->from : edge->to);
     char where[300];
     const Weir__Vertex *producer = graph->vertices[from], *consumer = graph->vertices[to];
     if (edge->from_output > producer->n_side_outputs)
-        return weir_fail(error, WEIR_ERR_INVALID, "vertex '%s'%s: an edge to '%s' leaves from output %" PRIu32 ", but there are only %zu",
-                         producer->name, weir_graph_where(producer, where, sizeof where), consumer->name, edge->from_output,
-                         producer->n_side_outputs + 1);
+        return weir_fail(error, WEIR_ERR_INVALID,
+                         "vertex '%s'%s: an edge to '%s' leaves from output %" PRIu32 ", but there are only %zu",
+                         producer->name, weir_graph_where(producer, where, sizeof where), consumer->name,
+                         edge->from_output, producer->n_side_outputs + 1);
     if (edge->to_input >= WEIR_GRAPH_INPUTS_MAX)
-        return weir_fail(error, WEIR_ERR_FULL, "vertex '%s'%s: input %" PRIu32 " is beyond the %d that a vertex can have",
-                         consumer->name, weir_graph_where(consumer, where, sizeof where), edge->to_input, WEIR_GRAPH_INPUTS_MAX);
+        return weir_fail(error, WEIR_ERR_FULL,
+                         "vertex '%s'%s: input %" PRIu32 " is beyond the %d that a vertex can have", consumer->name,
+                         weir_graph_where(consumer, where, sizeof where), edge->to_input, WEIR_GRAPH_INPUTS_MAX);
     if ((unsigned)edge->partition > WEIR__PARTITION__ON_DEMAND)
         return weir_fail(error, WEIR_ERR_UNSUPPORTED, "vertex '%s'%s: unknown partitioning %d of its input from '%s'",
-                         consumer->name, weir_graph_where(consumer, where, sizeof where), (int)edge->partition, producer->name);
+                         consumer->name, weir_graph_where(consumer, where, sizeof where), (int)edge->partition,
+                         producer->name);
     if (edge->partition == WEIR__PARTITION__HASH && edge->n_key == 0)
-        return weir_fail(error, WEIR_ERR_INVALID, "vertex '%s'%s: its hash-partitioned input from '%s' names no key column",
-                         consumer->name, weir_graph_where(consumer, where, sizeof where), producer->name);
+        return weir_fail(error, WEIR_ERR_INVALID,
+                         "vertex '%s'%s: its hash-partitioned input from '%s' names no key column", consumer->name,
+                         weir_graph_where(consumer, where, sizeof where), producer->name);
     return WEIR_OK;
 }
 
@@ -216,14 +225,15 @@ static weir_err check_inputs(const Weir__JobGraph *graph, struct weir_error *err
                 continue;
             uint32_t bit = 1u << graph->edges[e]->to_input;
             if (seen & bit)
-                return weir_fail(error, WEIR_ERR_INVALID, "vertex '%s'%s: two edges go to its input %" PRIu32
-                                 "; join them with a union", vertex->name, where, graph->edges[e]->to_input);
+                return weir_fail(error, WEIR_ERR_INVALID,
+                                 "vertex '%s'%s: two edges go to its input %" PRIu32 "; join them with a union",
+                                 vertex->name, where, graph->edges[e]->to_input);
             seen |= bit;
             count++;
         }
         if (seen != (1u << count) - 1)
-            return weir_fail(error, WEIR_ERR_INVALID, "vertex '%s'%s: its %d inputs are not numbered 0 to %d", vertex->name,
-                             where, count, count - 1);
+            return weir_fail(error, WEIR_ERR_INVALID, "vertex '%s'%s: its %d inputs are not numbered 0 to %d",
+                             vertex->name, where, count, count - 1);
     }
     return WEIR_OK;
 }
@@ -241,12 +251,13 @@ static weir_err check_ends(const Weir__JobGraph *graph, struct weir_error *error
         sink |= in && !out;
         if (!in && !out && graph->n_vertices > 1) {
             char where[300];
-            return weir_fail(error, WEIR_ERR_INVALID, "vertex '%s'%s: nothing is connected to it", graph->vertices[i]->name,
-                             weir_graph_where(graph->vertices[i], where, sizeof where));
+            return weir_fail(error, WEIR_ERR_INVALID, "vertex '%s'%s: nothing is connected to it",
+                             graph->vertices[i]->name, weir_graph_where(graph->vertices[i], where, sizeof where));
         }
     }
     if (!source)
-        return weir_fail(error, WEIR_ERR_INVALID, "the job has no source: every vertex has an input, so they form a cycle");
+        return weir_fail(error, WEIR_ERR_INVALID,
+                         "the job has no source: every vertex has an input, so they form a cycle");
     if (!sink)
         return weir_fail(error, WEIR_ERR_INVALID, "the job has no sink: nothing takes the rows of its source");
     return WEIR_OK;
@@ -255,8 +266,8 @@ static weir_err check_ends(const Weir__JobGraph *graph, struct weir_error *error
 weir_err weir_graph_check_shape(const Weir__JobGraph *graph, struct weir_error *error)
 {
     if (graph->version != 1)
-        return weir_fail(error, WEIR_ERR_UNSUPPORTED, "the job graph has version %" PRIu32 "; this weir reads version 1",
-                         graph->version);
+        return weir_fail(error, WEIR_ERR_UNSUPPORTED,
+                         "the job graph has version %" PRIu32 "; this weir reads version 1", graph->version);
     if (!name_ok(graph->name, WEIR_GRAPH_NAME_SIZE_MAX))
         return weir_fail(error, WEIR_ERR_INVALID, "the job's name is longer than %d bytes or not plain UTF-8 text",
                          WEIR_GRAPH_NAME_SIZE_MAX);
@@ -266,7 +277,8 @@ weir_err weir_graph_check_shape(const Weir__JobGraph *graph, struct weir_error *
         return weir_fail(error, WEIR_ERR_FULL, "the job graph has %zu vertices, more than %d", graph->n_vertices,
                          WEIR_GRAPH_VERTICES_MAX);
     if (graph->n_edges > WEIR_GRAPH_EDGES_MAX)
-        return weir_fail(error, WEIR_ERR_FULL, "the job graph has %zu edges, more than %d", graph->n_edges, WEIR_GRAPH_EDGES_MAX);
+        return weir_fail(error, WEIR_ERR_FULL, "the job graph has %zu edges, more than %d", graph->n_edges,
+                         WEIR_GRAPH_EDGES_MAX);
     for (size_t i = 0; i < graph->n_vertices; i++) {
         weir_err err = check_vertex(graph->vertices[i], error);
         if (err)

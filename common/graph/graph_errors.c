@@ -19,7 +19,8 @@ void weir_graph_errors_add(struct weir_graph_errors *errors, uint32_t vertex_id,
     va_start(args, format);
     vsnprintf(message, sizeof message, format, args);
     va_end(args);
-    *item = (struct weir_graph_error){vertex_id, weir_strdup(operator_name), weir_strdup(location), weir_strdup(message)};
+    *item =
+        (struct weir_graph_error){vertex_id, weir_strdup(operator_name), weir_strdup(location), weir_strdup(message)};
 }
 
 bool weir_graph_errors_has(const struct weir_graph_errors *errors, uint32_t vertex_id)
@@ -55,8 +56,8 @@ bool weir_graph_errors_print(struct weir_graph_errors *errors, struct weir_buf *
         const struct weir_graph_error *item = &errors->items[i];
         size_t name_size = strlen(item->operator_name);
         /* Operators begin their sentences with their own name; it is not said twice. */
-        bool named = name_size == 0 || (strncmp(item->message, item->operator_name, name_size) == 0 &&
-                                        item->message[name_size] == ':');
+        bool named = name_size == 0 ||
+                     (strncmp(item->message, item->operator_name, name_size) == 0 && item->message[name_size] == ':');
         if (!weir_buf_printf(out, "%s%s%s%s%s\n", item->location, item->location[0] ? ": " : "",
                              named ? "" : item->operator_name, named ? "" : ": ", item->message))
             return false;

@@ -12,7 +12,7 @@
 #define WEIR_GRAPH_ERRORS_MAX 50
 
 struct weir_graph_error {
-    uint32_t vertex_id; /* 0: of the job as a whole */
+    uint32_t vertex_id;  /* 0: of the job as a whole */
     char *operator_name; /* "" when vertex_id is 0 */
     char *location;      /* "job.c:42", may be "" */
     char *message;       /* one sentence */
@@ -28,7 +28,8 @@ void weir_graph_errors_add(struct weir_graph_errors *errors, uint32_t vertex_id,
 /* Has this vertex one? */
 bool weir_graph_errors_has(const struct weir_graph_errors *errors, uint32_t vertex_id);
 /* All of them, in order of their lines as far as these are in one file; false: out is full. */
-bool weir_graph_errors_print(struct weir_graph_errors *errors, struct weir_buf *out) __attribute__((warn_unused_result));
+bool weir_graph_errors_print(struct weir_graph_errors *errors, struct weir_buf *out)
+    __attribute__((warn_unused_result));
 void weir_graph_errors_fini(struct weir_graph_errors *errors);
 
 #endif

@@ -17,20 +17,20 @@
 
 struct op_extra {
     int parallelism, max_parallelism;
-    const char *group;  /* borrowed from an option, or "default" */
-    int *in_edges;      /* graph edges by to_input */
+    const char *group; /* borrowed from an option, or "default" */
+    int *in_edges;     /* graph edges by to_input */
     int in_count;
-    bool source, sink;  /* for the name */
+    bool source, sink; /* for the name */
 };
 
 struct build {
     const struct weir_plan_options *options;
     Weir__JobGraph *graph;
     struct weir_plan *plan;
-    struct op_extra *extra;  /* per op */
-    int *op_of_vertex;       /* graph vertex index -> op */
-    int *from_op, *to_op;    /* per graph edge */
-    int *edge_order;         /* graph edges sorted by (to op, to_input) */
+    struct op_extra *extra; /* per op */
+    int *op_of_vertex;      /* graph vertex index -> op */
+    int *from_op, *to_op;   /* per graph edge */
+    int *edge_order;        /* graph edges sorted by (to op, to_input) */
 };
 
 /* --- Order */
@@ -64,8 +64,9 @@ static weir_err order_ops(struct build *build, struct weir_error *error)
         }
         if (best < 0) {
             char where[300];
-            err = weir_fail(error, WEIR_ERR_INVALID, "the job graph has a cycle that vertex '%s'%s is part of or behind",
-                            graph->vertices[stuck]->name, weir_graph_where(graph->vertices[stuck], where, sizeof where));
+            err =
+                weir_fail(error, WEIR_ERR_INVALID, "the job graph has a cycle that vertex '%s'%s is part of or behind",
+                          graph->vertices[stuck]->name, weir_graph_where(graph->vertices[stuck], where, sizeof where));
             break;
         }
         waiting[best] = -1;
@@ -131,7 +132,8 @@ static weir_err config_int(const struct build *build, const char *key, int fallb
     char *end;
     long value = strtol(text, &end, 10);
     if (end == text || *end || value < 1 || value > WEIR_GRAPH_PARALLELISM_MAX)
-        return weir_fail(error, WEIR_ERR_INVALID, "%s: '%.100s' is not a number from 1 to %d", key, text, WEIR_GRAPH_PARALLELISM_MAX);
+        return weir_fail(error, WEIR_ERR_INVALID, "%s: '%.100s' is not a number from 1 to %d", key, text,
+                         WEIR_GRAPH_PARALLELISM_MAX);
     *out = (int)value;
     return WEIR_OK;
 }
@@ -160,8 +162,8 @@ static weir_err resolve_parallelism(struct build *build, struct weir_error *erro
     if (job_default < 1)
         job_default = 1;
     if (job_max > WEIR_GRAPH_PARALLELISM_MAX)
-        return weir_fail(error, WEIR_ERR_INVALID, "the job's max parallelism of %d is over the %d that is possible", job_max,
-                         WEIR_GRAPH_PARALLELISM_MAX);
+        return weir_fail(error, WEIR_ERR_INVALID, "the job's max parallelism of %d is over the %d that is possible",
+                         job_max, WEIR_GRAPH_PARALLELISM_MAX);
     int64_t tasks = 0;
     for (int i = 0; i < build->plan->op_count; i++) {
         const Weir__Vertex *vertex = build->plan->ops[i].vertex;
@@ -169,7 +171,8 @@ static weir_err resolve_parallelism(struct build *build, struct weir_error *erro
         int max = job_max > 0 ? job_max : WEIR_GRAPH_PARALLELISM_MAX;
         if (wanted > (uint32_t)max) {
             char where[300];
-            return weir_fail(error, WEIR_ERR_INVALID, "vertex '%s'%s: parallelism %" PRIu32 " is over the max parallelism of %d; "
+            return weir_fail(error, WEIR_ERR_INVALID,
+                             "vertex '%s'%s: parallelism %" PRIu32 " is over the max parallelism of %d; "
                              "lower it, or raise pipeline.max-parallelism",
                              vertex->name, weir_graph_where(vertex, where, sizeof where), wanted, max);
         }
@@ -178,7 +181,8 @@ static weir_err resolve_parallelism(struct build *build, struct weir_error *erro
         tasks += wanted;
     }
     if (tasks > WEIR_GRAPH_TASKS_MAX)
-        return weir_fail(error, WEIR_ERR_FULL, "the job has %" PRId64 " operator subtasks, more than the %d that are accepted", tasks,
+        return weir_fail(error, WEIR_ERR_FULL,
+                         "the job has %" PRId64 " operator subtasks, more than the %d that are accepted", tasks,
                          WEIR_GRAPH_TASKS_MAX);
     return WEIR_OK;
 }
@@ -276,7 +280,8 @@ static weir_err make_chains(struct build *build, struct weir_error *error)
     if (!text)
         text = weir_graph_configuration(build->graph, "pipeline.operator-chaining"); /* its older spelling */
     if (text && strcmp(text, "true") != 0 && strcmp(text, "false") != 0)
-        return weir_fail(error, WEIR_ERR_INVALID, "pipeline.operator-chaining.enabled: '%.100s' is neither true nor false", text);
+        return weir_fail(error, WEIR_ERR_INVALID,
+                         "pipeline.operator-chaining.enabled: '%.100s' is neither true nor false", text);
     if (text)
         chaining = text[0] == 't';
     for (int i = 0; i < plan->op_count; i++) {
@@ -325,7 +330,8 @@ static void make_edges(struct build *build)
         edge->from_vertex = plan->ops[from].chain;
         edge->to_vertex = plan->ops[to].chain;
         edge->partition = edge->edge->partition;
-        if (edge->partition == WEIR__PARTITION__FORWARD && build->extra[from].parallelism != build->extra[to].parallelism)
+        if (edge->partition == WEIR__PARTITION__FORWARD &&
+            build->extra[from].parallelism != build->extra[to].parallelism)
             edge->partition = WEIR__PARTITION__REBALANCE;
         plan->vertices[edge->from_vertex].output_count++;
         plan->vertices[edge->to_vertex].input_count++;
@@ -382,7 +388,8 @@ static void make_regions(struct weir_plan *plan)
         tasks += plan->vertices[v].parallelism;
     }
     plan->task_count = tasks;
-    int *by_vertex = weir_alloc((size_t)plan->vertex_count * sizeof(int)), *by_task = weir_alloc((size_t)tasks * sizeof(int));
+    int *by_vertex = weir_alloc((size_t)plan->vertex_count * sizeof(int)),
+        *by_task = weir_alloc((size_t)tasks * sizeof(int));
     int *regions = weir_alloc((size_t)plan->vertex_count * sizeof(int));
     plan->task_regions = weir_alloc((size_t)tasks * sizeof(int));
     for (int v = 0; v < plan->vertex_count; v++)
@@ -499,8 +506,8 @@ static void make_names(struct build *build)
 
 /* --- Entry points */
 
-weir_err weir_plan_build(const uint8_t *bytes, size_t size, const struct weir_plan_options *options, struct weir_plan **plan,
-                         struct weir_error *error)
+weir_err weir_plan_build(const uint8_t *bytes, size_t size, const struct weir_plan_options *options,
+                         struct weir_plan **plan, struct weir_error *error)
 {
     *plan = NULL;
     struct build build = {.options = options};

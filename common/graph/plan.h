@@ -19,10 +19,10 @@
 #define WEIR_VERTEX_ID_SIZE 33                 /* 32 hex digits and the end */
 
 struct weir_plan_op {
-    const Weir__Vertex *vertex; /* borrowed from the graph */
-    int index;                  /* in weir_plan.ops */
-    int chain;                  /* the plan vertex it is in */
-    int upstream;               /* op before it in the chain; -1: the chain's head */
+    const Weir__Vertex *vertex;    /* borrowed from the graph */
+    int index;                     /* in weir_plan.ops */
+    int chain;                     /* the plan vertex it is in */
+    int upstream;                  /* op before it in the chain; -1: the chain's head */
     char uid[WEIR_VERTEX_ID_SIZE]; /* 32 hex: hash of the given uid, or of (op, name, upstreams' uids) */
     bool uid_given;
 };
@@ -30,23 +30,23 @@ struct weir_plan_op {
 /* One subtask-to-subtask fan of channels between two chains. Edge number = index in weir_plan.edges. */
 struct weir_plan_edge {
     const Weir__Edge *edge;
-    int from_op, to_op;       /* op indexes */
+    int from_op, to_op;         /* op indexes */
     int from_vertex, to_vertex; /* plan vertex indexes */
     Weir__Partition partition;  /* after FORWARD became REBALANCE where parallelisms differ */
 };
 
 struct weir_plan_vertex {
     char id[WEIR_VERTEX_ID_SIZE]; /* 32 hex, derived from the head's uid */
-    char *name;                   /* "Source: readings -> filter -> Sink: out", Flink's way: ", " and parentheses for branches */
+    char *name; /* "Source: readings -> filter -> Sink: out", Flink's way: ", " and parentheses for branches */
     int parallelism, max_parallelism;
     int op_count;
-    int *ops;     /* op indexes; [0] is the head; a parent comes before its children */
-    int region;   /* 0..region_count-1: weakly connected by pipelined edges */
+    int *ops;   /* op indexes; [0] is the head; a parent comes before its children */
+    int region; /* 0..region_count-1: weakly connected by pipelined edges */
     int input_count, output_count;
-    int *inputs;  /* edge indexes into the head, by input number then edge number */
-    int *outputs; /* edge indexes */
+    int *inputs;              /* edge indexes into the head, by input number then edge number */
+    int *outputs;             /* edge indexes */
     char *slot_sharing_group; /* "default"; option slot-sharing-group of an operator, inherited from its first input */
-    int first_task; /* index of subtask 0 among the plan's tasks (vertices in order, then subtasks) */
+    int first_task;           /* index of subtask 0 among the plan's tasks (vertices in order, then subtasks) */
 };
 
 struct weir_plan {
@@ -56,9 +56,9 @@ struct weir_plan {
     struct weir_plan_vertex *vertices; /* topological order */
     struct weir_plan_edge *edges;      /* between chains only */
     int task_count;                    /* sum of parallelisms */
-    int *task_regions;                 /* per task: pipelined region by subtasks (a FORWARD edge joins subtask i with i only), */
-    int task_region_count;             /* numbered in order of their first task: what restarts together */
-    int slots_needed;                  /* the largest parallelism per slot sharing group, summed */
+    int *task_regions;     /* per task: pipelined region by subtasks (a FORWARD edge joins subtask i with i only), */
+    int task_region_count; /* numbered in order of their first task: what restarts together */
+    int slots_needed;      /* the largest parallelism per slot sharing group, summed */
 };
 
 struct weir_plan_options {

@@ -11,12 +11,18 @@
 static const char *ship_strategy(Weir__Partition partition)
 {
     switch (partition) {
-    case WEIR__PARTITION__FORWARD: return "FORWARD";
-    case WEIR__PARTITION__HASH: return "HASH";
-    case WEIR__PARTITION__REBALANCE: return "REBALANCE";
-    case WEIR__PARTITION__BROADCAST: return "BROADCAST";
-    case WEIR__PARTITION__ON_DEMAND: return "ON_DEMAND";
-    default: return "UNKNOWN";
+    case WEIR__PARTITION__FORWARD:
+        return "FORWARD";
+    case WEIR__PARTITION__HASH:
+        return "HASH";
+    case WEIR__PARTITION__REBALANCE:
+        return "REBALANCE";
+    case WEIR__PARTITION__BROADCAST:
+        return "BROADCAST";
+    case WEIR__PARTITION__ON_DEMAND:
+        return "ON_DEMAND";
+    default:
+        return "UNKNOWN";
     }
 }
 
@@ -26,11 +32,20 @@ static bool append_escaped(struct weir_buf *out, const char *s)
     bool room = true;
     for (; *s && room; s++)
         switch (*s) {
-        case '&': room = weir_buf_puts(out, "&amp;"); break;
-        case '<': room = weir_buf_puts(out, "&lt;"); break;
-        case '>': room = weir_buf_puts(out, "&gt;"); break;
-        case '"': room = weir_buf_puts(out, "&quot;"); break;
-        default: room = weir_buf_append(out, s, 1);
+        case '&':
+            room = weir_buf_puts(out, "&amp;");
+            break;
+        case '<':
+            room = weir_buf_puts(out, "&lt;");
+            break;
+        case '>':
+            room = weir_buf_puts(out, "&gt;");
+            break;
+        case '"':
+            room = weir_buf_puts(out, "&quot;");
+            break;
+        default:
+            room = weir_buf_append(out, s, 1);
         }
     return room;
 }
@@ -65,17 +80,18 @@ static json_t *node_json(const struct weir_plan *plan, const struct weir_plan_ve
     struct weir_buf description;
     weir_buf_init(&description, DESCRIPTION_SIZE_MAX);
     append_tree(plan, vertex, vertex->ops[0], "", &description);
-    json_t *node = json_pack("{s:s s:i s:s s:s s:s%}", "id", vertex->id, "parallelism", vertex->parallelism, "operator", "",
-                             "operator_strategy", "", "description", (const char *)description.data, description.size);
+    json_t *node =
+        json_pack("{s:s s:i s:s s:s s:s%}", "id", vertex->id, "parallelism", vertex->parallelism, "operator", "",
+                  "operator_strategy", "", "description", (const char *)description.data, description.size);
     weir_buf_fini(&description);
     weir_assert(node);
     if (vertex->input_count) {
         json_t *inputs = json_array();
         for (int k = 0; k < vertex->input_count; k++) {
             const struct weir_plan_edge *edge = &plan->edges[vertex->inputs[k]];
-            json_array_append_new(inputs, json_pack("{s:i s:s s:s s:s}", "num", k, "id", plan->vertices[edge->from_vertex].id,
-                                                    "ship_strategy", ship_strategy(edge->partition), "exchange",
-                                                    "pipelined_bounded"));
+            json_array_append_new(inputs, json_pack("{s:i s:s s:s s:s}", "num", k, "id",
+                                                    plan->vertices[edge->from_vertex].id, "ship_strategy",
+                                                    ship_strategy(edge->partition), "exchange", "pipelined_bounded"));
         }
         json_object_set_new(node, "inputs", inputs);
     }
@@ -88,5 +104,6 @@ struct json_t *weir_plan_json(const struct weir_plan *plan, const char *job_id)
     json_t *nodes = json_array();
     for (int v = plan->vertex_count; v-- > 0;)
         json_array_append_new(nodes, node_json(plan, &plan->vertices[v]));
-    return json_pack("{s:s s:s s:s s:o}", "jid", job_id, "name", plan->graph->name, "type", "STREAMING", "nodes", nodes);
+    return json_pack("{s:s s:s s:s s:o}", "jid", job_id, "name", plan->graph->name, "type", "STREAMING", "nodes",
+                     nodes);
 }

@@ -74,9 +74,11 @@ static weir_err explain(CURLcode code, CURL *curl, const char *url, const struct
     curl_easy_getinfo(curl, CURLINFO_CONNECT_TIME, &connected);
     weir_err err;
     if (sink->full)
-        err = weir_fail(error, WEIR_ERR_FULL, "the answer of %s is larger than %lld bytes", authority, (long long)sink->size_max);
+        err = weir_fail(error, WEIR_ERR_FULL, "the answer of %s is larger than %lld bytes", authority,
+                        (long long)sink->size_max);
     else if (sink->write_errno)
-        err = weir_fail(error, WEIR_ERR_IO, "cannot store the answer of %s: %s", authority, strerror(sink->write_errno));
+        err =
+            weir_fail(error, WEIR_ERR_IO, "cannot store the answer of %s: %s", authority, strerror(sink->write_errno));
     else if (code == CURLE_URL_MALFORMAT || code == CURLE_UNSUPPORTED_PROTOCOL)
         err = weir_fail(error, WEIR_ERR_INVALID, "'%s' is not a URL of HTTP", url);
     else if (code == CURLE_OPERATION_TIMEDOUT && connected > 0)
@@ -85,7 +87,9 @@ static weir_err explain(CURLcode code, CURL *curl, const char *url, const struct
         err = weir_fail(error, WEIR_ERR_IO, "%s is not reachable: no connection in time", authority);
     else if (code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST)
         err = weir_fail(error, WEIR_ERR_IO, "%s is not reachable: %s", authority,
-                        os_errno ? strerror((int)os_errno) : *detail ? detail : curl_easy_strerror(code));
+                        os_errno  ? strerror((int)os_errno)
+                        : *detail ? detail
+                                  : curl_easy_strerror(code));
     else
         err = weir_fail(error, WEIR_ERR_IO, "the connection to %s broke: %s", authority,
                         *detail ? detail : curl_easy_strerror(code));
@@ -94,7 +98,8 @@ static weir_err explain(CURLcode code, CURL *curl, const char *url, const struct
     return err;
 }
 
-static weir_err perform(const struct weir_http_request *request, struct sink *sink, int *status, struct weir_error *error)
+static weir_err perform(const struct weir_http_request *request, struct sink *sink, int *status,
+                        struct weir_error *error)
 {
     pthread_once(&curl_once, init_curl);
     weir_err err = WEIR_OK;
@@ -109,14 +114,16 @@ static weir_err perform(const struct weir_http_request *request, struct sink *si
     curl_easy_setopt(curl, CURLOPT_PROXY, ""); /* a cluster is not reached through a proxy of the environment */
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, detail);
-    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, (long)(request->connect_timeout_ms ? request->connect_timeout_ms : 5000));
+    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS,
+                     (long)(request->connect_timeout_ms ? request->connect_timeout_ms : 5000));
     curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_bytes);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, sink);
     curl_easy_setopt(curl, CURLOPT_USERAGENT, "weir/" WEIR_VERSION);
     if (request->upload_path) {
         if (access(request->upload_path, R_OK) != 0) {
-            err = weir_fail_errno(error, errno == ENOENT ? WEIR_ERR_NOT_FOUND : WEIR_ERR_IO, "cannot read '%s'", request->upload_path);
+            err = weir_fail_errno(error, errno == ENOENT ? WEIR_ERR_NOT_FOUND : WEIR_ERR_IO, "cannot read '%s'",
+                                  request->upload_path);
             goto out;
         }
         mime = curl_mime_init(curl);
@@ -127,7 +134,8 @@ static weir_err perform(const struct weir_http_request *request, struct sink *si
         curl_easy_setopt(curl, CURLOPT_MIMEPOST, mime);
     } else if (request->body || strcmp(request->method, "GET") != 0) {
         char type[160];
-        snprintf(type, sizeof type, "Content-Type: %s", request->content_type ? request->content_type : "application/json");
+        snprintf(type, sizeof type, "Content-Type: %s",
+                 request->content_type ? request->content_type : "application/json");
         headers = curl_slist_append(headers, type);
         if (request->body_size <= (size_t)1 << 20)
             headers = curl_slist_append(headers, "Expect:");
@@ -169,7 +177,8 @@ void weir_http_response_fini(struct weir_http_response *response)
     weir_buf_fini(&response->body);
 }
 
-weir_err weir_http_download(const char *url, const char *path, int64_t size_max, int timeout_ms, struct weir_error *error)
+weir_err weir_http_download(const char *url, const char *path, int64_t size_max, int timeout_ms,
+                            struct weir_error *error)
 {
     int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0)
@@ -182,7 +191,8 @@ weir_err weir_http_download(const char *url, const char *path, int64_t size_max,
         char text[512];
         ssize_t n = pread(fd, text, sizeof text - 1, 0);
         text[n > 0 ? n : 0] = 0;
-        err = weir_fail(error, status == 404 ? WEIR_ERR_NOT_FOUND : WEIR_ERR_IO, "%s answered %d: %s", url, status, text);
+        err =
+            weir_fail(error, status == 404 ? WEIR_ERR_NOT_FOUND : WEIR_ERR_IO, "%s answered %d: %s", url, status, text);
     }
     if (close(fd) != 0 && !err)
         err = weir_fail_errno(error, WEIR_ERR_IO, "cannot write '%s'", path);

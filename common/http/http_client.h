@@ -17,12 +17,12 @@ struct weir_http_request {
     const char *url;    /* http:// or https:// only; redirects are not followed */
     const void *body;   /* or NULL */
     size_t body_size;
-    const char *content_type;  /* of body; NULL: application/json */
-    const char *upload_path;   /* a file to send as the one multipart part, streamed; then no body */
-    const char *upload_part;   /* its name; NULL: "jarfile" */
-    int connect_timeout_ms;    /* 0: 5 s */
-    int timeout_ms;            /* whole exchange; 0: 60 s */
-    size_t response_size_max;  /* 0: 64 MiB */
+    const char *content_type; /* of body; NULL: application/json */
+    const char *upload_path;  /* a file to send as the one multipart part, streamed; then no body */
+    const char *upload_part;  /* its name; NULL: "jarfile" */
+    int connect_timeout_ms;   /* 0: 5 s */
+    int timeout_ms;           /* whole exchange; 0: 60 s */
+    size_t response_size_max; /* 0: 64 MiB */
 };
 
 struct weir_http_response {
@@ -39,7 +39,8 @@ void weir_http_response_fini(struct weir_http_response *response);
 
 /* GET into a new file (replaced when it exists; removed again on failure). An answer other than 200 is an error with its message:
  * NOT_FOUND for 404, else IO; FULL when the body is larger than size_max. Blocks. */
-weir_err weir_http_download(const char *url, const char *path, int64_t size_max, int timeout_ms, struct weir_error *error);
+weir_err weir_http_download(const char *url, const char *path, int64_t size_max, int timeout_ms,
+                            struct weir_error *error);
 
 /* Percent-encodes one path segment or query value. Freed by the caller. */
 char *weir_http_escape(const char *text);

@@ -68,9 +68,9 @@ struct exchange {
     struct weir_buf body;
     int64_t began_ms;
     int64_t received, limit;
-    bool over;   /* the body is too large: drain, then 413 */
-    bool failed; /* response is an error already: drain, then answer */
-    bool done;   /* the handler has run */
+    bool over;     /* the body is too large: drain, then 413 */
+    bool failed;   /* response is an error already: drain, then answer */
+    bool done;     /* the handler has run */
     int upload_fd; /* -1: none */
     struct MHD_PostProcessor *multipart;
 };
@@ -142,7 +142,8 @@ static bool is_too_deep(const uint8_t *text, size_t size)
     return false;
 }
 
-json_t *weir_http_body_object(const struct weir_http_server_request *request, struct weir_http_server_response *response)
+json_t *weir_http_body_object(const struct weir_http_server_request *request,
+                              struct weir_http_server_response *response)
 {
     if (request->body_size == 0)
         return json_object();
@@ -157,7 +158,8 @@ json_t *weir_http_body_object(const struct weir_http_server_request *request, st
     if (json)
         weir_http_fail(response, 400, "The request body must be a JSON object.");
     else
-        weir_http_fail(response, 400, "The request body is not JSON: line %d, column %d: %s.", error.line, error.column, error.text);
+        weir_http_fail(response, 400, "The request body is not JSON: line %d, column %d: %s.", error.line, error.column,
+                       error.text);
     json_decref(json);
     return NULL;
 }
@@ -386,7 +388,8 @@ static struct exchange *begin(struct weir_http_server *server, struct MHD_Connec
         bool v1 = count && !strcmp(segments[0], "v1");
         find_route(exchange, segments + v1, count - v1);
     }
-    struct query_reader reader = {exchange, weir_arena_alloc(&exchange->arena, WEIR_HTTP_QUERY_MAX * sizeof *reader.items), 0};
+    struct query_reader reader = {exchange,
+                                  weir_arena_alloc(&exchange->arena, WEIR_HTTP_QUERY_MAX * sizeof *reader.items), 0};
     MHD_get_connection_values(connection, MHD_GET_ARGUMENT_KIND, read_query, &reader);
     request->query = reader.items;
     request->query_count = reader.count;
@@ -426,8 +429,9 @@ static void write_upload(struct exchange *exchange, const char *data, size_t siz
             continue;
         if (n < 0) {
             weir_log(ERROR, "cannot write an upload to '%s': %s", exchange->request.upload_path, strerror(errno));
-            fail_early(exchange, errno == ENOSPC ? 507 : 500, errno == ENOSPC ? "The server has no space left for the upload."
-                                                                              : "The server cannot store the upload; its log says why.");
+            fail_early(exchange, errno == ENOSPC ? 507 : 500,
+                       errno == ENOSPC ? "The server has no space left for the upload."
+                                       : "The server cannot store the upload; its log says why.");
             return;
         }
         data += n;
@@ -511,9 +515,10 @@ static enum MHD_Result answer(struct exchange *exchange)
     MHD_add_response_header(response, "Content-Type", type);
     MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
     if (!strncmp(type, "text/html", 9)) {
-        MHD_add_response_header(response, "Content-Security-Policy",
-                                "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; "
-                                "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
+        MHD_add_response_header(
+            response, "Content-Security-Policy",
+            "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; "
+            "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
         MHD_add_response_header(response, "X-Frame-Options", "DENY");
     }
     if (r->no_store)
@@ -695,7 +700,8 @@ static weir_err listen_on(const char *address, int port, int *out_fd, int *out_p
         setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (fd < 0 || bind(fd, found->ai_addr, found->ai_addrlen) != 0 || listen(fd, 128) != 0) {
         if (errno == EADDRINUSE)
-            err = weir_fail(error, WEIR_ERR_EXISTS, "cannot listen on %s:%d: the port is in use by another process", address, port);
+            err = weir_fail(error, WEIR_ERR_EXISTS, "cannot listen on %s:%d: the port is in use by another process",
+                            address, port);
         else
             err = weir_fail_errno(error, WEIR_ERR_IO, "cannot listen on %s:%d", address, port);
     } else {
@@ -745,14 +751,16 @@ weir_err weir_http_server_start(const struct weir_http_server_options *options, 
     }
     unsigned timeout_s = (unsigned)((options->timeout_ms ? options->timeout_ms : 30000) + 999) / 1000;
     server->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | MHD_USE_ITC, 0, NULL, NULL, on_access,
-        server, MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log, NULL, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_COMPLETED,
-        on_completed, NULL, MHD_OPTION_CONNECTION_TIMEOUT, timeout_s, MHD_OPTION_CONNECTION_LIMIT,
-        (unsigned)(options->connections_max ? options->connections_max : 256), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        CONNECTION_MEMORY, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL, MHD_OPTION_END);
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | MHD_USE_ITC, 0, NULL, NULL,
+        on_access, server, MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_CONNECTION_TIMEOUT, timeout_s,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)(options->connections_max ? options->connections_max : 256),
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
+        MHD_OPTION_END);
     if (!server->daemon) {
         close(fd);
-        err = weir_fail_errno(error, WEIR_ERR_IO, "cannot start the HTTP server on %s:%d", server->address, server->port);
+        err =
+            weir_fail_errno(error, WEIR_ERR_IO, "cannot start the HTTP server on %s:%d", server->address, server->port);
         free_server(server);
         return err;
     }

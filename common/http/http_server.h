@@ -33,19 +33,21 @@ struct weir_http_query {
 
 struct weir_http_server_request {
     const char *method;
-    const char *path;   /* decoded once, without /v1 */
-    const char *params[WEIR_HTTP_PARAMS_MAX]; /* values of the route's :names, in order; decoded, without '/' or control characters */
+    const char *path; /* decoded once, without /v1 */
+    const char *params
+        [WEIR_HTTP_PARAMS_MAX]; /* values of the route's :names, in order; decoded, without '/' or control characters */
     const struct weir_http_query *query;
     int query_count;
     const uint8_t *body; /* NULL: none, or an upload */
     size_t body_size;
-    const char *content_type;  /* or "" */
-    const char *upload_path;   /* upload routes: the file, the handler's to rename; unlinked after the handler if still there */
-    const char *upload_name;   /* the name that the client gave, or "" */
-    const char *upload_part;   /* multipart: the part's name; "": the body itself was the file */
+    const char *content_type; /* or "" */
+    const char
+        *upload_path; /* upload routes: the file, the handler's to rename; unlinked after the handler if still there */
+    const char *upload_name; /* the name that the client gave, or "" */
+    const char *upload_part; /* multipart: the part's name; "": the body itself was the file */
     int64_t upload_size;
-    int upload_count;          /* parts with a file; only the first is kept */
-    void *arg;                 /* the server's */
+    int upload_count; /* parts with a file; only the first is kept */
+    void *arg;        /* the server's */
 };
 
 struct weir_http_server_response {
@@ -54,10 +56,11 @@ struct weir_http_server_response {
     struct weir_buf body;     /* freed by the server */
     int file_fd;              /* >= 0: the body is this file from file_offset; closed by the server */
     uint64_t file_offset, file_size;
-    bool no_store;            /* Cache-Control: no-store */
+    bool no_store; /* Cache-Control: no-store */
 };
 
-typedef void weir_http_handler(const struct weir_http_server_request *request, struct weir_http_server_response *response);
+typedef void weir_http_handler(const struct weir_http_server_request *request,
+                               struct weir_http_server_response *response);
 
 enum weir_http_route_flags {
     WEIR_HTTP_UPLOAD = 1,   /* the body (multipart/form-data, or any other type as it is) goes to a file */
@@ -72,15 +75,15 @@ struct weir_http_route {
 };
 
 struct weir_http_server_options {
-    const char *address; /* NULL: 127.0.0.1 */
-    int port;            /* 0: any free one */
+    const char *address;                  /* NULL: 127.0.0.1 */
+    int port;                             /* 0: any free one */
     const struct weir_http_route *routes; /* ends with method NULL; borrowed */
     void *arg;
-    size_t body_size_max;     /* 0: 1 MiB */
-    int64_t upload_size_max;  /* 0: 256 MiB */
-    const char *upload_dir;   /* where uploads lie while they arrive; needed by upload routes */
-    int timeout_ms;           /* 0: 30 s */
-    int connections_max;      /* 0: 256 */
+    size_t body_size_max;    /* 0: 1 MiB */
+    int64_t upload_size_max; /* 0: 256 MiB */
+    const char *upload_dir;  /* where uploads lie while they arrive; needed by upload routes */
+    int timeout_ms;          /* 0: 30 s */
+    int connections_max;     /* 0: 256 */
 };
 
 /* Binds and starts. WEIR_ERR_EXISTS: the port is in use. */

@@ -122,8 +122,8 @@ weir_err weir_line_serve(void *zmq_context, const char *endpoint, struct weir_li
     line->peers = weir_zalloc(PEERS_MAX * sizeof *line->peers);
     snprintf(line->endpoint, sizeof line->endpoint, "%s", endpoint);
     line->socket = zmq_socket(zmq_context, ZMQ_ROUTER);
-    weir_err err = line->socket ? WEIR_OK
-                                : weir_fail(error, WEIR_ERR_IO, "cannot make a ZeroMQ socket: %s", zmq_strerror(errno));
+    weir_err err =
+        line->socket ? WEIR_OK : weir_fail(error, WEIR_ERR_IO, "cannot make a ZeroMQ socket: %s", zmq_strerror(errno));
     if (!err)
         err = set_common_options(line->socket, error);
     if (!err)
@@ -272,8 +272,8 @@ static bool probe_next(struct weir_line *line, struct weir_line_event *event)
     }
     while (line->probe_index < line->peer_count) {
         struct peer *peer = &line->peers[line->probe_index];
-        bool gone = zmq_send(line->socket, peer->id, strlen(peer->id), ZMQ_DONTWAIT | ZMQ_SNDMORE) < 0 &&
-                    errno == EHOSTUNREACH;
+        bool gone =
+            zmq_send(line->socket, peer->id, strlen(peer->id), ZMQ_DONTWAIT | ZMQ_SNDMORE) < 0 && errno == EHOSTUNREACH;
         if (!gone) {
             zmq_send(line->socket, "", 0, ZMQ_DONTWAIT);
             line->probe_index++;

@@ -36,16 +36,23 @@ size_t weir_frame_seal(const struct weir_frame *frame, uint8_t *out)
 static bool length_fits(unsigned type, size_t length)
 {
     switch (type) {
-    case WEIR_FRAME_BATCH: return length > 0;
-    case WEIR_FRAME_WATERMARK: return length == 8;
+    case WEIR_FRAME_BATCH:
+        return length > 0;
+    case WEIR_FRAME_WATERMARK:
+        return length == 8;
     case WEIR_FRAME_IDLE:
     case WEIR_FRAME_ACTIVE:
-    case WEIR_FRAME_END: return length == 0;
+    case WEIR_FRAME_END:
+        return length == 0;
     case WEIR_FRAME_HELLO:
-    case WEIR_FRAME_HELLO_ACK: return length == 64;
-    case WEIR_FRAME_OPEN: return length == 4;
-    case WEIR_FRAME_CREDIT: return length == 16;
-    default: return false;
+    case WEIR_FRAME_HELLO_ACK:
+        return length == 64;
+    case WEIR_FRAME_OPEN:
+        return length == 4;
+    case WEIR_FRAME_CREDIT:
+        return length == 16;
+    default:
+        return false;
     }
 }
 
@@ -62,8 +69,9 @@ weir_err weir_frame_decode(const uint8_t *bytes, size_t size, struct weir_frame 
                          WEIR_FRAME_VERSION);
     size_t length = weir_get_u32(bytes + 36);
     if (length > WEIR_FRAME_PAYLOAD_MAX || weir_frame_size(length) > size)
-        return weir_fail(error, WEIR_ERR_PROTOCOL, "a frame says it has %zu bytes of payload, the message has room for %zu",
-                         length, size - WEIR_FRAME_HEADER_SIZE);
+        return weir_fail(error, WEIR_ERR_PROTOCOL,
+                         "a frame says it has %zu bytes of payload, the message has room for %zu", length,
+                         size - WEIR_FRAME_HEADER_SIZE);
     if (!length_fits(type, length))
         return weir_fail(error, WEIR_ERR_PROTOCOL, "a frame of type %u cannot have %zu bytes of payload", type, length);
     const uint8_t *payload = bytes + WEIR_FRAME_HEADER_SIZE;

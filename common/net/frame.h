@@ -26,16 +26,18 @@
 #define WEIR_FRAME_PAYLOAD_MAX ((size_t)1 << 30)
 #define WEIR_FRAME_VERSION 1
 
-enum weir_frame_type {       /* never renumber */
-    WEIR_FRAME_BATCH = 1,     /* payload: data/batch_wire.h */
-    WEIR_FRAME_WATERMARK = 2, /* payload: i64 */
-    WEIR_FRAME_IDLE = 4,      /* 3 is the barrier's */
-    WEIR_FRAME_ACTIVE = 5,
-    WEIR_FRAME_END = 6,
-    WEIR_FRAME_HELLO = 16,    /* payload: executor id of the sender, executor id of the receiver, 32 bytes each */
-    WEIR_FRAME_HELLO_ACK = 17,
-    WEIR_FRAME_OPEN = 18,     /* producer to consumer: payload u32 attempt of the consumer */
-    WEIR_FRAME_CREDIT = 19    /* consumer to producer: payload u64 item limit, u64 batch limit; attempt: the consumer's */
+enum weir_frame_type {                           /* never renumber */
+                       WEIR_FRAME_BATCH = 1,     /* payload: data/batch_wire.h */
+                       WEIR_FRAME_WATERMARK = 2, /* payload: i64 */
+                       WEIR_FRAME_IDLE = 4,      /* 3 is the barrier's */
+                       WEIR_FRAME_ACTIVE = 5,
+                       WEIR_FRAME_END = 6,
+                       WEIR_FRAME_HELLO =
+                           16, /* payload: executor id of the sender, executor id of the receiver, 32 bytes each */
+                       WEIR_FRAME_HELLO_ACK = 17,
+                       WEIR_FRAME_OPEN = 18, /* producer to consumer: payload u32 attempt of the consumer */
+                       WEIR_FRAME_CREDIT =
+                           19 /* consumer to producer: payload u64 item limit, u64 batch limit; attempt: the consumer's */
 };
 
 struct weir_frame {

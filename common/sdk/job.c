@@ -52,7 +52,8 @@ const char *weir_sdk_location(struct weir_job *job, const char *file, int line)
     return weir_arena_format(&job->arena, "%s:%d", slash ? slash + 1 : file, line);
 }
 
-void weir_sdk_error(struct weir_job *job, struct sdk_vertex *vertex, const char *file, int line, const char *format, ...)
+void weir_sdk_error(struct weir_job *job, struct sdk_vertex *vertex, const char *file, int line, const char *format,
+                    ...)
 {
     if (vertex && weir_graph_errors_has(&job->errors, vertex->id))
         return;
@@ -111,8 +112,8 @@ static const char *ask(struct weir_job *job, const char *file, int line, const c
         weir_sdk_error(job, NULL, file, line, "a job asks for at most %d arguments", SDK_ARGUMENTS_MAX);
         return NULL;
     }
-    job->asked[job->asked_count++] = (struct sdk_asked){weir_arena_strdup(&job->arena, name),
-                                                        fallback ? weir_arena_strdup(&job->arena, fallback) : NULL, kind};
+    job->asked[job->asked_count++] = (struct sdk_asked){
+        weir_arena_strdup(&job->arena, name), fallback ? weir_arena_strdup(&job->arena, fallback) : NULL, kind};
     return weir_argument_find(job->request.arguments, job->request.argument_count, name);
 }
 
@@ -164,7 +165,8 @@ int64_t weir_arg_duration_at(const char *file, int line, struct weir_job *job, c
     const char *text = weir_arg_at(file, line, job, name, fallback);
     int64_t ms = 0;
     if (!weir_duration_parse(text, &ms))
-        weir_sdk_error(job, NULL, file, line, "argument --%s: '%.200s' is not a duration, as '10 s' or '1 d'", name, text);
+        weir_sdk_error(job, NULL, file, line, "argument --%s: '%.200s' is not a duration, as '10 s' or '1 d'", name,
+                       text);
     return ms;
 }
 
@@ -214,7 +216,8 @@ void weir_sdk_check_arguments(struct weir_job *job)
     struct weir_argument argument;
     for (int i = 0; i < count; i += argument.used) {
         if (!weir_argument_at(arguments, count, i, &argument)) {
-            weir_graph_errors_add(&job->errors, 0, "", "", "argument '%.200s' is not of the form --name value", arguments[i]);
+            weir_graph_errors_add(&job->errors, 0, "", "", "argument '%.200s' is not of the form --name value",
+                                  arguments[i]);
             continue;
         }
         char *given = weir_arena_strndup(&job->arena, argument.name, argument.name_size);
@@ -229,8 +232,10 @@ void weir_sdk_check_arguments(struct weir_job *job)
         }
         const char *near = weir_nearest(given, names, job->asked_count);
         if (near)
-            weir_graph_errors_add(&job->errors, 0, "", "", "the job has no argument --%.200s; did you mean --%s?", given, near);
+            weir_graph_errors_add(&job->errors, 0, "", "", "the job has no argument --%.200s; did you mean --%s?",
+                                  given, near);
         else
-            weir_graph_errors_add(&job->errors, 0, "", "", "the job has no argument --%.200s; --help lists those it has", given);
+            weir_graph_errors_add(&job->errors, 0, "", "",
+                                  "the job has no argument --%.200s; --help lists those it has", given);
     }
 }

@@ -27,8 +27,8 @@ static void resolve_vertex(const struct weir_job *job, Weir__JobGraph *graph, co
     vertex->row_out = reference(job, from->row_out, from->row_out ? from->row_out->name : "");
     for (int i = 0; i < from->input_count; i++) {
         const struct weir_stream *input = from->inputs[i];
-        weir_graph_add_edge(graph, input->vertex->id, (uint32_t)input->output, from->id, (uint32_t)i, input->partition, input->key,
-                            input->key_count);
+        weir_graph_add_edge(graph, input->vertex->id, (uint32_t)input->output, from->id, (uint32_t)i, input->partition,
+                            input->key, input->key_count);
     }
 }
 
@@ -49,7 +49,8 @@ static void expand_dead_letters(struct weir_job *job)
             if (strcmp(vertex->options[i].key, "dead-letter.path") == 0)
                 vertex->options[i] = vertex->options[--vertex->option_count];
         struct weir_stream *bad = weir_sdk_stream(job, vertex, 2);
-        struct weir_stream *sink = weir_sdk_vertex(job, "", 0, "sink", weir_text(job, "%s dead letters", vertex->name), bad);
+        struct weir_stream *sink =
+            weir_sdk_vertex(job, "", 0, "sink", weir_text(job, "%s dead letters", vertex->name), bad);
         if (!sink->vertex)
             continue;
         sink->vertex->location = vertex->location;
@@ -69,7 +70,8 @@ bool weir_sdk_end(struct weir_job *job, Weir__JobGraph **graph, struct weir_grap
             weir_graph_errors_add(&job->errors, vertex->id, vertex->name, vertex->location,
                                   "the window has no weir_aggregate()");
     if (!job->vertices && job->errors.count == 0)
-        weir_graph_errors_add(&job->errors, 0, "", "", "the job has no operators: it needs a weir_source() and a weir_sink()");
+        weir_graph_errors_add(&job->errors, 0, "", "",
+                              "the job has no operators: it needs a weir_source() and a weir_sink()");
 
     Weir__JobGraph *made = weir_graph_new(request->name && request->name[0] ? request->name : job->name);
     made->parallelism = (uint32_t)(request->parallelism > 0 ? request->parallelism : job->parallelism);

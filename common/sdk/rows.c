@@ -8,10 +8,15 @@
 static const char *kind_text(const struct weir_row_field *field, char out[32])
 {
     switch (field->c_kind) {
-    case WEIR_C_BOOL: return "bool";
-    case WEIR_C_FLOAT: return field->size == 4 ? "float" : "double";
-    case WEIR_C_STR: return "struct weir_str";
-    default: snprintf(out, 32, "an integer of %d bits", field->size * 8); return out;
+    case WEIR_C_BOOL:
+        return "bool";
+    case WEIR_C_FLOAT:
+        return field->size == 4 ? "float" : "double";
+    case WEIR_C_STR:
+        return "struct weir_str";
+    default:
+        snprintf(out, 32, "an integer of %d bits", field->size * 8);
+        return out;
     }
 }
 
@@ -19,19 +24,24 @@ static bool kind_fits(const struct weir_row_field *field, const struct weir_type
 {
     int width = weir_type_width(type->id);
     switch (type->id) {
-    case WEIR_TYPE_BOOLEAN: return field->c_kind == WEIR_C_BOOL && field->size == sizeof(bool);
+    case WEIR_TYPE_BOOLEAN:
+        return field->c_kind == WEIR_C_BOOL && field->size == sizeof(bool);
     case WEIR_TYPE_STRING:
-    case WEIR_TYPE_BYTES: return field->c_kind == WEIR_C_STR && field->size == sizeof(struct weir_str);
+    case WEIR_TYPE_BYTES:
+        return field->c_kind == WEIR_C_STR && field->size == sizeof(struct weir_str);
     case WEIR_TYPE_FLOAT:
-    case WEIR_TYPE_DOUBLE: return field->c_kind == WEIR_C_FLOAT && field->size == width;
-    default: return field->c_kind == WEIR_C_INT && width > 0 && field->size == width;
+    case WEIR_TYPE_DOUBLE:
+        return field->c_kind == WEIR_C_FLOAT && field->size == width;
+    default:
+        return field->c_kind == WEIR_C_INT && width > 0 && field->size == width;
     }
 }
 
 static weir_err check_field(const struct weir_row_type *row, const struct weir_row_field *field, struct weir_field *out,
                             struct weir_error *error)
 {
-    if (!field->name || !field->name[0] || !field->type || field->offset > row->size || field->size > row->size - field->offset)
+    if (!field->name || !field->name[0] || !field->type || field->offset > row->size ||
+        field->size > row->size - field->offset)
         return weir_fail(error, WEIR_ERR_INVALID, "struct %s: a field is not described by WEIR_FIELD", row->name);
     out->name = field->name;
     if (strlen(field->name) >= WEIR_NAME_SIZE_MAX)
@@ -40,13 +50,14 @@ static weir_err check_field(const struct weir_row_type *row, const struct weir_r
         return weir_wrap(error, "struct %s, field %s", row->name, field->name);
     char text[64], kind[32];
     if (!kind_fits(field, &out->type))
-        return weir_fail(error, WEIR_ERR_INVALID, "struct %s, field %s: its C type is %s, which does not fit %s", row->name,
-                         field->name, kind_text(field, kind), weir_type_print(&out->type, text));
+        return weir_fail(error, WEIR_ERR_INVALID, "struct %s, field %s: its C type is %s, which does not fit %s",
+                         row->name, field->name, kind_text(field, kind), weir_type_print(&out->type, text));
     if (out->type.nullable && row->nulls_offset < 0)
-        return weir_fail(error, WEIR_ERR_INVALID,
-                         "struct %s, field %s: %s may be NULL, and the struct has no room for that: write NOT NULL, or begin it "
-                         "with WEIR_NULLS(%s) and bind it with WEIR_ROW_NULLS",
-                         row->name, field->name, field->type, row->name);
+        return weir_fail(
+            error, WEIR_ERR_INVALID,
+            "struct %s, field %s: %s may be NULL, and the struct has no room for that: write NOT NULL, or begin it "
+            "with WEIR_NULLS(%s) and bind it with WEIR_ROW_NULLS",
+            row->name, field->name, field->type, row->name);
     return 0;
 }
 
@@ -56,9 +67,10 @@ weir_err weir_sdk_row_schema(const struct weir_row_type *row, struct weir_schema
     if (!row->name || !row->fields || row->field_count == 0 || row->field_count > WEIR_ROW_FIELDS_MAX)
         return weir_fail(error, WEIR_ERR_INVALID, "a row type has 1 to %d fields", WEIR_ROW_FIELDS_MAX);
     if (row->size > WEIR_ROW_SIZE_MAX)
-        return weir_fail(error, WEIR_ERR_INVALID, "struct %s has %u bytes; at most %d are possible", row->name, row->size,
-                         WEIR_ROW_SIZE_MAX);
-    if (row->nulls_offset >= 0 && (row->size < sizeof(uint64_t) || (uint32_t)row->nulls_offset > row->size - sizeof(uint64_t)))
+        return weir_fail(error, WEIR_ERR_INVALID, "struct %s has %u bytes; at most %d are possible", row->name,
+                         row->size, WEIR_ROW_SIZE_MAX);
+    if (row->nulls_offset >= 0 &&
+        (row->size < sizeof(uint64_t) || (uint32_t)row->nulls_offset > row->size - sizeof(uint64_t)))
         return weir_fail(error, WEIR_ERR_INVALID, "struct %s: its weir_nulls lie outside of it", row->name);
     for (uint32_t i = 0; i < row->field_count; i++) {
         weir_err err = check_field(row, &row->fields[i], &fields[i], error);
@@ -66,7 +78,8 @@ weir_err weir_sdk_row_schema(const struct weir_row_type *row, struct weir_schema
             return err;
         for (uint32_t j = 0; j < i; j++)
             if (strcmp(fields[i].name, fields[j].name) == 0)
-                return weir_fail(error, WEIR_ERR_INVALID, "struct %s names the field %s twice", row->name, fields[i].name);
+                return weir_fail(error, WEIR_ERR_INVALID, "struct %s names the field %s twice", row->name,
+                                 fields[i].name);
     }
     *schema = weir_schema_new(fields, (int)row->field_count);
     return 0;
@@ -94,13 +107,14 @@ static struct weir_stream *row_function(const char *file, int line, struct weir_
         return stream;
     vertex->name_given = spec.name != NULL;
     if (!spec.in || !spec.out || !spec.function) {
-        weir_sdk_error(job, vertex, file, line, "%s() needs .in, .out and .function: WEIR_MAP(in, out, function) sets them",
-                       what);
+        weir_sdk_error(job, vertex, file, line,
+                       "%s() needs .in, .out and .function: WEIR_MAP(in, out, function) sets them", what);
         return stream;
     }
     if (!in_job(job, spec.function) || !in_job(job, spec.in) || !in_job(job, spec.out)) {
-        weir_sdk_error(job, vertex, file, line,
-                       "the function and its row types must be defined in the job's own object, not in a library it links");
+        weir_sdk_error(
+            job, vertex, file, line,
+            "the function and its row types must be defined in the job's own object, not in a library it links");
         return stream;
     }
     struct weir_error error;
@@ -124,12 +138,14 @@ static struct weir_stream *row_function(const char *file, int line, struct weir_
     return stream;
 }
 
-struct weir_stream *weir_map_at(const char *file, int line, struct weir_stream *stream, const struct weir_map_spec *spec)
+struct weir_stream *weir_map_at(const char *file, int line, struct weir_stream *stream,
+                                const struct weir_map_spec *spec)
 {
     return row_function(file, line, stream, spec, "map", "weir_map");
 }
 
-struct weir_stream *weir_flat_map_at(const char *file, int line, struct weir_stream *stream, const struct weir_map_spec *spec)
+struct weir_stream *weir_flat_map_at(const char *file, int line, struct weir_stream *stream,
+                                     const struct weir_map_spec *spec)
 {
     return row_function(file, line, stream, spec, "flat_map", "weir_flat_map");
 }

@@ -16,8 +16,8 @@
 #include "weir/weir.h"
 
 struct weir_sdk_request {
-    const char *name; /* over the job's own; NULL: that */
-    int parallelism;  /* over the job's own; 0: that */
+    const char *name;                           /* over the job's own; NULL: that */
+    int parallelism;                            /* over the job's own; 0: that */
     const struct weir_key_value *configuration; /* -D */
     int configuration_count;
     const char *const *arguments; /* what follows the shared object on the command line */

@@ -62,8 +62,8 @@ extern _Thread_local struct weir_job *weir_sdk_current; /* the job being built: 
 
 const char *weir_sdk_location(struct weir_job *job, const char *file, int line);
 /* Records the first error of a vertex (NULL: of the job). */
-void weir_sdk_error(struct weir_job *job, struct sdk_vertex *vertex, const char *file, int line, const char *format, ...)
-    __attribute__((format(printf, 5, 6)));
+void weir_sdk_error(struct weir_job *job, struct sdk_vertex *vertex, const char *file, int line, const char *format,
+                    ...) __attribute__((format(printf, 5, 6)));
 /* Sets or replaces an option. */
 void weir_sdk_set(struct weir_job *job, struct sdk_vertex *vertex, const char *key, const char *value);
 const char *weir_sdk_get(const struct sdk_vertex *vertex, const char *key);
@@ -73,7 +73,8 @@ struct weir_stream *weir_sdk_vertex(struct weir_job *job, const char *file, int 
                                     struct weir_stream *input);
 /* Checks that the stream can be read on: not NULL, not a sink's, not an unfinished window. `what` is the call's name. On false,
  * *nothing is the stream to return. */
-bool weir_sdk_usable(struct weir_stream *stream, const char *file, int line, const char *what, struct weir_stream **nothing);
+bool weir_sdk_usable(struct weir_stream *stream, const char *file, int line, const char *what,
+                     struct weir_stream **nothing);
 struct weir_stream *weir_sdk_stream(struct weir_job *job, struct sdk_vertex *vertex, int output);
 /* Arguments that were given and never asked for. */
 void weir_sdk_check_arguments(struct weir_job *job);

@@ -73,7 +73,8 @@ static struct weir_stream *nothing_for(struct weir_stream *stream, const char *f
     return weir_sdk_stream(job, NULL, 0);
 }
 
-bool weir_sdk_usable(struct weir_stream *stream, const char *file, int line, const char *what, struct weir_stream **nothing)
+bool weir_sdk_usable(struct weir_stream *stream, const char *file, int line, const char *what,
+                     struct weir_stream **nothing)
 {
     if (!stream || !stream->vertex) {
         *nothing = nothing_for(stream, file, line, what);
@@ -86,7 +87,8 @@ bool weir_sdk_usable(struct weir_stream *stream, const char *file, int line, con
         return false;
     }
     if (vertex->takes_aggregate && stream->output == 0) {
-        weir_sdk_error(stream->job, vertex, file, line, "%s() reads from a window that has no weir_aggregate() yet", what);
+        weir_sdk_error(stream->job, vertex, file, line, "%s() reads from a window that has no weir_aggregate() yet",
+                       what);
         *nothing = weir_sdk_stream(stream->job, NULL, 0);
         return false;
     }
@@ -135,7 +137,8 @@ static void set_text(struct weir_stream *stream, const char *file, int line, con
 
 #define CONNECTOR_OPTIONS_MAX 200
 
-static void connector_options(struct weir_stream *stream, const char *file, int line, const char *connector, va_list args)
+static void connector_options(struct weir_stream *stream, const char *file, int line, const char *connector,
+                              va_list args)
 {
     struct sdk_vertex *vertex = stream->vertex;
     weir_sdk_set(stream->job, vertex, "connector", connector);
@@ -209,7 +212,8 @@ static void declare(struct weir_stream *stream, const char *file, int line, cons
         weir_sdk_error(stream->job, stream->vertex, file, line, "%s() is for sources; '%s' is a %s", what,
                        stream->vertex->name, stream->vertex->op);
     else if (stream->vertex->declared)
-        weir_sdk_error(stream->job, stream->vertex, file, line, "%s(): the source's columns are declared already", what);
+        weir_sdk_error(stream->job, stream->vertex, file, line, "%s(): the source's columns are declared already",
+                       what);
     else {
         stream->vertex->declared = take_schema;
         return;
@@ -282,7 +286,8 @@ struct weir_stream *weir_bad_at(const char *file, int line, struct weir_stream *
     struct sdk_vertex *vertex = stream->vertex;
     const char *on_error = weir_sdk_get(vertex, "on-error");
     if (!is_source(stream))
-        weir_sdk_error(stream->job, vertex, file, line, "weir_bad() is for sources; '%s' is a %s", vertex->name, vertex->op);
+        weir_sdk_error(stream->job, vertex, file, line, "weir_bad() is for sources; '%s' is a %s", vertex->name,
+                       vertex->op);
     else if (on_error && strcmp(on_error, "dead-letter") != 0)
         weir_sdk_error(stream->job, vertex, file, line,
                        "weir_bad() reads the bad records, but on-error is '%.100s'; it must be dead-letter", on_error);
@@ -353,8 +358,9 @@ struct weir_stream *weir_key_by_at(const char *file, int line, struct weir_strea
         while (last > at && strchr(" \t\n`", last[-1]))
             last--;
         if (last == at || stream->key_count == KEY_COLUMNS_MAX) {
-            weir_sdk_error(job, NULL, file, line, last == at ? "weir_key_by(\"%.200s\"): a column has no name"
-                                                             : "weir_key_by(\"%.200s\"): more than 16 columns",
+            weir_sdk_error(job, NULL, file, line,
+                           last == at ? "weir_key_by(\"%.200s\"): a column has no name"
+                                      : "weir_key_by(\"%.200s\"): more than 16 columns",
                            columns);
             return weir_sdk_stream(job, NULL, 0);
         }
@@ -378,8 +384,8 @@ struct weir_stream *weir_union_at(const char *file, int line, struct weir_stream
         if (!stream->vertex)
             return stream;
         if (i == SDK_INPUTS_MAX) {
-            weir_sdk_error(stream->job, stream->vertex, file, line, "weir_union() of %zu streams; %d are possible", count,
-                           SDK_INPUTS_MAX);
+            weir_sdk_error(stream->job, stream->vertex, file, line, "weir_union() of %zu streams; %d are possible",
+                           count, SDK_INPUTS_MAX);
             return stream;
         }
         stream->vertex->inputs[stream->vertex->input_count++] = streams[i];
@@ -420,8 +426,9 @@ struct weir_stream *weir_uid_at(const char *file, int line, struct weir_stream *
     }
     for (const struct sdk_vertex *other = stream->job->vertices; other; other = other->next)
         if (other != vertex && strcmp(other->uid, uid) == 0)
-            weir_sdk_error(stream->job, vertex, file, line, "uid '%.200s' is already that of '%s' (%s); a uid is unique in a job",
-                           uid, other->name, other->location);
+            weir_sdk_error(stream->job, vertex, file, line,
+                           "uid '%.200s' is already that of '%s' (%s); a uid is unique in a job", uid, other->name,
+                           other->location);
     vertex->uid = weir_arena_strdup(&stream->job->arena, uid);
     return stream;
 }
@@ -430,7 +437,8 @@ struct weir_stream *weir_parallelism_at(const char *file, int line, struct weir_
 {
     struct sdk_vertex *vertex = setting(file, line, &stream, "weir_parallelism");
     if (vertex && (parallelism < 1 || parallelism > 32768))
-        weir_sdk_error(stream->job, vertex, file, line, "parallelism %d is not possible; it must be 1 to 32768", parallelism);
+        weir_sdk_error(stream->job, vertex, file, line, "parallelism %d is not possible; it must be 1 to 32768",
+                       parallelism);
     else if (vertex)
         vertex->parallelism = parallelism;
     return stream;

@@ -45,7 +45,8 @@ static struct sdk_vertex *window_of(const char *file, int line, struct weir_stre
     struct sdk_vertex *vertex = (*stream)->vertex;
     if (strcmp(vertex->op, "window") == 0 && (*stream)->output == 0)
         return vertex;
-    weir_sdk_error((*stream)->job, vertex, file, line, "%s() is for windows; '%s' is a %s", what, vertex->name, vertex->op);
+    weir_sdk_error((*stream)->job, vertex, file, line, "%s() is for windows; '%s' is a %s", what, vertex->name,
+                   vertex->op);
     return NULL;
 }
 

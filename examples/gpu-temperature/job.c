@@ -4,12 +4,14 @@
 #include <stdio.h>
 #include <weir/weir.h>
 
-struct reading { struct weir_str device_id; double temperature; bool is_abnormal; weir_ts timestamp; };
-WEIR_ROW(reading,
-    WEIR_FIELD(device_id,   "STRING NOT NULL"),
-    WEIR_FIELD(temperature, "DOUBLE NOT NULL"),
-    WEIR_FIELD(is_abnormal, "BOOLEAN NOT NULL"),
-    WEIR_FIELD(timestamp,   "TIMESTAMP(3) NOT NULL"));
+struct reading {
+    struct weir_str device_id;
+    double temperature;
+    bool is_abnormal;
+    weir_ts timestamp;
+};
+WEIR_ROW(reading, WEIR_FIELD(device_id, "STRING NOT NULL"), WEIR_FIELD(temperature, "DOUBLE NOT NULL"),
+         WEIR_FIELD(is_abnormal, "BOOLEAN NOT NULL"), WEIR_FIELD(timestamp, "TIMESTAMP(3) NOT NULL"));
 
 static struct weir_stream *read_input(struct weir_job *job, const char *input, const char *output)
 {
@@ -19,8 +21,8 @@ static struct weir_stream *read_input(struct weir_job *job, const char *input, c
     if (sscanf(input, "tcp://%255[^:]:%d", host, &port) == 2)
         return weir_source(job, "socket", "hostname", host, "port", weir_text(job, "%d", port), "format", "json",
                            "on-error", "dead-letter", "dead-letter.path", bad, NULL);
-    return weir_source(job, "filesystem", "path", input, "format", "json",
-                       "on-error", "dead-letter", "dead-letter.path", bad, NULL);
+    return weir_source(job, "filesystem", "path", input, "format", "json", "on-error", "dead-letter",
+                       "dead-letter.path", bad, NULL);
 }
 
 WEIR_JOB(gpu_temperature)
@@ -36,11 +38,11 @@ WEIR_JOB(gpu_temperature)
                                         (int)(lateness_ms % 1000)));
     weir_uid(weir_name(readings, "readings"), "readings");
 
-    struct weir_stream *windows = weir_aggregate(
-        weir_window(weir_key_by(readings, "device_id"), weir_tumbling(window)),
-        "device_id, window_start, window_end, COUNT(*) AS readings, "
-        "MIN(temperature) AS low, MAX(temperature) AS high, AVG(temperature) AS mean, "
-        "COUNT(*) FILTER (WHERE is_abnormal) AS abnormal");
+    struct weir_stream *windows =
+        weir_aggregate(weir_window(weir_key_by(readings, "device_id"), weir_tumbling(window)),
+                       "device_id, window_start, window_end, COUNT(*) AS readings, "
+                       "MIN(temperature) AS low, MAX(temperature) AS high, AVG(temperature) AS mean, "
+                       "COUNT(*) FILTER (WHERE is_abnormal) AS abnormal");
     weir_uid(weir_name(windows, "windows"), "windows");
     struct weir_stream *alerts = weir_name(weir_filter(windows, weir_text(job, "mean > %.17g", threshold)), "alerts");
 

@@ -132,7 +132,8 @@ static bool set(struct settings *settings, const char *name, const char *value)
     return settings->devices >= 1 && settings->devices <= 1000000 && settings->anomalies <= 100 && settings->bad <= 100;
 }
 
-static const char *const names[] = {"devices", "interval", "anomalies", "bad", "out-of-order", "seed", "count", "output", "log"};
+static const char *const names[] = {"devices", "interval", "anomalies", "bad", "out-of-order",
+                                    "seed",    "count",    "output",    "log"};
 #define NAMES (sizeof names / sizeof names[0])
 
 static const char *known(const char *name)
@@ -173,7 +174,10 @@ static bool read_arguments(struct settings *settings, int argc, char **argv)
         memcpy(name, argv[i] + 2, size - 2);
         const char *value = equals ? equals + 1 : i + 1 < argc ? argv[++i] : NULL;
         if (!known(name)) {
-            fprintf(stderr, "publisher: unknown flag --%s; there are --devices --interval --anomalies --bad --out-of-order --seed --count --output --log\n", name);
+            fprintf(
+                stderr,
+                "publisher: unknown flag --%s; there are --devices --interval --anomalies --bad --out-of-order --seed --count --output --log\n",
+                name);
             return false;
         }
         if (!value || !set(settings, name, value)) {
@@ -206,7 +210,8 @@ static struct reading make(struct publisher *p)
     uint64_t number = p->made++;
     struct reading reading = {.number = number, .device = (uint32_t)(number % (uint64_t)s->devices)};
     uint64_t round = number / (uint64_t)s->devices;
-    reading.time_ms = p->start_ms + (int64_t)round * s->interval_ms + (int64_t)reading.device * s->interval_ms / s->devices;
+    reading.time_ms =
+        p->start_ms + (int64_t)round * s->interval_ms + (int64_t)reading.device * s->interval_ms / s->devices;
     reading.send_ms = reading.time_ms + (int64_t)(uniform(p) * (double)s->out_of_order_ms);
     reading.abnormal = uniform(p) * 100 < s->anomalies;
     reading.bad = uniform(p) * 100 < s->bad;
@@ -325,7 +330,8 @@ static int listen_on(const char *address)
     if (fd >= 0)
         setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (fd < 0 || bind(fd, found->ai_addr, found->ai_addrlen) != 0 || listen(fd, 8) != 0) {
-        fprintf(stderr, "publisher: cannot listen on %s: %s\n", address, failed ? gai_strerror(failed) : strerror(errno));
+        fprintf(stderr, "publisher: cannot listen on %s: %s\n", address,
+                failed ? gai_strerror(failed) : strerror(errno));
         fd = -1;
     }
     if (found)
@@ -440,7 +446,9 @@ static bool set_up(struct publisher *p)
 
 int main(int argc, char **argv)
 {
-    struct publisher p = {.settings = {.devices = 10, .interval_ms = 1000, .out_of_order_ms = 1000, .anomalies = 5, .seed = 1, .output = "-"}};
+    struct publisher p = {
+        .settings = {
+            .devices = 10, .interval_ms = 1000, .out_of_order_ms = 1000, .anomalies = 5, .seed = 1, .output = "-"}};
     if (!read_environment(&p.settings) || !read_arguments(&p.settings, argc, argv))
         return 2;
     struct sigaction action = {.sa_handler = on_signal};
@@ -453,7 +461,8 @@ int main(int argc, char **argv)
     int failed = p.ended || (p.file && fflush(p.file) != 0) || (p.log && fclose(p.log) != 0);
     if (p.client >= 0)
         close(p.client);
-    fprintf(stderr, "publisher: %" PRIu64 " readings published, %" PRIu64 " abnormal, %" PRIu64 " bad\n", p.published, p.abnormal, p.bad);
+    fprintf(stderr, "publisher: %" PRIu64 " readings published, %" PRIu64 " abnormal, %" PRIu64 " bad\n", p.published,
+            p.abnormal, p.bad);
     free(p.heap);
     free(p.mean);
     return failed ? 1 : 0;

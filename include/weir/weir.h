@@ -81,15 +81,15 @@ static inline bool weir_str_equal(struct weir_str a, struct weir_str b)
  *
  * The bit of field i (in the order of the list) is bit i of weir_nulls[0]; a NULL field's value reads as zero.
  */
-#define WEIR_NULLS(row)                                                                            \
-    union {                                                                                        \
-        uint64_t weir_nulls[1];                                                                    \
-        const struct weir_index_##row *weir_index; /* never read: gives weir_is_null() its bit */  \
+#define WEIR_NULLS(row) \
+    union { \
+        uint64_t weir_nulls[1]; \
+        const struct weir_index_##row *weir_index; /* never read: gives weir_is_null() its bit */ \
     }
 #define WEIR_NULL_BIT_(row, field) ((uint64_t)1 << (sizeof((row)->weir_index->field) - 1))
 #define weir_is_null(row, field) (((row)->weir_nulls[0] & WEIR_NULL_BIT_(row, field)) != 0)
-#define weir_set_null(row, field, null)                                                            \
-    ((row)->weir_nulls[0] = (null) ? (row)->weir_nulls[0] | WEIR_NULL_BIT_(row, field)             \
+#define weir_set_null(row, field, null) \
+    ((row)->weir_nulls[0] = (null) ? (row)->weir_nulls[0] | WEIR_NULL_BIT_(row, field) \
                                    : (row)->weir_nulls[0] & ~WEIR_NULL_BIT_(row, field))
 
 enum weir_c_kind { WEIR_C_BOOL = 1, WEIR_C_INT, WEIR_C_FLOAT, WEIR_C_STR };
@@ -292,11 +292,10 @@ struct weir_job_descriptor {
 extern __attribute__((visibility("default"))) const struct weir_job_descriptor weir_job_descriptor;
 
 /* Defines the job's function; `job` is its parameter. One in each shared object. */
-#define WEIR_JOB(name)                                                                             \
-    static void weir_build_##name(struct weir_job *job);                                           \
-    __attribute__((used)) const struct weir_job_descriptor                                         \
-        weir_job_descriptor = {WEIR_JOB_MAGIC, WEIR_ABI_MAJOR, WEIR_ABI_MINOR, #name,              \
-                               weir_build_##name};                                                 \
+#define WEIR_JOB(name) \
+    static void weir_build_##name(struct weir_job *job); \
+    __attribute__((used)) const struct weir_job_descriptor weir_job_descriptor = { \
+        WEIR_JOB_MAGIC, WEIR_ABI_MAJOR, WEIR_ABI_MINOR, #name, weir_build_##name}; \
     static void weir_build_##name(__attribute__((unused)) struct weir_job *job)
 
 /* Name of the job (default: that of WEIR_JOB); `weir run --name` wins. */
@@ -346,20 +345,20 @@ const char *weir_text(struct weir_job *job, const char *format, ...) __attribute
 /* Partitioning towards the operators that follow. */
 #define weir_key_by(stream, columns) weir_key_by_at(__FILE__, __LINE__, stream, columns) /* "a, b" */
 #define weir_rebalance(stream) weir_rebalance_at(__FILE__, __LINE__, stream)             /* round robin */
-#define weir_broadcast(stream) weir_broadcast_at(__FILE__, __LINE__, stream)             /* every row to every subtask */
+#define weir_broadcast(stream) weir_broadcast_at(__FILE__, __LINE__, stream) /* every row to every subtask */
 /* Streams of the same columns, in any interleaving: weir_union(a, b, c). */
-#define weir_union(...)                                                                            \
-    weir_union_at(__FILE__, __LINE__, (struct weir_stream *[]){__VA_ARGS__},                       \
+#define weir_union(...) \
+    weir_union_at(__FILE__, __LINE__, (struct weir_stream *[]){__VA_ARGS__}, \
                   sizeof((struct weir_stream *[]){__VA_ARGS__}) / sizeof(struct weir_stream *))
 
 /* --- Functions */
 
 /* What a function may ask of the runtime. */
 struct weir_ctx {
-    uint32_t size;    /* of this struct */
-    int32_t subtask;  /* 0-based */
+    uint32_t size;   /* of this struct */
+    int32_t subtask; /* 0-based */
     int32_t parallelism;
-    int32_t attempt;  /* 1: the first */
+    int32_t attempt;   /* 1: the first */
     weir_ts watermark; /* of the operator, INT64_MIN: none yet */
     /* Makes the task fail with this text; returns -1. */
     int (*fail_task)(struct weir_ctx *ctx, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -396,28 +395,25 @@ struct weir_map_spec {
 /*     static int warm(struct weir_ctx *ctx, const struct reading *in, struct alert *out) { ... return 0; }
  *     weir_map(readings, WEIR_MAP(reading, alert, warm), .name = "warm")
  * WEIR_MAP and WEIR_FLAT_MAP check the function's type and set .in, .out and .function. */
-#define WEIR_MAP(row_in, row_out, fn)                                                              \
-    .in = WEIR_ROW_OF(row_in), .out = WEIR_ROW_OF(row_out),                                        \
-    .function = WEIR_CHECKED_(                                                                     \
-        fn, int (*)(struct weir_ctx *, const struct row_in *, struct row_out *))
-#define WEIR_FLAT_MAP(row_in, row_out, fn)                                                         \
-    .in = WEIR_ROW_OF(row_in), .out = WEIR_ROW_OF(row_out),                                        \
-    .function = WEIR_CHECKED_(                                                                     \
-        fn, int (*)(struct weir_ctx *, const struct row_in *, struct weir_out_rows *))
-#define WEIR_CHECKED_(fn, fn_type) (__extension__ (const void *)_Generic(&*(fn), fn_type: &*(fn)))
-#define weir_map(stream, ...)                                                                      \
-    weir_map_at(__FILE__, __LINE__, stream,                                                        \
-                &(struct weir_map_spec){.size = sizeof(struct weir_map_spec), __VA_ARGS__})
-#define weir_flat_map(stream, ...)                                                                 \
-    weir_flat_map_at(__FILE__, __LINE__, stream,                                                   \
+#define WEIR_MAP(row_in, row_out, fn) \
+    .in = WEIR_ROW_OF(row_in), .out = WEIR_ROW_OF(row_out), \
+    .function = WEIR_CHECKED_(fn, int (*)(struct weir_ctx *, const struct row_in *, struct row_out *))
+#define WEIR_FLAT_MAP(row_in, row_out, fn) \
+    .in = WEIR_ROW_OF(row_in), .out = WEIR_ROW_OF(row_out), \
+    .function = WEIR_CHECKED_(fn, int (*)(struct weir_ctx *, const struct row_in *, struct weir_out_rows *))
+#define WEIR_CHECKED_(fn, fn_type) (__extension__(const void *) _Generic(&*(fn), fn_type : &*(fn)))
+#define weir_map(stream, ...) \
+    weir_map_at(__FILE__, __LINE__, stream, &(struct weir_map_spec){.size = sizeof(struct weir_map_spec), __VA_ARGS__})
+#define weir_flat_map(stream, ...) \
+    weir_flat_map_at(__FILE__, __LINE__, stream, \
                      &(struct weir_map_spec){.size = sizeof(struct weir_map_spec), __VA_ARGS__})
 
 /* --- Windows: weir_aggregate(weir_window(weir_key_by(s, "id"), weir_tumbling("10 s")), "id, window_end, COUNT(*) AS n") */
 
 struct weir_window_spec {
-    const char *type;      /* "tumbling", "sliding", "session" */
-    const char *time;      /* "event", "processing" */
-    const char *size;      /* durations: "10 s", "1 d" */
+    const char *type; /* "tumbling", "sliding", "session" */
+    const char *time; /* "event", "processing" */
+    const char *size; /* durations: "10 s", "1 d" */
     const char *slide;
     const char *gap;
     const char *offset;
@@ -480,8 +476,7 @@ bool weir_arg_bool_at(WEIR_AT_, struct weir_job *job, const char *name, bool fal
 WEIR_STREAM_ weir_source_at(WEIR_AT_, struct weir_job *job, const char *connector, ...) __attribute__((sentinel));
 WEIR_STREAM_ weir_schema_at(WEIR_AT_, struct weir_stream *stream, const struct weir_row_type *row_type);
 WEIR_STREAM_ weir_columns_at(WEIR_AT_, struct weir_stream *stream, const char *text);
-WEIR_STREAM_ weir_sink_at(WEIR_AT_, struct weir_stream *stream, const char *connector, ...)
-    __attribute__((sentinel));
+WEIR_STREAM_ weir_sink_at(WEIR_AT_, struct weir_stream *stream, const char *connector, ...) __attribute__((sentinel));
 WEIR_STREAM_ weir_watermark_at(WEIR_AT_, struct weir_stream *stream, const char *expression);
 WEIR_STREAM_ weir_idleness_at(WEIR_AT_, struct weir_stream *stream, const char *timeout);
 WEIR_STREAM_ weir_bad_at(WEIR_AT_, struct weir_stream *stream);

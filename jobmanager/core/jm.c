@@ -77,7 +77,8 @@ struct weir_jm_effect *weir_jm_effect(struct weir_jm *jm, enum weir_jm_effect_ki
     return effect;
 }
 
-void weir_jm_log(struct weir_jm *jm, enum weir_jm_log_level level, const struct weir_jm_job *job, const char *format, ...)
+void weir_jm_log(struct weir_jm *jm, enum weir_jm_log_level level, const struct weir_jm_job *job, const char *format,
+                 ...)
 {
     char text[1024];
     va_list args;
@@ -123,11 +124,20 @@ void weir_jm_trash(struct weir_jm *jm, Weir__Control *take_control)
 static void take_event(struct weir_jm *jm, const struct weir_jm_event *event)
 {
     switch (event->kind) {
-    case WEIR_JM_EVENT_TICK: break;
-    case WEIR_JM_EVENT_SUBMIT: weir_jm_job_submit(jm, event); break;
-    case WEIR_JM_EVENT_CANCEL: weir_jm_job_cancel(jm, event); break;
-    case WEIR_JM_EVENT_MESSAGE: weir_jm_tm_message(jm, event->peer, event->control); break;
-    case WEIR_JM_EVENT_DISCONNECTED: weir_jm_tm_disconnected(jm, event->peer); break;
+    case WEIR_JM_EVENT_TICK:
+        break;
+    case WEIR_JM_EVENT_SUBMIT:
+        weir_jm_job_submit(jm, event);
+        break;
+    case WEIR_JM_EVENT_CANCEL:
+        weir_jm_job_cancel(jm, event);
+        break;
+    case WEIR_JM_EVENT_MESSAGE:
+        weir_jm_tm_message(jm, event->peer, event->control);
+        break;
+    case WEIR_JM_EVENT_DISCONNECTED:
+        weir_jm_tm_disconnected(jm, event->peer);
+        break;
     }
 }
 

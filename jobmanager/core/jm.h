@@ -38,10 +38,10 @@
 #define WEIR_JM_JOB_ID_SIZE 33      /* 32 hex digits */
 #define WEIR_JM_EXECUTOR_ID_SIZE 33 /* 32 hex digits */
 #define WEIR_JM_TM_ID_SIZE 64
-#define WEIR_JM_PEER_SIZE 64        /* as WEIR_PEER_ID_SIZE */
+#define WEIR_JM_PEER_SIZE 64 /* as WEIR_PEER_ID_SIZE */
 #define WEIR_JM_HOST_SIZE 256
 #define WEIR_JM_STATUS_SIZE 256
-#define WEIR_JM_SLOTS_MAX 4096      /* of one TaskManager */
+#define WEIR_JM_SLOTS_MAX 4096 /* of one TaskManager */
 #define WEIR_JM_TASKMANAGERS_MAX 4096
 
 struct weir_jm; /* opaque */
@@ -49,18 +49,19 @@ struct weir_jm; /* opaque */
 /* --- Options */
 
 struct weir_jm_options {
-    uint64_t leader_epoch;          /* from 1; greater than that of every earlier JobManager of this cluster */
-    uint64_t seed;                  /* of ids and jitter: random in production */
-    int64_t heartbeat_interval_ms;  /* heartbeat.interval */
-    int64_t heartbeat_timeout_ms;   /* heartbeat.timeout: T_dead; at least 3 intervals */
+    uint64_t leader_epoch;             /* from 1; greater than that of every earlier JobManager of this cluster */
+    uint64_t seed;                     /* of ids and jitter: random in production */
+    int64_t heartbeat_interval_ms;     /* heartbeat.interval */
+    int64_t heartbeat_timeout_ms;      /* heartbeat.timeout: T_dead; at least 3 intervals */
     int64_t executor_start_timeout_ms; /* from StartExecutor to READY, and from DeployTasks to INITIALIZING; 60 s */
-    int64_t kill_timeout_ms;        /* from a kill that was acknowledged to its EXITED report; then the job goes on without; 15 s */
-    int64_t resend_ms;              /* 1 s */
-    int window;                     /* commands in flight to one TaskManager; 32 */
-    int outbox_max;                 /* commands waiting for one TaskManager; 4096 */
-    int jobs_ended_max;             /* terminal jobs kept; 100 */
-    int jobs_max;                   /* jobs that have not ended; 1000 */
-    int exceptions_max;             /* kept per job; 16 */
+    int64_t
+        kill_timeout_ms; /* from a kill that was acknowledged to its EXITED report; then the job goes on without; 15 s */
+    int64_t resend_ms;   /* 1 s */
+    int window;          /* commands in flight to one TaskManager; 32 */
+    int outbox_max;      /* commands waiting for one TaskManager; 4096 */
+    int jobs_ended_max;  /* terminal jobs kept; 100 */
+    int jobs_max;        /* jobs that have not ended; 1000 */
+    int exceptions_max;  /* kept per job; 16 */
 };
 /* The defaults above, with Flink's heartbeats (10 s, 50 s); epoch and seed 1. */
 void weir_jm_options_init(struct weir_jm_options *options);
@@ -75,13 +76,14 @@ enum weir_jm_restart_type {
 /* What of the configuration a job's life depends on. */
 struct weir_jm_job_options {
     enum weir_jm_restart_type restart;
-    int64_t fixed_attempts, fixed_delay_ms;                     /* restart-strategy.fixed-delay.* : 1, 1 s */
-    int64_t exponential_initial_ms, exponential_max_ms;         /* .exponential-delay.initial-backoff, .max-backoff: 1 s, 1 min */
-    double exponential_multiplier, exponential_jitter;          /* .backoff-multiplier 1.5, .jitter-factor 0.1 */
-    int64_t exponential_reset_ms;                               /* .reset-backoff-threshold 1 h */
-    int64_t exponential_attempts;                               /* .attempts-before-reset-backoff: -1 without end */
-    int64_t rate_max, rate_interval_ms, rate_delay_ms;          /* .failure-rate.max-failures-per-interval 1, 1 min, 1 s */
-    int64_t cancellation_timeout_ms;                            /* task.cancellation.timeout: 180 s; then the executor is killed */
+    int64_t fixed_attempts, fixed_delay_ms; /* restart-strategy.fixed-delay.* : 1, 1 s */
+    int64_t exponential_initial_ms,
+        exponential_max_ms; /* .exponential-delay.initial-backoff, .max-backoff: 1 s, 1 min */
+    double exponential_multiplier, exponential_jitter; /* .backoff-multiplier 1.5, .jitter-factor 0.1 */
+    int64_t exponential_reset_ms;                      /* .reset-backoff-threshold 1 h */
+    int64_t exponential_attempts;                      /* .attempts-before-reset-backoff: -1 without end */
+    int64_t rate_max, rate_interval_ms, rate_delay_ms; /* .failure-rate.max-failures-per-interval 1, 1 min, 1 s */
+    int64_t cancellation_timeout_ms; /* task.cancellation.timeout: 180 s; then the executor is killed */
 };
 void weir_jm_job_options_init(struct weir_jm_job_options *options); /* the defaults above; restart NONE */
 /* One option by its Flink key. WEIR_ERR_NOT_FOUND: not a key of this table (not an error to the caller, perhaps);
@@ -92,19 +94,19 @@ weir_err weir_jm_job_options_set(struct weir_jm_job_options *options, const char
 /* --- Events */
 
 enum weir_jm_event_kind {
-    WEIR_JM_EVENT_TICK,         /* the clock reached wake_at_ms (early or late does no harm) */
-    WEIR_JM_EVENT_SUBMIT,       /* answered by a REPLY */
-    WEIR_JM_EVENT_CANCEL,       /* answered by a REPLY: WEIR_OK (also when it is cancelling or canceled already), NOT_FOUND, EXISTS
+    WEIR_JM_EVENT_TICK,   /* the clock reached wake_at_ms (early or late does no harm) */
+    WEIR_JM_EVENT_SUBMIT, /* answered by a REPLY */
+    WEIR_JM_EVENT_CANCEL, /* answered by a REPLY: WEIR_OK (also when it is cancelling or canceled already), NOT_FOUND, EXISTS
                                    (it has ended otherwise, or its output is being published) */
-    WEIR_JM_EVENT_MESSAGE,      /* from a TaskManager's line */
-    WEIR_JM_EVENT_DISCONNECTED  /* the transport says that this peer is gone */
+    WEIR_JM_EVENT_MESSAGE,     /* from a TaskManager's line */
+    WEIR_JM_EVENT_DISCONNECTED /* the transport says that this peer is gone */
 };
 
 struct weir_jm_event {
     enum weir_jm_event_kind kind;
-    int64_t now_ms;  /* monotonic, never less than in the event before */
-    int64_t wall_ms; /* since 1970: only shown, never decided on */
-    uint64_t request; /* SUBMIT, CANCEL: returned in the REPLY */
+    int64_t now_ms;     /* monotonic, never less than in the event before */
+    int64_t wall_ms;    /* since 1970: only shown, never decided on */
+    uint64_t request;   /* SUBMIT, CANCEL: returned in the REPLY */
     const char *job_id; /* SUBMIT, CANCEL: 32 hex */
     /* SUBMIT */
     struct weir_plan *take_plan; /* owned by the core from here, also when it is refused */
@@ -121,13 +123,13 @@ struct weir_jm_event {
 /* --- Effects: valid until the next step */
 
 enum weir_jm_effect_kind {
-    WEIR_JM_EFFECT_SEND,     /* control to peer; what cannot be sent is dropped (the protocol resends) */
-    WEIR_JM_EFFECT_REPLY,    /* to request: code, text */
-    WEIR_JM_EFFECT_LOG,      /* level, job_id (may be NULL), text */
-    WEIR_JM_EFFECT_TM_LOST,  /* taskmanager_id, peer, lost, text: for the log (no LOG beside it) and metrics */
-    WEIR_JM_EFFECT_JOB_ENDED,/* job_id: terminal; what io keeps only for running it can go */
+    WEIR_JM_EFFECT_SEND,        /* control to peer; what cannot be sent is dropped (the protocol resends) */
+    WEIR_JM_EFFECT_REPLY,       /* to request: code, text */
+    WEIR_JM_EFFECT_LOG,         /* level, job_id (may be NULL), text */
+    WEIR_JM_EFFECT_TM_LOST,     /* taskmanager_id, peer, lost, text: for the log (no LOG beside it) and metrics */
+    WEIR_JM_EFFECT_JOB_ENDED,   /* job_id: terminal; what io keeps only for running it can go */
     WEIR_JM_EFFECT_JOB_DROPPED, /* job_id: forgotten (more than jobs_ended_max) */
-    WEIR_JM_EFFECT_FENCED    /* a higher leader epoch exists: text; the process should end */
+    WEIR_JM_EFFECT_FENCED       /* a higher leader epoch exists: text; the process should end */
 };
 
 enum weir_jm_lost { WEIR_JM_LOST_HEARTBEAT, WEIR_JM_LOST_DISCONNECT, WEIR_JM_LOST_NEW_SESSION, WEIR_JM_LOST_OUTBOX };
@@ -160,29 +162,29 @@ void weir_jm_step(struct weir_jm *jm, const struct weir_jm_event *event, struct 
 /* --- What REST and tests read. Pointers are good until the next step. */
 
 enum weir_job_state { /* Flink's JobStatus */
-    WEIR_JOB_INITIALIZING,
-    WEIR_JOB_CREATED,
-    WEIR_JOB_RUNNING,
-    WEIR_JOB_FAILING,
-    WEIR_JOB_FAILED,
-    WEIR_JOB_CANCELLING,
-    WEIR_JOB_CANCELED,
-    WEIR_JOB_FINISHED,
-    WEIR_JOB_RESTARTING,
-    WEIR_JOB_STATES
+                      WEIR_JOB_INITIALIZING,
+                      WEIR_JOB_CREATED,
+                      WEIR_JOB_RUNNING,
+                      WEIR_JOB_FAILING,
+                      WEIR_JOB_FAILED,
+                      WEIR_JOB_CANCELLING,
+                      WEIR_JOB_CANCELED,
+                      WEIR_JOB_FINISHED,
+                      WEIR_JOB_RESTARTING,
+                      WEIR_JOB_STATES
 };
 const char *weir_job_state_name(enum weir_job_state state); /* "RUNNING" */
 bool weir_job_state_terminal(enum weir_job_state state);
-#define WEIR_JM_TASK_STATES 10 /* Weir__TaskState: its values are 0..9 */
+#define WEIR_JM_TASK_STATES 10                           /* Weir__TaskState: its values are 0..9 */
 const char *weir_task_state_name(Weir__TaskState state); /* "DEPLOYING" */
 bool weir_task_state_terminal(Weir__TaskState state);
 
 /* One subtask and its current execution. */
 struct weir_jm_task {
-    int vertex, subtask;   /* of the plan */
-    int region;            /* plan->task_regions */
-    int shared_slot;       /* index in job->slots */
-    uint32_t attempt;      /* from 1; grows with every restart of its region. (Flink's REST counts from 0.) */
+    int vertex, subtask; /* of the plan */
+    int region;          /* plan->task_regions */
+    int shared_slot;     /* index in job->slots */
+    uint32_t attempt;    /* from 1; grows with every restart of its region. (Flink's REST counts from 0.) */
     Weir__TaskState state;
     int64_t timestamps_ms[WEIR_JM_TASK_STATES]; /* wall clock of entering each state in this attempt; -1: not entered */
     char taskmanager_id[WEIR_JM_TM_ID_SIZE];    /* "": not deployed */
@@ -196,18 +198,18 @@ struct weir_jm_task {
 
 struct weir_jm_exception {
     int64_t wall_ms;
-    char *task_name;      /* "filter -> Sink: out (1/2) - execution #0"; "": not a task's */
+    char *task_name; /* "filter -> Sink: out (1/2) - execution #0"; "": not a task's */
     char taskmanager_id[WEIR_JM_TM_ID_SIZE];
-    char *endpoint;       /* "host:port" or "" */
-    uint32_t attempt;     /* 0: not a task's */
+    char *endpoint;   /* "host:port" or "" */
+    uint32_t attempt; /* 0: not a task's */
     Weir__Failure *failure;
 };
 
 struct weir_jm_slot { /* of a job: one subtask of each vertex of a slot sharing group */
     const char *group;
-    int index;            /* the subtasks in it have this index */
+    int index;                               /* the subtasks in it have this index */
     struct weir_jm_taskmanager *taskmanager; /* NULL: waited for */
-    int slot;             /* of the TaskManager */
+    int slot;                                /* of the TaskManager */
 };
 
 struct weir_jm_job {
@@ -219,22 +221,23 @@ struct weir_jm_job {
     int64_t ended_ms;                       /* wall; -1: has not */
     int64_t modified_ms;                    /* wall: last change of the job's or a task's state */
     uint64_t version;                       /* grows with every such change */
-    char status[WEIR_JM_STATUS_SIZE];       /* a sentence while something is waited for: "waiting for 2 more slots (4 needed, ...)"; else "" */
+    char status
+        [WEIR_JM_STATUS_SIZE]; /* a sentence while something is waited for: "waiting for 2 more slots (4 needed, ...)"; else "" */
     const struct weir_plan *plan;
     int task_count;
-    struct weir_jm_task *tasks;  /* by vertex, then subtask: plan->vertices[v].first_task + subtask */
+    struct weir_jm_task *tasks; /* by vertex, then subtask: plan->vertices[v].first_task + subtask */
     int slot_count;
     struct weir_jm_slot *slots;
-    uint64_t restarts;           /* how often regions were restarted (numRestarts) */
-    bool committing;             /* all tasks FINISHED, output being published: cannot be cancelled any more */
-    int exception_count;         /* newest first */
+    uint64_t restarts;   /* how often regions were restarted (numRestarts) */
+    bool committing;     /* all tasks FINISHED, output being published: cannot be cancelled any more */
+    int exception_count; /* newest first */
     struct weir_jm_exception *exceptions;
     bool exceptions_truncated;
-    const Weir__Failure *cause;  /* of FAILING, FAILED; NULL otherwise. Also the newest exception */
+    const Weir__Failure *cause; /* of FAILING, FAILED; NULL otherwise. Also the newest exception */
     struct weir_jm_job_options options;
     const struct weir_key_value *configuration;
     int configuration_count;
-    struct weir_jm_job_int *in;  /* core only */
+    struct weir_jm_job_int *in; /* core only */
 };
 
 struct weir_jm_taskmanager {

@@ -31,7 +31,8 @@ static struct weir_jm_executor *find_executor(struct weir_jm *jm, const struct w
     return NULL;
 }
 
-struct weir_jm_executor *weir_jm_executor_of(struct weir_jm *jm, const struct weir_jm_job *job, const struct weir_jm_taskmanager *tm)
+struct weir_jm_executor *weir_jm_executor_of(struct weir_jm *jm, const struct weir_jm_job *job,
+                                             const struct weir_jm_taskmanager *tm)
 {
     for (int i = 0; i < jm->executor_count; i++)
         if (jm->executors[i]->job == job && jm->executors[i]->tm == tm)
@@ -41,7 +42,8 @@ struct weir_jm_executor *weir_jm_executor_of(struct weir_jm *jm, const struct we
 
 /* --- Start */
 
-struct weir_jm_executor *weir_jm_executor_start(struct weir_jm *jm, struct weir_jm_job *job, struct weir_jm_taskmanager *tm)
+struct weir_jm_executor *weir_jm_executor_start(struct weir_jm *jm, struct weir_jm_job *job,
+                                                struct weir_jm_taskmanager *tm)
 {
     struct weir_jm_executor *executor = add_executor(jm, tm);
     /* Unique across JobManagers by epoch and seed, within one by the counter. */
@@ -62,7 +64,8 @@ struct weir_jm_executor *weir_jm_executor_start(struct weir_jm *jm, struct weir_
     start.graph.len = job->in->graph_size;
     start.code_sha256 = job->plan->graph->code_sha256;
     start.n_configuration = (size_t)job->configuration_count;
-    start.configuration = weir_arena_alloc(&jm->arena, (size_t)(job->configuration_count + 1) * sizeof *start.configuration);
+    start.configuration =
+        weir_arena_alloc(&jm->arena, (size_t)(job->configuration_count + 1) * sizeof *start.configuration);
     for (int i = 0; i < job->configuration_count; i++) {
         start.configuration[i] = weir_arena_alloc(&jm->arena, sizeof **start.configuration);
         weir__key_value__init(start.configuration[i]);
@@ -98,8 +101,9 @@ void weir_jm_executor_foreign(struct weir_jm *jm, struct weir_jm_taskmanager *tm
     for (size_t i = 0; i < report->n_slots; i++)
         if (report->slots[i] < (uint32_t)tm->slot_count)
             tm->in->slots[report->slots[i]].executor = executor;
-    weir_jm_log(jm, WEIR_JM_LOG_WARN, NULL, "TaskManager %s still runs executor %s of job %s, which is not known here: it is stopped",
-                tm->id, executor->id, executor->job_id);
+    weir_jm_log(jm, WEIR_JM_LOG_WARN, NULL,
+                "TaskManager %s still runs executor %s of job %s, which is not known here: it is stopped", tm->id,
+                executor->id, executor->job_id);
     weir_jm_executor_stop(jm, executor, true);
 }
 
@@ -140,7 +144,8 @@ void weir_jm_executor_detach(struct weir_jm *jm, struct weir_jm_executor *execut
 
 /* Regions of the job that lose something with this executor: those that run there and are not wholly finished (what a
  * finished task has sent may still have been on its way), and those that wait for it. */
-static bool *regions_hit(struct weir_jm *jm, struct weir_jm_job *job, const struct weir_jm_executor *executor, bool *any)
+static bool *regions_hit(struct weir_jm *jm, struct weir_jm_job *job, const struct weir_jm_executor *executor,
+                         bool *any)
 {
     bool *hit = weir_arena_zalloc(&jm->arena, (size_t)job->plan->task_region_count * sizeof *hit);
     *any = false;
@@ -148,8 +153,10 @@ static bool *regions_hit(struct weir_jm *jm, struct weir_jm_job *job, const stru
         const struct weir_jm_task *task = &job->tasks[t];
         enum region_state state = job->in->regions[task->region].state;
         bool here = job->in->executors[t] == executor;
-        if (state == REGION_WAITING) /* not deployed: it matters only when the executor failed by itself, not its TaskManager */
-            here = executor->state != WEIR_JM_EXECUTOR_STOPPING && job->slots[task->shared_slot].taskmanager == executor->tm;
+        if (state ==
+            REGION_WAITING) /* not deployed: it matters only when the executor failed by itself, not its TaskManager */
+            here = executor->state != WEIR_JM_EXECUTOR_STOPPING &&
+                   job->slots[task->shared_slot].taskmanager == executor->tm;
         if (here && state != REGION_RESTARTING && !weir_jm_region_finished(job, task->region)) {
             hit[task->region] = true;
             *any = true;
@@ -159,7 +166,8 @@ static bool *regions_hit(struct weir_jm *jm, struct weir_jm_job *job, const stru
 }
 
 /* True: the failure is in the job's history now. */
-static bool end_tasks(struct weir_jm *jm, struct weir_jm_job *job, struct weir_jm_executor *executor, const Weir__Failure *failure)
+static bool end_tasks(struct weir_jm *jm, struct weir_jm_job *job, struct weir_jm_executor *executor,
+                      const Weir__Failure *failure)
 {
     bool recorded = false;
     for (int t = 0; t < job->task_count; t++) {
@@ -189,7 +197,8 @@ static void remove_executor(struct weir_jm *jm, struct weir_jm_executor *executo
     weir_jm_slots_count(executor->tm);
     for (int i = 0; i < jm->executor_count; i++)
         if (jm->executors[i] == executor) {
-            memmove(&jm->executors[i], &jm->executors[i + 1], (size_t)(jm->executor_count - i - 1) * sizeof *jm->executors);
+            memmove(&jm->executors[i], &jm->executors[i + 1],
+                    (size_t)(jm->executor_count - i - 1) * sizeof *jm->executors);
             jm->executor_count--;
             break;
         }
@@ -229,8 +238,8 @@ static void executor_ready(struct weir_jm *jm, struct weir_jm_executor *executor
     executor->public_key = weir_alloc(report->public_key.len);
     if (report->public_key.len)
         memcpy(executor->public_key, report->public_key.data, report->public_key.len);
-    weir_jm_log(jm, WEIR_JM_LOG_INFO, executor->job, "executor %s on TaskManager %s is ready at %s", executor->id, executor->tm->id,
-                executor->endpoint);
+    weir_jm_log(jm, WEIR_JM_LOG_INFO, executor->job, "executor %s on TaskManager %s is ready at %s", executor->id,
+                executor->tm->id, executor->endpoint);
 }
 
 void weir_jm_executor_report(struct weir_jm *jm, struct weir_jm_taskmanager *tm, const Weir__ExecutorReport *report)
@@ -244,11 +253,12 @@ void weir_jm_executor_report(struct weir_jm *jm, struct weir_jm_taskmanager *tm,
         Weir__Failure unknown;
         weir__failure__init(&unknown);
         unknown.kind = (char *)"ExecutorExited";
-        unknown.message = weir_arena_format(&jm->arena,
-                                            executor->state == WEIR_JM_EXECUTOR_STOPPING
-                                                ? "executor %s on TaskManager %s was killed: tasks in it did not start or stop in time"
-                                                : "executor %s on TaskManager %s ended",
-                                            executor->id, tm->id);
+        unknown.message = weir_arena_format(
+            &jm->arena,
+            executor->state == WEIR_JM_EXECUTOR_STOPPING
+                ? "executor %s on TaskManager %s was killed: tasks in it did not start or stop in time"
+                : "executor %s on TaskManager %s ended",
+            executor->id, tm->id);
         weir_jm_executor_gone(jm, executor, report->failure ? report->failure : &unknown);
     }
 }
@@ -261,11 +271,13 @@ static void executor_late(struct weir_jm *jm, struct weir_jm_executor *executor)
     Weir__Failure failure;
     weir__failure__init(&failure);
     if (executor->state == WEIR_JM_EXECUTOR_STARTING) {
-        weir_jm_log(jm, WEIR_JM_LOG_WARN, executor->job, "executor %s on TaskManager %s was not ready after %" PRId64 " ms: it is killed",
-                    executor->id, executor->tm->id, jm->options.executor_start_timeout_ms);
+        weir_jm_log(jm, WEIR_JM_LOG_WARN, executor->job,
+                    "executor %s on TaskManager %s was not ready after %" PRId64 " ms: it is killed", executor->id,
+                    executor->tm->id, jm->options.executor_start_timeout_ms);
         failure.kind = (char *)"ExecutorStartTimeout";
-        failure.message = weir_arena_format(&jm->arena, "the executor on TaskManager %s was not ready within %" PRId64 " ms",
-                                            executor->tm->id, jm->options.executor_start_timeout_ms);
+        failure.message =
+            weir_arena_format(&jm->arena, "the executor on TaskManager %s was not ready within %" PRId64 " ms",
+                              executor->tm->id, jm->options.executor_start_timeout_ms);
         struct weir_jm_job *job = executor->job;
         bool any;
         bool *hit = regions_hit(jm, job, executor, &any);
@@ -282,10 +294,12 @@ static void executor_late(struct weir_jm *jm, struct weir_jm_executor *executor)
         return;
     }
     weir_jm_log(jm, WEIR_JM_LOG_ERROR, executor->job,
-                "executor %s on TaskManager %s has not ended %" PRId64 " ms after its kill: the job goes on without it, its slots stay taken",
+                "executor %s on TaskManager %s has not ended %" PRId64
+                " ms after its kill: the job goes on without it, its slots stay taken",
                 executor->id, executor->tm->id, jm->options.kill_timeout_ms);
     failure.kind = (char *)"ExecutorUnkillable";
-    failure.message = weir_arena_format(&jm->arena, "the executor on TaskManager %s did not end after it was killed", executor->tm->id);
+    failure.message = weir_arena_format(&jm->arena, "the executor on TaskManager %s did not end after it was killed",
+                                        executor->tm->id);
     struct weir_jm_job *job = executor->job;
     bool any;
     bool *hit = regions_hit(jm, job, executor, &any);

@@ -33,7 +33,8 @@ static void restart_region(struct weir_jm *jm, struct weir_jm_job *job, int numb
     weir_jm_tasks_cancel(jm, job, &job->in->region_tasks[region->first], region->count);
 }
 
-void weir_jm_regions_failed(struct weir_jm *jm, struct weir_jm_job *job, const bool *regions, const Weir__Failure *failure)
+void weir_jm_regions_failed(struct weir_jm *jm, struct weir_jm_job *job, const bool *regions,
+                            const Weir__Failure *failure)
 {
     if (job->state != WEIR_JOB_RUNNING && job->state != WEIR_JOB_RESTARTING)
         return;
@@ -42,13 +43,14 @@ void weir_jm_regions_failed(struct weir_jm *jm, struct weir_jm_job *job, const b
         any |= regions[r] && job->in->regions[r].state != REGION_RESTARTING;
     weir_assert(any); /* a consequence of a failure that is being handled already is no failure */
     int64_t delay_ms;
-    if (failure->fail_job || !weir_jm_restart_next(&job->options, &job->in->restart, jm->now_ms, weir_jm_random(jm), &delay_ms)) {
+    if (failure->fail_job ||
+        !weir_jm_restart_next(&job->options, &job->in->restart, jm->now_ms, weir_jm_random(jm), &delay_ms)) {
         weir_jm_job_fail(jm, job, failure);
         return;
     }
     job->restarts++;
-    weir_jm_log(jm, WEIR_JM_LOG_WARN, job, "job %s: %s: %s; its region restarts in %" PRId64 " ms", job->name, failure->kind,
-                failure->message, delay_ms);
+    weir_jm_log(jm, WEIR_JM_LOG_WARN, job, "job %s: %s: %s; its region restarts in %" PRId64 " ms", job->name,
+                failure->kind, failure->message, delay_ms);
     if (job->state == WEIR_JOB_RUNNING)
         weir_jm_job_set_state(jm, job, WEIR_JOB_RESTARTING);
     weir_jm_job_set_status(job, "restarting %" PRId64 " ms after: %s: %s", delay_ms, failure->kind, failure->message);

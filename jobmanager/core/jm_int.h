@@ -40,8 +40,8 @@ struct weir_jm_tm_int {
     uint64_t received_id;   /* of the last report taken */
     uint64_t heartbeat_seq; /* of the last heartbeat */
     int64_t resend_at_ms;
-    int64_t progress_ms;    /* last acknowledgement of something new, or when the first in flight was sent */
-    bool overflow;          /* the outbox passed its maximum: lost at the end of this step */
+    int64_t progress_ms; /* last acknowledgement of something new, or when the first in flight was sent */
+    bool overflow;       /* the outbox passed its maximum: lost at the end of this step */
 };
 
 struct weir_jm_executor {
@@ -54,8 +54,8 @@ struct weir_jm_executor {
     uint8_t *public_key;
     size_t public_key_size;
     uint32_t pid;
-    int64_t deadline_ms;     /* STARTING: to be READY; STOPPING: to be gone; NEVER_MS: none */
-    uint64_t stop_command;   /* id of StopExecutor */
+    int64_t deadline_ms;   /* STARTING: to be READY; STOPPING: to be gone; NEVER_MS: none */
+    uint64_t stop_command; /* id of StopExecutor */
 };
 
 enum region_state {
@@ -70,10 +70,10 @@ struct region {
 };
 
 struct restart_state {
-    int64_t attempts;        /* fixed, exponential: since the start or the last reset */
-    double backoff_ms;       /* exponential: the last one; 0: none yet */
-    int64_t last_ms;         /* exponential: when the last delay ended */
-    int64_t *failures_ms;    /* rate: ring of rate_max + 1 */
+    int64_t attempts;     /* fixed, exponential: since the start or the last reset */
+    double backoff_ms;    /* exponential: the last one; 0: none yet */
+    int64_t last_ms;      /* exponential: when the last delay ended */
+    int64_t *failures_ms; /* rate: ring of rate_max + 1 */
     int failure_first, failure_count;
 };
 
@@ -85,9 +85,9 @@ struct weir_jm_job_int {
     int *region_tasks;                   /* task indexes grouped by region */
     struct weir_jm_executor **executors; /* of each task; NULL: none */
     struct restart_state restart;
-    int64_t timer_ms;                    /* no deadline of a task or region is before it */
+    int64_t timer_ms;                      /* no deadline of a task or region is before it */
     struct weir_jm_taskmanager *output_tm; /* was sent CommitOutput or AbortOutput */
-    uint64_t output_command;             /* its id; AbortOutput is done when it is acknowledged */
+    uint64_t output_command;               /* its id; AbortOutput is done when it is acknowledged */
     bool abort_wanted, ever_deployed;
     bool commit_sent;
 };
@@ -120,12 +120,12 @@ struct weir_jm {
 };
 
 /* Makes room for one more element of a heap array. */
-#define GROW(array, count, capacity)                                             \
-    do {                                                                         \
-        if ((count) == (capacity)) {                                             \
-            (capacity) = (capacity) ? (capacity) * 2 : 8;                        \
+#define GROW(array, count, capacity) \
+    do { \
+        if ((count) == (capacity)) { \
+            (capacity) = (capacity) ? (capacity)*2 : 8; \
             (array) = weir_realloc((array), (size_t)(capacity) * sizeof *(array)); \
-        }                                                                        \
+        } \
     } while (0)
 
 static inline int64_t later_ms(int64_t now_ms, int64_t delay_ms)
@@ -135,8 +135,8 @@ static inline int64_t later_ms(int64_t now_ms, int64_t delay_ms)
 
 /* --- jm.c: effects */
 struct weir_jm_effect *weir_jm_effect(struct weir_jm *jm, enum weir_jm_effect_kind kind);
-void weir_jm_log(struct weir_jm *jm, enum weir_jm_log_level level, const struct weir_jm_job *job, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
+void weir_jm_log(struct weir_jm *jm, enum weir_jm_log_level level, const struct weir_jm_job *job, const char *format,
+                 ...) __attribute__((format(printf, 4, 5)));
 uint64_t weir_jm_random(struct weir_jm *jm);
 Weir__Control *weir_jm_control_copy(const Weir__Control *control); /* heap; weir__control__free_unpacked(c, NULL) */
 void weir_jm_trash(struct weir_jm *jm, Weir__Control *take_control);
@@ -152,10 +152,12 @@ bool weir_jm_command_acked(const struct weir_jm_taskmanager *tm, uint64_t id);
 uint64_t weir_jm_command(struct weir_jm *jm, struct weir_jm_taskmanager *tm, const Weir__Control *control);
 
 /* --- jm_executor.c: executors and their reports */
-struct weir_jm_executor *weir_jm_executor_start(struct weir_jm *jm, struct weir_jm_job *job, struct weir_jm_taskmanager *tm);
+struct weir_jm_executor *weir_jm_executor_start(struct weir_jm *jm, struct weir_jm_job *job,
+                                                struct weir_jm_taskmanager *tm);
 /* What a registering TaskManager still runs: it belongs to no job here, so it is stopped; its slots are taken until it is gone. */
 void weir_jm_executor_foreign(struct weir_jm *jm, struct weir_jm_taskmanager *tm, const Weir__ExecutorReport *report);
-struct weir_jm_executor *weir_jm_executor_of(struct weir_jm *jm, const struct weir_jm_job *job, const struct weir_jm_taskmanager *tm);
+struct weir_jm_executor *weir_jm_executor_of(struct weir_jm *jm, const struct weir_jm_job *job,
+                                             const struct weir_jm_taskmanager *tm);
 void weir_jm_executor_report(struct weir_jm *jm, struct weir_jm_taskmanager *tm, const Weir__ExecutorReport *report);
 void weir_jm_executor_stop(struct weir_jm *jm, struct weir_jm_executor *executor, bool kill);
 /* No job waits for it any more; its slots stay taken. */
@@ -180,13 +182,14 @@ void weir_jm_job_outputs(struct weir_jm *jm);
 void weir_jm_job_expire(struct weir_jm *jm);
 void weir_jm_job_free(struct weir_jm_job *job);
 /* `task` may be NULL; the failure is copied. */
-void weir_jm_exception(struct weir_jm *jm, struct weir_jm_job *job, const struct weir_jm_task *task, const char *taskmanager_id,
-                       const Weir__Failure *failure);
+void weir_jm_exception(struct weir_jm *jm, struct weir_jm_job *job, const struct weir_jm_task *task,
+                       const char *taskmanager_id, const Weir__Failure *failure);
 Weir__Failure *weir_jm_failure_copy(const Weir__Failure *failure);
 
 /* --- jm_task.c: executions and reports about them */
 bool weir_jm_task_transition_legal(Weir__TaskState from, Weir__TaskState to);
-void weir_jm_task_set_state(struct weir_jm *jm, struct weir_jm_job *job, struct weir_jm_task *task, Weir__TaskState state);
+void weir_jm_task_set_state(struct weir_jm *jm, struct weir_jm_job *job, struct weir_jm_task *task,
+                            Weir__TaskState state);
 void weir_jm_task_set_deadline(struct weir_jm_job *job, struct weir_jm_task *task, int64_t deadline_ms);
 void weir_jm_task_report(struct weir_jm *jm, struct weir_jm_taskmanager *tm, const Weir__TaskReport *report);
 void weir_jm_task_metrics(struct weir_jm *jm, struct weir_jm_taskmanager *tm, const Weir__TaskMetrics *metrics);
@@ -199,18 +202,19 @@ void weir_jm_task_clear(struct weir_jm *jm, struct weir_jm_task *task);
 /* --- jm_failover.c: regions */
 bool weir_jm_region_finished(const struct weir_jm_job *job, int region);
 /* One failure hit the regions marked: they restart by the job's strategy, or the job fails. */
-void weir_jm_regions_failed(struct weir_jm *jm, struct weir_jm_job *job, const bool *regions, const Weir__Failure *failure);
+void weir_jm_regions_failed(struct weir_jm *jm, struct weir_jm_job *job, const bool *regions,
+                            const Weir__Failure *failure);
 void weir_jm_region_timers(struct weir_jm *jm, struct weir_jm_job *job);
 int64_t weir_jm_region_wake_ms(const struct weir_jm_job *job);
 
 /* --- jm_restart.c */
 /* A failure happened now: may regions restart, and after which delay? */
-bool weir_jm_restart_next(const struct weir_jm_job_options *options, struct restart_state *state, int64_t now_ms, uint64_t random,
-                          int64_t *delay_ms);
+bool weir_jm_restart_next(const struct weir_jm_job_options *options, struct restart_state *state, int64_t now_ms,
+                          uint64_t random, int64_t *delay_ms);
 
 /* --- jm_schedule.c: slots and deployment */
 void weir_jm_schedule(struct weir_jm *jm);
-void weir_jm_slots_release(struct weir_jm_job *job); /* all that the job has */
+void weir_jm_slots_release(struct weir_jm_job *job);      /* all that the job has */
 void weir_jm_slots_count(struct weir_jm_taskmanager *tm); /* tm->slots_free anew */
 
 #endif

@@ -17,14 +17,21 @@ bool weir_job_state_terminal(enum weir_job_state state)
 static bool transition_legal(enum weir_job_state from, enum weir_job_state to)
 {
     switch (from) {
-    case WEIR_JOB_INITIALIZING: return to == WEIR_JOB_CREATED;
-    case WEIR_JOB_CREATED: return to == WEIR_JOB_RUNNING || to == WEIR_JOB_FAILING || to == WEIR_JOB_CANCELLING;
+    case WEIR_JOB_INITIALIZING:
+        return to == WEIR_JOB_CREATED;
+    case WEIR_JOB_CREATED:
+        return to == WEIR_JOB_RUNNING || to == WEIR_JOB_FAILING || to == WEIR_JOB_CANCELLING;
     case WEIR_JOB_RUNNING:
-        return to == WEIR_JOB_RESTARTING || to == WEIR_JOB_FAILING || to == WEIR_JOB_CANCELLING || to == WEIR_JOB_FINISHED;
-    case WEIR_JOB_RESTARTING: return to == WEIR_JOB_RUNNING || to == WEIR_JOB_FAILING || to == WEIR_JOB_CANCELLING;
-    case WEIR_JOB_FAILING: return to == WEIR_JOB_FAILED || to == WEIR_JOB_CANCELLING;
-    case WEIR_JOB_CANCELLING: return to == WEIR_JOB_CANCELED;
-    default: return false;
+        return to == WEIR_JOB_RESTARTING || to == WEIR_JOB_FAILING || to == WEIR_JOB_CANCELLING ||
+               to == WEIR_JOB_FINISHED;
+    case WEIR_JOB_RESTARTING:
+        return to == WEIR_JOB_RUNNING || to == WEIR_JOB_FAILING || to == WEIR_JOB_CANCELLING;
+    case WEIR_JOB_FAILING:
+        return to == WEIR_JOB_FAILED || to == WEIR_JOB_CANCELLING;
+    case WEIR_JOB_CANCELLING:
+        return to == WEIR_JOB_CANCELED;
+    default:
+        return false;
     }
 }
 
@@ -170,7 +177,8 @@ void weir_jm_job_submit(struct weir_jm *jm, const struct weir_jm_event *event)
     memcpy(job->in->graph, event->graph, event->graph_size);
     job->in->graph_size = event->graph_size;
     job->options = event->job_options;
-    struct weir_key_value *configuration = weir_zalloc((size_t)(event->configuration_count + 1) * sizeof *configuration);
+    struct weir_key_value *configuration =
+        weir_zalloc((size_t)(event->configuration_count + 1) * sizeof *configuration);
     for (int i = 0; i < event->configuration_count; i++) {
         configuration[i].key = weir_strdup(event->configuration[i].key);
         configuration[i].value = weir_strdup(event->configuration[i].value);
@@ -210,8 +218,8 @@ static void free_exception(struct weir_jm_exception *exception)
     weir__failure__free_unpacked(exception->failure, NULL);
 }
 
-void weir_jm_exception(struct weir_jm *jm, struct weir_jm_job *job, const struct weir_jm_task *task, const char *taskmanager_id,
-                       const Weir__Failure *failure)
+void weir_jm_exception(struct weir_jm *jm, struct weir_jm_job *job, const struct weir_jm_task *task,
+                       const char *taskmanager_id, const Weir__Failure *failure)
 {
     int max = jm->options.exceptions_max;
     if (!job->exceptions)
@@ -227,8 +235,8 @@ void weir_jm_exception(struct weir_jm *jm, struct weir_jm_job *job, const struct
     snprintf(exception->taskmanager_id, sizeof exception->taskmanager_id, "%s", taskmanager_id);
     if (task) {
         const struct weir_plan_vertex *vertex = &job->plan->vertices[task->vertex];
-        exception->task_name = weir_format("%s (%d/%d) - execution #%" PRIu32, vertex->name, task->subtask + 1, vertex->parallelism,
-                                           task->attempt - 1);
+        exception->task_name = weir_format("%s (%d/%d) - execution #%" PRIu32, vertex->name, task->subtask + 1,
+                                           vertex->parallelism, task->attempt - 1);
         exception->endpoint = task->host[0] ? weir_format("%s:%" PRIu32, task->host, task->data_port) : weir_strdup("");
         exception->attempt = task->attempt;
     } else {
@@ -259,7 +267,8 @@ void weir_jm_job_cancel(struct weir_jm *jm, const struct weir_jm_event *event)
 {
     struct weir_jm_job *job = weir_jm_job_get(jm, event->job_id);
     if (!job) {
-        reply(jm, event->request, WEIR_ERR_NOT_FOUND, weir_arena_format(&jm->arena, "there is no job %.64s", event->job_id));
+        reply(jm, event->request, WEIR_ERR_NOT_FOUND,
+              weir_arena_format(&jm->arena, "there is no job %.64s", event->job_id));
         return;
     }
     if (job->state == WEIR_JOB_CANCELED || job->state == WEIR_JOB_CANCELLING) {
@@ -268,9 +277,10 @@ void weir_jm_job_cancel(struct weir_jm *jm, const struct weir_jm_event *event)
     }
     if ((weir_job_state_terminal(job->state) || job->committing) && !WEIR_MUTANT(jm_cancel_committing)) {
         reply(jm, event->request, WEIR_ERR_EXISTS,
-              weir_arena_format(&jm->arena, job->committing && !weir_job_state_terminal(job->state)
-                                                ? "job %s is %s and its output is being published: it cannot be cancelled any more"
-                                                : "job %s has ended: it is %s",
+              weir_arena_format(&jm->arena,
+                                job->committing && !weir_job_state_terminal(job->state)
+                                    ? "job %s is %s and its output is being published: it cannot be cancelled any more"
+                                    : "job %s has ended: it is %s",
                                 job->id, weir_job_state_name(job->state)));
         return;
     }

@@ -20,8 +20,8 @@ void weir_jm_job_options_init(struct weir_jm_job_options *options)
     };
 }
 
-static bool next_exponential(const struct weir_jm_job_options *options, struct restart_state *state, int64_t now_ms, uint64_t random,
-                             int64_t *delay_ms)
+static bool next_exponential(const struct weir_jm_job_options *options, struct restart_state *state, int64_t now_ms,
+                             uint64_t random, int64_t *delay_ms)
 {
     if (state->backoff_ms > 0 && now_ms - state->last_ms >= options->exponential_reset_ms) {
         state->backoff_ms = 0;
@@ -36,7 +36,8 @@ static bool next_exponential(const struct weir_jm_job_options *options, struct r
         state->backoff_ms *= options->exponential_multiplier;
     if (state->backoff_ms > (double)options->exponential_max_ms)
         state->backoff_ms = (double)options->exponential_max_ms;
-    double jitter = ((double)(random >> 11) / (double)(1ull << 53) * 2 - 1) * options->exponential_jitter * state->backoff_ms;
+    double jitter =
+        ((double)(random >> 11) / (double)(1ull << 53) * 2 - 1) * options->exponential_jitter * state->backoff_ms;
     double delay = state->backoff_ms + jitter;
     if (delay > (double)options->exponential_max_ms)
         delay = (double)options->exponential_max_ms;
@@ -46,7 +47,8 @@ static bool next_exponential(const struct weir_jm_job_options *options, struct r
 }
 
 /* At most rate_max failures within any interval: the last rate_max + 1 are remembered. */
-static bool next_rate(const struct weir_jm_job_options *options, struct restart_state *state, int64_t now_ms, int64_t *delay_ms)
+static bool next_rate(const struct weir_jm_job_options *options, struct restart_state *state, int64_t now_ms,
+                      int64_t *delay_ms)
 {
     int capacity = (int)(options->rate_max < FAILURES_KEPT_MAX ? options->rate_max : FAILURES_KEPT_MAX) + 1;
     if (!state->failures_ms)
@@ -57,20 +59,24 @@ static bool next_rate(const struct weir_jm_job_options *options, struct restart_
     }
     state->failures_ms[(state->failure_first + state->failure_count++) % capacity] = now_ms;
     *delay_ms = options->rate_delay_ms;
-    return state->failure_count < capacity || now_ms - state->failures_ms[state->failure_first] > options->rate_interval_ms;
+    return state->failure_count < capacity ||
+           now_ms - state->failures_ms[state->failure_first] > options->rate_interval_ms;
 }
 
-bool weir_jm_restart_next(const struct weir_jm_job_options *options, struct restart_state *state, int64_t now_ms, uint64_t random,
-                          int64_t *delay_ms)
+bool weir_jm_restart_next(const struct weir_jm_job_options *options, struct restart_state *state, int64_t now_ms,
+                          uint64_t random, int64_t *delay_ms)
 {
     *delay_ms = 0;
     switch (options->restart) {
-    case WEIR_JM_RESTART_NONE: return false;
+    case WEIR_JM_RESTART_NONE:
+        return false;
     case WEIR_JM_RESTART_FIXED_DELAY:
         *delay_ms = options->fixed_delay_ms;
         return ++state->attempts <= options->fixed_attempts || WEIR_MUTANT(jm_restart_forever);
-    case WEIR_JM_RESTART_EXPONENTIAL_DELAY: return next_exponential(options, state, now_ms, random, delay_ms);
-    case WEIR_JM_RESTART_FAILURE_RATE: return next_rate(options, state, now_ms, delay_ms);
+    case WEIR_JM_RESTART_EXPONENTIAL_DELAY:
+        return next_exponential(options, state, now_ms, random, delay_ms);
+    case WEIR_JM_RESTART_FAILURE_RATE:
+        return next_rate(options, state, now_ms, delay_ms);
     }
     return false;
 }
@@ -83,10 +89,15 @@ static weir_err parse_type(struct weir_jm_job_options *options, const char *valu
         const char *name;
         enum weir_jm_restart_type type;
     } names[] = {
-        {"none", WEIR_JM_RESTART_NONE}, {"off", WEIR_JM_RESTART_NONE}, {"disable", WEIR_JM_RESTART_NONE},
-        {"fixed-delay", WEIR_JM_RESTART_FIXED_DELAY}, {"fixeddelay", WEIR_JM_RESTART_FIXED_DELAY},
-        {"exponential-delay", WEIR_JM_RESTART_EXPONENTIAL_DELAY}, {"exponentialdelay", WEIR_JM_RESTART_EXPONENTIAL_DELAY},
-        {"failure-rate", WEIR_JM_RESTART_FAILURE_RATE}, {"failurerate", WEIR_JM_RESTART_FAILURE_RATE},
+        {"none", WEIR_JM_RESTART_NONE},
+        {"off", WEIR_JM_RESTART_NONE},
+        {"disable", WEIR_JM_RESTART_NONE},
+        {"fixed-delay", WEIR_JM_RESTART_FIXED_DELAY},
+        {"fixeddelay", WEIR_JM_RESTART_FIXED_DELAY},
+        {"exponential-delay", WEIR_JM_RESTART_EXPONENTIAL_DELAY},
+        {"exponentialdelay", WEIR_JM_RESTART_EXPONENTIAL_DELAY},
+        {"failure-rate", WEIR_JM_RESTART_FAILURE_RATE},
+        {"failurerate", WEIR_JM_RESTART_FAILURE_RATE},
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(names[i].name, value) == 0) {
@@ -94,21 +105,25 @@ static weir_err parse_type(struct weir_jm_job_options *options, const char *valu
             return WEIR_OK;
         }
     return weir_fail(error, WEIR_ERR_INVALID,
-                     "restart-strategy.type: '%.100s' is none of none, fixed-delay, exponential-delay, failure-rate", value);
+                     "restart-strategy.type: '%.100s' is none of none, fixed-delay, exponential-delay, failure-rate",
+                     value);
 }
 
 /* Flink's durations: "10 s", "500ms", "1 min", "2 h", "1 d"; a bare number is milliseconds. */
-static weir_err parse_duration(const char *key, const char *value, int64_t min_ms, int64_t *out, struct weir_error *error)
+static weir_err parse_duration(const char *key, const char *value, int64_t min_ms, int64_t *out,
+                               struct weir_error *error)
 {
     static const struct {
         const char *name;
         int64_t ms;
     } units[] = {
-        {"", 1}, {"ms", 1}, {"milli", 1}, {"millis", 1}, {"millisecond", 1}, {"milliseconds", 1},
-        {"s", 1000}, {"sec", 1000}, {"secs", 1000}, {"second", 1000}, {"seconds", 1000},
-        {"m", 60000}, {"min", 60000}, {"minute", 60000}, {"minutes", 60000},
-        {"h", 3600000}, {"hour", 3600000}, {"hours", 3600000},
-        {"d", 86400000}, {"day", 86400000}, {"days", 86400000},
+        {"", 1},          {"ms", 1},          {"milli", 1},
+        {"millis", 1},    {"millisecond", 1}, {"milliseconds", 1},
+        {"s", 1000},      {"sec", 1000},      {"secs", 1000},
+        {"second", 1000}, {"seconds", 1000},  {"m", 60000},
+        {"min", 60000},   {"minute", 60000},  {"minutes", 60000},
+        {"h", 3600000},   {"hour", 3600000},  {"hours", 3600000},
+        {"d", 86400000},  {"day", 86400000},  {"days", 86400000},
     };
     char *end;
     long long number = strtoll(value, &end, 10);
@@ -136,7 +151,8 @@ static weir_err parse_count(const char *key, const char *value, int64_t min, int
     return WEIR_OK;
 }
 
-static weir_err parse_double(const char *key, const char *value, double min, double max, double *out, struct weir_error *error)
+static weir_err parse_double(const char *key, const char *value, double min, double max, double *out,
+                             struct weir_error *error)
 {
     char *end;
     double number = strtod(value, &end);
@@ -146,7 +162,8 @@ static weir_err parse_double(const char *key, const char *value, double min, dou
     return WEIR_OK;
 }
 
-weir_err weir_jm_job_options_set(struct weir_jm_job_options *options, const char *key, const char *value, struct weir_error *error)
+weir_err weir_jm_job_options_set(struct weir_jm_job_options *options, const char *key, const char *value,
+                                 struct weir_error *error)
 {
     static const char prefix[] = "restart-strategy.";
     if (strcmp(key, "task.cancellation.timeout") == 0)

@@ -60,7 +60,8 @@ static int mark_missing(struct weir_jm *jm, const struct weir_jm_job *job, bool 
     int count = 0;
     for (int t = 0; t < job->task_count; t++) {
         int slot = job->tasks[t].shared_slot;
-        if (job->in->regions[job->tasks[t].region].state == REGION_WAITING && !job->slots[slot].taskmanager && !missing[slot]) {
+        if (job->in->regions[job->tasks[t].region].state == REGION_WAITING && !job->slots[slot].taskmanager &&
+            !missing[slot]) {
             missing[slot] = true;
             count++;
         }
@@ -97,7 +98,8 @@ static bool give_way(struct weir_jm *jm, struct weir_jm_job *job)
         wanted |= jm->jobs[i] != job && any_waiting(jm->jobs[i]);
     if (!holds || !wanted || !all_idle(job) || WEIR_MUTANT(jm_never_gives_way))
         return false;
-    weir_jm_log(jm, WEIR_JM_LOG_INFO, job, "job %s gives way: it cannot run with the slots it has, and another job waits", job->name);
+    weir_jm_log(jm, WEIR_JM_LOG_INFO, job,
+                "job %s gives way: it cannot run with the slots it has, and another job waits", job->name);
     weir_jm_slots_release(job);
     for (int i = 0; i < jm->executor_count; i++)
         if (jm->executors[i]->job == job)
@@ -114,9 +116,10 @@ static bool take_slots(struct weir_jm *jm, struct weir_jm_job *job, bool *releas
         total += jm->tms[i]->slot_count;
     }
     if (count > available) {
-        weir_jm_job_set_status(job, "waiting for %d more slot%s: %d missing of %d needed, %d free of %d on %d TaskManager%s",
-                               count - available, count - available == 1 ? "" : "s", count, job->slot_count, available, total,
-                               jm->tm_count, jm->tm_count == 1 ? "" : "s");
+        weir_jm_job_set_status(job,
+                               "waiting for %d more slot%s: %d missing of %d needed, %d free of %d on %d TaskManager%s",
+                               count - available, count - available == 1 ? "" : "s", count, job->slot_count, available,
+                               total, jm->tm_count, jm->tm_count == 1 ? "" : "s");
         *released |= give_way(jm, job);
         return false;
     }
@@ -202,7 +205,8 @@ static void fill_deployment(struct weir_jm *jm, struct weir_jm_job *job, struct 
     message->slots = weir_arena_alloc(&jm->arena, tasks * sizeof *message->slots);
     message->locations = weir_arena_alloc(&jm->arena, tasks * sizeof *message->locations);
     message->peers = weir_arena_alloc(&jm->arena, (size_t)(jm->executor_count + 1) * sizeof *message->peers);
-    uint32_t *peer_index = weir_arena_zalloc(&jm->arena, (size_t)(jm->executor_count + 1) * sizeof *peer_index); /* +1; 0: none */
+    uint32_t *peer_index =
+        weir_arena_zalloc(&jm->arena, (size_t)(jm->executor_count + 1) * sizeof *peer_index); /* +1; 0: none */
     for (int t = 0; t < job->task_count; t++) {
         const struct weir_jm_task *task = &job->tasks[t];
         if (!deployment->regions[task->region])
@@ -229,7 +233,8 @@ static void fill_deployment(struct weir_jm *jm, struct weir_jm_job *job, struct 
 static void deploy(struct weir_jm *jm, struct weir_jm_job *job)
 {
     int regions = job->plan->task_region_count;
-    struct deployment *deployments = weir_arena_zalloc(&jm->arena, (size_t)(jm->executor_count + 1) * sizeof *deployments);
+    struct deployment *deployments =
+        weir_arena_zalloc(&jm->arena, (size_t)(jm->executor_count + 1) * sizeof *deployments);
     int count = 0;
     for (int t = 0; t < job->task_count; t++) {
         if (job->in->regions[job->tasks[t].region].state != REGION_WAITING)

@@ -7,7 +7,8 @@
 
 bool weir_task_state_terminal(Weir__TaskState state)
 {
-    return state == WEIR__TASK_STATE__FINISHED || state == WEIR__TASK_STATE__CANCELED || state == WEIR__TASK_STATE__FAILED;
+    return state == WEIR__TASK_STATE__FINISHED || state == WEIR__TASK_STATE__CANCELED ||
+           state == WEIR__TASK_STATE__FAILED;
 }
 
 bool weir_jm_task_transition_legal(Weir__TaskState from, Weir__TaskState to)
@@ -18,18 +19,21 @@ bool weir_jm_task_transition_legal(Weir__TaskState from, Weir__TaskState to)
     case WEIR__TASK_STATE__SCHEDULED:
         return to == WEIR__TASK_STATE__DEPLOYING || to == WEIR__TASK_STATE__CANCELED || to == WEIR__TASK_STATE__FAILED;
     case WEIR__TASK_STATE__DEPLOYING:
-        return to == WEIR__TASK_STATE__INITIALIZING || to == WEIR__TASK_STATE__CANCELING || to == WEIR__TASK_STATE__FAILED;
+        return to == WEIR__TASK_STATE__INITIALIZING || to == WEIR__TASK_STATE__CANCELING ||
+               to == WEIR__TASK_STATE__FAILED;
     case WEIR__TASK_STATE__INITIALIZING:
         return to == WEIR__TASK_STATE__RUNNING || to == WEIR__TASK_STATE__CANCELING || to == WEIR__TASK_STATE__FAILED;
     case WEIR__TASK_STATE__RUNNING:
         return to == WEIR__TASK_STATE__FINISHED || to == WEIR__TASK_STATE__CANCELING || to == WEIR__TASK_STATE__FAILED;
     case WEIR__TASK_STATE__CANCELING:
         return to == WEIR__TASK_STATE__CANCELED; /* whatever goes wrong on the way */
-    default: return false; /* terminal */
+    default:
+        return false; /* terminal */
     }
 }
 
-void weir_jm_task_set_state(struct weir_jm *jm, struct weir_jm_job *job, struct weir_jm_task *task, Weir__TaskState state)
+void weir_jm_task_set_state(struct weir_jm *jm, struct weir_jm_job *job, struct weir_jm_task *task,
+                            Weir__TaskState state)
 {
     weir_assert(weir_jm_task_transition_legal(task->state, state));
     task->state = state;
@@ -94,8 +98,9 @@ static void set_metrics(struct weir_jm_task *task, const Weir__TaskMetrics *metr
 }
 
 /* The task that a message from `tm` is about, if it is about a current attempt there; else NULL. */
-static struct weir_jm_task *current_task(struct weir_jm *jm, const struct weir_jm_taskmanager *tm, const char *executor_id,
-                                         const char *job_id, const Weir__TaskId *id, struct weir_jm_job **job)
+static struct weir_jm_task *current_task(struct weir_jm *jm, const struct weir_jm_taskmanager *tm,
+                                         const char *executor_id, const char *job_id, const Weir__TaskId *id,
+                                         struct weir_jm_job **job)
 {
     *job = weir_jm_job_get(jm, job_id);
     if (!*job || !id || id->vertex >= (uint32_t)(*job)->plan->vertex_count ||
@@ -114,7 +119,8 @@ static struct weir_jm_task *current_task(struct weir_jm *jm, const struct weir_j
 /* Reports may skip states (an executor reports RUNNING at once): the missing ones are entered on the way. */
 static void advance(struct weir_jm *jm, struct weir_jm_job *job, struct weir_jm_task *task, Weir__TaskState to)
 {
-    static const Weir__TaskState path[] = {WEIR__TASK_STATE__INITIALIZING, WEIR__TASK_STATE__RUNNING, WEIR__TASK_STATE__FINISHED};
+    static const Weir__TaskState path[] = {WEIR__TASK_STATE__INITIALIZING, WEIR__TASK_STATE__RUNNING,
+                                           WEIR__TASK_STATE__FINISHED};
     for (size_t i = 0; i < sizeof path / sizeof *path; i++) {
         if (weir_jm_task_transition_legal(task->state, path[i]))
             weir_jm_task_set_state(jm, job, task, path[i]);
@@ -123,7 +129,8 @@ static void advance(struct weir_jm *jm, struct weir_jm_job *job, struct weir_jm_
     }
 }
 
-static void task_failed(struct weir_jm *jm, struct weir_jm_job *job, struct weir_jm_task *task, const Weir__Failure *failure)
+static void task_failed(struct weir_jm *jm, struct weir_jm_job *job, struct weir_jm_task *task,
+                        const Weir__Failure *failure)
 {
     Weir__Failure unknown;
     weir__failure__init(&unknown);
@@ -142,7 +149,8 @@ static void task_failed(struct weir_jm *jm, struct weir_jm_job *job, struct weir
     weir_jm_regions_failed(jm, job, hit, failure);
 }
 
-static void task_finished(struct weir_jm *jm, struct weir_jm_job *job, struct weir_jm_task *task, const Weir__TaskReport *report)
+static void task_finished(struct weir_jm *jm, struct weir_jm_job *job, struct weir_jm_task *task,
+                          const Weir__TaskReport *report)
 {
     if (task->state == WEIR__TASK_STATE__CANCELING) { /* too late: its region starts anew, or the job ends */
         weir_jm_task_set_state(jm, job, task, WEIR__TASK_STATE__CANCELED);
@@ -170,15 +178,20 @@ void weir_jm_task_report(struct weir_jm *jm, struct weir_jm_taskmanager *tm, con
         if (task->state != WEIR__TASK_STATE__CANCELING)
             advance(jm, job, task, report->state);
         break;
-    case WEIR__TASK_STATE__FINISHED: task_finished(jm, job, task, report); break;
+    case WEIR__TASK_STATE__FINISHED:
+        task_finished(jm, job, task, report);
+        break;
     case WEIR__TASK_STATE__CANCELED:
         if (task->state == WEIR__TASK_STATE__CANCELING)
             weir_jm_task_set_state(jm, job, task, WEIR__TASK_STATE__CANCELED);
         else
             task_failed(jm, job, task, report->failure); /* nobody asked for it */
         break;
-    case WEIR__TASK_STATE__FAILED: task_failed(jm, job, task, report->failure); break;
-    default: return; /* no state that an executor reports */
+    case WEIR__TASK_STATE__FAILED:
+        task_failed(jm, job, task, report->failure);
+        break;
+    default:
+        return; /* no state that an executor reports */
     }
     if (weir_task_state_terminal(task->state))
         weir_jm_job_settle(jm, job);
@@ -259,9 +272,10 @@ void weir_jm_task_timers(struct weir_jm *jm, struct weir_jm_job *job)
         task->deadline_ms = NEVER_MS;
         if (!executor || executor->state == WEIR_JM_EXECUTOR_STOPPING)
             continue;
-        weir_jm_log(jm, WEIR_JM_LOG_WARN, job, "task %s (%d/%d) did not %s in time: executor %s on TaskManager %s is killed",
-                    job->plan->vertices[task->vertex].name, task->subtask + 1, job->plan->vertices[task->vertex].parallelism,
-                    task->state == WEIR__TASK_STATE__CANCELING ? "stop" : "start", executor->id, executor->tm->id);
+        weir_jm_log(
+            jm, WEIR_JM_LOG_WARN, job, "task %s (%d/%d) did not %s in time: executor %s on TaskManager %s is killed",
+            job->plan->vertices[task->vertex].name, task->subtask + 1, job->plan->vertices[task->vertex].parallelism,
+            task->state == WEIR__TASK_STATE__CANCELING ? "stop" : "start", executor->id, executor->tm->id);
         weir_jm_executor_stop(jm, executor, true);
     }
 }

@@ -158,16 +158,17 @@ static const char *lost_text(struct weir_jm *jm, const struct weir_jm_taskmanage
 {
     switch (why) {
     case WEIR_JM_LOST_HEARTBEAT:
-        return weir_arena_format(&jm->arena, "TaskManager %s (%s) sent no heartbeat for %" PRId64 " ms (heartbeat.timeout)", tm->id,
+        return weir_arena_format(&jm->arena,
+                                 "TaskManager %s (%s) sent no heartbeat for %" PRId64 " ms (heartbeat.timeout)", tm->id,
                                  tm->host, jm->now_ms - tm->heartbeat_ms);
     case WEIR_JM_LOST_DISCONNECT:
         return weir_arena_format(&jm->arena, "the connection to TaskManager %s (%s) broke", tm->id, tm->host);
     case WEIR_JM_LOST_NEW_SESSION:
-        return weir_arena_format(&jm->arena, "TaskManager %s (%s) registered anew: its earlier connection had broken", tm->id,
-                                 tm->host);
+        return weir_arena_format(&jm->arena, "TaskManager %s (%s) registered anew: its earlier connection had broken",
+                                 tm->id, tm->host);
     case WEIR_JM_LOST_OUTBOX:
-        return weir_arena_format(&jm->arena, "TaskManager %s (%s) left %d commands unacknowledged for %" PRId64 " ms", tm->id,
-                                 tm->host, tm->in->outbox_count, jm->now_ms - tm->in->progress_ms);
+        return weir_arena_format(&jm->arena, "TaskManager %s (%s) left %d commands unacknowledged for %" PRId64 " ms",
+                                 tm->id, tm->host, tm->in->outbox_count, jm->now_ms - tm->in->progress_ms);
     }
     return "";
 }
@@ -258,7 +259,8 @@ static void add_tm(struct weir_jm *jm, const char *peer, const Weir__Register *r
     weir__process_metrics__init(&tm->process);
     GROW(jm->tms, jm->tm_count, jm->tm_capacity);
     jm->tms[jm->tm_count++] = tm;
-    weir_jm_log(jm, WEIR_JM_LOG_INFO, NULL, "TaskManager %s (%s) registered with %d slots", tm->id, tm->host, tm->slot_count);
+    weir_jm_log(jm, WEIR_JM_LOG_INFO, NULL, "TaskManager %s (%s) registered with %d slots", tm->id, tm->host,
+                tm->slot_count);
     answer_register(jm, peer, tm->session, NULL);
     for (size_t i = 0; i < reg->n_executors; i++)
         weir_jm_executor_foreign(jm, tm, reg->executors[i]);
@@ -347,12 +349,19 @@ static void take_from_session(struct weir_jm *jm, const char *peer, const Weir__
         return;
     }
     switch (control->body_case) {
-    case WEIR__CONTROL__BODY_HEARTBEAT: take_heartbeat(jm, tm, control->heartbeat); break;
-    case WEIR__CONTROL__BODY_ACK: take_ack(jm, tm, control->ack->id); break;
+    case WEIR__CONTROL__BODY_HEARTBEAT:
+        take_heartbeat(jm, tm, control->heartbeat);
+        break;
+    case WEIR__CONTROL__BODY_ACK:
+        take_ack(jm, tm, control->ack->id);
+        break;
     case WEIR__CONTROL__BODY_EXECUTOR_REPORT:
     case WEIR__CONTROL__BODY_TASK_REPORT:
-    case WEIR__CONTROL__BODY_COMMIT_DONE: take_report(jm, tm, control); break;
-    default: break; /* not for a JobManager */
+    case WEIR__CONTROL__BODY_COMMIT_DONE:
+        take_report(jm, tm, control);
+        break;
+    default:
+        break; /* not for a JobManager */
     }
 }
 
@@ -362,9 +371,9 @@ void weir_jm_tm_message(struct weir_jm *jm, const char *peer, const Weir__Contro
         return;
     if (control->leader_epoch > jm->options.leader_epoch && !WEIR_MUTANT(jm_never_fenced)) {
         jm->fenced = true;
-        weir_jm_effect(jm, WEIR_JM_EFFECT_FENCED)->text =
-            weir_arena_format(&jm->arena, "a JobManager with leader epoch %" PRIu64 " has taken over; this one has %" PRIu64,
-                              control->leader_epoch, jm->options.leader_epoch);
+        weir_jm_effect(jm, WEIR_JM_EFFECT_FENCED)->text = weir_arena_format(
+            &jm->arena, "a JobManager with leader epoch %" PRIu64 " has taken over; this one has %" PRIu64,
+            control->leader_epoch, jm->options.leader_epoch);
         return;
     }
     if (control->body_case == WEIR__CONTROL__BODY_REGISTER)
@@ -384,7 +393,8 @@ void weir_jm_tm_disconnected(struct weir_jm *jm, const char *peer)
 
 static bool heartbeat_late(const struct weir_jm *jm, const struct weir_jm_taskmanager *tm)
 {
-    return jm->now_ms >= later_ms(tm->heartbeat_ms, jm->options.heartbeat_timeout_ms) && !WEIR_MUTANT(jm_no_heartbeat_timeout);
+    return jm->now_ms >= later_ms(tm->heartbeat_ms, jm->options.heartbeat_timeout_ms) &&
+           !WEIR_MUTANT(jm_no_heartbeat_timeout);
 }
 
 /* It sends heartbeats and takes no commands: of no use, and what it was told to end may go on. */

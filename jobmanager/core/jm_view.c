@@ -12,8 +12,9 @@ const char *weir_job_state_name(enum weir_job_state state)
 
 const char *weir_task_state_name(Weir__TaskState state)
 {
-    static const char *const names[WEIR_JM_TASK_STATES] = {"CREATED",  "SCHEDULED", "DEPLOYING", "INITIALIZING", "RUNNING",
-                                                           "FINISHED", "CANCELING", "CANCELED",  "FAILED",       "RECONCILING"};
+    static const char *const names[WEIR_JM_TASK_STATES] = {"CREATED", "SCHEDULED",  "DEPLOYING", "INITIALIZING",
+                                                           "RUNNING", "FINISHED",   "CANCELING", "CANCELED",
+                                                           "FAILED",  "RECONCILING"};
     weir_assert((unsigned)state < WEIR_JM_TASK_STATES);
     return names[state];
 }
@@ -55,7 +56,8 @@ Weir__TaskState weir_jm_vertex_state(const struct weir_jm_job *job, int vertex)
     if (counts[WEIR__TASK_STATE__RUNNING])
         return WEIR__TASK_STATE__RUNNING;
     if (counts[WEIR__TASK_STATE__FINISHED])
-        return counts[WEIR__TASK_STATE__FINISHED] == v->parallelism ? WEIR__TASK_STATE__FINISHED : WEIR__TASK_STATE__RUNNING;
+        return counts[WEIR__TASK_STATE__FINISHED] == v->parallelism ? WEIR__TASK_STATE__FINISHED
+                                                                    : WEIR__TASK_STATE__RUNNING;
     if (counts[WEIR__TASK_STATE__DEPLOYING])
         return WEIR__TASK_STATE__DEPLOYING;
     if (counts[WEIR__TASK_STATE__SCHEDULED])
@@ -170,7 +172,8 @@ uint64_t weir_jm_digest(const struct weir_jm *jm)
         hash = mix(hash, (uint64_t)tm->heartbeat_ms);
         hash = mix(hash, (uint64_t)tm->in->outbox_count);
         for (int s = 0; s < tm->slot_count; s++)
-            hash = mix(hash, (uint64_t)(tm->in->slots[s].job != NULL) << 1 | (uint64_t)(tm->in->slots[s].executor != NULL));
+            hash = mix(hash,
+                       (uint64_t)(tm->in->slots[s].job != NULL) << 1 | (uint64_t)(tm->in->slots[s].executor != NULL));
     }
     for (int i = 0; i < jm->executor_count; i++) {
         hash = mix_text(hash, jm->executors[i]->id);

@@ -86,9 +86,11 @@ static weir_err serve(struct weir_daemon *daemon, struct weir_jobmanager *jobman
     weir_err err = weir_rest_start(&options, &rest, error);
     if (!err) {
         char fields[256];
-        snprintf(fields, sizeof fields, "\"rest_port\": %d, \"rpc_port\": %d, \"rest_address\": \"%s\"", weir_rest_port(rest),
-                 port_of(weir_jobmanager_endpoint(jobmanager)), weir_config_string(daemon->config, "rest.bind-address"));
-        weir_log(INFO, "JobManager listens on %s, REST on port %d", weir_jobmanager_endpoint(jobmanager), weir_rest_port(rest));
+        snprintf(fields, sizeof fields, "\"rest_port\": %d, \"rpc_port\": %d, \"rest_address\": \"%s\"",
+                 weir_rest_port(rest), port_of(weir_jobmanager_endpoint(jobmanager)),
+                 weir_config_string(daemon->config, "rest.bind-address"));
+        weir_log(INFO, "JobManager listens on %s, REST on port %d", weir_jobmanager_endpoint(jobmanager),
+                 weir_rest_port(rest));
         err = weir_daemon_ready(daemon, fields, error);
     }
     if (!err)

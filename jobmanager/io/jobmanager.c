@@ -316,8 +316,7 @@ static weir_err job_configuration(const struct weir_jobmanager_submission *submi
     *pairs = weir_alloc(((size_t)own + (size_t)submission->configuration_count + 1) * sizeof **pairs);
     *count = 0;
     for (int i = 0; i < own; i++)
-        (*pairs)[(*count)++] =
-            (struct weir_key_value){graph->configuration[i]->key, graph->configuration[i]->value};
+        (*pairs)[(*count)++] = (struct weir_key_value){graph->configuration[i]->key, graph->configuration[i]->value};
     for (int i = 0; i < submission->configuration_count; i++)
         (*pairs)[(*count)++] = submission->configuration[i];
     (void)error;
@@ -329,8 +328,8 @@ static weir_err build_plan(struct weir_jobmanager *jobmanager, const struct weir
 {
     (void)jobmanager;
     struct weir_plan_options options = {
-        .parallelism = submission->parallelism ? submission->parallelism
-                                               : (int)weir_config_int(config, "parallelism.default"),
+        .parallelism =
+            submission->parallelism ? submission->parallelism : (int)weir_config_int(config, "parallelism.default"),
         .max_parallelism = (int)weir_config_int(config, "pipeline.max-parallelism"),
         .chaining = weir_config_int(config, "pipeline.operator-chaining.enabled") != 0,
     };
@@ -352,8 +351,8 @@ weir_err weir_jobmanager_plan(struct weir_jobmanager *jobmanager, const struct w
 
 /* What executors need of the cluster's configuration, and every key that the job set itself. */
 static const char *const executor_keys[] = {
-    "execution.buffer-timeout", "heartbeat.interval",         "heartbeat.timeout",
-    "parallelism.default",      "pipeline.max-parallelism",   "pipeline.operator-chaining.enabled",
+    "execution.buffer-timeout",  "heartbeat.interval",       "heartbeat.timeout",
+    "parallelism.default",       "pipeline.max-parallelism", "pipeline.operator-chaining.enabled",
     "task.cancellation.timeout",
 };
 #define EXECUTOR_KEYS (sizeof executor_keys / sizeof executor_keys[0])
@@ -363,8 +362,9 @@ static void set_job_options(struct weir_jm_job_options *options, const struct we
     weir_jm_job_options_init(options);
     for (const struct weir_option *option = weir_config_table; option->name; option++) {
         const char *value = weir_config_string(config, option->name);
-        if (value && *value && (strncmp(option->name, "restart-strategy.", 17) == 0 ||
-                                strcmp(option->name, "task.cancellation.timeout") == 0)) {
+        if (value && *value &&
+            (strncmp(option->name, "restart-strategy.", 17) == 0 ||
+             strcmp(option->name, "task.cancellation.timeout") == 0)) {
             struct weir_error ignored;
             if (weir_jm_job_options_set(options, option->name, value, &ignored) == WEIR_ERR_INVALID)
                 weir_log(WARN, "%s", ignored.message);
@@ -396,8 +396,7 @@ weir_err weir_jobmanager_submit(struct weir_jobmanager *jobmanager, const struct
         struct weir_key_value all[EXECUTOR_KEYS + 64];
         int all_count = 0;
         for (size_t i = 0; i < EXECUTOR_KEYS; i++)
-            all[all_count++] =
-                (struct weir_key_value){executor_keys[i], weir_config_string(config, executor_keys[i])};
+            all[all_count++] = (struct weir_key_value){executor_keys[i], weir_config_string(config, executor_keys[i])};
         char parallelism[16];
         if (submission->parallelism > 0) {
             snprintf(parallelism, sizeof parallelism, "%d", submission->parallelism);

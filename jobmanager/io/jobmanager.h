@@ -13,11 +13,11 @@
 struct weir_jobmanager;
 
 struct weir_jobmanager_options {
-    void *zmq_context;        /* borrowed; NULL: one of its own */
-    const char *rpc_endpoint; /* "tcp://127.0.0.1:6123" ("...:0": any port), "inproc://NAME" */
+    void *zmq_context;                /* borrowed; NULL: one of its own */
+    const char *rpc_endpoint;         /* "tcp://127.0.0.1:6123" ("...:0": any port), "inproc://NAME" */
     const struct weir_config *config; /* borrowed */
     uint64_t leader_epoch;
-    int stop_fd; /* readable: end; -1: never */
+    int stop_fd;                                      /* readable: end; -1: never */
     void (*job_ended)(void *arg, const char *job_id); /* on the loop's thread, under the lock; may be NULL */
     void *arg;
 };
@@ -34,8 +34,8 @@ struct weir_jobmanager_submission {
     size_t graph_size;
     const struct weir_key_value *configuration; /* over the graph's own; may be NULL */
     int configuration_count;
-    int parallelism;      /* for operators without one; 0: the graph's, else parallelism.default */
-    const char *job_id;   /* 32 hex, or NULL: a new one */
+    int parallelism;    /* for operators without one; 0: the graph's, else parallelism.default */
+    const char *job_id; /* 32 hex, or NULL: a new one */
 };
 /* Blocks until the core has answered. job_id has room for 33 bytes. */
 weir_err weir_jobmanager_submit(struct weir_jobmanager *jobmanager, const struct weir_jobmanager_submission *submission,

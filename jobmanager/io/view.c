@@ -123,8 +123,8 @@ static void copy_configuration(struct weir_arena *arena, const struct weir_jm_jo
     job->configuration = pairs;
     job->configuration_count = from->configuration_count;
     for (int i = 0; i < from->configuration_count; i++)
-        pairs[i] = (struct weir_key_value){copy(arena, from->configuration[i].key),
-                                           copy(arena, from->configuration[i].value)};
+        pairs[i] =
+            (struct weir_key_value){copy(arena, from->configuration[i].key), copy(arena, from->configuration[i].value)};
 }
 
 static const char *restart_strategy_name(enum weir_jm_restart_type type)
@@ -189,7 +189,8 @@ static void view_jobs(void *self, struct weir_arena *arena, const struct weir_vi
     *jobs = out;
 }
 
-static bool view_job(void *self, const char *job_id, int parts, struct weir_arena *arena, const struct weir_view_job **job)
+static bool view_job(void *self, const char *job_id, int parts, struct weir_arena *arena,
+                     const struct weir_view_job **job)
 {
     struct weir_jobmanager_view *view = self;
     const struct weir_jm *jm = weir_jobmanager_lock(view->jobmanager);
@@ -263,7 +264,8 @@ static struct weir_job_build child_of(const struct weir_jobmanager_view *view, c
     };
 }
 
-static weir_err view_build(void *self, const struct weir_view_build *build, struct weir_buf *graph, struct weir_error *error)
+static weir_err view_build(void *self, const struct weir_view_build *build, struct weir_buf *graph,
+                           struct weir_error *error)
 {
     struct weir_jobmanager_view *view = self;
     struct weir_job_build job = child_of(view, build->path);
@@ -308,7 +310,8 @@ static struct weir_jobmanager_submission submission_of(const struct weir_view_su
     };
 }
 
-static weir_err view_submit(void *self, const struct weir_view_submission *from, char job_id[33], struct weir_error *error)
+static weir_err view_submit(void *self, const struct weir_view_submission *from, char job_id[33],
+                            struct weir_error *error)
 {
     struct weir_jobmanager_view *view = self;
     struct weir_jobmanager_submission submission = submission_of(from);
@@ -332,8 +335,8 @@ static weir_err view_submit(void *self, const struct weir_view_submission *from,
     return err;
 }
 
-static weir_err view_plan(void *self, const struct weir_view_submission *from, struct weir_arena *arena, const char **json,
-                          struct weir_error *error)
+static weir_err view_plan(void *self, const struct weir_view_submission *from, struct weir_arena *arena,
+                          const char **json, struct weir_error *error)
 {
     struct weir_jobmanager_view *view = self;
     struct weir_jobmanager_submission submission = submission_of(from);

@@ -60,13 +60,13 @@ struct weir_view_task {
     int attempt; /* from 0, as Flink shows it */
     enum weir_view_task_state state;
     int64_t timestamps_ms[WEIR_VIEW_TASK_STATES]; /* of entering each; 0: not */
-    const char *taskmanager_id; /* "": not deployed */
+    const char *taskmanager_id;                   /* "": not deployed */
     const char *host;
     int data_port;
     uint64_t records_in, records_out, bytes_in, bytes_out;
     uint64_t busy_ms, idle_ms, backpressured_ms; /* accumulated */
-    bool metrics_complete; /* numbers of this attempt have arrived */
-    int64_t watermark_ms;  /* INT64_MIN: none yet */
+    bool metrics_complete;                       /* numbers of this attempt have arrived */
+    int64_t watermark_ms;                        /* INT64_MIN: none yet */
     int operator_count;
     const struct weir_view_operator *operators;
 };
@@ -76,18 +76,18 @@ struct weir_view_vertex {
     const char *name;
     const char *slot_sharing_group; /* its name */
     int parallelism, max_parallelism;
-    enum weir_view_task_state state; /* Flink's aggregate */
+    enum weir_view_task_state state;    /* Flink's aggregate */
     const struct weir_view_task *tasks; /* parallelism of them, by subtask */
 };
 
 struct weir_view_exception {
     int64_t at_ms;
-    const char *name;       /* "UserCodeCrash" */
+    const char *name; /* "UserCodeCrash" */
     const char *message;
-    const char *stack;      /* lines, or "" */
+    const char *stack;                    /* lines, or "" */
     const char *operator_name, *position; /* or "" */
-    const char *task_name;  /* "map (1/2) - execution #0", or "" */
-    const char *endpoint;   /* "host:port", or "" */
+    const char *task_name;                /* "map (1/2) - execution #0", or "" */
+    const char *endpoint;                 /* "host:port", or "" */
     const char *taskmanager_id;
 };
 
@@ -101,8 +101,8 @@ struct weir_view_job {
     int64_t restarts;
     int parallelism, max_parallelism; /* of the job */
     int task_counts[WEIR_VIEW_TASK_STATES], task_total;
-    const char *restart_strategy;     /* restart-strategy.type */
-    const char *code_sha256;          /* of its shared object, or "" */
+    const char *restart_strategy; /* restart-strategy.type */
+    const char *code_sha256;      /* of its shared object, or "" */
     /* WEIR_VIEW_VERTICES */
     int vertex_count;
     const struct weir_view_vertex *vertices;
@@ -116,7 +116,12 @@ struct weir_view_job {
     int configuration_count;
     const struct weir_key_value *configuration;
 };
-enum weir_view_parts { WEIR_VIEW_VERTICES = 1, WEIR_VIEW_PLAN = 2, WEIR_VIEW_EXCEPTIONS = 4, WEIR_VIEW_CONFIGURATION = 8 };
+enum weir_view_parts {
+    WEIR_VIEW_VERTICES = 1,
+    WEIR_VIEW_PLAN = 2,
+    WEIR_VIEW_EXCEPTIONS = 4,
+    WEIR_VIEW_CONFIGURATION = 8
+};
 
 struct weir_view_taskmanager {
     const char *id, *host;
@@ -124,27 +129,28 @@ struct weir_view_taskmanager {
     int64_t memory_bytes, heartbeat_wall_ms, registered_ms;
     uint64_t rss_bytes, executor_rss_bytes, cpu_ns;
     uint32_t threads;
-    const char *log_directory; /* on its host */
-    bool log_readable_here;    /* this process runs on the same host, so that log_directory can be read */
-    int allocated_count;       /* slots in use, one entry each */
+    const char *log_directory;         /* on its host */
+    bool log_readable_here;            /* this process runs on the same host, so that log_directory can be read */
+    int allocated_count;               /* slots in use, one entry each */
     const char *const *allocated_jobs; /* job ids */
 };
 
 struct weir_view_submission {
     const void *graph; /* serialized JobGraph */
     size_t graph_size;
-    const char *unchecked_path; /* a file with these bytes when they come from outside: operators, options, expressions and types
+    const char *
+        unchecked_path; /* a file with these bytes when they come from outside: operators, options, expressions and types
                                    are still to be checked and the graph to be completed; NULL: that was done by build() */
     int parallelism;    /* of operators without one; 0: the graph's, else the default */
-    const char *job_id; /* 32 hex, or NULL: a new one */
-    const char *name;   /* over the graph's; NULL: the graph's */
+    const char *job_id;                         /* 32 hex, or NULL: a new one */
+    const char *name;                           /* over the graph's; NULL: the graph's */
     const struct weir_key_value *configuration; /* checked by the one who fills the view */
     int configuration_count;
 };
 
 struct weir_view_build { /* a shared object whose graph a child process builds */
     const char *path;
-    const char *code_name;   /* the uploaded file's own name */
+    const char *code_name; /* the uploaded file's own name */
     const char *code_sha256;
     const char *const *arguments; /* of the job, without a program name */
     int argument_count;
@@ -161,11 +167,13 @@ struct weir_cluster_view {
     /* WEIR_OK, NOT_FOUND, EXISTS: ended otherwise (409). OK also when it is cancelling or canceled already. */
     weir_err (*cancel)(void *self, const char *job_id, struct weir_error *error);
     /* Runs the child; *graph (initialised by the caller with a maximum) gets the serialized JobGraph. */
-    weir_err (*build)(void *self, const struct weir_view_build *build, struct weir_buf *graph, struct weir_error *error);
-    weir_err (*submit)(void *self, const struct weir_view_submission *submission, char job_id[33], struct weir_error *error);
+    weir_err (*build)(void *self, const struct weir_view_build *build, struct weir_buf *graph,
+                      struct weir_error *error);
+    weir_err (*submit)(void *self, const struct weir_view_submission *submission, char job_id[33],
+                       struct weir_error *error);
     /* The plan as JSON text ({jid, name, type, nodes}), in the arena. */
-    weir_err (*plan)(void *self, const struct weir_view_submission *submission, struct weir_arena *arena, const char **json,
-                     struct weir_error *error);
+    weir_err (*plan)(void *self, const struct weir_view_submission *submission, struct weir_arena *arena,
+                     const char **json, struct weir_error *error);
     /* Metrics beyond those that REST derives from the above: Prometheus text, appended. May be NULL. */
     void (*print_metrics)(void *self, struct weir_buf *out);
 };

@@ -17,11 +17,12 @@
 #include "jobmanager/rest/rest_int.h"
 
 const char *const weir_view_job_state_names[WEIR_VIEW_JOB_STATES] = {
-    "INITIALIZING", "CREATED", "RUNNING", "FAILING", "FAILED", "CANCELLING", "CANCELED", "FINISHED", "RESTARTING", "SUSPENDED",
-    "RECONCILING",
+    "INITIALIZING", "CREATED",  "RUNNING",    "FAILING",   "FAILED",      "CANCELLING",
+    "CANCELED",     "FINISHED", "RESTARTING", "SUSPENDED", "RECONCILING",
 };
 const char *const weir_view_task_state_names[WEIR_VIEW_TASK_STATES] = {
-    "CREATED", "SCHEDULED", "DEPLOYING", "INITIALIZING", "RUNNING", "FINISHED", "CANCELING", "CANCELED", "FAILED", "RECONCILING",
+    "CREATED",  "SCHEDULED", "DEPLOYING", "INITIALIZING", "RUNNING",
+    "FINISHED", "CANCELING", "CANCELED",  "FAILED",       "RECONCILING",
 };
 
 /* --- Helpers */
@@ -35,9 +36,10 @@ bool weir_rest_parse_id(const char *text, const char *what, char out[33], struct
     }
     out[32] = 0;
     if (!ok)
-        weir_http_fail(response, 400,
-                       "Bad request, could not parse parameters: Cannot resolve path parameter (%s) from value \"%.100s\".", what,
-                       text);
+        weir_http_fail(
+            response, 400,
+            "Bad request, could not parse parameters: Cannot resolve path parameter (%s) from value \"%.100s\".", what,
+            text);
     return ok;
 }
 
@@ -107,9 +109,10 @@ static void overview(const struct weir_http_server_request *request, struct weir
     weir_http_json(response, 200,
                    json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:s, s:s, s:s}", "taskmanagers", tm_count,
                              "taskmanagers-blocked", 0, "slots-total", slots, "slots-available", slots_free,
-                             "slots-free-and-blocked", 0, "jobs-running", running, "jobs-finished", finished, "jobs-cancelled",
-                             canceled, "jobs-failed", failed, "flink-version", WEIR_REST_FLINK_VERSION, "flink-commit",
-                             "weir-" WEIR_VERSION, "weir-version", WEIR_VERSION));
+                             "slots-free-and-blocked", 0, "jobs-running", running, "jobs-finished", finished,
+                             "jobs-cancelled", canceled, "jobs-failed", failed, "flink-version",
+                             WEIR_REST_FLINK_VERSION, "flink-commit", "weir-" WEIR_VERSION, "weir-version",
+                             WEIR_VERSION));
     weir_arena_fini(&arena);
 }
 
@@ -140,7 +143,8 @@ static bool is_secret(const char *key)
     return false;
 }
 
-static void jobmanager_config(const struct weir_http_server_request *request, struct weir_http_server_response *response)
+static void jobmanager_config(const struct weir_http_server_request *request,
+                              struct weir_http_server_response *response)
 {
     const struct weir_rest *rest = request->arg;
     json_t *list = json_array();
@@ -161,8 +165,8 @@ static void environment(const struct weir_http_server_request *request, struct w
     struct utsname name;
     uname(&name);
     weir_http_json(response, 200,
-                   json_pack("{s:{s:s, s:s, s:[]}, s:[]}", "jvm", "version", "weir " WEIR_VERSION, "arch", name.machine, "options",
-                             "classpath"));
+                   json_pack("{s:{s:s, s:s, s:[]}, s:[]}", "jvm", "version", "weir " WEIR_VERSION, "arch", name.machine,
+                             "options", "classpath"));
 }
 
 static void datasets(const struct weir_http_server_request *request, struct weir_http_server_response *response)

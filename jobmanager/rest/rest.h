@@ -14,11 +14,13 @@ struct weir_rest;
 
 struct weir_rest_options {
     const struct weir_cluster_view *view; /* borrowed */
-    const struct weir_config *config;     /* borrowed; rest.*, web.*, security.insecure, and all of it for /jobmanager/config */
+    const struct weir_config
+        *config;            /* borrowed; rest.*, web.*, security.insecure, and all of it for /jobmanager/config */
     const char *upload_dir; /* shared objects as <uuid>_name.so; made when it is not there */
-    const char *code_dir;   /* the same by content: <sha256>.so, for GET /weir/code/:sha256 (TaskManagers fetch it there) */
-    const char *log_dir;    /* the JobManager's log files; NULL: none */
-    const char *log_name;   /* its own log file in log_dir, for /jobmanager/log; NULL: none */
+    const char
+        *code_dir; /* the same by content: <sha256>.so, for GET /weir/code/:sha256 (TaskManagers fetch it there) */
+    const char *log_dir;  /* the JobManager's log files; NULL: none */
+    const char *log_name; /* its own log file in log_dir, for /jobmanager/log; NULL: none */
 };
 /* Binds rest.bind-address:rest.port (weir_config_check_bind() first) and serves. */
 weir_err weir_rest_start(const struct weir_rest_options *options, struct weir_rest **rest, struct weir_error *error);

@@ -36,14 +36,15 @@ json_t *weir_rest_string(const char *text);
 bool weir_rest_job_ended(enum weir_view_job_state state);
 
 weir_http_handler weir_rest_jobs, weir_rest_jobs_overview, weir_rest_job, weir_rest_job_plan, weir_rest_job_config,
-    weir_rest_job_exceptions, weir_rest_job_status, weir_rest_job_result, weir_rest_job_accumulators, weir_rest_job_cancel,
-    weir_rest_job_yarn_cancel, weir_rest_job_submit, weir_rest_vertex, weir_rest_vertex_subtasktimes,
-    weir_rest_vertex_accumulators, weir_rest_vertex_subtask_accumulators, weir_rest_vertex_taskmanagers,
-    weir_rest_vertex_watermarks, weir_rest_subtask;
+    weir_rest_job_exceptions, weir_rest_job_status, weir_rest_job_result, weir_rest_job_accumulators,
+    weir_rest_job_cancel, weir_rest_job_yarn_cancel, weir_rest_job_submit, weir_rest_vertex,
+    weir_rest_vertex_subtasktimes, weir_rest_vertex_accumulators, weir_rest_vertex_subtask_accumulators,
+    weir_rest_vertex_taskmanagers, weir_rest_vertex_watermarks, weir_rest_subtask;
 weir_http_handler weir_rest_jars, weir_rest_jar_upload, weir_rest_jar_delete, weir_rest_jar_run, weir_rest_jar_plan,
     weir_rest_code;
-weir_http_handler weir_rest_taskmanagers, weir_rest_taskmanager, weir_rest_taskmanager_logs, weir_rest_taskmanager_log_file,
-    weir_rest_taskmanager_log, weir_rest_jobmanager_logs, weir_rest_jobmanager_log_file, weir_rest_jobmanager_log;
+weir_http_handler weir_rest_taskmanagers, weir_rest_taskmanager, weir_rest_taskmanager_logs,
+    weir_rest_taskmanager_log_file, weir_rest_taskmanager_log, weir_rest_jobmanager_logs, weir_rest_jobmanager_log_file,
+    weir_rest_jobmanager_log;
 weir_http_handler weir_rest_metrics, weir_rest_page;
 
 extern const char weir_rest_page_start[], weir_rest_page_end[]; /* web/index.html */

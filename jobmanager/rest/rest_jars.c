@@ -36,8 +36,8 @@ static void make_uuid(char out[UUID_SIZE + 1])
     weir_assert(n == sizeof b);
     b[6] = (unsigned char)((b[6] & 15) | 0x40);
     b[8] = (unsigned char)((b[8] & 63) | 0x80);
-    snprintf(out, UUID_SIZE + 1, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1], b[2], b[3],
-             b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
+    snprintf(out, UUID_SIZE + 1, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1],
+             b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
 }
 
 /* Letters, digits, '.', '_', '-', '+'; not hidden; ends in .so. */
@@ -65,7 +65,8 @@ static bool is_jar_id(const char *id)
 }
 
 /* The upload's path; NULL: there is none, the response is the error with `status`. Freed by the caller. */
-static char *find_jar(const struct weir_http_server_request *request, struct weir_http_server_response *response, int status)
+static char *find_jar(const struct weir_http_server_request *request, struct weir_http_server_response *response,
+                      int status)
 {
     const struct weir_rest *rest = request->arg;
     const char *id = request->params[0];
@@ -104,9 +105,10 @@ void weir_rest_jar_upload(const struct weir_http_server_request *request, struct
     const char *slash = strrchr(request->upload_name, '/');
     const char *name = slash ? slash + 1 : request->upload_name;
     if (!is_good_name(name)) {
-        weir_http_fail(response, 400,
-                       "The file name '%.150s' is not accepted: it must end in .so and have at most %d letters, digits or ._-+ .", name,
-                       NAME_SIZE_MAX);
+        weir_http_fail(
+            response, 400,
+            "The file name '%.150s' is not accepted: it must end in .so and have at most %d letters, digits or ._-+ .",
+            name, NAME_SIZE_MAX);
         return;
     }
     char uuid[UUID_SIZE + 1];
@@ -144,7 +146,8 @@ void weir_rest_jars(const struct weir_http_server_request *request, struct weir_
     int count = 0, capacity = 0;
     for (struct dirent *e; (e = readdir(directory));) {
         struct stat st;
-        if (!is_jar_id(e->d_name) || fstatat(dirfd(directory), e->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(st.st_mode))
+        if (!is_jar_id(e->d_name) || fstatat(dirfd(directory), e->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
+            !S_ISREG(st.st_mode))
             continue;
         if (count == capacity) {
             capacity = capacity ? capacity * 2 : 16;
@@ -160,9 +163,9 @@ void weir_rest_jars(const struct weir_http_server_request *request, struct weir_
     json_t *files = json_array();
     for (int i = 0; i < count; i++) {
         const char *name = jars[i].id + UUID_SIZE + 1;
-        json_array_append_new(files, json_pack("{s:s, s:s, s:I, s:[{s:s%, s:n}]}", "id", jars[i].id, "name", name, "uploaded",
-                                               (json_int_t)jars[i].uploaded_ms, "entry", "name", name, strlen(name) - 3,
-                                               "description"));
+        json_array_append_new(files, json_pack("{s:s, s:s, s:I, s:[{s:s%, s:n}]}", "id", jars[i].id, "name", name,
+                                               "uploaded", (json_int_t)jars[i].uploaded_ms, "entry", "name", name,
+                                               strlen(name) - 3, "description"));
     }
     free(jars);
     weir_http_json(response, 200,
@@ -261,7 +264,8 @@ static weir_err copy_file(const char *from, const char *to, struct weir_error *e
 }
 
 /* The upload into the store; *path is freed by the caller. */
-static weir_err store_code(struct weir_rest *rest, const char *jar, char sha256[65], char **path, struct weir_error *error)
+static weir_err store_code(struct weir_rest *rest, const char *jar, char sha256[65], char **path,
+                           struct weir_error *error)
 {
     weir_err err = weir_sha256_file_hex(jar, sha256, error);
     if (err)
@@ -396,7 +400,8 @@ static bool read_configuration(struct run *run, struct weir_arena *arena, json_t
     run->configuration = weir_arena_alloc(arena, (json_object_size(object) + 1) * sizeof *run->configuration);
     const char *key;
     json_t *value;
-    json_object_foreach(object, key, value) {
+    json_object_foreach(object, key, value)
+    {
         char *text;
         if (json_is_string(value))
             text = weir_arena_strdup(arena, json_string_value(value));
@@ -413,14 +418,16 @@ static bool read_configuration(struct run *run, struct weir_arena *arena, json_t
     return true;
 }
 
-static bool read_arguments(struct run *run, struct weir_arena *arena, json_t *list, struct weir_http_server_response *response)
+static bool read_arguments(struct run *run, struct weir_arena *arena, json_t *list,
+                           struct weir_http_server_response *response)
 {
     if (!json_is_array(list))
         return bad(response, "programArgsList", "must be a list of texts");
     run->argument_count = 0;
     size_t i;
     json_t *item;
-    json_array_foreach(list, i, item) {
+    json_array_foreach(list, i, item)
+    {
         if (!json_is_string(item))
             return bad(response, "programArgsList", "must be a list of texts");
         if (!add_argument(run, arena, json_string_value(item), json_string_length(item), response))
@@ -430,7 +437,8 @@ static bool read_arguments(struct run *run, struct weir_arena *arena, json_t *li
 }
 
 /* Fields that are not known are ignored, as Flink does. The body wins over the query. */
-static bool read_body(json_t *body, struct run *run, struct weir_arena *arena, struct weir_http_server_response *response)
+static bool read_body(json_t *body, struct run *run, struct weir_arena *arena,
+                      struct weir_http_server_response *response)
 {
     json_t *value = json_object_get(body, "parallelism");
     if (value && !json_is_null(value)) {
@@ -470,11 +478,13 @@ static bool read_body(json_t *body, struct run *run, struct weir_arena *arena, s
     return !value || json_is_null(value) || read_configuration(run, arena, value, response);
 }
 
-typedef weir_err run_finish(const struct weir_http_server_request *request, const struct weir_view_submission *submission,
-                            struct weir_arena *arena, json_t **reply, struct weir_error *error);
+typedef weir_err run_finish(const struct weir_http_server_request *request,
+                            const struct weir_view_submission *submission, struct weir_arena *arena, json_t **reply,
+                            struct weir_error *error);
 
-static weir_err finish_run(const struct weir_http_server_request *request, const struct weir_view_submission *submission,
-                           struct weir_arena *arena, json_t **reply, struct weir_error *error)
+static weir_err finish_run(const struct weir_http_server_request *request,
+                           const struct weir_view_submission *submission, struct weir_arena *arena, json_t **reply,
+                           struct weir_error *error)
 {
     (void)arena;
     const struct weir_cluster_view *view = weir_rest_view(request);
@@ -485,8 +495,9 @@ static weir_err finish_run(const struct weir_http_server_request *request, const
     return err;
 }
 
-static weir_err finish_plan(const struct weir_http_server_request *request, const struct weir_view_submission *submission,
-                            struct weir_arena *arena, json_t **reply, struct weir_error *error)
+static weir_err finish_plan(const struct weir_http_server_request *request,
+                            const struct weir_view_submission *submission, struct weir_arena *arena, json_t **reply,
+                            struct weir_error *error)
 {
     const struct weir_cluster_view *view = weir_rest_view(request);
     const char *text = NULL;
@@ -526,7 +537,8 @@ static void build_and(run_finish *finish, const struct weir_http_server_request 
         goto out;
     weir_err err = store_code(rest, jar, sha256, &path, &error);
     if (!err) {
-        struct weir_view_build build = {path, request->params[0] + UUID_SIZE + 1, sha256, run.arguments, run.argument_count};
+        struct weir_view_build build = {path, request->params[0] + UUID_SIZE + 1, sha256, run.arguments,
+                                        run.argument_count};
         err = view->build(view->self, &build, &graph, &error);
     }
     if (!err) {

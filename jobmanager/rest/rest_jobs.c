@@ -38,7 +38,8 @@ void weir_rest_jobs(const struct weir_http_server_request *request, struct weir_
     view->jobs(view->self, &arena, &jobs, &count);
     json_t *list = json_array();
     for (int i = 0; i < count; i++)
-        json_array_append_new(list, json_pack("{s:s, s:s}", "id", jobs[i].id, "status", weir_view_job_state_names[jobs[i].state]));
+        json_array_append_new(
+            list, json_pack("{s:s, s:s}", "id", jobs[i].id, "status", weir_view_job_state_names[jobs[i].state]));
     weir_http_json(response, 200, json_pack("{s:o}", "jobs", list));
     weir_arena_fini(&arena);
 }
@@ -66,9 +67,9 @@ void weir_rest_jobs_overview(const struct weir_http_server_request *request, str
             list, json_pack("{s:s, s:o, s:s, s:I, s:I, s:I, s:I, s:o, s:s, s:s, s:i, s:o}", "jid", job->id, "name",
                             weir_rest_string(job->name), "state", weir_view_job_state_names[job->state], "start-time",
                             (json_int_t)job->start_ms, "end-time", (json_int_t)job->end_ms, "duration",
-                            duration(job->start_ms, job->end_ms, now_ms), "last-modification", (json_int_t)job->modified_ms,
-                            "tasks", tasks, "jobType", "STREAMING", "schedulerType", "Default", "pending-operators", 0,
-                            "status", weir_rest_string(job->status)));
+                            duration(job->start_ms, job->end_ms, now_ms), "last-modification",
+                            (json_int_t)job->modified_ms, "tasks", tasks, "jobType", "STREAMING", "schedulerType",
+                            "Default", "pending-operators", 0, "status", weir_rest_string(job->status)));
     }
     weir_http_json(response, 200, json_pack("{s:o}", "jobs", list));
     weir_arena_fini(&arena);
@@ -99,7 +100,8 @@ static json_int_t task_duration(const struct weir_view_task *task, int64_t now_m
 }
 
 struct io_sums {
-    uint64_t bytes_in, bytes_out, records_in, records_out, busy_ms, idle_ms, backpressured_ms, records_bad, late_dropped;
+    uint64_t bytes_in, bytes_out, records_in, records_out, busy_ms, idle_ms, backpressured_ms, records_bad,
+        late_dropped;
     bool complete;
 };
 
@@ -125,10 +127,11 @@ static struct io_sums sum_tasks(const struct weir_view_task *tasks, int count)
 
 static json_t *io_metrics(const struct io_sums *sums)
 {
-    return json_pack("{s:I, s:b, s:I, s:b, s:I, s:b, s:I, s:b, s:I, s:I, s:f, s:I, s:I}", "read-bytes", (json_int_t)sums->bytes_in,
-                     "read-bytes-complete", sums->complete, "write-bytes", (json_int_t)sums->bytes_out, "write-bytes-complete",
-                     sums->complete, "read-records", (json_int_t)sums->records_in, "read-records-complete", sums->complete,
-                     "write-records", (json_int_t)sums->records_out, "write-records-complete", sums->complete,
+    return json_pack("{s:I, s:b, s:I, s:b, s:I, s:b, s:I, s:b, s:I, s:I, s:f, s:I, s:I}", "read-bytes",
+                     (json_int_t)sums->bytes_in, "read-bytes-complete", sums->complete, "write-bytes",
+                     (json_int_t)sums->bytes_out, "write-bytes-complete", sums->complete, "read-records",
+                     (json_int_t)sums->records_in, "read-records-complete", sums->complete, "write-records",
+                     (json_int_t)sums->records_out, "write-records-complete", sums->complete,
                      "accumulated-backpressured-time", (json_int_t)sums->backpressured_ms, "accumulated-idle-time",
                      (json_int_t)sums->idle_ms, "accumulated-busy-time", (double)sums->busy_ms, "bad-records",
                      (json_int_t)sums->records_bad, "late-records", (json_int_t)sums->late_dropped);
@@ -198,11 +201,12 @@ static json_t *operators_of(const struct weir_view_task *tasks, int count)
             if (op->watermark_out_ms < watermark_ms)
                 watermark_ms = op->watermark_out_ms;
         }
-        json_t *object = json_pack("{s:o, s:I, s:I, s:I, s:I}", "name", weir_rest_string(tasks[0].operators[o].name), "records-in",
-                                   (json_int_t)in, "records-out", (json_int_t)out, "records-bad", (json_int_t)bad,
-                                   "late-dropped", (json_int_t)late);
+        json_t *object = json_pack("{s:o, s:I, s:I, s:I, s:I}", "name", weir_rest_string(tasks[0].operators[o].name),
+                                   "records-in", (json_int_t)in, "records-out", (json_int_t)out, "records-bad",
+                                   (json_int_t)bad, "late-dropped", (json_int_t)late);
         json_object_set_new(object, "watermark",
-                            watermark_ms == INT64_MIN || watermark_ms == INT64_MAX ? json_null() : json_integer(watermark_ms));
+                            watermark_ms == INT64_MIN || watermark_ms == INT64_MAX ? json_null()
+                                                                                   : json_integer(watermark_ms));
         json_array_append_new(list, object);
     }
     return list;
@@ -212,10 +216,10 @@ static json_t *subtask_json(const struct weir_view_task *task, int64_t now_ms)
 {
     struct io_sums sums = sum_tasks(task, 1);
     json_int_t start_ms = task_start(task);
-    return json_pack("{s:i, s:s, s:i, s:o, s:o, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:[]}", "subtask", task->subtask, "status",
-                     weir_view_task_state_names[task->state], "attempt", task->attempt, "host",
-                     weir_rest_string(*task->host ? task->host : "(unassigned)"), "endpoint", endpoint_of(task), "start-time",
-                     start_ms, "start_time", start_ms, "end-time", (json_int_t)task_end(task), "duration",
+    return json_pack("{s:i, s:s, s:i, s:o, s:o, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:[]}", "subtask", task->subtask,
+                     "status", weir_view_task_state_names[task->state], "attempt", task->attempt, "host",
+                     weir_rest_string(*task->host ? task->host : "(unassigned)"), "endpoint", endpoint_of(task),
+                     "start-time", start_ms, "start_time", start_ms, "end-time", (json_int_t)task_end(task), "duration",
                      task_duration(task, now_ms), "metrics", io_metrics(&sums), "taskmanager-id",
                      weir_rest_string(*task->taskmanager_id ? task->taskmanager_id : "(unassigned)"), "status-duration",
                      status_duration(task, now_ms), "other-concurrent-attempts");
@@ -233,15 +237,15 @@ static json_t *statistics(int64_t *values, int count)
 {
     int64_t sum = 0;
     if (!count)
-        return json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i}", "min", 0, "max", 0, "avg", 0, "sum", 0, "median", 0, "p25",
-                         0, "p75", 0, "p95", 0);
+        return json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i}", "min", 0, "max", 0, "avg", 0, "sum", 0, "median",
+                         0, "p25", 0, "p75", 0, "p95", 0);
     qsort(values, (size_t)count, sizeof *values, compare_values);
     for (int i = 0; i < count; i++)
         sum += values[i];
-#define AT(percent) (json_int_t)values[(int)((count - 1) * (percent) / 100.0 + 0.5)]
+#define AT(percent) (json_int_t) values[(int)((count - 1) * (percent) / 100.0 + 0.5)]
     return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "min", (json_int_t)values[0], "max",
-                     (json_int_t)values[count - 1], "avg", (json_int_t)(sum / count), "sum", (json_int_t)sum, "median", AT(50),
-                     "p25", AT(25), "p75", AT(75), "p95", AT(95));
+                     (json_int_t)values[count - 1], "avg", (json_int_t)(sum / count), "sum", (json_int_t)sum, "median",
+                     AT(50), "p25", AT(25), "p75", AT(75), "p95", AT(95));
 #undef AT
 }
 
@@ -268,8 +272,13 @@ static int64_t metric_of(const struct weir_view_task *task, int which)
 static json_t *aggregated(const struct weir_view_task *const *tasks, int count, int64_t now_ms)
 {
     static const char *const names[] = {
-        "read-bytes",           "write-bytes", "read-records", "write-records", "accumulated-backpressured-time",
-        "accumulated-idle-time", "accumulated-busy-time",
+        "read-bytes",
+        "write-bytes",
+        "read-records",
+        "write-records",
+        "accumulated-backpressured-time",
+        "accumulated-idle-time",
+        "accumulated-busy-time",
     };
     int64_t *values = weir_alloc((size_t)(count ? count : 1) * sizeof *values);
     json_t *metrics = json_object(), *durations = json_object();
@@ -320,26 +329,29 @@ static json_t *vertex_json(const struct weir_view_job *job, const struct weir_vi
     snprintf(group, sizeof group, "%s/%s", job->id, vertex->slot_sharing_group);
     weir_sha256_hex(group, strlen(group), hex);
     hex[32] = 0;
-    return json_pack("{s:s, s:s, s:o, s:i, s:i, s:s, s:I, s:I, s:I, s:o, s:o, s:o}", "id", vertex->id, "slotSharingGroupId", hex,
-                     "name", weir_rest_string(vertex->name), "maxParallelism", vertex->max_parallelism, "parallelism",
-                     vertex->parallelism, "status", weir_view_task_state_names[vertex->state], "start-time", (json_int_t)start_ms,
-                     "end-time", (json_int_t)end_ms, "duration", start_ms < 0 ? (json_int_t)-1 : duration(start_ms, end_ms, now_ms),
-                     "tasks", state_counts(vertex->tasks, vertex->parallelism), "metrics", io_metrics(&sums), "weir-operators",
-                     operators_of(vertex->tasks, vertex->parallelism));
+    return json_pack("{s:s, s:s, s:o, s:i, s:i, s:s, s:I, s:I, s:I, s:o, s:o, s:o}", "id", vertex->id,
+                     "slotSharingGroupId", hex, "name", weir_rest_string(vertex->name), "maxParallelism",
+                     vertex->max_parallelism, "parallelism", vertex->parallelism, "status",
+                     weir_view_task_state_names[vertex->state], "start-time", (json_int_t)start_ms, "end-time",
+                     (json_int_t)end_ms, "duration", start_ms < 0 ? (json_int_t)-1 : duration(start_ms, end_ms, now_ms),
+                     "tasks", state_counts(vertex->tasks, vertex->parallelism), "metrics", io_metrics(&sums),
+                     "weir-operators", operators_of(vertex->tasks, vertex->parallelism));
 }
 
 static json_t *plan_of(const struct weir_view_job *job)
 {
     json_t *plan = job->plan_json ? json_loads(job->plan_json, 0, NULL) : NULL;
-    return plan ? plan : json_pack("{s:s, s:o, s:s, s:[]}", "jid", job->id, "name", weir_rest_string(job->name), "type",
-                                   "STREAMING", "nodes");
+    return plan ? plan
+                : json_pack("{s:s, s:o, s:s, s:[]}", "jid", job->id, "name", weir_rest_string(job->name), "type",
+                            "STREAMING", "nodes");
 }
 
 void weir_rest_job(const struct weir_http_server_request *request, struct weir_http_server_response *response)
 {
     struct weir_arena arena;
     weir_arena_init(&arena);
-    const struct weir_view_job *job = weir_rest_find_job(request, response, WEIR_VIEW_VERTICES | WEIR_VIEW_PLAN, &arena);
+    const struct weir_view_job *job =
+        weir_rest_find_job(request, response, WEIR_VIEW_VERTICES | WEIR_VIEW_PLAN, &arena);
     if (job) {
         int64_t now_ms = weir_clock_wall_ms();
         json_t *timestamps = json_object(), *vertices = json_array(), *counts = json_object();
@@ -354,13 +366,14 @@ void weir_rest_job(const struct weir_http_server_request *request, struct weir_h
             json_object_set_new(counts, weir_view_task_state_names[s], json_integer(vertex_states[s]));
         weir_http_json(
             response, 200,
-            json_pack("{s:s, s:o, s:b, s:s, s:s, s:s, s:I, s:I, s:I, s:i, s:I, s:o, s:o, s:o, s:o, s:o, s:I}", "jid", job->id, "name",
-                      weir_rest_string(job->name), "isStoppable", 0, "state", weir_view_job_state_names[job->state], "job-type",
-                      "STREAMING", "schedulerType", "Default", "start-time", (json_int_t)job->start_ms, "end-time",
-                      (json_int_t)job->end_ms, "duration", duration(job->start_ms, job->end_ms, now_ms), "maxParallelism",
-                      job->max_parallelism, "now", (json_int_t)now_ms, "timestamps", timestamps, "vertices", vertices,
-                      "status-counts", counts, "plan", plan_of(job), "status", weir_rest_string(job->status),
-                      "weir-restarts", (json_int_t)job->restarts));
+            json_pack("{s:s, s:o, s:b, s:s, s:s, s:s, s:I, s:I, s:I, s:i, s:I, s:o, s:o, s:o, s:o, s:o, s:I}", "jid",
+                      job->id, "name", weir_rest_string(job->name), "isStoppable", 0, "state",
+                      weir_view_job_state_names[job->state], "job-type", "STREAMING", "schedulerType", "Default",
+                      "start-time", (json_int_t)job->start_ms, "end-time", (json_int_t)job->end_ms, "duration",
+                      duration(job->start_ms, job->end_ms, now_ms), "maxParallelism", job->max_parallelism, "now",
+                      (json_int_t)now_ms, "timestamps", timestamps, "vertices", vertices, "status-counts", counts,
+                      "plan", plan_of(job), "status", weir_rest_string(job->status), "weir-restarts",
+                      (json_int_t)job->restarts));
     }
     weir_arena_fini(&arena);
 }
@@ -385,10 +398,10 @@ void weir_rest_job_config(const struct weir_http_server_request *request, struct
         for (int i = 0; i < job->configuration_count; i++)
             json_object_set_new(user, job->configuration[i].key, weir_rest_string(job->configuration[i].value));
         weir_http_json(response, 200,
-                       json_pack("{s:s, s:o, s:{s:s, s:o, s:i, s:b, s:o}}", "jid", job->id, "name", weir_rest_string(job->name),
-                                 "execution-config", "execution-mode", "PIPELINED", "restart-strategy",
-                                 weir_rest_string(job->restart_strategy), "job-parallelism", job->parallelism,
-                                 "object-reuse-mode", 1, "user-config", user));
+                       json_pack("{s:s, s:o, s:{s:s, s:o, s:i, s:b, s:o}}", "jid", job->id, "name",
+                                 weir_rest_string(job->name), "execution-config", "execution-mode", "PIPELINED",
+                                 "restart-strategy", weir_rest_string(job->restart_strategy), "job-parallelism",
+                                 job->parallelism, "object-reuse-mode", 1, "user-config", user));
     }
     weir_arena_fini(&arena);
 }
@@ -415,20 +428,23 @@ void weir_rest_job_result(const struct weir_http_server_request *request, struct
                              : job->state == WEIR_VIEW_JOB_FAILED ? "FAILED"
                                                                   : "CANCELED";
         weir_http_json(response, 200,
-                       json_pack("{s:{s:s}, s:{s:s, s:s, s:{}, s:I}}", "status", "id", "COMPLETED", "job-execution-result", "id",
-                                 job->id, "application-status", status, "accumulator-results", "net-runtime",
+                       json_pack("{s:{s:s}, s:{s:s, s:s, s:{}, s:I}}", "status", "id", "COMPLETED",
+                                 "job-execution-result", "id", job->id, "application-status", status,
+                                 "accumulator-results", "net-runtime",
                                  duration(job->start_ms, job->end_ms, job->end_ms)));
     }
     weir_arena_fini(&arena);
 }
 
-void weir_rest_job_accumulators(const struct weir_http_server_request *request, struct weir_http_server_response *response)
+void weir_rest_job_accumulators(const struct weir_http_server_request *request,
+                                struct weir_http_server_response *response)
 {
     struct weir_arena arena;
     weir_arena_init(&arena);
     if (weir_rest_find_job(request, response, 0, &arena))
-        weir_http_json(response, 200, json_pack("{s:[], s:[], s:{}}", "job-accumulators", "user-task-accumulators",
-                                                "serialized-user-task-accumulators"));
+        weir_http_json(response, 200,
+                       json_pack("{s:[], s:[], s:{}}", "job-accumulators", "user-task-accumulators",
+                                 "serialized-user-task-accumulators"));
     weir_arena_fini(&arena);
 }
 
@@ -453,8 +469,9 @@ static json_t *stack_text(const struct weir_view_exception *e)
 
 static json_t *exception_json(const struct weir_view_exception *e)
 {
-    json_t *object = json_pack("{s:o, s:o, s:I, s:{}, s:[]}", "exceptionName", weir_rest_string(e->name), "stacktrace",
-                               stack_text(e), "timestamp", (json_int_t)e->at_ms, "failureLabels", "concurrentExceptions");
+    json_t *object =
+        json_pack("{s:o, s:o, s:I, s:{}, s:[]}", "exceptionName", weir_rest_string(e->name), "stacktrace",
+                  stack_text(e), "timestamp", (json_int_t)e->at_ms, "failureLabels", "concurrentExceptions");
     if (*e->task_name)
         json_object_set_new(object, "taskName", weir_rest_string(e->task_name));
     if (*e->endpoint) {
@@ -471,14 +488,16 @@ static json_t *old_exception_json(const struct weir_view_exception *e)
 {
     const char *cut = strstr(e->task_name, " - execution #");
     char *task = weir_strndup(e->task_name, cut ? (size_t)(cut - e->task_name) : strlen(e->task_name));
-    json_t *object = json_pack("{s:o, s:o, s:o, s:o, s:I, s:o}", "exception", stack_text(e), "task", weir_rest_string(task),
-                               "location", weir_rest_string(e->endpoint), "endpoint", weir_rest_string(e->endpoint), "timestamp",
-                               (json_int_t)e->at_ms, "taskManagerId", weir_rest_string(e->taskmanager_id));
+    json_t *object =
+        json_pack("{s:o, s:o, s:o, s:o, s:I, s:o}", "exception", stack_text(e), "task", weir_rest_string(task),
+                  "location", weir_rest_string(e->endpoint), "endpoint", weir_rest_string(e->endpoint), "timestamp",
+                  (json_int_t)e->at_ms, "taskManagerId", weir_rest_string(e->taskmanager_id));
     free(task);
     return object;
 }
 
-void weir_rest_job_exceptions(const struct weir_http_server_request *request, struct weir_http_server_response *response)
+void weir_rest_job_exceptions(const struct weir_http_server_request *request,
+                              struct weir_http_server_response *response)
 {
     struct weir_arena arena;
     weir_arena_init(&arena);
@@ -486,9 +505,10 @@ void weir_rest_job_exceptions(const struct weir_http_server_request *request, st
     char *end = NULL;
     long max = max_text ? strtol(max_text, &end, 10) : 20;
     if (max_text && (end == max_text || *end || max < 0)) {
-        weir_http_fail(response, 400,
-                       "Bad request, could not parse parameters: Cannot resolve query parameter (maxExceptions) from value \"%.50s\".",
-                       max_text);
+        weir_http_fail(
+            response, 400,
+            "Bad request, could not parse parameters: Cannot resolve query parameter (maxExceptions) from value \"%.50s\".",
+            max_text);
         return;
     }
     const struct weir_view_job *job = weir_rest_find_job(request, response, WEIR_VIEW_EXCEPTIONS, &arena);
@@ -501,8 +521,8 @@ void weir_rest_job_exceptions(const struct weir_http_server_request *request, st
             if (*job->exceptions[i].task_name)
                 json_array_append_new(all, old_exception_json(&job->exceptions[i]));
         }
-        json_t *object = json_pack("{s:{s:o, s:b}, s:o, s:b}", "exceptionHistory", "entries", entries, "truncated", truncated,
-                                   "all-exceptions", all, "truncated", truncated);
+        json_t *object = json_pack("{s:{s:o, s:b}, s:o, s:b}", "exceptionHistory", "entries", entries, "truncated",
+                                   truncated, "all-exceptions", all, "truncated", truncated);
         if (job->exception_count) {
             json_object_set_new(object, "root-exception", stack_text(&job->exceptions[0]));
             json_object_set_new(object, "timestamp", json_integer(job->exceptions[0].at_ms));
@@ -570,9 +590,10 @@ void weir_rest_subtask(const struct weir_http_server_request *request, struct we
         char *end = NULL;
         long index = strtol(request->params[2], &end, 10);
         if (end == request->params[2] || *end || index < 0)
-            weir_http_fail(response, 400,
-                           "Bad request, could not parse parameters: Cannot resolve path parameter (subtaskindex) from value \"%.50s\".",
-                           request->params[2]);
+            weir_http_fail(
+                response, 400,
+                "Bad request, could not parse parameters: Cannot resolve path parameter (subtaskindex) from value \"%.50s\".",
+                request->params[2]);
         else if (index >= vertex->parallelism)
             weir_http_fail(response, 404, "Invalid subtask index for vertex %s", vertex->id);
         else
@@ -596,12 +617,13 @@ void weir_rest_vertex_subtasktimes(const struct weir_http_server_request *reques
             for (int s = 0; s < WEIR_VIEW_TASK_STATES; s++)
                 json_object_set_new(timestamps, weir_view_task_state_names[s], json_integer(task->timestamps_ms[s]));
             json_array_append_new(subtasks, json_pack("{s:i, s:o, s:o, s:I, s:o}", "subtask", task->subtask, "host",
-                                                      weir_rest_string(*task->host ? task->host : "(unassigned)"), "endpoint",
-                                                      endpoint_of(task), "duration", task_duration(task, now_ms), "timestamps",
-                                                      timestamps));
+                                                      weir_rest_string(*task->host ? task->host : "(unassigned)"),
+                                                      "endpoint", endpoint_of(task), "duration",
+                                                      task_duration(task, now_ms), "timestamps", timestamps));
         }
-        weir_http_json(response, 200, json_pack("{s:s, s:o, s:I, s:o}", "id", vertex->id, "name", weir_rest_string(vertex->name),
-                                                "now", (json_int_t)now_ms, "subtasks", subtasks));
+        weir_http_json(response, 200,
+                       json_pack("{s:s, s:o, s:I, s:o}", "id", vertex->id, "name", weir_rest_string(vertex->name),
+                                 "now", (json_int_t)now_ms, "subtasks", subtasks));
     }
     weir_arena_fini(&arena);
 }
@@ -629,11 +651,12 @@ void weir_rest_vertex_subtask_accumulators(const struct weir_http_server_request
             const struct weir_view_task *task = &vertex->tasks[i];
             json_array_append_new(subtasks, json_pack("{s:i, s:i, s:o, s:o, s:[]}", "subtask", task->subtask, "attempt",
                                                       task->attempt, "host",
-                                                      weir_rest_string(*task->host ? task->host : "(unassigned)"), "endpoint",
-                                                      endpoint_of(task), "user-accumulators"));
+                                                      weir_rest_string(*task->host ? task->host : "(unassigned)"),
+                                                      "endpoint", endpoint_of(task), "user-accumulators"));
         }
-        weir_http_json(response, 200,
-                       json_pack("{s:s, s:i, s:o}", "id", vertex->id, "parallelism", vertex->parallelism, "subtasks", subtasks));
+        weir_http_json(
+            response, 200,
+            json_pack("{s:s, s:i, s:o}", "id", vertex->id, "parallelism", vertex->parallelism, "subtasks", subtasks));
     }
     weir_arena_fini(&arena);
 }
@@ -703,10 +726,12 @@ void weir_rest_vertex_taskmanagers(const struct weir_http_server_request *reques
             for (int j = 0; j < i && !seen; j++)
                 seen = !strcmp(vertex->tasks[j].taskmanager_id, vertex->tasks[i].taskmanager_id);
             if (!seen)
-                json_array_append_new(list, vertex_on_taskmanager(vertex, vertex->tasks[i].taskmanager_id, &arena, now_ms));
+                json_array_append_new(list,
+                                      vertex_on_taskmanager(vertex, vertex->tasks[i].taskmanager_id, &arena, now_ms));
         }
-        weir_http_json(response, 200, json_pack("{s:s, s:o, s:I, s:o}", "id", vertex->id, "name", weir_rest_string(vertex->name),
-                                                "now", (json_int_t)now_ms, "taskmanagers", list));
+        weir_http_json(response, 200,
+                       json_pack("{s:s, s:o, s:I, s:o}", "id", vertex->id, "name", weir_rest_string(vertex->name),
+                                 "now", (json_int_t)now_ms, "taskmanagers", list));
     }
     weir_arena_fini(&arena);
 }
@@ -745,12 +770,15 @@ void weir_rest_job_cancel(const struct weir_http_server_request *request, struct
 {
     const char *mode = weir_http_query_get(request, "mode");
     if (mode && !strcasecmp(mode, "stop")) {
-        weir_http_fail(response, 308, "The termination mode \"stop\" has been removed. Use POST /jobs/:jobid/stop instead.");
+        weir_http_fail(response, 308,
+                       "The termination mode \"stop\" has been removed. Use POST /jobs/:jobid/stop instead.");
         return;
     }
     if (mode && strcasecmp(mode, "cancel") != 0) {
-        weir_http_fail(response, 400,
-                       "Bad request, could not parse parameters: Cannot resolve query parameter (mode) from value \"%.50s\".", mode);
+        weir_http_fail(
+            response, 400,
+            "Bad request, could not parse parameters: Cannot resolve query parameter (mode) from value \"%.50s\".",
+            mode);
         return;
     }
     cancel(request, response);
@@ -792,14 +820,15 @@ void weir_rest_job_submit(const struct weir_http_server_request *request, struct
         return;
     }
     if (strncasecmp(request->content_type, "application/octet-stream", 24) != 0) {
-        weir_http_fail(response, 400,
-                       "POST /jobs takes a serialized JobGraph (proto/graph.proto) with Content-Type: application/octet-stream. To run a "
-                       "shared object, upload it to /jars/upload and POST to /jars/:jarid/run.");
+        weir_http_fail(
+            response, 400,
+            "POST /jobs takes a serialized JobGraph (proto/graph.proto) with Content-Type: application/octet-stream. To run a "
+            "shared object, upload it to /jars/upload and POST to /jars/:jarid/run.");
         return;
     }
     if (request->upload_size > (int64_t)WEIR_REST_GRAPH_SIZE_MAX) {
-        weir_http_fail(response, 413, "The JobGraph has %lld bytes; at most %zu are taken.", (long long)request->upload_size,
-                       WEIR_REST_GRAPH_SIZE_MAX);
+        weir_http_fail(response, 413, "The JobGraph has %lld bytes; at most %zu are taken.",
+                       (long long)request->upload_size, WEIR_REST_GRAPH_SIZE_MAX);
         return;
     }
     struct weir_buf graph;
@@ -809,7 +838,8 @@ void weir_rest_job_submit(const struct weir_http_server_request *request, struct
     if (!request->upload_path || !read_upload(request->upload_path, &graph)) {
         weir_http_fail(response, 500, "The server could not read the upload.");
     } else {
-        struct weir_view_submission submission = {.graph = graph.data ? graph.data : (const uint8_t *)"", .graph_size = graph.size,
+        struct weir_view_submission submission = {.graph = graph.data ? graph.data : (const uint8_t *)"",
+                                                  .graph_size = graph.size,
                                                   .unchecked_path = request->upload_path};
         if (view->submit(view->self, &submission, id, &error))
             weir_rest_fail(response, &error);

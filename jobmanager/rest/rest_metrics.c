@@ -87,8 +87,10 @@ static void print_jobs(struct printer *p)
     static const struct {
         const char *name, *type, *flink, *help;
     } metrics[] = {
-        {"weir_job_uptime_ms", "gauge", "flink_jobmanager_job_uptime", "How long the job has been RUNNING without interruption."},
-        {"weir_job_restarts_total", "counter", "flink_jobmanager_job_numRestarts", "How often regions of the job were restarted."},
+        {"weir_job_uptime_ms", "gauge", "flink_jobmanager_job_uptime",
+         "How long the job has been RUNNING without interruption."},
+        {"weir_job_restarts_total", "counter", "flink_jobmanager_job_numRestarts",
+         "How often regions of the job were restarted."},
         {"weir_job_running", "gauge", NULL, "1 while the job is RUNNING."},
     };
     int64_t now_ms = weir_clock_wall_ms();
@@ -183,7 +185,8 @@ static void print_family(struct printer *p, const struct family *family, int whi
                     put_task_labels(p, p->jobs[j], vertex, task);
                     if (per_operator)
                         put_label(p, "operator_name", task->operators[o].name, false);
-                    put(p, "} %.17g\n", per_operator ? operator_value(&task->operators[o], which) : task_value(task, which));
+                    put(p, "} %.17g\n",
+                        per_operator ? operator_value(&task->operators[o], which) : task_value(task, which));
                 }
             }
         }
@@ -193,25 +196,29 @@ static void print_tasks(struct printer *p)
 {
     static const struct family tasks[] = {
         {"weir_task_num_records_in_total", "counter", "flink_taskmanager_job_task_numRecordsIn", "Rows that came in."},
-        {"weir_task_num_records_out_total", "counter", "flink_taskmanager_job_task_numRecordsOut", "Rows that went out."},
+        {"weir_task_num_records_out_total", "counter", "flink_taskmanager_job_task_numRecordsOut",
+         "Rows that went out."},
         {"weir_task_num_bytes_in_total", "counter", "flink_taskmanager_job_task_numBytesIn", "Bytes that came in."},
         {"weir_task_num_bytes_out_total", "counter", "flink_taskmanager_job_task_numBytesOut", "Bytes that went out."},
         {"weir_task_busy_ms_total", "counter", "flink_taskmanager_job_task_accumulateBusyTimeMs", "Time at work."},
-        {"weir_task_idle_ms_total", "counter", "flink_taskmanager_job_task_accumulateIdleTimeMs", "Time without input."},
+        {"weir_task_idle_ms_total", "counter", "flink_taskmanager_job_task_accumulateIdleTimeMs",
+         "Time without input."},
         {"weir_task_backpressured_ms_total", "counter", "flink_taskmanager_job_task_accumulateBackPressuredTimeMs",
          "Time without room for output."},
     };
     static const struct family operators[] = {
-        {"weir_operator_num_records_in_total", "counter", "flink_taskmanager_job_task_operator_numRecordsIn", "Rows that came in."},
-        {"weir_operator_num_records_out_total", "counter", "flink_taskmanager_job_task_operator_numRecordsOut", "Rows that went out."},
+        {"weir_operator_num_records_in_total", "counter", "flink_taskmanager_job_task_operator_numRecordsIn",
+         "Rows that came in."},
+        {"weir_operator_num_records_out_total", "counter", "flink_taskmanager_job_task_operator_numRecordsOut",
+         "Rows that went out."},
         {"weir_operator_num_records_bad_total", "counter", "flink_taskmanager_job_task_operator_numRecordsBad",
          "Records that could not be read."},
-        {"weir_operator_num_late_records_dropped_total", "counter", "flink_taskmanager_job_task_operator_numLateRecordsDropped",
-         "Rows behind the watermark that were dropped."},
-        {"weir_operator_current_input_watermark_ms", "gauge", "flink_taskmanager_job_task_operator_currentInputWatermark",
-         "Watermark that came in, ms since 1970."},
-        {"weir_operator_current_output_watermark_ms", "gauge", "flink_taskmanager_job_task_operator_currentOutputWatermark",
-         "Watermark that went out, ms since 1970."},
+        {"weir_operator_num_late_records_dropped_total", "counter",
+         "flink_taskmanager_job_task_operator_numLateRecordsDropped", "Rows behind the watermark that were dropped."},
+        {"weir_operator_current_input_watermark_ms", "gauge",
+         "flink_taskmanager_job_task_operator_currentInputWatermark", "Watermark that came in, ms since 1970."},
+        {"weir_operator_current_output_watermark_ms", "gauge",
+         "flink_taskmanager_job_task_operator_currentOutputWatermark", "Watermark that went out, ms since 1970."},
     };
     for (int i = 0; i < 7; i++)
         for (int flink = 0; flink <= p->flink_names; flink++)
@@ -230,9 +237,11 @@ static void print_taskmanagers(struct printer *p, const struct weir_view_taskman
         {"weir_taskmanager_slots_free", "gauge", NULL, "Slots that no job uses."},
         {"weir_taskmanager_resident_bytes", "gauge", "flink_taskmanager_Status_JVM_Memory_Heap_Used",
          "Resident memory of the supervisor and its executors."},
-        {"weir_taskmanager_memory_bytes", "gauge", "flink_taskmanager_Status_JVM_Memory_Heap_Max", "Memory of its host."},
+        {"weir_taskmanager_memory_bytes", "gauge", "flink_taskmanager_Status_JVM_Memory_Heap_Max",
+         "Memory of its host."},
         {"weir_taskmanager_cpu_seconds_total", "counter", NULL, "CPU time of the supervisor."},
-        {"weir_taskmanager_threads", "gauge", "flink_taskmanager_Status_JVM_Threads_Count", "Threads of the supervisor."},
+        {"weir_taskmanager_threads", "gauge", "flink_taskmanager_Status_JVM_Threads_Count",
+         "Threads of the supervisor."},
     };
     for (int f = 0; f < 6; f++)
         for (int flink = 0; flink <= (p->flink_names && families[f].flink); flink++) {
@@ -271,7 +280,8 @@ void weir_rest_metrics(const struct weir_http_server_request *request, struct we
     struct weir_arena arena;
     weir_arena_init(&arena);
     response->content_type = "text/plain; version=0.0.4; charset=utf-8";
-    struct printer p = {.out = &response->body, .flink_names = weir_config_int(rest->options.config, "metrics.flink-names") != 0};
+    struct printer p = {.out = &response->body,
+                        .flink_names = weir_config_int(rest->options.config, "metrics.flink-names") != 0};
     gethostname(p.host, sizeof p.host - 1);
     const struct weir_view_job *all = NULL;
     const struct weir_view_taskmanager *tms = NULL;
@@ -290,11 +300,14 @@ void weir_rest_metrics(const struct weir_http_server_request *request, struct we
         if (!weir_rest_job_ended(all[i].state) && view->job(view->self, all[i].id, WEIR_VIEW_VERTICES, &arena, &job))
             p.jobs[p.job_count++] = job;
     }
-    single(&p, "weir_jobmanager_num_running_jobs", "flink_jobmanager_numRunningJobs", "Jobs that are RUNNING.", running);
+    single(&p, "weir_jobmanager_num_running_jobs", "flink_jobmanager_numRunningJobs", "Jobs that are RUNNING.",
+           running);
     single(&p, "weir_jobmanager_num_registered_task_managers", "flink_jobmanager_numRegisteredTaskManagers",
            "TaskManagers that are registered.", tm_count);
-    single(&p, "weir_jobmanager_task_slots_total", "flink_jobmanager_taskSlotsTotal", "Slots of all TaskManagers.", slots);
-    single(&p, "weir_jobmanager_task_slots_available", "flink_jobmanager_taskSlotsAvailable", "Slots that no job uses.", slots_free);
+    single(&p, "weir_jobmanager_task_slots_total", "flink_jobmanager_taskSlotsTotal", "Slots of all TaskManagers.",
+           slots);
+    single(&p, "weir_jobmanager_task_slots_available", "flink_jobmanager_taskSlotsAvailable", "Slots that no job uses.",
+           slots_free);
     single(&p, "weir_jobmanager_resident_bytes", "flink_jobmanager_Status_JVM_Memory_Heap_Used",
            "Resident memory of the JobManager.", resident_bytes());
     head(&p, "weir_jobmanager_cpu_seconds_total", "counter", "CPU time of the JobManager.");

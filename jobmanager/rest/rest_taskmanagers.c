@@ -46,7 +46,8 @@ static void list_logs(const char *path, const char *owner, struct weir_http_serv
     DIR *directory = opendir(path);
     for (struct dirent *e; directory && (e = readdir(directory));) {
         struct stat st;
-        if (!is_log_of(e->d_name, owner) || fstatat(dirfd(directory), e->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(st.st_mode))
+        if (!is_log_of(e->d_name, owner) || fstatat(dirfd(directory), e->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
+            !S_ISREG(st.st_mode))
             continue;
         json_array_append_new(logs, json_pack("{s:o, s:I, s:I}", "name", weir_rest_string(e->d_name), "size",
                                               (json_int_t)st.st_size, "mtime",
@@ -64,8 +65,10 @@ static void serve_log(const struct weir_http_server_request *request, struct wei
     char *end = NULL;
     long long offset = offset_text ? strtoll(offset_text, &end, 10) : 0;
     if (offset_text && (end == offset_text || *end || offset < 0)) {
-        weir_http_fail(response, 400, "Bad request, could not parse parameters: Cannot resolve query parameter (offset) from value \"%.50s\".",
-                       offset_text);
+        weir_http_fail(
+            response, 400,
+            "Bad request, could not parse parameters: Cannot resolve query parameter (offset) from value \"%.50s\".",
+            offset_text);
         return;
     }
     int fd = -1;
@@ -92,7 +95,8 @@ static void serve_log(const struct weir_http_server_request *request, struct wei
     response->file_size = (uint64_t)(st.st_size - offset);
 }
 
-void weir_rest_jobmanager_logs(const struct weir_http_server_request *request, struct weir_http_server_response *response)
+void weir_rest_jobmanager_logs(const struct weir_http_server_request *request,
+                               struct weir_http_server_response *response)
 {
     const struct weir_rest *rest = request->arg;
     if (rest->options.log_dir)
@@ -111,7 +115,8 @@ void weir_rest_jobmanager_log_file(const struct weir_http_server_request *reques
         weir_http_fail(response, 404, "This file does not exist in JobManager log dir.");
 }
 
-void weir_rest_jobmanager_log(const struct weir_http_server_request *request, struct weir_http_server_response *response)
+void weir_rest_jobmanager_log(const struct weir_http_server_request *request,
+                              struct weir_http_server_response *response)
 {
     const struct weir_rest *rest = request->arg;
     if (rest->options.log_dir && rest->options.log_name)
@@ -150,16 +155,17 @@ static json_t *taskmanager_json(const struct weir_view_taskmanager *tm)
 {
     json_int_t free_bytes = tm->memory_bytes - (int64_t)(tm->rss_bytes + tm->executor_rss_bytes);
     json_t *memory = json_pack("{s:i, s:I, s:i, s:i, s:i, s:i, s:i, s:i, s:I, s:I}", "frameworkHeap", 0, "taskHeap",
-                               (json_int_t)tm->memory_bytes, "frameworkOffHeap", 0, "taskOffHeap", 0, "networkMemory", 0,
-                               "managedMemory", 0, "jvmMetaspace", 0, "jvmOverhead", 0, "totalFlinkMemory",
+                               (json_int_t)tm->memory_bytes, "frameworkOffHeap", 0, "taskOffHeap", 0, "networkMemory",
+                               0, "managedMemory", 0, "jvmMetaspace", 0, "jvmOverhead", 0, "totalFlinkMemory",
                                (json_int_t)tm->memory_bytes, "totalProcessMemory", (json_int_t)tm->memory_bytes);
     return json_pack("{s:o, s:o, s:i, s:i, s:I, s:i, s:i, s:o, s:o, s:{s:i, s:I, s:I, s:i}, s:o, s:b, s:o, s:i}", "id",
-                     weir_rest_string(tm->id), "path", json_sprintf("weir://%s/%s", tm->host, tm->id), "dataPort", tm->data_port,
-                     "jmxPort", -1, "timeSinceLastHeartbeat", (json_int_t)tm->heartbeat_wall_ms, "slotsNumber", tm->slots,
-                     "freeSlots", tm->slots_free, "totalResource", resource(tm, tm->slots), "freeResource",
-                     resource(tm, tm->slots_free), "hardware", "cpuCores", tm->cpu_cores, "physicalMemory",
-                     (json_int_t)tm->memory_bytes, "freeMemory", free_bytes > 0 ? free_bytes : (json_int_t)0, "managedMemory", 0,
-                     "memoryConfiguration", memory, "blocked", 0, "weir-host", weir_rest_string(tm->host), "weir-pid", tm->pid);
+                     weir_rest_string(tm->id), "path", json_sprintf("weir://%s/%s", tm->host, tm->id), "dataPort",
+                     tm->data_port, "jmxPort", -1, "timeSinceLastHeartbeat", (json_int_t)tm->heartbeat_wall_ms,
+                     "slotsNumber", tm->slots, "freeSlots", tm->slots_free, "totalResource", resource(tm, tm->slots),
+                     "freeResource", resource(tm, tm->slots_free), "hardware", "cpuCores", tm->cpu_cores,
+                     "physicalMemory", (json_int_t)tm->memory_bytes, "freeMemory",
+                     free_bytes > 0 ? free_bytes : (json_int_t)0, "managedMemory", 0, "memoryConfiguration", memory,
+                     "blocked", 0, "weir-host", weir_rest_string(tm->host), "weir-pid", tm->pid);
 }
 
 void weir_rest_taskmanagers(const struct weir_http_server_request *request, struct weir_http_server_response *response)
@@ -185,13 +191,27 @@ void weir_rest_taskmanager(const struct weir_http_server_request *request, struc
     if (tm) {
         json_t *object = taskmanager_json(tm), *slots = json_array(), *metrics = json_object();
         for (int i = 0; i < tm->allocated_count; i++)
-            json_array_append_new(slots, json_pack("{s:s, s:o}", "jobId", tm->allocated_jobs[i], "resource", resource(tm, 1)));
+            json_array_append_new(slots,
+                                  json_pack("{s:s, s:o}", "jobId", tm->allocated_jobs[i], "resource", resource(tm, 1)));
         json_object_set_new(object, "allocatedSlots", slots);
         static const char *const zeros[] = {
-            "nonHeapUsed", "nonHeapCommitted", "nonHeapMax", "directCount", "directUsed", "directMax", "mappedCount", "mappedUsed",
-            "mappedMax", "memorySegmentsAvailable", "memorySegmentsTotal", "nettyShuffleMemorySegmentsAvailable",
-            "nettyShuffleMemorySegmentsUsed", "nettyShuffleMemorySegmentsTotal", "nettyShuffleMemoryAvailable",
-            "nettyShuffleMemoryUsed", "nettyShuffleMemoryTotal",
+            "nonHeapUsed",
+            "nonHeapCommitted",
+            "nonHeapMax",
+            "directCount",
+            "directUsed",
+            "directMax",
+            "mappedCount",
+            "mappedUsed",
+            "mappedMax",
+            "memorySegmentsAvailable",
+            "memorySegmentsTotal",
+            "nettyShuffleMemorySegmentsAvailable",
+            "nettyShuffleMemorySegmentsUsed",
+            "nettyShuffleMemorySegmentsTotal",
+            "nettyShuffleMemoryAvailable",
+            "nettyShuffleMemoryUsed",
+            "nettyShuffleMemoryTotal",
         };
         json_int_t used = (json_int_t)(tm->rss_bytes + tm->executor_rss_bytes);
         json_object_set_new(metrics, "heapUsed", json_integer(used));
@@ -199,7 +219,8 @@ void weir_rest_taskmanager(const struct weir_http_server_request *request, struc
         json_object_set_new(metrics, "heapMax", json_integer(tm->memory_bytes));
         for (size_t i = 0; i < sizeof zeros / sizeof zeros[0]; i++)
             json_object_set_new(metrics, zeros[i], json_integer(0));
-        json_object_set_new(metrics, "garbageCollectors", json_pack("[{s:s, s:i, s:i}]", "name", "All", "count", 0, "time", 0));
+        json_object_set_new(metrics, "garbageCollectors",
+                            json_pack("[{s:s, s:i, s:i}]", "name", "All", "count", 0, "time", 0));
         json_object_set_new(object, "metrics", metrics);
         weir_http_json(response, 200, object);
     }
@@ -214,9 +235,11 @@ static const struct weir_view_taskmanager *find_with_logs(const struct weir_http
     if (!tm || (tm->log_readable_here && *tm->log_directory))
         return tm;
     if (!*tm->log_directory)
-        weir_http_fail(response, 404, "TaskManager %s logs to standard error: it was started without 'log.file'.", tm->id);
+        weir_http_fail(response, 404, "TaskManager %s logs to standard error: it was started without 'log.file'.",
+                       tm->id);
     else
-        weir_http_fail(response, 404, "The logs of TaskManager %s are on its host, in %s on %s.", tm->id, tm->log_directory, tm->host);
+        weir_http_fail(response, 404, "The logs of TaskManager %s are on its host, in %s on %s.", tm->id,
+                       tm->log_directory, tm->host);
     return NULL;
 }
 
@@ -245,7 +268,8 @@ static void name_of(const struct weir_view_taskmanager *tm, char out[64])
     free(path);
 }
 
-void weir_rest_taskmanager_logs(const struct weir_http_server_request *request, struct weir_http_server_response *response)
+void weir_rest_taskmanager_logs(const struct weir_http_server_request *request,
+                                struct weir_http_server_response *response)
 {
     struct weir_arena arena;
     weir_arena_init(&arena);
@@ -269,7 +293,8 @@ void weir_rest_taskmanager_log_file(const struct weir_http_server_request *reque
     weir_arena_fini(&arena);
 }
 
-void weir_rest_taskmanager_log(const struct weir_http_server_request *request, struct weir_http_server_response *response)
+void weir_rest_taskmanager_log(const struct weir_http_server_request *request,
+                               struct weir_http_server_response *response)
 {
     struct weir_arena arena;
     weir_arena_init(&arena);

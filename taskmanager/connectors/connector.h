@@ -13,10 +13,10 @@
 
 /* A part of the input, read by one reader at a time. On the wire a row of weir_split_schema(). */
 struct weir_split {
-    const char *id;     /* unique in the source, e.g. the path */
-    int64_t offset;     /* where to begin, bytes; a reader resynchronises to the next record when it is not 0 */
-    int64_t size;       /* bytes from offset; -1: to the end */
-    int64_t remaining;  /* splits not yet assigned after this one; 0: all are assigned */
+    const char *id;    /* unique in the source, e.g. the path */
+    int64_t offset;    /* where to begin, bytes; a reader resynchronises to the next record when it is not 0 */
+    int64_t size;      /* bytes from offset; -1: to the end */
+    int64_t remaining; /* splits not yet assigned after this one; 0: all are assigned */
 };
 struct weir_schema *weir_split_schema(void); /* borrowed; id, offset, size, remaining */
 
@@ -31,10 +31,10 @@ enum weir_read {
 struct weir_read_bytes {
     const uint8_t *bytes;
     size_t size;
-    bool last;         /* nothing follows in this split: an unfinished last line is a record */
-    size_t used;       /* set by the caller before the next read(): how much of `bytes` it consumed; the rest is given again,
+    bool last;   /* nothing follows in this split: an unfinished last line is a record */
+    size_t used; /* set by the caller before the next read(): how much of `bytes` it consumed; the rest is given again,
                           with more behind it */
-    int64_t position;  /* of bytes[0] in the split, for messages */
+    int64_t position; /* of bytes[0] in the split, for messages */
 };
 
 struct weir_reader; /* private */
@@ -47,7 +47,7 @@ struct weir_connector {
     const struct weir_option *sink_options;   /* NULL: cannot be a sink */
     bool takes_format;                        /* needs the "format" option */
     bool bounded;
-    int parallelism_max;                      /* 1 for socket and host sources; 0: any */
+    int parallelism_max; /* 1 for socket and host sources; 0: any */
     /* Row-oriented sources: the schema they give; NULL: it must be declared (weir_schema()). May depend on options. */
     weir_err (*source_schema)(const struct weir_key_value *options, int option_count, struct weir_schema *declared,
                               struct weir_schema **schema, struct weir_error *error);

@@ -4,8 +4,13 @@
 #include "connectors/connectors_int.h"
 
 const struct weir_connector *const weir_connectors[] = {
-    &weir_connector_blackhole, &weir_connector_datagen, &weir_connector_filesystem, &weir_connector_host,
-    &weir_connector_print,     &weir_connector_socket,  NULL,
+    &weir_connector_blackhole,
+    &weir_connector_datagen,
+    &weir_connector_filesystem,
+    &weir_connector_host,
+    &weir_connector_print,
+    &weir_connector_socket,
+    NULL,
 };
 
 weir_err weir_connector_find(const char *name, const struct weir_connector **connector, struct weir_error *error)
@@ -27,8 +32,8 @@ weir_err weir_connector_find(const char *name, const struct weir_connector **con
     for (int i = 0; i < count; i++)
         if (!weir_buf_printf(&list, "%s%s", i ? ", " : "", names[i]))
             break;
-    weir_err err = weir_fail(error, WEIR_ERR_INVALID, "there is no connector '%s'; there are %s", name,
-                             (const char *)list.data);
+    weir_err err =
+        weir_fail(error, WEIR_ERR_INVALID, "there is no connector '%s'; there are %s", name, (const char *)list.data);
     weir_buf_fini(&list);
     return err;
 }

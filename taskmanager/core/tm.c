@@ -135,7 +135,8 @@ static void start(struct weir_tm *tm, const struct weir_tm_event *event)
         *orphan = event->orphans[i];
         if (!WEIR_MUTANT(tm_orphans_left))
             weir_tm_effect(tm, WEIR_TM_EFFECT_KILL_ORPHAN)->orphan = orphan;
-        weir_tm_log(tm, WEIR_TM_LOG_WARN, NULL, "executor %s (pid %" PRIu32 ") was left by an earlier TaskManager: it is killed",
+        weir_tm_log(tm, WEIR_TM_LOG_WARN, NULL,
+                    "executor %s (pid %" PRIu32 ") was left by an earlier TaskManager: it is killed",
                     orphan->executor_id, orphan->pid);
     }
     weir_tm_session_start(tm);
@@ -144,23 +145,44 @@ static void start(struct weir_tm *tm, const struct weir_tm_event *event)
 static void take_event(struct weir_tm *tm, const struct weir_tm_event *event)
 {
     switch (event->kind) {
-    case WEIR_TM_EVENT_START: start(tm, event); break;
-    case WEIR_TM_EVENT_TICK: break;
-    case WEIR_TM_EVENT_LINE_CONNECTED: weir_tm_session_connected(tm); break;
-    case WEIR_TM_EVENT_LINE_BROKEN: weir_tm_session_broken(tm, "the line to the JobManager broke"); break;
-    case WEIR_TM_EVENT_MESSAGE: weir_tm_session_message(tm, event->control); break;
-    case WEIR_TM_EVENT_CODE_READY: weir_tm_executor_code(tm, event->sha256, event->text, NULL); break;
-    case WEIR_TM_EVENT_CODE_FAILED: weir_tm_executor_code(tm, event->sha256, NULL, event->text); break;
-    case WEIR_TM_EVENT_EXECUTOR_SPAWNED: weir_tm_executor_spawned(tm, event->executor_id, event->pid); break;
-    case WEIR_TM_EVENT_EXECUTOR_EXITED: weir_tm_executor_exited(tm, event); break;
-    case WEIR_TM_EVENT_EXECUTOR_MESSAGE: weir_tm_executor_message(tm, event->executor_id, event->control); break;
+    case WEIR_TM_EVENT_START:
+        start(tm, event);
+        break;
+    case WEIR_TM_EVENT_TICK:
+        break;
+    case WEIR_TM_EVENT_LINE_CONNECTED:
+        weir_tm_session_connected(tm);
+        break;
+    case WEIR_TM_EVENT_LINE_BROKEN:
+        weir_tm_session_broken(tm, "the line to the JobManager broke");
+        break;
+    case WEIR_TM_EVENT_MESSAGE:
+        weir_tm_session_message(tm, event->control);
+        break;
+    case WEIR_TM_EVENT_CODE_READY:
+        weir_tm_executor_code(tm, event->sha256, event->text, NULL);
+        break;
+    case WEIR_TM_EVENT_CODE_FAILED:
+        weir_tm_executor_code(tm, event->sha256, NULL, event->text);
+        break;
+    case WEIR_TM_EVENT_EXECUTOR_SPAWNED:
+        weir_tm_executor_spawned(tm, event->executor_id, event->pid);
+        break;
+    case WEIR_TM_EVENT_EXECUTOR_EXITED:
+        weir_tm_executor_exited(tm, event);
+        break;
+    case WEIR_TM_EVENT_EXECUTOR_MESSAGE:
+        weir_tm_executor_message(tm, event->executor_id, event->control);
+        break;
     case WEIR_TM_EVENT_PROCESS_METRICS:
         tm->process.rss_bytes = event->process->rss_bytes;
         tm->process.cpu_ns = event->process->cpu_ns;
         tm->process.threads = event->process->threads;
         tm->process_known = true;
         break;
-    case WEIR_TM_EVENT_COMMITTED: weir_tm_committed(tm, event->job_id, event->failure); break;
+    case WEIR_TM_EVENT_COMMITTED:
+        weir_tm_committed(tm, event->job_id, event->failure);
+        break;
     }
 }
 

@@ -26,22 +26,23 @@
 struct weir_tm; /* opaque */
 
 struct weir_tm_options {
-    const char *taskmanager_id;   /* unique per boot, at most 63 bytes; strings are copied */
-    const char *host;             /* under which others reach the executors of this one */
+    const char *taskmanager_id; /* unique per boot, at most 63 bytes; strings are copied */
+    const char *host;           /* under which others reach the executors of this one */
     const char *log_directory;
-    uint32_t slots;               /* 1..4096 */
+    uint32_t slots;                 /* 1..4096 */
     uint32_t port_first, port_last; /* taskmanager.data.port for executors; 0: any */
     uint32_t cpu_cores, pid;
     int64_t memory_bytes;
-    int64_t register_timeout_ms;  /* no answer to Register within it: a new connection; 5 s */
+    int64_t register_timeout_ms;            /* no answer to Register within it: a new connection; 5 s */
     int64_t backoff_min_ms, backoff_max_ms; /* between connections: 50 ms doubling to 5 s */
-    int64_t stop_grace_ms;        /* from a polite stop to the kill; 5 s */
-    int64_t executor_silence_ms;  /* a READY executor from which nothing was heard for so long hangs and is killed: executors send
+    int64_t stop_grace_ms;                  /* from a polite stop to the kill; 5 s */
+    int64_t
+        executor_silence_ms; /* a READY executor from which nothing was heard for so long hangs and is killed: executors send
                                      Heartbeat several times within it; 0: never (the default) */
-    int64_t kill_repeat_ms;       /* a kill is repeated until the process has ended; 5 s */
-    int64_t resend_ms;            /* 1 s */
-    int window;                   /* reports in flight; 32 */
-    int outbox_max;               /* reports waiting; 65536; beyond: the session is given up and opened anew */
+    int64_t kill_repeat_ms; /* a kill is repeated until the process has ended; 5 s */
+    int64_t resend_ms;      /* 1 s */
+    int window;             /* reports in flight; 32 */
+    int outbox_max;         /* reports waiting; 65536; beyond: the session is given up and opened anew */
 };
 /* The defaults above; taskmanager_id "", host "127.0.0.1", slots 1. */
 void weir_tm_options_init(struct weir_tm_options *options);
@@ -49,20 +50,20 @@ void weir_tm_options_init(struct weir_tm_options *options);
 /* --- Events */
 
 enum weir_tm_event_kind {
-    WEIR_TM_EVENT_START,             /* once, first: orphans */
-    WEIR_TM_EVENT_TICK,              /* the clock reached wake_at_ms */
-    WEIR_TM_EVENT_LINE_CONNECTED,    /* the line that CONNECT asked for stands */
-    WEIR_TM_EVENT_LINE_BROKEN,       /* it broke, or could not be opened */
-    WEIR_TM_EVENT_MESSAGE,           /* control, from the JobManager */
-    WEIR_TM_EVENT_CODE_READY,        /* sha256, text: the local path, verified */
-    WEIR_TM_EVENT_CODE_FAILED,       /* sha256, text: why */
-    WEIR_TM_EVENT_EXECUTOR_SPAWNED,  /* executor_id, pid: the process runs, its control line can be written */
-    WEIR_TM_EVENT_EXECUTOR_EXITED,   /* executor_id, exit_code, signal, text: the process has ended and was waited for, or could not be
+    WEIR_TM_EVENT_START,            /* once, first: orphans */
+    WEIR_TM_EVENT_TICK,             /* the clock reached wake_at_ms */
+    WEIR_TM_EVENT_LINE_CONNECTED,   /* the line that CONNECT asked for stands */
+    WEIR_TM_EVENT_LINE_BROKEN,      /* it broke, or could not be opened */
+    WEIR_TM_EVENT_MESSAGE,          /* control, from the JobManager */
+    WEIR_TM_EVENT_CODE_READY,       /* sha256, text: the local path, verified */
+    WEIR_TM_EVENT_CODE_FAILED,      /* sha256, text: why */
+    WEIR_TM_EVENT_EXECUTOR_SPAWNED, /* executor_id, pid: the process runs, its control line can be written */
+    WEIR_TM_EVENT_EXECUTOR_EXITED, /* executor_id, exit_code, signal, text: the process has ended and was waited for, or could not be
                                         spawned (exit_code 127, text says why). Exactly once per SPAWN. failure (may be NULL): what a crash
                                         handler left (operator, position, stack) */
-    WEIR_TM_EVENT_EXECUTOR_MESSAGE,  /* executor_id, control: from the executor's control line */
-    WEIR_TM_EVENT_PROCESS_METRICS,   /* process: of this supervisor; goes with the next heartbeat */
-    WEIR_TM_EVENT_COMMITTED          /* job_id, failure (NULL: done): answers a COMMIT */
+    WEIR_TM_EVENT_EXECUTOR_MESSAGE, /* executor_id, control: from the executor's control line */
+    WEIR_TM_EVENT_PROCESS_METRICS,  /* process: of this supervisor; goes with the next heartbeat */
+    WEIR_TM_EVENT_COMMITTED         /* job_id, failure (NULL: done): answers a COMMIT */
 };
 
 struct weir_tm_orphan { /* an executor recorded in the run directory by an earlier boot */
@@ -73,7 +74,7 @@ struct weir_tm_orphan { /* an executor recorded in the run directory by an earli
 
 struct weir_tm_event {
     enum weir_tm_event_kind kind;
-    int64_t now_ms; /* CLOCK_MONOTONIC in ms: shared with executors (Lease.valid_until_ms) */
+    int64_t now_ms;               /* CLOCK_MONOTONIC in ms: shared with executors (Lease.valid_until_ms) */
     const Weir__Control *control; /* borrowed */
     const char *executor_id;
     const char *job_id;
@@ -94,13 +95,13 @@ enum weir_tm_effect_kind {
     WEIR_TM_EFFECT_SEND,          /* control to the JobManager; what cannot be sent is dropped */
     WEIR_TM_EFFECT_SEND_EXECUTOR, /* control to executor_id; io queues it, bounded; a line that cannot be written is closed,
                                      the executor ends, EXECUTOR_EXITED follows */
-    WEIR_TM_EFFECT_FETCH_CODE,    /* sha256 (and code_name for people): from the cache or the JobManager */
-    WEIR_TM_EFFECT_SPAWN,         /* executor_id, job_id, job_name: exec the executor, record it in the run directory */
-    WEIR_TM_EFFECT_KILL,          /* executor_id: SIGKILL its process group; repeats do no harm */
-    WEIR_TM_EFFECT_KILL_ORPHAN,   /* orphan: SIGKILL if pid and start time still match; remove its record */
-    WEIR_TM_EFFECT_COMMIT,        /* job_id, control->commit_output: publish (idempotent), then COMMITTED */
-    WEIR_TM_EFFECT_ABORT,         /* job_id, control->abort_output: remove what was not published; no answer */
-    WEIR_TM_EFFECT_LOG            /* level, text, job_id (may be NULL) */
+    WEIR_TM_EFFECT_FETCH_CODE,  /* sha256 (and code_name for people): from the cache or the JobManager */
+    WEIR_TM_EFFECT_SPAWN,       /* executor_id, job_id, job_name: exec the executor, record it in the run directory */
+    WEIR_TM_EFFECT_KILL,        /* executor_id: SIGKILL its process group; repeats do no harm */
+    WEIR_TM_EFFECT_KILL_ORPHAN, /* orphan: SIGKILL if pid and start time still match; remove its record */
+    WEIR_TM_EFFECT_COMMIT,      /* job_id, control->commit_output: publish (idempotent), then COMMITTED */
+    WEIR_TM_EFFECT_ABORT,       /* job_id, control->abort_output: remove what was not published; no answer */
+    WEIR_TM_EFFECT_LOG          /* level, text, job_id (may be NULL) */
 };
 enum weir_tm_log_level { WEIR_TM_LOG_INFO, WEIR_TM_LOG_WARN, WEIR_TM_LOG_ERROR };
 

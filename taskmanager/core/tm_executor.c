@@ -40,7 +40,7 @@ Weir__ExecutorReport *weir_tm_executor_report(struct weir_tm *tm, const struct t
     report->executor_id = weir_arena_strdup(&tm->arena, executor->id);
     report->job_id = weir_arena_strdup(&tm->arena, executor->job_id);
     report->state = executor->state >= WEIR_TM_EXECUTOR_READY ? WEIR__EXECUTOR_REPORT__STATE__READY
-                                                               : WEIR__EXECUTOR_REPORT__STATE__STARTING;
+                                                              : WEIR__EXECUTOR_REPORT__STATE__STARTING;
     report->pid = executor->pid;
     report->slots = weir_arena_alloc(&tm->arena, tm->options.slots * sizeof *report->slots);
     for (uint32_t s = 0; s < tm->options.slots; s++)
@@ -78,7 +78,8 @@ static void executor_gone(struct weir_tm *tm, struct tm_executor *executor, Weir
             tm->slots[s] = NULL;
     for (int i = 0; i < tm->executor_count; i++)
         if (tm->executors[i] == executor) {
-            memmove(&tm->executors[i], &tm->executors[i + 1], (size_t)(tm->executor_count - i - 1) * sizeof *tm->executors);
+            memmove(&tm->executors[i], &tm->executors[i + 1],
+                    (size_t)(tm->executor_count - i - 1) * sizeof *tm->executors);
             tm->executor_count--;
             break;
         }
@@ -97,8 +98,8 @@ static const char *refuse_start(struct weir_tm *tm, const Weir__StartExecutor *s
         return "this TaskManager has too many executors";
     for (size_t i = 0; i < start->n_slots; i++) {
         if (start->slots[i] >= tm->options.slots)
-            return weir_arena_format(&tm->arena, "slot %" PRIu32 " does not exist: this TaskManager has %" PRIu32, start->slots[i],
-                                     tm->options.slots);
+            return weir_arena_format(&tm->arena, "slot %" PRIu32 " does not exist: this TaskManager has %" PRIu32,
+                                     start->slots[i], tm->options.slots);
         if (tm->slots[start->slots[i]] && !WEIR_MUTANT(tm_slot_taken))
             return weir_arena_format(&tm->arena, "slot %" PRIu32 " is taken by executor %s", start->slots[i],
                                      tm->slots[start->slots[i]]->id);
@@ -119,7 +120,8 @@ void weir_tm_executor_start(struct weir_tm *tm, const Weir__Control *control)
 {
     const Weir__StartExecutor *start = control->start_executor;
     if (!start->executor_id[0] || strlen(start->executor_id) >= WEIR_TM_EXECUTOR_ID_SIZE ||
-        strlen(start->job_id) >= WEIR_TM_JOB_ID_SIZE || (find(tm, start->executor_id) && !WEIR_MUTANT(tm_command_twice)))
+        strlen(start->job_id) >= WEIR_TM_JOB_ID_SIZE ||
+        (find(tm, start->executor_id) && !WEIR_MUTANT(tm_command_twice)))
         return;
     const char *refusal = refuse_start(tm, start);
     if (refusal) {
@@ -158,7 +160,8 @@ void weir_tm_executor_code(struct weir_tm *tm, const char *sha256, const char *p
 {
     for (int i = 0; i < tm->executor_count; i++) {
         struct tm_executor *executor = tm->executors[i];
-        if (executor->state != WEIR_TM_EXECUTOR_FETCHING || strcmp(executor->start->start_executor->code_sha256, sha256) != 0)
+        if (executor->state != WEIR_TM_EXECUTOR_FETCHING ||
+            strcmp(executor->start->start_executor->code_sha256, sha256) != 0)
             continue;
         if (error) {
             executor_gone(tm, executor, make_failure(tm, "CodeUnavailable", error));
@@ -166,7 +169,8 @@ void weir_tm_executor_code(struct weir_tm *tm, const char *sha256, const char *p
             continue;
         }
         if (executor->session != tm->session || tm->phase != PHASE_REGISTERED) { /* nobody waits for it any more */
-            executor_gone(tm, executor, make_failure(tm, "SessionEnded", "the line to the JobManager broke before it was started"));
+            executor_gone(tm, executor,
+                          make_failure(tm, "SessionEnded", "the line to the JobManager broke before it was started"));
             i--;
             continue;
         }
@@ -238,7 +242,8 @@ static void report_refused(struct weir_tm *tm, const struct tm_executor *executo
     weir_tm_report(tm, &control);
 }
 
-static const char *refuse_deploy(struct weir_tm *tm, const struct tm_executor *executor, const Weir__DeployTasks *deploy)
+static const char *refuse_deploy(struct weir_tm *tm, const struct tm_executor *executor,
+                                 const Weir__DeployTasks *deploy)
 {
     if (deploy->n_slots != deploy->n_tasks)
         return "the command names a different number of slots than tasks";
@@ -247,7 +252,8 @@ static const char *refuse_deploy(struct weir_tm *tm, const struct tm_executor *e
             return "the command names a slot that does not exist";
         const struct tm_executor *owner = tm->slots[deploy->slots[i]];
         if (owner && owner != executor && !WEIR_MUTANT(tm_slot_taken))
-            return weir_arena_format(&tm->arena, "slot %" PRIu32 " is taken by executor %s", deploy->slots[i], owner->id);
+            return weir_arena_format(&tm->arena, "slot %" PRIu32 " is taken by executor %s", deploy->slots[i],
+                                     owner->id);
     }
     return NULL;
 }
@@ -309,7 +315,8 @@ void weir_tm_executor_stop(struct weir_tm *tm, const Weir__StopExecutor *stop)
     if (executor->state == WEIR_TM_EXECUTOR_STOPPING)
         return;
     executor->state = WEIR_TM_EXECUTOR_STOPPING;
-    executor->deadline_ms = WEIR_MUTANT(tm_stop_without_end) ? NEVER_MS : later_ms(tm->now_ms, tm->options.stop_grace_ms);
+    executor->deadline_ms =
+        WEIR_MUTANT(tm_stop_without_end) ? NEVER_MS : later_ms(tm->now_ms, tm->options.stop_grace_ms);
     Weir__StopExecutor *copy = weir_arena_alloc(&tm->arena, sizeof *copy);
     weir__stop_executor__init(copy);
     copy->executor_id = executor->id;
@@ -329,13 +336,21 @@ void weir_tm_executor_exited(struct weir_tm *tm, const struct weir_tm_event *eve
         const char *text = event->text ? event->text : "";
         const char *message =
             event->signal
-                ? weir_arena_format(&tm->arena, "the executor of job %s on TaskManager %s (pid %" PRIu32 ") was ended by signal %d (%s)%s%s",
-                                    executor->start->start_executor->job_name, tm->options.taskmanager_id, executor->pid, event->signal,
+                ? weir_arena_format(&tm->arena,
+                                    "the executor of job %s on TaskManager %s (pid %" PRIu32
+                                    ") was ended by signal %d (%s)%s%s",
+                                    executor->start->start_executor->job_name, tm->options.taskmanager_id,
+                                    executor->pid, event->signal,
                                     executor->why ? executor->why : strsignal(event->signal), text[0] ? ": " : "", text)
-                : weir_arena_format(&tm->arena, "the executor of job %s on TaskManager %s (pid %" PRIu32 ") exited with code %d%s%s",
-                                    executor->start->start_executor->job_name, tm->options.taskmanager_id, executor->pid,
-                                    event->exit_code, text[0] ? ": " : "", text);
-        failure = make_failure(tm, executor->why ? executor->why : event->signal ? "ExecutorCrashed" : "ExecutorExited", message);
+                : weir_arena_format(
+                      &tm->arena, "the executor of job %s on TaskManager %s (pid %" PRIu32 ") exited with code %d%s%s",
+                      executor->start->start_executor->job_name, tm->options.taskmanager_id, executor->pid,
+                      event->exit_code, text[0] ? ": " : "", text);
+        failure = make_failure(tm,
+                               executor->why   ? executor->why
+                               : event->signal ? "ExecutorCrashed"
+                                               : "ExecutorExited",
+                               message);
         failure->signal = event->signal;
         if (event->failure) { /* what the crash handler left knows more */
             if (event->failure->kind[0])
@@ -411,10 +426,17 @@ void weir_tm_executor_message(struct weir_tm *tm, const char *executor_id, const
         return;
     executor->heard_ms = tm->now_ms;
     switch (control->body_case) {
-    case WEIR__CONTROL__BODY_EXECUTOR_REPORT: executor_ready(tm, executor, control->executor_report); break;
-    case WEIR__CONTROL__BODY_TASK_REPORT: task_reported(tm, executor, control->task_report); break;
-    case WEIR__CONTROL__BODY_HEARTBEAT: take_metrics(executor, control->heartbeat); break;
-    default: break;
+    case WEIR__CONTROL__BODY_EXECUTOR_REPORT:
+        executor_ready(tm, executor, control->executor_report);
+        break;
+    case WEIR__CONTROL__BODY_TASK_REPORT:
+        task_reported(tm, executor, control->task_report);
+        break;
+    case WEIR__CONTROL__BODY_HEARTBEAT:
+        take_metrics(executor, control->heartbeat);
+        break;
+    default:
+        break;
     }
 }
 
@@ -465,19 +487,21 @@ void weir_tm_executor_timers(struct weir_tm *tm)
         struct tm_executor *executor = tm->executors[i];
         if (executor->state != WEIR_TM_EXECUTOR_KILLING && tm->now_ms >= executor->lease_until_ms &&
             !WEIR_MUTANT(tm_no_lease_kill)) {
-            weir_tm_log(tm, WEIR_TM_LOG_WARN, executor->job_id, "executor %s: the JobManager's lease has ended: it is killed",
-                        executor->id);
+            weir_tm_log(tm, WEIR_TM_LOG_WARN, executor->job_id,
+                        "executor %s: the JobManager's lease has ended: it is killed", executor->id);
             executor->why = "LeaseExpired";
             if (executor->state == WEIR_TM_EXECUTOR_FETCHING) {
-                executor_gone(tm, executor, make_failure(tm, "LeaseExpired", "the lease ended before the executor was started"));
+                executor_gone(tm, executor,
+                              make_failure(tm, "LeaseExpired", "the lease ended before the executor was started"));
                 i--;
                 continue;
             }
             send_kill(tm, executor);
         }
         if (tm->now_ms >= silence_ends_ms(tm, executor) && !WEIR_MUTANT(tm_hang_unnoticed)) {
-            weir_tm_log(tm, WEIR_TM_LOG_WARN, executor->job_id, "executor %s was silent for %" PRId64 " ms: it hangs and is killed",
-                        executor->id, tm->options.executor_silence_ms);
+            weir_tm_log(tm, WEIR_TM_LOG_WARN, executor->job_id,
+                        "executor %s was silent for %" PRId64 " ms: it hangs and is killed", executor->id,
+                        tm->options.executor_silence_ms);
             executor->why = "ExecutorHung";
             send_kill(tm, executor);
         }

@@ -31,12 +31,12 @@ struct tm_executor {
     char *code_path;      /* "" : no user code */
     enum weir_tm_executor_state state;
     uint32_t pid;
-    uint64_t session;     /* that started it: later sessions do not renew its lease */
+    uint64_t session; /* that started it: later sessions do not renew its lease */
     int64_t lease_until_ms;
-    int64_t deadline_ms;  /* STOPPING: kill then; KILLING: kill again; NEVER_MS otherwise */
-    int64_t heard_ms;     /* last message from it */
-    const char *why;      /* kind of failure when this core killed it by itself, a literal; NULL: asked to, or not killed */
-    bool asked;           /* the JobManager wanted it to end */
+    int64_t deadline_ms; /* STOPPING: kill then; KILLING: kill again; NEVER_MS otherwise */
+    int64_t heard_ms;    /* last message from it */
+    const char *why; /* kind of failure when this core killed it by itself, a literal; NULL: asked to, or not killed */
+    bool asked;      /* the JobManager wanted it to end */
     uint64_t rss_bytes;
     struct tm_task *tasks; /* the newest attempt of each that was deployed here */
     int task_count, task_capacity;
@@ -48,7 +48,7 @@ struct tm_commit { /* being performed by io */
 };
 
 enum tm_phase {
-    PHASE_WAITING,    /* for the backoff to pass */
+    PHASE_WAITING, /* for the backoff to pass */
     PHASE_CONNECTING,
     PHASE_REGISTERING,
     PHASE_REGISTERED
@@ -58,11 +58,11 @@ struct weir_tm {
     struct weir_tm_options options; /* strings owned */
     int64_t now_ms;
     enum tm_phase phase;
-    uint64_t session;       /* of the current or last connection */
-    uint64_t leader_epoch;  /* the highest seen */
+    uint64_t session;      /* of the current or last connection */
+    uint64_t leader_epoch; /* the highest seen */
     int64_t backoff_ms;
-    int64_t deadline_ms;    /* WAITING: connect; CONNECTING, REGISTERING: give up */
-    int64_t register_ms;    /* when Register of this session was first sent */
+    int64_t deadline_ms; /* WAITING: connect; CONNECTING, REGISTERING: give up */
+    int64_t register_ms; /* when Register of this session was first sent */
     int64_t register_resend_ms;
     int64_t heartbeat_interval_ms, lease_ms; /* T_self */
     int64_t next_heartbeat_ms;
@@ -90,12 +90,12 @@ struct weir_tm {
     int trash_count, trash_capacity;
 };
 
-#define GROW(array, count, capacity)                                             \
-    do {                                                                         \
-        if ((count) == (capacity)) {                                             \
-            (capacity) = (capacity) ? (capacity) * 2 : 8;                        \
+#define GROW(array, count, capacity) \
+    do { \
+        if ((count) == (capacity)) { \
+            (capacity) = (capacity) ? (capacity)*2 : 8; \
             (array) = weir_realloc((array), (size_t)(capacity) * sizeof *(array)); \
-        }                                                                        \
+        } \
     } while (0)
 
 static inline int64_t later_ms(int64_t now_ms, int64_t delay_ms)

@@ -176,8 +176,9 @@ static void take_register_ack(struct weir_tm *tm, const Weir__Control *control)
     tm->lease_until_ms = later_ms(tm->register_ms, tm->lease_ms);
     tm->next_heartbeat_ms = tm->now_ms;
     tm->register_resend_ms = tm->deadline_ms = NEVER_MS;
-    weir_tm_log(tm, WEIR_TM_LOG_INFO, NULL, "registered at the JobManager with leader epoch %" PRIu64 ", session %" PRIu64,
-                tm->leader_epoch, tm->session);
+    weir_tm_log(tm, WEIR_TM_LOG_INFO, NULL,
+                "registered at the JobManager with leader epoch %" PRIu64 ", session %" PRIu64, tm->leader_epoch,
+                tm->session);
     flush(tm);
 }
 
@@ -249,13 +250,26 @@ static void take_command(struct weir_tm *tm, const Weir__Control *control)
     if (control->id == 0 || (!take_command_id(tm, control->id) && !WEIR_MUTANT(tm_command_twice)))
         return;
     switch (control->body_case) {
-    case WEIR__CONTROL__BODY_START_EXECUTOR: weir_tm_executor_start(tm, control); break;
-    case WEIR__CONTROL__BODY_STOP_EXECUTOR: weir_tm_executor_stop(tm, control->stop_executor); break;
-    case WEIR__CONTROL__BODY_DEPLOY_TASKS: weir_tm_executor_deploy(tm, control); break;
-    case WEIR__CONTROL__BODY_CANCEL_TASKS: weir_tm_executor_cancel(tm, control); break;
-    case WEIR__CONTROL__BODY_COMMIT_OUTPUT: weir_tm_commit(tm, control); break;
-    case WEIR__CONTROL__BODY_ABORT_OUTPUT: weir_tm_abort(tm, control); break;
-    default: break; /* not for a TaskManager; taken, so that later ones are not held up */
+    case WEIR__CONTROL__BODY_START_EXECUTOR:
+        weir_tm_executor_start(tm, control);
+        break;
+    case WEIR__CONTROL__BODY_STOP_EXECUTOR:
+        weir_tm_executor_stop(tm, control->stop_executor);
+        break;
+    case WEIR__CONTROL__BODY_DEPLOY_TASKS:
+        weir_tm_executor_deploy(tm, control);
+        break;
+    case WEIR__CONTROL__BODY_CANCEL_TASKS:
+        weir_tm_executor_cancel(tm, control);
+        break;
+    case WEIR__CONTROL__BODY_COMMIT_OUTPUT:
+        weir_tm_commit(tm, control);
+        break;
+    case WEIR__CONTROL__BODY_ABORT_OUTPUT:
+        weir_tm_abort(tm, control);
+        break;
+    default:
+        break; /* not for a TaskManager; taken, so that later ones are not held up */
     }
 }
 

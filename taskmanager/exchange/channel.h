@@ -24,12 +24,12 @@
 #define WEIR_CHANNEL_CREDITS_ON_DEMAND 1
 
 enum weir_item_kind { /* part of the frame format: never renumber; 3 is the barrier's */
-    WEIR_ITEM_NONE = 0,
-    WEIR_ITEM_BATCH = 1,
-    WEIR_ITEM_WATERMARK = 2,
-    WEIR_ITEM_IDLE = 4,
-    WEIR_ITEM_ACTIVE = 5,
-    WEIR_ITEM_END = 6
+                      WEIR_ITEM_NONE = 0,
+                      WEIR_ITEM_BATCH = 1,
+                      WEIR_ITEM_WATERMARK = 2,
+                      WEIR_ITEM_IDLE = 4,
+                      WEIR_ITEM_ACTIVE = 5,
+                      WEIR_ITEM_END = 6
 };
 struct weir_item {
     enum weir_item_kind kind;
@@ -86,8 +86,8 @@ struct weir_channel {
     _Alignas(64) _Atomic uint64_t item_limit;
     _Atomic uint64_t batch_limit;
     _Atomic int producer_waits;
-    _Atomic int broken; /* 1: error is set */
-    _Alignas(64) uint64_t head; /* consumer: items taken */
+    _Atomic int broken;          /* 1: error is set */
+    _Alignas(64) uint64_t head;  /* consumer: items taken */
     uint64_t done, batches_done; /* consumer: items, batches it is done with */
     uint64_t batches_granted;    /* remote_in: batches_done when the I/O thread was last told */
     uint64_t items_granted;

@@ -9,7 +9,7 @@
 #define GATHERED_ROWS 16384
 #define GATHERED_ROWS_MIN 64
 
-struct lane { /* what the writer keeps of a channel */
+struct lane {                 /* what the writer keeps of a channel */
     struct weir_batch *batch; /* being gathered, or NULL */
     int64_t oldest_ns;
     int64_t watermark_ms; /* last one sent */
@@ -28,14 +28,14 @@ struct weir_edge_writer {
     int channel_count;
     struct weir_channel **channels;
     struct lane *lanes;
-    struct weir_item in;   /* taken, not yet passed on in full; NONE: nothing */
-    int in_row;            /* ON_DEMAND: next row of in.batch */
-    int next;              /* REBALANCE, ON_DEMAND: where to look first */
-    int64_t watermark_ms;  /* last one taken */
-    int64_t due_ns;        /* lower bound of the next timeout flush */
-    int gathering;         /* lanes with a batch */
-    bool watermark_due;    /* some lane has not got watermark_ms */
-    bool starved;          /* a flush found no room: the next one tries again, however early */
+    struct weir_item in;  /* taken, not yet passed on in full; NONE: nothing */
+    int in_row;           /* ON_DEMAND: next row of in.batch */
+    int next;             /* REBALANCE, ON_DEMAND: where to look first */
+    int64_t watermark_ms; /* last one taken */
+    int64_t due_ns;       /* lower bound of the next timeout flush */
+    int gathering;        /* lanes with a batch */
+    bool watermark_due;   /* some lane has not got watermark_ms */
+    bool starved;         /* a flush found no room: the next one tries again, however early */
     uint64_t bytes;
     uint16_t *channel_of_group;
     uint64_t hashes[WEIR_BATCH_ROWS_MAX];
@@ -178,8 +178,8 @@ static void spread(struct weir_edge_writer *writer, const struct weir_batch *bat
 
 static bool lane_is_full(const struct weir_edge_writer *writer, const struct lane *lane)
 {
-    return lane->batch && (lane->batch->row_count >= writer->rows_max ||
-                           weir_batch_bytes(lane->batch) >= WEIR_BATCH_BYTES_SOFT_MAX);
+    return lane->batch &&
+           (lane->batch->row_count >= writer->rows_max || weir_batch_bytes(lane->batch) >= WEIR_BATCH_BYTES_SOFT_MAX);
 }
 
 /* Rows that may be added at once: batches of long strings are looked at again after a few. */
@@ -275,7 +275,8 @@ static bool advance_on_demand(struct weir_edge_writer *writer)
         writer->next = c + 1 == writer->channel_count ? 0 : c + 1;
         if (!is_drained(writer->channels[c]) || !send_watermark(writer, c) || !has_batch_room(writer->channels[c]))
             continue;
-        push_batch(writer, c, batch->row_count == 1 ? weir_batch_ref(batch) : weir_batch_slice(batch, writer->in_row, 1));
+        push_batch(writer, c,
+                   batch->row_count == 1 ? weir_batch_ref(batch) : weir_batch_slice(batch, writer->in_row, 1));
         writer->in_row++;
         tried = -1;
     }
@@ -305,11 +306,15 @@ static bool advance_item(struct weir_edge_writer *writer, int64_t now_ns)
     if (writer->in.kind != WEIR_ITEM_BATCH)
         return advance_control(writer);
     switch (writer->partition) {
-    case WEIR_EDGE_HASH: return advance_hash(writer, now_ns);
-    case WEIR_EDGE_BROADCAST: return advance_broadcast(writer);
-    case WEIR_EDGE_ON_DEMAND: return advance_on_demand(writer);
+    case WEIR_EDGE_HASH:
+        return advance_hash(writer, now_ns);
+    case WEIR_EDGE_BROADCAST:
+        return advance_broadcast(writer);
+    case WEIR_EDGE_ON_DEMAND:
+        return advance_on_demand(writer);
     case WEIR_EDGE_FORWARD:
-    case WEIR_EDGE_REBALANCE: break;
+    case WEIR_EDGE_REBALANCE:
+        break;
     }
     return advance_rebalance(writer);
 }

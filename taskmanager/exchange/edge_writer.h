@@ -16,21 +16,21 @@
 #include "exchange/channel.h"
 
 enum weir_edge_partition { /* proto's Partition, by value */
-    WEIR_EDGE_FORWARD = 0,
-    WEIR_EDGE_HASH = 1,
-    WEIR_EDGE_REBALANCE = 2,
-    WEIR_EDGE_BROADCAST = 3,
-    WEIR_EDGE_ON_DEMAND = 4
+                           WEIR_EDGE_FORWARD = 0,
+                           WEIR_EDGE_HASH = 1,
+                           WEIR_EDGE_REBALANCE = 2,
+                           WEIR_EDGE_BROADCAST = 3,
+                           WEIR_EDGE_ON_DEMAND = 4
 };
 
 struct weir_edge_writer;
 
 struct weir_edge_writer_options {
     enum weir_edge_partition partition;
-    struct weir_schema *schema; /* borrowed for the call; a reference is taken */
-    struct weir_key_spec key;   /* HASH */
-    int max_parallelism;        /* HASH: of the consumer */
-    int parallelism;            /* HASH: of the consumer = channel_count */
+    struct weir_schema *schema;     /* borrowed for the call; a reference is taken */
+    struct weir_key_spec key;       /* HASH */
+    int max_parallelism;            /* HASH: of the consumer */
+    int parallelism;                /* HASH: of the consumer = channel_count */
     struct weir_channel **channels; /* one per consumer subtask; references are taken */
     int channel_count;
     int64_t timeout_ns; /* execution.buffer-timeout; 0: every row leaves at once */

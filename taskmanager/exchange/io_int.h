@@ -9,10 +9,10 @@
 #include "exchange/io_thread.h"
 #include "net/frame.h"
 
-#define WEIR_IO_ID_SIZE 33            /* executor id as text */
+#define WEIR_IO_ID_SIZE 33 /* executor id as text */
 #define WEIR_IO_ROUTING_ID_SIZE 64
 #define WEIR_IO_CONNECTIONS_MAX 4096
-#define WEIR_IO_OPENS_MAX (1 << 20)   /* OPEN frames waiting for their consumer's deployment */
+#define WEIR_IO_OPENS_MAX (1 << 20)              /* OPEN frames waiting for their consumer's deployment */
 #define WEIR_IO_MESSAGE_SIZE ((size_t)128 << 10) /* frames are joined up to this */
 #define WEIR_IO_MESSAGE_MAX ((int64_t)WEIR_FRAME_PAYLOAD_MAX + 4096)
 
@@ -65,18 +65,18 @@ struct weir_io_conn { /* from another executor: a routing id of the ROUTER */
     bool gone; /* replaced or unreachable */
 };
 
-struct weir_io_port { /* a channel's end here */
+struct weir_io_port {         /* a channel's end here */
     struct weir_io_link link; /* first; key: channel id */
     bool out;
-    bool done;     /* its end was sent or received, or it is broken: out of the table */
-    bool removed;  /* by the control thread */
-    bool opened;   /* out: OPEN was sent */
+    bool done;    /* its end was sent or received, or it is broken: out of the table */
+    bool removed; /* by the control thread */
+    bool opened;  /* out: OPEN was sent */
     struct weir_channel *chan;
     struct weir_schema *schema;
     uint32_t producer_attempt, consumer_attempt;
     uint64_t seq; /* last one sent or received */
     struct weir_io_peer_conn *peer;
-    struct weir_io_conn *conn; /* in: where its credits go; NULL: no OPEN yet */
+    struct weir_io_conn *conn;            /* in: where its credits go; NULL: no OPEN yet */
     struct weir_io_port *next, *previous; /* all ports */
 };
 

@@ -116,8 +116,11 @@ void weir_io_grant(struct weir_io *io, struct weir_io_port *port)
     struct weir_channel *chan = port->chan;
     weir_put_u64(bytes + WEIR_FRAME_HEADER_SIZE, atomic_load(&chan->item_limit));
     weir_put_u64(bytes + WEIR_FRAME_HEADER_SIZE + 8, atomic_load(&chan->batch_limit));
-    struct weir_frame frame = {.type = WEIR_FRAME_CREDIT, .job = io->job, .channel = chan->id,
-                               .attempt = port->consumer_attempt, .length = 16};
+    struct weir_frame frame = {.type = WEIR_FRAME_CREDIT,
+                               .job = io->job,
+                               .channel = chan->id,
+                               .attempt = port->consumer_attempt,
+                               .length = 16};
     size_t size = weir_frame_seal(&frame, bytes);
     if (!send_to(io, port->conn, bytes, size))
         conn_gone(io, port->conn, "it is not reachable any more");
@@ -128,7 +131,8 @@ void weir_io_grant(struct weir_io *io, struct weir_io_port *port)
 static void bind_port(struct weir_io *io, struct weir_io_port *port, struct weir_io_conn *conn)
 {
     if (strcmp(conn->executor_id, port->peer->id) != 0) {
-        weir_io_break_port(io, port, "executor %s sends on a channel of executor %s", conn->executor_id, port->peer->id);
+        weir_io_break_port(io, port, "executor %s sends on a channel of executor %s", conn->executor_id,
+                           port->peer->id);
         return;
     }
     if (port->conn && port->conn != conn) {
@@ -212,19 +216,21 @@ static void take_data(struct weir_io *io, const struct weir_frame *frame, struct
         return;
     }
     if (frame->attempt != port->producer_attempt || port->conn != conn) {
-        weir_io_break_port(io, port, "executor %s sends on the channel as attempt %u, expected is attempt %u of executor %s",
+        weir_io_break_port(io, port,
+                           "executor %s sends on the channel as attempt %u, expected is attempt %u of executor %s",
                            conn->executor_id, frame->attempt, port->producer_attempt, port->peer->id);
         return;
     }
     if (frame->seq != port->seq + 1) {
-        weir_io_break_port(io, port, "frame %llu from executor %s follows frame %llu: %s", (unsigned long long)frame->seq,
-                           conn->executor_id, (unsigned long long)port->seq,
+        weir_io_break_port(io, port, "frame %llu from executor %s follows frame %llu: %s",
+                           (unsigned long long)frame->seq, conn->executor_id, (unsigned long long)port->seq,
                            frame->seq > port->seq ? "frames are lost" : "a frame came twice");
         return;
     }
     struct weir_channel *chan = port->chan;
     bool batch = frame->type == WEIR_FRAME_BATCH;
-    if (batch ? !weir_channel_has_batch_room(chan) : !weir_channel_has_item_room(chan, (enum weir_item_kind)frame->type)) {
+    if (batch ? !weir_channel_has_batch_room(chan)
+              : !weir_channel_has_item_room(chan, (enum weir_item_kind)frame->type)) {
         weir_io_break_port(io, port, "executor %s sent more than its credit", conn->executor_id);
         return;
     }
@@ -250,15 +256,19 @@ static const char *take_frame(struct weir_io *io, const struct weir_frame *frame
     if (frame->job != io->job)
         return "a frame of another job";
     switch (frame->type) {
-    case WEIR_FRAME_OPEN: return take_open(io, frame, *conn);
+    case WEIR_FRAME_OPEN:
+        return take_open(io, frame, *conn);
     case WEIR_FRAME_BATCH:
     case WEIR_FRAME_WATERMARK:
     case WEIR_FRAME_IDLE:
     case WEIR_FRAME_ACTIVE:
-    case WEIR_FRAME_END: take_data(io, frame, *conn, owner); return NULL;
+    case WEIR_FRAME_END:
+        take_data(io, frame, *conn, owner);
+        return NULL;
     case WEIR_FRAME_HELLO:
     case WEIR_FRAME_HELLO_ACK:
-    case WEIR_FRAME_CREDIT: break;
+    case WEIR_FRAME_CREDIT:
+        break;
     }
     return "a frame that goes the other way";
 }
@@ -284,7 +294,8 @@ static void take_message(struct weir_io *io, const void *routing_id, size_t rout
     if (!why)
         return;
     weir_io_count(&io->messages_bad, 1);
-    weir_log(WARN, "a data message of %zu bytes from %s was dropped: %s", size, conn ? conn->executor_id : "a stranger", why);
+    weir_log(WARN, "a data message of %zu bytes from %s was dropped: %s", size, conn ? conn->executor_id : "a stranger",
+             why);
     if (conn)
         break_conn(io, conn, why);
 }

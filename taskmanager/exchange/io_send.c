@@ -137,14 +137,14 @@ void weir_io_peer_lost(struct weir_io *io, struct weir_io_peer_conn *peer, const
     int broken = 0;
     for (struct weir_io_port *port = io->ports; port; port = port->next)
         if (port->peer == peer && !port->done) {
-            weir_io_break_port(io, port, "the data connection to executor %s at %s is lost: %s", peer->id, peer->endpoint,
-                               why);
+            weir_io_break_port(io, port, "the data connection to executor %s at %s is lost: %s", peer->id,
+                               peer->endpoint, why);
             port->conn = NULL;
             broken++;
         }
     if (broken > 0)
-        weir_log(WARN, "data connection to executor %s at %s is lost, %d channels with it: %s", peer->id, peer->endpoint,
-                 broken, why);
+        weir_log(WARN, "data connection to executor %s at %s is lost, %d channels with it: %s", peer->id,
+                 peer->endpoint, broken, why);
     else
         weir_log(DEBUG, "data connection to executor %s at %s has ended: %s", peer->id, peer->endpoint, why);
 }
@@ -212,8 +212,11 @@ void weir_io_send_open(struct weir_io *io, struct weir_io_port *port)
     if (!at)
         return;
     weir_put_u32(at + WEIR_FRAME_HEADER_SIZE, port->consumer_attempt);
-    struct weir_frame frame = {.type = WEIR_FRAME_OPEN, .job = io->job, .channel = port->chan->id,
-                               .attempt = port->producer_attempt, .length = 4};
+    struct weir_frame frame = {.type = WEIR_FRAME_OPEN,
+                               .job = io->job,
+                               .channel = port->chan->id,
+                               .attempt = port->producer_attempt,
+                               .length = 4};
     seal(port->peer, &frame, at);
     port->opened = true;
 }
@@ -221,8 +224,11 @@ void weir_io_send_open(struct weir_io *io, struct weir_io_port *port)
 /* One item as a frame. False: the peer was lost, or the item can never go. The item's batch is released. */
 static bool send_item(struct weir_io *io, struct weir_io_port *port, struct weir_item *item)
 {
-    struct weir_frame frame = {.type = (enum weir_frame_type)item->kind, .job = io->job, .channel = port->chan->id,
-                               .seq = port->seq + 1, .attempt = port->producer_attempt};
+    struct weir_frame frame = {.type = (enum weir_frame_type)item->kind,
+                               .job = io->job,
+                               .channel = port->chan->id,
+                               .seq = port->seq + 1,
+                               .attempt = port->producer_attempt};
     size_t size = item->kind == WEIR_ITEM_BATCH       ? weir_batch_wire_size(item->batch)
                   : item->kind == WEIR_ITEM_WATERMARK ? 8
                                                       : 0;
@@ -297,7 +303,8 @@ static const char *take_answer(struct weir_io *io, struct weir_io_peer_conn *pee
         if (peer->state == WEIR_IO_PEER_READY)
             take_credit(io, frame);
         return NULL;
-    default: return "it sent data where only credits go";
+    default:
+        return "it sent data where only credits go";
     }
 }
 

@@ -78,10 +78,17 @@ weir_err weir_io_socket_options(void *socket, struct weir_error *error)
     static const struct {
         int option, value;
     } options[] = {
-        {ZMQ_LINGER, 0},          {ZMQ_IMMEDIATE, 1},          {ZMQ_HANDSHAKE_IVL, 5000},
-        {ZMQ_HEARTBEAT_IVL, 1000}, {ZMQ_HEARTBEAT_TIMEOUT, 3000}, {ZMQ_HEARTBEAT_TTL, 3000},
-        {ZMQ_SNDHWM, 0},          {ZMQ_RCVHWM, 0}, /* credits bound what is in flight */
-        {ZMQ_RECONNECT_IVL, 20},  {ZMQ_RECONNECT_IVL_MAX, 500}, {ZMQ_IPV6, 1},
+        {ZMQ_LINGER, 0},
+        {ZMQ_IMMEDIATE, 1},
+        {ZMQ_HANDSHAKE_IVL, 5000},
+        {ZMQ_HEARTBEAT_IVL, 1000},
+        {ZMQ_HEARTBEAT_TIMEOUT, 3000},
+        {ZMQ_HEARTBEAT_TTL, 3000},
+        {ZMQ_SNDHWM, 0},
+        {ZMQ_RCVHWM, 0}, /* credits bound what is in flight */
+        {ZMQ_RECONNECT_IVL, 20},
+        {ZMQ_RECONNECT_IVL_MAX, 500},
+        {ZMQ_IPV6, 1},
     };
     for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)
         failed |= zmq_setsockopt(socket, options[i].option, &options[i].value, sizeof options[i].value);
@@ -115,15 +122,16 @@ static weir_err bind_router(struct weir_io *io, const struct weir_io_options *op
             break;
     }
     if (bound != 0)
-        return weir_fail(error, WEIR_ERR_IO, "cannot listen for data on %s, ports %d to %d (taskmanager.data.port): %s", host,
-                         first, last, zmq_strerror(errno));
+        return weir_fail(error, WEIR_ERR_IO, "cannot listen for data on %s, ports %d to %d (taskmanager.data.port): %s",
+                         host, first, last, zmq_strerror(errno));
     char address[256];
     size_t size = sizeof address;
     if (zmq_getsockopt(io->router, ZMQ_LAST_ENDPOINT, address, &size) != 0)
         return weir_fail(error, WEIR_ERR_IO, "cannot read back the data endpoint: %s", zmq_strerror(errno));
     /* A name is kept as it was given: others resolve it. */
     const char *port = strrchr(address, ':');
-    snprintf(io->endpoint, sizeof io->endpoint, ipv6 ? "tcp://[%.200s]%.16s" : "tcp://%.200s%.16s", host, port ? port : "");
+    snprintf(io->endpoint, sizeof io->endpoint, ipv6 ? "tcp://[%.200s]%.16s" : "tcp://%.200s%.16s", host,
+             port ? port : "");
     return WEIR_OK;
 }
 
@@ -235,8 +243,8 @@ static void submit_add(struct weir_io *io, struct weir_channel *chan, bool out, 
     submit(io, command);
 }
 
-void weir_io_add_out(struct weir_io *io, struct weir_channel *chan, uint32_t producer_attempt, uint32_t consumer_attempt,
-                     const struct weir_io_peer *peer)
+void weir_io_add_out(struct weir_io *io, struct weir_channel *chan, uint32_t producer_attempt,
+                     uint32_t consumer_attempt, const struct weir_io_peer *peer)
 {
     weir_assert(chan->remote_out);
     weir_channel_set_consumer(chan, io->inbox);
@@ -410,14 +418,13 @@ weir_err weir_io_start(const struct weir_io_options *options, struct weir_io **o
     io->waker.fd = -1;
     snprintf(io->id, sizeof io->id, "%s", options->executor_id);
     io->job = weir_frame_job_tag(options->job_id, options->incarnation);
-    io->connect_timeout_ns =
-        (options->connect_timeout_ms ? options->connect_timeout_ms : CONNECT_TIMEOUT_MS) * 1000000;
+    io->connect_timeout_ns = (options->connect_timeout_ms ? options->connect_timeout_ms : CONNECT_TIMEOUT_MS) * 1000000;
     weir_err err = weir_waker_init(&io->waker, error);
     io->inbox = weir_inbox_new(&io->waker);
     if (!err) {
         io->context = zmq_ctx_new();
-        err = io->context ? bind_router(io, options, error)
-                          : weir_fail_errno(error, WEIR_ERR_IO, "cannot start ZeroMQ");
+        err =
+            io->context ? bind_router(io, options, error) : weir_fail_errno(error, WEIR_ERR_IO, "cannot start ZeroMQ");
     }
     if (!err) {
         errno = pthread_create(&io->thread, NULL, run, io);

@@ -27,8 +27,8 @@ struct weir_io_options {
     const char *executor_id; /* 32 hex digits; strings are copied */
     const char *job_id;
     uint64_t incarnation;
-    const char *host;          /* address to bind and to be reached at: "127.0.0.1" */
-    int port_first, port_last; /* 0: any free port */
+    const char *host;           /* address to bind and to be reached at: "127.0.0.1" */
+    int port_first, port_last;  /* 0: any free port */
     int64_t connect_timeout_ms; /* until a peer has answered HELLO; 0: 10 s */
 };
 weir_err weir_io_start(const struct weir_io_options *options, struct weir_io **io, struct weir_error *error);
@@ -41,8 +41,8 @@ struct weir_io_peer {
     const char *endpoint;
 };
 /* A sending channel (remote_out): sets its consumer. Takes a reference of its own. */
-void weir_io_add_out(struct weir_io *io, struct weir_channel *chan, uint32_t producer_attempt, uint32_t consumer_attempt,
-                     const struct weir_io_peer *peer);
+void weir_io_add_out(struct weir_io *io, struct weir_channel *chan, uint32_t producer_attempt,
+                     uint32_t consumer_attempt, const struct weir_io_peer *peer);
 /* A receiving channel (remote_in) whose consumer is set; opens it and sets its granter. */
 void weir_io_add_in(struct weir_io *io, struct weir_channel *chan, uint32_t producer_attempt, uint32_t consumer_attempt,
                     struct weir_schema *schema, const struct weir_io_peer *peer);
@@ -52,8 +52,8 @@ void weir_io_remove(struct weir_io *io, struct weir_channel *take_chan, bool dra
 
 struct weir_io_counters {
     uint64_t messages_in, messages_out, bytes_in, bytes_out;
-    uint64_t frames_late;    /* of channels and attempts that are over */
-    uint64_t messages_bad;   /* strangers, bytes that are no frames */
+    uint64_t frames_late;  /* of channels and attempts that are over */
+    uint64_t messages_bad; /* strangers, bytes that are no frames */
     uint64_t channels_broken;
 };
 void weir_io_read_counters(struct weir_io *io, struct weir_io_counters *counters);

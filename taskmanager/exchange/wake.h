@@ -54,7 +54,8 @@ struct weir_inbox {
     _Atomic int refs;
     struct weir_ready_list list;
 };
-struct weir_inbox *weir_inbox_new(struct weir_waker *waker); /* one reference; the waker lives as long as the executor */
+struct weir_inbox *weir_inbox_new(
+    struct weir_waker *waker); /* one reference; the waker lives as long as the executor */
 struct weir_inbox *weir_inbox_ref(struct weir_inbox *inbox);
 void weir_inbox_unref(struct weir_inbox *inbox);
 

@@ -29,8 +29,8 @@ struct build {
     struct weir_sdk_request request;
     struct weir_key_value configuration[CONFIGURATION_MAX];
     const char *path;
-    const char *shown; /* its name in messages: --code-name, else the path */
-    bool is_graph;     /* the path is a serialized JobGraph's, which is only checked */
+    const char *shown;                        /* its name in messages: --code-name, else the path */
+    bool is_graph;                            /* the path is a serialized JobGraph's, which is only checked */
     long long memory_bytes, cpu_s, files_max; /* 0: no limit */
     char sha256[65];
     int result_fd;
@@ -171,11 +171,14 @@ static void say_load_error(const char *path, const char *why, struct weir_error 
     const char *symbol = why ? strstr(why, undefined) : NULL;
     if (symbol) {
         symbol += sizeof undefined - 1;
-        (void)weir_fail(error, WEIR_ERR_INVALID,
-                        "%s uses '%.*s', which is neither in it nor in a library it is linked with: link what defines it, and build the "
-                        "job with -lweir", path, (int)strcspn(symbol, " \t\n("), symbol);
+        (void)weir_fail(
+            error, WEIR_ERR_INVALID,
+            "%s uses '%.*s', which is neither in it nor in a library it is linked with: link what defines it, and build the "
+            "job with -lweir",
+            path, (int)strcspn(symbol, " \t\n("), symbol);
     } else
-        (void)weir_fail(error, WEIR_ERR_INVALID, "cannot load %s: %s", path, why ? why : "the dynamic linker says no more");
+        (void)weir_fail(error, WEIR_ERR_INVALID, "cannot load %s: %s", path,
+                        why ? why : "the dynamic linker says no more");
 }
 
 static weir_err load(const struct build *build, const struct weir_job_descriptor **descriptor, struct weir_error *error)
@@ -190,7 +193,9 @@ static weir_err load(const struct build *build, const struct weir_job_descriptor
         return WEIR_ERR_INVALID;
     }
     *descriptor = dlsym(handle, "weir_job_descriptor");
-    return *descriptor ? 0 : weir_fail(error, WEIR_ERR_INVALID, "%s holds no job: it defines no WEIR_JOB(name) { ... }", build->shown);
+    return *descriptor ? 0
+                       : weir_fail(error, WEIR_ERR_INVALID, "%s holds no job: it defines no WEIR_JOB(name) { ... }",
+                                   build->shown);
 }
 
 /* --- Tables of the task side */
@@ -213,7 +218,8 @@ static int write_graph(const struct build *build, const Weir__JobGraph *graph)
     size_t size = weir__job_graph__get_packed_size(graph);
     if (size > WEIR_GRAPH_SIZE_MAX) {
         char message[200];
-        snprintf(message, sizeof message, "the job graph has %zu bytes, more than the %zu that are accepted", size, WEIR_GRAPH_SIZE_MAX);
+        snprintf(message, sizeof message, "the job graph has %zu bytes, more than the %zu that are accepted", size,
+                 WEIR_GRAPH_SIZE_MAX);
         return write_error(build, message);
     }
     uint8_t *bytes = weir_alloc(size);
@@ -289,8 +295,10 @@ int weir_build_job_main(int argc, char **argv)
 {
     static struct build build;
     if (!parse(&build, argc, argv)) {
-        fprintf(stderr, "usage: build-job [--name N] [-p N] [-D key=value] [--code-name F] [--memory BYTES] [--cpu S] [--files N] [--] "
-                        "JOB.so [arguments]\n");
+        fprintf(
+            stderr,
+            "usage: build-job [--name N] [-p N] [-D key=value] [--code-name F] [--memory BYTES] [--cpu S] [--files N] [--] "
+            "JOB.so [arguments]\n");
         return EXIT_USAGE;
     }
     if (!keep_result_fd(&build)) {

@@ -288,7 +288,8 @@ void weir_crash_scope(const char *operator_name)
     batch_op = NULL;
 }
 
-void weir_crash_batch(long long first_record, long long record_count, const volatile int *row, const char *const volatile *op)
+void weir_crash_batch(long long first_record, long long record_count, const volatile int *row,
+                      const char *const volatile *op)
 {
     batch_first = first_record;
     batch_count = record_count;

@@ -20,7 +20,8 @@ void weir_crash_thread_fini(void);
 void weir_crash_scope(const char *operator_name);
 /* It works on these rows now, counted from 1 over all that the operator of this subtask has taken in. *row: which of them (-1: not known),
  * *op: whose function (NULL: the scope's operator); both are read when it crashes and must stay valid until the scope changes. */
-void weir_crash_batch(long long first_record, long long record_count, const volatile int *row, const char *const volatile *op);
+void weir_crash_batch(long long first_record, long long record_count, const volatile int *row,
+                      const char *const volatile *op);
 
 /* Backtrace of another thread, as lines, into `out` (size bytes); false: it did not answer within 1 s. */
 bool weir_crash_stack_of(pthread_t thread, char *out, int size);

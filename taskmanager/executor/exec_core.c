@@ -9,9 +9,9 @@
 
 struct task {
     uint32_t vertex, subtask;
-    uint32_t attempt;       /* the newest */
+    uint32_t attempt; /* the newest */
     enum weir_exec_state state;
-    uint32_t older_attempt; /* still ending while the newest is QUEUED; 0: none */
+    uint32_t older_attempt;  /* still ending while the newest is QUEUED; 0: none */
     int64_t cancel_until_ms; /* CANCELING, or the older attempt is; else INT64_MAX */
 };
 
@@ -55,8 +55,8 @@ static struct task *add(struct weir_exec_core *core, const struct weir_exec_task
         core->tasks = weir_realloc(core->tasks, (size_t)core->task_capacity * sizeof *core->tasks);
     }
     struct task *task = &core->tasks[core->task_count++];
-    *task = (struct task){.vertex = id->vertex, .subtask = id->subtask, .attempt = id->attempt,
-                          .cancel_until_ms = INT64_MAX};
+    *task = (struct task){
+        .vertex = id->vertex, .subtask = id->subtask, .attempt = id->attempt, .cancel_until_ms = INT64_MAX};
     return task;
 }
 
@@ -67,12 +67,12 @@ static bool is_live(enum weir_exec_state state)
 
 /* --- Effects */
 
-static void emit(struct weir_exec_core *core, enum weir_exec_effect_kind kind, const struct task *task, uint32_t attempt,
-                 enum weir_exec_state state)
+static void emit(struct weir_exec_core *core, enum weir_exec_effect_kind kind, const struct task *task,
+                 uint32_t attempt, enum weir_exec_state state)
 {
     weir_assert(core->effect_count < EFFECTS_PER_STEP);
-    core->effects[core->effect_count++] = (struct weir_exec_effect){
-        .kind = kind, .task = {task->vertex, task->subtask, attempt}, .state = state};
+    core->effects[core->effect_count++] =
+        (struct weir_exec_effect){.kind = kind, .task = {task->vertex, task->subtask, attempt}, .state = state};
 }
 
 static void report(struct weir_exec_core *core, const struct task *task)
@@ -158,14 +158,17 @@ static void cancel(struct weir_exec_core *core, const struct weir_exec_event *ev
         return;
     }
     switch (task->state) {
-    case WEIR_EXEC_QUEUED: task->state = WEIR_EXEC_CANCELED; break;
+    case WEIR_EXEC_QUEUED:
+        task->state = WEIR_EXEC_CANCELED;
+        break;
     case WEIR_EXEC_INITIALIZING:
     case WEIR_EXEC_RUNNING:
         task->state = WEIR_EXEC_CANCELING;
         task->cancel_until_ms = event->now_ms + core->cancel_timeout_ms;
         emit(core, WEIR_EXEC_EFFECT_CANCEL, task, task->attempt, task->state);
         break;
-    default: break;
+    default:
+        break;
     }
     report(core, task);
 }
@@ -221,17 +224,30 @@ void weir_exec_step(struct weir_exec_core *core, const struct weir_exec_event *e
     core->effect_count = 0;
     if (!core->exited) {
         switch (event->kind) {
-        case WEIR_EXEC_EVENT_DEPLOY: deploy(core, event); break;
-        case WEIR_EXEC_EVENT_CANCEL: cancel(core, event); break;
-        case WEIR_EXEC_EVENT_TASK_RUNNING: task_running(core, event); break;
-        case WEIR_EXEC_EVENT_TASK_ENDED: task_ended(core, event); break;
+        case WEIR_EXEC_EVENT_DEPLOY:
+            deploy(core, event);
+            break;
+        case WEIR_EXEC_EVENT_CANCEL:
+            cancel(core, event);
+            break;
+        case WEIR_EXEC_EVENT_TASK_RUNNING:
+            task_running(core, event);
+            break;
+        case WEIR_EXEC_EVENT_TASK_ENDED:
+            task_ended(core, event);
+            break;
         case WEIR_EXEC_EVENT_LEASE:
             if (event->until_ms > core->lease_until_ms)
                 core->lease_until_ms = event->until_ms;
             break;
-        case WEIR_EXEC_EVENT_STOP: emit_exit(core, WEIR_EXEC_EXIT_STOP); break;
-        case WEIR_EXEC_EVENT_LINE_CLOSED: emit_exit(core, WEIR_EXEC_EXIT_LINE_CLOSED); break;
-        case WEIR_EXEC_EVENT_TICK: break;
+        case WEIR_EXEC_EVENT_STOP:
+            emit_exit(core, WEIR_EXEC_EXIT_STOP);
+            break;
+        case WEIR_EXEC_EVENT_LINE_CLOSED:
+            emit_exit(core, WEIR_EXEC_EXIT_LINE_CLOSED);
+            break;
+        case WEIR_EXEC_EVENT_TICK:
+            break;
         }
         check_time(core, event->now_ms);
     }

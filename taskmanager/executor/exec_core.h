@@ -19,13 +19,13 @@ struct weir_exec_task_id {
 };
 
 enum weir_exec_state { /* values of proto's TaskState */
-    WEIR_EXEC_QUEUED = 1,
-    WEIR_EXEC_INITIALIZING = 3,
-    WEIR_EXEC_RUNNING = 4,
-    WEIR_EXEC_FINISHED = 5,
-    WEIR_EXEC_CANCELING = 6,
-    WEIR_EXEC_CANCELED = 7,
-    WEIR_EXEC_FAILED = 8
+                       WEIR_EXEC_QUEUED = 1,
+                       WEIR_EXEC_INITIALIZING = 3,
+                       WEIR_EXEC_RUNNING = 4,
+                       WEIR_EXEC_FINISHED = 5,
+                       WEIR_EXEC_CANCELING = 6,
+                       WEIR_EXEC_CANCELED = 7,
+                       WEIR_EXEC_FAILED = 8
 };
 
 enum weir_exec_event_kind {
@@ -52,7 +52,12 @@ enum weir_exec_effect_kind {
     WEIR_EXEC_EFFECT_REPORT, /* task, state */
     WEIR_EXEC_EFFECT_EXIT    /* the last effect ever: exit */
 };
-enum weir_exec_exit { WEIR_EXEC_EXIT_STOP, WEIR_EXEC_EXIT_LINE_CLOSED, WEIR_EXEC_EXIT_LEASE, WEIR_EXEC_EXIT_CANCEL_TIMEOUT };
+enum weir_exec_exit {
+    WEIR_EXEC_EXIT_STOP,
+    WEIR_EXEC_EXIT_LINE_CLOSED,
+    WEIR_EXEC_EXIT_LEASE,
+    WEIR_EXEC_EXIT_CANCEL_TIMEOUT
+};
 struct weir_exec_effect {
     enum weir_exec_effect_kind kind;
     struct weir_exec_task_id task;
@@ -67,7 +72,8 @@ struct weir_exec_effects {
 
 struct weir_exec_core *weir_exec_core_new(int64_t lease_until_ms, int64_t cancel_timeout_ms);
 void weir_exec_core_free(struct weir_exec_core *core);
-void weir_exec_step(struct weir_exec_core *core, const struct weir_exec_event *event, struct weir_exec_effects *effects);
+void weir_exec_step(struct weir_exec_core *core, const struct weir_exec_event *event,
+                    struct weir_exec_effects *effects);
 /* For status and tests. False: never deployed. */
 bool weir_exec_find(const struct weir_exec_core *core, uint32_t vertex, uint32_t subtask, uint32_t *attempt,
                     enum weir_exec_state *state);

@@ -23,9 +23,9 @@
 #include "taskmanager/io/executor_line.h"
 
 #define METRICS_MS 1000
-#define HANG_MS 10000           /* a call that runs so long is logged with its stack */
+#define HANG_MS 10000 /* a call that runs so long is logged with its stack */
 #define POLL_MS 1000
-#define STOP_WAIT_MS 2000       /* for user code to return, before a process ends without it */
+#define STOP_WAIT_MS 2000 /* for user code to return, before a process ends without it */
 #define WORKERS_MAX 256
 #define FAILURE_STACK_SIZE 16384
 #define DEFAULT_BUFFER_TIMEOUT_MS 5
@@ -263,7 +263,8 @@ static void send_heartbeat(struct control *c)
 /* --- Tasks */
 
 /* On a worker's thread. */
-static void on_state(void *arg, struct weir_task *weir_task, enum weir_task_state state, const struct weir_error *error, int op)
+static void on_state(void *arg, struct weir_task *weir_task, enum weir_task_state state, const struct weir_error *error,
+                     int op)
 {
     struct weir_executor_task *task = arg;
     struct control *c = control_of(task->executor);
@@ -369,11 +370,14 @@ static void begin_exit(struct control *c, enum weir_exec_exit exit)
 }
 
 /* Performs what the core decided. */
-static void perform(struct control *c, const struct weir_exec_effect *effect, const struct event *details, uint32_t slot)
+static void perform(struct control *c, const struct weir_exec_effect *effect, const struct event *details,
+                    uint32_t slot)
 {
     struct weir_executor_task *task;
     switch (effect->kind) {
-    case WEIR_EXEC_EFFECT_START: start_task(c, &effect->task, slot); break;
+    case WEIR_EXEC_EFFECT_START:
+        start_task(c, &effect->task, slot);
+        break;
     case WEIR_EXEC_EFFECT_CANCEL:
         task = find_task(c, &effect->task);
         weir_assert(task != NULL);
@@ -387,7 +391,9 @@ static void perform(struct control *c, const struct weir_exec_effect *effect, co
         send_task_report(c, &effect->task, effect->state, of_details ? details : NULL);
         break;
     }
-    case WEIR_EXEC_EFFECT_EXIT: begin_exit(c, effect->exit); break;
+    case WEIR_EXEC_EFFECT_EXIT:
+        begin_exit(c, effect->exit);
+        break;
     }
 }
 
@@ -500,19 +506,25 @@ static void take_message(struct control *c, const Weir__Control *message)
 {
     struct weir_exec_event event = {.now_ms = weir_clock_mono_ms()};
     switch (message->body_case) {
-    case WEIR__CONTROL__BODY_DEPLOY_TASKS: deploy(c, message->deploy_tasks); break;
-    case WEIR__CONTROL__BODY_CANCEL_TASKS: cancel(c, message->cancel_tasks); break;
+    case WEIR__CONTROL__BODY_DEPLOY_TASKS:
+        deploy(c, message->deploy_tasks);
+        break;
+    case WEIR__CONTROL__BODY_CANCEL_TASKS:
+        cancel(c, message->cancel_tasks);
+        break;
     case WEIR__CONTROL__BODY_STOP_EXECUTOR:
         event.kind = WEIR_EXEC_EVENT_STOP;
         step(c, &event, NULL);
         break;
     case WEIR__CONTROL__BODY_LEASE:
         event.kind = WEIR_EXEC_EVENT_LEASE;
-        event.until_ms = message->lease->valid_until_ms ? message->lease->valid_until_ms
-                                                        : event.now_ms + message->lease->valid_ms;
+        event.until_ms =
+            message->lease->valid_until_ms ? message->lease->valid_until_ms : event.now_ms + message->lease->valid_ms;
         step(c, &event, NULL);
         break;
-    default: weir_log(WARN, "a control message of kind %d is not for an executor: ignored", (int)message->body_case); break;
+    default:
+        weir_log(WARN, "a control message of kind %d is not for an executor: ignored", (int)message->body_case);
+        break;
     }
 }
 
@@ -692,7 +704,8 @@ static weir_err start_up(struct control *c, struct weir_error *error)
     if (err)
         return err;
     executor->locations = weir_zalloc((size_t)executor->plan->task_count * sizeof *executor->locations);
-    if (message->code_path && message->code_path[0] && (err = weir_job_code_open(message->code_path, &executor->code, error)))
+    if (message->code_path && message->code_path[0] &&
+        (err = weir_job_code_open(message->code_path, &executor->code, error)))
         return err;
     if ((err = weir_executor_resolve_ops(executor, error)))
         return err;

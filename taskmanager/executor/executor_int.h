@@ -9,8 +9,8 @@
 #include "graph/plan.h"
 #include "task/worker.h"
 
-struct weir_executor_location { /* where a subtask runs, by the newest deployment that said so */
-    uint32_t attempt; /* 0: not known */
+struct weir_executor_location {   /* where a subtask runs, by the newest deployment that said so */
+    uint32_t attempt;             /* 0: not known */
     char *executor_id, *endpoint; /* NULL: here */
 };
 
@@ -34,7 +34,7 @@ struct weir_executor_task {
     struct weir_executor_task *next;
 };
 
-struct weir_executor_local { /* a local channel of which only one end is there yet */
+struct weir_executor_local {   /* a local channel of which only one end is there yet */
     struct weir_channel *chan; /* a reference */
     uint32_t from_attempt, to_attempt;
     bool has_producer;

@@ -35,14 +35,23 @@
 static const char *machine_name(int machine, char out[32])
 {
     switch (machine) {
-    case EM_X86_64: return "x86-64";
-    case EM_AARCH64: return "arm64";
-    case EM_RISCV: return "RISC-V";
-    case EM_PPC64: return "ppc64";
-    case EM_S390: return "s390x";
-    case EM_386: return "i386";
-    case EM_ARM: return "arm";
-    default: snprintf(out, 32, "machine %d", machine); return out;
+    case EM_X86_64:
+        return "x86-64";
+    case EM_AARCH64:
+        return "arm64";
+    case EM_RISCV:
+        return "RISC-V";
+    case EM_PPC64:
+        return "ppc64";
+    case EM_S390:
+        return "s390x";
+    case EM_386:
+        return "i386";
+    case EM_ARM:
+        return "arm";
+    default:
+        snprintf(out, 32, "machine %d", machine);
+        return out;
     }
 }
 
@@ -58,48 +67,56 @@ static const void *at(const struct image *image, uint64_t offset, uint64_t size)
     return offset <= image->size && size <= image->size - offset ? image->bytes + offset : NULL;
 }
 
-static weir_err check_header(const struct image *image, ElfW(Ehdr) *header, struct weir_error *error)
+static weir_err check_header(const struct image *image, ElfW(Ehdr) * header, struct weir_error *error)
 {
     const uint8_t *ident = image->bytes;
     uint16_t one = 1;
     bool little = *(const uint8_t *)&one == 1;
     char theirs[32], ours[32];
     if (image->size < EI_NIDENT || memcmp(ident, ELFMAG, SELFMAG) != 0)
-        return weir_fail(error, WEIR_ERR_INVALID, "%s is not a shared object: build it with cc -shared -fPIC", image->path);
+        return weir_fail(error, WEIR_ERR_INVALID, "%s is not a shared object: build it with cc -shared -fPIC",
+                         image->path);
     if (image->size < sizeof *header)
         return weir_fail(error, WEIR_ERR_INVALID, "%s is cut off: %zu bytes", image->path, image->size);
     memcpy(header, image->bytes, sizeof *header);
     if (ident[EI_CLASS] != CLASS || (ident[EI_DATA] == ELFDATA2LSB) != little ||
         (MACHINE != EM_NONE && header->e_machine != MACHINE))
-        return weir_fail(error, WEIR_ERR_INVALID, "%s is built for another machine: %s, %s bit; this is %s, %d bit", image->path,
-                         machine_name(header->e_machine, theirs), ident[EI_CLASS] == ELFCLASS64 ? "64" : "32",
-                         machine_name(MACHINE, ours), (int)sizeof(void *) * 8);
+        return weir_fail(error, WEIR_ERR_INVALID, "%s is built for another machine: %s, %s bit; this is %s, %d bit",
+                         image->path, machine_name(header->e_machine, theirs),
+                         ident[EI_CLASS] == ELFCLASS64 ? "64" : "32", machine_name(MACHINE, ours),
+                         (int)sizeof(void *) * 8);
     if (header->e_type != ET_DYN)
-        return weir_fail(error, WEIR_ERR_INVALID, "%s is %s, not a shared object: build it with cc -shared -fPIC", image->path,
-                         header->e_type == ET_REL ? "an object file" : header->e_type == ET_EXEC ? "a program" : "another kind of file");
+        return weir_fail(error, WEIR_ERR_INVALID, "%s is %s, not a shared object: build it with cc -shared -fPIC",
+                         image->path,
+                         header->e_type == ET_REL    ? "an object file"
+                         : header->e_type == ET_EXEC ? "a program"
+                                                     : "another kind of file");
     return 0;
 }
 
 /* Everything that the loader would map must be in the file: a file that is cut off ends it with a signal otherwise. */
-static weir_err check_segments(const struct image *image, const ElfW(Ehdr) *header, struct weir_error *error)
+static weir_err check_segments(const struct image *image, const ElfW(Ehdr) * header, struct weir_error *error)
 {
     const uint8_t *table = at(image, header->e_phoff, (uint64_t)header->e_phnum * sizeof(ElfW(Phdr)));
     bool whole = table && header->e_phnum > 0 && header->e_phentsize == sizeof(ElfW(Phdr));
     for (int i = 0; whole && i < header->e_phnum; i++) {
         ElfW(Phdr) segment;
         memcpy(&segment, table + (size_t)i * sizeof segment, sizeof segment);
-        whole = (segment.p_type != PT_LOAD && segment.p_type != PT_DYNAMIC) || at(image, segment.p_offset, segment.p_filesz);
+        whole = (segment.p_type != PT_LOAD && segment.p_type != PT_DYNAMIC) ||
+                at(image, segment.p_offset, segment.p_filesz);
     }
     /* Section headers come last in a file that a linker wrote; sstrip'd files have none. */
     if (whole && header->e_shnum > 0)
         whole = at(image, header->e_shoff, (uint64_t)header->e_shnum * sizeof(ElfW(Shdr))) &&
                 header->e_shentsize == sizeof(ElfW(Shdr));
-    return whole ? 0 : weir_fail(error, WEIR_ERR_INVALID, "%s is cut off or damaged: its headers speak of more than the %zu bytes it has",
-                                 image->path, image->size);
+    return whole ? 0
+                 : weir_fail(error, WEIR_ERR_INVALID,
+                             "%s is cut off or damaged: its headers speak of more than the %zu bytes it has",
+                             image->path, image->size);
 }
 
 /* The descriptor's magic and ABI numbers lie at its begin and need no relocation: virtual address -> file. */
-static const uint8_t *virtual_at(const struct image *image, const ElfW(Ehdr) *header, uint64_t address, uint64_t size)
+static const uint8_t *virtual_at(const struct image *image, const ElfW(Ehdr) * header, uint64_t address, uint64_t size)
 {
     for (int i = 0; i < header->e_phnum; i++) {
         ElfW(Phdr) segment;
@@ -112,13 +129,14 @@ static const uint8_t *virtual_at(const struct image *image, const ElfW(Ehdr) *he
 }
 
 /* Finds the symbol among the dynamic ones. 1: found; 0: not there; -1: the object has no section table to look in. */
-static int find_descriptor(const struct image *image, const ElfW(Ehdr) *header, uint64_t *address)
+static int find_descriptor(const struct image *image, const ElfW(Ehdr) * header, uint64_t *address)
 {
     bool looked = false;
     for (int i = 0; i < header->e_shnum; i++) {
         ElfW(Shdr) section, names;
         memcpy(&section, image->bytes + header->e_shoff + (size_t)i * sizeof section, sizeof section);
-        if (section.sh_type != SHT_DYNSYM || section.sh_link >= header->e_shnum || !at(image, section.sh_offset, section.sh_size))
+        if (section.sh_type != SHT_DYNSYM || section.sh_link >= header->e_shnum ||
+            !at(image, section.sh_offset, section.sh_size))
             continue;
         memcpy(&names, image->bytes + header->e_shoff + (size_t)section.sh_link * sizeof names, sizeof names);
         if (!at(image, names.sh_offset, names.sh_size))
@@ -128,7 +146,8 @@ static int find_descriptor(const struct image *image, const ElfW(Ehdr) *header, 
         for (uint64_t s = 0; s + sizeof(ElfW(Sym)) <= section.sh_size; s += sizeof(ElfW(Sym))) {
             ElfW(Sym) symbol;
             memcpy(&symbol, image->bytes + section.sh_offset + s, sizeof symbol);
-            if (symbol.st_shndx == SHN_UNDEF || symbol.st_name > names.sh_size || names.sh_size - symbol.st_name < sizeof wanted)
+            if (symbol.st_shndx == SHN_UNDEF || symbol.st_name > names.sh_size ||
+                names.sh_size - symbol.st_name < sizeof wanted)
                 continue;
             if (memcmp(image->bytes + names.sh_offset + symbol.st_name, wanted, sizeof wanted) == 0) {
                 *address = symbol.st_value;
@@ -139,12 +158,13 @@ static int find_descriptor(const struct image *image, const ElfW(Ehdr) *header, 
     return looked ? 0 : -1;
 }
 
-static weir_err check_abi(const struct image *image, const ElfW(Ehdr) *header, struct weir_error *error)
+static weir_err check_abi(const struct image *image, const ElfW(Ehdr) * header, struct weir_error *error)
 {
     uint64_t address = 0;
     int found = find_descriptor(image, header, &address);
     if (found < 0)
-        return weir_fail(error, WEIR_ERR_INVALID, "%s has no section headers, so its weir ABI cannot be read: build it without removing them",
+        return weir_fail(error, WEIR_ERR_INVALID,
+                         "%s has no section headers, so its weir ABI cannot be read: build it without removing them",
                          image->path);
     if (found == 0)
         return weir_fail(error, WEIR_ERR_INVALID, "%s holds no job: it defines no WEIR_JOB(name) { ... }", image->path);
@@ -154,15 +174,18 @@ static weir_err check_abi(const struct image *image, const ElfW(Ehdr) *header, s
     } descriptor;
     const uint8_t *bytes = virtual_at(image, header, address, sizeof descriptor);
     if (!bytes)
-        return weir_fail(error, WEIR_ERR_INVALID, "%s is damaged: its weir_job_descriptor lies outside of the file", image->path);
+        return weir_fail(error, WEIR_ERR_INVALID, "%s is damaged: its weir_job_descriptor lies outside of the file",
+                         image->path);
     memcpy(&descriptor, bytes, sizeof descriptor);
     if (descriptor.magic != WEIR_JOB_MAGIC)
-        return weir_fail(error, WEIR_ERR_INVALID, "%s holds no job: its weir_job_descriptor is not one of WEIR_JOB", image->path);
+        return weir_fail(error, WEIR_ERR_INVALID, "%s holds no job: its weir_job_descriptor is not one of WEIR_JOB",
+                         image->path);
     if (descriptor.abi_major != WEIR_ABI_MAJOR || descriptor.abi_minor > WEIR_ABI_MINOR)
-        return weir_fail(error, WEIR_ERR_UNSUPPORTED,
-                         "%s is built against weir's ABI %u.%u, and this runtime has %d.%d: %s", image->path, descriptor.abi_major,
-                         descriptor.abi_minor, WEIR_ABI_MAJOR, WEIR_ABI_MINOR,
-                         descriptor.abi_major < WEIR_ABI_MAJOR ? "build the job again" : "update the runtime, or build the job against its headers");
+        return weir_fail(
+            error, WEIR_ERR_UNSUPPORTED, "%s is built against weir's ABI %u.%u, and this runtime has %d.%d: %s",
+            image->path, descriptor.abi_major, descriptor.abi_minor, WEIR_ABI_MAJOR, WEIR_ABI_MINOR,
+            descriptor.abi_major < WEIR_ABI_MAJOR ? "build the job again"
+                                                  : "update the runtime, or build the job against its headers");
     return 0;
 }
 

@@ -35,7 +35,7 @@ static int inside(size_t file_size, uint64_t offset, uint64_t count, uint64_t si
     return offset <= file_size && (size == 0 || count <= (file_size - offset) / size);
 }
 
-static void read_table(const uint8_t *file, size_t file_size, const ElfW(Shdr) *sections, size_t count, uintptr_t base)
+static void read_table(const uint8_t *file, size_t file_size, const ElfW(Shdr) * sections, size_t count, uintptr_t base)
 {
     for (size_t i = 0; i < count; i++) {
         const ElfW(Shdr) *table = &sections[i];

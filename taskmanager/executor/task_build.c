@@ -46,8 +46,7 @@ static weir_err resolve_inputs(struct weir_executor *executor, int index, struct
         if (edge->partition != WEIR__PARTITION__HASH)
             continue;
         struct weir_key_spec key;
-        weir_err err =
-            weir_key_spec_resolve(schema, (const char *const *)edge->key, (int)edge->n_key, &key, error);
+        weir_err err = weir_key_spec_resolve(schema, (const char *const *)edge->key, (int)edge->n_key, &key, error);
         if (err)
             return err;
         if (edge->to_input == 0) {
@@ -65,7 +64,8 @@ static weir_err resolve_function(struct weir_executor *executor, const Weir__Fun
     if (!ref)
         return WEIR_OK;
     if (!executor->code)
-        return weir_fail(error, WEIR_ERR_INVALID, "it needs the job's code for '%s', and the job has none", ref->symbol);
+        return weir_fail(error, WEIR_ERR_INVALID, "it needs the job's code for '%s', and the job has none",
+                         ref->symbol);
     return weir_job_code_resolve(executor->code, ref->offset, address, error);
 }
 
@@ -137,14 +137,13 @@ static struct weir_executor_location *location_of(struct weir_executor *executor
 
 static void keep_remote(struct weir_executor_task *task, struct weir_channel *take_chan)
 {
-    task->channels =
-        weir_realloc(task->channels, (size_t)(task->channel_count + 1) * sizeof(struct weir_channel *));
+    task->channels = weir_realloc(task->channels, (size_t)(task->channel_count + 1) * sizeof(struct weir_channel *));
     task->channels[task->channel_count++] = take_chan;
 }
 
 /* The local channel with these attempts: made by whichever end comes first. *complete: both are there now. One reference. */
-static struct weir_channel *local_channel(struct weir_executor_task *task, uint64_t id, int credits, uint32_t from_attempt,
-                                          uint32_t to_attempt, bool producer, bool *complete)
+static struct weir_channel *local_channel(struct weir_executor_task *task, uint64_t id, int credits,
+                                          uint32_t from_attempt, uint32_t to_attempt, bool producer, bool *complete)
 {
     struct weir_executor *executor = task->executor;
     for (struct weir_executor_local **at = &executor->locals; *at; at = &(*at)->next) {
@@ -191,7 +190,8 @@ static int credits_of(Weir__Partition partition)
     return partition == WEIR__PARTITION__ON_DEMAND ? WEIR_CHANNEL_CREDITS_ON_DEMAND : WEIR_CHANNEL_CREDITS;
 }
 
-static weir_err unknown_location(const struct weir_executor *executor, int vertex, int subtask, struct weir_error *error)
+static weir_err unknown_location(const struct weir_executor *executor, int vertex, int subtask,
+                                 struct weir_error *error)
 {
     return weir_fail(error, WEIR_ERR_PROTOCOL, "the deployment does not say where '%s' (%d/%d) runs",
                      executor->plan->vertices[vertex].name, subtask + 1, executor->plan->vertices[vertex].parallelism);
@@ -216,7 +216,8 @@ static weir_err channel_out(struct weir_executor_task *task, int edge, int to, s
         keep_remote(task, weir_channel_ref(chan));
     } else {
         bool complete;
-        chan = local_channel(task, id, credits_of(plan_edge->partition), task->id.attempt, where->attempt, true, &complete);
+        chan = local_channel(task, id, credits_of(plan_edge->partition), task->id.attempt, where->attempt, true,
+                             &complete);
         chan->producer = weir_worker_waker(task->worker);
         if (complete)
             weir_channel_open(chan);
@@ -239,7 +240,8 @@ static weir_err channel_in(struct weir_executor_task *task, int edge, int from, 
     if (where->executor_id)
         chan = weir_channel_new(id, credits_of(plan_edge->partition), false, true);
     else
-        chan = local_channel(task, id, credits_of(plan_edge->partition), where->attempt, task->id.attempt, false, &complete);
+        chan = local_channel(task, id, credits_of(plan_edge->partition), where->attempt, task->id.attempt, false,
+                             &complete);
     weir_channel_set_consumer(chan, weir_input_inbox(input));
     weir_input_add(input, chan, number);
     if (where->executor_id) {
@@ -265,7 +267,8 @@ static int chain_index(const struct weir_plan_vertex *vertex, int op)
     return -1;
 }
 
-static weir_err add_output(struct weir_executor_task *task, struct weir_chain *chain, int edge, struct weir_error *error)
+static weir_err add_output(struct weir_executor_task *task, struct weir_chain *chain, int edge,
+                           struct weir_error *error)
 {
     struct weir_executor *executor = task->executor;
     const struct weir_plan_edge *plan_edge = &executor->plan->edges[edge];
@@ -380,7 +383,8 @@ weir_err weir_executor_build_task(struct weir_executor *executor, struct weir_ex
                                   struct weir_error *error)
 {
     const struct weir_plan_vertex *vertex = &executor->plan->vertices[task->id.vertex];
-    task->name = weir_format("%s (%u/%d)#%u", vertex->name, task->id.subtask + 1, vertex->parallelism, task->id.attempt);
+    task->name =
+        weir_format("%s (%u/%d)#%u", vertex->name, task->id.subtask + 1, vertex->parallelism, task->id.attempt);
     if (vertex->input_count == 0 && !executor->ops[vertex->ops[0]].vtable->produce)
         return weir_fail(error, WEIR_ERR_INVALID, "operator '%s' has no input and is no source",
                          executor->plan->ops[vertex->ops[0]].vertex->name);

@@ -16,12 +16,12 @@ enum weir_blocking_kind { WEIR_BLOCKING_FETCH, WEIR_BLOCKING_COMMIT, WEIR_BLOCKI
 
 struct weir_blocking_work {
     enum weir_blocking_kind kind;
-    char *sha256;            /* FETCH */
-    char *job_id;            /* COMMIT, ABORT */
-    Weir__Control *control;  /* COMMIT, ABORT: a copy */
+    char *sha256;           /* FETCH */
+    char *job_id;           /* COMMIT, ABORT */
+    Weir__Control *control; /* COMMIT, ABORT: a copy */
     weir_err err;
     struct weir_error error;
-    char *path;              /* FETCH: the verified local file */
+    char *path; /* FETCH: the verified local file */
     struct weir_blocking_work *next;
 };
 

@@ -62,7 +62,8 @@ static weir_err write_record(const struct weir_process_spec *spec, pid_t pid, st
     return fclose(file) == 0 ? WEIR_OK : weir_fail_errno(error, WEIR_ERR_IO, "cannot write %s", path);
 }
 
-static int add_actions(posix_spawn_file_actions_t *actions, const struct weir_process_spec *spec, int control, int crash)
+static int add_actions(posix_spawn_file_actions_t *actions, const struct weir_process_spec *spec, int control,
+                       int crash)
 {
     int failed = posix_spawn_file_actions_adddup2(actions, control, CONTROL_FD);
     failed |= posix_spawn_file_actions_adddup2(actions, crash, CRASH_FD);
@@ -111,11 +112,13 @@ static int move_up(int fd)
     return moved;
 }
 
-weir_err weir_process_spawn(const struct weir_process_spec *spec, struct weir_process *process, struct weir_error *error)
+weir_err weir_process_spawn(const struct weir_process_spec *spec, struct weir_process *process,
+                            struct weir_error *error)
 {
     int pair[2] = {-1, -1}, pipe_ends[2] = {-1, -1};
     weir_err err = WEIR_OK;
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0 || pipe2(pipe_ends, O_CLOEXEC | O_NONBLOCK) != 0) {
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0 ||
+        pipe2(pipe_ends, O_CLOEXEC | O_NONBLOCK) != 0) {
         err = weir_fail_errno(error, WEIR_ERR_IO, "cannot make the executor's control line");
         goto out;
     }
@@ -184,7 +187,8 @@ void weir_process_rotate_output(const char *path, int64_t size_max)
 
 static bool is_executor_id(const char *name)
 {
-    return strlen(name) == WEIR_TM_EXECUTOR_ID_SIZE - 1 && strspn(name, "0123456789abcdef") == WEIR_TM_EXECUTOR_ID_SIZE - 1;
+    return strlen(name) == WEIR_TM_EXECUTOR_ID_SIZE - 1 &&
+           strspn(name, "0123456789abcdef") == WEIR_TM_EXECUTOR_ID_SIZE - 1;
 }
 
 int weir_process_orphans(const char *run_directory, struct weir_tm_orphan *orphans, int max)

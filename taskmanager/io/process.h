@@ -21,13 +21,14 @@ struct weir_process {
     int crash_fd;   /* read end, non-blocking */
 };
 struct weir_process_spec {
-    const char *binary;        /* "/proc/self/exe" */
+    const char *binary; /* "/proc/self/exe" */
     const char *executor_id;
     const char *run_directory;
-    const char *output_path;   /* its standard output and error, appended; NULL: this process's own */
-    char *const *arguments;    /* after the binary's name, NULL-terminated */
+    const char *output_path; /* its standard output and error, appended; NULL: this process's own */
+    char *const *arguments;  /* after the binary's name, NULL-terminated */
 };
-weir_err weir_process_spawn(const struct weir_process_spec *spec, struct weir_process *process, struct weir_error *error);
+weir_err weir_process_spawn(const struct weir_process_spec *spec, struct weir_process *process,
+                            struct weir_error *error);
 void weir_process_kill(pid_t pid);
 /* After the process has been waited for. */
 void weir_process_forget(const char *run_directory, const char *executor_id);

@@ -460,7 +460,8 @@ static void kill_for_memory(struct supervisor *s, struct executor *executor, uin
 {
     char message[256], kind[] = "MemoryBudgetExceeded";
     snprintf(message, sizeof message,
-             "the job's executor used %" PRIu64 " MB of memory, its limit is %" PRId64 " MB (taskmanager.executor.memory)",
+             "the job's executor used %" PRIu64 " MB of memory, its limit is %" PRId64
+             " MB (taskmanager.executor.memory)",
              rss_bytes >> 20, s->options->executor_memory_max >> 20);
     Weir__Failure failure = WEIR__FAILURE__INIT;
     failure.kind = kind;
@@ -612,9 +613,8 @@ weir_err weir_supervisor_run(const struct weir_supervisor_options *options, stru
     s->wake_at_ms = 0;
     s->context = options->zmq_context ? options->zmq_context : zmq_ctx_new();
     make_id(s);
-    struct weir_blocking_options blocking = {.rest_url = options->rest_url,
-                                             .code_directory = options->code_directory,
-                                             .local_code = options->local_code};
+    struct weir_blocking_options blocking = {
+        .rest_url = options->rest_url, .code_directory = options->code_directory, .local_code = options->local_code};
     weir_err err = weir_blocking_start(&blocking, &s->blocking, error);
     if (err) {
         free(s);

@@ -8,17 +8,17 @@
 #include "base/error.h"
 
 struct weir_supervisor_options {
-    void *zmq_context;         /* borrowed; NULL: one of its own */
-    const char *rpc_endpoint;  /* the JobManager's: "tcp://HOST:PORT", "inproc://NAME" */
-    const char *rest_url;      /* the JobManager's, for job code: "http://HOST:PORT" */
-    const char *host;          /* under which others reach this one */
-    const char *name;          /* "taskmanager-1": opens the executors' log names */
+    void *zmq_context;        /* borrowed; NULL: one of its own */
+    const char *rpc_endpoint; /* the JobManager's: "tcp://HOST:PORT", "inproc://NAME" */
+    const char *rest_url;     /* the JobManager's, for job code: "http://HOST:PORT" */
+    const char *host;         /* under which others reach this one */
+    const char *name;         /* "taskmanager-1": opens the executors' log names */
     const char *run_directory, *log_directory, *code_directory;
     uint32_t slots;
     uint32_t port_first, port_last; /* for executors; 0: any */
     int64_t executor_memory_max; /* resident bytes; an executor that uses more is killed with a report; 0: no limit */
-    int64_t output_size_max;   /* of what executors print; then it is rotated */
-    int stop_fd;               /* readable: end; -1: never */
+    int64_t output_size_max;     /* of what executors print; then it is rotated */
+    int stop_fd;                 /* readable: end; -1: never */
     /* `weir run --local`: the executor is a thread of this process and this is the job's shared object; else NULL. */
     const char *local_code;
     char *const *executor_arguments; /* more arguments for an executor process, NULL-terminated; may be NULL */

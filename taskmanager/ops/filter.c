@@ -70,8 +70,7 @@ static enum weir_step filter_batch(struct weir_op *op, struct weir_op_ctx *ctx, 
     struct weir_batch *good = NULL; /* owned: the rows that can be computed, where some cannot */
     int bad_row = -1;
     (void)input;
-    weir_err err =
-        weir_expr_eval_mask(filter->condition, batch, filter->scratch, filter->mask, &bad_row, &ctx->error);
+    weir_err err = weir_expr_eval_mask(filter->condition, batch, filter->scratch, filter->mask, &bad_row, &ctx->error);
     if (err == WEIR_ERR_DATA && filter->on_error == WEIR_ON_ERROR_SKIP) {
         uint64_t fine[WEIR_BATCH_ROWS_MAX / 64];
         int bad = weir_op_good_rows(batch, eval_piece, filter, fine, &err, &ctx->error);

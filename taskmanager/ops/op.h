@@ -33,7 +33,7 @@ struct weir_job_code; /* the loaded shared object, executor/job_code.h */
 /* What an operator learns when the graph is built: checks options, compiles expressions, gives its output schemas.
  * Runs in the graph's child process, in the JobManager (never user code), and in open(). */
 struct weir_op_plan {
-    const char *name;      /* of the vertex */
+    const char *name; /* of the vertex */
     const char *uid;
     const struct weir_key_value *options;
     int option_count;
@@ -52,12 +52,14 @@ struct weir_op_plan {
 struct weir_op_vtable {
     const char *name; /* "filter" */
     const char *help;
-    size_t size;      /* of the private state */
+    size_t size;                       /* of the private state */
     const struct weir_option *options; /* ends with name NULL; connectors and formats add theirs */
-    bool is_source;   /* has produce(), called when the vertex has no input; a reader of splits has one (batch() reads them) */
+    bool
+        is_source; /* has produce(), called when the vertex has no input; a reader of splits has one (batch() reads them) */
     bool makes_watermarks; /* of its own: those of its input do not pass on, except MAX */
-    bool needs_key;   /* the input must be keyed */
-    bool keeps_key;   /* the output is partitioned as the input (filter): its stream may be re-keyed for free; informative */
+    bool needs_key;        /* the input must be keyed */
+    bool
+        keeps_key; /* the output is partitioned as the input (filter): its stream may be re-keyed for free; informative */
 
     weir_err (*plan)(struct weir_op_plan *plan, struct weir_error *error);
     weir_err (*open)(struct weir_op *op, struct weir_op_ctx *ctx, struct weir_error *error);
@@ -92,22 +94,22 @@ struct weir_op_ctx {
     const char *job_id;              /* 32 hex digits */
     const char *job_name;
     const char *task_name;
-    int subtask;     /* 0-based */
-    int parallelism; /* of this vertex */
+    int subtask;              /* 0-based */
+    int parallelism;          /* of this vertex */
     int consumer_parallelism; /* subtasks behind the main output's edge (its own when chained); 0: not known */
     int max_parallelism;
     int attempt;
     int key_group_first, key_group_count; /* this subtask's share */
     const char *const *arguments;         /* the job's, argument_count of them */
     int argument_count;
-    struct weir_job_code *code; /* NULL: the job has none */
-    void *function;             /* vertex.function resolved in it, or NULL */
+    struct weir_job_code *code;   /* NULL: the job has none */
+    void *function;               /* vertex.function resolved in it, or NULL */
     const void *row_in, *row_out; /* struct weir_row_type (weir/weir.h), or NULL */
-    struct weir_out *out;       /* main output; NULL for sinks */
-    struct weir_out *sides[2];  /* NULL when nobody listens: rows for it are counted and dropped */
-    int64_t watermark_ms;       /* the last one that this operator has seen */
+    struct weir_out *out;         /* main output; NULL for sinks */
+    struct weir_out *sides[2];    /* NULL when nobody listens: rows for it are counted and dropped */
+    int64_t watermark_ms;         /* the last one that this operator has seen */
     bool batch_mode;
-    struct weir_error error;    /* set it before FAILED */
+    struct weir_error error; /* set it before FAILED */
     /* For crash reports, written by operators that call user code: the row of the batch in hand (-1: not known) and, where one
      * operator runs others that it absorbed, whose function it is (NULL: its own). */
     volatile int row_at_hand;

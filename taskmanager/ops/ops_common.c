@@ -20,8 +20,8 @@ weir_err weir_op_expr(const char *option, const char *text, const struct weir_sc
         return 0;
     enum weir_err_code code = wrong.error.code ? wrong.error.code : WEIR_ERR_INVALID;
     /* The message begins with "column N: " where there is one; the graph's check puts the operator and its source line before it. */
-    return weir_fail(error, code, "%s%s%.600s (in \"%.200s\")", option, wrong.column > 0 ? ", " : ": ", wrong.error.message,
-                     text);
+    return weir_fail(error, code, "%s%s%.600s (in \"%.200s\")", option, wrong.column > 0 ? ", " : ": ",
+                     wrong.error.message, text);
 }
 
 weir_err weir_op_row_error(const char *what, const struct weir_batch *batch, int row, struct weir_error *error)
@@ -102,18 +102,18 @@ weir_err weir_op_carrier_find(const struct weir_op_plan *plan, const struct weir
     const struct weir_connector *connector = carrier->connector;
     const struct weir_option *table = sink ? connector->sink_options : connector->source_options;
     if (!table)
-        return weir_fail(error, WEIR_ERR_INVALID, "connector '%s' cannot be a %s", name,
-                         sink ? "sink" : "source");
+        return weir_fail(error, WEIR_ERR_INVALID, "connector '%s' cannot be a %s", name, sink ? "sink" : "source");
     if (connector->takes_format && !format && use != WEIR_CARRIER_SPLITS)
-        return weir_fail(error, WEIR_ERR_INVALID, "connector '%s' needs the option 'format', as in 'format' = 'json'", name);
+        return weir_fail(error, WEIR_ERR_INVALID, "connector '%s' needs the option 'format', as in 'format' = 'json'",
+                         name);
     if (format) {
         if (!(sink ? (void *)connector->write : (void *)connector->read))
-            return weir_fail(error, WEIR_ERR_INVALID, "connector '%s' carries rows: leave out the option 'format'", name);
+            return weir_fail(error, WEIR_ERR_INVALID, "connector '%s' carries rows: leave out the option 'format'",
+                             name);
         if ((err = weir_format_find(format, &carrier->format, error)))
             return err;
         if (!(sink ? (void *)carrier->format->encoder_new : (void *)carrier->format->decoder_new))
-            return weir_fail(error, WEIR_ERR_INVALID, "format '%s' cannot be %s", format,
-                             sink ? "written" : "read");
+            return weir_fail(error, WEIR_ERR_INVALID, "format '%s' cannot be %s", format, sink ? "written" : "read");
     }
     char what[128];
     snprintf(what, sizeof what, "connector '%s'", name);

@@ -40,7 +40,11 @@ struct weir_op_carrier {
     const struct weir_connector *connector;
     const struct weir_format *format; /* NULL: rows */
 };
-enum weir_carrier_use { WEIR_CARRIER_SOURCE, WEIR_CARRIER_SPLITS, WEIR_CARRIER_SINK }; /* SPLITS: the format may be missing */
+enum weir_carrier_use {
+    WEIR_CARRIER_SOURCE,
+    WEIR_CARRIER_SPLITS,
+    WEIR_CARRIER_SINK
+}; /* SPLITS: the format may be missing */
 weir_err weir_op_carrier_find(const struct weir_op_plan *plan, const struct weir_option *own, enum weir_carrier_use use,
                               struct weir_op_carrier *carrier, struct weir_error *error);
 

@@ -24,7 +24,7 @@
 #define BLOCK_ROWS_MAX 512 /* long runs of one function: a switch of stages costs a few mispredicted branches */
 #define BLOCK_BYTES ((size_t)16 << 10) /* of structs: two blocks are hot at a time and should stay in the first cache */
 #define STAGES_MAX 64
-#define QUEUE_MAX 4096                     /* finished batches that one call of a flat_map may leave behind */
+#define QUEUE_MAX 4096 /* finished batches that one call of a flat_map may leave behind */
 #define SCRATCH_SIZE_MAX ((size_t)16 << 20)
 #define STRING_SIZE_MAX ((size_t)64 << 20)
 
@@ -43,25 +43,26 @@ struct converter {
     int nulls_offset; /* -1: none */
     int field_count;
     bool has_strings;
-    uint64_t never_null; /* bits of the fields that are NOT NULL */
+    uint64_t never_null;  /* bits of the fields that are NOT NULL */
     struct field *fields; /* fixed ones first, strings behind */
     int fixed_count;
 };
 
 struct row_map;
 struct stage {
-    struct weir_ctx ctx;       /* what the function sees */
-    struct weir_out_rows out;  /* what a flat_map sees */
-    struct row_map *map;       /* the operator that runs it */
+    struct weir_ctx ctx;      /* what the function sees */
+    struct weir_out_rows out; /* what a flat_map sees */
+    struct row_map *map;      /* the operator that runs it */
     struct weir_op_ctx *op_ctx;
-    weir_map_fn *map_fn;           /* one of the two */
+    weir_map_fn *map_fn; /* one of the two */
     weir_flat_map_fn *flat_map_fn;
     size_t out_size, out_words;
-    int index;      /* in map->stages */
-    uint8_t *rows;  /* a block of structs of its output */
-    uint8_t *block; /* where the stage writes by block: its own rows, or those of the one two before it, which are still in the cache */
+    int index;     /* in map->stages */
+    uint8_t *rows; /* a block of structs of its output */
+    uint8_t *
+        block; /* where the stage writes by block: its own rows, or those of the one two before it, which are still in the cache */
     uint64_t in_count, out_count; /* of this call */
-    bool failed;    /* said WEIR_FAIL */
+    bool failed;                  /* said WEIR_FAIL */
 };
 
 struct queued {
@@ -86,13 +87,13 @@ struct row_map {
     int block_count; /* rows in the block; 0: none in work */
     int block_stage, block_row;
     int block_rows; /* of a full block */
-    int step; /* rows between two looks at the clock */
+    int step;       /* rows between two looks at the clock */
 
     struct weir_batch *result; /* being built; its row_count lags by pending_count */
     uint8_t *pending;          /* structs whose fixed fields are not in `result` yet */
     int pending_count;
-    size_t result_bytes;       /* of strings */
-    int result_rows;           /* capacity of a new one */
+    size_t result_bytes; /* of strings */
+    int result_rows;     /* capacity of a new one */
     int64_t origin_ns;
     struct queued *queue, **queue_end;
     int queue_count;
@@ -121,20 +122,22 @@ static weir_err check_column(const struct weir_field *field, const struct weir_s
     }
     const struct weir_type *type = &input->fields[column].type;
     if (type->id != field->type.id)
-        return weir_fail(error, WEIR_ERR_INVALID, "row.in: column '%s' is %s, but the row struct has it as %s", field->name,
-                         weir_type_print(type, has), weir_type_print(&field->type, wants));
+        return weir_fail(error, WEIR_ERR_INVALID, "row.in: column '%s' is %s, but the row struct has it as %s",
+                         field->name, weir_type_print(type, has), weir_type_print(&field->type, wants));
     if (type->nullable && !field->type.nullable)
-        return weir_fail(error, WEIR_ERR_INVALID,
-                         "row.in: column '%s' may be NULL, but the row struct has it as %s: filter it (\"%s IS NOT NULL\" does not "
-                         "change the type, COALESCE does), or give the struct WEIR_NULLS",
-                         field->name, weir_type_print(&field->type, wants), field->name);
+        return weir_fail(
+            error, WEIR_ERR_INVALID,
+            "row.in: column '%s' may be NULL, but the row struct has it as %s: filter it (\"%s IS NOT NULL\" does not "
+            "change the type, COALESCE does), or give the struct WEIR_NULLS",
+            field->name, weir_type_print(&field->type, wants), field->name);
     return 0;
 }
 
 static weir_err row_map_plan(struct weir_op_plan *plan, struct weir_error *error)
 {
     struct weir_schema *row = NULL;
-    weir_err err = weir_options_check(plan->name, plan->options, plan->option_count, row_map_options, NULL, NULL, error);
+    weir_err err =
+        weir_options_check(plan->name, plan->options, plan->option_count, row_map_options, NULL, NULL, error);
     if (err)
         return err;
     if (!plan->declared)
@@ -154,8 +157,8 @@ static weir_err row_map_plan(struct weir_op_plan *plan, struct weir_error *error
 
 /* Field i of the row type <-> the schema's column of that name. The row type was checked when the graph was built; what the schema
  * says now must still agree with it. */
-static weir_err converter_init(struct converter *converter, const struct weir_row_type *type, const struct weir_schema *schema,
-                               struct weir_error *error)
+static weir_err converter_init(struct converter *converter, const struct weir_row_type *type,
+                               const struct weir_schema *schema, struct weir_error *error)
 {
     converter->row_size = type->size;
     converter->nulls_offset = type->nulls_offset;
@@ -169,8 +172,8 @@ static weir_err converter_init(struct converter *converter, const struct weir_ro
             const struct weir_type *column_type = &schema->fields[column].type;
             if (weir_type_is_variable(column_type->id) != (from->c_kind == WEIR_C_STR) ||
                 (weir_type_width(column_type->id) && weir_type_width(column_type->id) != from->size))
-                return weir_fail(error, WEIR_ERR_INVALID, "struct %s: the field '%s' does not fit its column", type->name,
-                                 from->name);
+                return weir_fail(error, WEIR_ERR_INVALID, "struct %s: the field '%s' does not fit its column",
+                                 type->name, from->name);
             if (weir_type_is_variable(column_type->id) != (strings == 1))
                 continue;
             if (!column_type->nullable)
@@ -192,17 +195,18 @@ static weir_err converter_init(struct converter *converter, const struct weir_ro
     return 0;
 }
 
-#define EACH_ROW(c_type, expression)                                                                  \
-    for (int i = 0; i < count; i++, to += size) {                                                     \
-        c_type value = (expression);                                                                  \
-        memcpy(to, &value, sizeof value);                                                             \
+#define EACH_ROW(c_type, expression) \
+    for (int i = 0; i < count; i++, to += size) { \
+        c_type value = (expression); \
+        memcpy(to, &value, sizeof value); \
     }
 
 static void load_field(const struct field *field, const struct weir_column *column, int first, int count, uint8_t *to,
                        size_t size)
 {
     switch (field->type) {
-    case WEIR_TYPE_BOOLEAN: EACH_ROW(bool, weir_bit_get(column->bits, first + i)) break;
+    case WEIR_TYPE_BOOLEAN:
+        EACH_ROW(bool, weir_bit_get(column->bits, first + i)) break;
     case WEIR_TYPE_STRING:
     case WEIR_TYPE_BYTES:
         EACH_ROW(struct weir_str,
@@ -211,21 +215,28 @@ static void load_field(const struct field *field, const struct weir_column *colu
         break;
     default:
         switch (field->width) {
-        case 1: EACH_ROW(int8_t, column->i8[first + i]) break;
-        case 2: EACH_ROW(int16_t, column->i16[first + i]) break;
-        case 4: EACH_ROW(int32_t, column->i32[first + i]) break;
-        default: EACH_ROW(int64_t, column->i64[first + i]) break;
+        case 1:
+            EACH_ROW(int8_t, column->i8[first + i]) break;
+        case 2:
+            EACH_ROW(int16_t, column->i16[first + i]) break;
+        case 4:
+            EACH_ROW(int32_t, column->i32[first + i]) break;
+        default:
+            EACH_ROW(int64_t, column->i64[first + i]) break;
         }
     }
 }
 
 static size_t field_size(const struct field *field)
 {
-    return field->width ? (size_t)field->width : field->type == WEIR_TYPE_BOOLEAN ? sizeof(bool) : sizeof(struct weir_str);
+    return field->width                       ? (size_t)field->width
+           : field->type == WEIR_TYPE_BOOLEAN ? sizeof(bool)
+                                              : sizeof(struct weir_str);
 }
 
 /* Rows [first, first + count) of the batch into structs. */
-static void load_rows(const struct converter *converter, const struct weir_batch *batch, int first, int count, uint8_t *rows)
+static void load_rows(const struct converter *converter, const struct weir_batch *batch, int first, int count,
+                      uint8_t *rows)
 {
     size_t size = converter->row_size;
     if (converter->nulls_offset >= 0)
@@ -260,27 +271,32 @@ static uint64_t row_nulls(const struct converter *converter, const uint8_t *row)
     return nulls;
 }
 
-#define EACH_VALUE(member, c_type)                                                                    \
-    for (int i = 0; i < count; i++, from += size)                                                     \
+#define EACH_VALUE(member, c_type) \
+    for (int i = 0; i < count; i++, from += size) \
         memcpy(&column->member[at + i], from, sizeof(c_type));
 
-static void store_values(const struct field *field, const uint8_t *from, size_t size, int count, struct weir_column *column,
-                         int at)
+static void store_values(const struct field *field, const uint8_t *from, size_t size, int count,
+                         struct weir_column *column, int at)
 {
     switch (field->width) {
     case 0:
         for (int i = 0; i < count; i++, from += size)
             weir_bit_put(column->bits, at + i, *from != 0); /* a byte: user code may have left any value in a bool */
         break;
-    case 1: EACH_VALUE(i8, int8_t) break;
-    case 2: EACH_VALUE(i16, int16_t) break;
-    case 4: EACH_VALUE(i32, int32_t) break;
-    default: EACH_VALUE(i64, int64_t) break;
+    case 1:
+        EACH_VALUE(i8, int8_t) break;
+    case 2:
+        EACH_VALUE(i16, int16_t) break;
+    case 4:
+        EACH_VALUE(i32, int32_t) break;
+    default:
+        EACH_VALUE(i64, int64_t) break;
     }
 }
 
 /* The fixed fields of `count` structs, whose NULLs were checked, into rows at.. of the batch. */
-static void store_fixed(const struct converter *converter, const uint8_t *rows, int count, struct weir_batch *batch, int at)
+static void store_fixed(const struct converter *converter, const uint8_t *rows, int count, struct weir_batch *batch,
+                        int at)
 {
     size_t size = converter->row_size;
     for (int f = 0; f < converter->fixed_count; f++) {
@@ -330,8 +346,8 @@ static weir_err check_nulls(const struct converter *converter, const uint8_t *ro
 }
 
 /* The strings of one struct into row `at`; *bytes grows by their sizes. */
-static weir_err store_strings(const struct converter *converter, const uint8_t *row, struct weir_batch *batch, int at, size_t *bytes,
-                              struct weir_error *error)
+static weir_err store_strings(const struct converter *converter, const uint8_t *row, struct weir_batch *batch, int at,
+                              size_t *bytes, struct weir_error *error)
 {
     uint64_t nulls = row_nulls(converter, row);
     for (int f = converter->fixed_count; f < converter->field_count; f++) {
@@ -344,12 +360,14 @@ static weir_err store_strings(const struct converter *converter, const uint8_t *
             continue;
         }
         if (!text.data && text.size > 0)
-            return weir_fail(error, WEIR_ERR_USER_CODE, "the function gave '%s' a NULL pointer and %zu bytes", field->name, text.size);
+            return weir_fail(error, WEIR_ERR_USER_CODE, "the function gave '%s' a NULL pointer and %zu bytes",
+                             field->name, text.size);
         if (text.size > STRING_SIZE_MAX)
-            return weir_fail(error, WEIR_ERR_USER_CODE, "the function gave '%s' %zu bytes; at most %zu are possible", field->name,
-                             text.size, STRING_SIZE_MAX);
+            return weir_fail(error, WEIR_ERR_USER_CODE, "the function gave '%s' %zu bytes; at most %zu are possible",
+                             field->name, text.size, STRING_SIZE_MAX);
         if (field->type == WEIR_TYPE_STRING && !utf8_ok(text.data, text.size))
-            return weir_fail(error, WEIR_ERR_USER_CODE, "the function gave '%s' text that is not valid UTF-8", field->name);
+            return weir_fail(error, WEIR_ERR_USER_CODE, "the function gave '%s' text that is not valid UTF-8",
+                             field->name);
         if (column->validity)
             weir_bit_set(column->validity, at);
         weir_column_set_bytes(column, at, text.data ? text.data : "", text.size);
@@ -707,7 +725,8 @@ static bool same_layout(const struct weir_row_type *a, const struct weir_row_typ
 }
 
 /* `next` reads exactly the structs that `op` writes: its stages become the last ones of op. Also for what `next` absorbed before. */
-static bool row_map_absorb(struct weir_op *op, struct weir_op_ctx *ctx, struct weir_op *next_op, struct weir_op_ctx *next_ctx)
+static bool row_map_absorb(struct weir_op *op, struct weir_op_ctx *ctx, struct weir_op *next_op,
+                           struct weir_op_ctx *next_ctx)
 {
     struct row_map *map = (struct row_map *)op, *next = (struct row_map *)next_op;
     (void)ctx, (void)next_ctx;
@@ -719,7 +738,8 @@ static bool row_map_absorb(struct weir_op *op, struct weir_op_ctx *ctx, struct w
         stage->map = map;
     }
     for (int i = 2; i < map->stage_count; i++)
-        map->stages[i]->block = map->stages[i]->out_size <= map->stages[i - 2]->out_size ? map->stages[i - 2]->block : map->stages[i]->rows;
+        map->stages[i]->block =
+            map->stages[i]->out_size <= map->stages[i - 2]->out_size ? map->stages[i - 2]->block : map->stages[i]->rows;
     struct converter out = map->out;
     map->out = next->out;
     next->out = out;
@@ -767,8 +787,7 @@ static enum weir_step row_map_batch(struct weir_op *op, struct weir_op_ctx *ctx,
     for (int i = 0; i < map->stage_count; i++)
         map->stages[i]->ctx.watermark = map->stages[i]->op_ctx->watermark_ms;
     for (;;) {
-        bool at_end = map->by_block ? map->row == batch->row_count
-                                    : map->row + map->block_row == batch->row_count;
+        bool at_end = map->by_block ? map->row == batch->row_count : map->row + map->block_row == batch->row_count;
         if (at_end && map->result) {
             if (finish_result(map, &ctx->error))
                 return fail_step(map, ctx, batch);

@@ -24,7 +24,8 @@ static weir_err compile(const struct weir_op_plan *plan, struct weir_select **se
     if (!weir_select_compile(text, plan->inputs[0], select, &wrong))
         return 0;
     enum weir_err_code code = wrong.error.code ? wrong.error.code : WEIR_ERR_INVALID;
-    return weir_fail(error, code, "columns%s%.600s (in \"%.200s\")", wrong.column > 0 ? ", " : ": ", wrong.error.message, text);
+    return weir_fail(error, code, "columns%s%.600s (in \"%.200s\")", wrong.column > 0 ? ", " : ": ",
+                     wrong.error.message, text);
 }
 
 static weir_err select_plan(struct weir_op_plan *plan, struct weir_error *error)

@@ -7,7 +7,7 @@
 #include "base/assert.h"
 #include "ops/ops_int.h"
 
-#define WRITE_SIZE ((size_t)128 << 10)  /* encoded bytes per write() */
+#define WRITE_SIZE ((size_t)128 << 10) /* encoded bytes per write() */
 #define RECORD_SIZE_MAX ((size_t)64 << 20)
 #define COMMITTABLE_SIZE_MAX ((size_t)64 << 10)
 #define FLUSH_DELAY_MS 5
@@ -18,7 +18,7 @@ struct sink {
     struct weir_encoder *encoder;
     enum weir_on_error on_error;
     struct weir_buf bytes;
-    int row;       /* next row of the current batch: the cursor across AGAIN */
+    int row; /* next row of the current batch: the cursor across AGAIN */
     bool unflushed;
 };
 
@@ -103,8 +103,8 @@ static enum weir_step write_encoded(struct sink *sink, struct weir_op_ctx *ctx, 
             count += !err;
             sink->row++;
         }
-        if (count && sink->carrier.connector->write(sink->writer, sink->bytes.data, sink->bytes.size, count,
-                                                    &ctx->error))
+        if (count &&
+            sink->carrier.connector->write(sink->writer, sink->bytes.data, sink->bytes.size, count, &ctx->error))
             return failed(ctx);
         if (sink->row < batch->row_count && weir_op_should_yield(ctx))
             return WEIR_STEP_AGAIN;

@@ -95,8 +95,7 @@ static weir_err find_schema(struct weir_op_plan *plan, const struct weir_op_carr
                          "connector '%s' reads lines, and records of format '%s' are not lines", connector->name,
                          carrier->format->name);
     struct weir_decoder *decoder = NULL;
-    weir_err err =
-        carrier->format->decoder_new(plan->declared, plan->options, plan->option_count, &decoder, error);
+    weir_err err = carrier->format->decoder_new(plan->declared, plan->options, plan->option_count, &decoder, error);
     if (err)
         return err;
     carrier->format->decoder_free(decoder);
@@ -164,9 +163,8 @@ static weir_err source_open(struct weir_op *op, struct weir_op_ctx *ctx, struct 
     source->nothing = connector->parallelism_max > 0 && ctx->subtask >= connector->parallelism_max;
     if (source->nothing)
         return 0;
-    if (source->carrier.format &&
-        (err = source->carrier.format->decoder_new(source->schema, plan->options, plan->option_count, &source->decoder,
-                                                   error)))
+    if (source->carrier.format && (err = source->carrier.format->decoder_new(
+                                       source->schema, plan->options, plan->option_count, &source->decoder, error)))
         return weir_wrap(error, "%s", plan->name);
     if ((err = connector->reader_open(ctx, plan->options, plan->option_count, source->schema, &source->reader, error)))
         return weir_wrap(error, "%s", plan->name);
@@ -296,8 +294,8 @@ static weir_err bad_record(struct source *source, struct weir_op_ctx *ctx, size_
 
 static bool dead_is_full(const struct source *source)
 {
-    return source->dead && (source->dead->row_count == DEAD_ROWS_MAX ||
-                            weir_batch_bytes(source->dead) > WEIR_BATCH_BYTES_SOFT_MAX);
+    return source->dead &&
+           (source->dead->row_count == DEAD_ROWS_MAX || weir_batch_bytes(source->dead) > WEIR_BATCH_BYTES_SOFT_MAX);
 }
 
 /* --- Lines */
@@ -386,8 +384,7 @@ static enum progress decode_bytes(struct source *source, struct weir_op_ctx *ctx
 
 /* --- Reading: one call's worth. WEIR_READ_DATA: call again. */
 
-static enum weir_read read_bytes(struct source *source, struct weir_op_ctx *ctx, int64_t *wait_until_ms,
-                                 bool *progress)
+static enum weir_read read_bytes(struct source *source, struct weir_op_ctx *ctx, int64_t *wait_until_ms, bool *progress)
 {
     while (has_room(ctx)) {
         enum progress step = source->has_bytes ? decode_bytes(source, ctx) : MORE_BYTES;
@@ -395,8 +392,8 @@ static enum weir_read read_bytes(struct source *source, struct weir_op_ctx *ctx,
             return WEIR_READ_FAILED;
         if (step == MORE_BYTES) {
             source->bytes.used = source->has_bytes ? source->at : 0;
-            enum weir_read read = source->carrier.connector->read(source->reader, ctx, &source->bytes, wait_until_ms,
-                                                                  &ctx->error);
+            enum weir_read read =
+                source->carrier.connector->read(source->reader, ctx, &source->bytes, wait_until_ms, &ctx->error);
             source->at = 0;
             source->has_bytes = read == WEIR_READ_DATA;
             if (read == WEIR_READ_FAILED) {
@@ -417,8 +414,8 @@ static enum weir_read read_rows(struct source *source, struct weir_op_ctx *ctx, 
 {
     while (has_room(ctx)) {
         struct weir_batch *batch = NULL;
-        enum weir_read read = source->carrier.connector->read_batch(source->reader, ctx, &batch, wait_until_ms,
-                                                                    &ctx->error);
+        enum weir_read read =
+            source->carrier.connector->read_batch(source->reader, ctx, &batch, wait_until_ms, &ctx->error);
         if (read == WEIR_READ_FAILED)
             weir_wrap(&ctx->error, "%s", ctx->plan->name);
         if (read != WEIR_READ_DATA)
@@ -447,10 +444,14 @@ static enum weir_step source_produce(struct weir_op *op, struct weir_op_ctx *ctx
     if (source->nothing)
         return WEIR_STEP_DONE;
     switch (read_some(source, ctx, &wait_until_ms, progress)) {
-    case WEIR_READ_END: return WEIR_STEP_DONE;
-    case WEIR_READ_FAILED: return WEIR_STEP_FAILED;
-    case WEIR_READ_DATA: return WEIR_STEP_AGAIN;
-    case WEIR_READ_EMPTY: break;
+    case WEIR_READ_END:
+        return WEIR_STEP_DONE;
+    case WEIR_READ_FAILED:
+        return WEIR_STEP_FAILED;
+    case WEIR_READ_DATA:
+        return WEIR_STEP_AGAIN;
+    case WEIR_READ_EMPTY:
+        break;
     }
     int64_t due = weir_watermarker_quiet(&source->marker, ctx->out, weir_op_now_ms(ctx));
     if (due < wait_until_ms)

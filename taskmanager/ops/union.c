@@ -19,8 +19,7 @@ static weir_err union_plan(struct weir_op_plan *plan, struct weir_error *error)
             char want[64], got[64];
             if (!weir_type_equal(&a->type, &b->type) || (b->type.nullable && !a->type.nullable))
                 return weir_fail(error, WEIR_ERR_INVALID, "column %d, '%s', is %s in input %d and %s in input 1", c + 1,
-                                 a->name, weir_type_print(&b->type, got), i + 1,
-                                 weir_type_print(&a->type, want));
+                                 a->name, weir_type_print(&b->type, got), i + 1, weir_type_print(&a->type, want));
         }
     }
     plan->output = weir_schema_ref(first);

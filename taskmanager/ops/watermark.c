@@ -125,8 +125,8 @@ static weir_err watermark_open(struct weir_op *op, struct weir_op_ctx *ctx, stru
     int64_t timeout_ms =
         weir_options_get_int(plan->options, plan->option_count, watermark_options, "watermark.idle-timeout");
     int64_t now_ms = weir_op_now_ms(ctx);
-    weir_err err = weir_watermarker_open(marker, option(plan, "watermark.expression"), plan->inputs[0], timeout_ms, now_ms,
-                                         error);
+    weir_err err =
+        weir_watermarker_open(marker, option(plan, "watermark.expression"), plan->inputs[0], timeout_ms, now_ms, error);
     if (!err && timeout_ms > 0)
         weir_op_set_timer(ctx, now_ms + timeout_ms);
     return err;

@@ -21,7 +21,8 @@ static const struct weir_option window_options[] = {
     {"window.type", WEIR_OPTION_ENUM, NULL, "tumbling|sliding|session", "How windows are cut"},
     {"window.time", WEIR_OPTION_ENUM, "event", "event|processing", "Whose time: the rows' or this machine's clock"},
     {"window.size", WEIR_OPTION_DURATION, "", NULL, "Length of tumbling and sliding windows"},
-    {"window.slide", WEIR_OPTION_DURATION, "", NULL, "From one sliding window's start to the next one's; at most the size"},
+    {"window.slide", WEIR_OPTION_DURATION, "", NULL,
+     "From one sliding window's start to the next one's; at most the size"},
     {"window.gap", WEIR_OPTION_DURATION, "", NULL, "A session ends when its key has had no row for so long"},
     {"window.offset", WEIR_OPTION_STRING, "0 s", NULL,
      "Moves the starts of tumbling and sliding windows away from 1970-01-01T00:00:00, '-8 h' for days of UTC+8"},
@@ -78,9 +79,9 @@ static weir_err parse_offset(const struct weir_op_plan *plan, int64_t slide_ms, 
     bool negative = *digits == '-';
     int64_t offset_ms = 0;
     if (*digits && !weir_parse_duration_ms(digits + negative, &offset_ms))
-        return weir_fail(error, WEIR_ERR_INVALID,
-                         "'window.offset' is not a duration in whole milliseconds: '%s' (write it like '15 min' or '-8 h')",
-                         text);
+        return weir_fail(
+            error, WEIR_ERR_INVALID,
+            "'window.offset' is not a duration in whole milliseconds: '%s' (write it like '15 min' or '-8 h')", text);
     if (offset_ms >= slide_ms)
         return weir_fail(error, WEIR_ERR_INVALID, "'window.offset' is '%s', and must be shorter than %s", text,
                          strcasecmp(option(plan, "window.type"), "sliding") == 0 ? "the slide" : "the window");
@@ -98,15 +99,17 @@ static weir_err parse_sizes(const struct weir_op_plan *plan, struct weir_window_
         err = refuse(plan, "window.slide", error);
     } else if (!(err = need_duration(plan, "window.slide", &spec->slide_ms, error))) {
         if (spec->slide_ms > spec->size_ms)
-            return weir_fail(error, WEIR_ERR_INVALID,
-                             "'window.slide' (%s) is longer than 'window.size' (%s), so that rows between two windows would be "
-                             "in none; make it at most the size",
-                             option(plan, "window.slide"), option(plan, "window.size"));
+            return weir_fail(
+                error, WEIR_ERR_INVALID,
+                "'window.slide' (%s) is longer than 'window.size' (%s), so that rows between two windows would be "
+                "in none; make it at most the size",
+                option(plan, "window.slide"), option(plan, "window.size"));
         if (spec->size_ms / spec->slide_ms > WEIR_WINDOW_SLIDES_MAX)
-            return weir_fail(error, WEIR_ERR_INVALID,
-                             "a window of %s is %lld slides of %s long, and at most %d are possible; make 'window.slide' longer",
-                             option(plan, "window.size"), (long long)(spec->size_ms / spec->slide_ms),
-                             option(plan, "window.slide"), WEIR_WINDOW_SLIDES_MAX);
+            return weir_fail(
+                error, WEIR_ERR_INVALID,
+                "a window of %s is %lld slides of %s long, and at most %d are possible; make 'window.slide' longer",
+                option(plan, "window.size"), (long long)(spec->size_ms / spec->slide_ms), option(plan, "window.slide"),
+                WEIR_WINDOW_SLIDES_MAX);
     }
     if (err)
         return err;
@@ -122,7 +125,8 @@ static weir_err parse_spec(const struct weir_op_plan *plan, struct weir_window_s
     spec->processing_time = strcasecmp(option(plan, "window.time"), "processing") == 0;
     spec->lateness_ms = duration(plan, "window.allowed-lateness");
     if (spec->processing_time && spec->lateness_ms)
-        return weir_fail(error, WEIR_ERR_INVALID, "with 'window.time' = 'processing' no row is late; take "
+        return weir_fail(error, WEIR_ERR_INVALID,
+                         "with 'window.time' = 'processing' no row is late; take "
                          "'window.allowed-lateness' away");
     if (strcasecmp(type, "session") == 0) {
         spec->type = WEIR_WINDOW_SESSION;
@@ -143,9 +147,10 @@ static weir_err find_time_column(const struct weir_op_plan *plan, int *column, s
     const char *name = option(plan, "time.column");
     *column = -1;
     if (!*name)
-        return weir_fail(error, WEIR_ERR_INVALID,
-                         "an event-time window needs a watermark strategy before it (or 'time.column'); without event time, use "
-                         "'window.time' = 'processing'");
+        return weir_fail(
+            error, WEIR_ERR_INVALID,
+            "an event-time window needs a watermark strategy before it (or 'time.column'); without event time, use "
+            "'window.time' = 'processing'");
     int at = weir_schema_find(input, name, strlen(name));
     if (at < 0) {
         const char *names[WEIR_FIELDS_MAX];
@@ -167,8 +172,8 @@ static weir_err compile(const struct weir_op_plan *plan, struct weir_agg **agg, 
 {
     static const struct weir_key_spec no_key;
     struct weir_expr_error expr_error = {0};
-    weir_err err = weir_agg_compile(option(plan, "aggregates"), plan->inputs[0], plan->keyed ? &plan->key : &no_key, true, agg,
-                                    &expr_error);
+    weir_err err = weir_agg_compile(option(plan, "aggregates"), plan->inputs[0], plan->keyed ? &plan->key : &no_key,
+                                    true, agg, &expr_error);
     if (!err)
         return WEIR_OK;
     /* The sentence may begin with the column itself. */
@@ -220,8 +225,10 @@ static weir_err window_open(struct weir_op *op, struct weir_op_ctx *ctx, struct 
     window->input = weir_agg_input_new(window->agg);
     window->accumulator_size = weir_agg_accumulator_size(window->agg);
     if (window->accumulator_size > WEIR_STATE_VALUE_SIZE_MAX)
-        return weir_fail(error, WEIR_ERR_INVALID, "'aggregates' has too many of them: together they take %zu bytes a key, and at most %zu are "
-                         "possible", window->accumulator_size, WEIR_STATE_VALUE_SIZE_MAX);
+        return weir_fail(error, WEIR_ERR_INVALID,
+                         "'aggregates' has too many of them: together they take %zu bytes a key, and at most %zu are "
+                         "possible",
+                         window->accumulator_size, WEIR_STATE_VALUE_SIZE_MAX);
     window->global = !plan->keyed;
     window->skip_bad = weir_on_error_parse(option(plan, "on-error")) == WEIR_ON_ERROR_SKIP;
     window->watermark_ms = WEIR_WATERMARK_MIN;
@@ -309,19 +316,24 @@ static bool time_is_good(const struct weir_column *column, int row)
            column->i64[row] <= WEIR_WINDOW_TIME_MAX;
 }
 
-static weir_err time_error(const struct weir_window *window, struct weir_op_ctx *ctx, const struct weir_batch *batch, int row)
+static weir_err time_error(const struct weir_window *window, struct weir_op_ctx *ctx, const struct weir_batch *batch,
+                           int row)
 {
     const struct weir_column *column = &batch->columns[window->time_column];
     const char *name = batch->schema->fields[window->time_column].name;
     weir_err err;
     if (weir_column_is_null(column, row))
-        err = weir_fail(&ctx->error, WEIR_ERR_DATA,
-                        "the time column '%.100s' is NULL, so that the row belongs to no window; filter such rows out before, or set "
-                        "'on-error' = 'skip'", name);
+        err = weir_fail(
+            &ctx->error, WEIR_ERR_DATA,
+            "the time column '%.100s' is NULL, so that the row belongs to no window; filter such rows out before, or set "
+            "'on-error' = 'skip'",
+            name);
     else
-        err = weir_fail(&ctx->error, WEIR_ERR_DATA,
-                        "the time column '%.100s' is %lld ms, beyond 146 million years; filter such rows out before, or set "
-                        "'on-error' = 'skip'", name, (long long)column->i64[row]);
+        err = weir_fail(
+            &ctx->error, WEIR_ERR_DATA,
+            "the time column '%.100s' is %lld ms, beyond 146 million years; filter such rows out before, or set "
+            "'on-error' = 'skip'",
+            name, (long long)column->i64[row]);
     (void)err;
     return weir_op_row_error(ctx->plan->name, batch, row, &ctx->error);
 }
@@ -393,9 +405,10 @@ static void set_timer(struct weir_window *window, struct weir_op_ctx *ctx)
 {
     if (!window->spec.processing_time)
         return;
-    int64_t next_ms = window->spec.type == WEIR_WINDOW_SESSION
-                          ? weir_sessions_next_end(window)
-                          : weir_panes_next_end(window, window->watermark_ms == INT64_MAX ? INT64_MAX : window->watermark_ms + 1);
+    int64_t next_ms =
+        window->spec.type == WEIR_WINDOW_SESSION
+            ? weir_sessions_next_end(window)
+            : weir_panes_next_end(window, window->watermark_ms == INT64_MAX ? INT64_MAX : window->watermark_ms + 1);
     weir_op_set_timer(ctx, next_ms);
 }
 
@@ -413,7 +426,8 @@ static weir_err begin_batch(struct weir_window *window, struct weir_op_ctx *ctx,
     if ((err = prepare(window, ctx)) || window->current->row_count == 0)
         return err;
     weir_state_keys(window->key_scratch, window->current, &window->keys);
-    return window->spec.type == WEIR_WINDOW_SESSION ? weir_sessions_update(window, ctx) : weir_panes_update(window, ctx);
+    return window->spec.type == WEIR_WINDOW_SESSION ? weir_sessions_update(window, ctx)
+                                                    : weir_panes_update(window, ctx);
 }
 
 static enum weir_step window_batch(struct weir_op *op, struct weir_op_ctx *ctx, int input, struct weir_batch *batch)
@@ -428,7 +442,8 @@ static enum weir_step window_batch(struct weir_op *op, struct weir_op_ctx *ctx, 
     }
     enum weir_step step = WEIR_STEP_DONE;
     if (window->current->row_count > 0)
-        step = window->spec.type == WEIR_WINDOW_SESSION ? weir_sessions_again(window, ctx) : weir_panes_again(window, ctx);
+        step =
+            window->spec.type == WEIR_WINDOW_SESSION ? weir_sessions_again(window, ctx) : weir_panes_again(window, ctx);
     if (step == WEIR_STEP_AGAIN)
         return step;
     weir_batch_unref(window->current);

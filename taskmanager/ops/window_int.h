@@ -14,7 +14,7 @@
 
 /* Times of rows are within [-MAX, MAX] (146 million years), durations at most 2^53 ms: no sum below wraps. */
 #define WEIR_WINDOW_TIME_MAX ((int64_t)1 << 62)
-#define WEIR_WINDOW_SLIDES_MAX 10000 /* of one window */
+#define WEIR_WINDOW_SLIDES_MAX 10000             /* of one window */
 #define WEIR_WINDOW_ROWS WEIR_BATCH_ROWS_DEFAULT /* of one output batch, at most */
 
 enum weir_window_type { WEIR_WINDOW_TUMBLING, WEIR_WINDOW_SLIDING, WEIR_WINDOW_SESSION };
@@ -66,10 +66,10 @@ void weir_window_group_rows(const struct weir_window_spec *spec, const int64_t *
 enum weir_fire_phase { WEIR_FIRE_NONE, WEIR_FIRE_NEXT, WEIR_FIRE_MERGE, WEIR_FIRE_EMIT };
 struct weir_fire {
     enum weir_fire_phase phase;
-    int64_t after_ms;   /* windows that end here or before are done */
+    int64_t after_ms; /* windows that end here or before are done */
     int64_t window_end_ms;
-    int64_t pane_ms;    /* MERGE: the pane that is being merged */
-    int64_t cursor;     /* walk */
+    int64_t pane_ms;                /* MERGE: the pane that is being merged */
+    int64_t cursor;                 /* walk */
     struct weir_state_table *table; /* EMIT: what is walked */
 };
 
@@ -89,11 +89,11 @@ struct weir_window {
     struct weir_window_groups *groups;
     bool global; /* not keyed */
     bool skip_bad;
-    int time_column;       /* -1: processing time */
+    int time_column; /* -1: processing time */
     size_t accumulator_size;
-    int64_t watermark_ms;  /* of event time, or the processing time - 1 up to which windows fired */
-    int64_t row_time_ms;   /* processing time: of all rows of the current batch */
-    int emit_rows;         /* at most so many rows in an output batch, fewer where rows are large */
+    int64_t watermark_ms; /* of event time, or the processing time - 1 up to which windows fired */
+    int64_t row_time_ms;  /* processing time: of all rows of the current batch */
+    int emit_rows;        /* at most so many rows in an output batch, fewer where rows are large */
 
     /* What is kept. panes: namespace = pane end, value = accumulator. sessions: one namespace, `session_namespace`;
      * value = list of the key's sessions. */
@@ -119,7 +119,8 @@ struct weir_window {
     int timer_count, timer_capacity;
     struct weir_session_node *free_nodes;
     size_t heap_bytes_compact; /* the heap is compacted when it is larger */
-    struct weir_state_id *session_dirty; /* WEIR_BATCH_ROWS_MAX: keys whose sessions fire again at the end of the batch; while
+    struct weir_state_id
+        *session_dirty; /* WEIR_BATCH_ROWS_MAX: keys whose sessions fire again at the end of the batch; while
                                           * timers are handled: those with a session that goes */
     int session_dirty_count, session_dirty_at;
     struct weir_buf emit_keys; /* keys of the results that are being collected */
@@ -150,7 +151,8 @@ weir_err weir_sessions_update(struct weir_window *window, struct weir_op_ctx *ct
 enum weir_step weir_sessions_again(struct weir_window *window, struct weir_op_ctx *ctx);
 enum weir_step weir_sessions_fire(struct weir_window *window, struct weir_op_ctx *ctx, int64_t target_ms);
 int64_t weir_sessions_next_end(const struct weir_window *window); /* INT64_MAX: none */
-void weir_sessions_open(struct weir_window *window, const struct weir_state_spec *spec); /* spec: uid and fixed_key are used */
+void weir_sessions_open(struct weir_window *window,
+                        const struct weir_state_spec *spec); /* spec: uid and fixed_key are used */
 void weir_sessions_close(struct weir_window *window);
 
 #endif

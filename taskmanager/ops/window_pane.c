@@ -245,7 +245,8 @@ static bool collect_dirty(struct weir_window *window, int64_t window_end_ms)
     bool any = false;
     for (int g = 0; g < groups->count; g++) {
         const struct weir_window_group *group = &groups->groups[g];
-        if (group->late || group->pane.end_ms > window_end_ms || group->pane.start_ms < window_end_ms - window->spec.size_ms)
+        if (group->late || group->pane.end_ms > window_end_ms ||
+            group->pane.start_ms < window_end_ms - window->spec.size_ms)
             continue;
         const int32_t *rows = groups->rows ? groups->rows + group->first : NULL;
         weir_state_upsert(weir_state_open(window->dirty, 0), &window->keys, rows, window->global ? 1 : group->count,
@@ -286,7 +287,8 @@ static void merge_dirty(struct weir_window *window, const struct weir_state_keys
         weir_state_lookup(weir_state_find(window->panes, pane_ms), keys, NULL, count, window->values);
         for (int i = 0; i < count; i++) {
             if (window->values[i])
-                weir_agg_merge(window->agg, window->chunk_accumulators + (size_t)i * size, window->values[i], &window->chunk_heap);
+                weir_agg_merge(window->agg, window->chunk_accumulators + (size_t)i * size, window->values[i],
+                               &window->chunk_heap);
         }
     }
 }

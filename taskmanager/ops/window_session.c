@@ -165,7 +165,8 @@ struct pending {
 static void flush(struct weir_window *window, struct weir_state_table *table, struct pending *pending)
 {
     if (pending->count)
-        weir_agg_update(window->agg, window->input, pending->rows, pending->accumulators, pending->count, weir_state_heap(table));
+        weir_agg_update(window->agg, window->input, pending->rows, pending->accumulators, pending->count,
+                        weir_state_heap(table));
     pending->count = 0;
 }
 
@@ -252,7 +253,8 @@ weir_err weir_sessions_update(struct weir_window *window, struct weir_op_ctx *ct
     window->session_dirty_count = window->session_dirty_at = 0;
     for (int i = 0; i < row_count; i++) {
         uint8_t *value = window->values[i];
-        struct weir_session_node *node = session_for(window, table, value, times ? times[i] : window->row_time_ms, &pending);
+        struct weir_session_node *node =
+            session_for(window, table, value, times ? times[i] : window->row_time_ms, &pending);
         if (!node) {
             late[late_count++] = i;
             continue;
@@ -273,8 +275,8 @@ weir_err weir_sessions_update(struct weir_window *window, struct weir_op_ctx *ct
 /* --- Results */
 
 /* Adds the session to the results; its key is kept until they are emitted. */
-static void add_result(struct weir_window *window, const struct weir_state_entry *entry, const struct weir_session_node *node,
-                       int at)
+static void add_result(struct weir_window *window, const struct weir_state_entry *entry,
+                       const struct weir_session_node *node, int at)
 {
     bool ok = weir_buf_append(&window->emit_keys, entry->key, entry->key_size);
     weir_assert(ok); /* emit_rows keys: each was in a batch of at most 1 GiB */
@@ -358,8 +360,8 @@ static void remove_session(struct weir_window *window, struct weir_state_table *
 }
 
 /* One timer: sets it again, fires its session, or marks it REMOVED (results still point to it). Returns the new number of results. */
-static int handle_timer(struct weir_window *window, struct weir_state_table *table, struct weir_session_timer timer, int count,
-                        int *removed_count)
+static int handle_timer(struct weir_window *window, struct weir_state_table *table, struct weir_session_timer timer,
+                        int count, int *removed_count)
 {
     struct weir_state_entry entry;
     int64_t cursor = 0;

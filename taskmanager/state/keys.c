@@ -81,7 +81,8 @@ struct weir_state_key_scratch {
     struct weir_buf bytes;
 };
 
-struct weir_state_key_scratch *weir_state_key_scratch_new(const struct weir_schema *schema, const struct weir_key_spec *spec)
+struct weir_state_key_scratch *weir_state_key_scratch_new(const struct weir_schema *schema,
+                                                          const struct weir_key_spec *spec)
 {
     struct weir_state_key_scratch *scratch = weir_zalloc(sizeof *scratch);
     scratch->spec = *spec;
@@ -162,7 +163,8 @@ static const uint64_t *raw_values(const struct weir_column *column, enum weir_ty
     return out;
 }
 
-void weir_state_keys(struct weir_state_key_scratch *scratch, const struct weir_batch *batch, struct weir_state_keys *keys)
+void weir_state_keys(struct weir_state_key_scratch *scratch, const struct weir_batch *batch,
+                     struct weir_state_keys *keys)
 {
     int count = batch->row_count;
     memset(keys, 0, sizeof *keys);

@@ -43,7 +43,7 @@ struct weir_state_table {
     uint64_t seed;
     struct slots slots;
     uint64_t capacity;
-    int shift; /* 64 - log2(capacity) */
+    int shift;        /* 64 - log2(capacity) */
     uint32_t special; /* bit SPECIAL_*: the slot is taken */
     int64_t count;    /* ordinary entries */
     int64_t limit;
@@ -262,7 +262,7 @@ static struct weir_state_table *table_new(struct weir_state *state, int64_t name
 {
     struct weir_state_table *table = weir_zalloc(sizeof *table);
     table->state = state;
-    table->seed = (state->seed ^ (uint64_t)namespace * 0xd6e8feb86659fd93u) * MIX;
+    table->seed = (state->seed ^ (uint64_t) namespace * 0xd6e8feb86659fd93u) * MIX;
     weir_arena_init(&table->heap);
     weir_arena_init(&table->keys);
     table_set_capacity(table, capacity_for(state->count_hint));
@@ -406,7 +406,8 @@ size_t weir_state_bytes(const struct weir_state *state)
     size_t bytes = state->spare.size + (size_t)state->capacity * sizeof *state->entries;
     for (int i = 0; i < state->count; i++) {
         const struct weir_state_table *table = state->entries[state->first + i].table;
-        bytes += sizeof *table + table->slots.size + table->heap.size_total + table->keys.size_total + table->large_bytes;
+        bytes +=
+            sizeof *table + table->slots.size + table->heap.size_total + table->keys.size_total + table->large_bytes;
     }
     return bytes;
 }
@@ -439,7 +440,8 @@ static uint8_t *special_slot(struct weir_state_table *table, uint32_t kind, bool
     return slot;
 }
 
-static __attribute__((noinline)) uint8_t *probe_fixed(struct weir_state_table *table, uint64_t head, uint8_t *slot, bool insert)
+static __attribute__((noinline)) uint8_t *probe_fixed(struct weir_state_table *table, uint64_t head, uint8_t *slot,
+                                                      bool insert)
 {
     size_t stride = table->state->stride;
     uint8_t *end = slot_at(table, table->capacity);
@@ -461,8 +463,9 @@ static __attribute__((noinline)) uint8_t *probe_fixed(struct weir_state_table *t
 }
 
 /* Returns the number of rows done: less than `count` when the table must grow. */
-static inline __attribute__((always_inline)) int batch_fixed(struct weir_state_table *table, const struct weir_state_keys *keys,
-                                                             const int32_t *rows, int count, uint8_t **values, bool insert)
+static inline __attribute__((always_inline)) int batch_fixed(struct weir_state_table *table,
+                                                             const struct weir_state_keys *keys, const int32_t *rows,
+                                                             int count, uint8_t **values, bool insert)
 {
     const uint64_t seed = table->seed;
     const int shift = table->shift;
@@ -494,8 +497,8 @@ static inline __attribute__((always_inline)) int batch_fixed(struct weir_state_t
 }
 
 /* With NULLs: a NULL row's value is undefined, so its rows are taken out before the others are looked up. */
-static int batch_fixed_nulls(struct weir_state_table *table, const struct weir_state_keys *keys, const int32_t *rows, int count,
-                             uint8_t **values, bool insert)
+static int batch_fixed_nulls(struct weir_state_table *table, const struct weir_state_keys *keys, const int32_t *rows,
+                             int count, uint8_t **values, bool insert)
 {
     int32_t valid[GROUP];
     int place[GROUP];
@@ -541,8 +544,8 @@ static inline bool slot_has(const struct var_slot *slot, uint64_t head, const ui
     return slot->head == head && slot->key_size == key_size && key_equal(slot->key, key, key_size);
 }
 
-static __attribute__((noinline)) uint8_t *probe_var(struct weir_state_table *table, uint64_t head, const uint8_t *key, uint32_t key_size, uint8_t *slot,
-                          bool insert)
+static __attribute__((noinline)) uint8_t *probe_var(struct weir_state_table *table, uint64_t head, const uint8_t *key,
+                                                    uint32_t key_size, uint8_t *slot, bool insert)
 {
     size_t stride = table->state->stride;
     uint8_t *end = slot_at(table, table->capacity);
@@ -610,8 +613,8 @@ static int batch_var(struct weir_state_table *table, const struct weir_state_key
     return count;
 }
 
-static int batch_once(struct weir_state_table *table, const struct weir_state_keys *keys, const int32_t *rows, int count,
-                      uint8_t **values, bool insert)
+static int batch_once(struct weir_state_table *table, const struct weir_state_keys *keys, const int32_t *rows,
+                      int count, uint8_t **values, bool insert)
 {
     if (!is_fixed(table))
         return batch_var(table, keys, rows, count, values, insert);
@@ -622,16 +625,16 @@ static int batch_once(struct weir_state_table *table, const struct weir_state_ke
     return batch_fixed(table, keys, NULL, count, values, insert);
 }
 
-void weir_state_upsert(struct weir_state_table *table, const struct weir_state_keys *keys, const int32_t *rows, int count,
-                       uint8_t **values)
+void weir_state_upsert(struct weir_state_table *table, const struct weir_state_keys *keys, const int32_t *rows,
+                       int count, uint8_t **values)
 {
     weir_assert(is_fixed(table) == (keys->fixed != NULL));
     while (batch_once(table, keys, rows, count, values, true) < count)
         table_grow(table, table->capacity * 2);
 }
 
-void weir_state_lookup(struct weir_state_table *table, const struct weir_state_keys *keys, const int32_t *rows, int count,
-                       uint8_t **values)
+void weir_state_lookup(struct weir_state_table *table, const struct weir_state_keys *keys, const int32_t *rows,
+                       int count, uint8_t **values)
 {
     weir_assert(is_fixed(table) == (keys->fixed != NULL));
     (void)batch_once(table, keys, rows, count, values, false); /* never stops early: nothing is inserted */
@@ -805,8 +808,8 @@ static void keys_of_var(struct weir_state_table *table, int count, struct weir_s
     keys->bytes = room;
 }
 
-int weir_state_walk_keys(struct weir_state_table *table, int64_t *cursor, struct weir_state_keys *keys, uint8_t **values,
-                         int max)
+int weir_state_walk_keys(struct weir_state_table *table, int64_t *cursor, struct weir_state_keys *keys,
+                         uint8_t **values, int max)
 {
     /* Very long keys are taken one by one: offsets are 32 bits. */
     if (table->large_bytes > UINT32_MAX / 2)
@@ -834,7 +837,8 @@ struct weir_state_id weir_state_id_of(const struct weir_state_table *table, cons
     return (struct weir_state_id){.head = *(const uint64_t *)(const void *)slot};
 }
 
-bool weir_state_find_id(struct weir_state_table *table, struct weir_state_id id, int64_t *cursor, struct weir_state_entry *entry)
+bool weir_state_find_id(struct weir_state_table *table, struct weir_state_id id, int64_t *cursor,
+                        struct weir_state_entry *entry)
 {
     uint8_t *room = is_fixed(table) ? walk_room(table->state, WEIR_STATE_RAW_KEY_SIZE_MAX) : NULL;
     uint64_t i = (uint64_t)*cursor, mask = table->capacity - 1;

@@ -23,8 +23,8 @@ struct weir_state;       /* one state: all its namespaces */
 struct weir_state_table; /* one namespace */
 
 struct weir_state_spec {
-    const char *uid;  /* of the operator */
-    const char *name; /* "window" */
+    const char *uid;   /* of the operator */
+    const char *name;  /* "window" */
     size_t value_size; /* bytes, a multiple of 8, at most WEIR_STATE_VALUE_SIZE_MAX; new entries begin as zeros */
     enum weir_type_id fixed_key; /* weir_state_fixed_key() of the key; NONE: variable keys */
 };
@@ -58,17 +58,19 @@ enum weir_type_id weir_state_fixed_key(const struct weir_schema *schema, const s
 /* Builds the keys of a batch, in the form that weir_state_fixed_key() says; an int64 column is used where it lies. The arrays live
  * in the batch and in `scratch` until its next use. A spec without columns gives every row the empty key. */
 struct weir_state_key_scratch;
-struct weir_state_key_scratch *weir_state_key_scratch_new(const struct weir_schema *schema, const struct weir_key_spec *spec);
+struct weir_state_key_scratch *weir_state_key_scratch_new(const struct weir_schema *schema,
+                                                          const struct weir_key_spec *spec);
 void weir_state_key_scratch_free(struct weir_state_key_scratch *scratch);
-void weir_state_keys(struct weir_state_key_scratch *scratch, const struct weir_batch *batch, struct weir_state_keys *keys);
+void weir_state_keys(struct weir_state_key_scratch *scratch, const struct weir_batch *batch,
+                     struct weir_state_keys *keys);
 
 /* For i in [0, count): the value of key rows[i] (or i where rows is NULL), inserted when absent. Pointers are valid until the next
  * upsert into this table or removal from it. */
-void weir_state_upsert(struct weir_state_table *table, const struct weir_state_keys *keys, const int32_t *rows, int count,
-                       uint8_t **values);
+void weir_state_upsert(struct weir_state_table *table, const struct weir_state_keys *keys, const int32_t *rows,
+                       int count, uint8_t **values);
 /* The same without inserting: NULL where the key is absent. */
-void weir_state_lookup(struct weir_state_table *table, const struct weir_state_keys *keys, const int32_t *rows, int count,
-                       uint8_t **values);
+void weir_state_lookup(struct weir_state_table *table, const struct weir_state_keys *keys, const int32_t *rows,
+                       int count, uint8_t **values);
 /* Room for `count` entries without growing; worth it before many inserts of known number. */
 void weir_state_reserve(struct weir_state_table *table, int64_t count);
 /* One key by its canonical encoding and hash; NULL: absent. */
@@ -102,7 +104,7 @@ void weir_state_remove_value(struct weir_state_table *table, uint8_t *value); /*
  * walk_entries() and walk_keys() do not disturb each other. */
 int weir_state_walk_entries(struct weir_state_table *table, int64_t *cursor, struct weir_state_entry *entries, int max);
 /* The same, with the keys in the form that weir_state_upsert() takes. */
-int weir_state_walk_keys(struct weir_state_table *table, int64_t *cursor, struct weir_state_keys *keys, uint8_t **values,
-                         int max);
+int weir_state_walk_keys(struct weir_state_table *table, int64_t *cursor, struct weir_state_keys *keys,
+                         uint8_t **values, int max);
 
 #endif

@@ -163,7 +163,8 @@ static void fail(struct weir_chain *chain, const struct op_node *node)
     chain->failed_op = node->index;
     chain->error = node->ctx.error;
     if (!chain->error.code)
-        (void)weir_fail(&chain->error, WEIR_ERR_USER_CODE, "operator '%s' failed without saying why", node->ctx.plan->name);
+        (void)weir_fail(&chain->error, WEIR_ERR_USER_CODE, "operator '%s' failed without saying why",
+                        node->ctx.plan->name);
 }
 
 /* For crash reports: who runs. Operators that call user code say themselves at which row they are. */
@@ -430,9 +431,9 @@ static bool offer_first(struct weir_out *out, bool *all)
     for (int i = 0; i < out->child_count + out->writer_count; i++) {
         if (out->taken[i])
             continue;
-        bool took = i < out->child_count ? give_child(out->children[i], item)
-                                         : give_writer(out->writers[i - out->child_count], item,
-                                                       out->node->chain->now_ns);
+        bool took = i < out->child_count
+                        ? give_child(out->children[i], item)
+                        : give_writer(out->writers[i - out->child_count], item, out->node->chain->now_ns);
         out->taken[i] = took;
         moved |= took;
         *all &= took;
@@ -526,10 +527,12 @@ static enum weir_step call_handler(struct op_node *node)
     case WEIR_ITEM_WATERMARK:
         node->ctx.watermark_ms = node->item.watermark_ms;
         return v->watermark ? v->watermark(node->state, &node->ctx, node->item.watermark_ms) : WEIR_STEP_DONE;
-    case WEIR_ITEM_END: return v->end ? v->end(node->state, &node->ctx) : WEIR_STEP_DONE;
+    case WEIR_ITEM_END:
+        return v->end ? v->end(node->state, &node->ctx) : WEIR_STEP_DONE;
     case WEIR_ITEM_IDLE:
     case WEIR_ITEM_ACTIVE:
-    case WEIR_ITEM_NONE: break;
+    case WEIR_ITEM_NONE:
+        break;
     }
     return WEIR_STEP_DONE;
 }
@@ -542,7 +545,9 @@ static void finish_item(struct op_node *node)
         node->records_in += (uint64_t)item.batch->row_count;
         weir_batch_unref(item.batch);
         break;
-    case WEIR_ITEM_WATERMARK: finish_watermark(node); break;
+    case WEIR_ITEM_WATERMARK:
+        finish_watermark(node);
+        break;
     case WEIR_ITEM_IDLE:
     case WEIR_ITEM_ACTIVE:
         /* A watermark operator says itself when its stream is idle. */
@@ -550,8 +555,11 @@ static void finish_item(struct op_node *node)
             for (int o = 0; o < OUTPUTS; o++)
                 weir_out_idle(node->outs[o], item.kind == WEIR_ITEM_IDLE);
         break;
-    case WEIR_ITEM_END: finish_end(node); break;
-    case WEIR_ITEM_NONE: break;
+    case WEIR_ITEM_END:
+        finish_end(node);
+        break;
+    case WEIR_ITEM_NONE:
+        break;
     }
     node->item.kind = WEIR_ITEM_NONE;
 }

@@ -20,15 +20,15 @@ struct weir_chain;
 
 struct weir_chain_op {
     const struct weir_op_vtable *vtable;
-    int upstream;        /* index in this chain, before this one; -1: the head */
-    int upstream_output; /* 0 main, 1, 2 */
+    int upstream;           /* index in this chain, before this one; -1: the head */
+    int upstream_output;    /* 0 main, 1, 2 */
     struct weir_op_ctx ctx; /* a template: names, numbers, code; the chain sets out, sides, counters and the rest */
 };
 struct weir_chain_options {
     const struct weir_chain_op *ops;
     int op_count;
-    int input_count;   /* of the head; 0: it is a source and produces */
-    int batches_max;   /* of an output; 0: WEIR_OUT_BATCHES_MAX */
+    int input_count;        /* of the head; 0: it is a source and produces */
+    int batches_max;        /* of an output; 0: WEIR_OUT_BATCHES_MAX */
     struct weir_task *task; /* for ctx.task; may be NULL */
 };
 struct weir_chain *weir_chain_new(const struct weir_chain_options *options);
@@ -83,7 +83,7 @@ struct weir_op_counters {
 /* Puts the numbers out for other threads. */
 void weir_chain_publish(struct weir_chain *chain);
 const struct weir_op_counters *weir_chain_counters(const struct weir_chain *chain, int op);
-uint64_t weir_chain_bytes_out(const struct weir_chain *chain); /* the worker only */
+uint64_t weir_chain_bytes_out(const struct weir_chain *chain);   /* the worker only */
 uint64_t weir_chain_records_out(const struct weir_chain *chain); /* rows given to edges; the worker only */
 
 #endif

@@ -12,7 +12,7 @@ struct entry {
     int number;
     int64_t watermark_ms;
     bool idle, ended;
-    bool aligned; /* counts in the minimum: active, and has reached the merged watermark */
+    bool aligned;       /* counts in the minimum: active, and has reached the merged watermark */
     struct entry *next; /* in the queue of channels with data */
 };
 
@@ -25,8 +25,8 @@ struct weir_input {
     struct entry *stashed;              /* whose batch is in `pending` */
     const struct weir_error *error;
     int64_t watermark_ms;
-    bool idle;                          /* IDLE was said */
-    bool ended;                         /* END was said */
+    bool idle;                             /* IDLE was said */
+    bool ended;                            /* END was said */
     struct weir_item pending[PENDING_MAX]; /* made by one event, not yet given */
     int pending_first, pending_count;
     uint64_t records, bytes;
@@ -273,11 +273,20 @@ bool weir_input_next(struct weir_input *input, struct weir_item *item)
                 take_pending(input, item);
             }
             return true;
-        case WEIR_ITEM_WATERMARK: take_watermark(input, entry, item->watermark_ms); break;
-        case WEIR_ITEM_IDLE: take_idle(input, entry); break;
-        case WEIR_ITEM_ACTIVE: set_active(input, entry); break;
-        case WEIR_ITEM_END: take_end(input, entry); break;
-        case WEIR_ITEM_NONE: break;
+        case WEIR_ITEM_WATERMARK:
+            take_watermark(input, entry, item->watermark_ms);
+            break;
+        case WEIR_ITEM_IDLE:
+            take_idle(input, entry);
+            break;
+        case WEIR_ITEM_ACTIVE:
+            set_active(input, entry);
+            break;
+        case WEIR_ITEM_END:
+            take_end(input, entry);
+            break;
+        case WEIR_ITEM_NONE:
+            break;
         }
         weir_channel_done(entry->chan, false);
     }

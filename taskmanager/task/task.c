@@ -17,13 +17,14 @@ struct weir_task {
     int attempt;
     struct weir_chain *chain;
     struct weir_input *input;
-    void (*on_state)(void *arg, struct weir_task *task, enum weir_task_state state, const struct weir_error *error, int op);
+    void (*on_state)(void *arg, struct weir_task *task, enum weir_task_state state, const struct weir_error *error,
+                     int op);
     void *arg;
     _Atomic int cancel;
     enum weir_task_state state; /* the worker's */
     int64_t seen_ns;            /* until when the time is accounted for */
     int64_t published_ns;
-    enum spent spent;           /* what the time since then was */
+    enum spent spent; /* what the time since then was */
     uint64_t spent_ns[3];
     struct {
         _Atomic uint64_t records_in, records_out, bytes_in, bytes_out, spent_ns[3];
@@ -69,7 +70,8 @@ static void publish(struct weir_task *task, int64_t now_ns)
     task->published_ns = now_ns;
     weir_chain_publish(task->chain);
     const struct weir_op_counters *head = weir_chain_counters(task->chain, 0);
-    atomic_store_explicit(&task->stats.records_in, task->input ? weir_input_records(task->input) : 0, memory_order_relaxed);
+    atomic_store_explicit(&task->stats.records_in, task->input ? weir_input_records(task->input) : 0,
+                          memory_order_relaxed);
     atomic_store_explicit(&task->stats.bytes_in, task->input ? weir_input_bytes(task->input) : 0, memory_order_relaxed);
     atomic_store_explicit(&task->stats.records_out, weir_chain_records_out(task->chain), memory_order_relaxed);
     atomic_store_explicit(&task->stats.bytes_out, weir_chain_bytes_out(task->chain), memory_order_relaxed);
@@ -168,20 +170,20 @@ enum weir_progress weir_task_call(struct weir_task *task, int64_t now_ns)
     }
     int op;
     switch (weir_chain_state(task->chain)) {
-    case WEIR_CHAIN_FINISHED: return end_task(task, WEIR_TASK_FINISHED, NULL, -1);
+    case WEIR_CHAIN_FINISHED:
+        return end_task(task, WEIR_TASK_FINISHED, NULL, -1);
     case WEIR_CHAIN_FAILED: {
         const struct weir_error *why = weir_chain_error(task->chain, &op);
         return end_task(task, WEIR_TASK_FAILED, why, op);
     }
-    case WEIR_CHAIN_RUNNING: break;
+    case WEIR_CHAIN_RUNNING:
+        break;
     }
     if (task->input && weir_input_error(task->input))
         return end_task(task, WEIR_TASK_FAILED, weir_input_error(task->input), -1);
     any |= weir_chain_flush(task->chain, dry);
     now_ns = weir_clock_mono_ns();
-    account(task, now_ns, any                                         ? SPENT_BUSY
-                          : weir_chain_backpressured(task->chain) ? SPENT_BACKPRESSURED
-                                                                      : SPENT_IDLE);
+    account(task, now_ns, any ? SPENT_BUSY : weir_chain_backpressured(task->chain) ? SPENT_BACKPRESSURED : SPENT_IDLE);
     if (!any || now_ns - task->published_ns > PUBLISH_NS)
         publish(task, now_ns);
     return any ? WEIR_MADE_PROGRESS : WEIR_NO_PROGRESS;

@@ -15,7 +15,13 @@
 #define WEIR_TASK_CALL_NS 1000000
 
 enum weir_progress { WEIR_NO_PROGRESS, WEIR_MADE_PROGRESS, WEIR_DONE };
-enum weir_task_state { WEIR_TASK_INITIALIZING, WEIR_TASK_RUNNING, WEIR_TASK_FINISHED, WEIR_TASK_FAILED, WEIR_TASK_CANCELED };
+enum weir_task_state {
+    WEIR_TASK_INITIALIZING,
+    WEIR_TASK_RUNNING,
+    WEIR_TASK_FINISHED,
+    WEIR_TASK_FAILED,
+    WEIR_TASK_CANCELED
+};
 
 struct weir_task;
 
@@ -26,7 +32,8 @@ struct weir_task_options {
     struct weir_chain *chain; /* taken over */
     struct weir_input *input; /* taken over; NULL: a source */
     /* Called on the worker's thread: RUNNING, then one terminal state. `error` and `op` (chain index, -1: none) with FAILED. */
-    void (*on_state)(void *arg, struct weir_task *task, enum weir_task_state state, const struct weir_error *error, int op);
+    void (*on_state)(void *arg, struct weir_task *task, enum weir_task_state state, const struct weir_error *error,
+                     int op);
     void *arg;
 };
 struct weir_task *weir_task_new(const struct weir_task_options *options);

@@ -14,7 +14,7 @@
 
 #define SLEEP_NS_MAX 1000000000 /* nothing is lost if a source forgot to say when it wants to be called */
 #define EVENTS 16
-#define UNPOLLABLE_NS 10000000  /* an fd that epoll refuses is looked at so often */
+#define UNPOLLABLE_NS 10000000 /* an fd that epoll refuses is looked at so often */
 
 struct slot { /* of a task */
     struct weir_task *task;
@@ -155,7 +155,8 @@ static void *run(void *arg)
 
 /* --- Other threads */
 
-weir_err weir_worker_start(const struct weir_worker_options *options, struct weir_worker **out, struct weir_error *error)
+weir_err weir_worker_start(const struct weir_worker_options *options, struct weir_worker **out,
+                           struct weir_error *error)
 {
     struct weir_worker *worker = weir_zalloc(sizeof *worker);
     worker->options = *options;

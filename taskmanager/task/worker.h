@@ -18,7 +18,8 @@ struct weir_worker_options {
     void (*thread_ending)(void *arg);
     void *arg;
 };
-weir_err weir_worker_start(const struct weir_worker_options *options, struct weir_worker **worker, struct weir_error *error);
+weir_err weir_worker_start(const struct weir_worker_options *options, struct weir_worker **worker,
+                           struct weir_error *error);
 /* Closes what still runs and joins the thread; waits for the call in progress. The waker stays until weir_worker_free(). */
 void weir_worker_stop(struct weir_worker *worker);
 void weir_worker_free(struct weir_worker *worker); /* after every channel that could wake it is gone */

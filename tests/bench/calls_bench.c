@@ -6,9 +6,14 @@
 #include <stdlib.h>
 #include <time.h>
 
-struct event { int64_t id; int64_t value; double weight; };
+struct event {
+    int64_t id;
+    int64_t value;
+    double weight;
+};
 typedef int step_fn(void *ctx, const struct event *in, struct event *out);
 
+/* clang-format off */
 /* noipa: neither inlined nor looked into, as a function of another shared object is. */
 #define STEP(n)                                                                                       \
     __attribute__((noipa)) static int step_##n(void *ctx, const struct event *in, struct event *out) \
@@ -20,7 +25,9 @@ typedef int step_fn(void *ctx, const struct event *in, struct event *out);
         return 0;                                                                                     \
     }
 STEP(0) STEP(1) STEP(2) STEP(3) STEP(4) STEP(5) STEP(6) STEP(7) STEP(8) STEP(9)
-static step_fn *volatile steps[10] = {step_0, step_1, step_2, step_3, step_4, step_5, step_6, step_7, step_8, step_9};
+    /* clang-format on */
+    static step_fn *volatile steps[10] = {step_0, step_1, step_2, step_3, step_4,
+                                          step_5, step_6, step_7, step_8, step_9};
 
 #define ROWS 2048
 

@@ -29,7 +29,8 @@ void weir_crash_scope(const char *operator_name)
 {
     (void)operator_name;
 }
-void weir_crash_batch(long long first_record, long long record_count, const volatile int *row, const char *const volatile *op)
+void weir_crash_batch(long long first_record, long long record_count, const volatile int *row,
+                      const char *const volatile *op)
 {
     (void)first_record, (void)record_count, (void)row, (void)op;
 }
@@ -45,7 +46,8 @@ static struct weir_batch *pool[POOL];
 static void make_pool(void)
 {
     weir_assert(!weir_schema_parse("id BIGINT NOT NULL, key BIGINT NOT NULL, a BIGINT NOT NULL, b BIGINT NOT NULL, "
-                                   "c BIGINT NOT NULL", &wide, &error));
+                                   "c BIGINT NOT NULL",
+                                   &wide, &error));
     uint64_t rng = 42;
     for (int i = 0; i < POOL; i++) {
         pool[i] = weir_batch_new(wide, WEIR_BATCH_ROWS_DEFAULT);
@@ -72,8 +74,8 @@ static enum weir_step pool_produce(struct weir_op *op, struct weir_op_ctx *ctx, 
     return WEIR_STEP_AGAIN;
 }
 
-static const struct weir_op_vtable pool_source = {.name = "pool", .size = sizeof(struct kit_state), .is_source = true,
-                                                  .produce = pool_produce};
+static const struct weir_op_vtable pool_source = {
+    .name = "pool", .size = sizeof(struct kit_state), .is_source = true, .produce = pool_produce};
 
 /* --- One side */
 
@@ -88,7 +90,8 @@ struct side {
     struct weir_channel *chans[CONSUMERS];
 };
 
-static void on_state(void *arg, struct weir_task *task, enum weir_task_state state, const struct weir_error *why, int op)
+static void on_state(void *arg, struct weir_task *task, enum weir_task_state state, const struct weir_error *why,
+                     int op)
 {
     struct side *side = arg;
     (void)task, (void)op;
@@ -128,13 +131,13 @@ static void side_init(struct side *side, const char *id)
 
 static struct weir_task *new_task(struct side *side, struct weir_chain *chain, struct weir_input *input)
 {
-    struct weir_task_options options = {.name = "task", .job_id = JOB, .attempt = 1, .chain = chain, .input = input,
-                                        .on_state = on_state, .arg = side};
+    struct weir_task_options options = {
+        .name = "task", .job_id = JOB, .attempt = 1, .chain = chain, .input = input, .on_state = on_state, .arg = side};
     return weir_task_new(&options);
 }
 
-static void start_source(struct side *side, const struct weir_op_vtable *source, struct weir_schema *schema, int channels,
-                         const char *endpoint)
+static void start_source(struct side *side, const struct weir_op_vtable *source, struct weir_schema *schema,
+                         int channels, const char *endpoint)
 {
     struct weir_chain_op op = kit_op(source, -1, 0, &side->specs[0]);
     struct weir_chain_options options = {.ops = &op, .op_count = 1};
@@ -144,9 +147,14 @@ static void start_source(struct side *side, const struct weir_op_vtable *source,
         side->chans[c]->producer = weir_worker_waker(side->worker);
         weir_io_add_out(side->io, side->chans[c], 1, 1, &(struct weir_io_peer){ID_B, endpoint});
     }
-    struct weir_edge_writer_options writer = {
-        .partition = WEIR_EDGE_HASH, .schema = schema, .key = {.column_count = 1, .columns = {1}}, .max_parallelism = 128,
-        .parallelism = channels, .channels = side->chans, .channel_count = channels, .timeout_ns = 5000000};
+    struct weir_edge_writer_options writer = {.partition = WEIR_EDGE_HASH,
+                                              .schema = schema,
+                                              .key = {.column_count = 1, .columns = {1}},
+                                              .max_parallelism = 128,
+                                              .parallelism = channels,
+                                              .channels = side->chans,
+                                              .channel_count = channels,
+                                              .timeout_ns = 5000000};
     weir_chain_add_writer(chain, 0, 0, weir_edge_writer_new(&writer));
     side->tasks[0] = new_task(side, chain, NULL);
     weir_worker_add(side->worker, side->tasks[0]);
@@ -267,9 +275,10 @@ static void bench_remote(int64_t rows)
         fprintf(stderr, "sent %lld rows, the other side says '%s'\n", (long long)rows, line);
         exit(1);
     }
-    printf("key_by between two processes: %.1f M rows/s per sending core, %.1f M rows/s per receiving core, %.1f M rows/s by the "
-           "clock\n", (double)rows / (double)cpu * 1e3, (double)rows / (double)receiver_cpu * 1e3,
-           (double)rows / (double)wall * 1e3);
+    printf(
+        "key_by between two processes: %.1f M rows/s per sending core, %.1f M rows/s per receiving core, %.1f M rows/s by the "
+        "clock\n",
+        (double)rows / (double)cpu * 1e3, (double)rows / (double)receiver_cpu * 1e3, (double)rows / (double)wall * 1e3);
     close(in);
     waitpid(pid, NULL, 0);
     weir_worker_stop(side.worker);
@@ -284,8 +293,8 @@ static void bench_latency(bool from_due)
     read_line(out, line, sizeof line);
     side_init(&side, ID_A);
     dprintf(in, "%s\n", weir_io_endpoint(side.io));
-    side.specs[0] = (struct kit_spec){.rows = LATENCY_ROWS, .batch_rows = 1000, .keys = 1000, .rate = LATENCY_RATE,
-                                     .stamp_now = !from_due};
+    side.specs[0] = (struct kit_spec){
+        .rows = LATENCY_ROWS, .batch_rows = 1000, .keys = 1000, .rate = LATENCY_RATE, .stamp_now = !from_due};
     start_source(&side, &kit_source, kit_schema(), 1, line);
     read_line(out, line, sizeof line);
     double p50, p99;
@@ -318,16 +327,21 @@ static void bench_local(void)
     struct weir_chain *chain = weir_chain_new(&options);
     chan->producer = weir_worker_waker(side.worker);
     weir_channel_open(chan);
-    struct weir_edge_writer_options writer = {.partition = WEIR_EDGE_HASH, .schema = wide,
-                                              .key = {.column_count = 1, .columns = {1}}, .max_parallelism = 128,
-                                              .parallelism = 1, .channels = &chan, .channel_count = 1};
+    struct weir_edge_writer_options writer = {.partition = WEIR_EDGE_HASH,
+                                              .schema = wide,
+                                              .key = {.column_count = 1, .columns = {1}},
+                                              .max_parallelism = 128,
+                                              .parallelism = 1,
+                                              .channels = &chan,
+                                              .channel_count = 1};
     weir_chain_add_writer(chain, 0, 0, weir_edge_writer_new(&writer));
     struct weir_task *source = new_task(&side, chain, NULL);
     int64_t cpu = cpu_ns();
     weir_worker_add(side.worker, sink);
     weir_worker_add(side.worker, source);
     wait_ended(&side, 2);
-    printf("local hop by reference: %.0f ns a batch, with its source and sink\n", (double)(cpu_ns() - cpu) / (double)batches);
+    printf("local hop by reference: %.0f ns a batch, with its source and sink\n",
+           (double)(cpu_ns() - cpu) / (double)batches);
     weir_worker_stop(side.worker);
 }
 

@@ -143,8 +143,9 @@ int main(int argc, char **argv)
     struct weir_error error;
     if (argc > 1)
         seconds = atof(argv[1]);
-    if (weir_schema_parse("id BIGINT NOT NULL, value DOUBLE NOT NULL, ts TIMESTAMP(3) NOT NULL, name STRING NOT NULL, n INT",
-                          &schema, &error))
+    if (weir_schema_parse(
+            "id BIGINT NOT NULL, value DOUBLE NOT NULL, ts TIMESTAMP(3) NOT NULL, name STRING NOT NULL, n INT", &schema,
+            &error))
         die("schema", error.message);
     struct weir_batch *batch = make_batch(schema);
     static const char *const three = "id, value + 1 AS value, ts, name, n";

@@ -46,7 +46,8 @@ static uint8_t *readings_new(int count, bool text_time, size_t *size)
         p += sprintf((char *)p, "{\"device_id\":\"gpu-%05d\",\"temperature\":%.2f,\"is_abnormal\":%s,\"timestamp\":",
                      random_below(&random, 10000), 40 + random_below(&random, 5000) / 100.0,
                      random_below(&random, 20) ? "false" : "true");
-        p += text_time ? sprintf((char *)p, "\"%.*s\"}\n", (int)time_size, time) : sprintf((char *)p, "%" PRId64 "}\n", ms);
+        p += text_time ? sprintf((char *)p, "\"%.*s\"}\n", (int)time_size, time)
+                       : sprintf((char *)p, "%" PRId64 "}\n", ms);
     }
     memset(p, 0, 64);
     *size = (size_t)(p - bytes);
@@ -145,10 +146,11 @@ int main(int argc, char **argv)
             (!text_time && walked.time != decoded.time))
             die("the walk and the decoder differ");
         double mb = (double)size / 1e6, best = fmin(many, lines);
-        printf("timestamps as %-8s %.0f B a record: simdjson iterate_many %.0f MB/s, line by line %.0f; decode_lines %.0f "
-               "MB/s (%.0f %% of the better, %.1f M records/s), two of four columns %.0f; encode %.0f MB/s\n",
-               text_time ? "text," : "numbers,", (double)size / count, mb / many, mb / lines, mb / ours,
-               100 * best / ours, count / ours / 1e6, mb / ours_two, (double)written / 1e6 / encoded);
+        printf(
+            "timestamps as %-8s %.0f B a record: simdjson iterate_many %.0f MB/s, line by line %.0f; decode_lines %.0f "
+            "MB/s (%.0f %% of the better, %.1f M records/s), two of four columns %.0f; encode %.0f MB/s\n",
+            text_time ? "text," : "numbers,", (double)size / count, mb / many, mb / lines, mb / ours, 100 * best / ours,
+            count / ours / 1e6, mb / ours_two, (double)written / 1e6 / encoded);
         free(bytes);
     }
     weir_schema_unref(schema);

@@ -120,7 +120,8 @@ static void bench(const char *columns, int keys, int rows)
         array[i] = plain ? run_array((const struct weir_batch *const *)batches, count, keys) : 1;
     }
     double done = (double)count * BATCH;
-    printf("%-24s %9d keys  %7.1f M rows/s  %5.2f ns/row", columns, keys, done / median(table) / 1e6, median(table) * 1e9 / done);
+    printf("%-24s %9d keys  %7.1f M rows/s  %5.2f ns/row", columns, keys, done / median(table) / 1e6,
+           median(table) * 1e9 / done);
     if (plain)
         printf("   (array: %.1f M rows/s)", done / median(array) / 1e6);
     printf("\n");

@@ -240,17 +240,26 @@ static struct outcome run_operator(int64_t rows)
     struct weir_error error = {0};
     struct weir_schema *schema;
     struct weir_key_value options[] = {
-        {"window.type", type_of_window}, {"time.column", "ts"},
-        {"aggregates", "k, window_start, window_end, COUNT(*) AS n"}, {"window.size", "10 s"}, {"window.slide", slide_of_window},
+        {"window.type", type_of_window},
+        {"time.column", "ts"},
+        {"aggregates", "k, window_start, window_end, COUNT(*) AS n"},
+        {"window.size", "10 s"},
+        {"window.slide", slide_of_window},
     };
     if (weir_schema_parse("k BIGINT NOT NULL, ts TIMESTAMP(3) NOT NULL", &schema, &error))
         abort();
-    struct weir_op_plan plan = {.name = "bench", .uid = "bench", .options = options, .option_count = 4 + (*slide_of_window != 0),
-                                .input_count = 1, .inputs = {schema}, .key = {1, {0}}, .keyed = true};
+    struct weir_op_plan plan = {.name = "bench",
+                                .uid = "bench",
+                                .options = options,
+                                .option_count = 4 + (*slide_of_window != 0),
+                                .input_count = 1,
+                                .inputs = {schema},
+                                .key = {1, {0}},
+                                .keyed = true};
     struct weir_out out = {.count_column = 3};
     uint64_t bad = 0, late = 0;
-    struct weir_op_ctx ctx = {.plan = &plan, .parallelism = 1, .out = &out, .num_records_bad = &bad,
-                              .num_late_records_dropped = &late};
+    struct weir_op_ctx ctx = {
+        .plan = &plan, .parallelism = 1, .out = &out, .num_records_bad = &bad, .num_late_records_dropped = &late};
     const struct weir_op_vtable *vtable = &weir_op_window;
     struct weir_op *op = weir_zalloc(vtable->size);
     if (vtable->plan(&plan, &error) || vtable->open(op, &ctx, &error)) {
@@ -325,11 +334,12 @@ int main(int argc, char **argv)
     printf("%-36s %8.2f %14.2f\n", "window operator, tumbling 10 s", operator_ns, operator_ns - generator_ns);
     printf("%-36s %8.2f %14.2f\n", "window operator, sliding 10 s by 2 s", sliding_ns, sliding_ns - generator_ns);
     printf("operator / direct %.2f, operator / hash %.2f (whole)\n", operator_ns / direct_ns, operator_ns / hash_ns);
-    if (direct.rows != operator.rows || direct.sum != operator.sum || hash.rows != operator.rows || hash.sum != operator.sum ||
-        direct.sum != rows) {
-        fprintf(stderr, "window_bench: results differ: direct %lld rows, sum %lld; hash %lld, %lld; operator %lld, %lld\n",
-                (long long)direct.rows, (long long)direct.sum, (long long)hash.rows, (long long)hash.sum, (long long)operator.rows,
-                (long long)operator.sum);
+    if (direct.rows != operator.rows || direct.sum != operator.sum || hash.rows != operator.rows || hash.sum !=
+                       operator.sum || direct.sum != rows) {
+        fprintf(stderr,
+                "window_bench: results differ: direct %lld rows, sum %lld; hash %lld, %lld; operator %lld, %lld\n",
+                (long long)direct.rows, (long long)direct.sum, (long long)hash.rows, (long long)hash.sum,
+                (long long)operator.rows, (long long)operator.sum);
         return 1;
     }
     return 0;

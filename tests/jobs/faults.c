@@ -4,8 +4,13 @@
 #include <stdlib.h>
 #include <weir/weir.h>
 
-struct event { int64_t id; int64_t key; weir_ts ts; };
-WEIR_ROW(event, WEIR_FIELD(id, "BIGINT NOT NULL"), WEIR_FIELD(key, "BIGINT NOT NULL"), WEIR_FIELD(ts, "TIMESTAMP(3) NOT NULL"));
+struct event {
+    int64_t id;
+    int64_t key;
+    weir_ts ts;
+};
+WEIR_ROW(event, WEIR_FIELD(id, "BIGINT NOT NULL"), WEIR_FIELD(key, "BIGINT NOT NULL"),
+         WEIR_FIELD(ts, "TIMESTAMP(3) NOT NULL"));
 
 static volatile int zero;
 static volatile int forever = 1;
@@ -51,10 +56,10 @@ WEIR_JOB(faults)
     weir_arg(job, "fault", "none");
     weir_arg(job, "at", "1000");
     weir_arg(job, "attempt", "1");
-    struct weir_stream *events =
-        weir_source(job, "datagen", "rows", weir_arg(job, "rows", "100000"), "rows-per-second", weir_arg(job, "rate", "0"),
-                    "fields.id.kind", "sequence", "fields.key.kind", "random", "fields.key.min", "0", "fields.key.max", "99",
-                    "fields.ts.kind", "time", "fields.ts.start", "0", "fields.ts.step", "1", NULL);
+    struct weir_stream *events = weir_source(
+        job, "datagen", "rows", weir_arg(job, "rows", "100000"), "rows-per-second", weir_arg(job, "rate", "0"),
+        "fields.id.kind", "sequence", "fields.key.kind", "random", "fields.key.min", "0", "fields.key.max", "99",
+        "fields.ts.kind", "time", "fields.ts.start", "0", "fields.ts.step", "1", NULL);
     events = weir_watermark(weir_schema(events, WEIR_ROW_OF(event)), "ts");
     events = weir_map(events, WEIR_MAP(event, event, maybe_fail), .name = "fault");
     struct weir_stream *counts = weir_aggregate(weir_window(weir_key_by(events, "key"), weir_tumbling("3650 d")),

@@ -2,7 +2,10 @@
 #include <stdlib.h>
 #include <weir/weir.h>
 
-struct wrong { int64_t id; double key; };
+struct wrong {
+    int64_t id;
+    double key;
+};
 WEIR_ROW(wrong, WEIR_FIELD(id, "BIGINT NOT NULL"), WEIR_FIELD(key, "DOUBLE NOT NULL"));
 
 static volatile int zero, forever = 1;

@@ -3,7 +3,9 @@
 
 int nobody_defines_this(int x);
 
-struct number { int64_t id; };
+struct number {
+    int64_t id;
+};
 WEIR_ROW(number, WEIR_FIELD(id, "BIGINT NOT NULL"));
 
 static int use(struct weir_ctx *ctx, const struct number *in, struct number *out)

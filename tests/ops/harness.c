@@ -529,22 +529,41 @@ static void parse_value(struct weir_batch *batch, int c, int row, const char *va
         ok = strcmp(small, "true") == 0 || strcmp(small, "false") == 0;
         weir_bit_put(column->bits, row, small[0] == 't');
         break;
-    case WEIR_TYPE_INT8: column->i8[row] = (int8_t)strtol(small, &end, 10); break;
-    case WEIR_TYPE_INT16: column->i16[row] = (int16_t)strtol(small, &end, 10); break;
-    case WEIR_TYPE_INT32: column->i32[row] = (int32_t)strtol(small, &end, 10); break;
-    case WEIR_TYPE_INT64: column->i64[row] = strtoll(small, &end, 10); break;
-    case WEIR_TYPE_FLOAT: column->f32[row] = strtof(small, &end); break;
-    case WEIR_TYPE_DOUBLE: column->f64[row] = strtod(small, &end); break;
-    case WEIR_TYPE_DATE: ok = weir_date_parse(value, size, &column->i32[row]); break;
-    case WEIR_TYPE_TIME: ok = weir_time_parse(value, size, &column->i32[row]); break;
+    case WEIR_TYPE_INT8:
+        column->i8[row] = (int8_t)strtol(small, &end, 10);
+        break;
+    case WEIR_TYPE_INT16:
+        column->i16[row] = (int16_t)strtol(small, &end, 10);
+        break;
+    case WEIR_TYPE_INT32:
+        column->i32[row] = (int32_t)strtol(small, &end, 10);
+        break;
+    case WEIR_TYPE_INT64:
+        column->i64[row] = strtoll(small, &end, 10);
+        break;
+    case WEIR_TYPE_FLOAT:
+        column->f32[row] = strtof(small, &end);
+        break;
+    case WEIR_TYPE_DOUBLE:
+        column->f64[row] = strtod(small, &end);
+        break;
+    case WEIR_TYPE_DATE:
+        ok = weir_date_parse(value, size, &column->i32[row]);
+        break;
+    case WEIR_TYPE_TIME:
+        ok = weir_time_parse(value, size, &column->i32[row]);
+        break;
     case WEIR_TYPE_TIMESTAMP:
         column->i64[row] = strtoll(small, &end, 10);
         if (*end)
             ok = weir_timestamp_parse(value, size, &column->i64[row]), end = NULL;
         break;
     case WEIR_TYPE_STRING:
-    case WEIR_TYPE_BYTES: weir_column_set_bytes(column, row, value, size); break;
-    default: ok = false;
+    case WEIR_TYPE_BYTES:
+        weir_column_set_bytes(column, row, value, size);
+        break;
+    default:
+        ok = false;
     }
     if (!ok || (end && *end))
         fail_msg("bad value '%s' in column %s", small, batch->schema->fields[c].name);
@@ -588,16 +607,35 @@ void weir_harness_print_row(const struct weir_batch *batch, int row, struct weir
             case WEIR_TYPE_BOOLEAN:
                 size = (size_t)sprintf(small, "%s", weir_bit_get(column->bits, row) ? "true" : "false");
                 break;
-            case WEIR_TYPE_INT8: size = (size_t)sprintf(small, "%d", column->i8[row]); break;
-            case WEIR_TYPE_INT16: size = (size_t)sprintf(small, "%d", column->i16[row]); break;
-            case WEIR_TYPE_INT32: size = (size_t)sprintf(small, "%d", column->i32[row]); break;
-            case WEIR_TYPE_INT64: size = (size_t)sprintf(small, "%" PRId64, column->i64[row]); break;
-            case WEIR_TYPE_FLOAT: size = (size_t)sprintf(small, "%.7g", (double)column->f32[row]); break;
-            case WEIR_TYPE_DOUBLE: size = (size_t)sprintf(small, "%.12g", column->f64[row]); break;
-            case WEIR_TYPE_DATE: size = weir_date_print(column->i32[row], small); break;
-            case WEIR_TYPE_TIME: size = weir_time_print(column->i32[row], 3, small); break;
-            case WEIR_TYPE_TIMESTAMP: size = weir_timestamp_print_sql(column->i64[row], 3, small); break;
-            default: bytes = weir_column_bytes(column, row, &size);
+            case WEIR_TYPE_INT8:
+                size = (size_t)sprintf(small, "%d", column->i8[row]);
+                break;
+            case WEIR_TYPE_INT16:
+                size = (size_t)sprintf(small, "%d", column->i16[row]);
+                break;
+            case WEIR_TYPE_INT32:
+                size = (size_t)sprintf(small, "%d", column->i32[row]);
+                break;
+            case WEIR_TYPE_INT64:
+                size = (size_t)sprintf(small, "%" PRId64, column->i64[row]);
+                break;
+            case WEIR_TYPE_FLOAT:
+                size = (size_t)sprintf(small, "%.7g", (double)column->f32[row]);
+                break;
+            case WEIR_TYPE_DOUBLE:
+                size = (size_t)sprintf(small, "%.12g", column->f64[row]);
+                break;
+            case WEIR_TYPE_DATE:
+                size = weir_date_print(column->i32[row], small);
+                break;
+            case WEIR_TYPE_TIME:
+                size = weir_time_print(column->i32[row], 3, small);
+                break;
+            case WEIR_TYPE_TIMESTAMP:
+                size = weir_timestamp_print_sql(column->i64[row], 3, small);
+                break;
+            default:
+                bytes = weir_column_bytes(column, row, &size);
             }
         }
         ok = (c == 0 || weir_buf_puts(out, "|")) && weir_buf_append(out, bytes, size);

@@ -30,19 +30,19 @@ extern const struct weir_harness_mode weir_harness_modes[]; /* ends with name NU
 /* What the graph would say of the vertex. Strings are borrowed. */
 struct weir_harness_setup {
     const struct weir_op_vtable *op;
-    const char *const *options;    /* pairs, ended by NULL; may be NULL */
-    const char *inputs[16];        /* schemas as text, in input order */
-    const char *declared;          /* declared output schema, or NULL */
+    const char *const *options;            /* pairs, ended by NULL; may be NULL */
+    const char *inputs[16];                /* schemas as text, in input order */
+    const char *declared;                  /* declared output schema, or NULL */
     const char *key[WEIR_KEY_COLUMNS_MAX]; /* key columns of the HASH edge */
-    const void *row_in, *row_out;  /* struct weir_row_type */
+    const void *row_in, *row_out;          /* struct weir_row_type */
     void *function;
-    const char *const *arguments;  /* ended by NULL; may be NULL */
-    int parallelism, subtask;      /* 0: 1 */
-    int consumer_parallelism;      /* 0: 1 */
+    const char *const *arguments; /* ended by NULL; may be NULL */
+    int parallelism, subtask;     /* 0: 1 */
+    int consumer_parallelism;     /* 0: 1 */
     int attempt;
     int64_t now_ms;
-    bool no_sides;                 /* nobody listens to the side outputs */
-    bool unordered;                /* weir_harness_all_modes() compares rows as a multiset */
+    bool no_sides;  /* nobody listens to the side outputs */
+    bool unordered; /* weir_harness_all_modes() compares rows as a multiset */
 };
 
 struct weir_harness; /* below */
@@ -57,7 +57,7 @@ void weir_harness_free(struct weir_harness *h);
 bool weir_harness_batch(struct weir_harness *h, int input, struct weir_batch *take_batch);
 bool weir_harness_rows_in(struct weir_harness *h, int input, const char *rows); /* text, as above */
 bool weir_harness_watermark(struct weir_harness *h, int64_t watermark_ms);
-bool weir_harness_end(struct weir_harness *h); /* watermark MAX, then end() */
+bool weir_harness_end(struct weir_harness *h);                     /* watermark MAX, then end() */
 bool weir_harness_advance(struct weir_harness *h, int64_t now_ms); /* fires the timers that are due on the way */
 /* Sources: calls produce() until it is DONE, or has nothing to give at `now_ms`. Waits for its fd (300 ms). */
 bool weir_harness_produce(struct weir_harness *h);

@@ -148,7 +148,8 @@ static void test_refused(void **state)
     refused(&weir_op_select, NULL, "'columns' is missing");
     refused(&weir_op_watermark, OPTIONS("watermark.expression", "heat"), "must be a TIMESTAMP");
     refused(&weir_op_watermark, OPTIONS("watermark.expression", "time - INTERVAL '2' SECOND"), "watermark.expression");
-    refused(&weir_op_watermark, OPTIONS("watermark.expression", "ts", "watermark.idle-timeout", "soon"), "not a duration");
+    refused(&weir_op_watermark, OPTIONS("watermark.expression", "ts", "watermark.idle-timeout", "soon"),
+            "not a duration");
 }
 
 /* --- select */
@@ -188,7 +189,8 @@ static void test_select(void **state)
 static void test_watermark(void **state)
 {
     (void)state;
-    struct weir_harness_setup setup = {.op = &weir_op_watermark, .inputs = {READING},
+    struct weir_harness_setup setup = {.op = &weir_op_watermark,
+                                       .inputs = {READING},
                                        .options = OPTIONS("watermark.expression", "ts - INTERVAL '2' SECOND")};
     struct weir_error error;
     struct weir_harness *h = weir_harness_new(&setup, &weir_harness_modes[0], &error);
@@ -202,9 +204,10 @@ static void test_watermark(void **state)
     assert_true(weir_harness_rows_in(h, 0, "a|1|10000"));
     assert_true(weir_harness_end(h));
     /* A batch goes before the watermark that it raises. */
-    assert_string_equal(weir_harness_trace(h, 0),
-                        "a|1|1970-01-01 00:00:05.000\na|1|1970-01-01 00:00:09.000\na|1|1970-01-01 00:00:07.000\nW 7000\n"
-                        "a|1|1970-01-01 00:00:06.000\na|1|1970-01-01 00:00:10.000\nW 8000\nW max\n");
+    assert_string_equal(
+        weir_harness_trace(h, 0),
+        "a|1|1970-01-01 00:00:05.000\na|1|1970-01-01 00:00:09.000\na|1|1970-01-01 00:00:07.000\nW 7000\n"
+        "a|1|1970-01-01 00:00:06.000\na|1|1970-01-01 00:00:10.000\nW 8000\nW max\n");
     weir_harness_free(h);
     weir_harness_all_modes(&setup, give, check_all, rows);
     /* NULL does not count. */
@@ -221,9 +224,11 @@ static void test_watermark(void **state)
 static void test_watermark_idle(void **state)
 {
     (void)state;
-    struct weir_harness_setup setup = {
-        .op = &weir_op_watermark, .inputs = {READING}, .now_ms = 100,
-        .options = OPTIONS("watermark.expression", "ts", "watermark.idle-timeout", "1 s")};
+    struct weir_harness_setup setup = {.op = &weir_op_watermark,
+                                       .inputs = {READING},
+                                       .now_ms = 100,
+                                       .options =
+                                           OPTIONS("watermark.expression", "ts", "watermark.idle-timeout", "1 s")};
     struct weir_error error;
     struct weir_harness *h = weir_harness_new(&setup, &weir_harness_modes[0], &error);
     assert_true(weir_harness_advance(h, 600));
@@ -299,11 +304,9 @@ static void test_table(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_union),         cmocka_unit_test(test_filter),
-        cmocka_unit_test(test_filter_errors), cmocka_unit_test(test_filter_random),
-        cmocka_unit_test(test_select),        cmocka_unit_test(test_watermark),
-        cmocka_unit_test(test_watermark_idle), cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_table),
+        cmocka_unit_test(test_union),          cmocka_unit_test(test_filter),  cmocka_unit_test(test_filter_errors),
+        cmocka_unit_test(test_filter_random),  cmocka_unit_test(test_select),  cmocka_unit_test(test_watermark),
+        cmocka_unit_test(test_watermark_idle), cmocka_unit_test(test_refused), cmocka_unit_test(test_table),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -26,10 +26,12 @@ struct all {
     int32_t date;
     weir_ts timestamp;
 };
-WEIR_ROW_NULLS(all, WEIR_FIELD(b, "BOOLEAN"), WEIR_FIELD(i8, "TINYINT"), WEIR_FIELD(i16, "SMALLINT"), WEIR_FIELD(i32, "INT"),
-               WEIR_FIELD(i64, "BIGINT"), WEIR_FIELD(f, "FLOAT"), WEIR_FIELD(d, "DOUBLE"), WEIR_FIELD(s, "STRING"),
-               WEIR_FIELD(y, "BYTES"), WEIR_FIELD(date, "DATE"), WEIR_FIELD(timestamp, "TIMESTAMP(3)"));
-#define ALL "b BOOLEAN, i8 TINYINT, i16 SMALLINT, i32 INT, i64 BIGINT, f FLOAT, d DOUBLE, s STRING, y BYTES, date DATE, timestamp TIMESTAMP(3)"
+WEIR_ROW_NULLS(all, WEIR_FIELD(b, "BOOLEAN"), WEIR_FIELD(i8, "TINYINT"), WEIR_FIELD(i16, "SMALLINT"),
+               WEIR_FIELD(i32, "INT"), WEIR_FIELD(i64, "BIGINT"), WEIR_FIELD(f, "FLOAT"), WEIR_FIELD(d, "DOUBLE"),
+               WEIR_FIELD(s, "STRING"), WEIR_FIELD(y, "BYTES"), WEIR_FIELD(date, "DATE"),
+               WEIR_FIELD(timestamp, "TIMESTAMP(3)"));
+#define ALL \
+    "b BOOLEAN, i8 TINYINT, i16 SMALLINT, i32 INT, i64 BIGINT, f FLOAT, d DOUBLE, s STRING, y BYTES, date DATE, timestamp TIMESTAMP(3)"
 
 struct pair {
     int64_t id;
@@ -52,8 +54,13 @@ static const char *const number_options[] = {"row.in", NUMBER, NULL};
 static struct weir_harness_setup setup_of(const struct weir_op_vtable *op, const char *const *options, const char *in,
                                           const char *out, const void *row_in, const void *row_out, void *function)
 {
-    return (struct weir_harness_setup){.op = op, .options = options, .inputs = {in}, .declared = out, .row_in = row_in,
-                                       .row_out = row_out, .function = function};
+    return (struct weir_harness_setup){.op = op,
+                                       .options = options,
+                                       .inputs = {in},
+                                       .declared = out,
+                                       .row_in = row_in,
+                                       .row_out = row_out,
+                                       .function = function};
 }
 
 static int copy_all(struct weir_ctx *ctx, const struct all *in, struct all *out)
@@ -66,9 +73,10 @@ static int copy_all(struct weir_ctx *ctx, const struct all *in, struct all *out)
 static void all_scenario(struct weir_harness *h, void *arg)
 {
     (void)arg;
-    assert_true(weir_harness_rows_in(h, 0, "true|-1|-300|70000|5000000000|0.5|1.25|héllo|ab|2020-01-02|2020-01-02T00:00:01Z\n"
-                                           "null|null|null|null|null|null|null|null|null|null|null\n"
-                                           "false|127|32767|1|2|-0.5|-3|||1970-01-01|1970-01-01T00:00:00Z"));
+    assert_true(weir_harness_rows_in(h, 0,
+                                     "true|-1|-300|70000|5000000000|0.5|1.25|héllo|ab|2020-01-02|2020-01-02T00:00:01Z\n"
+                                     "null|null|null|null|null|null|null|null|null|null|null\n"
+                                     "false|127|32767|1|2|-0.5|-3|||1970-01-01|1970-01-01T00:00:00Z"));
     assert_true(weir_harness_rows_in(h, 0, "null|1|null|2|null|3|null|x|null|1999-12-31|null"));
     assert_true(weir_harness_end(h));
 }
@@ -98,7 +106,8 @@ static void all_check(struct weir_harness *h, void *arg)
 
 static void every_type_goes_through_unchanged(void **state)
 {
-    struct weir_harness_setup setup = setup_of(&weir_op_map, all_options, ALL, ALL, &weir_row_all, &weir_row_all, (void *)copy_all);
+    struct weir_harness_setup setup =
+        setup_of(&weir_op_map, all_options, ALL, ALL, &weir_row_all, &weir_row_all, (void *)copy_all);
     (void)state;
     weir_harness_all_modes(&setup, all_scenario, all_check, NULL);
 }
@@ -146,7 +155,8 @@ static int repeat(struct weir_ctx *ctx, const struct number *in, struct weir_out
 {
     for (int64_t i = 0; i < in->id; i++) {
         char *text = ctx->scratch(ctx, 32);
-        struct pair pair = {.id = i, .name = {text, (size_t)snprintf(text, 32, "%lld of %lld", (long long)i, (long long)in->id)}};
+        struct pair pair = {
+            .id = i, .name = {text, (size_t)snprintf(text, 32, "%lld of %lld", (long long)i, (long long)in->id)}};
         int result = weir_emit(out, &pair);
         if (result)
             return result;
@@ -245,8 +255,8 @@ static void what_a_function_does_wrong_is_said(void **state)
     (void)state;
     for (int flat = 0; flat < 2; flat++) {
         struct weir_harness_setup setup =
-            setup_of(flat ? &weir_op_flat_map : &weir_op_map, number_options, NUMBER, PAIR, &weir_row_number, &weir_row_pair,
-                     flat ? (void *)wrong_emit : (void *)wrong_pair);
+            setup_of(flat ? &weir_op_flat_map : &weir_op_map, number_options, NUMBER, PAIR, &weir_row_number,
+                     &weir_row_pair, flat ? (void *)wrong_emit : (void *)wrong_pair);
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
             char rows[64];
             snprintf(rows, sizeof rows, "100\n101\n%d\n102", (int)cases[i].wrong);
@@ -274,7 +284,8 @@ static void input_columns_must_fit_the_struct(void **state)
 {
     (void)state;
     expect_refusal("ids BIGINT NOT NULL, name STRING NOT NULL", "no column 'id'; did you mean 'ids'");
-    expect_refusal("id INT NOT NULL, name STRING NOT NULL", "column 'id' is INT NOT NULL, but the row struct has it as BIGINT NOT NULL");
+    expect_refusal("id INT NOT NULL, name STRING NOT NULL",
+                   "column 'id' is INT NOT NULL, but the row struct has it as BIGINT NOT NULL");
     expect_refusal("id BIGINT NOT NULL, name STRING", "column 'name' may be NULL");
 }
 

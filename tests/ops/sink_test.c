@@ -109,7 +109,8 @@ static struct weir_harness *open_sink(const char *const *options, int attempt, c
     return h;
 }
 
-static const char three_rows[] = "1|one|1.5|2024-01-01 00:00:00\n2|null|null|null\n3|dr\xc3\xa9i|-3|2024-01-01 12:30:00.25";
+static const char three_rows[] =
+    "1|one|1.5|2024-01-01 00:00:00\n2|null|null|null\n3|dr\xc3\xa9i|-3|2024-01-01 12:30:00.25";
 
 /* --- Files */
 
@@ -138,13 +139,15 @@ static void test_files(void **state)
         snprintf(prefix, sizeof prefix, "part-0-%d-0-", m);
         text = read_parts(out, prefix, &count);
         assert_int_equal(count, 1);
-        assert_string_equal(text, "1,one,1.5,2024-01-01 00:00:00.000\n2,,,\n3,dr\xc3\xa9i,-3.0,2024-01-01 12:30:00.250\n");
+        assert_string_equal(text,
+                            "1,one,1.5,2024-01-01 00:00:00.000\n2,,,\n3,dr\xc3\xa9i,-3.0,2024-01-01 12:30:00.250\n");
         free(text);
         free(read_parts(out, ".part-", &count));
         assert_int_equal(count, 0);
         weir_harness_free(h);
         struct weir_key_value abort_options[] = {{"path", out}};
-        assert_int_equal(weir_connector_filesystem.abort(abort_options, 1, "00112233445566778899aabbccddeeff", &error), 0);
+        assert_int_equal(weir_connector_filesystem.abort(abort_options, 1, "00112233445566778899aabbccddeeff", &error),
+                         0);
     }
     free(read_parts(out, "part-", &count)); /* what is committed, abort() leaves alone */
     assert_int_equal(count, 6);
@@ -155,7 +158,7 @@ static void test_rolling(void **state)
 {
     (void)state;
     const char *options[] = {"connector", "filesystem", "path", dir, "format", "csv", "sink.rolling-policy.file-size",
-                             "100", NULL};
+                             "100",       NULL};
     struct weir_harness *h = open_sink(options, 0, &weir_harness_modes[1]);
     struct weir_buf rows;
     weir_buf_init(&rows, 1 << 20);
@@ -211,8 +214,8 @@ static void test_leftovers(void **state)
     struct weir_key_value abort_options[] = {{"path", dir}};
     struct weir_error error;
     for (int twice = 0; twice < 2; twice++) {
-        assert_int_equal(
-            weir_connector_filesystem.abort(abort_options, 1, "00112233445566778899aabbccddeeff", &error), 0);
+        assert_int_equal(weir_connector_filesystem.abort(abort_options, 1, "00112233445566778899aabbccddeeff", &error),
+                         0);
         free(read_parts(dir, ".part-", &count));
         assert_int_equal(count, 1);
     }
@@ -321,8 +324,11 @@ static char *printed(const char *const *options, int parallelism, bool changes)
     int saved = dup(1), fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
     assert_true(saved >= 0 && fd >= 0);
     dup2(fd, 1);
-    struct weir_harness_setup setup = {
-        .op = &weir_op_sink, .options = options, .inputs = {ROW}, .parallelism = parallelism, .subtask = parallelism - 1};
+    struct weir_harness_setup setup = {.op = &weir_op_sink,
+                                       .options = options,
+                                       .inputs = {ROW},
+                                       .parallelism = parallelism,
+                                       .subtask = parallelism - 1};
     struct weir_error error;
     struct weir_harness *h = weir_harness_new(&setup, &weir_harness_modes[0], &error);
     bool ok = h != NULL;

@@ -64,7 +64,8 @@ static void put_file(const char *name, const void *bytes, size_t size)
 
 static struct weir_harness_setup reader_setup(const char *const *options)
 {
-    return (struct weir_harness_setup){.op = &weir_op_source, .options = options, .inputs = {SPLIT}, .declared = READING};
+    return (struct weir_harness_setup){
+        .op = &weir_op_source, .options = options, .inputs = {SPLIT}, .declared = READING};
 }
 
 /* The whole file as the one split. */
@@ -86,13 +87,13 @@ static void assert_contains(const char *text, const char *part)
 /* --- Bad records */
 
 static const char readings[] =
-    "{\"device_id\":\"a\",\"temperature\":1.5,\"ts\":\"2024-01-01T00:00:00Z\"}\r\n"     /* CRLF */
-    "\n"                                                                               /* empty: no record */
-    "{\"device_id\":\"b\",\"ts\":\"2024-01-01T00:00:01Z\"}\n"                           /* no temperature */
+    "{\"device_id\":\"a\",\"temperature\":1.5,\"ts\":\"2024-01-01T00:00:00Z\"}\r\n" /* CRLF */
+    "\n"                                                                            /* empty: no record */
+    "{\"device_id\":\"b\",\"ts\":\"2024-01-01T00:00:01Z\"}\n"                       /* no temperature */
     "this is not json\n"
-    "{\"device_id\":\"c\",\"temperature\":\"hot\",\"ts\":\"2024-01-01T00:00:02Z\"}\n"    /* wrong type */
-    "{\"device_id\":\"d\",\"temperature\":null,\"ts\":\"2024-01-01T00:00:03Z\"}\n"       /* NULL */
-    "{\"device_id\":\"e\xff\",\"temperature\":4,\"ts\":\"2024-01-01T00:00:04Z\"}\n"      /* invalid UTF-8 */
+    "{\"device_id\":\"c\",\"temperature\":\"hot\",\"ts\":\"2024-01-01T00:00:02Z\"}\n" /* wrong type */
+    "{\"device_id\":\"d\",\"temperature\":null,\"ts\":\"2024-01-01T00:00:03Z\"}\n"    /* NULL */
+    "{\"device_id\":\"e\xff\",\"temperature\":4,\"ts\":\"2024-01-01T00:00:04Z\"}\n"   /* invalid UTF-8 */
     "{\"device_id\":\"f\",\"temperature\":5,\"more\":[1,{}],\"ts\":\"2024-01-01T00:00:05Z\"}\n"
     "{\"device_id\":\"g\",\"temperature\":6,\"ts\":\"2024-01-01T00:00:06Z\"}"; /* no newline at the end */
 
@@ -176,7 +177,8 @@ static void test_many_bad(void **state)
     struct weir_buf text;
     weir_buf_init(&text, 1 << 24);
     for (int i = 0; i < 5000; i++)
-        assert_true(weir_buf_printf(&text, i % 5 ? "bad %d\n" : "{\"device_id\":\"x\",\"temperature\":%d,\"ts\":0}\n", i));
+        assert_true(
+            weir_buf_printf(&text, i % 5 ? "bad %d\n" : "{\"device_id\":\"x\",\"temperature\":%d,\"ts\":0}\n", i));
     put_file("many.json", text.data, text.size);
     weir_buf_fini(&text);
     const char *options[] = {"connector", "filesystem", "path", dir, "format", "json", "on-error", "dead-letter", NULL};
@@ -214,8 +216,8 @@ static void test_long_lines(void **state)
         assert_true(weir_buf_puts(&text, "0123456789"));
     assert_true(weir_buf_puts(&text, "\nlast\nunfinished and too long"));
     put_file("long.txt", text.data, text.size);
-    const char *options[] = {"connector", "filesystem", "path", dir, "format", "raw", "record.size-max", "8",
-                             "on-error", "dead-letter", NULL};
+    const char *options[] = {"connector",       "filesystem", "path",     dir,           "format", "raw",
+                             "record.size-max", "8",          "on-error", "dead-letter", NULL};
     struct weir_harness_setup setup = reader_setup(options);
     setup.declared = "line STRING NOT NULL";
     weir_harness_all_modes(&setup, read_file, check_long, (void *)in_dir("long.txt"));
@@ -269,8 +271,7 @@ static void test_splits(void **state)
     }
     weir_buf_fini(&text);
     const char *split_options[] = {"connector", "filesystem", "path", dir, "split.size", "700", NULL};
-    struct weir_harness_setup splits = {
-        .op = &weir_op_splits, .options = split_options, .consumer_parallelism = 3};
+    struct weir_harness_setup splits = {.op = &weir_op_splits, .options = split_options, .consumer_parallelism = 3};
     weir_harness_all_modes(&splits, produce_all, NULL, NULL);
     struct weir_error error;
     struct weir_harness *coordinator = weir_harness_new(&splits, &weir_harness_modes[3], &error);
@@ -338,8 +339,9 @@ static void test_split_watermarks(void **state)
                                "{\"device_id\":\"b\",\"temperature\":1,\"ts\":6000}\n";
     put_file("1.json", early, sizeof early - 1);
     put_file("2.json", late, sizeof late - 1);
-    const char *options[] = {"connector", "filesystem", "path", dir, "format", "json",
-                             "watermark.expression", "ts - INTERVAL '2' SECOND", NULL};
+    const char *options[] = {
+        "connector", "filesystem", "path", dir, "format", "json", "watermark.expression", "ts - INTERVAL '2' SECOND",
+        NULL};
     struct weir_harness_setup setup = reader_setup(options);
     for (int m = 0; weir_harness_modes[m].name; m++) {
         struct weir_error error;
@@ -387,7 +389,8 @@ static void test_refused(void **state)
     refused_options(OPTIONS("connector", "filesystem", "path", "x", "format", "jsn"), READING, "json");
     refused_options(OPTIONS("connector", "filesystem", "format", "json"), READING, "'path' is missing");
     refused_options(OPTIONS("connector", "filesystem", "format", "json", "path", ""), READING, "path is empty");
-    refused_options(OPTIONS("connector", "filesystem", "format", "json", "path", "x"), READING, "needs a vertex 'splits'");
+    refused_options(OPTIONS("connector", "filesystem", "format", "json", "path", "x"), READING,
+                    "needs a vertex 'splits'");
     refused_options(OPTIONS("connector", "datagen", "rowss", "1"), READING, "did you mean 'rows'?");
     refused_options(OPTIONS("connector", "datagen", "rows", "many"), READING, "not a whole number");
     refused_options(OPTIONS("connector", "datagen", "format", "json"), READING, "carries rows");
@@ -397,8 +400,10 @@ static void test_refused(void **state)
     refused_options(OPTIONS("connector", "datagen", "fields.temperature.kind", "sequence"), READING, "not a kind");
     refused_options(OPTIONS("connector", "datagen", "fields.temperature.null-rate", "0.5"), READING, "NOT NULL");
     refused_options(OPTIONS("connector", "datagen", "fields.ts.step", "soon"), READING, "a duration");
-    refused_options(OPTIONS("connector", "socket", "hostname", "h", "port", "0", "format", "json"), READING, "port must be");
-    refused_options(OPTIONS("connector", "socket", "hostname", "h", "port", "80", "format", "json"), NULL, "needs a schema");
+    refused_options(OPTIONS("connector", "socket", "hostname", "h", "port", "0", "format", "json"), READING,
+                    "port must be");
+    refused_options(OPTIONS("connector", "socket", "hostname", "h", "port", "80", "format", "json"), NULL,
+                    "needs a schema");
     refused_options(OPTIONS("connector", "host", "interval", "1 ms"), NULL, "at least 10 ms");
     refused_options(OPTIONS("connector", "host"), READING, "leave the schema out");
 }
@@ -407,20 +412,51 @@ static void test_refused_watermark(void **state)
 {
     (void)state;
     refused_options(OPTIONS("connector", "datagen", "watermark.expression", "tz - INTERVAL '2' SECOND"), READING, "tz");
-    refused_options(OPTIONS("connector", "datagen", "watermark.expression", "temperature"), READING, "must be a TIMESTAMP");
+    refused_options(OPTIONS("connector", "datagen", "watermark.expression", "temperature"), READING,
+                    "must be a TIMESTAMP");
 }
 
 /* --- datagen */
 
-#define GENERATED                                                                                                  \
+#define GENERATED \
     "id BIGINT NOT NULL, key BIGINT NOT NULL, small TINYINT NOT NULL, heat DOUBLE, name STRING, hex STRING NOT NULL, " \
     "ok BOOLEAN NOT NULL, ts TIMESTAMP(3) NOT NULL"
 
-static const char *const generated[] = {
-    "connector", "datagen", "rows", "5000", "seed", "7", "fields.id.kind", "sequence", "fields.key.min", "0",
-    "fields.key.max", "99", "fields.small.min", "-3", "fields.small.max", "3", "fields.heat.min", "10", "fields.heat.max",
-    "20", "fields.heat.null-rate", "0.1", "fields.name.prefix", "gpu-", "fields.name.max", "9", "fields.name.null-rate",
-    "0.2", "fields.hex.length", "20", "fields.ts.start", "2024-01-01 00:00:00", "fields.ts.step", "0.5", NULL};
+static const char *const generated[] = {"connector",
+                                        "datagen",
+                                        "rows",
+                                        "5000",
+                                        "seed",
+                                        "7",
+                                        "fields.id.kind",
+                                        "sequence",
+                                        "fields.key.min",
+                                        "0",
+                                        "fields.key.max",
+                                        "99",
+                                        "fields.small.min",
+                                        "-3",
+                                        "fields.small.max",
+                                        "3",
+                                        "fields.heat.min",
+                                        "10",
+                                        "fields.heat.max",
+                                        "20",
+                                        "fields.heat.null-rate",
+                                        "0.1",
+                                        "fields.name.prefix",
+                                        "gpu-",
+                                        "fields.name.max",
+                                        "9",
+                                        "fields.name.null-rate",
+                                        "0.2",
+                                        "fields.hex.length",
+                                        "20",
+                                        "fields.ts.start",
+                                        "2024-01-01 00:00:00",
+                                        "fields.ts.step",
+                                        "0.5",
+                                        NULL};
 
 static void check_generated(struct weir_harness *h, void *arg)
 {
@@ -488,8 +524,11 @@ static char *generate(int parallelism)
     weir_buf_init(&all, 1 << 24);
     for (int s = 0; s < parallelism; s++) {
         struct weir_error error;
-        struct weir_harness_setup setup = {.op = &weir_op_source, .options = generated, .declared = GENERATED,
-                                           .parallelism = parallelism, .subtask = s};
+        struct weir_harness_setup setup = {.op = &weir_op_source,
+                                           .options = generated,
+                                           .declared = GENERATED,
+                                           .parallelism = parallelism,
+                                           .subtask = s};
         struct weir_harness *h = weir_harness_new(&setup, &weir_harness_modes[0], &error);
         produce_all(h, NULL);
         assert_true(weir_buf_puts(&all, weir_harness_rows(h, 0)));
@@ -515,10 +554,12 @@ static void test_datagen_parallel(void **state)
 static void test_datagen_rate(void **state)
 {
     (void)state;
-    const char *options[] = {"connector", "datagen", "rows", "100", "rows-per-second", "1000", "fields.id.kind", "sequence",
-                             "fields.ts.kind", "now", NULL};
-    struct weir_harness_setup setup = {
-        .op = &weir_op_source, .options = options, .declared = "id BIGINT NOT NULL, ts TIMESTAMP(3) NOT NULL", .now_ms = 5000};
+    const char *options[] = {"connector", "datagen",        "rows", "100", "rows-per-second", "1000", "fields.id.kind",
+                             "sequence",  "fields.ts.kind", "now",  NULL};
+    struct weir_harness_setup setup = {.op = &weir_op_source,
+                                       .options = options,
+                                       .declared = "id BIGINT NOT NULL, ts TIMESTAMP(3) NOT NULL",
+                                       .now_ms = 5000};
     struct weir_error error;
     struct weir_harness *h = weir_harness_new(&setup, &weir_harness_modes[0], &error);
     assert_true(weir_harness_produce(h));
@@ -567,7 +608,8 @@ static void test_host(void **state)
     assert_int_equal(mkdir(in_dir("net"), 0755), 0);
     static const char stat1[] = "cpu  100 0 100 700 100 0 0 0 0 0\ncpu0 1 1 1 1\n";
     static const char stat2[] = "cpu  150 0 110 730 110 0 0 0 0 0\ncpu0 1 1 1 1\n";
-    static const char memory[] = "MemTotal: 1000 kB\nMemFree: 1 kB\nMemAvailable: 250 kB\nSwapTotal: 10 kB\nSwapFree: 4 kB\n";
+    static const char memory[] =
+        "MemTotal: 1000 kB\nMemFree: 1 kB\nMemAvailable: 250 kB\nSwapTotal: 10 kB\nSwapFree: 4 kB\n";
     static const char net1[] = "Inter-|  Receive\n face |bytes\n    lo: 999 1 0 0 0 0 0 0 999 1 0 0 0 0 0 0\n"
                                "  eth0: 1000 1 0 0 0 0 0 0 500 1 0 0 0 0 0 0\n";
     static const char net2[] = "Inter-|  Receive\n face |bytes\n    lo: 9999 1 0 0 0 0 0 0 9999 1 0 0 0 0 0 0\n"
@@ -657,8 +699,21 @@ static struct weir_harness *connect_to(int port, const char *on_close, const cha
     static char text[16];
     static const char *options[15];
     snprintf(text, sizeof text, "%d", port);
-    const char *list[] = {"connector", "socket", "hostname", "127.0.0.1", "port", text, "format", "raw", "on-close",
-                          on_close, "reconnect.attempts", attempts, "reconnect.delay", "1 s", NULL};
+    const char *list[] = {"connector",
+                          "socket",
+                          "hostname",
+                          "127.0.0.1",
+                          "port",
+                          text,
+                          "format",
+                          "raw",
+                          "on-close",
+                          on_close,
+                          "reconnect.attempts",
+                          attempts,
+                          "reconnect.delay",
+                          "1 s",
+                          NULL};
     memcpy(options, list, sizeof list);
     static struct weir_harness_setup setup;
     setup = (struct weir_harness_setup){.op = &weir_op_source, .options = options, .declared = "line STRING NOT NULL"};
@@ -769,7 +824,8 @@ static void test_socket_refused(void **state)
     assert_false(weir_harness_produce(h));
     assert_contains(weir_harness_error(h), "Connection refused");
     weir_harness_free(h);
-    const char *options[] = {"connector", "socket", "hostname", "no-such-host.invalid", "port", "1", "format", "raw", NULL};
+    const char *options[] = {"connector", "socket", "hostname", "no-such-host.invalid", "port", "1",
+                             "format",    "raw",    NULL};
     struct weir_harness_setup setup = {.op = &weir_op_source, .options = options, .declared = "line STRING NOT NULL"};
     struct weir_error error;
     assert_null(weir_harness_new(&setup, &weir_harness_modes[0], &error));

@@ -39,11 +39,11 @@ struct config {
     const char *name;
     enum kind kind;
     int64_t size, slide, gap, offset, lateness;
-    int64_t origin;           /* where times begin */
-    const char *key_type;     /* NULL: not keyed */
-    const char *const *keys;  /* texts of the keys, ended by NULL */
-    int disorder;             /* a row is up to so many ms before the newest */
-    const char *text_min;     /* the aggregate over text: MIN(s) */
+    int64_t origin;          /* where times begin */
+    const char *key_type;    /* NULL: not keyed */
+    const char *const *keys; /* texts of the keys, ended by NULL */
+    int disorder;            /* a row is up to so many ms before the newest */
+    const char *text_min;    /* the aggregate over text: MIN(s) */
 };
 
 struct result {
@@ -152,7 +152,8 @@ static void result_merge(struct result *into, const struct result *from)
 }
 
 /* False: late. */
-static bool model_row_session(struct model *model, const char *key, int64_t time, bool has_value, int64_t value, const char *text)
+static bool model_row_session(struct model *model, const char *key, int64_t time, bool has_value, int64_t value,
+                              const char *text)
 {
     struct result row = {.start = time, .end = time + model->config->gap};
     snprintf(row.key, sizeof row.key, "%s", key);
@@ -174,7 +175,8 @@ static bool model_row_session(struct model *model, const char *key, int64_t time
     return true;
 }
 
-static bool model_row(struct model *model, const char *key, int64_t time, bool has_value, int64_t value, const char *text)
+static bool model_row(struct model *model, const char *key, int64_t time, bool has_value, int64_t value,
+                      const char *text)
 {
     const struct config *c = model->config;
     if (c->kind == SESSION)
@@ -299,7 +301,8 @@ struct reached {
     int late, again;
 };
 
-static void run(const struct config *config, const struct weir_harness_mode *mode, uint64_t seed, struct reached *reached)
+static void run(const struct config *config, const struct weir_harness_mode *mode, uint64_t seed,
+                struct reached *reached)
 {
     static const char *const types[] = {"tumbling", "sliding", "session"};
     static const char *const texts[] = {"", "pear", "fig", "apple", "quince-is-long", "b"};
@@ -317,12 +320,14 @@ static void run(const struct config *config, const struct weir_harness_mode *mod
     if (config->kind == SESSION)
         options[o++] = "window.gap", options[o++] = duration(config->gap, gap);
     options[o++] = "window.allowed-lateness", options[o++] = duration(config->lateness, lateness);
-    snprintf(aggregates, sizeof aggregates,
-             "%swindow_start, window_end, COUNT(*) AS n, COUNT(v) AS vs, SUM(v) AS s, MIN(v) AS lo, MAX(v) AS hi, MIN(t) AS first_text",
-             config->key_type ? "k, " : "");
+    snprintf(
+        aggregates, sizeof aggregates,
+        "%swindow_start, window_end, COUNT(*) AS n, COUNT(v) AS vs, SUM(v) AS s, MIN(v) AS lo, MAX(v) AS hi, MIN(t) AS first_text",
+        config->key_type ? "k, " : "");
     options[o++] = "aggregates", options[o++] = aggregates;
     options[o] = NULL;
-    snprintf(columns, sizeof columns, "k %s, v BIGINT, t STRING, ts TIMESTAMP(3)", config->key_type ? config->key_type : "BIGINT");
+    snprintf(columns, sizeof columns, "k %s, v BIGINT, t STRING, ts TIMESTAMP(3)",
+             config->key_type ? config->key_type : "BIGINT");
     struct weir_harness_setup setup = {.op = &weir_op_window, .options = options, .inputs = {columns}};
     if (config->key_type)
         setup.key[0] = "k";
@@ -363,12 +368,14 @@ static void run(const struct config *config, const struct weir_harness_mode *mod
                 const char *t = texts[random_below(&seed, 6)];
                 char row[128], value_text[24];
                 snprintf(value_text, sizeof value_text, "%lld", (long long)value);
-                snprintf(row, sizeof row, "%s|%s|%s|%lld", key, has_value ? value_text : "null", t[0] ? t : "null", (long long)time);
+                snprintf(row, sizeof row, "%s|%s|%s|%lld", key, has_value ? value_text : "null", t[0] ? t : "null",
+                         (long long)time);
                 add_line(&text, &text_size, row);
                 if (!model_row(&model, config->key_type ? key : "", time, has_value, value, t)) {
                     char ts[40];
                     time_text(time, ts);
-                    snprintf(row, sizeof row, "%s|%s|%s|%s", key, has_value ? value_text : "null", t[0] ? t : "null", ts);
+                    snprintf(row, sizeof row, "%s|%s|%s|%s", key, has_value ? value_text : "null", t[0] ? t : "null",
+                             ts);
                     add_line(&model.late, &model.late_size, row);
                     late_total++;
                 }
@@ -383,7 +390,8 @@ static void run(const struct config *config, const struct weir_harness_mode *mod
         expect_same(is_watermark ? "results of a watermark" : "results again", config->name, out + seen, model.out);
         expect_ends_ascend(config, config->kind == SESSION && !is_watermark ? "" : out + seen);
         if (strcmp(late + late_seen, model.late ? model.late : ""))
-            fail_msg("%s, late rows:\n--- got\n%s--- expected\n%s", config->name, late + late_seen, model.late ? model.late : "");
+            fail_msg("%s, late rows:\n--- got\n%s--- expected\n%s", config->name, late + late_seen,
+                     model.late ? model.late : "");
         seen += model.out_size;
         late_seen += model.late_size;
         model.out_size = model.late_size = 0;
@@ -412,25 +420,31 @@ static const char *const bool_keys[] = {"true", "false", NULL};
 static const char *const one_key[] = {"7", NULL};
 
 static const struct config configs[] = {
-    {"tumbling", TUMBLING, .size = 100, .key_type = "BIGINT", .keys = number_keys, .disorder = 120, .origin = 1700000000000},
-    {"tumbling, lateness", TUMBLING, .size = 100, .lateness = 70, .key_type = "STRING", .keys = text_keys, .disorder = 150},
-    {"tumbling, offset, before 1970", TUMBLING, .size = 100, .offset = 33, .lateness = 1, .key_type = "INT NOT NULL", .keys = small_keys,
-     .disorder = 150, .origin = -5000},
+    {"tumbling", TUMBLING, .size = 100, .key_type = "BIGINT", .keys = number_keys, .disorder = 120,
+     .origin = 1700000000000},
+    {"tumbling, lateness", TUMBLING, .size = 100, .lateness = 70, .key_type = "STRING", .keys = text_keys,
+     .disorder = 150},
+    {"tumbling, offset, before 1970", TUMBLING, .size = 100, .offset = 33, .lateness = 1, .key_type = "INT NOT NULL",
+     .keys = small_keys, .disorder = 150, .origin = -5000},
     {"tumbling of 1 ms", TUMBLING, .size = 1, .lateness = 3, .key_type = "SMALLINT", .keys = small_keys, .disorder = 9},
     {"tumbling, all rows", TUMBLING, .size = 64, .lateness = 64, .disorder = 150},
     {"sliding", SLIDING, .size = 100, .slide = 20, .key_type = "BIGINT NOT NULL", .keys = small_keys, .disorder = 150},
-    {"sliding, odd", SLIDING, .size = 97, .slide = 31, .offset = 5, .lateness = 40, .key_type = "DOUBLE", .keys = double_keys,
-     .disorder = 180},
-    {"sliding, odd, before 1970", SLIDING, .size = 50, .slide = 49, .lateness = 200, .key_type = "BOOLEAN NOT NULL", .keys = bool_keys,
-     .disorder = 190, .origin = -3000},
-    {"sliding by 1 ms", SLIDING, .size = 13, .slide = 1, .lateness = 5, .key_type = "STRING NOT NULL", .keys = small_keys, .disorder = 30},
-    {"sliding by its size", SLIDING, .size = 40, .slide = 40, .lateness = 10, .key_type = "TINYINT", .keys = small_keys, .disorder = 80},
+    {"sliding, odd", SLIDING, .size = 97, .slide = 31, .offset = 5, .lateness = 40, .key_type = "DOUBLE",
+     .keys = double_keys, .disorder = 180},
+    {"sliding, odd, before 1970", SLIDING, .size = 50, .slide = 49, .lateness = 200, .key_type = "BOOLEAN NOT NULL",
+     .keys = bool_keys, .disorder = 190, .origin = -3000},
+    {"sliding by 1 ms", SLIDING, .size = 13, .slide = 1, .lateness = 5, .key_type = "STRING NOT NULL",
+     .keys = small_keys, .disorder = 30},
+    {"sliding by its size", SLIDING, .size = 40, .slide = 40, .lateness = 10, .key_type = "TINYINT", .keys = small_keys,
+     .disorder = 80},
     {"sliding, all rows", SLIDING, .size = 60, .slide = 25, .lateness = 30, .disorder = 120},
     {"sessions", SESSION, .gap = 20, .key_type = "BIGINT", .keys = number_keys, .disorder = 150},
-    {"sessions, lateness", SESSION, .gap = 11, .lateness = 60, .key_type = "STRING", .keys = text_keys, .disorder = 150},
-    {"sessions, one key, much lateness", SESSION, .gap = 3, .lateness = 500, .key_type = "INT NOT NULL", .keys = one_key, .disorder = 400},
-    {"sessions, before 1970", SESSION, .gap = 40, .lateness = 1, .key_type = "DOUBLE", .keys = double_keys, .disorder = 150,
-     .origin = -2000},
+    {"sessions, lateness", SESSION, .gap = 11, .lateness = 60, .key_type = "STRING", .keys = text_keys,
+     .disorder = 150},
+    {"sessions, one key, much lateness", SESSION, .gap = 3, .lateness = 500, .key_type = "INT NOT NULL",
+     .keys = one_key, .disorder = 400},
+    {"sessions, before 1970", SESSION, .gap = 40, .lateness = 1, .key_type = "DOUBLE", .keys = double_keys,
+     .disorder = 150, .origin = -2000},
     {"sessions, all rows", SESSION, .gap = 2, .lateness = 15, .disorder = 120},
 };
 
@@ -443,7 +457,8 @@ static void against_the_model(void **state)
             for (uint64_t seed = 1; seed <= 4; seed++)
                 run(&configs[i], &weir_harness_modes[m], seed * 1000 + i, &reached);
         }
-        print_message("             %s: %d late rows, results again after %d batches\n", configs[i].name, reached.late, reached.again);
+        print_message("             %s: %d late rows, results again after %d batches\n", configs[i].name, reached.late,
+                      reached.again);
         assert_true(reached.late > 20); /* or it does not test what it says */
         assert_true(configs[i].lateness <= 1 || reached.again > 20);
     }
@@ -466,9 +481,11 @@ static struct weir_harness *open_window(const char *const *options, const struct
     return h;
 }
 
-static void expect_refused(const char *input, bool keyed, int parallelism, const char *const *options, const char *sentence)
+static void expect_refused(const char *input, bool keyed, int parallelism, const char *const *options,
+                           const char *sentence)
 {
-    struct weir_harness_setup setup = {.op = &weir_op_window, .options = options, .inputs = {input}, .parallelism = parallelism};
+    struct weir_harness_setup setup = {
+        .op = &weir_op_window, .options = options, .inputs = {input}, .parallelism = parallelism};
     if (keyed)
         setup.key[0] = "k";
     struct weir_error error = {0};
@@ -479,7 +496,11 @@ static void expect_refused(const char *input, bool keyed, int parallelism, const
         fail_msg("got:      %s\nexpected: %s", error.message, sentence);
 }
 
-#define OPTIONS(...) (const char *const[]){__VA_ARGS__, NULL}
+#define OPTIONS(...) \
+    (const char *const[]) \
+    { \
+        __VA_ARGS__, NULL \
+    }
 #define COUNT_ALL "aggregates", "k, window_start, window_end, COUNT(*) AS n"
 #define TIME "time.column", "ts"
 
@@ -487,15 +508,21 @@ static void bad_options(void **state)
 {
     (void)state;
     expect_refused(INPUT, true, 1, OPTIONS("window.size", "10 s", COUNT_ALL, TIME), "window.type");
-    expect_refused(INPUT, true, 1, OPTIONS("window.type", "hopping", "window.size", "10 s", COUNT_ALL, TIME), "tumbling|sliding|session");
+    expect_refused(INPUT, true, 1, OPTIONS("window.type", "hopping", "window.size", "10 s", COUNT_ALL, TIME),
+                   "tumbling|sliding|session");
     expect_refused(INPUT, true, 1, OPTIONS("window.type", "tumbling", COUNT_ALL, TIME), "needs 'window.size'");
-    expect_refused(INPUT, true, 1, OPTIONS("window.type", "tumbling", "window.size", "0 s", COUNT_ALL, TIME), "at least 1 ms");
-    expect_refused(INPUT, true, 1, OPTIONS("window.type", "tumbling", "window.size", "ten", COUNT_ALL, TIME), "not a duration");
-    expect_refused(INPUT, true, 1, OPTIONS("window.type", "tumbling", "window.size", "1 s", "window.slide", "1 s", COUNT_ALL, TIME),
+    expect_refused(INPUT, true, 1, OPTIONS("window.type", "tumbling", "window.size", "0 s", COUNT_ALL, TIME),
+                   "at least 1 ms");
+    expect_refused(INPUT, true, 1, OPTIONS("window.type", "tumbling", "window.size", "ten", COUNT_ALL, TIME),
+                   "not a duration");
+    expect_refused(INPUT, true, 1,
+                   OPTIONS("window.type", "tumbling", "window.size", "1 s", "window.slide", "1 s", COUNT_ALL, TIME),
                    "a tumbling window has no 'window.slide'");
-    expect_refused(INPUT, true, 1, OPTIONS("window.type", "tumbling", "window.size", "1 s", "window.gap", "1 s", COUNT_ALL, TIME),
+    expect_refused(INPUT, true, 1,
+                   OPTIONS("window.type", "tumbling", "window.size", "1 s", "window.gap", "1 s", COUNT_ALL, TIME),
                    "a tumbling window has no 'window.gap'");
-    expect_refused(INPUT, true, 1, OPTIONS("window.type", "sliding", "window.size", "10 s", COUNT_ALL, TIME), "needs 'window.slide'");
+    expect_refused(INPUT, true, 1, OPTIONS("window.type", "sliding", "window.size", "10 s", COUNT_ALL, TIME),
+                   "needs 'window.slide'");
     expect_refused(INPUT, true, 1,
                    OPTIONS("window.type", "sliding", "window.size", "10 s", "window.slide", "11 s", COUNT_ALL, TIME),
                    "longer than 'window.size'");
@@ -503,29 +530,40 @@ static void bad_options(void **state)
                    OPTIONS("window.type", "sliding", "window.size", "10 d", "window.slide", "1 ms", COUNT_ALL, TIME),
                    "at most 10000 are possible");
     expect_refused(INPUT, true, 1, OPTIONS("window.type", "session", COUNT_ALL, TIME), "needs 'window.gap'");
-    expect_refused(INPUT, true, 1, OPTIONS("window.type", "session", "window.gap", "1 s", "window.size", "1 s", COUNT_ALL, TIME),
+    expect_refused(INPUT, true, 1,
+                   OPTIONS("window.type", "session", "window.gap", "1 s", "window.size", "1 s", COUNT_ALL, TIME),
                    "a session window has no 'window.size'");
-    expect_refused(INPUT, true, 1, OPTIONS("window.type", "session", "window.gap", "1 s", "window.offset", "1 s", COUNT_ALL, TIME),
+    expect_refused(INPUT, true, 1,
+                   OPTIONS("window.type", "session", "window.gap", "1 s", "window.offset", "1 s", COUNT_ALL, TIME),
                    "a session window has no 'window.offset'");
-    expect_refused(INPUT, true, 1, OPTIONS("window.type", "tumbling", "window.size", "1 s", "window.offset", "-1 s", COUNT_ALL, TIME),
+    expect_refused(INPUT, true, 1,
+                   OPTIONS("window.type", "tumbling", "window.size", "1 s", "window.offset", "-1 s", COUNT_ALL, TIME),
                    "must be shorter than the window");
-    expect_refused(INPUT, true, 1, OPTIONS("window.type", "tumbling", "window.size", "1 s", "window.offset", "- x", COUNT_ALL, TIME),
+    expect_refused(INPUT, true, 1,
+                   OPTIONS("window.type", "tumbling", "window.size", "1 s", "window.offset", "- x", COUNT_ALL, TIME),
                    "'window.offset' is not a duration");
-    expect_refused(INPUT, true, 1, OPTIONS("window.type", "tumbling", "window.size", "1 s", COUNT_ALL), "needs a watermark strategy");
-    expect_refused(INPUT, true, 1, OPTIONS("window.type", "tumbling", "window.size", "1 s", COUNT_ALL, "time.column", "tss"),
+    expect_refused(INPUT, true, 1, OPTIONS("window.type", "tumbling", "window.size", "1 s", COUNT_ALL),
+                   "needs a watermark strategy");
+    expect_refused(INPUT, true, 1,
+                   OPTIONS("window.type", "tumbling", "window.size", "1 s", COUNT_ALL, "time.column", "tss"),
                    "did you mean 'ts'?");
-    expect_refused(INPUT, true, 1, OPTIONS("window.type", "tumbling", "window.size", "1 s", COUNT_ALL, "time.column", "v"),
+    expect_refused(INPUT, true, 1,
+                   OPTIONS("window.type", "tumbling", "window.size", "1 s", COUNT_ALL, "time.column", "v"),
                    "is BIGINT, and must be TIMESTAMP");
     expect_refused(INPUT, true, 1,
                    OPTIONS("window.type", "tumbling", "window.size", "1 s", COUNT_ALL, "window.time", "processing",
                            "window.allowed-lateness", "1 s"),
                    "no row is late");
-    expect_refused(INPUT, true, 1, OPTIONS("window.type", "tumbling", "window.size", "1 s", "aggregates", "k, MEDIAN(v) AS m", TIME),
+    expect_refused(INPUT, true, 1,
+                   OPTIONS("window.type", "tumbling", "window.size", "1 s", "aggregates", "k, MEDIAN(v) AS m", TIME),
                    "aggregates, column 11: ");
-    expect_refused(INPUT, true, 1, OPTIONS("window.type", "tumbling", "window.size", "1 s", "aggregates", "k, SUM(w)", TIME), "w");
-    expect_refused(INPUT, true, 1, OPTIONS("window.type", "tumbling", "window.size", "1 s", "window.length", "1 s", COUNT_ALL, TIME),
+    expect_refused(INPUT, true, 1,
+                   OPTIONS("window.type", "tumbling", "window.size", "1 s", "aggregates", "k, SUM(w)", TIME), "w");
+    expect_refused(INPUT, true, 1,
+                   OPTIONS("window.type", "tumbling", "window.size", "1 s", "window.length", "1 s", COUNT_ALL, TIME),
                    "window.length");
-    expect_refused(INPUT, false, 2, OPTIONS("window.type", "tumbling", "window.size", "1 s", "aggregates", "COUNT(*) AS n", TIME),
+    expect_refused(INPUT, false, 2,
+                   OPTIONS("window.type", "tumbling", "window.size", "1 s", "aggregates", "COUNT(*) AS n", TIME),
                    "parallelism 1");
 }
 
@@ -533,10 +571,12 @@ static void rows_without_a_time(void **state)
 {
     (void)state;
     const char *const fails[] = {"window.type", "tumbling", "window.size", "10 ms", COUNT_ALL, TIME, NULL};
-    const char *const skips[] = {"window.type", "tumbling", "window.size", "10 ms", COUNT_ALL, TIME, "on-error", "skip", NULL};
-    const char *const bad[] = {"1|5|4\n2|5|null", "2|1|4611686018427387905", "3|1|-4611686018427387905", "3|1|9223372036854775807",
-                               "3|1|-9223372036854775808"};
-    const char *const why[] = {"is NULL", "146 million years", "146 million years", "146 million years", "146 million years"};
+    const char *const skips[] = {"window.type", "tumbling", "window.size", "10 ms", COUNT_ALL,
+                                 TIME,          "on-error", "skip",        NULL};
+    const char *const bad[] = {"1|5|4\n2|5|null", "2|1|4611686018427387905", "3|1|-4611686018427387905",
+                               "3|1|9223372036854775807", "3|1|-9223372036854775808"};
+    const char *const why[] = {"is NULL", "146 million years", "146 million years", "146 million years",
+                               "146 million years"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct weir_harness *h = open_window(fails, &weir_harness_modes[0], true);
         assert_false(weir_harness_rows_in(h, 0, bad[i]));
@@ -557,9 +597,10 @@ static void rows_without_a_time(void **state)
 static void rows_whose_argument_fails(void **state)
 {
     (void)state;
-    const char *const fails[] = {"window.type", "tumbling", "window.size", "10 ms", "aggregates", "k, SUM(10 / v) AS s", TIME, NULL};
-    const char *const skips[] = {"window.type", "tumbling", "window.size", "10 ms", "aggregates", "k, SUM(10 / v) AS s", TIME,
-                                 "on-error", "skip", NULL};
+    const char *const fails[] = {"window.type",         "tumbling", "window.size", "10 ms", "aggregates",
+                                 "k, SUM(10 / v) AS s", TIME,       NULL};
+    const char *const skips[] = {"window.type",         "tumbling", "window.size", "10 ms", "aggregates",
+                                 "k, SUM(10 / v) AS s", TIME,       "on-error",    "skip",  NULL};
     struct weir_harness *h = open_window(fails, &weir_harness_modes[0], true);
     assert_false(weir_harness_rows_in(h, 0, "1|5|4\n1|0|4\n1|2|4"));
     assert_non_null(strstr(weir_harness_error(h), "zero"));
@@ -615,7 +656,8 @@ static void late_rows_that_nobody_takes(void **state)
 {
     (void)state;
     const char *const options[] = {"window.type", "tumbling", "window.size", "10 ms", COUNT_ALL, TIME, NULL};
-    struct weir_harness_setup setup = {.op = &weir_op_window, .options = options, .inputs = {INPUT}, .key = {"k"}, .no_sides = true};
+    struct weir_harness_setup setup = {
+        .op = &weir_op_window, .options = options, .inputs = {INPUT}, .key = {"k"}, .no_sides = true};
     struct weir_harness *h = weir_harness_new(&setup, &weir_harness_modes[0], NULL);
     assert_non_null(h);
     assert_true(weir_harness_watermark(h, 19));
@@ -629,7 +671,8 @@ static void late_rows_that_nobody_takes(void **state)
 static void negative_offset(void **state)
 {
     (void)state;
-    const char *const options[] = {"window.type", "tumbling", "window.size", "1 d", "window.offset", "-8 h", COUNT_ALL, TIME, NULL};
+    const char *const options[] = {"window.type", "tumbling", "window.size", "1 d", "window.offset",
+                                   "-8 h",        COUNT_ALL,  TIME,          NULL};
     struct weir_harness *h = open_window(options, &weir_harness_modes[0], true);
     assert_true(weir_harness_rows_in(h, 0, "1|1|2024-05-01 15:59:59\n1|1|2024-05-01 16:00:00"));
     assert_true(weir_harness_end(h));
@@ -670,9 +713,10 @@ static void processing_check(struct weir_harness *h, void *arg)
 static void processing_time(void **state)
 {
     (void)state;
-    const char *const options[] = {"window.type", "tumbling", "window.size", "500 ms", "window.time", "processing", COUNT_ALL, NULL};
-    struct weir_harness_setup setup = {.op = &weir_op_window, .options = options, .inputs = {INPUT}, .key = {"k"}, .now_ms = 1000,
-                                       .unordered = true};
+    const char *const options[] = {"window.type", "tumbling",   "window.size", "500 ms",
+                                   "window.time", "processing", COUNT_ALL,     NULL};
+    struct weir_harness_setup setup = {
+        .op = &weir_op_window, .options = options, .inputs = {INPUT}, .key = {"k"}, .now_ms = 1000, .unordered = true};
     weir_harness_all_modes(&setup, processing_scenario, processing_check, NULL);
 }
 
@@ -694,8 +738,10 @@ static void processing_session_scenario(struct weir_harness *h, void *arg)
 static void processing_time_sessions(void **state)
 {
     (void)state;
-    const char *const options[] = {"window.type", "session", "window.gap", "100 ms", "window.time", "processing", COUNT_ALL, NULL};
-    struct weir_harness_setup setup = {.op = &weir_op_window, .options = options, .inputs = {INPUT}, .key = {"k"}, .now_ms = 1000};
+    const char *const options[] = {"window.type", "session",    "window.gap", "100 ms",
+                                   "window.time", "processing", COUNT_ALL,    NULL};
+    struct weir_harness_setup setup = {
+        .op = &weir_op_window, .options = options, .inputs = {INPUT}, .key = {"k"}, .now_ms = 1000};
     weir_harness_all_modes(&setup, processing_session_scenario, NULL, NULL);
 }
 
@@ -741,21 +787,24 @@ static void many_keys_check(struct weir_harness *h, void *arg)
 static void many_keys(void **state)
 {
     (void)state;
-    const char *const options[] = {"window.type", "tumbling", "window.size", "10 ms", "aggregates",
-                                   "k, COUNT(*) AS n, FIRST_VALUE(v) AS a, LAST_VALUE(v) AS z", TIME, NULL};
+    const char *const options[] = {"window.type", "tumbling",
+                                   "window.size", "10 ms",
+                                   "aggregates",  "k, COUNT(*) AS n, FIRST_VALUE(v) AS a, LAST_VALUE(v) AS z",
+                                   TIME,          NULL};
     struct weir_harness_setup setup = {.op = &weir_op_window, .options = options, .inputs = {INPUT}, .key = {"k"}};
     int expected = 0;
     for (int key = 0; key < 10000; key++)
         expected += 1 + ((key % 7 == 0) != ((key + 10000) % 7 == 0));
-    weir_harness_all_modes(&setup, many_keys_scenario, many_keys_check, &expected); /* the order is the same in all modes */
+    weir_harness_all_modes(&setup, many_keys_scenario, many_keys_check,
+                           &expected); /* the order is the same in all modes */
 }
 
 /* A batch whose rows are all in windows of their own. */
 static void a_window_per_row(void **state)
 {
     (void)state;
-    const char *const options[] = {"window.type", "tumbling", "window.size", "10 ms", "aggregates", "window_start, COUNT(*) AS n",
-                                   TIME, NULL};
+    const char *const options[] = {
+        "window.type", "tumbling", "window.size", "10 ms", "aggregates", "window_start, COUNT(*) AS n", TIME, NULL};
     struct weir_harness *h = open_window(options, &weir_harness_modes[0], true);
     for (int round = 0; round < 3; round++) {
         struct weir_batch *batch = weir_batch_new(weir_harness_input_schema(h, 0), 4096);
@@ -783,9 +832,12 @@ static void a_window_per_row(void **state)
 static void session_churn(void **state)
 {
     (void)state;
-    const char *const options[] = {"window.type", "session", "window.gap", "10 ms", "aggregates", "k, MIN(s) AS s, COUNT(*) AS n", TIME, NULL};
-    struct weir_harness_setup setup = {.op = &weir_op_window, .options = options,
-                                       .inputs = {"k STRING NOT NULL, s STRING, ts TIMESTAMP(3)"}, .key = {"k"}};
+    const char *const options[] = {
+        "window.type", "session", "window.gap", "10 ms", "aggregates", "k, MIN(s) AS s, COUNT(*) AS n", TIME, NULL};
+    struct weir_harness_setup setup = {.op = &weir_op_window,
+                                       .options = options,
+                                       .inputs = {"k STRING NOT NULL, s STRING, ts TIMESTAMP(3)"},
+                                       .key = {"k"}};
     struct weir_harness *h = weir_harness_new(&setup, &weir_harness_modes[0], NULL);
     assert_non_null(h);
     struct weir_schema *schema = weir_harness_input_schema(h, 0);
@@ -805,7 +857,8 @@ static void session_churn(void **state)
     }
     assert_true(weir_harness_end(h));
     assert_int_equal(weir_harness_row_count(h, 0), 150000);
-    assert_non_null(strstr(weir_harness_rows(h, 0), "a-key-that-is-not-inline-000149999|a-key-that-is-not-inline-000149999|1\n"));
+    assert_non_null(
+        strstr(weir_harness_rows(h, 0), "a-key-that-is-not-inline-000149999|a-key-that-is-not-inline-000149999|1\n"));
     weir_harness_free(h);
 }
 
@@ -817,10 +870,17 @@ static void late_keys_are_not_kept(void **state)
         {"window.type", "session"}, {"window.gap", "10 ms"}, {"aggregates", "k, COUNT(*) AS n"}, {"time.column", "ts"}};
     struct weir_schema *schema;
     assert_int_equal(weir_schema_parse(INPUT, &schema, NULL), WEIR_OK);
-    struct weir_op_plan plan = {.name = "w", .uid = "w", .options = options, .option_count = 4, .input_count = 1, .inputs = {schema},
-                                .key = {1, {0}}, .keyed = true};
+    struct weir_op_plan plan = {.name = "w",
+                                .uid = "w",
+                                .options = options,
+                                .option_count = 4,
+                                .input_count = 1,
+                                .inputs = {schema},
+                                .key = {1, {0}},
+                                .keyed = true};
     uint64_t bad = 0, late = 0;
-    struct weir_op_ctx ctx = {.plan = &plan, .parallelism = 1, .num_records_bad = &bad, .num_late_records_dropped = &late};
+    struct weir_op_ctx ctx = {
+        .plan = &plan, .parallelism = 1, .num_records_bad = &bad, .num_late_records_dropped = &late};
     struct weir_window *window = weir_zalloc(weir_op_window.size);
     struct weir_op *op = (struct weir_op *)window;
     assert_int_equal(weir_op_window.plan(&plan, NULL), WEIR_OK);

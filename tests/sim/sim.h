@@ -40,9 +40,28 @@ bool rng_chance(struct rng *rng, int percent);
 
 /* --- Events */
 enum ev_kind {
-    EV_WAKE_JM, EV_WAKE_TM, EV_TO_JM, EV_TO_TM, EV_JM_DISCONNECTED, EV_TM_CONNECTED, EV_TM_BROKEN, EV_TM_CODE, EV_TM_COMMIT,
-    EV_X_SPAWNED, EV_X_TO_TM, EV_X_EXITED, EV_X_CONTROL, EV_X_ACT, EV_X_LEASE, EV_X_DIE,
-    EV_FAULT, EV_OP, EV_TM_RESTART, EV_JM_RESTART, EV_CHECK, EV_HEAL
+    EV_WAKE_JM,
+    EV_WAKE_TM,
+    EV_TO_JM,
+    EV_TO_TM,
+    EV_JM_DISCONNECTED,
+    EV_TM_CONNECTED,
+    EV_TM_BROKEN,
+    EV_TM_CODE,
+    EV_TM_COMMIT,
+    EV_X_SPAWNED,
+    EV_X_TO_TM,
+    EV_X_EXITED,
+    EV_X_CONTROL,
+    EV_X_ACT,
+    EV_X_LEASE,
+    EV_X_DIE,
+    EV_FAULT,
+    EV_OP,
+    EV_TM_RESTART,
+    EV_JM_RESTART,
+    EV_CHECK,
+    EV_HEAL
 };
 
 struct msg {
@@ -74,8 +93,8 @@ struct tm_node {
     char id[32];
     int64_t paused_until_ms, offset_ms, wake_at_ms;
     uint64_t wake_gen;
-    int64_t awake_since_ms; /* neither stopped nor starting */
-    uint64_t epoch_seen; /* never goes back */
+    int64_t awake_since_ms;                 /* neither stopped nor starting */
+    uint64_t epoch_seen;                    /* never goes back */
     uint64_t accepted_session[SIM_JMS_MAX]; /* of this boot, by each JobManager: the highest */
     int slots;
     int conn; /* -1: none */
@@ -86,12 +105,12 @@ struct conn {
     int tm, boot, jm;
     bool tm_open, jm_open;
     char peer[16];
-    uint64_t session;                 /* that the TaskManager opened on it; 0: none yet */
-    bool registered;                  /* the JobManager has accepted it and not ended it */
+    uint64_t session;                  /* that the TaskManager opened on it; 0: none yet */
+    bool registered;                   /* the JobManager has accepted it and not ended it */
     uint64_t to_jm_taken, to_tm_taken; /* ids delivered in order */
     uint64_t cmd_sent, cmd_acked, rep_sent, rep_acked;
     int64_t cmd_sent_ms[SENT_KEPT], rep_sent_ms[SENT_KEPT];
-    int64_t heard_ms;                 /* when the last heartbeat (or the first Register) that counted reached the JobManager */
+    int64_t heard_ms; /* when the last heartbeat (or the first Register) that counted reached the JobManager */
     int64_t cmd_last_ms, rep_last_ms; /* when a command or report was last sent or acknowledged */
     int64_t cmd_progress_ms;          /* when a command was last acknowledged, or the first in flight was sent */
     int64_t last_ms[2];               /* arrival of the last message in each direction */
@@ -115,11 +134,11 @@ struct exec {
     int job; /* in world.jobs */
     int tm, boot, conn;
     uint32_t pid;
-    bool exists;      /* the process; a paused or stuck one exists too */
-    bool known_exit;  /* its TaskManager has been told */
-    bool stuck;       /* does nothing any more, its tasks included; only a kill ends it */
-    bool stray;       /* started by a confused JobManager: nobody knows it */
-    bool killed;      /* its supervisor has tried to */
+    bool exists;           /* the process; a paused or stuck one exists too */
+    bool known_exit;       /* its TaskManager has been told */
+    bool stuck;            /* does nothing any more, its tasks included; only a kill ends it */
+    bool stray;            /* started by a confused JobManager: nobody knows it */
+    bool killed;           /* its supervisor has tried to */
     int64_t lease_sent_ms; /* until when its supervisor said it may live */
     bool unkillable_until_heal, never_ready, line_open, ready, ending;
     int64_t paused_until_ms, lease_until_ms;
@@ -134,9 +153,9 @@ struct exec {
 struct jtask {
     int vertex, subtask, region;
     bool sink;
-    uint32_t cancel_sent; /* attempt that CancelTasks was last sent for */
-    uint32_t started;  /* the highest attempt that ever ran */
-    uint32_t finished; /* the highest attempt that has finished; 0: none */
+    uint32_t cancel_sent;  /* attempt that CancelTasks was last sent for */
+    uint32_t started;      /* the highest attempt that ever ran */
+    uint32_t finished;     /* the highest attempt that has finished; 0: none */
     uint64_t finished_set; /* of attempts, modulo 64 */
     /* as the JobManager showed it last */
     uint32_t attempt;
@@ -153,8 +172,8 @@ struct job {
     size_t graph_size;
     int slots_needed, task_count, region_count;
     struct jtask tasks[SIM_TASKS_MAX];
-    bool region_hit[SIM_TASKS_MAX];           /* since its last restart something happened that allows the next */
-    bool region_deployed[SIM_TASKS_MAX];      /* in this attempt */
+    bool region_hit[SIM_TASKS_MAX];      /* since its last restart something happened that allows the next */
+    bool region_deployed[SIM_TASKS_MAX]; /* in this attempt */
     int64_t region_hit_ms[SIM_TASKS_MAX];
     /* shadow */
     enum weir_job_state state;
@@ -167,16 +186,38 @@ struct job {
     uint64_t region_ended_restarts[SIM_TASKS_MAX];
     int64_t region_ended_ms[SIM_TASKS_MAX]; /* all its tasks have ended since then, not all FINISHED; -1: no */
     bool committed, aborted, commit_asked, commit_failed;
-    int commit_tm;      /* connection it was last sent on */
-    int abort_conn;     /* AbortOutput was last sent on this connection, */
-    uint64_t abort_id;  /* with this id; 0: not yet */
+    int commit_tm;     /* connection it was last sent on */
+    int abort_conn;    /* AbortOutput was last sent on this connection, */
+    uint64_t abort_id; /* with this id; 0: not yet */
 };
 
 /* --- Faults */
 enum fault_kind {
-    F_TM_CRASH, F_TM_PAUSE, F_EXEC_CRASH, F_EXEC_PAUSE, F_EXEC_STUCK, F_TASK_FAIL, F_JM_CRASH, F_JM_PAUSE, F_JM_REPLACE,
-    F_LINE_BREAK, F_PARTITION, F_LOSS, F_DELAY, F_DUP, F_SPAWN_FAIL, F_CODE_FAIL, F_START_STUCK, F_DEPLOY_STUCK, F_CANCEL_HANG,
-    F_UNKILLABLE, F_COMMIT_FAIL, F_COMMIT_SLOW, F_FORGE, F_FLAP, F_KINDS
+    F_TM_CRASH,
+    F_TM_PAUSE,
+    F_EXEC_CRASH,
+    F_EXEC_PAUSE,
+    F_EXEC_STUCK,
+    F_TASK_FAIL,
+    F_JM_CRASH,
+    F_JM_PAUSE,
+    F_JM_REPLACE,
+    F_LINE_BREAK,
+    F_PARTITION,
+    F_LOSS,
+    F_DELAY,
+    F_DUP,
+    F_SPAWN_FAIL,
+    F_CODE_FAIL,
+    F_START_STUCK,
+    F_DEPLOY_STUCK,
+    F_CANCEL_HANG,
+    F_UNKILLABLE,
+    F_COMMIT_FAIL,
+    F_COMMIT_SLOW,
+    F_FORGE,
+    F_FLAP,
+    F_KINDS
 };
 struct fault {
     int64_t at_ms, duration_ms;
@@ -194,6 +235,7 @@ struct op {
 };
 
 /* --- "Sometimes": states that must be reached over a set of seeds */
+/* clang-format off */
 #define SIM_COUNTERS(X)                                                                                           \
     X(events) X(jobs_submitted) X(jobs_finished) X(jobs_failed) X(jobs_canceled) X(tm_lost_heartbeat)             \
     X(tm_lost_disconnect) X(tm_lost_new_session) X(tm_lost_outbox) X(tm_crashed) X(tm_paused) X(jm_crashed) X(jm_paused) X(jm_replaced)     \
@@ -205,6 +247,7 @@ struct op {
     X(stale_attempt_report) X(stale_session_message) X(stale_epoch_message) X(stale_register) X(register_refused) \
     X(window_full) X(resent_command) X(resent_report) X(code_failed) X(spawn_failed) X(channel_broken)            \
     X(late_terminal_report) X(metrics_shown) X(confused_start) X(slot_refused) X(message_lost) X(message_duplicated) X(message_overtaken) X(half_open) X(heartbeat_old)
+/* clang-format on */
 
 enum counter {
 #define X(name) C_##name,
@@ -248,7 +291,7 @@ struct world {
     int window_value[F_KINDS];
     int64_t partition_ms[SIM_TMS_MAX][2]; /* [0]: towards the JobManager, [1]: from it */
     bool partition_holds[SIM_TMS_MAX];    /* messages wait for its end instead of being lost */
-    int refused_conn, accepted_conn; /* of the last RegisterAck sent in this step; -1: none */
+    int refused_conn, accepted_conn;      /* of the last RegisterAck sent in this step; -1: none */
     /* phases */
     bool healed, drained;
     int64_t drain_at_ms, end_by_ms;
@@ -271,7 +314,8 @@ void push(struct world *w, int64_t at_ms, enum ev_kind kind, int a, int b, int c
 struct msg *msg_copy(const Weir__Control *control); /* one reference */
 void msg_unref(struct msg *msg);
 void trace(struct world *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
-_Noreturn void violate(struct world *w, const char *name, const char *format, ...) __attribute__((format(printf, 3, 4)));
+_Noreturn void violate(struct world *w, const char *name, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 void note(struct world *w, uint64_t a, uint64_t b); /* into the trace hash */
 static inline bool window_open(const struct world *w, enum fault_kind kind)
 {
@@ -329,7 +373,7 @@ void cancel_job(struct world *w, int job);
 extern const char *const fault_names[F_KINDS];
 
 /* --- sim_check.c */
-void check_jm(struct world *w, int jm);          /* after each step of it */
+void check_jm(struct world *w, int jm); /* after each step of it */
 void check_jm_effect(struct world *w, int jm, const struct weir_jm_effect *effect);
 void check_start_failed(struct world *w, int jm, int job);
 void check_tm(struct world *w, int tm);
@@ -338,7 +382,7 @@ void check_spawn(struct world *w, int x);
 void check_task_start(struct world *w, int x, int task);
 void check_commit(struct world *w, int tm, const Weir__CommitOutput *commit);
 void check_abort(struct world *w, const char *job_id);
-void check_world(struct world *w);               /* every 100 ms of simulated time */
+void check_world(struct world *w); /* every 100 ms of simulated time */
 void region_hit(struct world *w, struct job *job, int region);
 /* Regions of which the JobManager has tasks on this TaskManager or in this executor: either may be NULL. */
 void hit_deployed(struct world *w, int jm, const char *taskmanager_id, const char *executor_id);

@@ -24,11 +24,16 @@ void region_hit(struct world *w, struct job *job, int region)
 static bool task_reachable(Weir__TaskState from, Weir__TaskState to)
 {
     static const unsigned next[WEIR_JM_TASK_STATES] = {
-        [WEIR__TASK_STATE__CREATED] = 1u << WEIR__TASK_STATE__SCHEDULED | 1u << WEIR__TASK_STATE__CANCELED | 1u << WEIR__TASK_STATE__FAILED,
-        [WEIR__TASK_STATE__SCHEDULED] = 1u << WEIR__TASK_STATE__DEPLOYING | 1u << WEIR__TASK_STATE__CANCELED | 1u << WEIR__TASK_STATE__FAILED,
-        [WEIR__TASK_STATE__DEPLOYING] = 1u << WEIR__TASK_STATE__INITIALIZING | 1u << WEIR__TASK_STATE__CANCELING | 1u << WEIR__TASK_STATE__FAILED,
-        [WEIR__TASK_STATE__INITIALIZING] = 1u << WEIR__TASK_STATE__RUNNING | 1u << WEIR__TASK_STATE__CANCELING | 1u << WEIR__TASK_STATE__FAILED,
-        [WEIR__TASK_STATE__RUNNING] = 1u << WEIR__TASK_STATE__FINISHED | 1u << WEIR__TASK_STATE__CANCELING | 1u << WEIR__TASK_STATE__FAILED,
+        [WEIR__TASK_STATE__CREATED] =
+            1u << WEIR__TASK_STATE__SCHEDULED | 1u << WEIR__TASK_STATE__CANCELED | 1u << WEIR__TASK_STATE__FAILED,
+        [WEIR__TASK_STATE__SCHEDULED] =
+            1u << WEIR__TASK_STATE__DEPLOYING | 1u << WEIR__TASK_STATE__CANCELED | 1u << WEIR__TASK_STATE__FAILED,
+        [WEIR__TASK_STATE__DEPLOYING] =
+            1u << WEIR__TASK_STATE__INITIALIZING | 1u << WEIR__TASK_STATE__CANCELING | 1u << WEIR__TASK_STATE__FAILED,
+        [WEIR__TASK_STATE__INITIALIZING] =
+            1u << WEIR__TASK_STATE__RUNNING | 1u << WEIR__TASK_STATE__CANCELING | 1u << WEIR__TASK_STATE__FAILED,
+        [WEIR__TASK_STATE__RUNNING] =
+            1u << WEIR__TASK_STATE__FINISHED | 1u << WEIR__TASK_STATE__CANCELING | 1u << WEIR__TASK_STATE__FAILED,
         [WEIR__TASK_STATE__CANCELING] = 1u << WEIR__TASK_STATE__CANCELED,
     };
     unsigned reach = 1u << from;
@@ -44,7 +49,8 @@ static bool job_reachable(enum weir_job_state from, enum weir_job_state to)
     static const unsigned next[WEIR_JOB_STATES] = {
         [WEIR_JOB_INITIALIZING] = 1u << WEIR_JOB_CREATED,
         [WEIR_JOB_CREATED] = 1u << WEIR_JOB_RUNNING | 1u << WEIR_JOB_FAILING | 1u << WEIR_JOB_CANCELLING,
-        [WEIR_JOB_RUNNING] = 1u << WEIR_JOB_RESTARTING | 1u << WEIR_JOB_FAILING | 1u << WEIR_JOB_CANCELLING | 1u << WEIR_JOB_FINISHED,
+        [WEIR_JOB_RUNNING] =
+            1u << WEIR_JOB_RESTARTING | 1u << WEIR_JOB_FAILING | 1u << WEIR_JOB_CANCELLING | 1u << WEIR_JOB_FINISHED,
         [WEIR_JOB_RESTARTING] = 1u << WEIR_JOB_RUNNING | 1u << WEIR_JOB_FAILING | 1u << WEIR_JOB_CANCELLING,
         [WEIR_JOB_FAILING] = 1u << WEIR_JOB_FAILED | 1u << WEIR_JOB_CANCELLING,
         [WEIR_JOB_CANCELLING] = 1u << WEIR_JOB_CANCELED,
@@ -60,21 +66,28 @@ static bool job_reachable(enum weir_job_state from, enum weir_job_state to)
 static int64_t most_delay_ms(const struct weir_jm_job_options *options)
 {
     switch (options->restart) {
-    case WEIR_JM_RESTART_FIXED_DELAY: return options->fixed_delay_ms;
-    case WEIR_JM_RESTART_EXPONENTIAL_DELAY: return options->exponential_max_ms;
-    case WEIR_JM_RESTART_FAILURE_RATE: return options->rate_delay_ms;
-    default: return 0;
+    case WEIR_JM_RESTART_FIXED_DELAY:
+        return options->fixed_delay_ms;
+    case WEIR_JM_RESTART_EXPONENTIAL_DELAY:
+        return options->exponential_max_ms;
+    case WEIR_JM_RESTART_FAILURE_RATE:
+        return options->rate_delay_ms;
+    default:
+        return 0;
     }
 }
 
 static int64_t least_delay_ms(const struct weir_jm_job_options *options)
 {
     switch (options->restart) {
-    case WEIR_JM_RESTART_FIXED_DELAY: return options->fixed_delay_ms;
+    case WEIR_JM_RESTART_FIXED_DELAY:
+        return options->fixed_delay_ms;
     case WEIR_JM_RESTART_EXPONENTIAL_DELAY:
         return (int64_t)((double)options->exponential_initial_ms * (1 - options->exponential_jitter)) - 1;
-    case WEIR_JM_RESTART_FAILURE_RATE: return options->rate_delay_ms;
-    default: return 0;
+    case WEIR_JM_RESTART_FAILURE_RATE:
+        return options->rate_delay_ms;
+    default:
+        return 0;
     }
 }
 
@@ -86,20 +99,26 @@ static void check_new_attempt(struct world *w, struct job *job, const struct wei
     const struct weir_jm_task *now = &view->tasks[t];
     int region = task->region;
     if (now->attempt <= task->attempt || (now->attempt > task->attempt + 1 && job->region_deployed[region]))
-        violate(w, "attempt-number", "job %.8s task %d: attempt %" PRIu32 " after %" PRIu32, job->id, t, now->attempt, task->attempt);
-    for (int i = 0; i < w->exec_count; i++) /* the attempt before must not run beside it, where the JobManager could know */
-        for (int k = 0; w->execs[i].job >= 0 && &w->jobs[w->execs[i].job] == job && exec_runs(w, &w->execs[i]) && k < w->execs[i].task_count; k++) {
+        violate(w, "attempt-number", "job %.8s task %d: attempt %" PRIu32 " after %" PRIu32, job->id, t, now->attempt,
+                task->attempt);
+    for (int i = 0; i < w->exec_count;
+         i++) /* the attempt before must not run beside it, where the JobManager could know */
+        for (int k = 0; w->execs[i].job >= 0 && &w->jobs[w->execs[i].job] == job && exec_runs(w, &w->execs[i]) &&
+                        k < w->execs[i].task_count;
+             k++) {
             const struct conn *c = &w->conns[w->execs[i].conn];
-            if (w->execs[i].tasks[k].index == t && w->execs[i].tasks[k].state != XT_ENDED && c->registered && c->boot == w->tms[c->tm].boot)
-                violate(w, "two-attempts", "job %.8s task %d: attempt %" PRIu32 " begins while %" PRIu32 " runs in x%d", job->id, t,
-                        now->attempt, w->execs[i].tasks[k].attempt, i);
+            if (w->execs[i].tasks[k].index == t && w->execs[i].tasks[k].state != XT_ENDED && c->registered &&
+                c->boot == w->tms[c->tm].boot)
+                violate(w, "two-attempts", "job %.8s task %d: attempt %" PRIu32 " begins while %" PRIu32 " runs in x%d",
+                        job->id, t, now->attempt, w->execs[i].tasks[k].attempt, i);
         }
     if (job->region_deployed[region]) {
         if (!job->region_hit[region])
-            violate(w, "restart-without-failure", "job %.8s: region %d restarts and nothing of it has failed", job->id, region);
+            violate(w, "restart-without-failure", "job %.8s: region %d restarts and nothing of it has failed", job->id,
+                    region);
         if (w->now_ms < job->region_hit_ms[region] + least_delay_ms(&job->options))
-            violate(w, "restart-delay", "job %.8s: region %d restarts %" PRId64 " ms after its failure", job->id, region,
-                    w->now_ms - job->region_hit_ms[region]);
+            violate(w, "restart-delay", "job %.8s: region %d restarts %" PRId64 " ms after its failure", job->id,
+                    region, w->now_ms - job->region_hit_ms[region]);
     }
     if (task->finished_in_attempt)
         count(w, C_finished_task_rerun);
@@ -113,7 +132,8 @@ static void check_restart_count(struct world *w, struct job *job, const struct w
         const struct weir_jm_job_options *options = &job->options;
         if (options->restart == WEIR_JM_RESTART_NONE ||
             (options->restart == WEIR_JM_RESTART_FIXED_DELAY && job->restarts + 1 > (uint64_t)options->fixed_attempts))
-            violate(w, "too-many-restarts", "job %.8s: restart %" PRIu64 " is one too many", job->id, job->restarts + 1);
+            violate(w, "too-many-restarts", "job %.8s: restart %" PRIu64 " is one too many", job->id,
+                    job->restarts + 1);
         uint64_t back = (uint64_t)options->rate_max;
         if (options->restart == WEIR_JM_RESTART_FAILURE_RATE && job->restarts >= back && back < 64 &&
             w->now_ms - job->restart_ms[(job->restarts - back) % 64] <= options->rate_interval_ms)
@@ -140,8 +160,8 @@ static void check_regions(struct world *w, struct job *job, const struct weir_jm
     for (int t = 0; t < job->task_count; t++) {
         int r = job->tasks[t].region;
         if (attempt[r] && attempt[r] != view->tasks[t].attempt)
-            violate(w, "region-torn", "job %.8s: region %d has attempts %" PRIu32 " and %" PRIu32, job->id, r, attempt[r],
-                    view->tasks[t].attempt);
+            violate(w, "region-torn", "job %.8s: region %d has attempts %" PRIu32 " and %" PRIu32, job->id, r,
+                    attempt[r], view->tasks[t].attempt);
         attempt[r] = view->tasks[t].attempt;
     }
     for (int t = 0; t < job->task_count; t++) {
@@ -177,15 +197,17 @@ static void check_tasks(struct world *w, struct job *job, const struct weir_jm_j
             violate(w, "task-transition", "job %.8s task %d: %s after %s", job->id, t, weir_task_state_name(now->state),
                     weir_task_state_name(from));
         if (again && !task_reachable(task->state, WEIR__TASK_STATE__CANCELED) && !weir_task_state_terminal(task->state))
-            violate(w, "task-transition", "job %.8s task %d: a new attempt after %s", job->id, t, weir_task_state_name(task->state));
+            violate(w, "task-transition", "job %.8s task %d: a new attempt after %s", job->id, t,
+                    weir_task_state_name(task->state));
         if (now->state == WEIR__TASK_STATE__FINISHED && !(job->tasks[t].finished_set >> (now->attempt & 63) & 1))
-            violate(w, "finished-in-name", "job %.8s task %d: attempt %" PRIu32 " is FINISHED, but %" PRIu32 " has finished", job->id, t,
+            violate(w, "finished-in-name",
+                    "job %.8s task %d: attempt %" PRIu32 " is FINISHED, but %" PRIu32 " has finished", job->id, t,
                     now->attempt, task->finished);
         if (now->state != WEIR__TASK_STATE__CREATED && now->state != WEIR__TASK_STATE__SCHEDULED && now->executor_id[0])
             job->region_deployed[task->region] = true;
         if (now->metrics && now->metrics->records_in != now->attempt)
-            violate(w, "metrics-of-another-attempt", "job %.8s task %d: attempt %" PRIu32 " shows metrics of %" PRIu64, job->id, t,
-                    now->attempt, now->metrics->records_in);
+            violate(w, "metrics-of-another-attempt", "job %.8s task %d: attempt %" PRIu32 " shows metrics of %" PRIu64,
+                    job->id, t, now->attempt, now->metrics->records_in);
         if (now->metrics)
             count(w, C_metrics_shown);
         task->attempt = now->attempt;
@@ -199,22 +221,27 @@ static void check_ended(struct world *w, struct job *job, const struct weir_jm_j
     for (int t = 0; t < job->task_count; t++)
         if (!weir_task_state_terminal(view->tasks[t].state) ||
             (view->state == WEIR_JOB_FINISHED && view->tasks[t].state != WEIR__TASK_STATE__FINISHED))
-            violate(w, "ended-too-early", "job %.8s is %s and task %d is %s", job->id, weir_job_state_name(view->state), t,
-                    weir_task_state_name(view->tasks[t].state));
+            violate(w, "ended-too-early", "job %.8s is %s and task %d is %s", job->id, weir_job_state_name(view->state),
+                    t, weir_task_state_name(view->tasks[t].state));
     if (view->state == WEIR_JOB_FINISHED && job->output && !job->committed)
         violate(w, "finished-without-output", "job %.8s is FINISHED and its output was not published", job->id);
     if (view->state != WEIR_JOB_FINISHED && job->committed && !job->commit_failed)
-        violate(w, "output-of-a-failed-job", "job %.8s is %s and its output was published", job->id, weir_job_state_name(view->state));
-    count(w, view->state == WEIR_JOB_FINISHED ? C_jobs_finished : view->state == WEIR_JOB_FAILED ? C_jobs_failed : C_jobs_canceled);
+        violate(w, "output-of-a-failed-job", "job %.8s is %s and its output was published", job->id,
+                weir_job_state_name(view->state));
+    count(w, view->state == WEIR_JOB_FINISHED ? C_jobs_finished
+             : view->state == WEIR_JOB_FAILED ? C_jobs_failed
+                                              : C_jobs_canceled);
     if (view->state == WEIR_JOB_FAILED && view->options.restart != WEIR_JM_RESTART_NONE && view->restarts)
         count(w, C_failed_by_strategy);
     const struct weir_jm_job_options *options = &job->options;
-    bool may_fail = job->commit_failed || job->fail_job_reported || options->restart == WEIR_JM_RESTART_NONE ||
-                    options->restart == WEIR_JM_RESTART_FAILURE_RATE ||
-                    (options->restart == WEIR_JM_RESTART_FIXED_DELAY && view->restarts >= (uint64_t)options->fixed_attempts) ||
-                    (options->restart == WEIR_JM_RESTART_EXPONENTIAL_DELAY && options->exponential_attempts >= 0);
+    bool may_fail =
+        job->commit_failed || job->fail_job_reported || options->restart == WEIR_JM_RESTART_NONE ||
+        options->restart == WEIR_JM_RESTART_FAILURE_RATE ||
+        (options->restart == WEIR_JM_RESTART_FIXED_DELAY && view->restarts >= (uint64_t)options->fixed_attempts) ||
+        (options->restart == WEIR_JM_RESTART_EXPONENTIAL_DELAY && options->exponential_attempts >= 0);
     if (view->state == WEIR_JOB_FAILED && !may_fail)
-        violate(w, "gave-up-early", "job %.8s FAILED after %" PRIu64 " restarts, its strategy allows more", job->id, view->restarts);
+        violate(w, "gave-up-early", "job %.8s FAILED after %" PRIu64 " restarts, its strategy allows more", job->id,
+                view->restarts);
     if (view->state == WEIR_JOB_FAILED && (!view->cause || view->exception_count == 0))
         violate(w, "no-reason", "job %.8s FAILED and says not why", job->id);
 }
@@ -223,7 +250,8 @@ static void check_job(struct world *w, int jm, struct job *job, const struct wei
 {
     if (job->seen && job->version == view->version)
         return;
-    trace(w, "jm%d: job %.8s %s%s%s", jm, job->id, weir_job_state_name(view->state), view->status[0] ? ": " : "", view->status);
+    trace(w, "jm%d: job %.8s %s%s%s", jm, job->id, weir_job_state_name(view->state), view->status[0] ? ": " : "",
+          view->status);
     if (!job->seen) {
         for (int t = 0; t < job->task_count; t++) {
             job->tasks[t].attempt = view->tasks[t].attempt;
@@ -233,7 +261,8 @@ static void check_job(struct world *w, int jm, struct job *job, const struct wei
         job->seen = true;
     }
     if (!job_reachable(job->state, view->state))
-        violate(w, "job-transition", "job %.8s: %s after %s", job->id, weir_job_state_name(view->state), weir_job_state_name(job->state));
+        violate(w, "job-transition", "job %.8s: %s after %s", job->id, weir_job_state_name(view->state),
+                weir_job_state_name(job->state));
     if (view->restarts < job->restarts)
         violate(w, "counter-regressed", "job %.8s: restarts", job->id);
     bool ended_before = weir_job_state_terminal(job->state);
@@ -246,10 +275,10 @@ static void check_job(struct world *w, int jm, struct job *job, const struct wei
     check_tasks(w, job, view);
     if (view->state != job->state) {
         bool ending = view->state == WEIR_JOB_CANCELLING || view->state == WEIR_JOB_FAILING;
-        job->ending_deadline_ms =
-            ending ? w->now_ms + view->options.cancellation_timeout_ms + w->jm_options.heartbeat_timeout_ms +
-                         2 * w->jm_options.kill_timeout_ms + 50
-                   : INT64_MAX;
+        job->ending_deadline_ms = ending
+                                      ? w->now_ms + view->options.cancellation_timeout_ms +
+                                            w->jm_options.heartbeat_timeout_ms + 2 * w->jm_options.kill_timeout_ms + 50
+                                      : INT64_MAX;
         if (weir_job_state_terminal(view->state))
             check_ended(w, job, view);
     }
@@ -265,7 +294,8 @@ static void check_slots(struct world *w, int jm)
 {
     for (int i = 0; i < weir_jm_taskmanager_count(w->jms[jm].core); i++)
         for (int k = 0; k < i; k++)
-            if (strcmp(weir_jm_taskmanager_at(w->jms[jm].core, i)->id, weir_jm_taskmanager_at(w->jms[jm].core, k)->id) == 0)
+            if (strcmp(weir_jm_taskmanager_at(w->jms[jm].core, i)->id,
+                       weir_jm_taskmanager_at(w->jms[jm].core, k)->id) == 0)
                 violate(w, "taskmanager-twice", "jm%d: %s", jm, weir_jm_taskmanager_at(w->jms[jm].core, i)->id);
     const struct weir_jm *core = w->jms[jm].core;
     for (int i = 0; i < weir_jm_taskmanager_count(core); i++) {
@@ -277,12 +307,13 @@ static void check_slots(struct world *w, int jm)
             violate(w, "slot-count", "jm%d: %s has %d free slots and says %d", jm, tm->id, free_count, tm->slots_free);
         for (int x = 0; x < w->exec_count; x++) { /* a process that exists has its slots */
             const struct exec *e = &w->execs[x];
-            if (!e->exists || e->stray || !w->tms[e->tm].alive || w->tms[e->tm].boot != e->boot || strcmp(w->tms[e->tm].id, tm->id) != 0 ||
-                w->conns[e->conn].session > tm->session)
+            if (!e->exists || e->stray || !w->tms[e->tm].alive || w->tms[e->tm].boot != e->boot ||
+                strcmp(w->tms[e->tm].id, tm->id) != 0 || w->conns[e->conn].session > tm->session)
                 continue;
             for (int s = 0; s < tm->slot_count; s++)
                 if (e->slots & 1u << s && !weir_jm_slot_executor(tm, s)[0])
-                    violate(w, "slot-of-a-living-executor", "jm%d: slot %d of %s counts as empty, executor x%d sits in it", jm, s, tm->id, x);
+                    violate(w, "slot-of-a-living-executor",
+                            "jm%d: slot %d of %s counts as empty, executor x%d sits in it", jm, s, tm->id, x);
         }
         if (weir_jm_commands_in_flight(tm) > w->jm_options.window)
             violate(w, "window", "jm%d: %d commands in flight to %s", jm, weir_jm_commands_in_flight(tm), tm->id);
@@ -305,9 +336,10 @@ static void check_slots(struct world *w, int jm)
             bool placed = task->state == WEIR__TASK_STATE__DEPLOYING || task->state == WEIR__TASK_STATE__INITIALIZING ||
                           task->state == WEIR__TASK_STATE__RUNNING;
             const struct weir_jm_slot *slot = &job->slots[task->shared_slot];
-            if (placed && (!slot->taskmanager || strcmp(weir_jm_slot_executor(slot->taskmanager, slot->slot), task->executor_id) != 0))
-                violate(w, "task-without-slot", "jm%d: job %.8s task %d is %s without the slot it was given", jm, job->id, t,
-                        weir_task_state_name(task->state));
+            if (placed && (!slot->taskmanager ||
+                           strcmp(weir_jm_slot_executor(slot->taskmanager, slot->slot), task->executor_id) != 0))
+                violate(w, "task-without-slot", "jm%d: job %.8s task %d is %s without the slot it was given", jm,
+                        job->id, t, weir_task_state_name(task->state));
         }
     }
 }
@@ -325,14 +357,16 @@ static void check_hoarding(struct world *w, int jm)
         waiting++;
         bool idle = true, holds = false;
         for (int t = 0; t < job->task_count; t++)
-            idle &= job->tasks[t].state == WEIR__TASK_STATE__SCHEDULED || job->tasks[t].state == WEIR__TASK_STATE__FINISHED;
+            idle &=
+                job->tasks[t].state == WEIR__TASK_STATE__SCHEDULED || job->tasks[t].state == WEIR__TASK_STATE__FINISHED;
         for (int s = 0; s < job->slot_count; s++)
             holds |= job->slots[s].taskmanager != NULL;
         if (idle && holds)
             hoarder = job;
     }
     if (hoarder && waiting > 1)
-        violate(w, "slots-hoarded", "jm%d: job %.8s cannot run, has slots, and another job waits for some", jm, hoarder->id);
+        violate(w, "slots-hoarded", "jm%d: job %.8s cannot run, has slots, and another job waits for some", jm,
+                hoarder->id);
 }
 
 void check_jm(struct world *w, int jm)
@@ -359,7 +393,8 @@ static void check_cancel(struct world *w, int jm, const Weir__CancelTasks *cance
         const struct weir_jm_job *view = w->jobs[j].jm == jm ? weir_jm_job_find(w->jms[jm].core, w->jobs[j].id) : NULL;
         for (int t = 0; view && t < view->task_count; t++)
             for (size_t k = 0; k < cancel->n_tasks && strcmp(view->tasks[t].executor_id, cancel->executor_id) == 0; k++)
-                if (view->tasks[t].vertex == (int)cancel->tasks[k]->vertex && view->tasks[t].subtask == (int)cancel->tasks[k]->subtask)
+                if (view->tasks[t].vertex == (int)cancel->tasks[k]->vertex &&
+                    view->tasks[t].subtask == (int)cancel->tasks[k]->subtask)
                     w->jobs[j].tasks[t].cancel_sent = cancel->tasks[k]->attempt;
     }
     for (int i = 0; i < w->exec_count; i++) {
@@ -367,14 +402,16 @@ static void check_cancel(struct world *w, int jm, const Weir__CancelTasks *cance
             continue;
         struct job *job = &w->jobs[w->execs[i].job];
         const struct weir_jm_job *view = weir_jm_job_find(w->jms[jm].core, job->id);
-        if (!view || view->state == WEIR_JOB_CANCELLING || view->state == WEIR_JOB_FAILING || weir_job_state_terminal(view->state))
+        if (!view || view->state == WEIR_JOB_CANCELLING || view->state == WEIR_JOB_FAILING ||
+            weir_job_state_terminal(view->state))
             return;
         for (size_t k = 0; k < cancel->n_tasks; k++)
             for (int t = 0; t < job->task_count; t++)
-                if (job->tasks[t].vertex == (int)cancel->tasks[k]->vertex && job->tasks[t].subtask == (int)cancel->tasks[k]->subtask &&
+                if (job->tasks[t].vertex == (int)cancel->tasks[k]->vertex &&
+                    job->tasks[t].subtask == (int)cancel->tasks[k]->subtask &&
                     view->tasks[t].attempt == cancel->tasks[k]->attempt && !job->region_hit[job->tasks[t].region])
-                    violate(w, "cancel-without-failure", "jm%d: job %.8s task %d is cancelled, nothing of its region has failed", jm,
-                            job->id, t);
+                    violate(w, "cancel-without-failure",
+                            "jm%d: job %.8s task %d is cancelled, nothing of its region has failed", jm, job->id, t);
     }
 }
 
@@ -383,14 +420,16 @@ static void hit_executor(struct world *w, const char *executor_id)
     for (int i = 0; i < w->exec_count; i++)
         if (strcmp(w->execs[i].id, executor_id) == 0)
             for (int t = 0; t < w->execs[i].task_count; t++)
-                region_hit(w, &w->jobs[w->execs[i].job], w->jobs[w->execs[i].job].tasks[w->execs[i].tasks[t].index].region);
+                region_hit(w, &w->jobs[w->execs[i].job],
+                           w->jobs[w->execs[i].job].tasks[w->execs[i].tasks[t].index].region);
 }
 
 /* Tasks that were on their way to this executor may never have reached it: their regions are found through the JobManager. */
 void hit_deployed(struct world *w, int jm, const char *taskmanager_id, const char *executor_id)
 {
     for (int j = 0; j < w->job_count; j++) {
-        const struct weir_jm_job *view = w->jobs[j].jm == jm && w->jms[jm].alive ? weir_jm_job_find(w->jms[jm].core, w->jobs[j].id) : NULL;
+        const struct weir_jm_job *view =
+            w->jobs[j].jm == jm && w->jms[jm].alive ? weir_jm_job_find(w->jms[jm].core, w->jobs[j].id) : NULL;
         for (int t = 0; view && t < view->task_count; t++)
             if ((taskmanager_id && strcmp(view->tasks[t].taskmanager_id, taskmanager_id) == 0) ||
                 (executor_id && strcmp(view->tasks[t].executor_id, executor_id) == 0))
@@ -407,9 +446,11 @@ static void check_tm_lost(struct world *w, int jm, const struct weir_jm_effect *
     if (conn < 0)
         violate(w, "wrong-peer", "jm%d lost %s", jm, effect->peer);
     w->conns[conn].registered = false;
-    static const enum counter counters[] = {C_tm_lost_heartbeat, C_tm_lost_disconnect, C_tm_lost_new_session, C_tm_lost_outbox};
+    static const enum counter counters[] = {C_tm_lost_heartbeat, C_tm_lost_disconnect, C_tm_lost_new_session,
+                                            C_tm_lost_outbox};
     count(w, counters[effect->lost]);
-    for (int j = 0; j < w->job_count; j++) /* by what is known of each task, as it may have been deployed in this very step */
+    for (int j = 0; j < w->job_count;
+         j++) /* by what is known of each task, as it may have been deployed in this very step */
         for (int t = 0; t < w->jobs[j].task_count; t++)
             for (int i = 0; i < w->exec_count; i++)
                 if (w->execs[i].job == j && w->execs[i].conn == conn)
@@ -420,7 +461,8 @@ static void check_tm_lost(struct world *w, int jm, const struct weir_jm_effect *
         bool tasks = false;
         for (int t = 0; t < x->task_count; t++)
             tasks |= x->tasks[t].state != XT_ENDED;
-        if (effect->lost == WEIR_JM_LOST_HEARTBEAT && w->now_ms > x->paused_until_ms && x->conn == conn && exec_runs(w, x) && x->line_open && tasks)
+        if (effect->lost == WEIR_JM_LOST_HEARTBEAT && w->now_ms > x->paused_until_ms && x->conn == conn &&
+            exec_runs(w, x) && x->line_open && tasks)
             violate(w, "lease", "jm%d counts %s as dead after heartbeat.timeout, and executor x%d still runs tasks", jm,
                     effect->taskmanager_id, i);
     }
@@ -451,9 +493,11 @@ static void check_cancelled(struct world *w, int jm, const char *text)
         for (int t = 0; view && t < view->task_count; t++) {
             const struct weir_jm_task *task = &view->tasks[t];
             const struct weir_jm_taskmanager *tm = weir_jm_taskmanager_find(w->jms[jm].core, task->taskmanager_id);
-            if (task->executor_id[0] && strstr(text, task->executor_id) && task->state == WEIR__TASK_STATE__CANCELING && tm &&
-                weir_jm_commands_in_flight(tm) == weir_jm_commands_waiting(tm) && w->jobs[j].tasks[t].cancel_sent != task->attempt)
-                violate(w, "cancel-not-sent", "job %.8s task %d: its executor is killed, it was not told to stop", view->id, t);
+            if (task->executor_id[0] && strstr(text, task->executor_id) && task->state == WEIR__TASK_STATE__CANCELING &&
+                tm && weir_jm_commands_in_flight(tm) == weir_jm_commands_waiting(tm) &&
+                w->jobs[j].tasks[t].cancel_sent != task->attempt)
+                violate(w, "cancel-not-sent", "job %.8s task %d: its executor is killed, it was not told to stop",
+                        view->id, t);
         }
     }
 }
@@ -472,8 +516,12 @@ void check_jm_effect(struct world *w, int jm, const struct weir_jm_effect *effec
     if (w->jms[jm].fenced && effect->kind == WEIR_JM_EFFECT_SEND)
         violate(w, "fenced-acts", "jm%d sends after it was fenced", jm);
     switch (effect->kind) {
-    case WEIR_JM_EFFECT_TM_LOST: check_tm_lost(w, jm, effect); break;
-    case WEIR_JM_EFFECT_REPLY: check_reply(w, effect); break;
+    case WEIR_JM_EFFECT_TM_LOST:
+        check_tm_lost(w, jm, effect);
+        break;
+    case WEIR_JM_EFFECT_REPLY:
+        check_reply(w, effect);
+        break;
     case WEIR_JM_EFFECT_JOB_ENDED:
         if (job_find(w, effect->job_id) >= 0)
             w->job_ended[job_find(w, effect->job_id)] = 1;
@@ -490,7 +538,8 @@ void check_jm_effect(struct world *w, int jm, const struct weir_jm_effect *effec
             count(w, C_executor_abandoned);
             for (int i = 0; i < w->exec_count; i++)
                 if (strstr(effect->text, w->execs[i].id) && exec_runs(w, &w->execs[i]))
-                    violate(w, "given-up-unheard", "jm%d gives up executor x%d, and nobody has tried to kill it", jm, i);
+                    violate(w, "given-up-unheard", "jm%d gives up executor x%d, and nobody has tried to kill it", jm,
+                            i);
         }
         if (strstr(effect->text, "was not ready")) {
             count(w, C_executor_start_timeout);
@@ -521,7 +570,8 @@ void check_jm_effect(struct world *w, int jm, const struct weir_jm_effect *effec
             hit_deployed(w, jm, NULL, id);
         } else if (effect->control->body_case == WEIR__CONTROL__BODY_DEPLOY_TASKS) {
             for (int i = 0; i < w->exec_count; i++) /* to one that has ended, or will not hear of it */
-                if (strcmp(w->execs[i].id, effect->control->deploy_tasks->executor_id) == 0 && !exec_runs(w, &w->execs[i]))
+                if (strcmp(w->execs[i].id, effect->control->deploy_tasks->executor_id) == 0 &&
+                    !exec_runs(w, &w->execs[i]))
                     hit_deployed(w, jm, NULL, w->execs[i].id);
         } else if (effect->control->body_case == WEIR__CONTROL__BODY_CANCEL_TASKS) {
             check_cancel(w, jm, effect->control->cancel_tasks);
@@ -534,13 +584,13 @@ void check_jm_effect(struct world *w, int jm, const struct weir_jm_effect *effec
                 if (w->jobs[job].commit_asked && w->jobs[job].commit_tm != conn) {
                     count(w, C_commit_moved);
                     if (w->conns[w->jobs[job].commit_tm].registered)
-                        violate(w, "commit-moved", "jm%d: job %.8s: two TaskManagers are asked to publish its output", jm, w->jobs[job].id);
+                        violate(w, "commit-moved", "jm%d: job %.8s: two TaskManagers are asked to publish its output",
+                                jm, w->jobs[job].id);
                 }
                 w->jobs[job].commit_asked = true;
                 w->jobs[job].commit_tm = conn;
             }
-        }
-        else if (effect->control->body_case == WEIR__CONTROL__BODY_ABORT_OUTPUT) {
+        } else if (effect->control->body_case == WEIR__CONTROL__BODY_ABORT_OUTPUT) {
             int job = job_find(w, effect->control->abort_output->job_id), conn = -1;
             for (int i = 0; i < w->conn_count; i++)
                 if (strcmp(w->conns[i].peer, effect->peer) == 0)
@@ -553,7 +603,8 @@ void check_jm_effect(struct world *w, int jm, const struct weir_jm_effect *effec
             j->abort_id = effect->control->id;
         }
         break;
-    default: break;
+    default:
+        break;
     }
 }
 
@@ -586,13 +637,15 @@ void check_lease(struct world *w, int index, const Weir__Control *control)
     bool first = control->body_case == WEIR__CONTROL__BODY_EXECUTOR_START;
     if (!first && control->body_case != WEIR__CONTROL__BODY_LEASE)
         return;
-    x->lease_sent_ms = (first ? control->executor_start->lease_until_ms : control->lease->valid_until_ms) - w->tms[x->tm].offset_ms;
+    x->lease_sent_ms =
+        (first ? control->executor_start->lease_until_ms : control->lease->valid_until_ms) - w->tms[x->tm].offset_ms;
     const struct conn *c = &w->conns[x->conn];
     if (!first && x->conn != w->tms[x->tm].conn)
-        violate(w, "lease-for-a-stranger", "tm%d renews the lease of x%d, which an earlier session started", x->tm, index);
+        violate(w, "lease-for-a-stranger", "tm%d renews the lease of x%d, which an earlier session started", x->tm,
+                index);
     if (x->lease_sent_ms > c->heard_ms + w->jm_options.heartbeat_timeout_ms)
-        violate(w, "lease", "tm%d lets x%d live until %" PRId64 ", its JobManager may count it as dead at %" PRId64, x->tm, index,
-                x->lease_sent_ms, c->heard_ms + w->jm_options.heartbeat_timeout_ms);
+        violate(w, "lease", "tm%d lets x%d live until %" PRId64 ", its JobManager may count it as dead at %" PRId64,
+                x->tm, index, x->lease_sent_ms, c->heard_ms + w->jm_options.heartbeat_timeout_ms);
 }
 
 /* No slot is given twice: whatever exists on a host has it to itself, stopped and stuck processes included. */
@@ -611,8 +664,8 @@ void check_task_start(struct world *w, int index, int t)
     struct job *job = &w->jobs[x->job];
     int task = x->tasks[t].index;
     if (x->tasks[t].attempt <= job->tasks[task].started)
-        violate(w, "attempt-twice", "job %.8s task %d: attempt %" PRIu32 " starts after %" PRIu32, job->id, task, x->tasks[t].attempt,
-                job->tasks[task].started);
+        violate(w, "attempt-twice", "job %.8s task %d: attempt %" PRIu32 " starts after %" PRIu32, job->id, task,
+                x->tasks[t].attempt, job->tasks[task].started);
     job->tasks[task].started = x->tasks[t].attempt;
     check_spawn(w, index);
 }
@@ -641,8 +694,8 @@ void check_commit(struct world *w, int tm, const Weir__CommitOutput *commit)
             violate(w, "commit-content", "job %.8s: what task %d wrote is published %d times", job->id, t, found);
     }
     if (commit->n_committables != expected)
-        violate(w, "commit-content", "job %.8s: %zu parts published, %zu written by the last attempts", job->id, commit->n_committables,
-                expected);
+        violate(w, "commit-content", "job %.8s: %zu parts published, %zu written by the last attempts", job->id,
+                commit->n_committables, expected);
     job->committed = true;
     count(w, C_committed);
 }
@@ -655,8 +708,10 @@ void check_abort(struct world *w, const char *job_id)
     struct job *job = &w->jobs[index];
     if (job->committed || job->commit_asked)
         violate(w, "abort-after-commit", "job %.8s", job->id);
-    for (int i = 0; i < w->exec_count; i++) /* what it removes must not be written any more, where the JobManager could know */
-        if (w->execs[i].job == index && exec_runs(w, &w->execs[i]) && w->execs[i].line_open && w->conns[w->execs[i].conn].registered)
+    for (int i = 0; i < w->exec_count;
+         i++) /* what it removes must not be written any more, where the JobManager could know */
+        if (w->execs[i].job == index && exec_runs(w, &w->execs[i]) && w->execs[i].line_open &&
+            w->conns[w->execs[i].conn].registered)
             violate(w, "abort-too-early", "job %.8s: executor x%d still runs", job->id, i);
     job->aborted = true;
     count(w, C_aborted);
@@ -679,7 +734,8 @@ static bool task_is_current(const struct world *w, const struct exec *x, const s
     if (!view || weir_job_state_terminal(view->state))
         return false;
     const struct weir_jm_task *now = &view->tasks[task->index];
-    return now->attempt == task->attempt && strcmp(now->executor_id, x->id) == 0 && !weir_task_state_terminal(now->state);
+    return now->attempt == task->attempt && strcmp(now->executor_id, x->id) == 0 &&
+           !weir_task_state_terminal(now->state);
 }
 
 static void check_exec(struct world *w, int index)
@@ -698,21 +754,25 @@ static void check_exec(struct world *w, int index)
         if (task->stale_since_ms < 0)
             task->stale_since_ms = w->now_ms;
         if (w->now_ms - task->stale_since_ms > stale_bound_ms(w))
-            violate(w, "dead-attempt-runs", "x%d on tm%d: job %.8s task %d attempt %" PRIu32 " still runs after %" PRId64 " ms", index,
-                    x->tm, w->jobs[x->job].id, task->index, task->attempt, w->now_ms - task->stale_since_ms);
+            violate(w, "dead-attempt-runs",
+                    "x%d on tm%d: job %.8s task %d attempt %" PRIu32 " still runs after %" PRId64 " ms", index, x->tm,
+                    w->jobs[x->job].id, task->index, task->attempt, w->now_ms - task->stale_since_ms);
     }
     const struct job *job = &w->jobs[x->job];
     if (w->jms[job->jm].alive && !w->jms[job->jm].fenced) {
         const struct weir_jm_job *view = weir_jm_job_find(w->jms[job->jm].core, job->id);
-        for (int i = 0; view && !weir_job_state_terminal(view->state) && i < weir_jm_executor_count(w->jms[job->jm].core); i++) {
+        for (int i = 0;
+             view && !weir_job_state_terminal(view->state) && i < weir_jm_executor_count(w->jms[job->jm].core); i++) {
             struct weir_jm_executor_view known = weir_jm_executor_at(w->jms[job->jm].core, i);
             wanted |= !known.detached && strcmp(known.id, x->id) == 0;
         }
     }
     const struct tm_node *own = &w->tms[x->tm];
     int64_t able_ms = own->awake_since_ms > x->lease_sent_ms ? own->awake_since_ms : x->lease_sent_ms;
-    if (own->alive && own->boot == x->boot && !x->killed && x->lease_sent_ms != INT64_MAX && w->now_ms > able_ms + 50 && x->line_open)
-        violate(w, "no-kill-after-lease", "x%d on tm%d: its lease ended at %" PRId64 " and it was not killed", index, x->tm, x->lease_sent_ms);
+    if (own->alive && own->boot == x->boot && !x->killed && x->lease_sent_ms != INT64_MAX && w->now_ms > able_ms + 50 &&
+        x->line_open)
+        violate(w, "no-kill-after-lease", "x%d on tm%d: its lease ended at %" PRId64 " and it was not killed", index,
+                x->tm, x->lease_sent_ms);
     /* Who could end it: itself unless it hangs, else its supervisor, unless that is stopped or it cannot be killed yet. */
     const struct tm_node *t = &w->tms[x->tm];
     bool own_supervisor = t->alive && t->boot == x->boot && w->now_ms >= t->paused_until_ms;
@@ -736,7 +796,8 @@ static void check_conns(struct world *w)
         const struct tm_node *tm = &w->tms[c->tm];
         bool jm_acts = c->registered && jm->alive && !jm->fenced && w->now_ms >= jm->paused_until_ms + 100;
         if (jm_acts && w->now_ms > c->heard_ms + w->jm_options.heartbeat_timeout_ms + 50)
-            violate(w, "silent-taskmanager-kept", "jm%d has not heard of %s for %" PRId64 " ms", c->jm, c->peer, w->now_ms - c->heard_ms);
+            violate(w, "silent-taskmanager-kept", "jm%d has not heard of %s for %" PRId64 " ms", c->jm, c->peer,
+                    w->now_ms - c->heard_ms);
         if (jm_acts && c->full_ms && w->now_ms > c->full_ms + 50)
             violate(w, "full-outbox-kept", "jm%d has dropped a command to %s and keeps it", c->jm, c->peer);
         if (jm_acts && c->cmd_sent > c->cmd_acked) {
@@ -766,7 +827,8 @@ static void check_timers(struct world *w)
         for (int t = 0; acts && t < view->task_count; t++) {
             if (!weir_job_state_terminal(view->state) && view->tasks[t].deadline_ms != INT64_MAX &&
                 w->now_ms + jm->offset_ms > view->tasks[t].deadline_ms + 50)
-                violate(w, "deadline-missed", "job %.8s task %d is %s", job->id, t, weir_task_state_name(view->tasks[t].state));
+                violate(w, "deadline-missed", "job %.8s task %d is %s", job->id, t,
+                        weir_task_state_name(view->tasks[t].state));
             ended[job->tasks[t].region] &= weir_task_state_terminal(view->tasks[t].state);
             unfinished[job->tasks[t].region] |= view->tasks[t].state != WEIR__TASK_STATE__FINISHED;
         }
@@ -828,7 +890,8 @@ static const char *unsettled(const struct world *w, const struct weir_jm_job *vi
         return NULL;
     bool running = view->state == WEIR_JOB_RUNNING, waiting = running && strstr(view->status, "more slot");
     for (int t = 0; t < view->task_count; t++)
-        running &= view->tasks[t].state == WEIR__TASK_STATE__RUNNING || view->tasks[t].state == WEIR__TASK_STATE__FINISHED;
+        running &=
+            view->tasks[t].state == WEIR__TASK_STATE__RUNNING || view->tasks[t].state == WEIR__TASK_STATE__FINISHED;
     const struct job *job = &w->jobs[job_find(w, view->id)];
     if (running && !job->bounded)
         return NULL;
@@ -837,7 +900,8 @@ static const char *unsettled(const struct world *w, const struct weir_jm_job *vi
         for (int s = 0; s < view->slot_count; s++)
             missing += view->slots[s].taskmanager == NULL;
         if (missing > slots_free(core))
-            return w->drained && slots_registered(core) >= view->slot_count ? "waits for slots that could be free" : NULL;
+            return w->drained && slots_registered(core) >= view->slot_count ? "waits for slots that could be free"
+                                                                            : NULL;
         return "waits although there are slots";
     }
     return running ? "has not finished" : "does not run";
@@ -894,7 +958,8 @@ static void check_rest(struct world *w)
         trace(w, "all jobs run, wait for slots or have ended: the rest is cancelled");
         for (int j = 0; j < w->job_count; j++) {
             const struct weir_jm_job *view = weir_jm_job_find(core, w->jobs[j].id);
-            if (view && !weir_job_state_terminal(view->state) && (!w->jobs[j].bounded || view->slot_count > slots_registered(core)))
+            if (view && !weir_job_state_terminal(view->state) &&
+                (!w->jobs[j].bounded || view->slot_count > slots_registered(core)))
                 cancel_job(w, j);
         }
         return;
@@ -910,7 +975,8 @@ static void check_rest(struct world *w)
     if (w->now_ms < w->end_by_ms)
         return;
     if (matter)
-        violate(w, "no-progress", "job %.8s (%s, '%s') %s", which->id, weir_job_state_name(which->state), which->status, matter);
+        violate(w, "no-progress", "job %.8s (%s, '%s') %s", which->id, weir_job_state_name(which->state), which->status,
+                matter);
     violate(w, "not-at-rest", "%s", left ? left : "a job has not ended");
 }
 

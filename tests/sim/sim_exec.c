@@ -3,7 +3,17 @@
  */
 #include "tests/sim/sim.h"
 
-enum act { ACT_READY, ACT_INITIALIZING, ACT_RUNNING, ACT_FINISH, ACT_FAIL, ACT_CANCELED, ACT_EXIT, ACT_AGAIN, ACT_HEARTBEAT };
+enum act {
+    ACT_READY,
+    ACT_INITIALIZING,
+    ACT_RUNNING,
+    ACT_FINISH,
+    ACT_FAIL,
+    ACT_CANCELED,
+    ACT_EXIT,
+    ACT_AGAIN,
+    ACT_HEARTBEAT
+};
 
 int exec_find(const struct world *w, int tm, const char *executor_id)
 {
@@ -76,8 +86,10 @@ static void break_channels(struct world *w, int dead)
             continue;
         for (int t = 0; t < x->task_count; t++)
             for (int k = 0; k < d->task_count; k++)
-                if (x->tasks[t].state == XT_RUNNING && d->tasks[k].state == XT_RUNNING && x->tasks[t].attempt == d->tasks[k].attempt &&
-                    w->jobs[x->job].tasks[x->tasks[t].index].region == w->jobs[x->job].tasks[d->tasks[k].index].region &&
+                if (x->tasks[t].state == XT_RUNNING && d->tasks[k].state == XT_RUNNING &&
+                    x->tasks[t].attempt == d->tasks[k].attempt &&
+                    w->jobs[x->job].tasks[x->tasks[t].index].region ==
+                        w->jobs[x->job].tasks[d->tasks[k].index].region &&
                     rng_chance(&w->exe, 30)) {
                     count(w, C_channel_broken);
                     act_later(w, i, t, ACT_FAIL, x->tasks[t].attempt, rng_range(&w->exe, 1, 60));
@@ -266,7 +278,8 @@ static void task_act(struct world *w, int index, int t, enum act act)
     case ACT_AGAIN: /* an executor that repeats itself, perhaps long after: the attempt says what it is worth */
         report_task(w, index, t, task->last);
         break;
-    default: break;
+    default:
+        break;
     }
 }
 
@@ -356,7 +369,8 @@ static void start_tasks(struct world *w, int index, const Weir__DeployTasks *dep
             .attempt = deploy->tasks[i]->attempt,
             .state = XT_STARTING,
             .last = WEIR__TASK_STATE__DEPLOYING,
-            .ignores_cancel = job->hangs || (window_open(w, F_CANCEL_HANG) && rng_chance(&w->exe, w->window_value[F_CANCEL_HANG])),
+            .ignores_cancel =
+                job->hangs || (window_open(w, F_CANCEL_HANG) && rng_chance(&w->exe, w->window_value[F_CANCEL_HANG])),
             .stale_since_ms = -1,
         };
         x->slots |= 1u << deploy->slots[i];
@@ -405,9 +419,15 @@ void exec_control(struct world *w, int index, const Weir__Control *control)
         else if (rng_chance(&w->exe, 50)) /* late, perhaps when nobody expects it any more */
             act_later(w, index, 0, ACT_READY, 0, rng_range(&w->exe, 1500, 7000));
         break;
-    case WEIR__CONTROL__BODY_LEASE: set_lease(w, index, control->lease->valid_until_ms); break;
-    case WEIR__CONTROL__BODY_DEPLOY_TASKS: start_tasks(w, index, control->deploy_tasks); break;
-    case WEIR__CONTROL__BODY_CANCEL_TASKS: cancel_tasks(w, index, control->cancel_tasks); break;
+    case WEIR__CONTROL__BODY_LEASE:
+        set_lease(w, index, control->lease->valid_until_ms);
+        break;
+    case WEIR__CONTROL__BODY_DEPLOY_TASKS:
+        start_tasks(w, index, control->deploy_tasks);
+        break;
+    case WEIR__CONTROL__BODY_CANCEL_TASKS:
+        cancel_tasks(w, index, control->cancel_tasks);
+        break;
     case WEIR__CONTROL__BODY_STOP_EXECUTOR: {
         bool hangs = w->jobs[x->job].hangs;
         for (int t = 0; t < x->task_count; t++)
@@ -416,6 +436,7 @@ void exec_control(struct world *w, int index, const Weir__Control *control)
             act_later(w, index, 0, ACT_EXIT, 0, rng_range(&w->exe, 1, 40));
         break;
     }
-    default: break;
+    default:
+        break;
     }
 }

@@ -10,10 +10,9 @@ enum weir_mutant weir_mutant_active = WEIR_MUTANT_none;
 
 static const struct {
     const char *name, *guard;
-} mutants[] = {
-    {"none", "nothing"},
+} mutants[] = {{"none", "nothing"},
 #define X(name, text) {#name, text},
-    WEIR_MUTANT_LIST(X)
+               WEIR_MUTANT_LIST(X)
 #undef X
 };
 
@@ -77,7 +76,8 @@ static void run_seed(uint64_t seed, const struct edits *edits, FILE *trace_file,
         world_free(w);
     } else { /* a core stopped half-way: what it holds cannot be freed */
         snprintf(result->name, sizeof result->name, "assertion");
-        snprintf(result->text, sizeof result->text, "an assertion of a core failed at %" PRId64 " ms (see above)", w->now_ms);
+        snprintf(result->text, sizeof result->text, "an assertion of a core failed at %" PRId64 " ms (see above)",
+                 w->now_ms);
         if (trace_file)
             fprintf(trace_file, "VIOLATION assertion\n");
     }
@@ -118,12 +118,12 @@ static void shrink(uint64_t seed, const char *name)
     struct edits edits = {0};
     int faults = shrink_list(seed, &edits, edits.fault_off, w->fault_count, name);
     int ops = shrink_list(seed, &edits, edits.op_off, w->op_count, name);
-    printf("shrunk seed %" PRIu64 " (%s): %d of %d faults, %d of %d operations are needed:\n", seed, name, faults, w->fault_count, ops,
-           w->op_count);
+    printf("shrunk seed %" PRIu64 " (%s): %d of %d faults, %d of %d operations are needed:\n", seed, name, faults,
+           w->fault_count, ops, w->op_count);
     for (int i = 0; i < w->fault_count; i++)
         if (!edits.fault_off[i])
-            printf("  at %" PRId64 " ms: %s target %d value %d for %" PRId64 " ms\n", w->faults[i].at_ms, fault_names[w->faults[i].kind],
-                   w->faults[i].target, w->faults[i].value, w->faults[i].duration_ms);
+            printf("  at %" PRId64 " ms: %s target %d value %d for %" PRId64 " ms\n", w->faults[i].at_ms,
+                   fault_names[w->faults[i].kind], w->faults[i].target, w->faults[i].value, w->faults[i].duration_ms);
     world_free(w);
     struct result result;
     printf("--- trace\n");
@@ -177,8 +177,8 @@ static int run_seeds(const struct options *options)
         if (options->seeds > 1 ? i % 1000 == 0 : true) { /* the same seed, the same run */
             run_seed(seed, NULL, NULL, &again);
             if (again.hash != result.hash || again.events != result.events) {
-                printf("FAIL seed %" PRIu64 ": it ran differently the second time: %016" PRIx64 " and %016" PRIx64 "\n", seed, result.hash,
-                       again.hash);
+                printf("FAIL seed %" PRIu64 ": it ran differently the second time: %016" PRIx64 " and %016" PRIx64 "\n",
+                       seed, result.hash, again.hash);
                 free(events);
                 return 1;
             }
@@ -189,7 +189,8 @@ static int run_seeds(const struct options *options)
             counters[k] += result.counters[k];
     }
     qsort(events, options->seeds, sizeof *events, compare_u32);
-    printf("OK %" PRIu64 " seeds from %" PRIu64 ": %" PRIu64 " events, median %" PRIu32 ", least %" PRIu32 ", %.1f s of CPU, trace hash %016" PRIx64 "\n",
+    printf("OK %" PRIu64 " seeds from %" PRIu64 ": %" PRIu64 " events, median %" PRIu32 ", least %" PRIu32
+           ", %.1f s of CPU, trace hash %016" PRIx64 "\n",
            options->seeds, options->seed, counters[C_events], events[options->seeds / 2], events[0],
            (double)(clock() - started) / CLOCKS_PER_SEC, hash);
     uint32_t median = events[options->seeds / 2];
@@ -225,8 +226,8 @@ static int run_mutants(const struct options *options)
         weir_mutant_active = WEIR_MUTANT_none;
         bool early = caught && result.events < 20;
         if (caught && !early)
-            printf("CAUGHT %-28s after %5" PRIu64 " seeds, event %6" PRIu64 ": %s (%s)\n", mutants[m].name, i, result.events, result.name,
-                   mutants[m].guard);
+            printf("CAUGHT %-28s after %5" PRIu64 " seeds, event %6" PRIu64 ": %s (%s)\n", mutants[m].name, i,
+                   result.events, result.name, mutants[m].guard);
         else
             printf("%s %-28s (%s)\n", early ? "AT ONCE" : "MISSED", mutants[m].name, mutants[m].guard);
         fflush(stdout);
@@ -262,29 +263,55 @@ static int find_mutant(const char *name)
 
 int main(int argc, char **argv)
 {
-    static const struct option long_options[] = {
-        {"seed", required_argument, NULL, 's'}, {"seeds", required_argument, NULL, 'n'}, {"trace", no_argument, NULL, 't'},
-        {"stats", no_argument, NULL, 'c'}, {"shrink", no_argument, NULL, 'k'}, {"mutant", required_argument, NULL, 'm'},
-        {"mutants", no_argument, NULL, 'M'}, {"list-mutants", no_argument, NULL, 'l'}, {"sometimes", no_argument, NULL, 'o'},
-        {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+    static const struct option long_options[] = {{"seed", required_argument, NULL, 's'},
+                                                 {"seeds", required_argument, NULL, 'n'},
+                                                 {"trace", no_argument, NULL, 't'},
+                                                 {"stats", no_argument, NULL, 'c'},
+                                                 {"shrink", no_argument, NULL, 'k'},
+                                                 {"mutant", required_argument, NULL, 'm'},
+                                                 {"mutants", no_argument, NULL, 'M'},
+                                                 {"list-mutants", no_argument, NULL, 'l'},
+                                                 {"sometimes", no_argument, NULL, 'o'},
+                                                 {"help", no_argument, NULL, 'h'},
+                                                 {NULL, 0, NULL, 0}};
     struct options options = {.seed = 1, .seeds = 1};
     bool all_mutants = false;
     for (int c; (c = getopt_long(argc, argv, "h", long_options, NULL)) != -1;)
         switch (c) {
-        case 's': options.seed = strtoull(optarg, NULL, 10); break;
-        case 'n': options.seeds = strtoull(optarg, NULL, 10); break;
-        case 't': options.trace = true; break;
-        case 'c': options.stats = true; break;
-        case 'k': options.shrink = true; break;
-        case 'o': options.sometimes = true; break;
-        case 'm': weir_mutant_active = (enum weir_mutant)find_mutant(optarg); break;
-        case 'M': all_mutants = true; break;
+        case 's':
+            options.seed = strtoull(optarg, NULL, 10);
+            break;
+        case 'n':
+            options.seeds = strtoull(optarg, NULL, 10);
+            break;
+        case 't':
+            options.trace = true;
+            break;
+        case 'c':
+            options.stats = true;
+            break;
+        case 'k':
+            options.shrink = true;
+            break;
+        case 'o':
+            options.sometimes = true;
+            break;
+        case 'm':
+            weir_mutant_active = (enum weir_mutant)find_mutant(optarg);
+            break;
+        case 'M':
+            all_mutants = true;
+            break;
         case 'l':
             for (int m = 1; m < WEIR_MUTANTS; m++)
                 printf("%-28s %s\n", mutants[m].name, mutants[m].guard);
             return 0;
-        case 'h': usage(stdout); return 0;
-        default: usage(stderr); return 2;
+        case 'h':
+            usage(stdout);
+            return 0;
+        default:
+            usage(stderr);
+            return 2;
         }
     if (options.seeds < 1 || options.seeds > 100000000) {
         fprintf(stderr, "--seeds: from 1 to 100000000\n");

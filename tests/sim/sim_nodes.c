@@ -23,8 +23,8 @@ static int conn_by_peer(const struct world *w, const char *peer)
 }
 
 /* Ids of commands: counted, bounded in flight, and not sent again before their time. */
-static void check_sent(struct world *w, uint64_t *sent, uint64_t acked, int64_t *sent_ms, uint64_t id, int window, int64_t resend_ms,
-                       enum counter resent, const char *what)
+static void check_sent(struct world *w, uint64_t *sent, uint64_t acked, int64_t *sent_ms, uint64_t id, int window,
+                       int64_t resend_ms, enum counter resent, const char *what)
 {
     if (acked > *sent)
         acked = *sent;
@@ -40,7 +40,8 @@ static void check_sent(struct world *w, uint64_t *sent, uint64_t acked, int64_t 
         sent_ms[id % SENT_KEPT] = *sent - acked == 1 ? w->now_ms : w->now_ms - resend_ms;
     } else {
         if (w->now_ms - sent_ms[id % SENT_KEPT] < resend_ms)
-            violate(w, "resend-rate", "%s: id %" PRIu64 " sent again %" PRId64 " ms after the last time", what, id, w->now_ms - sent_ms[id % SENT_KEPT]);
+            violate(w, "resend-rate", "%s: id %" PRIu64 " sent again %" PRId64 " ms after the last time", what, id,
+                    w->now_ms - sent_ms[id % SENT_KEPT]);
         count(w, resent);
         sent_ms[id % SENT_KEPT] = w->now_ms;
     }
@@ -73,8 +74,8 @@ static void perform_jm_send(struct world *w, int jm, const struct weir_jm_effect
     if (control->id)
         c->cmd_last_ms = w->now_ms;
     if (control->id)
-        check_sent(w, &c->cmd_sent, c->cmd_acked, c->cmd_sent_ms, control->id, w->jm_options.window, w->jm_options.resend_ms,
-                   C_resent_command, c->peer);
+        check_sent(w, &c->cmd_sent, c->cmd_acked, c->cmd_sent_ms, control->id, w->jm_options.window,
+                   w->jm_options.resend_ms, C_resent_command, c->peer);
     net_send(w, conn, false, control);
 }
 
@@ -83,16 +84,25 @@ static void perform_jm(struct world *w, int jm, const struct weir_jm_effect *eff
     note(w, (uint64_t)effect->kind, 7);
     check_jm_effect(w, jm, effect);
     switch (effect->kind) {
-    case WEIR_JM_EFFECT_SEND: perform_jm_send(w, jm, effect); break;
-    case WEIR_JM_EFFECT_LOG: trace(w, "jm%d: %s", jm, effect->text); break;
-    case WEIR_JM_EFFECT_TM_LOST: trace(w, "jm%d: lost: %s", jm, effect->text); break;
-    case WEIR_JM_EFFECT_REPLY: trace(w, "jm%d: reply: %d %s", jm, effect->code, effect->text); break;
+    case WEIR_JM_EFFECT_SEND:
+        perform_jm_send(w, jm, effect);
+        break;
+    case WEIR_JM_EFFECT_LOG:
+        trace(w, "jm%d: %s", jm, effect->text);
+        break;
+    case WEIR_JM_EFFECT_TM_LOST:
+        trace(w, "jm%d: lost: %s", jm, effect->text);
+        break;
+    case WEIR_JM_EFFECT_REPLY:
+        trace(w, "jm%d: reply: %d %s", jm, effect->code, effect->text);
+        break;
     case WEIR_JM_EFFECT_FENCED:
         trace(w, "jm%d: %s", jm, effect->text);
         count(w, C_jm_fenced);
         w->jms[jm].fenced = true;
         break;
-    default: break;
+    default:
+        break;
     }
 }
 
@@ -183,7 +193,8 @@ static const struct weir_jm_job *unaffected_job(struct world *w, int jm, const W
     const struct weir_jm_job *job = weir_jm_job_find(w->jms[jm].core, report->job_id);
     if (!job)
         return NULL;
-    const struct weir_jm_task *task = &job->tasks[job->plan->vertices[report->task->vertex].first_task + (int)report->task->subtask];
+    const struct weir_jm_task *task =
+        &job->tasks[job->plan->vertices[report->task->vertex].first_task + (int)report->task->subtask];
     if (task->attempt == report->task->attempt && strcmp(task->executor_id, report->executor_id) == 0 &&
         !weir_task_state_terminal(task->state))
         return NULL;
@@ -201,15 +212,16 @@ void jm_message(struct world *w, int conn, const Weir__Control *control)
         control->executor_report->state == WEIR__EXECUTOR_REPORT__STATE__EXITED && control->executor_report->failure)
         for (int i = 0; i < weir_jm_executor_count(node->core); i++) {
             struct weir_jm_executor_view x = weir_jm_executor_at(node->core, i);
-            if (strcmp(x.id, control->executor_report->executor_id) == 0 && x.state == WEIR_JM_EXECUTOR_STARTING && !x.detached)
+            if (strcmp(x.id, control->executor_report->executor_id) == 0 && x.state == WEIR_JM_EXECUTOR_STARTING &&
+                !x.detached)
                 starting_job = job_find(w, x.job_id);
         }
     bool was_fenced = node->fenced;
     const char *stale = stale_for_jm(w, conn, control);
     const struct weir_jm_job *job = stale ? NULL : unaffected_job(w, jm, control);
     uint64_t version = job ? job->version : 0, digest = weir_jm_digest(node->core);
-    trace(w, "%s at jm%d: %s id %" PRIu64 "%s%s", w->conns[conn].peer, jm, body_name(control), control->id, stale ? " " : "",
-          stale ? stale : "");
+    trace(w, "%s at jm%d: %s id %" PRIu64 "%s%s", w->conns[conn].peer, jm, body_name(control), control->id,
+          stale ? " " : "", stale ? stale : "");
     struct weir_jm_event event;
     node_init_jm_event(w, jm, &event, WEIR_JM_EVENT_MESSAGE);
     event.peer = w->conns[conn].peer;
@@ -219,30 +231,35 @@ void jm_message(struct world *w, int conn, const Weir__Control *control)
     jm_event(w, jm, &event);
     if (!stale && state_before == WEIR_JOB_RUNNING && w->jobs[starting_job].restarts == restarts &&
         w->jobs[starting_job].state == WEIR_JOB_RUNNING)
-        violate(w, "start-failure-not-counted", "jm%d: job %.8s goes on as if nothing had happened", jm, w->jobs[starting_job].id);
+        violate(w, "start-failure-not-counted", "jm%d: job %.8s goes on as if nothing had happened", jm,
+                w->jobs[starting_job].id);
     if (control->leader_epoch > node->epoch && !node->fenced)
         violate(w, "not-fenced", "jm%d with epoch %" PRIu64 " was shown epoch %" PRIu64 " and goes on", jm, node->epoch,
                 control->leader_epoch);
     if (was_fenced || node->fenced)
         return;
-    if (control->body_case == WEIR__CONTROL__BODY_REGISTER && w->conns[conn].registered && w->conns[conn].session == control->register_->session &&
-        w->accepted_conn != conn)
+    if (control->body_case == WEIR__CONTROL__BODY_REGISTER && w->conns[conn].registered &&
+        w->conns[conn].session == control->register_->session && w->accepted_conn != conn)
         violate(w, "register-unanswered", "jm%d does not answer %s", jm, w->conns[conn].peer);
-    if (stale && control->body_case == WEIR__CONTROL__BODY_HEARTBEAT && strcmp(stale, "stale-session") == 0 && w->refused_conn != conn)
+    if (stale && control->body_case == WEIR__CONTROL__BODY_HEARTBEAT && strcmp(stale, "stale-session") == 0 &&
+        w->refused_conn != conn)
         violate(w, "heartbeat-unanswered", "jm%d does not tell %s that it is not registered", jm, w->conns[conn].peer);
-    if (!stale && !job && control->body_case == WEIR__CONTROL__BODY_TASK_REPORT && weir_task_state_terminal(control->task_report->state)) {
+    if (!stale && !job && control->body_case == WEIR__CONTROL__BODY_TASK_REPORT &&
+        weir_task_state_terminal(control->task_report->state)) {
         const Weir__TaskReport *report = control->task_report;
         const struct weir_jm_job *now = weir_jm_job_find(node->core, report->job_id);
         const struct weir_jm_task *task =
             now ? &now->tasks[now->plan->vertices[report->task->vertex].first_task + (int)report->task->subtask] : NULL;
         if (task && task->attempt == report->task->attempt && !weir_task_state_terminal(task->state))
-            violate(w, "report-ignored", "jm%d: job %.8s: a task has ended and is shown as %s", jm, now->id, weir_task_state_name(task->state));
+            violate(w, "report-ignored", "jm%d: job %.8s: a task has ended and is shown as %s", jm, now->id,
+                    weir_task_state_name(task->state));
     }
     if (stale && weir_jm_digest(node->core) != digest)
-        violate(w, stale, "jm%d: %s id %" PRIu64 " on %s changed something", jm, body_name(control), control->id, w->conns[conn].peer);
+        violate(w, stale, "jm%d: %s id %" PRIu64 " on %s changed something", jm, body_name(control), control->id,
+                w->conns[conn].peer);
     if (job && job->version != version)
-        violate(w, "stale-task-report", "jm%d: a report of attempt %" PRIu32 " changed job %.8s", jm, control->task_report->task->attempt,
-                job->id);
+        violate(w, "stale-task-report", "jm%d: a report of attempt %" PRIu32 " changed job %.8s", jm,
+                control->task_report->task->attempt, job->id);
 }
 
 void jm_start(struct world *w)
@@ -294,12 +311,13 @@ static void perform_tm_send(struct world *w, int tm, const Weir__Control *contro
     if (control->body_case == WEIR__CONTROL__BODY_REGISTER)
         c->session = control->session;
     if (control->session != c->session)
-        violate(w, "session-mixed", "tm%d sends session %" PRIu64 " on a connection of session %" PRIu64, tm, control->session, c->session);
+        violate(w, "session-mixed", "tm%d sends session %" PRIu64 " on a connection of session %" PRIu64, tm,
+                control->session, c->session);
     if (control->id)
         c->rep_last_ms = w->now_ms;
     if (control->id)
-        check_sent(w, &c->rep_sent, c->rep_acked, c->rep_sent_ms, control->id, w->tm_options.window, w->tm_options.resend_ms,
-                   C_resent_report, c->peer);
+        check_sent(w, &c->rep_sent, c->rep_acked, c->rep_sent_ms, control->id, w->tm_options.window,
+                   w->tm_options.resend_ms, C_resent_report, c->peer);
     net_send(w, t->conn, true, control);
 }
 
@@ -309,8 +327,12 @@ static void perform_tm(struct world *w, int tm, const struct weir_tm_effect *eff
     note(w, (uint64_t)effect->kind, 8);
     int x;
     switch (effect->kind) {
-    case WEIR_TM_EFFECT_CONNECT: net_connect(w, tm); break;
-    case WEIR_TM_EFFECT_SEND: perform_tm_send(w, tm, effect->control); break;
+    case WEIR_TM_EFFECT_CONNECT:
+        net_connect(w, tm);
+        break;
+    case WEIR_TM_EFFECT_SEND:
+        perform_tm_send(w, tm, effect->control);
+        break;
     case WEIR_TM_EFFECT_SEND_EXECUTOR:
         x = exec_find(w, tm, effect->executor_id);
         if (x >= 0)
@@ -325,14 +347,22 @@ static void perform_tm(struct world *w, int tm, const struct weir_tm_effect *eff
         push(w, w->now_ms + rng_range(&w->exe, 2, 80), EV_TM_CODE, tm, t->boot, good, 0, NULL);
         break;
     }
-    case WEIR_TM_EFFECT_SPAWN: exec_spawn(w, tm, effect->executor_id, effect->job_id); break;
-    case WEIR_TM_EFFECT_KILL: exec_kill(w, tm, effect->executor_id); break;
-    case WEIR_TM_EFFECT_KILL_ORPHAN: exec_kill_orphan(w, tm, effect->orphan); break;
-    case WEIR_TM_EFFECT_COMMIT:
-        push(w, w->now_ms + rng_range(&w->exe, 2, window_open(w, F_COMMIT_SLOW) ? w->window_value[F_COMMIT_SLOW] : 100), EV_TM_COMMIT,
-             tm, t->boot, 0, 0, msg_copy(effect->control));
+    case WEIR_TM_EFFECT_SPAWN:
+        exec_spawn(w, tm, effect->executor_id, effect->job_id);
         break;
-    case WEIR_TM_EFFECT_ABORT: check_abort(w, effect->job_id); break;
+    case WEIR_TM_EFFECT_KILL:
+        exec_kill(w, tm, effect->executor_id);
+        break;
+    case WEIR_TM_EFFECT_KILL_ORPHAN:
+        exec_kill_orphan(w, tm, effect->orphan);
+        break;
+    case WEIR_TM_EFFECT_COMMIT:
+        push(w, w->now_ms + rng_range(&w->exe, 2, window_open(w, F_COMMIT_SLOW) ? w->window_value[F_COMMIT_SLOW] : 100),
+             EV_TM_COMMIT, tm, t->boot, 0, 0, msg_copy(effect->control));
+        break;
+    case WEIR_TM_EFFECT_ABORT:
+        check_abort(w, effect->job_id);
+        break;
     case WEIR_TM_EFFECT_LOG:
         trace(w, "tm%d: %s", tm, effect->text);
         if (strstr(effect->text, "lease has ended"))
@@ -390,14 +420,16 @@ static const char *stale_for_tm(struct world *w, int conn, const Weir__Control *
         count(w, C_stale_epoch_message);
         return "stale-epoch";
     }
-    if (control->body_case == WEIR__CONTROL__BODY_REGISTER_ACK && control->register_ack->accepted && weir_tm_registered(t->core))
+    if (control->body_case == WEIR__CONTROL__BODY_REGISTER_ACK && control->register_ack->accepted &&
+        weir_tm_registered(t->core))
         return "repeated-register-ack";
     if (control->body_case == WEIR__CONTROL__BODY_HEARTBEAT_ACK && weir_tm_registered(t->core)) {
         if (control->heartbeat_ack->sequence <= c->hback_taken)
             return "old-heartbeat-ack";
         c->hback_taken = control->heartbeat_ack->sequence;
     }
-    if (control->body_case == WEIR__CONTROL__BODY_ACK && control->ack->id > c->rep_acked && weir_tm_registered(t->core)) {
+    if (control->body_case == WEIR__CONTROL__BODY_ACK && control->ack->id > c->rep_acked &&
+        weir_tm_registered(t->core)) {
         c->rep_acked = control->ack->id;
         c->rep_last_ms = w->now_ms;
     }
@@ -427,16 +459,18 @@ void tm_message(struct world *w, int conn, const Weir__Control *control)
     tm_tick(w, tm);
     const char *stale = stale_for_tm(w, conn, control);
     uint64_t digest = weir_tm_digest(t->core);
-    trace(w, "%s at tm%d: %s id %" PRIu64 "%s%s", w->conns[conn].peer, tm, body_name(control), control->id, stale ? " " : "",
-          stale ? stale : "");
+    trace(w, "%s at tm%d: %s id %" PRIu64 "%s%s", w->conns[conn].peer, tm, body_name(control), control->id,
+          stale ? " " : "", stale ? stale : "");
     struct weir_tm_event event;
     node_init_tm_event(w, tm, &event, WEIR_TM_EVENT_MESSAGE);
     event.control = control;
     tm_event(w, tm, &event);
-    if (!stale && control->body_case == WEIR__CONTROL__BODY_REGISTER_ACK && !control->register_ack->accepted && weir_tm_registered(t->core))
+    if (!stale && control->body_case == WEIR__CONTROL__BODY_REGISTER_ACK && !control->register_ack->accepted &&
+        weir_tm_registered(t->core))
         violate(w, "refusal-ignored", "tm%d stays in a session that its JobManager does not know", tm);
     if (stale && weir_tm_digest(t->core) != digest)
-        violate(w, stale, "tm%d: %s id %" PRIu64 " on %s changed something", tm, body_name(control), control->id, w->conns[conn].peer);
+        violate(w, stale, "tm%d: %s id %" PRIu64 " on %s changed something", tm, body_name(control), control->id,
+                w->conns[conn].peer);
 }
 
 void tm_confuse(struct world *w, int tm)

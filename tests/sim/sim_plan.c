@@ -4,9 +4,9 @@
 #include "tests/sim/sim.h"
 
 const char *const fault_names[F_KINDS] = {
-    "tm-crash", "tm-pause", "exec-crash", "exec-pause", "exec-stuck", "task-fail", "jm-crash", "jm-pause", "jm-replace",
-    "line-break", "partition", "loss", "delay", "dup", "spawn-fail", "code-fail", "start-stuck", "deploy-stuck", "cancel-hang",
-    "unkillable", "commit-fail", "commit-slow", "forge", "flap"};
+    "tm-crash",    "tm-pause",     "exec-crash",  "exec-pause", "exec-stuck",  "task-fail",   "jm-crash",   "jm-pause",
+    "jm-replace",  "line-break",   "partition",   "loss",       "delay",       "dup",         "spawn-fail", "code-fail",
+    "start-stuck", "deploy-stuck", "cancel-hang", "unkillable", "commit-fail", "commit-slow", "forge",      "flap"};
 
 /* --- Plan */
 
@@ -34,7 +34,9 @@ static void plan_shape(struct world *w, struct rng *rng)
     w->tm_options.window = rng_range(rng, 1, 8);
     w->tm_options.outbox_max = rng_chance(rng, 15) ? 60 : 400;
     for (int i = 0; i < w->tm_count; i++)
-        w->tms[i] = (struct tm_node){.slots = rng_range(rng, rng_chance(rng, 20) ? 1 : 2, SIM_SLOTS_MAX), .conn = -1, .offset_ms = rng_range(rng, 0, 1000000)};
+        w->tms[i] = (struct tm_node){.slots = rng_range(rng, rng_chance(rng, 20) ? 1 : 2, SIM_SLOTS_MAX),
+                                     .conn = -1,
+                                     .offset_ms = rng_range(rng, 0, 1000000)};
 }
 
 static void plan_faults(struct world *w, struct rng *rng)
@@ -61,11 +63,13 @@ static void plan_ops(struct world *w, struct rng *rng)
 {
     int submissions = rng_range(rng, 1, 7);
     for (int i = 0; i < submissions; i++)
-        w->ops_list[w->op_count++] = (struct op){.at_ms = i == 0 ? 50 : rng_range(rng, 50, (int)w->fault_end_ms - 5000), .kind = OP_SUBMIT};
+        w->ops_list[w->op_count++] =
+            (struct op){.at_ms = i == 0 ? 50 : rng_range(rng, 50, (int)w->fault_end_ms - 5000), .kind = OP_SUBMIT};
     int cancels = rng_range(rng, 0, 5);
     for (int i = 0; i < cancels; i++)
-        w->ops_list[w->op_count++] = (struct op){
-            .at_ms = rng_range(rng, 500, (int)w->fault_end_ms), .kind = OP_CANCEL, .target = rng_range(rng, 0, 1 << 20)};
+        w->ops_list[w->op_count++] = (struct op){.at_ms = rng_range(rng, 500, (int)w->fault_end_ms),
+                                                 .kind = OP_CANCEL,
+                                                 .target = rng_range(rng, 0, 1 << 20)};
 }
 
 void plan_world(struct world *w)
@@ -132,7 +136,8 @@ static void pause_tm(struct world *w, int tm, int64_t duration_ms, bool executor
 static void fault_process(struct world *w, const struct fault *fault)
 {
     int tm = fault->target % w->tm_count, x = pick_exec(w, fault->target);
-    int64_t bounded = w->now_ms + fault->duration_ms < w->fault_end_ms ? fault->duration_ms : w->fault_end_ms - w->now_ms;
+    int64_t bounded =
+        w->now_ms + fault->duration_ms < w->fault_end_ms ? fault->duration_ms : w->fault_end_ms - w->now_ms;
     switch (fault->kind) {
     case F_TM_CRASH:
         if (!w->tms[tm].alive)
@@ -143,7 +148,9 @@ static void fault_process(struct world *w, const struct fault *fault)
         else
             push(w, w->now_ms + bounded, EV_TM_RESTART, tm, 0, 0, 0, NULL);
         break;
-    case F_TM_PAUSE: pause_tm(w, tm, bounded, fault->value < 40); break;
+    case F_TM_PAUSE:
+        pause_tm(w, tm, bounded, fault->value < 40);
+        break;
     case F_EXEC_CRASH:
         if (x >= 0) {
             count(w, C_executor_crashed);
@@ -168,13 +175,15 @@ static void fault_process(struct world *w, const struct fault *fault)
                  w->execs[x].tasks[t].attempt, NULL);
         }
         break;
-    default: break;
+    default:
+        break;
     }
 }
 
 static void fault_jobmanager(struct world *w, const struct fault *fault)
 {
-    int64_t bounded = w->now_ms + fault->duration_ms < w->fault_end_ms ? fault->duration_ms : w->fault_end_ms - w->now_ms;
+    int64_t bounded =
+        w->now_ms + fault->duration_ms < w->fault_end_ms ? fault->duration_ms : w->fault_end_ms - w->now_ms;
     if (!w->jms[w->jm].alive)
         return;
     if (fault->kind == F_JM_PAUSE) {
@@ -202,7 +211,9 @@ static void fault_network(struct world *w, const struct fault *fault)
     if (fault->kind == F_LINE_BREAK) {
         if (w->tms[tm].alive && w->tms[tm].conn >= 0) {
             trace(w, "%s breaks (%s)", w->conns[w->tms[tm].conn].peer,
-                  fault->value % 3 == 0 ? "both notice" : fault->value % 3 == 1 ? "the JobManager notices" : "the TaskManager notices");
+                  fault->value % 3 == 0   ? "both notice"
+                  : fault->value % 3 == 1 ? "the JobManager notices"
+                                          : "the TaskManager notices");
             net_close(w, w->tms[tm].conn, fault->value % 3 != 2, fault->value % 3 != 1);
         }
         return;
@@ -218,8 +229,8 @@ static void fault_network(struct world *w, const struct fault *fault)
 void do_fault(struct world *w, int index)
 {
     const struct fault *fault = &w->faults[index];
-    trace(w, "fault %d: %s target %d value %d for %" PRId64 " ms", index, fault_names[fault->kind], fault->target, fault->value,
-          fault->duration_ms);
+    trace(w, "fault %d: %s target %d value %d for %" PRId64 " ms", index, fault_names[fault->kind], fault->target,
+          fault->value, fault->duration_ms);
     w->events++;
     switch (fault->kind) {
     case F_TM_CRASH:
@@ -227,26 +238,41 @@ void do_fault(struct world *w, int index)
     case F_EXEC_CRASH:
     case F_EXEC_PAUSE:
     case F_EXEC_STUCK:
-    case F_TASK_FAIL: fault_process(w, fault); return;
+    case F_TASK_FAIL:
+        fault_process(w, fault);
+        return;
     case F_JM_CRASH:
     case F_JM_PAUSE:
-    case F_JM_REPLACE: fault_jobmanager(w, fault); return;
+    case F_JM_REPLACE:
+        fault_jobmanager(w, fault);
+        return;
     case F_LINE_BREAK:
-    case F_PARTITION: fault_network(w, fault); return;
-    default: break;
+    case F_PARTITION:
+        fault_network(w, fault);
+        return;
+    default:
+        break;
     }
     int64_t until = w->now_ms + fault->duration_ms;
     w->window_ms[fault->kind] = until < w->fault_end_ms ? until : w->fault_end_ms;
     switch (fault->kind) { /* how much: per cent, or ms */
     case F_LOSS:
-    case F_DUP: w->window_value[fault->kind] = 5 + fault->value / 4; break;
+    case F_DUP:
+        w->window_value[fault->kind] = 5 + fault->value / 4;
+        break;
     case F_FORGE:
         w->window_value[fault->kind] = 5 + fault->value / 10;
         tm_confuse(w, fault->target % w->tm_count);
         break;
-    case F_DELAY: w->window_value[fault->kind] = fault->value < 30 ? 50 : fault->value * 40; break;
-    case F_COMMIT_SLOW: w->window_value[fault->kind] = 200 + fault->value * 50; break;
-    default: w->window_value[fault->kind] = 20 + fault->value * 8 / 10; break;
+    case F_DELAY:
+        w->window_value[fault->kind] = fault->value < 30 ? 50 : fault->value * 40;
+        break;
+    case F_COMMIT_SLOW:
+        w->window_value[fault->kind] = 200 + fault->value * 50;
+        break;
+    default:
+        w->window_value[fault->kind] = 20 + fault->value * 8 / 10;
+        break;
     }
 }
 
@@ -291,8 +317,9 @@ static void add_edge(struct graph_build *g, uint32_t from, uint32_t to, Weir__Pa
 /* One component: perhaps a coordinator, a source, perhaps an operator or two, a sink; partitionings at random. */
 static void add_component(struct graph_build *g, struct rng *rng)
 {
-    static const Weir__Partition partitions[] = {WEIR__PARTITION__FORWARD, WEIR__PARTITION__FORWARD, WEIR__PARTITION__HASH,
-                                                 WEIR__PARTITION__REBALANCE, WEIR__PARTITION__BROADCAST};
+    static const Weir__Partition partitions[] = {WEIR__PARTITION__FORWARD, WEIR__PARTITION__FORWARD,
+                                                 WEIR__PARTITION__HASH, WEIR__PARTITION__REBALANCE,
+                                                 WEIR__PARTITION__BROADCAST};
     uint32_t parallelism = (uint32_t)rng_range(rng, 1, 3);
     uint32_t before = 0;
     if (rng_chance(rng, 20))
@@ -404,8 +431,9 @@ void submit_job(struct world *w)
     describe_job(job, plan);
     w->job_count++;
     count(w, C_jobs_submitted);
-    trace(w, "submit job %.8s: %d tasks in %d regions, %d slots, %s%s, strategy %d", job->id, job->task_count, job->region_count,
-          job->slots_needed, job->bounded ? "bounded" : "unbounded", job->hangs ? ", ignores cancel" : "", (int)job->options.restart);
+    trace(w, "submit job %.8s: %d tasks in %d regions, %d slots, %s%s, strategy %d", job->id, job->task_count,
+          job->region_count, job->slots_needed, job->bounded ? "bounded" : "unbounded",
+          job->hangs ? ", ignores cancel" : "", (int)job->options.restart);
     struct weir_jm_event event;
     node_init_jm_event(w, w->jm, &event, WEIR_JM_EVENT_SUBMIT);
     event.request = w->next_request++;

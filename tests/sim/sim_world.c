@@ -57,23 +57,40 @@ void violate(struct world *w, const char *name, const char *format, ...)
 const char *body_name(const Weir__Control *control)
 {
     switch (control->body_case) {
-    case WEIR__CONTROL__BODY_ACK: return "Ack";
-    case WEIR__CONTROL__BODY_REGISTER: return "Register";
-    case WEIR__CONTROL__BODY_REGISTER_ACK: return "RegisterAck";
-    case WEIR__CONTROL__BODY_HEARTBEAT: return "Heartbeat";
-    case WEIR__CONTROL__BODY_HEARTBEAT_ACK: return "HeartbeatAck";
-    case WEIR__CONTROL__BODY_START_EXECUTOR: return "StartExecutor";
-    case WEIR__CONTROL__BODY_STOP_EXECUTOR: return "StopExecutor";
-    case WEIR__CONTROL__BODY_DEPLOY_TASKS: return "DeployTasks";
-    case WEIR__CONTROL__BODY_CANCEL_TASKS: return "CancelTasks";
-    case WEIR__CONTROL__BODY_COMMIT_OUTPUT: return "CommitOutput";
-    case WEIR__CONTROL__BODY_ABORT_OUTPUT: return "AbortOutput";
-    case WEIR__CONTROL__BODY_COMMIT_DONE: return "CommitDone";
-    case WEIR__CONTROL__BODY_EXECUTOR_REPORT: return "ExecutorReport";
-    case WEIR__CONTROL__BODY_TASK_REPORT: return "TaskReport";
-    case WEIR__CONTROL__BODY_LEASE: return "Lease";
-    case WEIR__CONTROL__BODY_EXECUTOR_START: return "ExecutorStart";
-    default: return "?";
+    case WEIR__CONTROL__BODY_ACK:
+        return "Ack";
+    case WEIR__CONTROL__BODY_REGISTER:
+        return "Register";
+    case WEIR__CONTROL__BODY_REGISTER_ACK:
+        return "RegisterAck";
+    case WEIR__CONTROL__BODY_HEARTBEAT:
+        return "Heartbeat";
+    case WEIR__CONTROL__BODY_HEARTBEAT_ACK:
+        return "HeartbeatAck";
+    case WEIR__CONTROL__BODY_START_EXECUTOR:
+        return "StartExecutor";
+    case WEIR__CONTROL__BODY_STOP_EXECUTOR:
+        return "StopExecutor";
+    case WEIR__CONTROL__BODY_DEPLOY_TASKS:
+        return "DeployTasks";
+    case WEIR__CONTROL__BODY_CANCEL_TASKS:
+        return "CancelTasks";
+    case WEIR__CONTROL__BODY_COMMIT_OUTPUT:
+        return "CommitOutput";
+    case WEIR__CONTROL__BODY_ABORT_OUTPUT:
+        return "AbortOutput";
+    case WEIR__CONTROL__BODY_COMMIT_DONE:
+        return "CommitDone";
+    case WEIR__CONTROL__BODY_EXECUTOR_REPORT:
+        return "ExecutorReport";
+    case WEIR__CONTROL__BODY_TASK_REPORT:
+        return "TaskReport";
+    case WEIR__CONTROL__BODY_LEASE:
+        return "Lease";
+    case WEIR__CONTROL__BODY_EXECUTOR_START:
+        return "ExecutorStart";
+    default:
+        return "?";
     }
 }
 
@@ -127,7 +144,12 @@ static void push_ev(struct world *w, struct ev ev)
 
 void push(struct world *w, int64_t at_ms, enum ev_kind kind, int a, int b, int c, uint64_t gen, struct msg *take_msg)
 {
-    push_ev(w, (struct ev){.at_ms = at_ms < w->now_ms ? w->now_ms : at_ms, .kind = kind, .a = a, .b = b, .c = c, .gen = gen,
+    push_ev(w, (struct ev){.at_ms = at_ms < w->now_ms ? w->now_ms : at_ms,
+                           .kind = kind,
+                           .a = a,
+                           .b = b,
+                           .c = c,
+                           .gen = gen,
                            .msg = take_msg});
 }
 
@@ -192,8 +214,8 @@ static void forge(struct world *w, int conn, bool to_jm, const Weir__Control *co
 void net_send(struct world *w, int conn, bool to_jm, const Weir__Control *control)
 {
     struct conn *c = &w->conns[conn];
-    trace(w, "%s %s%d %-14s id %" PRIu64 " session %" PRIu64, c->peer, to_jm ? "-> jm" : "<- jm", c->jm, body_name(control), control->id,
-          control->session);
+    trace(w, "%s %s%d %-14s id %" PRIu64 " session %" PRIu64, c->peer, to_jm ? "-> jm" : "<- jm", c->jm,
+          body_name(control), control->id, control->session);
     note(w, (uint64_t)control->body_case << 32 | (uint64_t)conn << 1 | to_jm, control->id);
     if (!(to_jm ? c->tm_open : c->jm_open))
         return; /* closed on this side: the transport refuses it */
@@ -314,7 +336,9 @@ static bool run_jm_ev(struct world *w, struct ev *ev)
         if (ev->gen == w->jms[jm].wake_gen)
             jm_tick(w, jm);
         break;
-    case EV_TO_JM: jm_message(w, ev->a, ev->msg->control); break;
+    case EV_TO_JM:
+        jm_message(w, ev->a, ev->msg->control);
+        break;
     case EV_JM_DISCONNECTED:
         trace(w, "%s disconnected at jm%d", w->conns[ev->a].peer, jm);
         w->conns[ev->a].registered = false;
@@ -322,7 +346,8 @@ static bool run_jm_ev(struct world *w, struct ev *ev)
         event.peer = w->conns[ev->a].peer;
         jm_event(w, jm, &event);
         break;
-    default: break;
+    default:
+        break;
     }
     return false;
 }
@@ -341,7 +366,9 @@ static bool run_tm_ev(struct world *w, struct ev *ev)
         if (ev->gen == w->tms[tm].wake_gen)
             tm_tick(w, tm);
         break;
-    case EV_TO_TM: tm_message(w, ev->a, ev->msg->control); break;
+    case EV_TO_TM:
+        tm_message(w, ev->a, ev->msg->control);
+        break;
     case EV_TM_CONNECTED:
         if (ev->c != w->tms[tm].conn || !w->conns[ev->c].tm_open)
             break;
@@ -361,8 +388,11 @@ static bool run_tm_ev(struct world *w, struct ev *ev)
         event.text = ev->c ? "/code" : "the JobManager does not have it";
         tm_event(w, tm, &event);
         break;
-    case EV_TM_COMMIT: tm_commit_now(w, tm, ev->msg->control); break;
-    default: break;
+    case EV_TM_COMMIT:
+        tm_commit_now(w, tm, ev->msg->control);
+        break;
+    default:
+        break;
     }
     return false;
 }
@@ -377,9 +407,10 @@ static bool run_exec_ev(struct world *w, struct ev *ev)
             return false;
         if (tm_busy(w, tm, ev))
             return true;
-        node_init_tm_event(w, tm, &event, ev->kind == EV_X_SPAWNED ? WEIR_TM_EVENT_EXECUTOR_SPAWNED
-                                          : ev->kind == EV_X_TO_TM ? WEIR_TM_EVENT_EXECUTOR_MESSAGE
-                                                                   : WEIR_TM_EVENT_EXECUTOR_EXITED);
+        node_init_tm_event(w, tm, &event,
+                           ev->kind == EV_X_SPAWNED ? WEIR_TM_EVENT_EXECUTOR_SPAWNED
+                           : ev->kind == EV_X_TO_TM ? WEIR_TM_EVENT_EXECUTOR_MESSAGE
+                                                    : WEIR_TM_EVENT_EXECUTOR_EXITED);
         char id[33];
         memcpy(id, w->execs[x].id, sizeof id);
         event.executor_id = id;
@@ -401,10 +432,17 @@ static bool run_exec_ev(struct world *w, struct ev *ev)
     if (exec_busy(w, x, ev))
         return true;
     switch (ev->kind) {
-    case EV_X_CONTROL: exec_control(w, x, ev->msg->control); break;
-    case EV_X_ACT: exec_act(w, x, ev->b, ev->c, (uint32_t)ev->gen); break;
-    case EV_X_LEASE: exec_lease(w, x, ev->gen); break;
-    default: break;
+    case EV_X_CONTROL:
+        exec_control(w, x, ev->msg->control);
+        break;
+    case EV_X_ACT:
+        exec_act(w, x, ev->b, ev->c, (uint32_t)ev->gen);
+        break;
+    case EV_X_LEASE:
+        exec_lease(w, x, ev->gen);
+        break;
+    default:
+        break;
     }
     return false;
 }
@@ -414,17 +452,27 @@ static bool run_ev(struct world *w, struct ev *ev)
     switch (ev->kind) {
     case EV_WAKE_JM:
     case EV_TO_JM:
-    case EV_JM_DISCONNECTED: return run_jm_ev(w, ev);
+    case EV_JM_DISCONNECTED:
+        return run_jm_ev(w, ev);
     case EV_WAKE_TM:
     case EV_TO_TM:
     case EV_TM_CONNECTED:
     case EV_TM_BROKEN:
     case EV_TM_CODE:
-    case EV_TM_COMMIT: return run_tm_ev(w, ev);
-    case EV_FAULT: do_fault(w, ev->a); break;
-    case EV_OP: do_op(w, ev->a); break;
-    case EV_TM_RESTART: tm_start(w, ev->a); break;
-    case EV_JM_RESTART: jm_start(w); break;
+    case EV_TM_COMMIT:
+        return run_tm_ev(w, ev);
+    case EV_FAULT:
+        do_fault(w, ev->a);
+        break;
+    case EV_OP:
+        do_op(w, ev->a);
+        break;
+    case EV_TM_RESTART:
+        tm_start(w, ev->a);
+        break;
+    case EV_JM_RESTART:
+        jm_start(w);
+        break;
     case EV_CHECK:
         check_world(w);
         if (!w->done)
@@ -441,7 +489,8 @@ static bool run_ev(struct world *w, struct ev *ev)
                 jm_crash(w, i);
         }
         break;
-    default: return run_exec_ev(w, ev);
+    default:
+        return run_exec_ev(w, ev);
     }
     return false;
 }
@@ -453,7 +502,8 @@ void world_run(struct world *w)
         struct ev ev = pop(w);
         weir_assert(ev.at_ms >= w->now_ms);
         w->now_ms = ev.at_ms;
-        note(w, (uint64_t)ev.kind << 48 | (uint64_t)(unsigned)ev.a << 24 | (uint64_t)(unsigned)ev.b, (uint64_t)ev.at_ms);
+        note(w, (uint64_t)ev.kind << 48 | (uint64_t)(unsigned)ev.a << 24 | (uint64_t)(unsigned)ev.b,
+             (uint64_t)ev.at_ms);
         if (!run_ev(w, &ev))
             msg_unref(ev.msg);
     }

@@ -45,7 +45,8 @@ static void test_types(void **state)
         {"COUNT(*)", "EXPR$0 BIGINT NOT NULL"},
         {"k, COUNT(n) AS c", "k INT NOT NULL, c BIGINT NOT NULL"},
         {"SUM(n) s, SUM(t) AS st, SUM(x) AS sx", "s INT, st TINYINT, sx DOUBLE"},
-        {"MIN(s) AS a, MAX(ts) AS b, FIRST_VALUE(p) AS c, LAST(f) AS d", "a STRING, b TIMESTAMP(3), c BOOLEAN, d FLOAT"},
+        {"MIN(s) AS a, MAX(ts) AS b, FIRST_VALUE(p) AS c, LAST(f) AS d",
+         "a STRING, b TIMESTAMP(3), c BOOLEAN, d FLOAT"},
         {"AVG(n) AS a, AVG(x) AS b", "a INT, b DOUBLE"},
         {"window_start, window_end", "window_start TIMESTAMP(3) NOT NULL, window_end TIMESTAMP(3) NOT NULL"},
         {"SUM(n) / COUNT(*) AS m, k + 1 AS k1", "m BIGINT, k1 INT NOT NULL"},
@@ -124,10 +125,10 @@ struct model { /* of one group */
     char s_min[32], s_last[32];
     bool s_seen;
 };
-#define LIST                                                                                                          \
-    "k, window_start, COUNT(*) AS c, COUNT(n) AS nc, SUM(n) AS ns, MIN(n) AS nmin, MAX(n) AS nmax, FIRST(n) AS nf, "     \
-    "LAST(n) AS nl, SUM(t) AS st, AVG(x) AS xa, MIN(x) AS xmin, MAX(x) AS xmax, MAX(p) AS pm, MIN(s) AS smin, "          \
-    "LAST_VALUE(s) AS sl, COUNT(*) FILTER (WHERE x > 0) AS hot, SUM(n) * 2 + COUNT(*) AS e, AVG(n) AS na, "              \
+#define LIST \
+    "k, window_start, COUNT(*) AS c, COUNT(n) AS nc, SUM(n) AS ns, MIN(n) AS nmin, MAX(n) AS nmax, FIRST(n) AS nf, " \
+    "LAST(n) AS nl, SUM(t) AS st, AVG(x) AS xa, MIN(x) AS xmin, MAX(x) AS xmax, MAX(p) AS pm, MIN(s) AS smin, " \
+    "LAST_VALUE(s) AS sl, COUNT(*) FILTER (WHERE x > 0) AS hot, SUM(n) * 2 + COUNT(*) AS e, AVG(n) AS na, " \
     "window_end, key2, SUM(n) FILTER (WHERE x > 0) AS nhot, COUNT(n) FILTER (WHERE x > 0) AS chot"
 
 static struct weir_batch *random_batch(struct weir_schema *schema, int rows)
@@ -159,7 +160,8 @@ static struct weir_batch *random_batch(struct weir_schema *schema, int rows)
                 weir_bit_put(column->bits, i, rnd(2));
                 break;
             case WEIR_TYPE_STRING:
-                snprintf(text, sizeof text, c == 8 ? "key" : "%.*s%u", (int)rnd(20), "zzzzzzzzzzzzzzzzzzzzz", rnd(1000));
+                snprintf(text, sizeof text, c == 8 ? "key" : "%.*s%u", (int)rnd(20), "zzzzzzzzzzzzzzzzzzzzz",
+                         rnd(1000));
                 weir_column_set_bytes(column, i, text, strlen(text));
                 break;
             default:

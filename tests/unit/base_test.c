@@ -265,14 +265,16 @@ static void config_bind(void **state)
     static const struct {
         const char *host;
         bool ok;
-    } cases[] = {{"127.0.0.1", true}, {"127.9.9.9", true}, {"localhost", true}, {"::1", true},       {"0.0.0.0", false},
-                 {"::", false},       {"10.0.0.1", false}, {"example.org", false}, {"127.0.0.1.example.org", false}};
+    } cases[] = {{"127.0.0.1", true}, {"127.9.9.9", true},    {"localhost", true},
+                 {"::1", true},       {"0.0.0.0", false},     {"::", false},
+                 {"10.0.0.1", false}, {"example.org", false}, {"127.0.0.1.example.org", false}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct weir_key_value o[] = {{"rest.bind-address", cases[i].host}, {"security.insecure", "true"}};
         struct weir_config *config = NULL;
         struct weir_error error;
         assert_int_equal(weir_config_load("/dev/null", NULL, o, 1, &config, &error), 0);
-        assert_int_equal(weir_config_check_bind(config, "rest.bind-address", &error), cases[i].ok ? 0 : WEIR_ERR_INVALID);
+        assert_int_equal(weir_config_check_bind(config, "rest.bind-address", &error),
+                         cases[i].ok ? 0 : WEIR_ERR_INVALID);
         weir_config_free(config);
         assert_int_equal(weir_config_load("/dev/null", NULL, o, 2, &config, &error), 0);
         weir_log_level_min = WEIR_LOG_ERROR;
@@ -346,8 +348,8 @@ static void log_text_and_json(void **state)
     (void)state;
     char path[128];
     snprintf(path, sizeof path, "%s/log", directory);
-    struct weir_log_options options = {.path = path, .level = WEIR_LOG_INFO, .size_max = 1 << 20, .files_max = 3,
-                                       .process = "taskmanager"};
+    struct weir_log_options options = {
+        .path = path, .level = WEIR_LOG_INFO, .size_max = 1 << 20, .files_max = 3, .process = "taskmanager"};
     struct weir_error error;
     assert_int_equal(weir_log_init(&options, &error), 0);
     weir_log(DEBUG, "unseen");
@@ -472,8 +474,9 @@ static void metrics_print(void **state)
     weir_buf_init(&out, 1 << 20);
     weir_metrics_print(metrics, &out);
     const char *text = (char *)out.data;
-    const char *type = strstr(text, "# TYPE weir_num_records_in_total counter\nweir_num_records_in_total{job_id=\"a\"} 5\n"
-                                    "weir_num_records_in_total{job_id=\"b\\\"x\"} 7\n");
+    const char *type =
+        strstr(text, "# TYPE weir_num_records_in_total counter\nweir_num_records_in_total{job_id=\"a\"} 5\n"
+                     "weir_num_records_in_total{job_id=\"b\\\"x\"} 7\n");
     assert_non_null(type);
     assert_null(strstr(type + 1, "# TYPE weir_num_records_in_total"));
     assert_non_null(strstr(text, "# HELP weir_num_records_in_total Rows in."));
@@ -548,8 +551,8 @@ static void fault_points(void **state)
     assert_int_equal(weir_fault_arm("test.b", "delay=20", &error), 0);
     assert_false(weir_fault("test.b"));
     assert_true(weir_clock_mono_ms() - before >= 19);
-    static const char *const bad[][2] = {{"nodot", "kill"}, {"a.b:0", "kill"}, {"a.b:x", "kill"}, {"a.b", "explode"},
-                                         {"a.b", "delay="}, {"a.b", "delay=-1"}};
+    static const char *const bad[][2] = {{"nodot", "kill"},  {"a.b:0", "kill"}, {"a.b:x", "kill"},
+                                         {"a.b", "explode"}, {"a.b", "delay="}, {"a.b", "delay=-1"}};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         assert_int_equal(weir_fault_arm(bad[i][0], bad[i][1], &error), WEIR_ERR_INVALID);
     weir_fault_enable(false);
@@ -574,11 +577,20 @@ static int remove_directory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(options_are_checked), cmocka_unit_test(options_are_converted), cmocka_unit_test(nearest_name),
-        cmocka_unit_test(table_is_sound),      cmocka_unit_test(config_file),           cmocka_unit_test(config_precedence),
-        cmocka_unit_test(config_bind),         cmocka_unit_test(config_markdown),       cmocka_unit_test(hashes),
-        cmocka_unit_test(log_text_and_json),   cmocka_unit_test(log_rotates),           cmocka_unit_test(metrics_print),
-        cmocka_unit_test(histogram_bounds),    cmocka_unit_test(fault_points),
+        cmocka_unit_test(options_are_checked),
+        cmocka_unit_test(options_are_converted),
+        cmocka_unit_test(nearest_name),
+        cmocka_unit_test(table_is_sound),
+        cmocka_unit_test(config_file),
+        cmocka_unit_test(config_precedence),
+        cmocka_unit_test(config_bind),
+        cmocka_unit_test(config_markdown),
+        cmocka_unit_test(hashes),
+        cmocka_unit_test(log_text_and_json),
+        cmocka_unit_test(log_rotates),
+        cmocka_unit_test(metrics_print),
+        cmocka_unit_test(histogram_bounds),
+        cmocka_unit_test(fault_points),
     };
     return cmocka_run_group_tests(tests, make_directory, remove_directory);
 }

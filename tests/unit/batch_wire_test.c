@@ -175,12 +175,12 @@ static void each_lie_has_its_sentence(void **state)
     size_t size;
     struct weir_buffer *buffer = encode(batch, 0, &size);
     struct weir_error error;
-#define EXPECT(schema_, text_)                                                                                         \
-    do {                                                                                                               \
-        assert_int_equal(weir_batch_wire_decode(schema_, buffer, buffer->bytes, size, &decoded, &error),              \
-                         WEIR_ERR_PROTOCOL);                                                                           \
-        if (!strstr(error.message, text_))                                                                             \
-            fail_msg("%s", error.message);                                                                             \
+#define EXPECT(schema_, text_) \
+    do { \
+        assert_int_equal(weir_batch_wire_decode(schema_, buffer, buffer->bytes, size, &decoded, &error), \
+                         WEIR_ERR_PROTOCOL); \
+        if (!strstr(error.message, text_)) \
+            fail_msg("%s", error.message); \
     } while (0)
     EXPECT(other, "2 columns on the wire, 1 in the plan");
     EXPECT(typed, "column 's' has type 8 on the wire, 9 in the plan");

@@ -40,7 +40,8 @@ static char *compile(const char *name, const char *body, const char *flags)
     fprintf(file, "#include <weir/weir.h>\n%s\n", body);
     assert_int_equal(fclose(file), 0);
     const char *compiler = getenv("CC");
-    char *command = weir_format("%s -std=gnu11 -shared -fPIC -Iinclude %s '%s' -o '%s'", compiler ? compiler : "cc", flags, source, object);
+    char *command = weir_format("%s -std=gnu11 -shared -fPIC -Iinclude %s '%s' -o '%s'", compiler ? compiler : "cc",
+                                flags, source, object);
     if (system(command) != 0)
         fail_msg("cannot compile %s", source);
     free(command), free(source);
@@ -96,18 +97,19 @@ static void expect(const struct weir_job_build *given, weir_err code, const char
         build.log = &log;
     weir_err err = weir_job_build(&build, &bytes, &size, &error);
     if (err != code || !strstr(error.message, sentence))
-        fail_msg("%s: code %s, '%s'; expected %s, '%s'", build.path, weir_err_name(err), error.message, weir_err_name(code), sentence);
+        fail_msg("%s: code %s, '%s'; expected %s, '%s'", build.path, weir_err_name(err), error.message,
+                 weir_err_name(code), sentence);
     assert_null(bytes);
     free(log);
 }
 
-#define GOOD                                                                                                          \
-    "#include <stdio.h>\n"                                                                                            \
-    "WEIR_JOB(good)\n{\n"                                                                                             \
+#define GOOD \
+    "#include <stdio.h>\n" \
+    "WEIR_JOB(good)\n{\n" \
     "    struct weir_stream *s = weir_columns(weir_source(job, \"filesystem\", \"path\", weir_arg(job, \"input\", \"in\"),\n" \
-    "        \"format\", \"json\", NULL), \"id BIGINT NOT NULL\");\n"                                                 \
-    "    printf(\"said by the job\\n\");\n"                                                                           \
-    "    weir_sink(weir_name(weir_filter(s, weir_text(job, \"id > %d\", (int)weir_arg_int(job, \"least\", 3))), \"big\"),\n"   \
+    "        \"format\", \"json\", NULL), \"id BIGINT NOT NULL\");\n" \
+    "    printf(\"said by the job\\n\");\n" \
+    "    weir_sink(weir_name(weir_filter(s, weir_text(job, \"id > %d\", (int)weir_arg_int(job, \"least\", 3))), \"big\"),\n" \
     "        \"print\", NULL);\n}"
 
 /* --- Good */
@@ -205,8 +207,10 @@ static void files_that_are_no_shared_object_are_refused(void **state)
     expect(&build, WEIR_ERR_INVALID, "defines no WEIR_JOB(name)");
     free(path);
 
-    path = compile("fake", "__attribute__((visibility(\"default\"))) const char other[64] = \"x\";\n"
-                           "__asm__(\".globl weir_job_descriptor\\n.set weir_job_descriptor, other\");", "");
+    path = compile("fake",
+                   "__attribute__((visibility(\"default\"))) const char other[64] = \"x\";\n"
+                   "__asm__(\".globl weir_job_descriptor\\n.set weir_job_descriptor, other\");",
+                   "");
     build.path = path;
     expect(&build, WEIR_ERR_INVALID, "is not one of WEIR_JOB");
     free(path);
@@ -280,13 +284,18 @@ static void a_newer_abi_is_refused_before_its_code_runs(void **state)
     static const struct {
         int major, minor;
         bool ok;
-    } cases[] = {{WEIR_ABI_MAJOR, WEIR_ABI_MINOR + 1, false}, {WEIR_ABI_MAJOR + 1, 0, false}, {WEIR_ABI_MAJOR, WEIR_ABI_MINOR, true}};
+    } cases[] = {{WEIR_ABI_MAJOR, WEIR_ABI_MINOR + 1, false},
+                 {WEIR_ABI_MAJOR + 1, 0, false},
+                 {WEIR_ABI_MAJOR, WEIR_ABI_MINOR, true}};
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        char *body = weir_format("#undef WEIR_ABI_MAJOR\n#undef WEIR_ABI_MINOR\n#define WEIR_ABI_MAJOR %d\n#define WEIR_ABI_MINOR %d\n"
-                                 "%s %s", cases[i].major, cases[i].minor, GOOD,
-                                 cases[i].ok ? "" : "int of_the_future(void); __attribute__((constructor)) static void crash(void) "
-                                                    "{ *(volatile int *)0 = of_the_future(); }");
+        char *body = weir_format(
+            "#undef WEIR_ABI_MAJOR\n#undef WEIR_ABI_MINOR\n#define WEIR_ABI_MAJOR %d\n#define WEIR_ABI_MINOR %d\n"
+            "%s %s",
+            cases[i].major, cases[i].minor, GOOD,
+            cases[i].ok ? ""
+                        : "int of_the_future(void); __attribute__((constructor)) static void crash(void) "
+                          "{ *(volatile int *)0 = of_the_future(); }");
         char *path = compile("newer", body, "");
         struct weir_job_build build = build_of(path);
         char *log = NULL;
@@ -301,7 +310,8 @@ static void a_newer_abi_is_refused_before_its_code_runs(void **state)
 
 static void an_unresolved_symbol_is_named(void **state)
 {
-    char *path = compile("unresolved", "int not_there(int);\nWEIR_JOB(x) { weir_job_name(job, not_there(1) ? \"a\" : \"b\"); }", "");
+    char *path = compile("unresolved",
+                         "int not_there(int);\nWEIR_JOB(x) { weir_job_name(job, not_there(1) ? \"a\" : \"b\"); }", "");
     struct weir_job_build build = build_of(path);
     (void)state;
     expect(&build, WEIR_ERR_INVALID, "uses 'not_there', which is neither in it nor in a library");
@@ -333,14 +343,18 @@ static void a_crash_names_the_signal(void **state)
 
 static void a_loop_is_ended(void **state)
 {
-    char *path = compile("loop", "#include <signal.h>\nWEIR_JOB(x) { signal(SIGTERM, SIG_IGN); for (;;) __asm__ volatile(\"\"); }", "");
+    char *path = compile(
+        "loop", "#include <signal.h>\nWEIR_JOB(x) { signal(SIGTERM, SIG_IGN); for (;;) __asm__ volatile(\"\"); }", "");
     struct weir_job_build build = build_of(path);
     (void)state;
     build.timeout_ms = 500;
     expect(&build, WEIR_ERR_TIMEOUT, "building the graph took longer than 0.5 s");
     free(path);
     /* Waiting, as against computing; in a constructor, as against the job's function. */
-    path = compile("wait", "#include <unistd.h>\n__attribute__((constructor)) static void wait_for(void) { for (;;) pause(); }\n" GOOD, "");
+    path = compile(
+        "wait",
+        "#include <unistd.h>\n__attribute__((constructor)) static void wait_for(void) { for (;;) pause(); }\n" GOOD,
+        "");
     build.path = path;
     expect(&build, WEIR_ERR_TIMEOUT, "building the graph took longer than 0.5 s");
     free(path);
@@ -349,9 +363,11 @@ static void a_loop_is_ended(void **state)
 /* The child of the child is gone with it. */
 static void what_it_leaves_behind_is_killed(void **state)
 {
-    char *body = weir_format("#include <stdio.h>\n#include <unistd.h>\n"
-                             "WEIR_JOB(x) { int pid = fork(); if (pid == 0) for (;;) pause();\n"
-                             "FILE *f = fopen(\"%s/pid\", \"w\"); fprintf(f, \"%%d\", pid); fclose(f); for (;;) pause(); }", directory);
+    char *body =
+        weir_format("#include <stdio.h>\n#include <unistd.h>\n"
+                    "WEIR_JOB(x) { int pid = fork(); if (pid == 0) for (;;) pause();\n"
+                    "FILE *f = fopen(\"%s/pid\", \"w\"); fprintf(f, \"%%d\", pid); fclose(f); for (;;) pause(); }",
+                    directory);
     char *path = compile("fork", body, "-w"), *pid_path = path_of("pid");
     struct weir_job_build build = build_of(path);
     int pid = 0;
@@ -385,29 +401,40 @@ static void memory_files_and_output_are_bounded(void **state)
     char *path, *log = NULL;
     struct weir_job_build build = build_of(NULL);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-    path = compile("memory", "#include <stdlib.h>\nWEIR_JOB(x) { for (;;) { char *p = malloc(1 << 20); memset(p, 1, 1 << 20); } }", "-O0");
+    path = compile(
+        "memory", "#include <stdlib.h>\nWEIR_JOB(x) { for (;;) { char *p = malloc(1 << 20); memset(p, 1, 1 << 20); } }",
+        "-O0");
     build.path = path;
     build.memory_bytes = (int64_t)512 << 20;
-    expect(&build, WEIR_ERR_USER_CODE, "crashed with SIGSEGV while building the graph (its memory is limited to 512 MiB)");
+    expect(&build, WEIR_ERR_USER_CODE,
+           "crashed with SIGSEGV while building the graph (its memory is limited to 512 MiB)");
     free(path);
 #endif
-    path = compile("files", "#include <fcntl.h>\n#include <unistd.h>\n" GOOD "\n__attribute__((constructor)) static void open_many(void) {\n"
-                            "int fds[100], n = 0; while (n < 100 && (fds[n] = open(\"/dev/null\", 0)) >= 0) n++;\n"
-                            "if (n < 10 || n > 64) __builtin_trap(); while (n) close(fds[--n]); }", "");
+    path = compile("files",
+                   "#include <fcntl.h>\n#include <unistd.h>\n" GOOD
+                   "\n__attribute__((constructor)) static void open_many(void) {\n"
+                   "int fds[100], n = 0; while (n < 100 && (fds[n] = open(\"/dev/null\", 0)) >= 0) n++;\n"
+                   "if (n < 10 || n > 64) __builtin_trap(); while (n) close(fds[--n]); }",
+                   "");
     build.path = path;
     build.log = &log;
     weir__job_graph__free_unpacked(build_good(&build), NULL);
     free(log), free(path);
     log = NULL;
-    path = compile("talk", "#include <stdio.h>\n" GOOD "\n__attribute__((constructor)) static void talk(void) {\n"
-                           "for (int i = 0; i < 3000000; i++) puts(\"blah\"); }", "");
+    path = compile("talk",
+                   "#include <stdio.h>\n" GOOD "\n__attribute__((constructor)) static void talk(void) {\n"
+                   "for (int i = 0; i < 3000000; i++) puts(\"blah\"); }",
+                   "");
     build.path = path;
     weir__job_graph__free_unpacked(build_good(&build), NULL);
     assert_int_equal(strlen(log), 65536);
     free(log), free(path);
     log = NULL;
-    path = compile("large", "#include <fcntl.h>\n#include <unistd.h>\nWEIR_JOB(x) { char b[65536] = {0}; int fd = open(\"/tmp\", O_TMPFILE | O_WRONLY, 0600);\n"
-                            "for (int i = 0; i < 10000; i++) if (write(fd, b, sizeof b) < 0) break; }", "-D_GNU_SOURCE -w");
+    path = compile(
+        "large",
+        "#include <fcntl.h>\n#include <unistd.h>\nWEIR_JOB(x) { char b[65536] = {0}; int fd = open(\"/tmp\", O_TMPFILE | O_WRONLY, 0600);\n"
+        "for (int i = 0; i < 10000; i++) if (write(fd, b, sizeof b) < 0) break; }",
+        "-D_GNU_SOURCE -w");
     build.path = path;
     expect(&build, WEIR_ERR_USER_CODE, "the job wrote a large file");
     free(path), free(log);
@@ -417,13 +444,15 @@ static void memory_files_and_output_are_bounded(void **state)
 
 static void errors_come_back_with_operator_and_line(void **state)
 {
-    char *path = compile("wrong",
-                         "WEIR_JOB(wrong)\n{\n"
-                         "    struct weir_stream *s = weir_columns(weir_source(job, \"filesystem\", \"path\", \"x\", \"format\", \"json\", NULL), \"id BIGINT\");\n"
-                         "    weir_sink(weir_filter(s, \"ids > 3\"), \"print\", NULL);\n"
-                         "    weir_sink(weir_filter(s, \"id + 3\"), \"print\", NULL);\n"
-                         "    weir_sink(s, \"prnt\", NULL);\n"
-                         "    weir_arg(job, \"input\", \"\");\n}", "");
+    char *path = compile(
+        "wrong",
+        "WEIR_JOB(wrong)\n{\n"
+        "    struct weir_stream *s = weir_columns(weir_source(job, \"filesystem\", \"path\", \"x\", \"format\", \"json\", NULL), \"id BIGINT\");\n"
+        "    weir_sink(weir_filter(s, \"ids > 3\"), \"print\", NULL);\n"
+        "    weir_sink(weir_filter(s, \"id + 3\"), \"print\", NULL);\n"
+        "    weir_sink(s, \"prnt\", NULL);\n"
+        "    weir_arg(job, \"input\", \"\");\n}",
+        "");
     const char *const arguments[] = {"--inptu", "x"};
     char *errors = NULL;
     uint8_t *bytes;
@@ -435,8 +464,9 @@ static void errors_come_back_with_operator_and_line(void **state)
     build.argument_count = 2;
     build.errors = &errors;
     assert_int_equal(weir_job_build(&build, &bytes, &size, &error), WEIR_ERR_INVALID);
-    static const char *const sentences[] = {"wrong.c:5: filter: condition, column 1: ", "wrong.c:6: filter 2: ", "wrong.c:7: prnt: ",
-                                            "did you mean 'print'?", "no argument --inptu; did you mean --input?"};
+    static const char *const sentences[] = {"wrong.c:5: filter: condition, column 1: ", "wrong.c:6: filter 2: ",
+                                            "wrong.c:7: prnt: ", "did you mean 'print'?",
+                                            "no argument --inptu; did you mean --input?"};
     for (size_t i = 0; i < sizeof sentences / sizeof *sentences; i++) {
         if (!strstr(errors, sentences[i]))
             fail_msg("'%s' is not in:\n%s", sentences[i], errors);

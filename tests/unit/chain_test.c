@@ -11,7 +11,8 @@ static struct weir_error error;
 
 static struct weir_chain *chain_of(const struct weir_chain_op *ops, int count, int inputs, int batches_max)
 {
-    struct weir_chain_options options = {.ops = ops, .op_count = count, .input_count = inputs, .batches_max = batches_max};
+    struct weir_chain_options options = {
+        .ops = ops, .op_count = count, .input_count = inputs, .batches_max = batches_max};
     struct weir_chain *chain = weir_chain_new(&options);
     assert_int_equal(weir_chain_open(chain, &error), 0);
     return chain;
@@ -172,7 +173,8 @@ static weir_err fused_open(struct weir_op *op, struct weir_op_ctx *ctx, struct w
     ((struct fused *)op)->last = ctx;
     return 0;
 }
-static bool fused_absorb(struct weir_op *op, struct weir_op_ctx *ctx, struct weir_op *next, struct weir_op_ctx *next_ctx)
+static bool fused_absorb(struct weir_op *op, struct weir_op_ctx *ctx, struct weir_op *next,
+                         struct weir_op_ctx *next_ctx)
 {
     (void)ctx, (void)next_ctx;
     ((struct fused *)op)->last = ((struct fused *)next)->last;
@@ -195,15 +197,18 @@ static enum weir_step fused_batch(struct weir_op *op, struct weir_op_ctx *ctx, i
 static void absorbed_operators_keep_the_order(void **state)
 {
     (void)state;
-    static const struct weir_op_vtable fused = {.name = "fused", .size = sizeof(struct fused), .open = fused_open,
-                                                .absorb = fused_absorb, .batch = fused_batch};
+    static const struct weir_op_vtable fused = {.name = "fused",
+                                                .size = sizeof(struct fused),
+                                                .open = fused_open,
+                                                .absorb = fused_absorb,
+                                                .batch = fused_batch};
     for (int batches_max = 1; batches_max < 3; batches_max++) {
         struct kit_spec source = {.rows = 16, .batch_rows = 4, .keys = 5, .watermark_every = 4};
         struct kit_spec sink = {.again_first = true}, pass = {0};
         weir_buf_init(&sink.trace, 1000);
         struct weir_chain_op ops[] = {kit_op(&kit_source, -1, 0, &source), kit_op(&fused, 0, 0, NULL),
-                                      kit_op(&fused, 1, 0, NULL), kit_op(&fused, 2, 0, NULL),
-                                      kit_op(&kit_pass_op, 3, 0, &pass), kit_op(&kit_sink, 4, 0, &sink)};
+                                      kit_op(&fused, 1, 0, NULL),          kit_op(&fused, 2, 0, NULL),
+                                      kit_op(&kit_pass_op, 3, 0, &pass),   kit_op(&kit_sink, 4, 0, &sink)};
         struct weir_chain *chain = chain_of(ops, 6, 0, batches_max);
         kit_drive(chain);
         assert_int_equal(weir_chain_state(chain), WEIR_CHAIN_FINISHED);
@@ -277,10 +282,17 @@ static const char *drain(struct feed *f)
             at += (size_t)(item.watermark_ms == INT64_MAX ? sprintf(text + at, "WMAX ")
                                                           : sprintf(text + at, "W%lld ", (long long)item.watermark_ms));
             break;
-        case WEIR_ITEM_IDLE: at += (size_t)sprintf(text + at, "IDLE "); break;
-        case WEIR_ITEM_ACTIVE: at += (size_t)sprintf(text + at, "ACTIVE "); break;
-        case WEIR_ITEM_END: at += (size_t)sprintf(text + at, "END "); break;
-        case WEIR_ITEM_NONE: break;
+        case WEIR_ITEM_IDLE:
+            at += (size_t)sprintf(text + at, "IDLE ");
+            break;
+        case WEIR_ITEM_ACTIVE:
+            at += (size_t)sprintf(text + at, "ACTIVE ");
+            break;
+        case WEIR_ITEM_END:
+            at += (size_t)sprintf(text + at, "END ");
+            break;
+        case WEIR_ITEM_NONE:
+            break;
         }
         weir_input_done(f->input);
     }
@@ -434,8 +446,8 @@ static enum weir_step timer_fired(struct weir_op *op, struct weir_op_ctx *ctx, i
 static void timers_fire_between_items(void **state)
 {
     (void)state;
-    static const struct weir_op_vtable timed = {.name = "timed", .size = sizeof(int), .batch = timer_batch,
-                                                .timer = timer_fired};
+    static const struct weir_op_vtable timed = {
+        .name = "timed", .size = sizeof(int), .batch = timer_batch, .timer = timer_fired};
     struct kit_spec sink = {0};
     struct weir_chain_op ops[] = {kit_op(&timed, -1, 0, NULL), kit_op(&kit_sink, 0, 0, &sink)};
     struct weir_chain *chain = chain_of(ops, 2, 1, 0);

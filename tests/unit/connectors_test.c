@@ -91,7 +91,8 @@ static weir_err find(struct splits *splits, const char *path, const char *size, 
 {
     struct weir_key_value options[] = {{"path", path}, {"split.size", size ? size : "0"}};
     weir_arena_init(&splits->arena);
-    return weir_connector_filesystem.enumerate(options, 2, readers, &splits->arena, &splits->list, &splits->count, error);
+    return weir_connector_filesystem.enumerate(options, 2, readers, &splits->arena, &splits->list, &splits->count,
+                                               error);
 }
 
 static void assert_found(const char *path, const char *const *names)
@@ -416,8 +417,12 @@ static void test_table(void **state)
 static void test_commit_rubbish(void **state)
 {
     (void)state;
-    static const char *const texts[] = {"",  "1 2", "0 0 1 abcdef01 job\nrelative", "0 0 1 ../../ab job\n/tmp",
-                                        "0 0 1 abcdef01 ../job\n/tmp", "0 0 0 abcdef01 job\n/tmp"};
+    static const char *const texts[] = {"",
+                                        "1 2",
+                                        "0 0 1 abcdef01 job\nrelative",
+                                        "0 0 1 ../../ab job\n/tmp",
+                                        "0 0 1 abcdef01 ../job\n/tmp",
+                                        "0 0 0 abcdef01 job\n/tmp"};
     struct weir_error error;
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         assert_int_equal(weir_connector_filesystem.commit(texts[i], &error), WEIR_ERR_PROTOCOL);

@@ -71,20 +71,21 @@ static void fields_and_quotes(void **state)
            "{\"s\": \"b,\\\"c\\\"\", \"i\": 2, \"d\": nan}\n"
            "{\"s\": \"\", \"i\": null, \"d\": null}\n"
            "{\"s\": \"\", \"i\": 3, \"d\": -1000}\n");
-    expect("csv", schema, NULL, 0,
-           "a,1\na,1,2,3\n\"a,1,2\n\"a\"x,1,2\na,x,2\na,1.0,2\na,,1,\na,99999999999,1\na,1,1e999\na,1,1x\n\xff,1,1\nb,5,6\n",
-           "! a,1: csv: the record has 2 of 3 fields; column 'd' is missing\n"
-           "! a,1,2,3: csv: the record has more than 3 fields\n"
-           "! \"a,1,2: csv: column 's' has a quote that is not closed, or text behind its closing quote\n"
-           "! \"a\"x,1,2: csv: column 's' has a quote that is not closed, or text behind its closing quote\n"
-           "! a,x,2: csv: column 'i' cannot take its field as INT\n"
-           "! a,1.0,2: csv: column 'i' cannot take its field as INT\n"
-           "! a,,1,: csv: the record has more than 3 fields\n"
-           "! a,99999999999,1: csv: column 'i' cannot take its field as INT\n"
-           "! a,1,1e999: csv: column 'd' cannot take its field as DOUBLE\n"
-           "! a,1,1x: csv: column 'd' cannot take its field as DOUBLE\n"
-           "! \xff,1,1: csv: the record is not valid UTF-8\n"
-           "{\"s\": \"b\", \"i\": 5, \"d\": 6}\n");
+    expect(
+        "csv", schema, NULL, 0,
+        "a,1\na,1,2,3\n\"a,1,2\n\"a\"x,1,2\na,x,2\na,1.0,2\na,,1,\na,99999999999,1\na,1,1e999\na,1,1x\n\xff,1,1\nb,5,6\n",
+        "! a,1: csv: the record has 2 of 3 fields; column 'd' is missing\n"
+        "! a,1,2,3: csv: the record has more than 3 fields\n"
+        "! \"a,1,2: csv: column 's' has a quote that is not closed, or text behind its closing quote\n"
+        "! \"a\"x,1,2: csv: column 's' has a quote that is not closed, or text behind its closing quote\n"
+        "! a,x,2: csv: column 'i' cannot take its field as INT\n"
+        "! a,1.0,2: csv: column 'i' cannot take its field as INT\n"
+        "! a,,1,: csv: the record has more than 3 fields\n"
+        "! a,99999999999,1: csv: column 'i' cannot take its field as INT\n"
+        "! a,1,1e999: csv: column 'd' cannot take its field as DOUBLE\n"
+        "! a,1,1x: csv: column 'd' cannot take its field as DOUBLE\n"
+        "! \xff,1,1: csv: the record is not valid UTF-8\n"
+        "{\"s\": \"b\", \"i\": 5, \"d\": 6}\n");
     expect("csv", "i INT NOT NULL, s STRING", NULL, 0, ",x\n1,y\n",
            "! ,x: csv: column 'i' (INT NOT NULL) is empty or NULL\n{\"i\": 1, \"s\": \"y\"}\n");
     expect("csv", "b BOOLEAN, i8 TINYINT, i64 BIGINT, y BYTES, dt DATE, t TIME(3), ts TIMESTAMP(3)", NULL, 0,
@@ -105,8 +106,8 @@ static void fields_and_quotes(void **state)
 static void options_change_the_dialect(void **state)
 {
     (void)state;
-    struct weir_key_value dialect[] = {{"csv.field-delimiter", ";"}, {"csv.quote-character", "'"},
-                                       {"csv.null-literal", "NA"}, {"csv.header", "true"}};
+    struct weir_key_value dialect[] = {
+        {"csv.field-delimiter", ";"}, {"csv.quote-character", "'"}, {"csv.null-literal", "NA"}, {"csv.header", "true"}};
     expect("csv", "s STRING, i INT", dialect, 4, "s;i\n'it''s';NA\nNA;1\n'NA';2\ns;i\n",
            "{\"s\": \"it's\", \"i\": null}\n{\"s\": null, \"i\": 1}\n{\"s\": \"NA\", \"i\": 2}\n");
     struct weir_key_value multiline[] = {{"csv.multiline", "true"}, {"csv.field-delimiter", "\\t"}};
@@ -119,8 +120,10 @@ static void options_change_the_dialect(void **state)
     struct weir_encoder *encoder;
     assert_int_equal(weir_format_find("csv", &csv, &error), 0);
     struct weir_schema *schema = schema_of("s STRING");
-    static const char *const bad[][2] = {{"csv.field-delimiter", ""}, {"csv.field-delimiter", ";;"},
-                                         {"csv.field-delimiter", "\xe9"}, {"csv.field-delimiter", "\""},
+    static const char *const bad[][2] = {{"csv.field-delimiter", ""},
+                                         {"csv.field-delimiter", ";;"},
+                                         {"csv.field-delimiter", "\xe9"},
+                                         {"csv.field-delimiter", "\""},
                                          {"csv.quote-character", "\n"}};
     for (size_t i = 0; i < 5; i++) {
         struct weir_key_value option = {bad[i][0], bad[i][1]};
@@ -148,7 +151,8 @@ static void rows_round_trip(void **state)
         assert_int_equal(csv->encoder_new(schema, options, 2, &encoder, &error), 0);
         assert_int_equal(csv->decoder_new(schema, options, 2, &decoder, &error), 0);
         struct weir_batch *batch = random_batch(&random, schema, row_counts[round % 6], round % 2 ? 3 : 0);
-        struct weir_batch *again = weir_batch_new(schema, batch->row_count), *singly = weir_batch_new(schema, batch->row_count);
+        struct weir_batch *again = weir_batch_new(schema, batch->row_count),
+                          *singly = weir_batch_new(schema, batch->row_count);
         struct weir_buf out;
         weir_buf_init(&out, 64 << 20);
         for (int row = 0; row < batch->row_count; row++) {
@@ -158,7 +162,8 @@ static void rows_round_trip(void **state)
                 fail_msg("%s: %s", out.data + before, error.message);
         }
         for (size_t at = 0, used, bad_at, bad_size; at < out.size; at += used) {
-            if (csv->decode_lines(decoder, out.data + at, out.size - at, true, again, &used, &bad_at, &bad_size, &error))
+            if (csv->decode_lines(decoder, out.data + at, out.size - at, true, again, &used, &bad_at, &bad_size,
+                                  &error))
                 fail_msg("%.*s: %s", (int)bad_size, out.data + at + bad_at, error.message);
         }
         assert_int_equal(again->row_count, batch->row_count);
@@ -198,8 +203,9 @@ static void noise_does_no_harm(void **state)
 static void raw_is_as_it_is(void **state)
 {
     (void)state;
-    expect("raw", "line STRING NOT NULL", NULL, 0, "one\r\n\n two \xff\nthree",
-           "{\"line\": \"one\"}\n{\"line\": \"\"}\n!  two \xff: raw: column 'line' is not valid UTF-8\n{\"line\": \"three\"}\n");
+    expect(
+        "raw", "line STRING NOT NULL", NULL, 0, "one\r\n\n two \xff\nthree",
+        "{\"line\": \"one\"}\n{\"line\": \"\"}\n!  two \xff: raw: column 'line' is not valid UTF-8\n{\"line\": \"three\"}\n");
     expect("raw", "line BYTES", NULL, 0, "\xff\n", "{\"line\": x'ff'}\n");
     const struct weir_format *raw;
     struct weir_error error;
@@ -234,10 +240,8 @@ static void raw_is_as_it_is(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(fields_and_quotes),
-        cmocka_unit_test(options_change_the_dialect),
-        cmocka_unit_test(rows_round_trip),
-        cmocka_unit_test(noise_does_no_harm),
+        cmocka_unit_test(fields_and_quotes), cmocka_unit_test(options_change_the_dialect),
+        cmocka_unit_test(rows_round_trip),   cmocka_unit_test(noise_does_no_harm),
         cmocka_unit_test(raw_is_as_it_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

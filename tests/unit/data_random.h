@@ -24,12 +24,12 @@ static inline int random_below(struct random *random, int bound)
     return (int)(random_next(random) % (uint64_t)bound);
 }
 
-#define ALL_TYPES_SCHEMA                                                                                               \
-    "b BOOLEAN, i8 TINYINT, i16 SMALLINT, i32 INT, i64 BIGINT, f FLOAT, d DOUBLE, s STRING, y BYTES, dt DATE, "       \
+#define ALL_TYPES_SCHEMA \
+    "b BOOLEAN, i8 TINYINT, i16 SMALLINT, i32 INT, i64 BIGINT, f FLOAT, d DOUBLE, s STRING, y BYTES, dt DATE, " \
     "t TIME(3), ts TIMESTAMP(3)"
-#define ALL_TYPES_SCHEMA_NOT_NULL                                                                                      \
-    "b BOOLEAN NOT NULL, i8 TINYINT NOT NULL, i16 SMALLINT NOT NULL, i32 INT NOT NULL, i64 BIGINT NOT NULL, "         \
-    "f FLOAT NOT NULL, d DOUBLE NOT NULL, s STRING NOT NULL, y BYTES NOT NULL, dt DATE NOT NULL, "                    \
+#define ALL_TYPES_SCHEMA_NOT_NULL \
+    "b BOOLEAN NOT NULL, i8 TINYINT NOT NULL, i16 SMALLINT NOT NULL, i32 INT NOT NULL, i64 BIGINT NOT NULL, " \
+    "f FLOAT NOT NULL, d DOUBLE NOT NULL, s STRING NOT NULL, y BYTES NOT NULL, dt DATE NOT NULL, " \
     "t TIME(3) NOT NULL, ts TIMESTAMP(3) NOT NULL"
 
 static inline double random_double(struct random *random)
@@ -78,8 +78,24 @@ static inline void random_value(struct random *random, struct weir_column *colum
     case WEIR_TYPE_STRING:
         size = 0;
         for (int n = random_below(random, 12); n > 0; n--) {
-            static const char *const parts[] = {"a", "Z", "9", "\"", "\\", "\n", "\t", "\x01", "\x7f", "\xc3\xa9", "/",
-                                                "\xe2\x82\xac", "\xf0\x9f\x98\x80", " ", "device", ",", ";", "'"};
+            static const char *const parts[] = {"a",
+                                                "Z",
+                                                "9",
+                                                "\"",
+                                                "\\",
+                                                "\n",
+                                                "\t",
+                                                "\x01",
+                                                "\x7f",
+                                                "\xc3\xa9",
+                                                "/",
+                                                "\xe2\x82\xac",
+                                                "\xf0\x9f\x98\x80",
+                                                " ",
+                                                "device",
+                                                ",",
+                                                ";",
+                                                "'"};
             const char *part = parts[random_below(random, 18)];
             if (size + strlen(part) <= sizeof bytes) {
                 memcpy(bytes + size, part, strlen(part));

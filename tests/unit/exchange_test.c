@@ -47,10 +47,15 @@ static void fan_init(struct fan *f, int count, enum weir_edge_partition partitio
         f->chans[c]->producer = &f->waker;
         weir_channel_open(f->chans[c]);
     }
-    struct weir_edge_writer_options options = {
-        .partition = partition, .schema = kit_schema(), .key = {.column_count = 1, .columns = {1}},
-        .max_parallelism = 128, .parallelism = count, .channels = f->chans, .channel_count = count,
-        .timeout_ns = timeout_ns, .rows_max = rows_max};
+    struct weir_edge_writer_options options = {.partition = partition,
+                                               .schema = kit_schema(),
+                                               .key = {.column_count = 1, .columns = {1}},
+                                               .max_parallelism = 128,
+                                               .parallelism = count,
+                                               .channels = f->chans,
+                                               .channel_count = count,
+                                               .timeout_ns = timeout_ns,
+                                               .rows_max = rows_max};
     f->writer = weir_edge_writer_new(&options);
 }
 
@@ -296,7 +301,8 @@ static void run_init(struct run *run)
     pthread_cond_init(&run->changed, NULL);
 }
 
-static void on_state(void *arg, struct weir_task *task, enum weir_task_state state, const struct weir_error *why, int op)
+static void on_state(void *arg, struct weir_task *task, enum weir_task_state state, const struct weir_error *why,
+                     int op)
 {
     struct run *run = arg;
     (void)task, (void)op;
@@ -329,8 +335,8 @@ static void wait_ended(struct run *run, int count)
 
 static struct weir_task *task_of(struct run *run, struct weir_chain *chain, struct weir_input *input)
 {
-    struct weir_task_options options = {.name = "task", .job_id = JOB, .attempt = 1, .chain = chain, .input = input,
-                                        .on_state = on_state, .arg = run};
+    struct weir_task_options options = {
+        .name = "task", .job_id = JOB, .attempt = 1, .chain = chain, .input = input, .on_state = on_state, .arg = run};
     return weir_task_new(&options);
 }
 
@@ -343,9 +349,14 @@ static struct weir_task *source_task(struct run *run, struct kit_spec *spec, str
     struct weir_chain *chain = weir_chain_new(&options);
     for (int c = 0; c < count; c++)
         chans[c]->producer = waker;
-    struct weir_edge_writer_options writer = {
-        .partition = WEIR_EDGE_HASH, .schema = kit_schema(), .key = {.column_count = 1, .columns = {1}},
-        .max_parallelism = 128, .parallelism = count, .channels = chans, .channel_count = count, .timeout_ns = 5000000};
+    struct weir_edge_writer_options writer = {.partition = WEIR_EDGE_HASH,
+                                              .schema = kit_schema(),
+                                              .key = {.column_count = 1, .columns = {1}},
+                                              .max_parallelism = 128,
+                                              .parallelism = count,
+                                              .channels = chans,
+                                              .channel_count = count,
+                                              .timeout_ns = 5000000};
     weir_chain_add_writer(chain, 0, 0, weir_edge_writer_new(&writer));
     return task_of(run, chain, NULL);
 }
@@ -412,8 +423,8 @@ static void local_tasks_exchange_by_key(void **state)
                 tasks[2 + c] = sink_task(&run, &sinks[c], into, 2, weir_worker_waker(workers[c % worker_count]));
             }
             for (int p = 0; p < 2; p++) {
-                sources[p] = (struct kit_spec){.rows = rows / 2, .batch_rows = batch_rows[b], .keys = 37,
-                                               .watermark_every = 100};
+                sources[p] = (struct kit_spec){
+                    .rows = rows / 2, .batch_rows = batch_rows[b], .keys = 37, .watermark_every = 100};
                 tasks[p] = source_task(&run, &sources[p], chans[p], 3, weir_worker_waker(workers[p % worker_count]));
             }
             for (int p = 0; p < 2; p++)
@@ -547,8 +558,8 @@ static void two_executors_exchange_by_key(void **state)
         struct kit_spec results[2];
         side_init(&a, ID_A);
         side_init(&sinks[0], ID_B);
-        a.spec = (struct kit_spec){.rows = cases[i].rows, .batch_rows = cases[i].batch_rows, .keys = 37,
-                                   .watermark_every = 1000};
+        a.spec = (struct kit_spec){
+            .rows = cases[i].rows, .batch_rows = cases[i].batch_rows, .keys = 37, .watermark_every = 1000};
         /* Both consumers behind one executor; the producer's OPEN may come before they are there. */
         side_source(&a, 2, ID_B, weir_io_endpoint(sinks[0].io));
         sinks[1] = sinks[0];
@@ -746,8 +757,12 @@ static void raw_send(struct raw *raw, enum weir_frame_type type, uint64_t seq, u
 {
     static uint8_t bytes[4096];
     memcpy(bytes + WEIR_FRAME_HEADER_SIZE, payload ? payload : "", size);
-    struct weir_frame frame = {.type = type, .job = weir_frame_job_tag(JOB, 1), .channel = weir_channel_id(5, 0, 0),
-                               .seq = seq, .attempt = attempt, .length = (uint32_t)size};
+    struct weir_frame frame = {.type = type,
+                               .job = weir_frame_job_tag(JOB, 1),
+                               .channel = weir_channel_id(5, 0, 0),
+                               .seq = seq,
+                               .attempt = attempt,
+                               .length = (uint32_t)size};
     size_t all = weir_frame_seal(&frame, bytes);
     if (spoil)
         bytes[WEIR_FRAME_HEADER_SIZE] ^= 1;
@@ -802,20 +817,44 @@ static void broken_streams_break_the_channel(void **state)
         bool breaks = true;
         const char *why = "";
         switch ((enum attack)attack) {
-        case GAP: raw_watermark(&raw, 3, 1, 20, false); why = "lost"; break;
-        case REPEAT: raw_watermark(&raw, 1, 1, 20, false); why = "twice"; break;
-        case CHECKSUM: raw_watermark(&raw, 2, 1, 20, true); why = "checksum"; break;
-        case OLD_ATTEMPT: raw_watermark(&raw, 2, 0, 20, false); breaks = false; break;
-        case NEW_ATTEMPT: raw_watermark(&raw, 2, 2, 20, false); why = "attempt 2"; break;
+        case GAP:
+            raw_watermark(&raw, 3, 1, 20, false);
+            why = "lost";
+            break;
+        case REPEAT:
+            raw_watermark(&raw, 1, 1, 20, false);
+            why = "twice";
+            break;
+        case CHECKSUM:
+            raw_watermark(&raw, 2, 1, 20, true);
+            why = "checksum";
+            break;
+        case OLD_ATTEMPT:
+            raw_watermark(&raw, 2, 0, 20, false);
+            breaks = false;
+            break;
+        case NEW_ATTEMPT:
+            raw_watermark(&raw, 2, 2, 20, false);
+            why = "attempt 2";
+            break;
         case TOO_MUCH:
             for (uint64_t i = 0; i < 3000; i++)
                 raw_send(&raw, WEIR_FRAME_IDLE + (i & 1), 2 + i, 1, NULL, 0, false);
             breaks = false; /* whether it can consume them in time is open: either way nothing may crash */
             break;
-        case BAD_BATCH: raw_send(&raw, WEIR_FRAME_BATCH, 2, 1, "not a batch, truly none", 23, false); why = "malformed"; break;
-        case GARBAGE: assert_true(zmq_send(raw.dealer, "garbage", 7, 0) > 0); why = "shorter"; break;
-        case NO_HELLO: breaks = false; break;
-        case ATTACKS: break;
+        case BAD_BATCH:
+            raw_send(&raw, WEIR_FRAME_BATCH, 2, 1, "not a batch, truly none", 23, false);
+            why = "malformed";
+            break;
+        case GARBAGE:
+            assert_true(zmq_send(raw.dealer, "garbage", 7, 0) > 0);
+            why = "shorter";
+            break;
+        case NO_HELLO:
+            breaks = false;
+            break;
+        case ATTACKS:
+            break;
         }
         if (breaks) {
             wait_ended(&b.run, 1);
@@ -844,8 +883,12 @@ static void a_taken_port_is_named(void **state)
     struct side a;
     side_init(&a, ID_A);
     int port = atoi(strrchr(weir_io_endpoint(a.io), ':') + 1);
-    struct weir_io_options options = {.executor_id = ID_B, .job_id = JOB, .incarnation = 1, .host = "127.0.0.1",
-                                      .port_first = port, .port_last = port};
+    struct weir_io_options options = {.executor_id = ID_B,
+                                      .job_id = JOB,
+                                      .incarnation = 1,
+                                      .host = "127.0.0.1",
+                                      .port_first = port,
+                                      .port_last = port};
     struct weir_io *io = NULL;
     assert_int_equal(weir_io_start(&options, &io, &error), WEIR_ERR_IO);
     assert_non_null(strstr(error.message, "taskmanager.data.port"));

@@ -15,8 +15,8 @@ static int64_t wake_ms;
 
 static void step(enum weir_exec_event_kind kind, int64_t now_ms, uint32_t attempt, enum weir_exec_state state)
 {
-    struct weir_exec_event event = {.kind = kind, .now_ms = now_ms, .task = {1, 2, attempt}, .state = state,
-                                    .until_ms = (int64_t)attempt};
+    struct weir_exec_event event = {
+        .kind = kind, .now_ms = now_ms, .task = {1, 2, attempt}, .state = state, .until_ms = (int64_t)attempt};
     struct weir_exec_effects effects;
     weir_exec_step(core, &event, &effects);
     said[0] = 0;
@@ -178,7 +178,9 @@ static void random_commands_keep_the_invariants(void **state)
             uint32_t attempt = 1 + (uint32_t)(rng % 12) / (1 + (uint32_t)(60 - i) / 20);
             struct weir_exec_event event = {.now_ms = i, .task = {1, 2, attempt}};
             switch (rng >> 40 & 3) {
-            case 0: event.kind = WEIR_EXEC_EVENT_DEPLOY; break;
+            case 0:
+                event.kind = WEIR_EXEC_EVENT_DEPLOY;
+                break;
             case 1:
                 event.kind = WEIR_EXEC_EVENT_CANCEL;
                 cancelled_upto = attempt > cancelled_upto ? attempt : cancelled_upto;
@@ -229,9 +231,14 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, begin, end)
     const struct CMUnitTest tests[] = {
-        T(a_task_lives_and_ends),           T(a_cancelled_task_stays_so),  T(a_cancellation_may_come_first),
-        T(a_newer_attempt_waits_for_the_older), T(a_queued_attempt_can_be_cancelled), T(time_ends_it),
-        T(the_lease_only_grows),            T(random_commands_keep_the_invariants),
+        T(a_task_lives_and_ends),
+        T(a_cancelled_task_stays_so),
+        T(a_cancellation_may_come_first),
+        T(a_newer_attempt_waits_for_the_older),
+        T(a_queued_attempt_can_be_cancelled),
+        T(time_ends_it),
+        T(the_lease_only_grows),
+        T(random_commands_keep_the_invariants),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

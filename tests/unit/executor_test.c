@@ -76,14 +76,27 @@ static enum weir_step hang_batch(struct weir_op *op, struct weir_op_ctx *ctx, in
     return WEIR_STEP_DONE;
 }
 
-static const struct weir_op_vtable op_source = {.name = "kit_source", .size = sizeof(struct kit_state), .is_source = true,
-                                                .plan = plan_rows, .open = open_with_spec, .produce = kit_produce,
+static const struct weir_op_vtable op_source = {.name = "kit_source",
+                                                .size = sizeof(struct kit_state),
+                                                .is_source = true,
+                                                .plan = plan_rows,
+                                                .open = open_with_spec,
+                                                .produce = kit_produce,
                                                 .close = kit_close};
-static const struct weir_op_vtable op_pass = {.name = "kit_pass", .size = sizeof(struct kit_state), .plan = plan_rows,
-                                              .open = open_with_spec, .batch = kit_pass, .close = kit_close};
-static const struct weir_op_vtable op_sink = {.name = "kit_sink", .size = sizeof(struct kit_state), .plan = plan_nothing,
-                                              .open = open_with_spec, .batch = kit_sink_batch,
-                                              .watermark = kit_sink_watermark, .end = kit_sink_end, .close = kit_close};
+static const struct weir_op_vtable op_pass = {.name = "kit_pass",
+                                              .size = sizeof(struct kit_state),
+                                              .plan = plan_rows,
+                                              .open = open_with_spec,
+                                              .batch = kit_pass,
+                                              .close = kit_close};
+static const struct weir_op_vtable op_sink = {.name = "kit_sink",
+                                              .size = sizeof(struct kit_state),
+                                              .plan = plan_nothing,
+                                              .open = open_with_spec,
+                                              .batch = kit_sink_batch,
+                                              .watermark = kit_sink_watermark,
+                                              .end = kit_sink_end,
+                                              .close = kit_close};
 static const struct weir_op_vtable op_crash = {.name = "kit_crash", .plan = plan_rows, .batch = crash_batch};
 static const struct weir_op_vtable op_hang = {.name = "kit_hang", .plan = plan_rows, .batch = hang_batch};
 const struct weir_op_vtable *const weir_ops[] = {&op_crash, &op_hang, &op_pass, &op_sink, &op_source, NULL};
@@ -572,7 +585,7 @@ static void metrics_come_by_heartbeat(void **state)
 static void a_bad_graph_is_refused(void **state)
 {
     (void)state;
-    struct graph good = graph_of(1, "kit_nothing", 1), graphs[] = {{(uint8_t *)(uintptr_t)"garbage", 7}, good};
+    struct graph good = graph_of(1, "kit_nothing", 1), graphs[] = {{(uint8_t *)(uintptr_t) "garbage", 7}, good};
     static const char *const why[] = {"not a serialized JobGraph", "no operator 'kit_nothing'"};
     for (int i = 0; i < 2; i++) {
         struct super s;

@@ -27,8 +27,8 @@ static struct weir_schema *schema_of(const char *text)
     return schema;
 }
 
-#define COLUMNS                                                                                                       \
-    "a BIGINT, b INT, x DOUBLE, p BOOLEAN, q BOOLEAN, s STRING, ts TIMESTAMP(3), d DATE, `timestamp` TIMESTAMP(3), y BYTES, "     \
+#define COLUMNS \
+    "a BIGINT, b INT, x DOUBLE, p BOOLEAN, q BOOLEAN, s STRING, ts TIMESTAMP(3), d DATE, `timestamp` TIMESTAMP(3), y BYTES, " \
     "t TINYINT, f FLOAT"
 
 /* Row i: about a fifth NULL in each column. */
@@ -255,7 +255,8 @@ static void test_values(void **state)
         {"CAST(0.00012 AS STRING)", "STRING NOT NULL", "1.2E-4"},
         {"CAST('abcdef' AS VARCHAR(3))", "VARCHAR(3) NOT NULL", "abc"},
         {"TIMESTAMP '1970-01-02 00:00:01' - INTERVAL '2' SECOND", "TIMESTAMP(0) NOT NULL", "86399000"},
-        {"TIMESTAMP '1970-01-01 00:00:00' + INTERVAL '1 02:03:04.005' DAY TO SECOND", "TIMESTAMP(3) NOT NULL", "93784005"},
+        {"TIMESTAMP '1970-01-01 00:00:00' + INTERVAL '1 02:03:04.005' DAY TO SECOND", "TIMESTAMP(3) NOT NULL",
+         "93784005"},
         {"DATE '2024-01-31' + INTERVAL '1' MONTH = DATE '2024-02-29'", "BOOLEAN NOT NULL", "TRUE"},
         {"DATE '1970-01-10'", "DATE NOT NULL", "9"},
         {"TIME '00:00:01.5'", "TIME(1) NOT NULL", "1500"},
@@ -263,7 +264,8 @@ static void test_values(void **state)
         {"EXTRACT(YEAR FROM DATE '2024-05-06')", "BIGINT NOT NULL", "2024"},
         {"FLOOR(TIMESTAMP '1970-01-01 12:34:56' TO HOUR)", "TIMESTAMP(0) NOT NULL", "43200000"},
         {"TIMESTAMPDIFF(DAY, DATE '2024-01-01', DATE '2024-03-01')", "INT NOT NULL", "60"},
-        {"DATE_FORMAT(TIMESTAMP '2024-05-06 07:08:09.012', 'yyyy/MM/dd HH:mm:ss.SSS')", "STRING", "2024/05/06 07:08:09.012"},
+        {"DATE_FORMAT(TIMESTAMP '2024-05-06 07:08:09.012', 'yyyy/MM/dd HH:mm:ss.SSS')", "STRING",
+         "2024/05/06 07:08:09.012"},
         {"ROUND(2.675, 2)", "DOUBLE NOT NULL", "2.6800000000000002"},
         {"ROUND(-2.5)", "DOUBLE NOT NULL", "-3"},
         {"TRUNCATE(4.35, 2)", "DOUBLE NOT NULL", "4.3499999999999996"},
@@ -295,7 +297,8 @@ static void test_values(void **state)
         if (weir_expr_eval(expr, batch, scratch, &out, NULL, &why))
             fail_msg("%s: %s", cases[i].text, why.message);
         value_text(expr, &out, 0, value, sizeof value);
-        if (strcmp(value, cases[i].value) != 0 || strcmp(weir_type_print(weir_expr_type(expr), type), cases[i].type) != 0)
+        if (strcmp(value, cases[i].value) != 0 ||
+            strcmp(weir_type_print(weir_expr_type(expr), type), cases[i].type) != 0)
             fail_msg("%s: %s %s", cases[i].text, value, weir_type_print(weir_expr_type(expr), type));
         weir_column_fini(&out);
         weir_expr_free(expr);
@@ -356,11 +359,11 @@ static void test_logic(void **state)
         }
         batch->row_count = i + 1;
     }
-#define CHECK(TEXT, WANT)                                                                                             \
-    do {                                                                                                              \
-        for (int i = 0; i < 9; i++)                                                                                   \
-            want[i] = (WANT);                                                                                         \
-        check_logic(TEXT, schema, batch, want);                                                                       \
+#define CHECK(TEXT, WANT) \
+    do { \
+        for (int i = 0; i < 9; i++) \
+            want[i] = (WANT); \
+        check_logic(TEXT, schema, batch, want); \
     } while (0)
     CHECK("p AND q", and3(p[i], q[i]));
     CHECK("p OR q", or3(p[i], q[i]));
@@ -471,7 +474,8 @@ static void test_select(void **state)
     batch->change_buffer = weir_buffer_new(3);
     batch->change = memcpy(batch->change_buffer->bytes, changes, 3);
     batch->origin_ns = 77;
-    assert_int_equal(weir_select_compile("*, id + 1 AS next, timestamp - INTERVAL '1' SECOND, 'k' k", schema, &select, &error), 0);
+    assert_int_equal(
+        weir_select_compile("*, id + 1 AS next, timestamp - INTERVAL '1' SECOND, 'k' k", schema, &select, &error), 0);
     struct weir_buf text;
     weir_buf_init(&text, 4096);
     assert_true(weir_schema_print(select->schema, &text));
@@ -532,8 +536,35 @@ struct tree {
     struct plain literal;
     int column;
 };
-enum { T_COLUMN, T_LITERAL, T_ADD, T_SUB, T_MUL, T_DIV, T_MOD, T_NEG, T_EQ, T_NE, T_LT, T_LE, T_GT, T_GE, T_AND, T_OR, T_NOT,
-       T_ISNULL, T_ISTRUE, T_CASE, T_COALESCE, T_NULLIF, T_CONCAT, T_CAST, T_BETWEEN, T_IN, T_SYMMETRIC };
+enum {
+    T_COLUMN,
+    T_LITERAL,
+    T_ADD,
+    T_SUB,
+    T_MUL,
+    T_DIV,
+    T_MOD,
+    T_NEG,
+    T_EQ,
+    T_NE,
+    T_LT,
+    T_LE,
+    T_GT,
+    T_GE,
+    T_AND,
+    T_OR,
+    T_NOT,
+    T_ISNULL,
+    T_ISTRUE,
+    T_CASE,
+    T_COALESCE,
+    T_NULLIF,
+    T_CONCAT,
+    T_CAST,
+    T_BETWEEN,
+    T_IN,
+    T_SYMMETRIC
+};
 
 static struct tree pool[4096];
 static int pool_used;
@@ -573,8 +604,8 @@ static struct tree *generate(enum kind kind, int depth)
             t->args[1] = generate(kind, depth - 1);
         return t;
     }
-    static const int ops[] = {T_EQ, T_NE, T_LT, T_LE, T_GT, T_GE, T_AND, T_OR, T_NOT, T_ISNULL, T_ISTRUE, T_BETWEEN, T_IN,
-                              T_SYMMETRIC};
+    static const int ops[] = {T_EQ, T_NE,  T_LT,     T_LE,     T_GT,      T_GE, T_AND,
+                              T_OR, T_NOT, T_ISNULL, T_ISTRUE, T_BETWEEN, T_IN, T_SYMMETRIC};
     t->op = ops[rnd(14)];
     bool logic = t->op == T_AND || t->op == T_OR || t->op == T_NOT || t->op == T_ISTRUE;
     enum kind of = logic ? K_BOOL : (enum kind)rnd(KINDS);
@@ -590,9 +621,9 @@ static void print_tree(const struct tree *t, struct weir_buf *out)
 {
     static const char *const names[] = {"a", "b", "x", "p", "q", "s"};
     static const char *const types[] = {"BIGINT", "INT", "DOUBLE", "BOOLEAN", "STRING"};
-    static const char *const infix[] = {[T_ADD] = "+", [T_SUB] = "-", [T_MUL] = "*", [T_DIV] = "/", [T_MOD] = "%", [T_EQ] = "=",
-                                        [T_NE] = "<>", [T_LT] = "<", [T_LE] = "<=", [T_GT] = ">", [T_GE] = ">=",
-                                        [T_AND] = "AND", [T_OR] = "OR", [T_CONCAT] = "||"};
+    static const char *const infix[] = {
+        [T_ADD] = "+", [T_SUB] = "-", [T_MUL] = "*", [T_DIV] = "/", [T_MOD] = "%",   [T_EQ] = "=",  [T_NE] = "<>",
+        [T_LT] = "<",  [T_LE] = "<=", [T_GT] = ">",  [T_GE] = ">=", [T_AND] = "AND", [T_OR] = "OR", [T_CONCAT] = "||"};
     bool good = true;
 #define OUT(...) good = good && weir_buf_printf(out, __VA_ARGS__)
 #define SUB(i) print_tree(t->args[i], out)
@@ -636,7 +667,8 @@ static void print_tree(const struct tree *t, struct weir_buf *out)
         break;
     case T_BETWEEN:
     case T_SYMMETRIC:
-        OUT("("), SUB(0), OUT(t->op == T_BETWEEN ? " BETWEEN " : " BETWEEN SYMMETRIC "), SUB(1), OUT(" AND "), SUB(2), OUT(")");
+        OUT("("), SUB(0), OUT(t->op == T_BETWEEN ? " BETWEEN " : " BETWEEN SYMMETRIC "), SUB(1), OUT(" AND "), SUB(2),
+            OUT(")");
         break;
     case T_IN:
         OUT("("), SUB(0), OUT(" IN ("), SUB(1), OUT(", "), SUB(2), OUT("))");
@@ -808,7 +840,8 @@ static struct plain plain_eval(const struct tree *t, const struct weir_batch *ba
     if (b.error)
         return b;
     if (t->op == T_BETWEEN || t->op == T_IN)
-        return plain_and_or(t->op == T_BETWEEN, plain_relation(t, t->op == T_IN ? T_EQ : T_GE, &a, &b), right_third, &right);
+        return plain_and_or(t->op == T_BETWEEN, plain_relation(t, t->op == T_IN ? T_EQ : T_GE, &a, &b), right_third,
+                            &right);
     if (t->op == T_NULLIF) {
         struct plain same = plain_relation(t, T_EQ, &a, &b);
         return !same.null && same.i ? (struct plain){.null = true} : a;
@@ -897,7 +930,8 @@ static void test_random(void **state)
 
 /* --- Garbage: every text ends in an expression or an error with a column in the text */
 
-static void try_text(const char *text, struct weir_schema *schema, struct weir_batch *batch, struct weir_expr_scratch *scratch)
+static void try_text(const char *text, struct weir_schema *schema, struct weir_batch *batch,
+                     struct weir_expr_scratch *scratch)
 {
     struct weir_expr *expr;
     struct weir_expr_error error = {.column = -1};
@@ -915,12 +949,81 @@ static void try_text(const char *text, struct weir_schema *schema, struct weir_b
 static void test_garbage(void **state)
 {
     (void)state;
-    static const char *const words[] = {
-        "a", "b", "x", "p", "s", "ts", "d", "(", ")", "+", "-", "*", "/", "%", "=", "<", "AND", "OR", "NOT", "IS", "NULL", "CASE",
-        "WHEN", "THEN", "ELSE", "END", "IN", "LIKE", "BETWEEN", "CAST", "AS", "INT", "STRING", ",", "'x'", "1", "2.5", "1e3", "||",
-        "UPPER", "SUBSTRING", "REPEAT", "LPAD", "INTERVAL", "'1'", "SECOND", "MONTH", "DATE", "'2024-01-31'", "TIMESTAMP", "EXTRACT",
-        "FROM", "FLOOR", "TO", "YEAR", "COALESCE", "IF", "COUNT", "FILTER", "`timestamp`", "X'00'", "TRIM", "BOTH", "y", "t", "f",
-        "TIMESTAMPADD", "-9223372036854775808", "ROUND", "DATE_FORMAT", "'yyyy'", "TO_TIMESTAMP", "ESCAPE", "INSTR", "TRANSLATE"};
+    static const char *const words[] = {"a",
+                                        "b",
+                                        "x",
+                                        "p",
+                                        "s",
+                                        "ts",
+                                        "d",
+                                        "(",
+                                        ")",
+                                        "+",
+                                        "-",
+                                        "*",
+                                        "/",
+                                        "%",
+                                        "=",
+                                        "<",
+                                        "AND",
+                                        "OR",
+                                        "NOT",
+                                        "IS",
+                                        "NULL",
+                                        "CASE",
+                                        "WHEN",
+                                        "THEN",
+                                        "ELSE",
+                                        "END",
+                                        "IN",
+                                        "LIKE",
+                                        "BETWEEN",
+                                        "CAST",
+                                        "AS",
+                                        "INT",
+                                        "STRING",
+                                        ",",
+                                        "'x'",
+                                        "1",
+                                        "2.5",
+                                        "1e3",
+                                        "||",
+                                        "UPPER",
+                                        "SUBSTRING",
+                                        "REPEAT",
+                                        "LPAD",
+                                        "INTERVAL",
+                                        "'1'",
+                                        "SECOND",
+                                        "MONTH",
+                                        "DATE",
+                                        "'2024-01-31'",
+                                        "TIMESTAMP",
+                                        "EXTRACT",
+                                        "FROM",
+                                        "FLOOR",
+                                        "TO",
+                                        "YEAR",
+                                        "COALESCE",
+                                        "IF",
+                                        "COUNT",
+                                        "FILTER",
+                                        "`timestamp`",
+                                        "X'00'",
+                                        "TRIM",
+                                        "BOTH",
+                                        "y",
+                                        "t",
+                                        "f",
+                                        "TIMESTAMPADD",
+                                        "-9223372036854775808",
+                                        "ROUND",
+                                        "DATE_FORMAT",
+                                        "'yyyy'",
+                                        "TO_TIMESTAMP",
+                                        "ESCAPE",
+                                        "INSTR",
+                                        "TRANSLATE"};
     struct weir_schema *schema = schema_of(COLUMNS);
     struct weir_expr_scratch *scratch = weir_expr_scratch_new();
     seed = 99;

@@ -128,7 +128,8 @@ static void table_init(struct table *table, json_t *json, bool nulls_are_values)
     size_t i;
     int count = 0;
     *table = (struct table){.nulls_are_values = nulls_are_values};
-    json_array_foreach(json, i, field) {
+    json_array_foreach(json, i, field)
+    {
         json_t *value = json_object_get(field, "value");
         const char *type = json_string_value(json_object_get(field, "type"));
         table->any_value |= !json_is_null(value);
@@ -179,7 +180,8 @@ static void to_text(struct weir_batch *batch, char *out, size_t room)
     weir_expr_scratch_free(scratch);
 }
 
-static bool json_equals(const json_t *want, const struct weir_type *type, const struct weir_batch *batch, const char *got)
+static bool json_equals(const json_t *want, const struct weir_type *type, const struct weir_batch *batch,
+                        const char *got)
 {
     if (json_is_null(want))
         return strcmp(got, "NULL") == 0;
@@ -226,7 +228,10 @@ static void report(const char *file, const char *sql, const char *got, const str
 {
     char *json = want->result ? json_dumps(want->result, JSON_ENCODE_ANY) : NULL;
     print_message("  FAILED %s: %s\n    gives %s, Flink: %s %s\n", file, sql, got,
-                  want->text ? want->text : json ? json : "refuses it", want->type ? want->type : "");
+                  want->text ? want->text
+                  : json     ? json
+                             : "refuses it",
+                  want->type ? want->type : "");
     free(json);
     counts.failed++;
 }
@@ -337,14 +342,16 @@ static void run_file(const char *path, const char *name)
     assert_non_null(root);
     if (json_object_get(root, "cases")) {
         table_init(&table, json_object_get(root, "fields"), false);
-        json_array_foreach(json_object_get(root, "cases"), i, item) {
+        json_array_foreach(json_object_get(root, "cases"), i, item)
+        {
             struct expectation want = {.text = json_string_value(json_object_get(item, "expected"))};
             run_expression(name, &table, json_string_value(json_object_get(item, "sql")), &want,
                            json_string_value(json_object_get(item, "timezone")));
         }
         table_fini(&table);
     }
-    json_array_foreach(json_object_get(root, "sets"), i, item) {
+    json_array_foreach(json_object_get(root, "sets"), i, item)
+    {
         table_init(&table, json_object_get(item, "fields"), true);
         json_array_foreach(json_object_get(item, "tests"), t, test)
             run_list(name, &table, json_string_value(json_object_get(test, "sql")), test);

@@ -20,8 +20,12 @@ static size_t make(uint8_t *out, enum weir_frame_type type, size_t length, uint6
 {
     for (size_t i = 0; i < length; i++)
         out[WEIR_FRAME_HEADER_SIZE + i] = (uint8_t)(i * 7 + 1);
-    struct weir_frame frame = {.type = type, .job = 0x1122334455667788, .channel = (uint64_t)3 << 40 | 5 << 20 | 7,
-                               .seq = seq, .attempt = 9, .length = (uint32_t)length};
+    struct weir_frame frame = {.type = type,
+                               .job = 0x1122334455667788,
+                               .channel = (uint64_t)3 << 40 | 5 << 20 | 7,
+                               .seq = seq,
+                               .attempt = 9,
+                               .length = (uint32_t)length};
     return weir_frame_seal(&frame, out);
 }
 
@@ -95,11 +99,16 @@ static void wrong_lengths_for_a_type_are_refused(void **state)
         size_t length;
         int err;
     } cases[] = {
-        {WEIR_FRAME_WATERMARK, 8, 0},  {WEIR_FRAME_WATERMARK, 7, WEIR_ERR_PROTOCOL},
-        {WEIR_FRAME_END, 0, 0},        {WEIR_FRAME_END, 1, WEIR_ERR_PROTOCOL},
-        {WEIR_FRAME_BATCH, 0, WEIR_ERR_PROTOCOL}, {WEIR_FRAME_HELLO, 64, 0},
-        {WEIR_FRAME_HELLO, 63, WEIR_ERR_PROTOCOL}, {WEIR_FRAME_CREDIT, 16, 0},
-        {WEIR_FRAME_CREDIT, 8, WEIR_ERR_PROTOCOL}, {(enum weir_frame_type)99, 8, WEIR_ERR_PROTOCOL},
+        {WEIR_FRAME_WATERMARK, 8, 0},
+        {WEIR_FRAME_WATERMARK, 7, WEIR_ERR_PROTOCOL},
+        {WEIR_FRAME_END, 0, 0},
+        {WEIR_FRAME_END, 1, WEIR_ERR_PROTOCOL},
+        {WEIR_FRAME_BATCH, 0, WEIR_ERR_PROTOCOL},
+        {WEIR_FRAME_HELLO, 64, 0},
+        {WEIR_FRAME_HELLO, 63, WEIR_ERR_PROTOCOL},
+        {WEIR_FRAME_CREDIT, 16, 0},
+        {WEIR_FRAME_CREDIT, 8, WEIR_ERR_PROTOCOL},
+        {(enum weir_frame_type)99, 8, WEIR_ERR_PROTOCOL},
         {(enum weir_frame_type)3, 8, WEIR_ERR_PROTOCOL},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

@@ -31,8 +31,8 @@ static void echo(const struct weir_http_server_request *request, struct weir_htt
         json_object_set_new(query, request->query[i].name, json_string(request->query[i].value));
     weir_http_json(response, 200,
                    json_pack("{s:s, s:s, s:i, s:o, s:s}", "path", request->path, "first",
-                             request->params[0] ? request->params[0] : "-", "body", (int)request->body_size, "query", query,
-                             "arg", (const char *)request->arg));
+                             request->params[0] ? request->params[0] : "-", "body", (int)request->body_size, "query",
+                             query, "arg", (const char *)request->arg));
 }
 
 static void literal(const struct weir_http_server_request *request, struct weir_http_server_response *response)
@@ -54,8 +54,8 @@ static void upload(const struct weir_http_server_request *request, struct weir_h
     if (request->upload_path)
         weir_sha256_file_hex(request->upload_path, hex, NULL);
     weir_http_json(response, 200,
-                   json_pack("{s:s, s:s, s:I, s:i, s:s}", "name", request->upload_name, "part", request->upload_part, "size",
-                             (json_int_t)request->upload_size, "count", request->upload_count, "sha", hex));
+                   json_pack("{s:s, s:s, s:I, s:i, s:s}", "name", request->upload_name, "part", request->upload_part,
+                             "size", (json_int_t)request->upload_size, "count", request->upload_count, "sha", hex));
 }
 
 static void meet(const struct weir_http_server_request *request, struct weir_http_server_response *response)
@@ -104,8 +104,8 @@ static char *url_of(const char *path)
 
 static json_t *call(const char *method, const char *path, const char *text, int status)
 {
-    struct weir_http_request request = {.method = method, .url = url_of(path), .body = text,
-                                        .body_size = text ? strlen(text) : 0};
+    struct weir_http_request request = {
+        .method = method, .url = url_of(path), .body = text, .body_size = text ? strlen(text) : 0};
     struct weir_http_response response;
     struct weir_error error;
     if (weir_http_call(&request, &response, &error))
@@ -261,7 +261,8 @@ static void uploads(void **state)
 static int raw_connect(void)
 {
     int fd = socket(AF_INET, SOCK_STREAM, 0);
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)weir_http_server_port(server)),
+    struct sockaddr_in a = {.sin_family = AF_INET,
+                            .sin_port = htons((uint16_t)weir_http_server_port(server)),
                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof a), 0);
     struct timeval t = {20, 0};
@@ -349,15 +350,18 @@ static void hostile_requests(void **state)
     free(chunked);
     free(big);
     /* Multipart that is none, and one whose end is missing. */
-    expect_raw("POST /upload HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: multipart/form-data\r\nContent-Length: 3\r\n\r\nabc",
-               " 400 ");
+    expect_raw(
+        "POST /upload HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: multipart/form-data\r\nContent-Length: 3\r\n\r\nabc",
+        " 400 ");
     int fd = raw_connect();
-    const char *half = "POST /upload HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: 500\r\n\r\n"
-                       "--b\r\nContent-Disposition: form-data; name=\"f\"; filename=\"../../x.so\"\r\n\r\nabc";
+    const char *half =
+        "POST /upload HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: 500\r\n\r\n"
+        "--b\r\nContent-Disposition: form-data; name=\"f\"; filename=\"../../x.so\"\r\n\r\nabc";
     assert_true(send(fd, half, strlen(half), 0) > 0);
     close(fd);
     /* Other sites' pages. */
-#define POST(host, origin) "POST /body HTTP/1.1\r\nHost: " host "\r\nOrigin: " origin "\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"
+#define POST(host, origin) \
+    "POST /body HTTP/1.1\r\nHost: " host "\r\nOrigin: " origin "\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"
     expect_raw(POST("127.0.0.1:1", "http://127.0.0.1:1"), " 200 ");
     expect_raw(POST("localhost:1", "http://localhost:1"), " 200 ");
     expect_raw(POST("127.0.0.1:1", "http://evil.example"), " 403 ");
@@ -446,7 +450,8 @@ static void client_errors(void **state)
     free(escaped);
     /* The port of a running server. */
     struct weir_http_server *second = NULL;
-    struct weir_http_server_options options = {.port = weir_http_server_port(server), .routes = routes, .upload_dir = directory};
+    struct weir_http_server_options options = {
+        .port = weir_http_server_port(server), .routes = routes, .upload_dir = directory};
     assert_int_equal(weir_http_server_start(&options, &second, &error), WEIR_ERR_EXISTS);
     assert_non_null(strstr(error.message, "in use"));
 }
@@ -461,7 +466,8 @@ static int start(void **state)
     snprintf(up, sizeof up, "%s/up", directory);
     mkdir(up, 0700);
     static char arg[] = "the arg";
-    struct weir_http_server_options options = {.routes = routes, .arg = arg, .upload_size_max = 4 << 20, .upload_dir = up};
+    struct weir_http_server_options options = {
+        .routes = routes, .arg = arg, .upload_size_max = 4 << 20, .upload_dir = up};
     struct weir_error error;
     return weir_http_server_start(&options, &server, &error);
 }
@@ -478,10 +484,14 @@ static int stop(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(routing),          cmocka_unit_test(json_bodies),
-        cmocka_unit_test(bodies_are_bounded), cmocka_unit_test(uploads),
-        cmocka_unit_test(hostile_requests), cmocka_unit_test(blocking_handlers_run_side_by_side),
-        cmocka_unit_test(files_and_download), cmocka_unit_test(client_errors),
+        cmocka_unit_test(routing),
+        cmocka_unit_test(json_bodies),
+        cmocka_unit_test(bodies_are_bounded),
+        cmocka_unit_test(uploads),
+        cmocka_unit_test(hostile_requests),
+        cmocka_unit_test(blocking_handlers_run_side_by_side),
+        cmocka_unit_test(files_and_download),
+        cmocka_unit_test(client_errors),
     };
     return cmocka_run_group_tests(tests, start, stop);
 }

@@ -236,7 +236,11 @@ static void submit(struct rig *rig, const struct weir_jm_job_options *options)
     uint8_t *bytes;
     size_t size;
     struct weir_plan *plan = two_regions(&bytes, &size);
-    run(rig, (struct weir_jm_event){.kind = WEIR_JM_EVENT_SUBMIT, .job_id = JOB, .take_plan = plan, .graph = bytes, .graph_size = size,
+    run(rig, (struct weir_jm_event){.kind = WEIR_JM_EVENT_SUBMIT,
+                                    .job_id = JOB,
+                                    .take_plan = plan,
+                                    .graph = bytes,
+                                    .graph_size = size,
                                     .job_options = *options});
     free(bytes);
 }
@@ -628,9 +632,12 @@ static void options_by_key(void **state)
     weir_jm_job_options_init(&options);
     assert_int_equal(weir_jm_job_options_set(&options, "restart-strategy.type", "failure-rate", &error), WEIR_OK);
     assert_int_equal(options.restart, WEIR_JM_RESTART_FAILURE_RATE);
-    assert_int_equal(weir_jm_job_options_set(&options, "restart-strategy.failure-rate.delay", "1500 ms", &error), WEIR_OK);
+    assert_int_equal(weir_jm_job_options_set(&options, "restart-strategy.failure-rate.delay", "1500 ms", &error),
+                     WEIR_OK);
     assert_int_equal(options.rate_delay_ms, 1500);
-    assert_int_equal(weir_jm_job_options_set(&options, "restart-strategy.failure-rate.failure-rate-interval", "5 min", &error), WEIR_OK);
+    assert_int_equal(
+        weir_jm_job_options_set(&options, "restart-strategy.failure-rate.failure-rate-interval", "5 min", &error),
+        WEIR_OK);
     assert_int_equal(options.rate_interval_ms, 300000);
     assert_int_equal(weir_jm_job_options_set(&options, "task.cancellation.timeout", "10s", &error), WEIR_OK);
     assert_int_equal(options.cancellation_timeout_ms, 10000);
@@ -654,10 +661,16 @@ static void options_by_key(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(finishes_and_commits), cmocka_unit_test(waits_for_slots), cmocka_unit_test(only_the_failed_region_restarts),
-        cmocka_unit_test(no_strategy_helps_against_fail_job), cmocka_unit_test(cancel_kills_what_does_not_stop),
-        cmocka_unit_test(lost_taskmanagers), cmocka_unit_test(messages_count_once_and_in_order),
-        cmocka_unit_test(commands_are_sent_again), cmocka_unit_test(bad_registrations), cmocka_unit_test(restart_strategies),
+        cmocka_unit_test(finishes_and_commits),
+        cmocka_unit_test(waits_for_slots),
+        cmocka_unit_test(only_the_failed_region_restarts),
+        cmocka_unit_test(no_strategy_helps_against_fail_job),
+        cmocka_unit_test(cancel_kills_what_does_not_stop),
+        cmocka_unit_test(lost_taskmanagers),
+        cmocka_unit_test(messages_count_once_and_in_order),
+        cmocka_unit_test(commands_are_sent_again),
+        cmocka_unit_test(bad_registrations),
+        cmocka_unit_test(restart_strategies),
         cmocka_unit_test(options_by_key),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

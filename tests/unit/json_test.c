@@ -66,7 +66,7 @@ static weir_err decode(struct reader *reader, const void *bytes, size_t size, bo
         memcpy(copy, bytes, size);
     if (padded) {
         for (size_t i = 0; i < 64; i++)
-            copy[size + i] = (uint8_t)"1\"}]9"[i % 5];
+            copy[size + i] = (uint8_t) "1\"}]9"[i % 5];
     } else {
         copy = realloc(copy, size ? size : 1);
     }
@@ -108,20 +108,22 @@ static void values_of_every_type(void **state)
     (void)state;
     struct reader reader;
     reader_open(&reader, ALL_TYPES_SCHEMA, NULL, NULL);
-    expect_row(&reader,
-               "{\"b\":true,\"i8\":-128,\"i16\":32767,\"i32\":-2147483648,\"i64\":9223372036854775807,\"f\":0.1,"
-               "\"d\":-1.5e3,\"s\":\"h\\u00e9\\n\",\"y\":\"AQID\",\"dt\":\"2013-01-01\",\"t\":\"06:00:00.5\","
-               "\"ts\":\"2013-01-01T06:00:00Z\"}",
-               "{\"b\": true, \"i8\": -128, \"i16\": 32767, \"i32\": -2147483648, \"i64\": 9223372036854775807, "
-               "\"f\": 0.100000001, \"d\": -1500, \"s\": \"h\xc3\xa9\\u000a\", \"y\": x'010203', \"dt\": \"2013-01-01\", "
-               "\"t\": \"06:00:00.500\", \"ts\": \"2013-01-01 06:00:00.000\"}");
+    expect_row(
+        &reader,
+        "{\"b\":true,\"i8\":-128,\"i16\":32767,\"i32\":-2147483648,\"i64\":9223372036854775807,\"f\":0.1,"
+        "\"d\":-1.5e3,\"s\":\"h\\u00e9\\n\",\"y\":\"AQID\",\"dt\":\"2013-01-01\",\"t\":\"06:00:00.5\","
+        "\"ts\":\"2013-01-01T06:00:00Z\"}",
+        "{\"b\": true, \"i8\": -128, \"i16\": 32767, \"i32\": -2147483648, \"i64\": 9223372036854775807, "
+        "\"f\": 0.100000001, \"d\": -1500, \"s\": \"h\xc3\xa9\\u000a\", \"y\": x'010203', \"dt\": \"2013-01-01\", "
+        "\"t\": \"06:00:00.500\", \"ts\": \"2013-01-01 06:00:00.000\"}");
     const char *nulls = "{\"b\": null, \"i8\": null, \"i16\": null, \"i32\": null, \"i64\": null, \"f\": null, "
                         "\"d\": null, \"s\": null, \"y\": null, \"dt\": null, \"t\": null, \"ts\": null}";
     expect_row(&reader, "{}", nulls);
     expect_row(&reader, " { \"s\" : null , \"x\" : [ 1 , { \"b\" : true } ] , \"d\" : null } \r\n", nulls);
-    expect_row(&reader, "{\"i64\":-9223372036854775808,\"i8\":-0,\"ts\":1357020000123}",
-               "{\"b\": null, \"i8\": 0, \"i16\": null, \"i32\": null, \"i64\": -9223372036854775808, \"f\": null, "
-               "\"d\": null, \"s\": null, \"y\": null, \"dt\": null, \"t\": null, \"ts\": \"2013-01-01 06:00:00.123\"}");
+    expect_row(
+        &reader, "{\"i64\":-9223372036854775808,\"i8\":-0,\"ts\":1357020000123}",
+        "{\"b\": null, \"i8\": 0, \"i16\": null, \"i32\": null, \"i64\": -9223372036854775808, \"f\": null, "
+        "\"d\": null, \"s\": null, \"y\": null, \"dt\": null, \"t\": null, \"ts\": \"2013-01-01 06:00:00.123\"}");
     reader_close(&reader);
 
     reader_open(&reader, "d DOUBLE, s STRING, `a\"b` INT", NULL, NULL);
@@ -286,7 +288,8 @@ static void numbers_are_exact(void **state)
         if (narrow_fits)
             assert_memory_equal(&reader.batch->columns[1].f32[0], &narrow, 4);
     }
-    static const char *const tiny[] = {"1e-400", "-1e-400", "0.0e999", "0e-999999999999", "123456789012345678901234567890e-400"};
+    static const char *const tiny[] = {"1e-400", "-1e-400", "0.0e999", "0e-999999999999",
+                                       "123456789012345678901234567890e-400"};
     for (size_t i = 0; i < 5; i++) {
         char record[100];
         int size = snprintf(record, sizeof record, "{\"d\":%s}", tiny[i]);
@@ -394,8 +397,10 @@ static void records_through(struct reader *reader, const uint8_t *text, size_t s
 static size_t random_lines(struct random *random, uint8_t *text, int lines, int broken_in)
 {
     uint8_t *p = text;
-    static const char *const odd[] = {"{\"a\":1", ",\"b\":\"x\"}", "\"", "\\", "{", "}", "[", "{\"a\":\"", "\"}", "\xff", "",
-                                      "  ", "{}", "nul", "{\"a\":1}}", "{\"s\":\"\\", "\\\"", "{\"a\":1,\"s\":\"x\"}{\"a\":2}"};
+    static const char *const odd[] = {
+        "{\"a\":1", ",\"b\":\"x\"}", "\"",         "\\",          "{",    "}",
+        "[",        "{\"a\":\"",     "\"}",        "\xff",        "",     "  ",
+        "{}",       "nul",           "{\"a\":1}}", "{\"s\":\"\\", "\\\"", "{\"a\":1,\"s\":\"x\"}{\"a\":2}"};
     for (int i = 0; i < lines; i++) {
         if (broken_in && random_below(random, broken_in) == 0) {
             p += sprintf((char *)p, "%s\n", odd[random_below(random, 18)]);
@@ -487,8 +492,10 @@ static size_t shaped_line(struct random *random, char *to, const char *odd, int 
         {"123456789", "9223372036854775807", "-9223372036854775808", "99999999", "-0"},
         {"72.47", "-0.5", "100.125", "0.1234567890123456", "12345678.5"},
         {"1.5", "16777217", "0.1", "1e3", "-3"},
-        {"\"gpu-00037\"", "\"\"", "\"0123456789abcdef\"", "\"0123456789abcdefg\"", "\"d\xc3\xa9j\xc3\xa0 vu, more than sixteen\""},
-        {"\"2026-01-01T00:00:59.003Z\"", "\"2026-01-01T00:59:00Z\"", "1357020000123", "\"2026-01-01 01:00:00.999\"", "\"2026-01-01T00:00:00.000Z\""},
+        {"\"gpu-00037\"", "\"\"", "\"0123456789abcdef\"", "\"0123456789abcdefg\"",
+         "\"d\xc3\xa9j\xc3\xa0 vu, more than sixteen\""},
+        {"\"2026-01-01T00:00:59.003Z\"", "\"2026-01-01T00:59:00Z\"", "1357020000123", "\"2026-01-01 01:00:00.999\"",
+         "\"2026-01-01T00:00:00.000Z\""},
     };
     static const char *const names[7] = {"b", "i", "l", "d", "f a column whose name is rather long", "s", "timestamp"};
     char *p = to;
@@ -496,8 +503,12 @@ static size_t shaped_line(struct random *random, char *to, const char *odd, int 
     p += sprintf(p, "{");
     for (int i = 0; i < 8; i++) {
         int column = i == unread_at ? -1 : i - (i > unread_at);
-        const char *value = column < 0 ? usual[random_below(random, 7)][random_below(random, 5)] : usual[column][random_below(random, 5)];
-        p += sprintf(p, style & 8 ? "%s\"%s\": %s" : "%s\"%s\":%s", i == 0 ? "" : style & 8 ? ", " : ",",
+        const char *value = column < 0 ? usual[random_below(random, 7)][random_below(random, 5)]
+                                       : usual[column][random_below(random, 5)];
+        p += sprintf(p, style & 8 ? "%s\"%s\": %s" : "%s\"%s\":%s",
+                     i == 0      ? ""
+                     : style & 8 ? ", "
+                                 : ",",
                      column < 0 ? "other" : names[column], i == odd_at ? odd : value);
     }
     p += sprintf(p, style & 16 ? "}\r" : "}");
@@ -508,14 +519,74 @@ static void shapes_equal_single_records(void **state)
 {
     (void)state;
     static const char *const odd[] = {
-        "null", "nul", "nulls", "true", "tru", "falsy", "truefalse", "01", "-", "-01", "1.", ".5", "1.e3", "1e", "1e400", "1E-400", "+1",
-        "123456789012345678901234567890", "0.00000000", "00", "00.5", "1234567.89", "12345678.9", "123456789.", "1.5.5", "1-2", "0x10", "2147483648",
-        "-2147483649", "9223372036854775808", "99999999", "100000000", "\"NaN\"", "\"a\\\"b\"", "\"\\u00e9\"", "\"\\x\"", "\"a\tb\"",
-        "\"\x1f\"", "\"\x7f\"", "\"\xff\"", "\"\xc3\"", "\"\xed\xa0\x80\"", "\"0123456789abcde\xc3\"", "\"0123456789abcdef\\\"", "\"",
-        "\"a\"b\"", "\"2026-01-01T00:60:00.000Z\"", "\"2026-01-01T00:00:60.000Z\"", "\"2026-01-01T00:0a:00.000Z\"",
-        "\"2026-01-01T00:00:00.0/0Z\"", "\"2026-01-01T00:00:00.00:Z\"", "\"2026-01-01T00:00:00.000z\"", "\"2026-01-01T00-00:00.000Z\"",
-        "\"2026-01-01T00:00:00,000Z\"", "\"2026-01-01T00:00:00.000+01:00\"", "\"2026-13-01T00:00:00.000Z\"", "253402300800000", "[1]", "{\"a\":1}",
-        "1,\"i\":7", "1 ", " 1", "\t1", "1\n", "\n1", "\"x\",\"s\":\"y\"", "", "1}\n{\"b\":true",
+        "null",
+        "nul",
+        "nulls",
+        "true",
+        "tru",
+        "falsy",
+        "truefalse",
+        "01",
+        "-",
+        "-01",
+        "1.",
+        ".5",
+        "1.e3",
+        "1e",
+        "1e400",
+        "1E-400",
+        "+1",
+        "123456789012345678901234567890",
+        "0.00000000",
+        "00",
+        "00.5",
+        "1234567.89",
+        "12345678.9",
+        "123456789.",
+        "1.5.5",
+        "1-2",
+        "0x10",
+        "2147483648",
+        "-2147483649",
+        "9223372036854775808",
+        "99999999",
+        "100000000",
+        "\"NaN\"",
+        "\"a\\\"b\"",
+        "\"\\u00e9\"",
+        "\"\\x\"",
+        "\"a\tb\"",
+        "\"\x1f\"",
+        "\"\x7f\"",
+        "\"\xff\"",
+        "\"\xc3\"",
+        "\"\xed\xa0\x80\"",
+        "\"0123456789abcde\xc3\"",
+        "\"0123456789abcdef\\\"",
+        "\"",
+        "\"a\"b\"",
+        "\"2026-01-01T00:60:00.000Z\"",
+        "\"2026-01-01T00:00:60.000Z\"",
+        "\"2026-01-01T00:0a:00.000Z\"",
+        "\"2026-01-01T00:00:00.0/0Z\"",
+        "\"2026-01-01T00:00:00.00:Z\"",
+        "\"2026-01-01T00:00:00.000z\"",
+        "\"2026-01-01T00-00:00.000Z\"",
+        "\"2026-01-01T00:00:00,000Z\"",
+        "\"2026-01-01T00:00:00.000+01:00\"",
+        "\"2026-13-01T00:00:00.000Z\"",
+        "253402300800000",
+        "[1]",
+        "{\"a\":1}",
+        "1,\"i\":7",
+        "1 ",
+        " 1",
+        "\t1",
+        "1\n",
+        "\n1",
+        "\"x\",\"s\":\"y\"",
+        "",
+        "1}\n{\"b\":true",
     };
     struct random random = {77};
     static char text[256 << 10];
@@ -523,14 +594,20 @@ static void shapes_equal_single_records(void **state)
     int rows = 0, bad = 0;
     for (int round = 0; round < 300; round++) {
         struct reader reader;
-        reader_open(&reader, round % 2 ? "b BOOLEAN, i INT, l BIGINT, d DOUBLE, `f a column whose name is rather long` FLOAT, s STRING, timestamp TIMESTAMP(2)"
-                                       : "b BOOLEAN NOT NULL, i INT NOT NULL, l BIGINT NOT NULL, d DOUBLE NOT NULL, "
-                                         "`f a column whose name is rather long` FLOAT NOT NULL, s STRING NOT NULL, timestamp TIMESTAMP(3) NOT NULL", NULL, NULL);
+        reader_open(
+            &reader,
+            round % 2
+                ? "b BOOLEAN, i INT, l BIGINT, d DOUBLE, `f a column whose name is rather long` FLOAT, s STRING, timestamp TIMESTAMP(2)"
+                : "b BOOLEAN NOT NULL, i INT NOT NULL, l BIGINT NOT NULL, d DOUBLE NOT NULL, "
+                  "`f a column whose name is rather long` FLOAT NOT NULL, s STRING NOT NULL, timestamp TIMESTAMP(3) NOT NULL",
+            NULL, NULL);
         int lines = 50 + random_below(&random, 300), style = random_below(&random, 32);
         size_t size = 0;
         for (int i = 0; i < lines; i++) {
             bool is_odd = i > 20 && random_below(&random, 20) == 0;
-            size_t line = shaped_line(&random, text + size, is_odd ? odd[random_below(&random, (int)(sizeof odd / sizeof *odd))] : NULL, style);
+            size_t line =
+                shaped_line(&random, text + size,
+                            is_odd ? odd[random_below(&random, (int)(sizeof odd / sizeof *odd))] : NULL, style);
             if (i > 20 && random_below(&random, 40) == 0)
                 text[size + (size_t)random_below(&random, (int)line)] ^= (char)(1 << random_below(&random, 8));
             size += line;
@@ -539,7 +616,8 @@ static void shapes_equal_single_records(void **state)
         text[size] = 0;
         records_through(&reader, (const uint8_t *)text, size, &by_records);
         static const int capacities[] = {1, 2, 64, 4096};
-        lines_through(&reader, (const uint8_t *)text, size, capacities[round % 4], 200 + (size_t)random_below(&random, 3000), &by_lines);
+        lines_through(&reader, (const uint8_t *)text, size, capacities[round % 4],
+                      200 + (size_t)random_below(&random, 3000), &by_lines);
         same_outcome(&by_lines, &by_records, text);
         rows += by_lines.rows;
         bad += by_lines.bad;
@@ -579,24 +657,28 @@ static void lines_stop_where_they_should(void **state)
     reader_open(&reader, "a INT", NULL, NULL);
     uint8_t text[300] = "{\"a\":1}\n\n{\"a\":2}\nrubbish\n{\"a\":3}\n{\"a\":";
     size_t size = strlen((char *)text);
-    assert_int_equal(json->decode_lines(reader.decoder, text, size, false, reader.batch, &used, &bad_at, &bad_size,
-                                        &reader.error), WEIR_ERR_DATA);
+    assert_int_equal(
+        json->decode_lines(reader.decoder, text, size, false, reader.batch, &used, &bad_at, &bad_size, &reader.error),
+        WEIR_ERR_DATA);
     assert_int_equal(reader.batch->row_count, 2);
     assert_int_equal(bad_at, 17);
     assert_int_equal(bad_size, 7);
     assert_int_equal(used, 25);
     assert_int_equal(json->decode_lines(reader.decoder, text + 25, size - 25, false, reader.batch, &used, &bad_at,
-                                        &bad_size, &reader.error), 0);
+                                        &bad_size, &reader.error),
+                     0);
     assert_int_equal(used, 8); /* the unfinished line stays */
     assert_int_equal(reader.batch->columns[0].i32[2], 3);
     assert_int_equal(json->decode_lines(reader.decoder, text + 33, size - 33, false, reader.batch, &used, &bad_at,
-                                        &bad_size, &reader.error), 0);
+                                        &bad_size, &reader.error),
+                     0);
     assert_int_equal(used, 0);
     assert_int_equal(json->decode_lines(reader.decoder, text + 33, size - 33, true, reader.batch, &used, &bad_at,
-                                        &bad_size, &reader.error), WEIR_ERR_DATA);
+                                        &bad_size, &reader.error),
+                     WEIR_ERR_DATA);
     assert_int_equal(used, size - 33);
-    assert_int_equal(json->decode_lines(reader.decoder, text, 0, true, reader.batch, &used, &bad_at, &bad_size,
-                                        &reader.error), 0);
+    assert_int_equal(
+        json->decode_lines(reader.decoder, text, 0, true, reader.batch, &used, &bad_at, &bad_size, &reader.error), 0);
     assert_int_equal(used, 0);
     reader_close(&reader);
 
@@ -615,7 +697,8 @@ static void lines_stop_where_they_should(void **state)
     for (int i = 0; i < 3; i++) {
         reader_clear(&reader);
         assert_int_equal(json->decode_lines(reader.decoder, large + at, size - at, true, reader.batch, &used, &bad_at,
-                                            &bad_size, &reader.error), 0);
+                                            &bad_size, &reader.error),
+                         0);
         assert_int_equal(reader.batch->row_count, 1);
         assert_int_equal(reader.batch->columns[0].offsets[1], 700000);
         assert_int_equal(reader.batch->columns[0].bytes[699999], 'a' + i);

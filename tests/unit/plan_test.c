@@ -424,9 +424,15 @@ static void damaged_bytes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(chains_and_names), cmocka_unit_test(chaining_off), cmocka_unit_test(slot_sharing_groups),
-        cmocka_unit_test(side_outputs_and_branches), cmocka_unit_test(diamond), cmocka_unit_test(regions),
-        cmocka_unit_test(uids_are_stable), cmocka_unit_test(bad_graphs), cmocka_unit_test(parallelism_bounds),
+        cmocka_unit_test(chains_and_names),
+        cmocka_unit_test(chaining_off),
+        cmocka_unit_test(slot_sharing_groups),
+        cmocka_unit_test(side_outputs_and_branches),
+        cmocka_unit_test(diamond),
+        cmocka_unit_test(regions),
+        cmocka_unit_test(uids_are_stable),
+        cmocka_unit_test(bad_graphs),
+        cmocka_unit_test(parallelism_bounds),
         cmocka_unit_test(damaged_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

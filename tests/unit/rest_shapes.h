@@ -13,8 +13,7 @@ static const struct {
      "{\"refresh-interval\":\"i\",\"timezone-name\":\"s\",\"timezone-offset\":\"i\",\"flink-version\":\"s\",\"flink-"
      "revision\":\"s\",\"features\":{\"web-submit\":\"b\",\"web-cancel\":\"b\",\"web-rescale\":\"b\",\"web-history\""
      ":\"b\"}}"},
-    {"jobs",
-     "{\"jobs\":[{\"id\":\"s\",\"status\":\"s\"}]}"},
+    {"jobs", "{\"jobs\":[{\"id\":\"s\",\"status\":\"s\"}]}"},
     {"jobs_overview",
      "{\"jobs\":[{\"jid\":\"s\",\"name\":\"s\",\"start-time\":\"i\",\"end-time\":\"i\",\"duration\":\"i\",\"state\":"
      "\"s\",\"last-modification\":\"i\",\"tasks\":{\"running\":\"i\",\"canceling\":\"i\",\"canceled\":\"i\",\"total\""
@@ -64,8 +63,7 @@ static const struct {
      "tory\":{\"entries\":[{\"exceptionName\":\"s\",\"stacktrace\":\"s\",\"timestamp\":\"i\",\"failureLabels\":{},\""
      "concurrentExceptions\":[],\"taskName\":\"s\",\"location\":\"s\",\"endpoint\":\"s\",\"taskManagerId\":\"s\"}],\""
      "truncated\":\"b\"}}"},
-    {"status",
-     "{\"status\":\"s\"}"},
+    {"status", "{\"status\":\"s\"}"},
     {"accumulators",
      "{\"job-accumulators\":[],\"user-task-accumulators\":[],\"serialized-user-task-accumulators\":{}}"},
     {"vertex",
@@ -96,8 +94,7 @@ static const struct {
      "\"duration\":\"i\",\"timestamps\":{\"INITIALIZING\":\"i\",\"CREATED\":\"i\",\"DEPLOYING\":\"i\",\"CANCELED\":\""
      "i\",\"FAILED\":\"i\",\"RUNNING\":\"i\",\"FINISHED\":\"i\",\"RECONCILING\":\"i\",\"SCHEDULED\":\"i\",\"CANCELIN"
      "G\":\"i\"}}]}"},
-    {"vertex_accumulators",
-     "{\"id\":\"s\",\"user-accumulators\":[]}"},
+    {"vertex_accumulators", "{\"id\":\"s\",\"user-accumulators\":[]}"},
     {"subtask_accumulators",
      "{\"id\":\"s\",\"parallelism\":\"i\",\"subtasks\":[{\"subtask\":\"i\",\"attempt\":\"i\",\"host\":\"s\",\"endpoi"
      "nt\":\"s\",\"user-accumulators\":[]}]}"},
@@ -134,8 +131,7 @@ static const struct {
     {"result_finished",
      "{\"status\":{\"id\":\"s\"},\"job-execution-result\":{\"id\":\"s\",\"application-status\":\"s\",\"accumulator-r"
      "esults\":{},\"net-runtime\":\"i\"}}"},
-    {"result_running",
-     "{\"status\":{\"id\":\"s\"}}"},
+    {"result_running", "{\"status\":{\"id\":\"s\"}}"},
     {"taskmanagers",
      "{\"taskmanagers\":[{\"id\":\"s\",\"path\":\"s\",\"dataPort\":\"i\",\"jmxPort\":\"i\",\"timeSinceLastHeartbeat\""
      ":\"i\",\"slotsNumber\":\"i\",\"freeSlots\":\"i\",\"totalResource\":{\"cpuCores\":\"f\",\"taskHeapMemory\":\"i\""
@@ -162,22 +158,17 @@ static const struct {
      "leMemorySegmentsUsed\":\"i\",\"nettyShuffleMemorySegmentsTotal\":\"i\",\"nettyShuffleMemoryAvailable\":\"i\",\""
      "nettyShuffleMemoryUsed\":\"i\",\"nettyShuffleMemoryTotal\":\"i\",\"garbageCollectors\":[{\"name\":\"s\",\"coun"
      "t\":\"i\",\"time\":\"i\"}]}}"},
-    {"jobmanager_config",
-     "[{\"key\":\"s\",\"value\":\"s\"}]"},
-    {"jobmanager_logs",
-     "{\"logs\":[{\"name\":\"s\",\"size\":\"i\",\"mtime\":\"i\"}]}"},
+    {"jobmanager_config", "[{\"key\":\"s\",\"value\":\"s\"}]"},
+    {"jobmanager_logs", "{\"logs\":[{\"name\":\"s\",\"size\":\"i\",\"mtime\":\"i\"}]}"},
     {"jars",
      "{\"address\":\"s\",\"files\":[{\"id\":\"s\",\"name\":\"s\",\"uploaded\":\"i\",\"entry\":[{\"name\":\"s\",\"des"
      "cription\":\"n\"}]}]}"},
-    {"jar_upload",
-     "{\"filename\":\"s\",\"status\":\"s\"}"},
+    {"jar_upload", "{\"filename\":\"s\",\"status\":\"s\"}"},
     {"jar_plan",
      "{\"plan\":{\"jid\":\"s\",\"name\":\"s\",\"type\":\"s\",\"nodes\":[{\"id\":\"s\",\"parallelism\":\"i\",\"operat"
      "or\":\"s\",\"operator_strategy\":\"s\",\"description\":\"s\",\"optimizer_properties\":{}}]}}"},
-    {"jar_run",
-     "{\"jobid\":\"s\"}"},
-    {"not_found",
-     "{\"errors\":[\"s\"]}"},
+    {"jar_run", "{\"jobid\":\"s\"}"},
+    {"not_found", "{\"errors\":[\"s\"]}"},
 };
 
 #endif

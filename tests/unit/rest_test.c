@@ -21,8 +21,10 @@
 #define RUNNING_JOB "11111111111111111111111111111111"
 #define FINISHED_JOB "22222222222222222222222222222222"
 #define VERTEX "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-#define PLAN "{\"jid\":\"x\",\"name\":\"n\",\"type\":\"STREAMING\",\"nodes\":[{\"id\":\"" VERTEX "\",\"parallelism\":2,\"operator\":\"\"," \
-             "\"operator_strategy\":\"\",\"description\":\"d\",\"optimizer_properties\":{}}]}"
+#define PLAN \
+    "{\"jid\":\"x\",\"name\":\"n\",\"type\":\"STREAMING\",\"nodes\":[{\"id\":\"" VERTEX \
+    "\",\"parallelism\":2,\"operator\":\"\"," \
+    "\"operator_strategy\":\"\",\"description\":\"d\",\"optimizer_properties\":{}}]}"
 
 static char directory[64];
 static struct weir_rest *rest;
@@ -33,7 +35,8 @@ static struct weir_config *config;
 static struct {
     char cancelled[33];
     struct weir_view_submission submission; /* strings copied below */
-    char graph[4096], job_id[33], name[256], code_name[200], sha256[65], path[300], arguments[1000], configuration[1000];
+    char graph[4096], job_id[33], name[256], code_name[200], sha256[65], path[300], arguments[1000],
+        configuration[1000];
     bool fail_build;
     char code_sha256[65]; /* of the running job */
 } fake;
@@ -108,16 +111,27 @@ static bool fake_job(void *self, const char *id, int parts, struct weir_arena *a
     return false;
 }
 
-static void fake_taskmanagers(void *self, struct weir_arena *arena, const struct weir_view_taskmanager **out, int *count)
+static void fake_taskmanagers(void *self, struct weir_arena *arena, const struct weir_view_taskmanager **out,
+                              int *count)
 {
     (void)self;
     static const char *const allocated[] = {RUNNING_JOB};
     struct weir_view_taskmanager *tms = weir_arena_zalloc(arena, 2 * sizeof *tms);
     for (int i = 0; i < 2; i++) {
         tms[i] = (struct weir_view_taskmanager){
-            .id = i ? "tm-far" : "tm-1", .host = "h", .data_port = 77, .slots = 2, .slots_free = 1, .cpu_cores = 4, .pid = 12,
-            .memory_bytes = (int64_t)8 << 30, .heartbeat_wall_ms = 123456, .rss_bytes = 1 << 20, .allocated_count = 1,
-            .allocated_jobs = allocated, .log_readable_here = !i,
+            .id = i ? "tm-far" : "tm-1",
+            .host = "h",
+            .data_port = 77,
+            .slots = 2,
+            .slots_free = 1,
+            .cpu_cores = 4,
+            .pid = 12,
+            .memory_bytes = (int64_t)8 << 30,
+            .heartbeat_wall_ms = 123456,
+            .rss_bytes = 1 << 20,
+            .allocated_count = 1,
+            .allocated_jobs = allocated,
+            .log_readable_here = !i,
         };
         tms[i].log_directory = weir_arena_format(arena, "%s/tm-logs", directory);
     }
@@ -135,7 +149,8 @@ static weir_err fake_cancel(void *self, const char *id, struct weir_error *error
     return weir_fail(error, !strcmp(id, FAILED_JOB) ? WEIR_ERR_EXISTS : WEIR_ERR_NOT_FOUND, "no");
 }
 
-static weir_err fake_build(void *self, const struct weir_view_build *build, struct weir_buf *graph, struct weir_error *error)
+static weir_err fake_build(void *self, const struct weir_view_build *build, struct weir_buf *graph,
+                           struct weir_error *error)
 {
     (void)self;
     snprintf(fake.code_name, sizeof fake.code_name, "%s", build->code_name);
@@ -162,7 +177,8 @@ static weir_err fake_submit(void *self, const struct weir_view_submission *s, ch
     snprintf(fake.name, sizeof fake.name, "%s", s->name ? s->name : "-");
     fake.configuration[0] = 0;
     for (int i = 0; i < s->configuration_count; i++)
-        sprintf(fake.configuration + strlen(fake.configuration), "%s=%s;", s->configuration[i].key, s->configuration[i].value);
+        sprintf(fake.configuration + strlen(fake.configuration), "%s=%s;", s->configuration[i].key,
+                s->configuration[i].value);
     if (!strncmp(fake.graph, "bad", 3))
         return weir_fail(error, WEIR_ERR_INVALID, "the bytes are no JobGraph");
     strcpy(id, RUNNING_JOB);
@@ -201,7 +217,10 @@ static char *url_of(const char *path)
 
 static char *call_text(const char *method, const char *path, const char *type, const char *body, int status)
 {
-    struct weir_http_request request = {.method = method, .url = url_of(path), .body = body, .content_type = type,
+    struct weir_http_request request = {.method = method,
+                                        .url = url_of(path),
+                                        .body = body,
+                                        .content_type = type,
                                         .body_size = body ? strlen(body) : 0};
     struct weir_http_response response;
     struct weir_error error;
@@ -291,15 +310,16 @@ static bool fits(const json_t *shape, const json_t *value, char *where, size_t s
             return false;
         if (json_array_size(shape) && json_array_size(value) == 0)
             return false; /* the fake has one of each */
-        json_array_foreach((json_t *)value, i, item) if (json_array_size(shape) &&
-                                                         !fits(json_array_get(shape, 0), item, where, size)) return false;
+        json_array_foreach((json_t *)value, i, item) if (json_array_size(shape) && !fits(json_array_get(shape, 0), item,
+                                                                                         where, size)) return false;
         return true;
     }
     const char *key;
     json_t *part;
     if (!json_is_object(value))
         return false;
-    json_object_foreach((json_t *)shape, key, part) {
+    json_object_foreach((json_t *)shape, key, part)
+    {
         if (!fits(part, json_object_get(value, key), where, size)) {
             size_t used = strlen(where);
             snprintf(where + used, size - used, "<%s", key);
@@ -312,7 +332,8 @@ static bool fits(const json_t *shape, const json_t *value, char *where, size_t s
 static void replies_have_flinks_fields(void **state)
 {
     (void)state;
-    char *jar = upload_id("job.so", "\x7f" "ELF");
+    char *jar = upload_id("job.so", "\x7f"
+                                    "ELF");
     char jar_plan[300], jar_run[300];
     snprintf(jar_plan, sizeof jar_plan, "/jars/%s/plan", jar);
     snprintf(jar_run, sizeof jar_run, "/jars/%s/run", jar);
@@ -417,7 +438,8 @@ static void values(void **state)
     json_t *history = json_object_get(json, "exceptionHistory");
     assert_int_equal(json_array_size(json_object_get(history, "entries")), 1);
     assert_true(json_is_true(json_object_get(history, "truncated")));
-    const char *stack = json_string_value(json_object_get(json_array_get(json_object_get(history, "entries"), 0), "stacktrace"));
+    const char *stack =
+        json_string_value(json_object_get(json_array_get(json_object_get(history, "entries"), 0), "stacktrace"));
     assert_non_null(strstr(stack, "UserCodeCrash: signal 11"));
     assert_non_null(strstr(stack, "in operator 'map'"));
     assert_non_null(strstr(stack, "at record part-3.json:17"));
@@ -434,8 +456,8 @@ static void values(void **state)
 static void errors(void **state)
 {
     (void)state;
-    static const char *const parts[] = {"", "/plan", "/config", "/exceptions", "/status", "/execution-result", "/accumulators",
-                                        "/vertices/" VERTEX};
+    static const char *const parts[] = {
+        "", "/plan", "/config", "/exceptions", "/status", "/execution-result", "/accumulators", "/vertices/" VERTEX};
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         char path[200];
         snprintf(path, sizeof path, "/jobs/00000000000000000000000000000000%s", parts[i]);
@@ -491,9 +513,12 @@ static void jars(void **state)
     (void)state;
     int before = jar_count();
     char path[300], sha[65];
-    char *id = upload_id("good-1.0_x.so", "\x7f" "ELF code");
+    char *id = upload_id("good-1.0_x.so", "\x7f"
+                                          "ELF code");
     assert_int_equal(jar_count(), before + 1);
-    weir_sha256_hex("\x7f" "ELF code", 9, sha);
+    weir_sha256_hex("\x7f"
+                    "ELF code",
+                    9, sha);
     snprintf(path, sizeof path, "/jars/%s/run?parallelism=3&programArg=a,b", id);
     json_t *json = call("POST", path, "", 200);
     assert_string_equal(json_string_value(json_object_get(json, "jobid")), RUNNING_JOB);
@@ -505,10 +530,11 @@ static void jars(void **state)
     assert_int_equal(fake.submission.parallelism, 3);
     assert_string_equal(fake.job_id, "-");
     /* The body wins over the query. */
-    json = call("POST", path,
-                "{\"bogus\":1,\"entryClass\":\"X\",\"parallelism\":5,\"programArgsList\":[\"--input\",\"x y\"],"
-                "\"jobId\":\"ABCDEF00000000000000000000000000\",\"jobName\":\"N\",\"flinkConfiguration\":{\"a.b\":\"c\",\"d\":3,\"e\":true}}",
-                200);
+    json = call(
+        "POST", path,
+        "{\"bogus\":1,\"entryClass\":\"X\",\"parallelism\":5,\"programArgsList\":[\"--input\",\"x y\"],"
+        "\"jobId\":\"ABCDEF00000000000000000000000000\",\"jobName\":\"N\",\"flinkConfiguration\":{\"a.b\":\"c\",\"d\":3,\"e\":true}}",
+        200);
     json_decref(json);
     assert_string_equal(fake.arguments, "--input|x y|");
     assert_int_equal(fake.submission.parallelism, 5);
@@ -538,7 +564,8 @@ static void jars(void **state)
     char code[100];
     snprintf(code, sizeof code, "/weir/code/%s", sha);
     char *text = call_text("GET", code, NULL, NULL, 200);
-    assert_string_equal(text, "\x7f" "ELF code");
+    assert_string_equal(text, "\x7f"
+                              "ELF code");
     free(text);
     snprintf(path, sizeof path, "/jars/%s", id);
     json_decref(call("DELETE", path, NULL, 200));
@@ -546,7 +573,8 @@ static void jars(void **state)
     expect_error("DELETE", path, NULL, 400, "does not exist in");
     free(call_text("GET", code, NULL, NULL, 200));
     expect_error("GET", "/weir/code/00", NULL, 400, "SHA-256");
-    expect_error("GET", "/weir/code/0000000000000000000000000000000000000000000000000000000000000000", NULL, 404, "no code");
+    expect_error("GET", "/weir/code/0000000000000000000000000000000000000000000000000000000000000000", NULL, 404,
+                 "no code");
     snprintf(path, sizeof path, "/jars/%s/run", id);
     expect_error("POST", path, "{}", 404, "does not exist in");
     expect_error("POST", "/jars/nosuch.so/run", "{}", 404, "does not exist in");
@@ -605,7 +633,8 @@ static void logs(void **state)
 {
     (void)state;
     json_t *json = call("GET", "/taskmanagers/tm-1/logs", NULL, 200);
-    assert_int_equal(json_array_size(json_object_get(json, "logs")), 3); /* no name known: all, but not the link and the .txt */
+    assert_int_equal(json_array_size(json_object_get(json, "logs")),
+                     3); /* no name known: all, but not the link and the .txt */
     json_decref(json);
     char *text = call_text("GET", "/taskmanagers/tm-1/log", NULL, NULL, 200);
     assert_string_equal(text, "0123456789");
@@ -725,9 +754,21 @@ static int start(void **state)
         return -1;
     for (int i = 0; i < 2; i++) {
         tasks[i] = (struct weir_view_task){
-            .subtask = i, .attempt = 3, .state = i ? WEIR_VIEW_TASK_FAILED : WEIR_VIEW_TASK_CANCELED, .taskmanager_id = "tm-1",
-            .host = "h", .data_port = 77, .records_in = i ? 20 : 10, .records_out = 5, .bytes_in = 100, .bytes_out = 150,
-            .busy_ms = 3, .idle_ms = 4, .metrics_complete = true, .watermark_ms = i ? 5000 : INT64_MIN, .operator_count = 2,
+            .subtask = i,
+            .attempt = 3,
+            .state = i ? WEIR_VIEW_TASK_FAILED : WEIR_VIEW_TASK_CANCELED,
+            .taskmanager_id = "tm-1",
+            .host = "h",
+            .data_port = 77,
+            .records_in = i ? 20 : 10,
+            .records_out = 5,
+            .bytes_in = 100,
+            .bytes_out = 150,
+            .busy_ms = 3,
+            .idle_ms = 4,
+            .metrics_complete = true,
+            .watermark_ms = i ? 5000 : INT64_MIN,
+            .operator_count = 2,
             .operators = operators,
         };
         tasks[i].timestamps_ms[WEIR_VIEW_TASK_CREATED] = 1000;
@@ -740,7 +781,8 @@ static int start(void **state)
     vertex = (struct weir_view_vertex){VERTEX, "Source: in -> window", "default", 2, 128, WEIR_VIEW_TASK_FAILED, tasks};
     for (int i = 0; i < 3; i++)
         exceptions[i] = (struct weir_view_exception){
-            5000 - i, "UserCodeCrash", "signal 11", "\tat map()\n", "map", "part-3.json:17", "map (1/2) - execution #3", "h:77", "tm-1",
+            5000 - i, "UserCodeCrash", "signal 11", "\tat map()\n", "map", "part-3.json:17", "map (1/2) - execution #3",
+            "h:77",   "tm-1",
         };
     struct weir_key_value o[] = {{"rest.port", "0"}, {"metrics.flink-names", "true"}};
     struct weir_error error;
@@ -748,7 +790,11 @@ static int start(void **state)
         return -1;
     snprintf(up, sizeof up, "%s/up", directory);
     snprintf(code, sizeof code, "%s/code", directory);
-    struct weir_rest_options options = {.view = &view, .config = config, .upload_dir = up, .code_dir = code, .log_dir = log,
+    struct weir_rest_options options = {.view = &view,
+                                        .config = config,
+                                        .upload_dir = up,
+                                        .code_dir = code,
+                                        .log_dir = log,
                                         .log_name = "jobmanager.log"};
     weir_err err = weir_rest_start(&options, &rest, &error);
     if (err)
@@ -769,9 +815,15 @@ static int stop(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(replies_have_flinks_fields), cmocka_unit_test(values), cmocka_unit_test(errors),
-        cmocka_unit_test(cancelling),                 cmocka_unit_test(jars),   cmocka_unit_test(code_of_jobs_stays),
-        cmocka_unit_test(graphs),                     cmocka_unit_test(logs),   cmocka_unit_test(metrics_and_page),
+        cmocka_unit_test(replies_have_flinks_fields),
+        cmocka_unit_test(values),
+        cmocka_unit_test(errors),
+        cmocka_unit_test(cancelling),
+        cmocka_unit_test(jars),
+        cmocka_unit_test(code_of_jobs_stays),
+        cmocka_unit_test(graphs),
+        cmocka_unit_test(logs),
+        cmocka_unit_test(metrics_and_page),
         cmocka_unit_test(binding_beyond_loopback),
     };
     return cmocka_run_group_tests(tests, start, stop);

@@ -18,7 +18,8 @@ struct row {
     double value;
     weir_ts at;
 };
-WEIR_ROW(row, WEIR_FIELD(id, "BIGINT NOT NULL"), WEIR_FIELD(value, "DOUBLE NOT NULL"), WEIR_FIELD(at, "TIMESTAMP(3) NOT NULL"));
+WEIR_ROW(row, WEIR_FIELD(id, "BIGINT NOT NULL"), WEIR_FIELD(value, "DOUBLE NOT NULL"),
+         WEIR_FIELD(at, "TIMESTAMP(3) NOT NULL"));
 #define ROW "id BIGINT NOT NULL, value DOUBLE NOT NULL, `at` TIMESTAMP(3) NOT NULL"
 
 /* The same layout by another name, and another one. */
@@ -27,7 +28,8 @@ struct twin {
     double value;
     weir_ts at;
 };
-WEIR_ROW(twin, WEIR_FIELD(id, "BIGINT NOT NULL"), WEIR_FIELD(value, "DOUBLE NOT NULL"), WEIR_FIELD(at, "TIMESTAMP(3) NOT NULL"));
+WEIR_ROW(twin, WEIR_FIELD(id, "BIGINT NOT NULL"), WEIR_FIELD(value, "DOUBLE NOT NULL"),
+         WEIR_FIELD(at, "TIMESTAMP(3) NOT NULL"));
 struct other {
     double value;
     int64_t id;
@@ -44,7 +46,7 @@ WEIR_ROW(named, WEIR_FIELD(id, "BIGINT NOT NULL"), WEIR_FIELD(name, "STRING NOT 
 
 struct weir_out {
     int64_t count;
-    int64_t hash; /* of rows in order */
+    int64_t hash;         /* of rows in order */
     bool full, full_once; /* full_once: full after every push until the next call */
 };
 
@@ -127,20 +129,30 @@ static void chain_open(struct chain *chain, const struct link *links, int count)
     for (int i = 0; i < count; i++) {
         struct weir_op_plan *plan = &chain->plan[i];
         chain->options[i] = (struct weir_key_value){"row.in", links[i].in_columns};
-        *plan = (struct weir_op_plan){.name = links[i].vtable->name, .uid = "", .options = &chain->options[i], .option_count = 1, .input_count = 1};
+        *plan = (struct weir_op_plan){.name = links[i].vtable->name,
+                                      .uid = "",
+                                      .options = &chain->options[i],
+                                      .option_count = 1,
+                                      .input_count = 1};
         assert_int_equal(weir_schema_parse(links[i].in_columns, &plan->inputs[0], &error), 0);
         assert_int_equal(weir_schema_parse(links[i].out_columns, &plan->declared, &error), 0);
         if (links[i].vtable->plan(plan, &error))
             fail_msg("%s", error.message);
-        chain->ctx[i] = (struct weir_op_ctx){.plan = plan, .parallelism = 1, .function = links[i].function, .row_in = links[i].in,
-                                             .row_out = links[i].out, .out = &chain->outs[i], .num_records_in = &chain->in[i],
+        chain->ctx[i] = (struct weir_op_ctx){.plan = plan,
+                                             .parallelism = 1,
+                                             .function = links[i].function,
+                                             .row_in = links[i].in,
+                                             .row_out = links[i].out,
+                                             .out = &chain->outs[i],
+                                             .num_records_in = &chain->in[i],
                                              .num_records_out = &chain->out[i]};
         chain->ops[i] = weir_zalloc(links[i].vtable->size);
         if (links[i].vtable->open(chain->ops[i], &chain->ctx[i], &error))
             fail_msg("%s", error.message);
     }
     for (int i = count - 2; i >= 0; i--)
-        chain->absorbed[i] = links[i].vtable->absorb(chain->ops[i], &chain->ctx[i], chain->ops[i + 1], &chain->ctx[i + 1]);
+        chain->absorbed[i] =
+            links[i].vtable->absorb(chain->ops[i], &chain->ctx[i], chain->ops[i + 1], &chain->ctx[i + 1]);
 }
 
 static enum weir_step chain_push(struct chain *chain, const struct link *links, struct weir_batch *take_batch)
@@ -219,7 +231,10 @@ static int fail_at_40(struct weir_ctx *ctx, const struct row *in, struct row *ou
     return in->id == 40 ? WEIR_FAIL(ctx, "forty is too many") : 0;
 }
 
-#define MAP(fn) {&weir_op_map, &weir_row_row, &weir_row_row, ROW, ROW, (void *)(fn)}
+#define MAP(fn) \
+    { \
+        &weir_op_map, &weir_row_row, &weir_row_row, ROW, ROW, (void *)(fn) \
+    }
 
 static void ten_maps_are_one_pass(void **state)
 {
@@ -293,7 +308,9 @@ static void flat_maps_fuse_too(void **state)
 static void only_the_same_layout_is_fused(void **state)
 {
     const struct link twins[] = {MAP(add), {&weir_op_map, &weir_row_twin, &weir_row_twin, ROW, ROW, (void *)add}};
-    const struct link others[] = {MAP(add), {&weir_op_map, &weir_row_other, &weir_row_row, "id BIGINT NOT NULL, value DOUBLE NOT NULL", ROW, (void *)add}};
+    const struct link others[] = {
+        MAP(add),
+        {&weir_op_map, &weir_row_other, &weir_row_row, "id BIGINT NOT NULL, value DOUBLE NOT NULL", ROW, (void *)add}};
     struct chain chain;
     (void)state;
     chain_open(&chain, twins, 2);

@@ -118,9 +118,9 @@ static void hashes_are_of_the_encoding(void **state)
             for (int column = 0; column < schema->field_count; column++) {
                 struct weir_key_spec one = {.column_count = 1, .columns = {column}};
                 check_batch(batch, &one);
-                struct weir_key_spec many = {.column_count = 3,
-                                             .columns = {column, (column + 5) % schema->field_count,
-                                                         (column + 1) % schema->field_count}};
+                struct weir_key_spec many = {
+                    .column_count = 3,
+                    .columns = {column, (column + 5) % schema->field_count, (column + 1) % schema->field_count}};
                 check_batch(batch, &many);
             }
             weir_batch_unref(batch);

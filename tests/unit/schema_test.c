@@ -94,7 +94,8 @@ static void schemas_print_as_parsed(void **state)
     struct weir_error error = {0};
     struct weir_buf out;
     weir_buf_init(&out, 1 << 16);
-    const char *text = "device_id STRING NOT NULL,temperature\tDOUBLE , `odd ``name, here` VARCHAR(3), _x1 TIMESTAMP(3)";
+    const char *text =
+        "device_id STRING NOT NULL,temperature\tDOUBLE , `odd ``name, here` VARCHAR(3), _x1 TIMESTAMP(3)";
     if (weir_schema_parse(text, &schema, &error))
         fail_msg("%s", error.message);
     assert_int_equal(schema->field_count, 4);
@@ -109,7 +110,9 @@ static void schemas_print_as_parsed(void **state)
     assert_int_equal(weir_schema_find(schema, "TEMPERATURE", 11), -1);
     weir_schema_unref(again);
     assert_int_equal(weir_schema_parse("device_id STRING, temperature DOUBLE, `odd ``name, here` VARCHAR(3), "
-                                       "_x1 TIMESTAMP(3)", &again, NULL), 0);
+                                       "_x1 TIMESTAMP(3)",
+                                       &again, NULL),
+                     0);
     assert_false(weir_schema_equal(schema, again)); /* nullability differs */
     weir_schema_unref(again);
     struct weir_schema *shared = weir_schema_ref(schema);

@@ -119,7 +119,8 @@ static void check_against_model(struct weir_state_table *table, size_t value_siz
     }
     assert_int_equal(seen, model_size());
     for (int i = 0; i < model_count; i++) {
-        uint8_t *value = weir_state_get(table, weir_xxh3(model[i].key, model[i].key_size), model[i].key, model[i].key_size);
+        uint8_t *value =
+            weir_state_get(table, weir_xxh3(model[i].key, model[i].key_size), model[i].key, model[i].key_size);
         if (model[i].used)
             check_value(value, value_size, model[i].value);
         else if (!model_find(model[i].key, model[i].key_size))
@@ -223,7 +224,8 @@ static void run_ops(const char *columns, int key_columns, size_t value_size, int
         const uint8_t *encoded = bytes.data ? bytes.data : (const uint8_t *)"";
         weir_state_lookup(table, &keys, all ? NULL : rows, count, values);
         for (int i = 0; i < count; i++)
-            assert_int_equal(values[i] != NULL, model_find(encoded + offsets[rows[i]], offsets[rows[i] + 1] - offsets[rows[i]]) != NULL);
+            assert_int_equal(values[i] != NULL,
+                             model_find(encoded + offsets[rows[i]], offsets[rows[i] + 1] - offsets[rows[i]]) != NULL);
         weir_state_upsert(table, &keys, all ? NULL : rows, count, values);
         for (int i = 0; i < count; i++) {
             uint64_t amount = random_next(&seed) % 1000;
@@ -267,8 +269,8 @@ static void run_ops(const char *columns, int key_columns, size_t value_size, int
 static void every_key_type(void **state)
 {
     (void)state;
-    static const char *const fixed[] = {"BOOLEAN", "TINYINT", "SMALLINT", "INT", "BIGINT", "FLOAT", "DOUBLE", "DATE", "TIME",
-                                        "TIMESTAMP(3)"};
+    static const char *const fixed[] = {"BOOLEAN", "TINYINT", "SMALLINT", "INT",  "BIGINT",
+                                        "FLOAT",   "DOUBLE",  "DATE",     "TIME", "TIMESTAMP(3)"};
     char columns[128];
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) {
         for (int nullable = 0; nullable < 2; nullable++) {
@@ -446,7 +448,8 @@ static void churn_is_bounded(void **unused)
         uint32_t size = (uint32_t)snprintf(text, sizeof text, "key-%llu", (unsigned long long)i);
         uint64_t hash = weir_xxh3(text, size);
         uint32_t offsets[2] = {0, size};
-        struct weir_state_keys keys = {.row_count = 1, .hashes = &hash, .bytes = (const uint8_t *)text, .offsets = offsets};
+        struct weir_state_keys keys = {
+            .row_count = 1, .hashes = &hash, .bytes = (const uint8_t *)text, .offsets = offsets};
         weir_state_upsert(table, &keys, NULL, 1, &value);
         if (i >= 10) {
             size = (uint32_t)snprintf(text, sizeof text, "key-%llu", (unsigned long long)(i - 10));
@@ -499,7 +502,8 @@ static void equal_hashes(void **unused)
     uint64_t hashes[5] = {0, 0, 0, 1, 0};
     uint32_t offsets[6] = {0, 1, 2, 3, 4, 5};
     uint8_t *values[5];
-    struct weir_state_keys keys = {.row_count = 5, .hashes = hashes, .bytes = (const uint8_t *)"abcab", .offsets = offsets};
+    struct weir_state_keys keys = {
+        .row_count = 5, .hashes = hashes, .bytes = (const uint8_t *)"abcab", .offsets = offsets};
     weir_state_upsert(table, &keys, NULL, 5, values);
     assert_int_equal(weir_state_table_count(table), 3); /* hashes 0 and 1 are told apart by nothing but the key */
     assert_ptr_equal(values[1], values[4]);

@@ -43,24 +43,24 @@ __attribute__((unused)) static struct weir_batch *kit_batch(int64_t first, int c
 
 /* What an operator of a test is told, through weir_op_plan.options' place: a pointer in ctx->function. */
 struct kit_spec {
-    int64_t rows;       /* source: how many */
-    int batch_rows;     /* source */
+    int64_t rows;   /* source: how many */
+    int batch_rows; /* source */
     int64_t keys;
     int64_t watermark_every; /* source: rows between watermarks (= the id reached); 0: none */
-    int64_t rate;       /* source: rows a second, id = when the row was due, ns; 0: as fast as it can */
-    bool stamp_now;     /* with a rate: id = when it was made */
-    int copies;         /* repeat: pushes each batch so many times, one a step */
-    bool again_first;   /* says AGAIN once before it does anything with an item */
-    bool endless;       /* source */
-    int64_t fail_at;    /* fails when it has seen this many rows; 0: never */
-    _Atomic int *block; /* sink: while it is 1 batches are not consumed (a timer asks again) */
+    int64_t rate;            /* source: rows a second, id = when the row was due, ns; 0: as fast as it can */
+    bool stamp_now;          /* with a rate: id = when it was made */
+    int copies;              /* repeat: pushes each batch so many times, one a step */
+    bool again_first;        /* says AGAIN once before it does anything with an item */
+    bool endless;            /* source */
+    int64_t fail_at;         /* fails when it has seen this many rows; 0: never */
+    _Atomic int *block;      /* sink: while it is 1 batches are not consumed (a timer asks again) */
     /* results */
     _Atomic int64_t row_count, id_sum, ended, opened, closed, finished;
     int64_t key_counts[1024];
-    struct weir_buf trace;  /* "B3 W10 IDLE ACTIVE END " */
+    struct weir_buf trace; /* "B3 W10 IDLE ACTIVE END " */
     const struct weir_batch *last_batch;
     int64_t latency_count;
-    int64_t *latencies_ns;  /* of each row's id as the time when it was due, up to latency_max */
+    int64_t *latencies_ns; /* of each row's id as the time when it was due, up to latency_max */
     int64_t latency_max;
 };
 
@@ -228,25 +228,36 @@ static enum weir_step kit_sink_end(struct weir_op *op, struct weir_op_ctx *ctx)
     return WEIR_STEP_DONE;
 }
 
-__attribute__((unused)) static const struct weir_op_vtable kit_source = {
-    .name = "kit_source", .size = sizeof(struct kit_state), .is_source = true, .open = kit_open, .produce = kit_produce,
-    .close = kit_close};
+__attribute__((unused)) static const struct weir_op_vtable kit_source = {.name = "kit_source",
+                                                                         .size = sizeof(struct kit_state),
+                                                                         .is_source = true,
+                                                                         .open = kit_open,
+                                                                         .produce = kit_produce,
+                                                                         .close = kit_close};
 __attribute__((unused)) static const struct weir_op_vtable kit_pass_op = {
     .name = "kit_pass", .size = sizeof(struct kit_state), .open = kit_open, .batch = kit_pass, .close = kit_close};
-__attribute__((unused)) static const struct weir_op_vtable kit_sink = {
-    .name = "kit_sink", .size = sizeof(struct kit_state), .open = kit_open, .batch = kit_sink_batch,
-    .watermark = kit_sink_watermark, .end = kit_sink_end, .close = kit_close};
+__attribute__((unused)) static const struct weir_op_vtable kit_sink = {.name = "kit_sink",
+                                                                       .size = sizeof(struct kit_state),
+                                                                       .open = kit_open,
+                                                                       .batch = kit_sink_batch,
+                                                                       .watermark = kit_sink_watermark,
+                                                                       .end = kit_sink_end,
+                                                                       .close = kit_close};
 
 __attribute__((unused)) static struct weir_op_plan kit_plan = {.name = "kit"};
 
-__attribute__((unused)) static struct weir_chain_op kit_op(const struct weir_op_vtable *vtable, int upstream, int output,
-                                                           struct kit_spec *spec)
+__attribute__((unused)) static struct weir_chain_op kit_op(const struct weir_op_vtable *vtable, int upstream,
+                                                           int output, struct kit_spec *spec)
 {
     return (struct weir_chain_op){
         .vtable = vtable,
         .upstream = upstream,
         .upstream_output = output,
-        .ctx = {.plan = &kit_plan, .job_id = "job", .task_name = "task", .parallelism = 1, .max_parallelism = 128,
+        .ctx = {.plan = &kit_plan,
+                .job_id = "job",
+                .task_name = "task",
+                .parallelism = 1,
+                .max_parallelism = 128,
                 .function = spec},
     };
 }

@@ -248,14 +248,17 @@ static void an_executors_life(void **state)
     assert_int_equal(refused->control->executor_report->state, WEIR__EXECUTOR_REPORT__STATE__EXITED);
     assert_non_null(strstr(refused->control->executor_report->failure->message, "taken"));
     start_executor(&rig, "x3", 9, ""); /* no such slot */
-    assert_non_null(did(&rig, WEIR_TM_EFFECT_SEND, WEIR__CONTROL__BODY_EXECUTOR_REPORT)->control->executor_report->failure);
+    assert_non_null(
+        did(&rig, WEIR_TM_EFFECT_SEND, WEIR__CONTROL__BODY_EXECUTOR_REPORT)->control->executor_report->failure);
 
     Weir__Failure crash;
     weir__failure__init(&crash);
     crash.operator_ = (char *)"map";
     crash.stack = (char *)"f()\ng()";
-    run(&rig, (struct weir_tm_event){.kind = WEIR_TM_EVENT_EXECUTOR_EXITED, .executor_id = "x1", .signal = SIGSEGV, .failure = &crash});
-    const Weir__Failure *failure = did(&rig, WEIR_TM_EFFECT_SEND, WEIR__CONTROL__BODY_EXECUTOR_REPORT)->control->executor_report->failure;
+    run(&rig, (struct weir_tm_event){
+                  .kind = WEIR_TM_EVENT_EXECUTOR_EXITED, .executor_id = "x1", .signal = SIGSEGV, .failure = &crash});
+    const Weir__Failure *failure =
+        did(&rig, WEIR_TM_EFFECT_SEND, WEIR__CONTROL__BODY_EXECUTOR_REPORT)->control->executor_report->failure;
     assert_string_equal(failure->kind, "ExecutorCrashed");
     assert_int_equal(failure->signal, SIGSEGV);
     assert_string_equal(failure->operator_, "map");
@@ -453,9 +456,15 @@ static void commits_once(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(orphans_first), cmocka_unit_test(connects_with_backoff), cmocka_unit_test(an_executors_life),
-        cmocka_unit_test(code_that_is_not_there), cmocka_unit_test(stops_politely_then_kills), cmocka_unit_test(the_lease),
-        cmocka_unit_test(what_is_stale_has_no_effect), cmocka_unit_test(reports_are_sent_again), cmocka_unit_test(commits_once),
+        cmocka_unit_test(orphans_first),
+        cmocka_unit_test(connects_with_backoff),
+        cmocka_unit_test(an_executors_life),
+        cmocka_unit_test(code_that_is_not_there),
+        cmocka_unit_test(stops_politely_then_kills),
+        cmocka_unit_test(the_lease),
+        cmocka_unit_test(what_is_stale_has_no_effect),
+        cmocka_unit_test(reports_are_sent_again),
+        cmocka_unit_test(commits_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -25,12 +25,12 @@ enum kind { RANDOM, SEQUENCE, TIME, NOW };
 struct field {
     enum kind kind;
     enum weir_type_id type;
-    uint64_t key;       /* of the column's random numbers */
-    int64_t min, max;   /* random integers; sequence: start, end */
+    uint64_t key;     /* of the column's random numbers */
+    int64_t min, max; /* random integers; sequence: start, end */
     double f64_min, f64_max;
     double step_ms;
     int64_t start_ms, jitter_ms;
-    bool numbered;      /* STRING: prefix + number */
+    bool numbered; /* STRING: prefix + number */
     int length;
     char *prefix;
     size_t prefix_size;
@@ -40,11 +40,11 @@ struct field {
 struct weir_reader {
     struct weir_schema *schema;
     struct field *fields;
-    int64_t row_count; /* of all subtasks; -1: no end */
-    int64_t next;      /* row number g of the next row */
-    int64_t stride;    /* parallelism */
-    int64_t rate;      /* rows a second of all subtasks; 0: no limit */
-    int64_t start_ms;  /* of the rate; processing time */
+    int64_t row_count;  /* of all subtasks; -1: no end */
+    int64_t next;       /* row number g of the next row */
+    int64_t stride;     /* parallelism */
+    int64_t rate;       /* rows a second of all subtasks; 0: no limit */
+    int64_t start_ms;   /* of the rate; processing time */
     int batch_rows_max; /* fewer where strings are long */
 };
 
@@ -165,13 +165,26 @@ static void integer_limits(enum weir_type_id type, int64_t *min, int64_t *max)
 {
     *min = INT64_MIN, *max = INT64_MAX;
     switch (type) {
-    case WEIR_TYPE_INT8: *min = INT8_MIN, *max = INT8_MAX; break;
-    case WEIR_TYPE_INT16: *min = INT16_MIN, *max = INT16_MAX; break;
-    case WEIR_TYPE_INT32: *min = INT32_MIN, *max = INT32_MAX; break;
-    case WEIR_TYPE_DATE: *min = 0, *max = 2932896; break; /* to 9999-12-31 */
-    case WEIR_TYPE_TIME: *min = 0, *max = 86399999; break;
-    case WEIR_TYPE_TIMESTAMP: *min = 0, *max = 253402300799999; break;
-    default: break;
+    case WEIR_TYPE_INT8:
+        *min = INT8_MIN, *max = INT8_MAX;
+        break;
+    case WEIR_TYPE_INT16:
+        *min = INT16_MIN, *max = INT16_MAX;
+        break;
+    case WEIR_TYPE_INT32:
+        *min = INT32_MIN, *max = INT32_MAX;
+        break;
+    case WEIR_TYPE_DATE:
+        *min = 0, *max = 2932896;
+        break; /* to 9999-12-31 */
+    case WEIR_TYPE_TIME:
+        *min = 0, *max = 86399999;
+        break;
+    case WEIR_TYPE_TIMESTAMP:
+        *min = 0, *max = 253402300799999;
+        break;
+    default:
+        break;
     }
 }
 
@@ -250,7 +263,7 @@ static void parse_field(struct given *given, struct field *field, enum weir_type
 static weir_err check_keys(const struct weir_key_value *options, int option_count, const struct weir_schema *schema,
                            struct weir_error *error)
 {
-    static const char *const parts[] = {"kind", "min",    "max",  "start",  "end",
+    static const char *const parts[] = {"kind",   "min",    "max",  "start",  "end",
                                         "length", "prefix", "step", "jitter", "null-rate"};
     const int part_count = (int)(sizeof parts / sizeof *parts);
     for (int i = 0; i < option_count; i++) {
@@ -339,18 +352,20 @@ static weir_err reader_open(struct weir_op_ctx *ctx, const struct weir_key_value
     for (int c = 0; c < schema->field_count; c++)
         row_size += 8 + (size_t)fields[c].length + fields[c].prefix_size;
     size_t rows_max = WEIR_BATCH_BYTES_SOFT_MAX / row_size;
-    reader->batch_rows_max = rows_max < 1 ? 1 : rows_max < WEIR_BATCH_ROWS_DEFAULT ? (int)rows_max : WEIR_BATCH_ROWS_DEFAULT;
+    reader->batch_rows_max = rows_max < 1                         ? 1
+                             : rows_max < WEIR_BATCH_ROWS_DEFAULT ? (int)rows_max
+                                                                  : WEIR_BATCH_ROWS_DEFAULT;
     *out = reader;
     return 0;
 }
 
 /* --- Columns. `first`: row number of row 0; `stride` between rows. */
 
-#define FILL_INTEGERS(ctype, array)                                                                          \
-    do {                                                                                                     \
-        ctype *restrict v = (array);                                                                         \
-        for (int r = 0; r < count; r++, g += stride)                                                         \
-            v[r] = (ctype)(field->min + (int64_t)bounded(mix(field->key, g), range));                        \
+#define FILL_INTEGERS(ctype, array) \
+    do { \
+        ctype *restrict v = (array); \
+        for (int r = 0; r < count; r++, g += stride) \
+            v[r] = (ctype)(field->min + (int64_t)bounded(mix(field->key, g), range)); \
     } while (0)
 
 static void fill_random_integers(const struct field *field, struct weir_column *column, uint64_t g, uint64_t stride,
@@ -358,9 +373,15 @@ static void fill_random_integers(const struct field *field, struct weir_column *
 {
     uint64_t range = (uint64_t)field->max - (uint64_t)field->min + 1;
     switch (weir_type_width(field->type)) {
-    case 1: FILL_INTEGERS(int8_t, column->i8); break;
-    case 2: FILL_INTEGERS(int16_t, column->i16); break;
-    case 4: FILL_INTEGERS(int32_t, column->i32); break;
+    case 1:
+        FILL_INTEGERS(int8_t, column->i8);
+        break;
+    case 2:
+        FILL_INTEGERS(int16_t, column->i16);
+        break;
+    case 4:
+        FILL_INTEGERS(int32_t, column->i32);
+        break;
     case 8:
         if (range && range <= UINT32_MAX) {
             /* One multiplication less: the upper half of the random number is enough. */
@@ -375,7 +396,8 @@ static void fill_random_integers(const struct field *field, struct weir_column *
                 v[r] = (int64_t)((uint64_t)field->min + bounded(mix(field->key, g), range));
         }
         break;
-    default: weir_assert(false);
+    default:
+        weir_assert(false);
     }
 }
 
@@ -385,10 +407,17 @@ static void fill_sequence(const struct field *field, struct weir_column *column,
     for (int r = 0; r < count; r++, g += stride) {
         int64_t value = (int64_t)((uint64_t)field->min + (range ? g % range : g));
         switch (weir_type_width(field->type)) {
-        case 1: column->i8[r] = (int8_t)value; break;
-        case 2: column->i16[r] = (int16_t)value; break;
-        case 4: column->i32[r] = (int32_t)value; break;
-        default: column->i64[r] = value;
+        case 1:
+            column->i8[r] = (int8_t)value;
+            break;
+        case 2:
+            column->i16[r] = (int16_t)value;
+            break;
+        case 4:
+            column->i32[r] = (int32_t)value;
+            break;
+        default:
+            column->i64[r] = value;
         }
     }
 }
@@ -455,7 +484,7 @@ static void fill_strings(const struct field *field, struct weir_column *column, 
             for (int i = 0; i < field->length; i++, random >>= 4) {
                 if (i && i % 16 == 0)
                     random = mix(field->key + (uint64_t)i, g);
-                to[i] = (uint8_t)"0123456789abcdef"[random & 15];
+                to[i] = (uint8_t) "0123456789abcdef"[random & 15];
             }
         }
     }
@@ -518,8 +547,8 @@ static enum weir_read read_batch(struct weir_reader *reader, struct weir_op_ctx 
     if (reader->rate > 0) {
         int64_t due = rows_due(reader, now_ms);
         if (reader->next >= due) {
-            *wait_until_ms = reader->start_ms +
-                             (int64_t)(((__int128)reader->next * 1000 + reader->rate - 1) / reader->rate);
+            *wait_until_ms =
+                reader->start_ms + (int64_t)(((__int128)reader->next * 1000 + reader->rate - 1) / reader->rate);
             return WEIR_READ_EMPTY;
         }
         limit = due < end ? due : end;

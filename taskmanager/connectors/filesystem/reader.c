@@ -25,11 +25,11 @@ struct weir_reader {
     char *path;
     int fd; /* -1: no split */
     bool gzip;
-    int64_t start;    /* the split's offset */
-    int64_t file_at;  /* next byte to read of the file */
+    int64_t start;     /* the split's offset */
+    int64_t file_at;   /* next byte to read of the file */
     int64_t range_end; /* lines that begin here or later are not ours; -1: to the file's end */
-    bool aligning;    /* the first bytes are another range's line */
-    bool at_end;      /* nothing more comes from the file */
+    bool aligning;     /* the first bytes are another range's line */
+    bool at_end;       /* nothing more comes from the file */
 
     /* bytes[0..size) were read and not consumed; bytes[0] is at `position` of the file (or of the unpacked stream). */
     uint8_t *bytes;
@@ -80,7 +80,8 @@ weir_err weir_fs_reader_split(struct weir_reader *reader, const struct weir_spli
     reader->path = weir_strdup(split->id);
     reader->fd = open(split->id, O_RDONLY | O_CLOEXEC);
     if (reader->fd < 0)
-        return weir_fail_errno(error, errno == ENOENT ? WEIR_ERR_NOT_FOUND : WEIR_ERR_IO, "cannot open '%s'", split->id);
+        return weir_fail_errno(error, errno == ENOENT ? WEIR_ERR_NOT_FOUND : WEIR_ERR_IO, "cannot open '%s'",
+                               split->id);
     reader->gzip = weir_fs_is_gzip(split->id);
     weir_assert(!reader->gzip || split->offset == 0);
     reader->start = split->offset;
@@ -128,8 +129,9 @@ static weir_err fill_plain(struct weir_reader *reader, struct weir_error *error)
     reader->at_end = got == 0;
     /* Ranges were cut by the size that the file had: a file that is shorter now has lost lines. */
     if (reader->at_end && reader->file_at < reader->range_end)
-        return weir_fail(error, WEIR_ERR_IO, "'%s' became shorter while it was read: %" PRId64 " bytes, %" PRId64 " expected",
-                         reader->path, reader->file_at, reader->range_end);
+        return weir_fail(error, WEIR_ERR_IO,
+                         "'%s' became shorter while it was read: %" PRId64 " bytes, %" PRId64 " expected", reader->path,
+                         reader->file_at, reader->range_end);
     return 0;
 }
 
@@ -168,8 +170,9 @@ static weir_err next_member(struct weir_reader *reader, struct weir_error *error
     if (reader->zip.avail_in == 0)
         return 0;
     if (*reader->zip.next_in != 0x1f)
-        return weir_fail(error, WEIR_ERR_IO, "'%s': what follows the gzip data before byte %" PRId64 " is not gzip data",
-                         reader->path, reader->file_at);
+        return weir_fail(error, WEIR_ERR_IO,
+                         "'%s': what follows the gzip data before byte %" PRId64 " is not gzip data", reader->path,
+                         reader->file_at);
     inflateReset(&reader->zip);
     reader->zip_in_member = true;
     return 0;

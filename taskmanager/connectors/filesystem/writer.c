@@ -279,8 +279,8 @@ weir_err weir_fs_finish(struct weir_writer *writer, struct weir_buf *committable
         return 0;
     if ((err = sync_directory(writer->dir, error)))
         return err;
-    if (!weir_buf_printf(committable, "%d %d %d %s %s\n%s", writer->subtask, writer->attempt, writer->count, writer->tag,
-                         writer->job_id, writer->dir))
+    if (!weir_buf_printf(committable, "%d %d %d %s %s\n%s", writer->subtask, writer->attempt, writer->count,
+                         writer->tag, writer->job_id, writer->dir))
         return weir_fail(error, WEIR_ERR_FULL, "the directory's name '%.200s...' is too long", writer->dir);
     return 0;
 }

@@ -24,7 +24,7 @@ static const struct weir_option source_options[] = {
 /* Totals since the machine's start; have_*: the file is there. */
 struct totals {
     bool have_disk, have_net, have_load;
-    double user, system, idle, iowait, all; /* ticks */
+    double user, system, idle, iowait, all;           /* ticks */
     double memory_total, memory_available, swap_used; /* bytes */
     double load_1min;
     double disk_read, disk_written, disk_busy_ms; /* bytes */
@@ -74,8 +74,7 @@ static bool read_file(struct weir_reader *reader, const char *name)
     if (fd < 0)
         return false;
     ssize_t n = -1;
-    while (weir_buf_reserve(&reader->text, 16384) &&
-           (n = read(fd, reader->text.data + reader->text.size, 16384)) > 0)
+    while (weir_buf_reserve(&reader->text, 16384) && (n = read(fd, reader->text.data + reader->text.size, 16384)) > 0)
         reader->text.size += (size_t)n;
     close(fd);
     if (!reader->text.data)
@@ -87,9 +86,8 @@ static bool read_file(struct weir_reader *reader, const char *name)
 static weir_err read_cpu(struct weir_reader *reader, struct totals *t, struct weir_error *error)
 {
     double user, nice, system, idle, iowait = 0, irq = 0, softirq = 0, steal = 0;
-    if (!read_file(reader, "stat") ||
-        sscanf((const char *)reader->text.data, "cpu %lf %lf %lf %lf %lf %lf %lf %lf", &user, &nice, &system, &idle,
-               &iowait, &irq, &softirq, &steal) < 4)
+    if (!read_file(reader, "stat") || sscanf((const char *)reader->text.data, "cpu %lf %lf %lf %lf %lf %lf %lf %lf",
+                                             &user, &nice, &system, &idle, &iowait, &irq, &softirq, &steal) < 4)
         return weir_fail(error, WEIR_ERR_IO, "connector 'host': cannot read the processor's counters in %s/stat",
                          reader->proc);
     t->user = user + nice;
@@ -123,7 +121,8 @@ static bool is_part_of(const char *name, const char *disk)
     size_t size = strlen(disk);
     if (!disk[0] || strncmp(name, disk, size) != 0 || !name[size])
         return false;
-    return name[size] == 'p' || (name[size] >= '0' && name[size] <= '9' && (disk[size - 1] < '0' || disk[size - 1] > '9'));
+    return name[size] == 'p' ||
+           (name[size] >= '0' && name[size] <= '9' && (disk[size - 1] < '0' || disk[size - 1] > '9'));
 }
 
 static void read_disks(struct weir_reader *reader, struct totals *t)

@@ -138,16 +138,26 @@ static bool put_value(struct weir_buf *out, const struct weir_column *column, in
     if (weir_column_is_null(column, row))
         return weir_buf_puts(out, "null");
     switch (column->type) {
-    case WEIR_TYPE_BOOLEAN: return weir_buf_puts(out, weir_bit_get(column->bits, row) ? "true" : "false");
-    case WEIR_TYPE_INT8: return weir_buf_printf(out, "%d", column->i8[row]);
-    case WEIR_TYPE_INT16: return weir_buf_printf(out, "%d", column->i16[row]);
-    case WEIR_TYPE_INT32: return weir_buf_printf(out, "%d", column->i32[row]);
-    case WEIR_TYPE_INT64: return weir_buf_printf(out, "%lld", (long long)column->i64[row]);
-    case WEIR_TYPE_FLOAT: return put_double(out, (double)column->f32[row], true);
-    case WEIR_TYPE_DOUBLE: return put_double(out, column->f64[row], false);
-    case WEIR_TYPE_DATE: return weir_buf_append(out, text, weir_date_print(column->i32[row], text));
-    case WEIR_TYPE_TIME: return weir_buf_append(out, text, weir_time_print(column->i32[row], 0, text));
-    case WEIR_TYPE_TIMESTAMP: return put_timestamp(out, column->i64[row]);
+    case WEIR_TYPE_BOOLEAN:
+        return weir_buf_puts(out, weir_bit_get(column->bits, row) ? "true" : "false");
+    case WEIR_TYPE_INT8:
+        return weir_buf_printf(out, "%d", column->i8[row]);
+    case WEIR_TYPE_INT16:
+        return weir_buf_printf(out, "%d", column->i16[row]);
+    case WEIR_TYPE_INT32:
+        return weir_buf_printf(out, "%d", column->i32[row]);
+    case WEIR_TYPE_INT64:
+        return weir_buf_printf(out, "%lld", (long long)column->i64[row]);
+    case WEIR_TYPE_FLOAT:
+        return put_double(out, (double)column->f32[row], true);
+    case WEIR_TYPE_DOUBLE:
+        return put_double(out, column->f64[row], false);
+    case WEIR_TYPE_DATE:
+        return weir_buf_append(out, text, weir_date_print(column->i32[row], text));
+    case WEIR_TYPE_TIME:
+        return weir_buf_append(out, text, weir_time_print(column->i32[row], 0, text));
+    case WEIR_TYPE_TIMESTAMP:
+        return put_timestamp(out, column->i64[row]);
     case WEIR_TYPE_STRING:
         bytes = weir_column_bytes(column, row, &size);
         return weir_buf_append(out, bytes, size);
@@ -158,7 +168,8 @@ static bool put_value(struct weir_buf *out, const struct weir_column *column, in
             ok = weir_buf_printf(out, "%s%d", i ? ", " : "", (int)(int8_t)bytes[i]);
         return ok && weir_buf_puts(out, "]");
     }
-    default: return weir_buf_puts(out, "?");
+    default:
+        return weir_buf_puts(out, "?");
     }
 }
 
@@ -169,7 +180,8 @@ static weir_err write_batch(struct weir_writer *writer, const struct weir_batch 
     bool ok = true;
     weir_buf_clear(text);
     for (int r = 0; ok && r < batch->row_count; r++) {
-        ok = weir_buf_puts(text, writer->prefix) && weir_buf_puts(text, kinds[batch->change ? batch->change[r] & 3 : 0]);
+        ok =
+            weir_buf_puts(text, writer->prefix) && weir_buf_puts(text, kinds[batch->change ? batch->change[r] & 3 : 0]);
         for (int c = 0; ok && c < batch->schema->field_count; c++)
             ok = (c == 0 || weir_buf_puts(text, ", ")) && put_value(text, &batch->columns[c], r);
         ok = ok && weir_buf_puts(text, "]\n");

@@ -127,8 +127,8 @@ static bool connection_failed(struct weir_reader *reader, int64_t now_ms, int co
         return true;
     reader->next_address = reader->addresses;
     if (reader->attempts >= reader->attempts_max) {
-        (void)weir_fail(error, WEIR_ERR_IO, "connector 'socket': %s: %s, %lld times in a row", reader->peer, reader->why,
-                        (long long)reader->attempts + 1);
+        (void)weir_fail(error, WEIR_ERR_IO, "connector 'socket': %s: %s, %lld times in a row", reader->peer,
+                        reader->why, (long long)reader->attempts + 1);
         return false;
     }
     reader->attempts++;
@@ -275,7 +275,8 @@ static enum weir_read read_bytes(struct weir_reader *reader, struct weir_op_ctx 
                 return give(reader, bytes, true);
             reader->state = reader->after_cut;
             break;
-        case ENDED: return WEIR_READ_END;
+        case ENDED:
+            return WEIR_READ_END;
         }
     }
 }

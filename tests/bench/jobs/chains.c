@@ -1,8 +1,13 @@
 /* Ten steps on a three-field row: --steps functions (C functions) or --steps expressions. */
 #include <weir/weir.h>
 
-struct event { int64_t id; int64_t value; int64_t weight; };
-WEIR_ROW(event, WEIR_FIELD(id, "BIGINT NOT NULL"), WEIR_FIELD(value, "BIGINT NOT NULL"), WEIR_FIELD(weight, "BIGINT NOT NULL"));
+struct event {
+    int64_t id;
+    int64_t value;
+    int64_t weight;
+};
+WEIR_ROW(event, WEIR_FIELD(id, "BIGINT NOT NULL"), WEIR_FIELD(value, "BIGINT NOT NULL"),
+         WEIR_FIELD(weight, "BIGINT NOT NULL"));
 
 static int step(struct weir_ctx *ctx, const struct event *in, struct event *out)
 {

@@ -3,6 +3,7 @@
 
 WEIR_JOB(first_output)
 {
-    struct weir_stream *rows = weir_source(job, "datagen", "rows", weir_arg(job, "rows", "1"), "fields.id.kind", "sequence", NULL);
+    struct weir_stream *rows =
+        weir_source(job, "datagen", "rows", weir_arg(job, "rows", "1"), "fields.id.kind", "sequence", NULL);
     weir_sink(weir_columns(rows, "id BIGINT NOT NULL"), "print", NULL);
 }

@@ -7,7 +7,10 @@
 #include <time.h>
 #include <weir/weir.h>
 
-struct event { int64_t id; int64_t key; };
+struct event {
+    int64_t id;
+    int64_t key;
+};
 WEIR_ROW(event, WEIR_FIELD(id, "BIGINT NOT NULL"), WEIR_FIELD(key, "BIGINT NOT NULL"));
 
 static int64_t *arrivals;
@@ -50,8 +53,9 @@ static int note(struct weir_ctx *ctx, const struct event *in, struct event *out)
 WEIR_JOB(latency)
 {
     weir_arg(job, "output", "latency.bin");
-    struct weir_stream *rows = weir_source(job, "datagen", "rows", weir_arg(job, "rows", NULL), "rows-per-second", weir_arg(job, "rate", NULL),
-                                           "fields.id.kind", "sequence", "fields.key.kind", "random", "fields.key.min", "0", "fields.key.max", "999", NULL);
+    struct weir_stream *rows = weir_source(job, "datagen", "rows", weir_arg(job, "rows", NULL), "rows-per-second",
+                                           weir_arg(job, "rate", NULL), "fields.id.kind", "sequence", "fields.key.kind",
+                                           "random", "fields.key.min", "0", "fields.key.max", "999", NULL);
     rows = weir_parallelism(weir_schema(rows, WEIR_ROW_OF(event)), 1);
     rows = weir_map(weir_key_by(rows, "key"), WEIR_MAP(event, event, note), .name = "note");
     weir_parallelism(rows, 2);
