@@ -1,4 +1,5 @@
-/* clang-format off: calls and the __LINE__ that is expected of them stand on one line */
+/* Calls and the __LINE__ that is expected of them stand on one line. */
+/* clang-format off */
 /* weir_graph_check(): schemas through a whole graph, what it completes, and every kind of error with operator and line. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -127,8 +128,7 @@ static void bad_type(struct weir_job *job)
 static void bad_key(struct weir_job *job)
 {
     line = __LINE__ + 1;
-    weir_sink(weir_aggregate(weir_window(weir_key_by(readings(job), "device"), weir_tumbling("1 s")), "COUNT(*) AS n"),
-              "print", NULL);
+    weir_sink(weir_aggregate(weir_window(weir_key_by(readings(job), "device"), weir_tumbling("1 s")), "COUNT(*) AS n"), "print", NULL);
 }
 static void bad_connector(struct weir_job *job)
 {
@@ -144,8 +144,7 @@ static void bad_option(struct weir_job *job)
 }
 static void bad_format(struct weir_job *job)
 {
-    weir_sink(weir_columns(weir_source(job, "filesystem", "path", "x", "format", "jsn", NULL), "a INT"), "print", NULL),
-        line = __LINE__;
+    weir_sink(weir_columns(weir_source(job, "filesystem", "path", "x", "format", "jsn", NULL), "a INT"), "print", NULL), line = __LINE__;
 }
 static void no_schema(struct weir_job *job)
 {
@@ -153,8 +152,7 @@ static void no_schema(struct weir_job *job)
 }
 static void no_watermark(struct weir_job *job)
 {
-    struct weir_stream *input =
-        weir_columns(weir_source(job, "filesystem", "path", "x", "format", "json", NULL), COLUMNS);
+    struct weir_stream *input = weir_columns(weir_source(job, "filesystem", "path", "x", "format", "json", NULL), COLUMNS);
     weir_sink(windows_of(input), "print", NULL);
 }
 static void time_column_lost(struct weir_job *job)
@@ -164,16 +162,12 @@ static void time_column_lost(struct weir_job *job)
 static void bad_window_size(struct weir_job *job)
 {
     line = __LINE__ + 1;
-    weir_sink(
-        weir_aggregate(weir_window(weir_key_by(readings(job), "device_id"), weir_tumbling("ten")), "COUNT(*) AS n"),
-        "print", NULL);
+    weir_sink(weir_aggregate(weir_window(weir_key_by(readings(job), "device_id"), weir_tumbling("ten")), "COUNT(*) AS n"), "print", NULL);
 }
 static void bad_aggregate(struct weir_job *job)
 {
     line = __LINE__ + 1;
-    weir_sink(weir_aggregate(weir_window(weir_key_by(readings(job), "device_id"), weir_tumbling("1 s")),
-                             "SUM(device_id) AS n"),
-              "print", NULL);
+    weir_sink(weir_aggregate(weir_window(weir_key_by(readings(job), "device_id"), weir_tumbling("1 s")), "SUM(device_id) AS n"), "print", NULL);
 }
 static void row_mismatch(struct weir_job *job)
 {
@@ -229,10 +223,8 @@ static void every_error_is_a_sentence_with_a_line(void **state)
         assert_false(kit.ok);
         char place[64];
         snprintf(place, sizeof place, "check_test.c:%d: ", line);
-        if (kit.errors.count != 1 || !strstr(kit_text(&kit), cases[i].sentence) ||
-            (line && !strstr(kit_text(&kit), place)))
-            fail_msg("case %zu should be one error, '%s%s':\n%s", i, line ? place : "", cases[i].sentence,
-                     kit_text(&kit));
+        if (kit.errors.count != 1 || !strstr(kit_text(&kit), cases[i].sentence) || (line && !strstr(kit_text(&kit), place)))
+            fail_msg("case %zu should be one error, '%s%s':\n%s", i, line ? place : "", cases[i].sentence, kit_text(&kit));
         kit_fini(&kit);
     }
 }
@@ -240,8 +232,7 @@ static void every_error_is_a_sentence_with_a_line(void **state)
 static void many_bad(struct weir_job *job)
 {
     struct weir_stream *input = readings(job);
-    weir_sink(weir_filter(weir_filter(input, "a > 1"), "b > 2"), "print",
-              NULL); /* b is not blamed: nobody knows its input */
+    weir_sink(weir_filter(weir_filter(input, "a > 1"), "b > 2"), "print", NULL); /* b is not blamed: nobody knows its input */
     weir_sink(weir_filter(input, "c > 3"), "print", NULL);
     weir_sink(weir_filter(input, NULL), "print", NULL);
     weir_sink(weir_filter(input, "temperature > 3"), "print", "bad", "option", NULL);

@@ -1,4 +1,5 @@
-/* clang-format off: calls and the __LINE__ that is expected of them stand on one line */
+/* Calls and the __LINE__ that is expected of them stand on one line. */
+/* clang-format off */
 /* The builder: what the calls record, and every way of calling it wrong. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -27,11 +28,10 @@ WEIR_ROW_NULLS(one, WEIR_FIELD(n, "INT"), WEIR_FIELD(text, "STRING"));
 
 /* 64 fields: the most there may be. */
 #define F8(p) int8_t p##0, p##1, p##2, p##3, p##4, p##5, p##6, p##7;
-#define W8(p) \
+#define W8(p)                                                                                                      \
     WEIR_FIELD(p##0, "TINYINT NOT NULL"), WEIR_FIELD(p##1, "TINYINT NOT NULL"), WEIR_FIELD(p##2, "TINYINT NOT NULL"), \
-        WEIR_FIELD(p##3, "TINYINT NOT NULL"), WEIR_FIELD(p##4, "TINYINT NOT NULL"), \
-        WEIR_FIELD(p##5, "TINYINT NOT NULL"), WEIR_FIELD(p##6, "TINYINT NOT NULL"), \
-        WEIR_FIELD(p##7, "TINYINT NOT NULL")
+        WEIR_FIELD(p##3, "TINYINT NOT NULL"), WEIR_FIELD(p##4, "TINYINT NOT NULL"),                                \
+        WEIR_FIELD(p##5, "TINYINT NOT NULL"), WEIR_FIELD(p##6, "TINYINT NOT NULL"), WEIR_FIELD(p##7, "TINYINT NOT NULL")
 struct wide {
     F8(a) F8(b) F8(c) F8(d) F8(e) F8(f) F8(g) F8(h)
 };
@@ -65,18 +65,15 @@ static void full_job(struct weir_job *job)
     weir_uid(weir_name(input, "readings"), "readings-v1");
     weir_job_name(job, "renamed");
     weir_job_parallelism(job, 3);
-    struct weir_stream *windows =
-        weir_aggregate(weir_lateness(weir_window(weir_key_by(input, "device_id, `is_abnormal`"),
-                                                 weir_offset(weir_sliding("10 s", "5 s"), "1 s")),
-                                     "4 s"),
-                       "device_id, COUNT(*) AS n");
+    struct weir_stream *windows = weir_aggregate(
+        weir_lateness(weir_window(weir_key_by(input, "device_id, `is_abnormal`"), weir_offset(weir_sliding("10 s", "5 s"), "1 s")), "4 s"),
+        "device_id, COUNT(*) AS n");
     weir_name(windows, "windows");
     weir_name(weir_sink(weir_late(windows), "print", NULL), "late");
     weir_name(weir_sink(weir_bad(input), "print", "prefix", "bad", NULL), "bad");
     weir_parallelism(weir_name(weir_filter(weir_rebalance(input), "temperature > 1"), "hot"), 7);
     struct weir_stream *mapped = weir_map(input, WEIR_MAP(reading, one, to_one), .name = "to one");
-    struct weir_stream *many =
-        weir_chaining(weir_flat_map(mapped, WEIR_FLAT_MAP(one, one, to_many), .name = "many"), false);
+    struct weir_stream *many = weir_chaining(weir_flat_map(mapped, WEIR_FLAT_MAP(one, one, to_many), .name = "many"), false);
     weir_name(weir_sink(weir_union(mapped, weir_broadcast(many)), "blackhole", NULL), "end");
 }
 
@@ -104,13 +101,9 @@ static void calls_become_vertices_and_edges(void **state)
 
     const Weir__Vertex *window = kit_vertex(&kit, "windows");
     assert_string_equal(window->op, "window");
-    static const char *const options[][2] = {{"window.type", "sliding"},
-                                             {"window.time", "event"},
-                                             {"window.size", "10 s"},
-                                             {"window.slide", "5 s"},
-                                             {"window.offset", "1 s"},
-                                             {"window.allowed-lateness", "4 s"},
-                                             {"aggregates", "device_id, COUNT(*) AS n"}};
+    static const char *const options[][2] = {
+        {"window.type", "sliding"}, {"window.time", "event"}, {"window.size", "10 s"}, {"window.slide", "5 s"},
+        {"window.offset", "1 s"},   {"window.allowed-lateness", "4 s"}, {"aggregates", "device_id, COUNT(*) AS n"}};
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
         assert_string_equal(weir_graph_option(window, options[i][0]), options[i][1]);
     const Weir__Edge *keyed = kit_edge(&kit, "readings", "windows");
@@ -135,8 +128,7 @@ static void functions_are_offsets_from_the_load_address(void **state)
     kit_build(&kit, &descriptor, full_job, NULL, false);
     const Weir__Vertex *one = kit_vertex(&kit, "to one"), *many = kit_vertex(&kit, "many");
     assert_int_equal(one->function->offset - many->function->offset, (uintptr_t)to_one - (uintptr_t)to_many);
-    assert_int_equal(one->row_in->offset - one->row_out->offset,
-                     (uintptr_t)&weir_row_reading - (uintptr_t)&weir_row_one);
+    assert_int_equal(one->row_in->offset - one->row_out->offset, (uintptr_t)&weir_row_reading - (uintptr_t)&weir_row_one);
     assert_string_equal(one->row_out->symbol, "one");
     assert_string_equal(weir_graph_option(many, "row.in"), "n INT, text STRING");
     kit_fini(&kit);
@@ -194,8 +186,7 @@ static void expect_bad_row(const struct weir_row_type *type, const char *sentenc
 static void row_types_from_outside_are_checked(void **state)
 {
     (void)state;
-    struct weir_row_field fields[2] = {{"a", "INT NOT NULL", 0, 4, WEIR_C_INT},
-                                       {"b", "INT NOT NULL", 4, 4, WEIR_C_INT}};
+    struct weir_row_field fields[2] = {{"a", "INT NOT NULL", 0, 4, WEIR_C_INT}, {"b", "INT NOT NULL", 4, 4, WEIR_C_INT}};
     struct weir_row_type type = {"t", 8, 2, fields, -1, 0};
     struct weir_schema *schema;
     assert_int_equal(weir_sdk_row_schema(&type, &schema, NULL), 0);
@@ -238,30 +229,18 @@ static void wrong_job(struct weir_job *job)
     weir_uid(weir_uid(weir_sink(input, "print", NULL), "same"), "same");
     weir_uid(weir_sink(input, "print", NULL), "same"), HERE(lines[11]);
     weir_sink(weir_map(input, .name = "empty"), "print", NULL), HERE(lines[12]);
-    weir_sink(weir_map(input, .name = "libc", .in = WEIR_ROW_OF(reading), .out = WEIR_ROW_OF(one),
-                       .function = (void *)(uintptr_t)&strlen),
-              "print", NULL),
-        HERE(lines[13]);
+    weir_sink(weir_map(input, .name = "libc", .in = WEIR_ROW_OF(reading), .out = WEIR_ROW_OF(one), .function = (void *)(uintptr_t)&strlen), "print", NULL), HERE(lines[13]);
     weir_sink(weir_bad(weir_source(job, "socket", "on-error", "skip", NULL)), "print", NULL), HERE(lines[14]);
 }
 
 static void every_wrong_call_is_reported_with_its_line(void **state)
 {
-    static const char *const sentences[] = {"a window that has no weir_aggregate() yet",
-                                            "reads from a sink",
-                                            "is given NULL instead of a stream",
-                                            "condition is NULL",
-                                            "option 'prefix' has no value",
-                                            "option 'prefix' is given twice",
-                                            "a column has no name",
-                                            "parallelism 40000",
-                                            "a window needs a keyed stream",
-                                            "weir_late() is for windows",
-                                            "weir_schema() is for sources",
-                                            "uid 'same' is already that of",
-                                            "needs .in, .out and .function",
-                                            "must be defined in the job's own object",
-                                            "on-error is 'skip'"};
+    static const char *const sentences[] = {
+        "a window that has no weir_aggregate() yet", "reads from a sink",          "is given NULL instead of a stream",
+        "condition is NULL",                         "option 'prefix' has no value", "option 'prefix' is given twice",
+        "a column has no name",                      "parallelism 40000",          "a window needs a keyed stream",
+        "weir_late() is for windows",                "weir_schema() is for sources", "uid 'same' is already that of",
+        "needs .in, .out and .function",             "must be defined in the job's own object", "on-error is 'skip'"};
     struct kit kit;
     (void)state;
     kit_build(&kit, &descriptor, wrong_job, NULL, false);
@@ -334,8 +313,7 @@ static void argument_job(struct weir_job *job)
 
 static void arguments_are_read_in_every_form(void **state)
 {
-    const char *const arguments[] = {"--input",     "a b",  "--count=-7",     "--verbose",
-                                     "--threshold", "-2.5", "--window=2 min", NULL};
+    const char *const arguments[] = {"--input", "a b", "--count=-7", "--verbose", "--threshold", "-2.5", "--window=2 min", NULL};
     const char *const defaults[] = {"--input=", NULL};
     struct kit kit;
     (void)state;
@@ -358,18 +336,15 @@ static void arguments_are_read_in_every_form(void **state)
 
 static void wrong_arguments_name_the_nearest(void **state)
 {
-    const char *const arguments[] = {"--inptu",  "x",    "--count", "seven", "lost", "--verbose=maybe",
-                                     "--window", "long", "--count", "2",     NULL};
+    const char *const arguments[] = {"--inptu", "x", "--count", "seven", "lost", "--verbose=maybe", "--window", "long",
+                                     "--count", "2", NULL};
     struct kit kit;
     (void)state;
     kit_build(&kit, &descriptor, argument_job, arguments, false);
     assert_false(kit.ok);
-    static const char *const sentences[] = {"no argument --inptu; did you mean --input?",
-                                            "needs an argument: --input VALUE",
-                                            "--count: 'seven' is not a whole number",
-                                            "'lost' is not of the form --name value",
-                                            "--verbose: 'maybe' is neither true nor false",
-                                            "--window: 'long' is not a duration",
+    static const char *const sentences[] = {"no argument --inptu; did you mean --input?", "needs an argument: --input VALUE",
+                                            "--count: 'seven' is not a whole number", "'lost' is not of the form --name value",
+                                            "--verbose: 'maybe' is neither true nor false", "--window: 'long' is not a duration",
                                             "--count is given twice"};
     for (size_t i = 0; i < sizeof sentences / sizeof *sentences; i++)
         if (!strstr(kit_text(&kit), sentences[i]))
@@ -380,9 +355,7 @@ static void wrong_arguments_name_the_nearest(void **state)
 static void dead_letter_job(struct weir_job *job)
 {
     weir_sink(weir_columns(weir_source(job, "filesystem", "path", "in", "format", "json", "on-error", "dead-letter",
-                                       "dead-letter.path", "out/bad", NULL),
-                           "a INT"),
-              "print", NULL);
+                                       "dead-letter.path", "out/bad", NULL), "a INT"), "print", NULL);
 }
 
 static void a_dead_letter_path_becomes_a_sink(void **state)
