@@ -97,6 +97,13 @@ struct tm_node {
     uint64_t epoch_seen;                    /* never goes back */
     uint64_t accepted_session[SIM_JMS_MAX]; /* of this boot, by each JobManager: the highest */
     int slots;
+    bool has_code;              /* this boot has fetched it */
+    uint32_t commits;           /* jobs whose output is being published here */
+    struct {
+        char executor_id[33];
+        int conn;
+    } started[64]; /* ring: StartExecutor commands that counted, and where they came from */
+    int started_next;
     int conn; /* -1: none */
     uint64_t next_pid;
 };
@@ -137,6 +144,7 @@ struct exec {
     bool exists;           /* the process; a paused or stuck one exists too */
     bool known_exit;       /* its TaskManager has been told */
     bool stuck;            /* does nothing any more, its tasks included; only a kill ends it */
+    bool asked;       /* the JobManager told its supervisor to end it */
     bool stray;            /* started by a confused JobManager: nobody knows it */
     bool killed;           /* its supervisor has tried to */
     int64_t lease_sent_ms; /* until when its supervisor said it may live */
@@ -166,7 +174,7 @@ struct jtask {
 struct job {
     char id[33];
     int jm;
-    bool bounded, output, hangs, submitted;
+    bool bounded, output, hangs, needs_code;
     struct weir_jm_job_options options;
     uint8_t *graph;
     size_t graph_size;

@@ -55,13 +55,20 @@ void exec_spawn(struct world *w, int tm, const char *executor_id, const char *jo
     x->boot = t->boot;
     if (t->conn < 0 || !weir_tm_registered(t->core))
         violate(w, "start-without-session", "tm%d starts an executor while it is not registered", tm);
-    x->conn = t->conn;
+    x->conn = -1;
+    for (int i = 0; i < 64; i++)
+        if (strcmp(t->started[i].executor_id, executor_id) == 0)
+            x->conn = t->started[i].conn;
+    if (x->conn != t->conn)
+        violate(w, "start-of-an-ended-session", "tm%d starts an executor that its present session did not ask for", tm);
     x->pid = (uint32_t)(tm * 10000 + (int)++t->next_pid);
     x->orphan_since_ms = -1;
     x->line_open = true;
     x->lease_until_ms = x->lease_sent_ms = INT64_MAX; /* given with ExecutorStart */
     if (x->job < 0)
         violate(w, "unknown-job", "tm%d starts an executor for job %s", tm, job_id);
+    if (w->jobs[x->job].needs_code && !t->has_code && !memcmp(w->jobs[x->job].id, job_id, 8))
+        violate(w, "started-without-code", "tm%d starts an executor of job %.8s", tm, job_id);
     if (window_open(w, F_SPAWN_FAIL) && rng_chance(&w->exe, w->window_value[F_SPAWN_FAIL])) {
         count(w, C_spawn_failed);
         trace(w, "tm%d: executor %.20s cannot be spawned", tm, x->id);

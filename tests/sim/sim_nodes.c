@@ -310,6 +310,13 @@ static void perform_tm_send(struct world *w, int tm, const Weir__Control *contro
     struct conn *c = &w->conns[t->conn];
     if (control->body_case == WEIR__CONTROL__BODY_REGISTER)
         c->session = control->session;
+    if (control->body_case == WEIR__CONTROL__BODY_EXECUTOR_REPORT &&
+        control->executor_report->state == WEIR__EXECUTOR_REPORT__STATE__EXITED) {
+        int x = exec_find(w, tm, control->executor_report->executor_id);
+        if (x >= 0 && w->execs[x].asked == (control->executor_report->failure != NULL))
+            violate(w, "exit-explained-wrongly", "tm%d: executor x%d ended %s", tm, x,
+                    w->execs[x].asked ? "as it was told to, and that is called a failure" : "by itself, and no failure says why");
+    }
     if (control->session != c->session)
         violate(w, "session-mixed", "tm%d sends session %" PRIu64 " on a connection of session %" PRIu64, tm,
                 control->session, c->session);
@@ -357,6 +364,11 @@ static void perform_tm(struct world *w, int tm, const struct weir_tm_effect *eff
         exec_kill_orphan(w, tm, effect->orphan);
         break;
     case WEIR_TM_EFFECT_COMMIT:
+        x = job_find(w, effect->job_id);
+        if (x >= 0 && t->commits & 1u << x)
+            violate(w, "commit-twice-at-once", "tm%d: job %.8s", tm, effect->job_id);
+        if (x >= 0)
+            t->commits |= 1u << x;
         push(w, w->now_ms + rng_range(&w->exe, 2, window_open(w, F_COMMIT_SLOW) ? w->window_value[F_COMMIT_SLOW] : 100),
              EV_TM_COMMIT, tm, t->boot, 0, 0, msg_copy(effect->control));
         break;
@@ -459,12 +471,27 @@ void tm_message(struct world *w, int conn, const Weir__Control *control)
     tm_tick(w, tm);
     const char *stale = stale_for_tm(w, conn, control);
     uint64_t digest = weir_tm_digest(t->core);
+    int polite = -1; /* an executor that is told to stop, and has time to */
+    if (!stale && control->body_case == WEIR__CONTROL__BODY_START_EXECUTOR) {
+        int i = t->started_next++ % 64;
+        snprintf(t->started[i].executor_id, sizeof t->started[i].executor_id, "%s", control->start_executor->executor_id);
+        t->started[i].conn = conn;
+    }
+    if (!stale && control->body_case == WEIR__CONTROL__BODY_STOP_EXECUTOR) {
+        int x = exec_find(w, tm, control->stop_executor->executor_id);
+        if (x >= 0)
+            w->execs[x].asked = true;
+        if (x >= 0 && !control->stop_executor->kill && w->execs[x].ready && !w->execs[x].killed)
+            polite = x;
+    }
     trace(w, "%s at tm%d: %s id %" PRIu64 "%s%s", w->conns[conn].peer, tm, body_name(control), control->id,
           stale ? " " : "", stale ? stale : "");
     struct weir_tm_event event;
     node_init_tm_event(w, tm, &event, WEIR_TM_EVENT_MESSAGE);
     event.control = control;
     tm_event(w, tm, &event);
+    if (polite >= 0 && w->execs[polite].killed)
+        violate(w, "killed-at-once", "tm%d kills executor x%d, which was to be stopped", tm, polite);
     if (!stale && control->body_case == WEIR__CONTROL__BODY_REGISTER_ACK && !control->register_ack->accepted &&
         weir_tm_registered(t->core))
         violate(w, "refusal-ignored", "tm%d stays in a session that its JobManager does not know", tm);
@@ -522,6 +549,8 @@ void tm_commit_now(struct world *w, int tm, const Weir__Control *control)
     failure.message = (char *)"the output directory cannot be written";
     bool fails = window_open(w, F_COMMIT_FAIL) && rng_chance(&w->exe, w->window_value[F_COMMIT_FAIL]);
     int job = job_find(w, control->commit_output->job_id);
+    if (job >= 0)
+        w->tms[tm].commits &= ~(1u << job);
     trace(w, "tm%d commits the output of %.8s%s", tm, control->commit_output->job_id, fails ? ": fails" : "");
     if (!fails)
         check_commit(w, tm, control->commit_output);
@@ -544,6 +573,9 @@ void tm_start(struct world *w, int tm)
     weir_tm_free(t->core);
     t->boot++;
     t->alive = true;
+    t->has_code = false;
+    t->commits = 0;
+    memset(t->started, 0, sizeof t->started);
     t->awake_since_ms = w->now_ms;
     t->conn = -1;
     t->epoch_seen = 0;

@@ -428,6 +428,7 @@ void submit_job(struct world *w)
     for (int r = 0; r < SIM_TASKS_MAX; r++)
         job->region_ended_ms[r] = -1;
     struct weir_plan *plan = random_plan(&w->ops, &job->graph, &job->graph_size);
+    job->needs_code = plan->graph->code_sha256[0] != 0;
     describe_job(job, plan);
     w->job_count++;
     count(w, C_jobs_submitted);

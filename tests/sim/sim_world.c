@@ -384,6 +384,7 @@ static bool run_tm_ev(struct world *w, struct ev *ev)
         break;
     case EV_TM_CODE:
         node_init_tm_event(w, tm, &event, ev->c ? WEIR_TM_EVENT_CODE_READY : WEIR_TM_EVENT_CODE_FAILED);
+        w->tms[tm].has_code |= ev->c != 0;
         event.sha256 = "c0de";
         event.text = ev->c ? "/code" : "the JobManager does not have it";
         tm_event(w, tm, &event);
