@@ -144,7 +144,7 @@ struct exec {
     bool exists;           /* the process; a paused or stuck one exists too */
     bool known_exit;       /* its TaskManager has been told */
     bool stuck;            /* does nothing any more, its tasks included; only a kill ends it */
-    bool asked;       /* the JobManager told its supervisor to end it */
+    bool asked;            /* the JobManager told its supervisor to end it */
     bool stray;            /* started by a confused JobManager: nobody knows it */
     bool killed;           /* its supervisor has tried to */
     int64_t lease_sent_ms; /* until when its supervisor said it may live */
