@@ -174,6 +174,9 @@ static void take_event(struct weir_tm *tm, const struct weir_tm_event *event)
     case WEIR_TM_EVENT_EXECUTOR_MESSAGE:
         weir_tm_executor_message(tm, event->executor_id, event->control);
         break;
+    case WEIR_TM_EVENT_EXECUTOR_MEMORY:
+        weir_tm_executor_memory(tm, event->executor_id, event->rss_bytes);
+        break;
     case WEIR_TM_EVENT_PROCESS_METRICS:
         tm->process.rss_bytes = event->process->rss_bytes;
         tm->process.cpu_ns = event->process->cpu_ns;

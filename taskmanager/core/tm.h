@@ -39,6 +39,8 @@ struct weir_tm_options {
     int64_t
         executor_silence_ms; /* a READY executor from which nothing was heard for so long hangs and is killed: executors send
                                      Heartbeat several times within it; 0: never (the default) */
+    int64_t
+        executor_memory_max; /* resident bytes; an executor that uses more is killed with a report; 0: no limit (the default) */
     int64_t kill_repeat_ms; /* a kill is repeated until the process has ended; 5 s */
     int64_t resend_ms;      /* 1 s */
     int window;             /* reports in flight; 32 */
@@ -62,6 +64,7 @@ enum weir_tm_event_kind {
                                         spawned (exit_code 127, text says why). Exactly once per SPAWN. failure (may be NULL): what a crash
                                         handler left (operator, position, stack) */
     WEIR_TM_EVENT_EXECUTOR_MESSAGE, /* executor_id, control: from the executor's control line */
+    WEIR_TM_EVENT_EXECUTOR_MEMORY,  /* executor_id, rss_bytes: what its process was seen to use just now */
     WEIR_TM_EVENT_PROCESS_METRICS,  /* process: of this supervisor; goes with the next heartbeat */
     WEIR_TM_EVENT_COMMITTED         /* job_id, failure (NULL: done): answers a COMMIT */
 };
@@ -81,6 +84,7 @@ struct weir_tm_event {
     const char *sha256;
     const char *text;
     uint32_t pid;
+    uint64_t rss_bytes;
     int exit_code, signal;
     const Weir__Failure *failure;
     const Weir__ProcessMetrics *process;

@@ -326,6 +326,56 @@ void weir_tm_executor_stop(struct weir_tm *tm, const Weir__StopExecutor *stop)
     send_executor(tm, executor, control);
 }
 
+/* How it ended, in a sentence. */
+static const char *describe_end(struct weir_tm *tm, const struct tm_executor *executor,
+                                const struct weir_tm_event *event)
+{
+    const char *text = event->text ? event->text : "";
+    const char *who =
+        weir_arena_format(&tm->arena, "the executor of job %s on TaskManager %s (pid %" PRIu32 ")",
+                          executor->start->start_executor->job_name, tm->options.taskmanager_id, executor->pid);
+    if (!event->signal)
+        return weir_arena_format(&tm->arena, "%s exited with code %d%s%s", who, event->exit_code, text[0] ? ": " : "",
+                                 text);
+    return weir_arena_format(&tm->arena, "%s was ended by signal %d (%s)%s%s", who, event->signal,
+                             executor->why ? executor->why : strsignal(event->signal), text[0] ? ": " : "", text);
+}
+
+static const char *describe_budget(struct weir_tm *tm, const struct tm_executor *executor)
+{
+    return weir_arena_format(&tm->arena,
+                             "the job's executor used %" PRIu64 " MB of memory, its limit is %" PRId64
+                             " MB (taskmanager.executor.memory)",
+                             executor->rss_bytes >> 20, tm->options.executor_memory_max >> 20);
+}
+
+/* Why it ended, for the job's exceptions. */
+static Weir__Failure *explain_end(struct weir_tm *tm, const struct tm_executor *executor,
+                                  const struct weir_tm_event *event)
+{
+    const char *end = describe_end(tm, executor, event);
+    if (executor->over_budget)
+        end = weir_arena_format(&tm->arena, "%s: %s", describe_budget(tm, executor), end);
+    Weir__Failure *failure = make_failure(tm,
+                                          executor->why   ? executor->why
+                                          : event->signal ? "ExecutorCrashed"
+                                                          : "ExecutorExited",
+                                          end);
+    failure->signal = event->signal;
+    const Weir__Failure *left = event->failure;
+    if (left) { /* what the crash handler left knows more */
+        if (left->kind[0])
+            failure->kind = left->kind;
+        if (left->message[0])
+            failure->message = weir_arena_format(&tm->arena, "%s: %s", left->message, end);
+        failure->stack = left->stack;
+        failure->operator_ = left->operator_;
+        failure->position = left->position;
+        failure->fail_job = left->fail_job;
+    }
+    return failure;
+}
+
 void weir_tm_executor_exited(struct weir_tm *tm, const struct weir_tm_event *event)
 {
     struct tm_executor *executor = find(tm, event->executor_id);
@@ -333,38 +383,26 @@ void weir_tm_executor_exited(struct weir_tm *tm, const struct weir_tm_event *eve
         return;
     Weir__Failure *failure = NULL;
     if (!executor->asked) {
-        const char *text = event->text ? event->text : "";
-        const char *message =
-            event->signal
-                ? weir_arena_format(&tm->arena,
-                                    "the executor of job %s on TaskManager %s (pid %" PRIu32
-                                    ") was ended by signal %d (%s)%s%s",
-                                    executor->start->start_executor->job_name, tm->options.taskmanager_id,
-                                    executor->pid, event->signal,
-                                    executor->why ? executor->why : strsignal(event->signal), text[0] ? ": " : "", text)
-                : weir_arena_format(
-                      &tm->arena, "the executor of job %s on TaskManager %s (pid %" PRIu32 ") exited with code %d%s%s",
-                      executor->start->start_executor->job_name, tm->options.taskmanager_id, executor->pid,
-                      event->exit_code, text[0] ? ": " : "", text);
-        failure = make_failure(tm,
-                               executor->why   ? executor->why
-                               : event->signal ? "ExecutorCrashed"
-                                               : "ExecutorExited",
-                               message);
-        failure->signal = event->signal;
-        if (event->failure) { /* what the crash handler left knows more */
-            if (event->failure->kind[0])
-                failure->kind = event->failure->kind;
-            if (event->failure->message[0])
-                failure->message = weir_arena_format(&tm->arena, "%s: %s", event->failure->message, message);
-            failure->stack = event->failure->stack;
-            failure->operator_ = event->failure->operator_;
-            failure->position = event->failure->position;
-            failure->fail_job = event->failure->fail_job;
-        }
+        failure = explain_end(tm, executor, event);
         weir_tm_log(tm, WEIR_TM_LOG_WARN, executor->job_id, "%s", failure->message);
     }
     executor_gone(tm, executor, failure);
+}
+
+void weir_tm_executor_memory(struct weir_tm *tm, const char *executor_id, uint64_t rss_bytes)
+{
+    struct tm_executor *executor = find(tm, executor_id);
+    if (!executor || executor->state == WEIR_TM_EXECUTOR_KILLING)
+        return;
+    executor->rss_bytes = rss_bytes;
+    if (!tm->options.executor_memory_max || rss_bytes <= (uint64_t)tm->options.executor_memory_max ||
+        WEIR_MUTANT(tm_no_memory_kill))
+        return;
+    executor->over_budget = true;
+    executor->why = "MemoryBudgetExceeded";
+    weir_tm_log(tm, WEIR_TM_LOG_ERROR, executor->job_id, "executor %s: %s: it is killed", executor->id,
+                describe_budget(tm, executor));
+    send_kill(tm, executor);
 }
 
 /* --- Messages from executors */
@@ -401,8 +439,6 @@ static void task_reported(struct weir_tm *tm, struct tm_executor *executor, cons
 
 static void take_metrics(struct tm_executor *executor, const Weir__Heartbeat *heartbeat)
 {
-    if (heartbeat->process)
-        executor->rss_bytes = heartbeat->process->rss_bytes;
     for (size_t i = 0; i < heartbeat->n_metrics; i++) {
         const Weir__TaskMetrics *metrics = heartbeat->metrics[i];
         struct tm_task *task = find_task(executor, metrics->task);

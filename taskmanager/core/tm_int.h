@@ -35,9 +35,10 @@ struct tm_executor {
     int64_t lease_until_ms;
     int64_t deadline_ms; /* STOPPING: kill then; KILLING: kill again; NEVER_MS otherwise */
     int64_t heard_ms;    /* last message from it */
-    const char *why; /* kind of failure when this core killed it by itself, a literal; NULL: asked to, or not killed */
-    bool asked;      /* the JobManager wanted it to end */
-    uint64_t rss_bytes;
+    const char *why;  /* kind of failure when this core killed it by itself, a literal; NULL: asked to, or not killed */
+    bool asked;       /* the JobManager wanted it to end */
+    bool over_budget; /* it was killed for its memory */
+    uint64_t rss_bytes;    /* the last reading; of one killed for it: that one */
     struct tm_task *tasks; /* the newest attempt of each that was deployed here */
     int task_count, task_capacity;
 };
@@ -131,6 +132,7 @@ void weir_tm_executor_code(struct weir_tm *tm, const char *sha256, const char *p
 void weir_tm_executor_spawned(struct weir_tm *tm, const char *executor_id, uint32_t pid);
 void weir_tm_executor_exited(struct weir_tm *tm, const struct weir_tm_event *event);
 void weir_tm_executor_message(struct weir_tm *tm, const char *executor_id, const Weir__Control *control);
+void weir_tm_executor_memory(struct weir_tm *tm, const char *executor_id, uint64_t rss_bytes);
 void weir_tm_executor_lease(struct weir_tm *tm); /* the session's lease was renewed: pass it on */
 /* This supervisor itself was stopped for a while: executors' silence in that time does not count. */
 void weir_tm_executor_excuse(struct weir_tm *tm);

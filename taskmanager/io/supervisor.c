@@ -455,41 +455,18 @@ static uint64_t rss_bytes_of(pid_t pid)
     return pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-/* An executor over its budget: its end is reported as this failure. */
-static void kill_for_memory(struct supervisor *s, struct executor *executor, uint64_t rss_bytes)
-{
-    char message[256], kind[] = "MemoryBudgetExceeded";
-    snprintf(message, sizeof message,
-             "the job's executor used %" PRIu64 " MB of memory, its limit is %" PRId64
-             " MB (taskmanager.executor.memory)",
-             rss_bytes >> 20, s->options->executor_memory_max >> 20);
-    Weir__Failure failure = WEIR__FAILURE__INIT;
-    failure.kind = kind;
-    failure.message = message;
-    uint8_t packed[512];
-    weir_assert(weir__failure__get_packed_size(&failure) <= sizeof packed);
-    size_t size = weir__failure__pack(&failure, packed);
-    weir_buf_clear(&executor->crash);
-    if (!weir_buf_append(&executor->crash, packed, size))
-        return;
-    weir_log(ERROR, "%s", message);
-    executor->ending = true;
-    do_kill(s, executor->id);
-}
-
 static void measure(struct supervisor *s)
 {
     Weir__ProcessMetrics process = WEIR__PROCESS_METRICS__INIT;
     process.rss_bytes = rss_bytes_of(getpid());
     process.cpu_ns = (uint64_t)weir_clock_cpu_ns();
-    for (int i = 0; i < s->executor_count; i++)
-        if (s->executors[i]->pid) {
-            uint64_t rss_bytes = rss_bytes_of(s->executors[i]->pid);
-            process.executor_rss_bytes += rss_bytes;
-            if (s->options->executor_memory_max > 0 && rss_bytes > (uint64_t)s->options->executor_memory_max &&
-                !s->executors[i]->ending)
-                kill_for_memory(s, s->executors[i], rss_bytes);
-        }
+    for (int i = 0; i < s->executor_count; i++) {
+        struct weir_tm_event reading = {.kind = WEIR_TM_EVENT_EXECUTOR_MEMORY, .executor_id = s->executors[i]->id};
+        if (!s->executors[i]->pid)
+            continue; /* a thread of this process */
+        reading.rss_bytes = rss_bytes_of(s->executors[i]->pid);
+        handle(s, &reading);
+    }
     struct weir_tm_event event = {.kind = WEIR_TM_EVENT_PROCESS_METRICS, .process = &process};
     handle(s, &event);
     if (s->options->output_size_max > 0) {
@@ -630,6 +607,7 @@ weir_err weir_supervisor_run(const struct weir_supervisor_options *options, stru
     tm.port_last = options->port_last;
     tm.cpu_cores = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
     tm.pid = (uint32_t)getpid();
+    tm.executor_memory_max = options->executor_memory_max;
     tm.memory_bytes = (int64_t)sysconf(_SC_PHYS_PAGES) * (int64_t)sysconf(_SC_PAGESIZE);
     s->tm = weir_tm_new(&tm);
 

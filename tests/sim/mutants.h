@@ -46,7 +46,8 @@
     X(tm_no_resend, "unacknowledged reports are sent again") \
     X(tm_exit_unreported, "an executor's end is reported") \
     X(tm_slot_taken, "a taken slot is refused") \
-    X(tm_stop_without_end, "an executor that does not stop is killed")
+    X(tm_stop_without_end, "an executor that does not stop is killed") \
+    X(tm_no_memory_kill, "an executor that uses more memory than its budget is killed")
 
 enum weir_mutant {
     WEIR_MUTANT_none,

@@ -26,6 +26,8 @@
 #define SIM_JMS_MAX 8
 #define SIM_JOBS_MAX 24
 #define SIM_TASKS_MAX 64
+#define SIM_MEMORY_MAX ((uint64_t)300 << 20) /* an executor's budget */
+#define SIM_MEMORY_INTERVAL_MS 500           /* how often its supervisor looks */
 #define SIM_FAULTS_MAX 64
 #define SIM_OPS_MAX 40
 #define SENT_KEPT 256
@@ -52,6 +54,7 @@ enum ev_kind {
     EV_X_SPAWNED,
     EV_X_TO_TM,
     EV_X_EXITED,
+    EV_X_MEMORY,
     EV_X_CONTROL,
     EV_X_ACT,
     EV_X_LEASE,
@@ -97,8 +100,8 @@ struct tm_node {
     uint64_t epoch_seen;                    /* never goes back */
     uint64_t accepted_session[SIM_JMS_MAX]; /* of this boot, by each JobManager: the highest */
     int slots;
-    bool has_code;              /* this boot has fetched it */
-    uint32_t commits;           /* jobs whose output is being published here */
+    bool has_code;    /* this boot has fetched it */
+    uint32_t commits; /* jobs whose output is being published here */
     struct {
         char executor_id[33];
         int conn;
@@ -141,13 +144,15 @@ struct exec {
     int job; /* in world.jobs */
     int tm, boot, conn;
     uint32_t pid;
-    bool exists;           /* the process; a paused or stuck one exists too */
-    bool known_exit;       /* its TaskManager has been told */
-    bool stuck;            /* does nothing any more, its tasks included; only a kill ends it */
-    bool asked;            /* the JobManager told its supervisor to end it */
-    bool stray;            /* started by a confused JobManager: nobody knows it */
-    bool killed;           /* its supervisor has tried to */
-    int64_t lease_sent_ms; /* until when its supervisor said it may live */
+    bool exists;            /* the process; a paused or stuck one exists too */
+    bool known_exit;        /* its TaskManager has been told */
+    bool stuck;             /* does nothing any more, its tasks included; only a kill ends it */
+    bool asked;             /* the JobManager told its supervisor to end it */
+    bool stray;             /* started by a confused JobManager: nobody knows it */
+    bool killed;            /* its supervisor has tried to */
+    int64_t lease_sent_ms;  /* until when its supervisor said it may live */
+    uint64_t rss_bytes;     /* what its supervisor sees it use */
+    int64_t over_budget_ms; /* since when its supervisor has seen it use too much; -1: it has not */
     bool unkillable_until_heal, never_ready, line_open, ready, ending;
     int64_t paused_until_ms, lease_until_ms;
     int64_t orphan_since_ms; /* without a job that wants it; -1 */
@@ -225,6 +230,7 @@ enum fault_kind {
     F_COMMIT_SLOW,
     F_FORGE,
     F_FLAP,
+    F_EXEC_GROWS,
     F_KINDS
 };
 struct fault {
@@ -247,7 +253,7 @@ struct op {
 #define SIM_COUNTERS(X)                                                                                           \
     X(events) X(jobs_submitted) X(jobs_finished) X(jobs_failed) X(jobs_canceled) X(tm_lost_heartbeat)             \
     X(tm_lost_disconnect) X(tm_lost_new_session) X(tm_lost_outbox) X(tm_crashed) X(tm_paused) X(jm_crashed) X(jm_paused) X(jm_replaced)     \
-    X(jm_fenced) X(lease_ended_executor) X(lease_killed_executor) X(hang_killed_executor) X(orphan_killed) X(executor_crashed) X(executor_stuck)                     \
+    X(jm_fenced) X(lease_ended_executor) X(lease_killed_executor) X(hang_killed_executor) X(memory_killed_executor) X(orphan_killed) X(executor_crashed) X(executor_stuck)                     \
     X(executor_abandoned) X(executor_start_timeout) X(task_start_timeout) X(task_cancel_timeout) X(region_restarted)            \
     X(region_restarted_alone) X(finished_task_rerun) X(cancel_while_restarting) X(cancel_while_failing)           \
     X(cancel_refused_committing) X(failed_by_strategy) X(waited_for_slots) X(gave_way) X(commit_moved) X(commit_failed) X(committed)    \
@@ -361,6 +367,7 @@ void exec_kill(struct world *w, int tm, const char *executor_id);
 void exec_kill_orphan(struct world *w, int tm, const struct weir_tm_orphan *orphan);
 void exec_control(struct world *w, int x, const Weir__Control *control);
 void exec_act(struct world *w, int x, int task, int act, uint32_t attempt);
+bool exec_measured(struct world *w, int x); /* its supervisor looks at its memory; false: there is nothing to see */
 void exec_lease(struct world *w, int x, uint64_t gen);
 void exec_die(struct world *w, int x, int signal, const char *why);
 void exec_line_lost(struct world *w, int tm);
@@ -385,6 +392,7 @@ void check_jm(struct world *w, int jm); /* after each step of it */
 void check_jm_effect(struct world *w, int jm, const struct weir_jm_effect *effect);
 void check_start_failed(struct world *w, int jm, int job);
 void check_tm(struct world *w, int tm);
+void check_memory_kill(struct world *w, int tm, const char *text);
 void check_lease(struct world *w, int x, const Weir__Control *control); /* what its supervisor tells it */
 void check_spawn(struct world *w, int x);
 void check_task_start(struct world *w, int x, int task);

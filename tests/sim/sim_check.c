@@ -773,6 +773,10 @@ static void check_exec(struct world *w, int index)
         x->line_open)
         violate(w, "no-kill-after-lease", "x%d on tm%d: its lease ended at %" PRId64 " and it was not killed", index,
                 x->tm, x->lease_sent_ms);
+    int64_t seen_ms = own->awake_since_ms > x->over_budget_ms ? own->awake_since_ms : x->over_budget_ms;
+    if (own->alive && own->boot == x->boot && !x->killed && x->over_budget_ms >= 0 && w->now_ms > seen_ms + 50)
+        violate(w, "over-budget-kept", "x%d on tm%d uses %" PRIu64 " bytes since %" PRId64 " and was not killed", index,
+                x->tm, x->rss_bytes, x->over_budget_ms);
     /* Who could end it: itself unless it hangs, else its supervisor, unless that is stopped or it cannot be killed yet. */
     const struct tm_node *t = &w->tms[x->tm];
     bool own_supervisor = t->alive && t->boot == x->boot && w->now_ms >= t->paused_until_ms;
@@ -785,6 +789,16 @@ static void check_exec(struct world *w, int index)
         x->orphan_since_ms = w->now_ms;
     if (w->now_ms - x->orphan_since_ms > stale_bound_ms(w) + w->tm_options.kill_repeat_ms)
         violate(w, "executor-without-job", "x%d on tm%d: of job %.8s, which does not want it", index, x->tm, job->id);
+}
+
+/* `text`: what a supervisor logs when it kills an executor for its memory. */
+void check_memory_kill(struct world *w, int tm, const char *text)
+{
+    count(w, C_memory_killed_executor);
+    for (int i = 0; i < w->exec_count; i++)
+        if (w->execs[i].tm == tm && strstr(text, w->execs[i].id) && w->execs[i].rss_bytes <= SIM_MEMORY_MAX)
+            violate(w, "killed-within-budget", "tm%d kills x%d for its memory: %" PRIu64 " bytes", tm, i,
+                    w->execs[i].rss_bytes);
 }
 
 /* Who is not heard is lost, who does not listen too; and what is not acknowledged is sent again. */

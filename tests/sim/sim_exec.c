@@ -62,7 +62,8 @@ void exec_spawn(struct world *w, int tm, const char *executor_id, const char *jo
     if (x->conn != t->conn)
         violate(w, "start-of-an-ended-session", "tm%d starts an executor that its present session did not ask for", tm);
     x->pid = (uint32_t)(tm * 10000 + (int)++t->next_pid);
-    x->orphan_since_ms = -1;
+    x->orphan_since_ms = x->over_budget_ms = -1;
+    x->rss_bytes = SIM_MEMORY_MAX / 2;
     x->line_open = true;
     x->lease_until_ms = x->lease_sent_ms = INT64_MAX; /* given with ExecutorStart */
     if (x->job < 0)
@@ -81,6 +82,7 @@ void exec_spawn(struct world *w, int tm, const char *executor_id, const char *jo
     trace(w, "tm%d: executor x%d of %.8s spawned%s", tm, index, job_id, x->never_ready ? ", will not get ready" : "");
     check_spawn(w, index);
     push(w, w->now_ms + rng_range(&w->exe, 1, 10), EV_X_SPAWNED, index, 0, 0, 0, NULL);
+    push(w, w->now_ms + SIM_MEMORY_INTERVAL_MS, EV_X_MEMORY, index, 0, 0, 0, NULL);
 }
 
 /* Tasks that exchanged data with those of a dead executor may notice. */
@@ -135,6 +137,17 @@ void exec_kill(struct world *w, int tm, const char *executor_id)
     for (int t = 0; t < w->execs[x].task_count; t++)
         region_hit(w, &w->jobs[w->execs[x].job], w->jobs[w->execs[x].job].tasks[w->execs[x].tasks[t].index].region);
     push(w, at, EV_X_DIE, x, 9, 0, 0, NULL);
+}
+
+bool exec_measured(struct world *w, int index)
+{
+    struct exec *x = &w->execs[index];
+    if (!x->exists)
+        return false;
+    if (x->rss_bytes > SIM_MEMORY_MAX && x->over_budget_ms < 0)
+        x->over_budget_ms = w->now_ms;
+    push(w, w->now_ms + SIM_MEMORY_INTERVAL_MS, EV_X_MEMORY, index, 0, 0, 0, NULL);
+    return true;
 }
 
 int exec_orphans(const struct world *w, int tm, struct weir_tm_orphan *out, int max)

@@ -230,7 +230,8 @@ void jm_message(struct world *w, int conn, const Weir__Control *control)
     enum weir_job_state state_before = starting_job >= 0 ? w->jobs[starting_job].state : WEIR_JOB_CREATED;
     jm_event(w, jm, &event);
     if (!stale && state_before == WEIR_JOB_RUNNING && w->jobs[starting_job].restarts == restarts &&
-        w->jobs[starting_job].state == WEIR_JOB_RUNNING)
+        w->jobs[starting_job].state == WEIR_JOB_RUNNING &&
+        weir_jm_job_find(node->core, w->jobs[starting_job].id)) /* it may have ended and be forgotten already */
         violate(w, "start-failure-not-counted", "jm%d: job %.8s goes on as if nothing had happened", jm,
                 w->jobs[starting_job].id);
     if (control->leader_epoch > node->epoch && !node->fenced)
@@ -315,7 +316,8 @@ static void perform_tm_send(struct world *w, int tm, const Weir__Control *contro
         int x = exec_find(w, tm, control->executor_report->executor_id);
         if (x >= 0 && w->execs[x].asked == (control->executor_report->failure != NULL))
             violate(w, "exit-explained-wrongly", "tm%d: executor x%d ended %s", tm, x,
-                    w->execs[x].asked ? "as it was told to, and that is called a failure" : "by itself, and no failure says why");
+                    w->execs[x].asked ? "as it was told to, and that is called a failure"
+                                      : "by itself, and no failure says why");
     }
     if (control->session != c->session)
         violate(w, "session-mixed", "tm%d sends session %" PRIu64 " on a connection of session %" PRIu64, tm,
@@ -381,6 +383,8 @@ static void perform_tm(struct world *w, int tm, const struct weir_tm_effect *eff
             count(w, C_lease_killed_executor);
         if (strstr(effect->text, "it hangs"))
             count(w, C_hang_killed_executor);
+        if (strstr(effect->text, "taskmanager.executor.memory") && strstr(effect->text, "it is killed"))
+            check_memory_kill(w, tm, effect->text);
         break;
     }
 }
@@ -474,12 +478,14 @@ void tm_message(struct world *w, int conn, const Weir__Control *control)
     int polite = -1; /* an executor that is told to stop, and has time to */
     if (!stale && control->body_case == WEIR__CONTROL__BODY_START_EXECUTOR) {
         int i = t->started_next++ % 64;
-        snprintf(t->started[i].executor_id, sizeof t->started[i].executor_id, "%s", control->start_executor->executor_id);
+        snprintf(t->started[i].executor_id, sizeof t->started[i].executor_id, "%s",
+                 control->start_executor->executor_id);
         t->started[i].conn = conn;
     }
     if (!stale && control->body_case == WEIR__CONTROL__BODY_STOP_EXECUTOR) {
         int x = exec_find(w, tm, control->stop_executor->executor_id);
-        if (x >= 0 && !w->execs[x].known_exit) /* later, its end has been explained, and the report may only be under way */
+        if (x >= 0 &&
+            !w->execs[x].known_exit) /* later, its end has been explained, and the report may only be under way */
             w->execs[x].asked = true;
         if (x >= 0 && !control->stop_executor->kill && w->execs[x].ready && !w->execs[x].killed)
             polite = x;

@@ -3,10 +3,11 @@
  */
 #include "tests/sim/sim.h"
 
-const char *const fault_names[F_KINDS] = {
-    "tm-crash",    "tm-pause",     "exec-crash",  "exec-pause", "exec-stuck",  "task-fail",   "jm-crash",   "jm-pause",
-    "jm-replace",  "line-break",   "partition",   "loss",       "delay",       "dup",         "spawn-fail", "code-fail",
-    "start-stuck", "deploy-stuck", "cancel-hang", "unkillable", "commit-fail", "commit-slow", "forge",      "flap"};
+const char *const fault_names[F_KINDS] = {"tm-crash",    "tm-pause",    "exec-crash",   "exec-pause",  "exec-stuck",
+                                          "task-fail",   "jm-crash",    "jm-pause",     "jm-replace",  "line-break",
+                                          "partition",   "loss",        "delay",        "dup",         "spawn-fail",
+                                          "code-fail",   "start-stuck", "deploy-stuck", "cancel-hang", "unkillable",
+                                          "commit-fail", "commit-slow", "forge",        "flap",        "exec-grows"};
 
 /* --- Plan */
 
@@ -30,6 +31,7 @@ static void plan_shape(struct world *w, struct rng *rng)
     w->tm_options.stop_grace_ms = rng_range(rng, 300, 2000);
     w->tm_options.kill_repeat_ms = rng_range(rng, 500, 2000);
     w->tm_options.executor_silence_ms = 4000;
+    w->tm_options.executor_memory_max = (int64_t)SIM_MEMORY_MAX;
     w->tm_options.resend_ms = w->jm_options.resend_ms;
     w->tm_options.window = rng_range(rng, 1, 8);
     w->tm_options.outbox_max = rng_chance(rng, 15) ? 60 : 400;
@@ -167,6 +169,10 @@ static void fault_process(struct world *w, const struct fault *fault)
             w->execs[x].stuck = true;
         }
         break;
+    case F_EXEC_GROWS: /* to the budget's last byte, or over it */
+        if (x >= 0)
+            w->execs[x].rss_bytes = SIM_MEMORY_MAX + (fault->value >= 30);
+        break;
     case F_TASK_FAIL:
         if (x >= 0 && w->execs[x].task_count) {
             int t = fault->value % w->execs[x].task_count;
@@ -238,6 +244,7 @@ void do_fault(struct world *w, int index)
     case F_EXEC_CRASH:
     case F_EXEC_PAUSE:
     case F_EXEC_STUCK:
+    case F_EXEC_GROWS:
     case F_TASK_FAIL:
         fault_process(w, fault);
         return;

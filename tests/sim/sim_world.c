@@ -402,25 +402,30 @@ static bool run_exec_ev(struct world *w, struct ev *ev)
 {
     int x = ev->a;
     struct weir_tm_event event;
-    if (ev->kind == EV_X_SPAWNED || ev->kind == EV_X_TO_TM || ev->kind == EV_X_EXITED) { /* the supervisor's side */
+    if (ev->kind == EV_X_SPAWNED || ev->kind == EV_X_TO_TM || ev->kind == EV_X_MEMORY ||
+        ev->kind == EV_X_EXITED) { /* the supervisor's side */
         int tm = w->execs[x].tm;
         if (!w->tms[tm].alive || w->tms[tm].boot != w->execs[x].boot)
             return false;
         if (tm_busy(w, tm, ev))
             return true;
         node_init_tm_event(w, tm, &event,
-                           ev->kind == EV_X_SPAWNED ? WEIR_TM_EVENT_EXECUTOR_SPAWNED
-                           : ev->kind == EV_X_TO_TM ? WEIR_TM_EVENT_EXECUTOR_MESSAGE
-                                                    : WEIR_TM_EVENT_EXECUTOR_EXITED);
+                           ev->kind == EV_X_SPAWNED  ? WEIR_TM_EVENT_EXECUTOR_SPAWNED
+                           : ev->kind == EV_X_TO_TM  ? WEIR_TM_EVENT_EXECUTOR_MESSAGE
+                           : ev->kind == EV_X_MEMORY ? WEIR_TM_EVENT_EXECUTOR_MEMORY
+                                                     : WEIR_TM_EVENT_EXECUTOR_EXITED);
         char id[33];
         memcpy(id, w->execs[x].id, sizeof id);
         event.executor_id = id;
         event.pid = w->execs[x].pid;
+        event.rss_bytes = w->execs[x].rss_bytes;
         event.control = ev->msg ? ev->msg->control : NULL;
         event.signal = ev->b;
         event.exit_code = ev->c;
         if (ev->kind == EV_X_EXITED)
             w->execs[x].known_exit = true;
+        if (ev->kind == EV_X_MEMORY && !exec_measured(w, x))
+            return false;
         tm_event(w, tm, &event);
         return false;
     }

@@ -84,7 +84,7 @@ static void command(struct rig *rig, Weir__Control *control)
     message(rig, control);
 }
 
-static void rig_init(struct rig *rig, uint32_t slots)
+static void rig_init_limited(struct rig *rig, uint32_t slots, int64_t memory_max)
 {
     memset(rig, 0, sizeof *rig);
     rig->now_ms = 1000;
@@ -92,7 +92,13 @@ static void rig_init(struct rig *rig, uint32_t slots)
     weir_tm_options_init(&options);
     options.taskmanager_id = "tm-1";
     options.slots = slots;
+    options.executor_memory_max = memory_max;
     rig->tm = weir_tm_new(&options);
+}
+
+static void rig_init(struct rig *rig, uint32_t slots)
+{
+    rig_init_limited(rig, slots, 0);
 }
 
 static void rig_fini(struct rig *rig)
@@ -404,6 +410,46 @@ static void what_is_stale_has_no_effect(void **state)
     rig_fini(&rig);
 }
 
+static void memory(struct rig *rig, const char *id, uint64_t mb)
+{
+    run(rig, (struct weir_tm_event){.kind = WEIR_TM_EVENT_EXECUTOR_MEMORY, .executor_id = id, .rss_bytes = mb << 20});
+}
+
+static void over_its_memory_budget(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_init(&rig, 2);
+    bring_up(&rig);
+    start_executor(&rig, "x1", 0, "");
+    make_ready(&rig, "x1");
+    memory(&rig, "x1", 1 << 20); /* no limit was set */
+    assert_null(did(&rig, WEIR_TM_EFFECT_KILL, 0));
+    rig_fini(&rig);
+
+    rig_init_limited(&rig, 2, (int64_t)300 << 20);
+    bring_up(&rig);
+    start_executor(&rig, "x1", 0, "");
+    start_executor(&rig, "x2", 1, "");
+    make_ready(&rig, "x1");
+    make_ready(&rig, "x2");
+    memory(&rig, "x1", 300);
+    memory(&rig, "nobody", 900);
+    assert_null(did(&rig, WEIR_TM_EFFECT_KILL, 0));
+    memory(&rig, "x2", 301);
+    assert_string_equal(did(&rig, WEIR_TM_EFFECT_KILL, 0)->executor_id, "x2");
+    memory(&rig, "x2", 302); /* it is dying: once is enough */
+    assert_null(did(&rig, WEIR_TM_EFFECT_KILL, 0));
+    exited(&rig, "x2", SIGKILL);
+    const Weir__Failure *failure =
+        did(&rig, WEIR_TM_EFFECT_SEND, WEIR__CONTROL__BODY_EXECUTOR_REPORT)->control->executor_report->failure;
+    assert_string_equal(failure->kind, "MemoryBudgetExceeded");
+    assert_non_null(
+        strstr(failure->message, "used 301 MB of memory, its limit is 300 MB (taskmanager.executor.memory)"));
+    assert_int_equal(failure->signal, SIGKILL);
+    rig_fini(&rig);
+}
+
 static void reports_are_sent_again(void **state)
 {
     (void)state;
@@ -463,6 +509,7 @@ int main(void)
         cmocka_unit_test(stops_politely_then_kills),
         cmocka_unit_test(the_lease),
         cmocka_unit_test(what_is_stale_has_no_effect),
+        cmocka_unit_test(over_its_memory_budget),
         cmocka_unit_test(reports_are_sent_again),
         cmocka_unit_test(commits_once),
     };
