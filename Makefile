@@ -83,6 +83,7 @@ CLIENT_AR := $(foreach d,$(CLIENT_DIRS),$(call archive,$(d)))
 
 include mk/binaries.mk
 include mk/tests.mk
+include mk/fuzz.mk
 include mk/examples.mk
 include mk/bench.mk
 include mk/tools.mk

@@ -82,14 +82,14 @@ check-unit: unit-tests
 check-e2e: all test-jobs
 	WEIR_BUILD=$(BUILD) tests/run.py --timeout 900 $(E2E)
 check: deps
-	@$(MAKE) --no-print-directory all unit-tests test-jobs $(BUILD)/bin/weir-sim
-	WEIR_BUILD=$(BUILD) tests/run.py --timeout 900 $(UNIT_BIN) tests/sim/sim_test.sh $(E2E)
+	@$(MAKE) --no-print-directory all unit-tests fuzz-targets test-jobs $(BUILD)/bin/weir-sim
+	WEIR_BUILD=$(BUILD) tests/run.py --timeout 900 $(UNIT_BIN) $(FUZZ_BIN) tests/sim/sim_test.sh $(E2E)
 
 # Sanitizers: unit, operator and end-to-end tests, in build folders of their own. TSan needs fixed mappings (setarch -R).
 check-asan:
-	@$(MAKE) --no-print-directory BUILD=$(BUILD)-asan SAN=address,undefined all unit-tests test-jobs
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)-asan SAN=address,undefined all unit-tests fuzz-targets test-jobs
 	WEIR_BUILD=$(BUILD)-asan WEIR_TEST_PATIENCE=4 WEIR_TEST_READINGS=200000 ASAN_OPTIONS=detect_leaks=1 \
-	    tests/run.py --timeout 1800 $(UNIT_BIN:$(BUILD)/%=$(BUILD)-asan/%) $(E2E)
+	    tests/run.py --timeout 1800 $(UNIT_BIN:$(BUILD)/%=$(BUILD)-asan/%) $(FUZZ_BIN:$(BUILD)/%=$(BUILD)-asan/%) $(E2E)
 check-tsan:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)-tsan SAN=thread all unit-tests test-jobs
 	WEIR_BUILD=$(BUILD)-tsan WEIR_TEST_PATIENCE=6 WEIR_TEST_READINGS=200000 \

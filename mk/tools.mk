@@ -18,6 +18,7 @@ help:
 	@echo 'make check-asan      unit, operator and end-to-end tests under AddressSanitizer and UBSan'
 	@echo 'make check-tsan      the same under ThreadSanitizer'
 	@echo 'make sim SEEDS=n     the cluster simulator over n seeds and all mutants; SEED=n replays one'
+	@echo 'make fuzz SECONDS=n  each fuzz target n seconds long, with clang and libFuzzer (tests/fuzz)'
 	@echo 'make bench           the speed figures, PASS or MISS each; make bench-rival: beside Apache Flink'
 	@echo 'make format clean deps'
 .PHONY: deps format clean help

@@ -1,12 +1,13 @@
 #!/bin/sh
 # Installs the Debian/Ubuntu packages that building and testing need, and only those that are missing.
-# Usage: scripts/deps.sh [build|test]   (default: test, which includes build)
+# Usage: scripts/deps.sh [build|test|fuzz]   (default: test, which includes build)
 set -eu
 build="build-essential pkg-config libzmq3-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler libcurl4-openssl-dev
 libssl-dev libmicrohttpd-dev libjansson-dev libsimdjson-dev libxxhash-dev zlib1g-dev python3 procps"
 test="libcmocka-dev sqlite3 curl"
 want=$build
-[ "${1:-test}" = build ] || want="$build $test"
+fuzz="clang libclang-rt-dev"
+case "${1:-test}" in build) ;; fuzz) want="$build $fuzz" ;; *) want="$build $test" ;; esac
 missing=
 for p in $want; do
     dpkg-query -W -f='${db:Status-Status}\n' "$p" 2>/dev/null | grep -qx installed || missing="$missing $p"

@@ -1,0 +1,25 @@
+# Fuzz targets: tests/fuzz/NAME_fuzz.c. `make check` runs each over its corpus and some mutations, with tests/fuzz/driver.c; `make fuzz`
+# builds everything once more with clang and libFuzzer, in a folder of its own, and runs each target SECONDS long (TARGETS="json csv": only these).
+
+FUZZ_SRC := $(wildcard tests/fuzz/*_fuzz.c)
+FUZZ_BIN := $(FUZZ_SRC:tests/fuzz/%.c=$(BUILD)/tests/fuzz/%)
+SECONDS  ?= 60
+FUZZ_BUILD := $(BUILD)-fuzz
+# LIBFUZZER=1: with libFuzzer's main instead of the driver.
+$(BUILD)/tests/fuzz/%_fuzz: $(BUILD)/obj/tests/fuzz/%_fuzz.c.o $(if $(LIBFUZZER),,$(BUILD)/obj/tests/fuzz/driver.c.o) $(UNIT_ALL)
+	@mkdir -p $(@D)
+	@echo '  FUZZ $@'
+	@$(if $(LIBFUZZER),$(CXX) -fsanitize=fuzzer,$(CC)) $(filter %.o,$^) -o $@ $(LDFLAGS) -Wl,--start-group $(UNIT_ALL) -Wl,--end-group $(LIBS)
+$(BUILD)/obj/tests/fuzz/%.o: CPPFLAGS += -Itests
+.SECONDARY: $(FUZZ_SRC:%=$(BUILD)/obj/%.o) $(BUILD)/obj/tests/fuzz/driver.c.o
+
+fuzz-targets: $(FUZZ_BIN)
+fuzz:
+	scripts/deps.sh fuzz
+	@$(MAKE) --no-print-directory BUILD=$(FUZZ_BUILD) CC=clang CXX=clang++ SAN=fuzzer-no-link,address,undefined LIBFUZZER=1 fuzz-targets
+	tests/fuzz/run.sh $(FUZZ_BUILD) $(SECONDS) $(TARGETS)
+# The corpora's binary parts, as today's encoders write them; the other files of a corpus stay.
+fuzz-seeds: $(FUZZ_BIN)
+	@for f in $(FUZZ_SRC:tests/fuzz/%_fuzz.c=%); do mkdir -p tests/fuzz/corpus/$$f; \
+	    $(BUILD)/tests/fuzz/$${f}_fuzz --write-seeds tests/fuzz/corpus/$$f || exit 1; done
+.PHONY: fuzz fuzz-targets fuzz-seeds
