@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "executor/build_job.h"
 #include "executor/executor.h"
+#include "taskmanager/io/own_host.h"
 #include "taskmanager/io/supervisor.h"
 
 #define CONTROL_FD 3
@@ -33,17 +34,22 @@ static int run_executor(int argc, char **argv)
     return exit_code;
 }
 
-/* The supervisor's own -D pairs that an executor's log needs. */
+/* How this process logs, for its executors: they do not see its command line. */
 static void executor_arguments(const struct weir_daemon *daemon, char **arguments)
 {
+    static const char *const keys[] = {"log.format", "log.level", "log.file.max-size", "log.file.max-count"};
     int count = 0;
-    for (int i = 0; i < daemon->override_count && count + 2 < ARGUMENTS_MAX; i++) {
-        const struct weir_key_value *pair = &daemon->overrides[i];
-        if (strncmp(pair->key, "log.", 4) != 0 || strcmp(pair->key, "log.file") == 0)
-            continue;
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         arguments[count++] = weir_strdup("-D");
-        arguments[count++] = weir_format("%s=%s", pair->key, pair->value);
+        arguments[count++] = weir_format("%s=%s", keys[i], weir_config_string(daemon->config, keys[i]));
     }
+}
+
+/* "tcp://" and "http://" want brackets around an IPv6 address. */
+static char *endpoint_of(const char *scheme, const char *host, int64_t port)
+{
+    bool bare_ipv6 = strchr(host, ':') && host[0] != '[';
+    return weir_format(bare_ipv6 ? "%s://[%s]:%d" : "%s://%s:%d", scheme, host, (int)port);
 }
 
 static int run_supervisor(int argc, char **argv)
@@ -54,20 +60,26 @@ static int run_supervisor(int argc, char **argv)
         return exit_code;
     struct weir_error error;
     int port_first = 0, port_last = 0;
+    char host[WEIR_HOST_SIZE];
+    const char *jobmanager = weir_config_string(daemon.config, "jobmanager.rpc.address");
+    const char *bind_host = weir_config_string(daemon.config, "taskmanager.bind-host");
+    const char *ports = weir_config_string(daemon.config, "taskmanager.data.port");
+    int64_t rpc_port = weir_config_int(daemon.config, "jobmanager.rpc.port");
     weir_err err = weir_config_check_bind(daemon.config, "taskmanager.bind-host", &error);
-    if (!err &&
-        !weir_config_parse_ports(weir_config_string(daemon.config, "taskmanager.data.port"), &port_first, &port_last))
-        err = weir_fail(&error, WEIR_ERR_INVALID, "taskmanager.data.port: '%s' is no port or range of ports",
-                        weir_config_string(daemon.config, "taskmanager.data.port"));
+    if (!err && !weir_config_parse_ports(ports, &port_first, &port_last))
+        err = weir_fail(&error, WEIR_ERR_INVALID, "taskmanager.data.port: '%s' is no port or range of ports", ports);
+    if (!err)
+        err = weir_own_host(weir_config_string(daemon.config, "taskmanager.host"), bind_host, jobmanager, (int)rpc_port,
+                            daemon.stop_fd, host, &error);
     if (!err) {
-        const char *jobmanager = weir_config_string(daemon.config, "jobmanager.rpc.address");
         char *arguments[ARGUMENTS_MAX] = {NULL};
         executor_arguments(&daemon, arguments);
+        const char *log_file = weir_config_string(daemon.config, "log.file");
         struct weir_supervisor_options options = {
-            .rpc_endpoint =
-                weir_format("tcp://%s:%d", jobmanager, (int)weir_config_int(daemon.config, "jobmanager.rpc.port")),
-            .rest_url = weir_format("http://%s:%d", jobmanager, (int)weir_config_int(daemon.config, "rest.port")),
-            .host = weir_config_string(daemon.config, "taskmanager.host"),
+            .rpc_endpoint = endpoint_of("tcp", jobmanager, rpc_port),
+            .rest_url = endpoint_of("http", jobmanager, weir_config_int(daemon.config, "rest.port")),
+            .host = host,
+            .bind_host = bind_host,
             .name = daemon.name,
             .run_directory = daemon.run_directory,
             .log_directory = daemon.log_directory,
@@ -77,6 +89,7 @@ static int run_supervisor(int argc, char **argv)
             .port_last = (uint32_t)port_last,
             .executor_memory_max = weir_config_int(daemon.config, "taskmanager.executor.memory"),
             .output_size_max = weir_config_int(daemon.config, "log.file.max-size"),
+            .output_inherited = !log_file || !*log_file,
             .stop_fd = daemon.stop_fd,
             .executor_arguments = arguments,
             .registered = say_ready,

@@ -278,6 +278,24 @@ static bool is_other_variable(const char *name, size_t size)
     return false;
 }
 
+/* What Kubernetes and Docker set for a service called weir-...: WEIR_REST_PORT=tcp://10.0.0.1:8081, WEIR_REST_SERVICE_HOST, ... None
+ * of them is ours, though the first has the name of a key. */
+static bool is_service_link(const char *name, size_t size, const char *value)
+{
+    char copy[160];
+    if (size >= sizeof copy)
+        return false;
+    snprintf(copy, sizeof copy, "%.*s", (int)size, name);
+    bool is_address =
+        strncmp(value, "tcp://", 6) == 0 || strncmp(value, "udp://", 6) == 0 || strncmp(value, "sctp://", 7) == 0;
+    if (is_address && size > 5 && strcmp(copy + size - 5, "_PORT") == 0)
+        return true;
+    const char *port = strstr(copy, "_PORT_");
+    return strstr(copy, "_SERVICE_HOST") || strstr(copy, "_SERVICE_PORT") ||
+           (port && isdigit((unsigned char)port[6]) &&
+            (strstr(port, "_TCP") || strstr(port, "_UDP") || strstr(port, "_SCTP")));
+}
+
 static weir_err load_environment(struct weir_config *config, struct weir_error *error)
 {
     char names[512][160];
@@ -293,6 +311,8 @@ static weir_err load_environment(struct weir_config *config, struct weir_error *
         if (strncmp(*e, "WEIR_", 5) != 0 || !equals || is_other_variable(*e, (size_t)(equals - *e)))
             continue;
         size_t size = (size_t)(equals - *e);
+        if (is_service_link(*e, size, equals + 1))
+            continue;
         int found = -1;
         for (int i = 0; i < count && found < 0; i++)
             if (strlen(names[i]) == size && !memcmp(names[i], *e, size))

@@ -12,6 +12,7 @@ void weir_tm_options_init(struct weir_tm_options *options)
     *options = (struct weir_tm_options){
         .taskmanager_id = "",
         .host = "127.0.0.1",
+        .bind_host = "",
         .log_directory = "",
         .slots = 1,
         .register_timeout_ms = 5000,
@@ -33,6 +34,7 @@ struct weir_tm *weir_tm_new(const struct weir_tm_options *options)
     tm->options = *options;
     tm->options.taskmanager_id = weir_strdup(options->taskmanager_id);
     tm->options.host = weir_strdup(options->host);
+    tm->options.bind_host = weir_strdup(options->bind_host);
     tm->options.log_directory = weir_strdup(options->log_directory);
     tm->slots = weir_zalloc(options->slots * sizeof *tm->slots);
     tm->phase = PHASE_WAITING;
@@ -63,6 +65,7 @@ void weir_tm_free(struct weir_tm *tm)
     empty_trash(tm);
     free((char *)(uintptr_t)tm->options.taskmanager_id);
     free((char *)(uintptr_t)tm->options.host);
+    free((char *)(uintptr_t)tm->options.bind_host);
     free((char *)(uintptr_t)tm->options.log_directory);
     free(tm->slots);
     free(tm->executors);

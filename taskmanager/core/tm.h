@@ -28,6 +28,7 @@ struct weir_tm; /* opaque */
 struct weir_tm_options {
     const char *taskmanager_id; /* unique per boot, at most 63 bytes; strings are copied */
     const char *host;           /* under which others reach the executors of this one */
+    const char *bind_host;      /* where they listen; "": host */
     const char *log_directory;
     uint32_t slots;                 /* 1..4096 */
     uint32_t port_first, port_last; /* taskmanager.data.port for executors; 0: any */
@@ -46,7 +47,7 @@ struct weir_tm_options {
     int window;             /* reports in flight; 32 */
     int outbox_max;         /* reports waiting; 65536; beyond: the session is given up and opened anew */
 };
-/* The defaults above; taskmanager_id "", host "127.0.0.1", slots 1. */
+/* The defaults above; taskmanager_id "", host "127.0.0.1", bind_host "", slots 1. */
 void weir_tm_options_init(struct weir_tm_options *options);
 
 /* --- Events */

@@ -97,6 +97,11 @@ weir_err weir_io_socket_options(void *socket, struct weir_error *error)
     return WEIR_OK;
 }
 
+static bool is_bare_ipv6(const char *host)
+{
+    return strchr(host, ':') && host[0] != '[';
+}
+
 static weir_err bind_router(struct weir_io *io, const struct weir_io_options *options, struct weir_error *error)
 {
     io->router = zmq_socket(io->context, ZMQ_ROUTER);
@@ -109,28 +114,29 @@ static weir_err bind_router(struct weir_io *io, const struct weir_io_options *op
     if (zmq_setsockopt(io->router, ZMQ_ROUTER_MANDATORY, &one, sizeof one) != 0)
         return weir_fail(error, WEIR_ERR_IO, "cannot set the options of the data socket: %s", zmq_strerror(errno));
     const char *host = options->host && options->host[0] ? options->host : "127.0.0.1";
-    bool ipv6 = strchr(host, ':') && host[0] != '[';
+    const char *bind_host = options->bind_host && options->bind_host[0] ? options->bind_host : host;
+    const char *open = is_bare_ipv6(bind_host) ? "[" : "", *close = *open ? "]" : "";
     int first = options->port_first, last = options->port_last > first ? options->port_last : first, bound = -1;
     for (int port = first; port <= last && bound != 0; port++) {
         char endpoint[256];
         if (port == 0)
-            snprintf(endpoint, sizeof endpoint, ipv6 ? "tcp://[%.200s]:*" : "tcp://%.200s:*", host);
+            snprintf(endpoint, sizeof endpoint, "tcp://%s%.200s%s:*", open, bind_host, close);
         else
-            snprintf(endpoint, sizeof endpoint, ipv6 ? "tcp://[%.200s]:%d" : "tcp://%.200s:%d", host, port);
+            snprintf(endpoint, sizeof endpoint, "tcp://%s%.200s%s:%d", open, bind_host, close, port);
         bound = zmq_bind(io->router, endpoint);
         if (bound != 0 && errno != EADDRINUSE)
             break;
     }
     if (bound != 0)
         return weir_fail(error, WEIR_ERR_IO, "cannot listen for data on %s, ports %d to %d (taskmanager.data.port): %s",
-                         host, first, last, zmq_strerror(errno));
+                         bind_host, first, last, zmq_strerror(errno));
     char address[256];
     size_t size = sizeof address;
     if (zmq_getsockopt(io->router, ZMQ_LAST_ENDPOINT, address, &size) != 0)
         return weir_fail(error, WEIR_ERR_IO, "cannot read back the data endpoint: %s", zmq_strerror(errno));
     /* A name is kept as it was given: others resolve it. */
     const char *port = strrchr(address, ':');
-    snprintf(io->endpoint, sizeof io->endpoint, ipv6 ? "tcp://[%.200s]%.16s" : "tcp://%.200s%.16s", host,
+    snprintf(io->endpoint, sizeof io->endpoint, is_bare_ipv6(host) ? "tcp://[%.200s]%.16s" : "tcp://%.200s%.16s", host,
              port ? port : "");
     return WEIR_OK;
 }

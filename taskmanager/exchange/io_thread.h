@@ -27,7 +27,8 @@ struct weir_io_options {
     const char *executor_id; /* 32 hex digits; strings are copied */
     const char *job_id;
     uint64_t incarnation;
-    const char *host;           /* address to bind and to be reached at: "127.0.0.1" */
+    const char *host;           /* name or address to be reached at: "127.0.0.1" */
+    const char *bind_host;      /* address to bind; NULL or "": host */
     int port_first, port_last;  /* 0: any free port */
     int64_t connect_timeout_ms; /* until a peer has answered HELLO; 0: 10 s */
 };

@@ -714,6 +714,7 @@ static weir_err start_up(struct control *c, struct weir_error *error)
         .job_id = executor->job_id,
         .incarnation = start->incarnation,
         .host = message->host,
+        .bind_host = message->bind_host,
         .port_first = (int)message->port_first,
         .port_last = (int)message->port_last,
     };

@@ -116,8 +116,8 @@ static weir_err start_process(struct supervisor *s, struct executor *executor, s
     output_path(s, output);
     snprintf(log, sizeof log, "log.file=%s/%s-executor-%.8s.log", s->options->log_directory, s->options->name,
              executor->id);
-    char mode[] = "executor", d[] = "-D";
-    char *arguments[32] = {mode, d, log};
+    char mode[] = "executor", d[] = "-D", none[] = "log.file=";
+    char *arguments[32] = {mode, d, s->options->output_inherited ? none : log};
     int count = 3;
     for (int i = 0; s->options->executor_arguments && s->options->executor_arguments[i] && count < 31; i++)
         arguments[count++] = s->options->executor_arguments[i];
@@ -126,7 +126,7 @@ static weir_err start_process(struct supervisor *s, struct executor *executor, s
         .binary = "/proc/self/exe",
         .executor_id = executor->id,
         .run_directory = s->options->run_directory,
-        .output_path = output,
+        .output_path = s->options->output_inherited ? NULL : output,
         .arguments = arguments,
     };
     weir_err err = weir_process_spawn(&spec, &process, error);
@@ -469,7 +469,7 @@ static void measure(struct supervisor *s)
     }
     struct weir_tm_event event = {.kind = WEIR_TM_EVENT_PROCESS_METRICS, .process = &process};
     handle(s, &event);
-    if (s->options->output_size_max > 0) {
+    if (s->options->output_size_max > 0 && !s->options->output_inherited) {
         char output[4096];
         output_path(s, output);
         weir_process_rotate_output(output, s->options->output_size_max);
@@ -601,7 +601,8 @@ weir_err weir_supervisor_run(const struct weir_supervisor_options *options, stru
     weir_tm_options_init(&tm);
     tm.taskmanager_id = s->id;
     tm.host = options->host;
-    tm.log_directory = options->log_directory;
+    tm.bind_host = options->bind_host ? options->bind_host : "";
+    tm.log_directory = options->output_inherited ? "" : options->log_directory;
     tm.slots = options->slots;
     tm.port_first = options->port_first;
     tm.port_last = options->port_last;

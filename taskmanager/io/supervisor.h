@@ -12,12 +12,14 @@ struct weir_supervisor_options {
     const char *rpc_endpoint; /* the JobManager's: "tcp://HOST:PORT", "inproc://NAME" */
     const char *rest_url;     /* the JobManager's, for job code: "http://HOST:PORT" */
     const char *host;         /* under which others reach this one */
+    const char *bind_host;    /* where executors listen; NULL: host */
     const char *name;         /* "taskmanager-1": opens the executors' log names */
     const char *run_directory, *log_directory, *code_directory;
     uint32_t slots;
     uint32_t port_first, port_last; /* for executors; 0: any */
     int64_t executor_memory_max; /* resident bytes; an executor that uses more is killed with a report; 0: no limit */
     int64_t output_size_max;     /* of what executors print; then it is rotated */
+    bool output_inherited;       /* executors log and print to this process's standard error and output instead of files */
     int stop_fd;                 /* readable: end; -1: never */
     /* `weir run --local`: the executor is a thread of this process and this is the job's shared object; else NULL. */
     const char *local_code;

@@ -216,6 +216,33 @@ static void config_file(void **state)
     assert_int_equal(weir_config_load("/nonexistent/x.yaml", NULL, NULL, 0, &none, &error), WEIR_ERR_NOT_FOUND);
 }
 
+/* Kubernetes sets such variables in every pod of a namespace with services called weir and weir-jobmanager-rpc. */
+static void service_links_are_not_configuration(void **state)
+{
+    (void)state;
+    static const char *const links[][2] = {
+        {"WEIR_REST_PORT", "tcp://10.96.0.7:8081"},
+        {"WEIR_JOBMANAGER_RPC_PORT", "tcp://10.96.0.8:6123"},
+        {"WEIR_JOBMANAGER_RPC_SERVICE_HOST", "10.96.0.8"},
+        {"WEIR_JOBMANAGER_RPC_SERVICE_PORT", "6123"},
+        {"WEIR_REST_SERVICE_PORT_REST", "8081"},
+        {"WEIR_JOBMANAGER_RPC_PORT_6123_TCP", "tcp://10.96.0.8:6123"},
+        {"WEIR_JOBMANAGER_RPC_PORT_6123_TCP_PORT", "6123"},
+        {"WEIR_JOBMANAGER_RPC_PORT_6123_UDP_ADDR", "10.96.0.8"},
+    };
+    for (size_t i = 0; i < sizeof links / sizeof links[0]; i++)
+        setenv(links[i][0], links[i][1], 1);
+    struct weir_error error;
+    struct weir_config *config = NULL;
+    assert_int_equal(weir_config_load(NULL, NULL, NULL, 0, &config, &error), 0);
+    assert_int_equal(weir_config_int(config, "rest.port"), 8081);
+    assert_string_equal(weir_config_origin(config, "rest.port"), "default");
+    assert_string_equal(weir_config_origin(config, "jobmanager.rpc.port"), "default");
+    weir_config_free(config);
+    for (size_t i = 0; i < sizeof links / sizeof links[0]; i++)
+        unsetenv(links[i][0]);
+}
+
 static void config_precedence(void **state)
 {
     (void)state;
@@ -577,19 +604,13 @@ static int remove_directory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(options_are_checked),
-        cmocka_unit_test(options_are_converted),
-        cmocka_unit_test(nearest_name),
-        cmocka_unit_test(table_is_sound),
-        cmocka_unit_test(config_file),
-        cmocka_unit_test(config_precedence),
-        cmocka_unit_test(config_bind),
-        cmocka_unit_test(config_markdown),
-        cmocka_unit_test(hashes),
-        cmocka_unit_test(log_text_and_json),
-        cmocka_unit_test(log_rotates),
-        cmocka_unit_test(metrics_print),
-        cmocka_unit_test(histogram_bounds),
+        cmocka_unit_test(options_are_checked), cmocka_unit_test(options_are_converted),
+        cmocka_unit_test(nearest_name),        cmocka_unit_test(table_is_sound),
+        cmocka_unit_test(config_file),         cmocka_unit_test(service_links_are_not_configuration),
+        cmocka_unit_test(config_precedence),   cmocka_unit_test(config_bind),
+        cmocka_unit_test(config_markdown),     cmocka_unit_test(hashes),
+        cmocka_unit_test(log_text_and_json),   cmocka_unit_test(log_rotates),
+        cmocka_unit_test(metrics_print),       cmocka_unit_test(histogram_bounds),
         cmocka_unit_test(fault_points),
     };
     return cmocka_run_group_tests(tests, make_directory, remove_directory);

@@ -895,6 +895,25 @@ static void a_taken_port_is_named(void **state)
     side_fini(&a);
 }
 
+/* Behind 0.0.0.0 or in a container the address that others use is not one to bind. */
+static void is_reached_under_another_name_than_it_binds(void **state)
+{
+    (void)state;
+    static const char *const binds[][2] = {{"0.0.0.0", "tcp://some.host:"}, {"::", "tcp://some.host:"}};
+    for (size_t i = 0; i < sizeof binds / sizeof binds[0]; i++) {
+        struct weir_io_options options = {
+            .executor_id = ID_A, .job_id = JOB, .incarnation = 1, .host = "some.host", .bind_host = binds[i][0]};
+        struct weir_io *io = NULL;
+        if (weir_io_start(&options, &io, &error) != 0) {
+            assert_int_equal(i, 1); /* a machine without IPv6 */
+            continue;
+        }
+        assert_memory_equal(weir_io_endpoint(io), binds[i][1], strlen(binds[i][1]));
+        assert_true(atoi(strrchr(weir_io_endpoint(io), ':') + 1) > 0);
+        weir_io_stop(io);
+    }
+}
+
 int main(int argc, char **argv)
 {
     program = argv[0];
@@ -915,6 +934,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_stopped_consumer_stops_the_producer),
         cmocka_unit_test(broken_streams_break_the_channel),
         cmocka_unit_test(a_taken_port_is_named),
+        cmocka_unit_test(is_reached_under_another_name_than_it_binds),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     weir_schema_unref(kit_schema_);
