@@ -5,14 +5,13 @@
  * where a string follows, so that columns may have these names.
  */
 #include <ctype.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
 
 #include "base/assert.h"
 #include "data/time_text.h"
-#include "expr/expr_int.h"
+#include "expr/parse_int.h"
 
 enum {
     PREC_NONE = 0,
@@ -69,50 +68,6 @@ struct node *expr_node(struct weir_arena *arena, enum op op, int column, int arg
 
 /* --- Small steps */
 
-static bool is_word(const struct expr_parser *p, const char *word)
-{
-    return p->token.kind == TOKEN_WORD && strcasecmp(p->token.text, word) == 0;
-}
-static bool is_operator(const struct expr_parser *p, const char *text)
-{
-    return p->token.kind == TOKEN_OPERATOR && strcmp(p->token.text, text) == 0;
-}
-
-static weir_err unexpected(struct expr_parser *p, const char *wanted)
-{
-    const struct token *t = &p->token;
-    if (t->kind == TOKEN_END)
-        return expr_error(p->error, WEIR_ERR_INVALID, t->column, "the text ends where %s should stand", wanted);
-    if (t->kind == TOKEN_STRING)
-        return expr_error(p->error, WEIR_ERR_INVALID, t->column, "%s should stand here, not the string '%.40s'", wanted,
-                          t->text);
-    if (t->kind == TOKEN_BYTES)
-        return expr_error(p->error, WEIR_ERR_INVALID, t->column, "%s should stand here, not X'...'", wanted);
-    return expr_error(p->error, WEIR_ERR_INVALID, t->column, "%s should stand here, not %.60s", wanted, t->text);
-}
-
-static weir_err take_operator(struct expr_parser *p, const char *text)
-{
-    if (!is_operator(p, text)) {
-        char wanted[8];
-        snprintf(wanted, sizeof wanted, "'%s'", text);
-        return unexpected(p, wanted);
-    }
-    return expr_lexer_next(p);
-}
-static weir_err take_word(struct expr_parser *p, const char *word)
-{
-    if (!is_word(p, word))
-        return unexpected(p, word);
-    return expr_lexer_next(p);
-}
-/* The word is taken when it stands here. */
-static weir_err try_word(struct expr_parser *p, const char *word, bool *there)
-{
-    *there = is_word(p, word);
-    return *there ? expr_lexer_next(p) : WEIR_OK;
-}
-
 /* The byte after the current token, blanks aside: what a word is depends on what follows. */
 static char peek(const struct expr_parser *p)
 {
@@ -163,14 +118,6 @@ static struct node *node_of_list(struct expr_parser *p, enum op op, int column, 
     return node;
 }
 
-static struct node *literal(struct expr_parser *p, int type, int column)
-{
-    struct node *node = expr_node(p->arena, OP_LITERAL, column, 0);
-    node->type = (struct weir_type){.id = (enum weir_type_id)type, .nullable = type == WEIR_TYPE_NONE};
-    node->literal.null = type == WEIR_TYPE_NONE;
-    return node;
-}
-
 static const char *upper(struct expr_parser *p, const char *word)
 {
     char *copy = weir_arena_strdup(p->arena, word);
@@ -179,238 +126,14 @@ static const char *upper(struct expr_parser *p, const char *word)
     return copy;
 }
 
-/* --- Literals */
-
-static weir_err number(struct expr_parser *p, bool negative, struct node **out)
-{
-    const struct token *t = &p->token;
-    if (t->kind == TOKEN_INTEGER) {
-        errno = 0;
-        unsigned long long n = strtoull(t->text, NULL, 10);
-        unsigned long long max = (unsigned long long)INT64_MAX + (negative ? 1 : 0);
-        if (errno == ERANGE || n > max)
-            return expr_error(
-                p->error, WEIR_ERR_UNSUPPORTED, t->column,
-                "the number does not fit BIGINT, and DECIMAL is not built yet; write it as a DOUBLE (1e19)");
-        int64_t value = negative ? (int64_t)(0 - n) : (int64_t)n;
-        *out = literal(p, value == (int32_t)value ? WEIR_TYPE_INT32 : WEIR_TYPE_INT64, t->column);
-        (*out)->literal.i = value;
-    } else {
-        *out = literal(p, WEIR_TYPE_DOUBLE, t->column);
-        (*out)->decimal = t->kind == TOKEN_DECIMAL;
-        double d = strtod(t->text, NULL);
-        (*out)->literal.d = negative ? -d : d;
-    }
-    return expr_lexer_next(p);
-}
-
-enum unit expr_unit(const char *word)
-{
-    static const struct {
-        const char *name;
-        enum unit unit;
-    } units[] = {{"MILLISECOND", UNIT_MILLISECOND},
-                 {"SECOND", UNIT_SECOND},
-                 {"MINUTE", UNIT_MINUTE},
-                 {"HOUR", UNIT_HOUR},
-                 {"DAY", UNIT_DAY},
-                 {"WEEK", UNIT_WEEK},
-                 {"MONTH", UNIT_MONTH},
-                 {"QUARTER", UNIT_QUARTER},
-                 {"YEAR", UNIT_YEAR},
-                 {"DECADE", UNIT_DECADE},
-                 {"CENTURY", UNIT_CENTURY},
-                 {"MILLENNIUM", UNIT_MILLENNIUM},
-                 {"DOW", UNIT_DOW},
-                 {"DOY", UNIT_DOY},
-                 {"ISODOW", UNIT_ISODOW},
-                 {"ISOYEAR", UNIT_ISOYEAR},
-                 {"EPOCH", UNIT_EPOCH},
-                 {"MICROSECOND", UNIT_MICROSECOND},
-                 {"NANOSECOND", UNIT_NANOSECOND}};
-    if (strncasecmp(word, "SQL_TSI_", 8) == 0)
-        word += 8;
-    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
-        if (strcasecmp(units[i].name, word) == 0)
-            return units[i].unit;
-        size_t size = strlen(units[i].name); /* Flink takes SECONDS as SECOND too */
-        if (i < 11 && strncasecmp(units[i].name, word, size) == 0 && strcasecmp(word + size, "S") == 0)
-            return units[i].unit;
-    }
-    return UNIT_NONE;
-}
-
-static weir_err take_unit(struct expr_parser *p, enum unit *unit)
-{
-    *unit = p->token.kind == TOKEN_WORD ? expr_unit(p->token.text) : UNIT_NONE;
-    if (*unit == UNIT_NONE)
-        return unexpected(p, "a unit of time (SECOND, MINUTE, HOUR, DAY, MONTH, YEAR, ...)");
-    return expr_lexer_next(p);
-}
-
-/* "(3)" or "(2, 3)" after a unit: precisions do not change the value. */
-static weir_err skip_precision(struct expr_parser *p)
-{
-    weir_err err;
-    if (!is_operator(p, "("))
-        return WEIR_OK;
-    do {
-        if ((err = expr_lexer_next(p)))
-            return err;
-        if (p->token.kind != TOKEN_INTEGER)
-            return unexpected(p, "a precision");
-        if ((err = expr_lexer_next(p)))
-            return err;
-    } while (is_operator(p, ","));
-    return take_operator(p, ")");
-}
-
-/* Ms of one unit; 0: counted in months. */
-static int64_t unit_ms(enum unit unit)
-{
-    switch (unit) {
-    case UNIT_MILLISECOND:
-        return 1;
-    case UNIT_SECOND:
-        return 1000;
-    case UNIT_MINUTE:
-        return 60000;
-    case UNIT_HOUR:
-        return 3600000;
-    case UNIT_DAY:
-        return 86400000;
-    case UNIT_WEEK:
-        return 7 * (int64_t)86400000;
-    default:
-        return 0;
-    }
-}
-static int unit_months(enum unit unit)
-{
-    return unit == UNIT_MONTH ? 1 : unit == UNIT_QUARTER ? 3 : unit == UNIT_YEAR ? 12 : 0;
-}
-
-/* "12", "0.008", "-10 00:00:00.004", "2-3": numbers from unit `first` down to `last`. */
-static bool interval_value(const char *text, enum unit first, enum unit last, int64_t *value, bool *months)
-{
-    static const enum unit chain_ms[] = {UNIT_DAY, UNIT_HOUR, UNIT_MINUTE, UNIT_SECOND, UNIT_NONE};
-    static const enum unit chain_months[] = {UNIT_YEAR, UNIT_MONTH, UNIT_NONE};
-    *months = unit_months(first) > 0;
-    const enum unit *chain = *months ? chain_months : chain_ms;
-    const char *s = text + strspn(text, " ");
-    bool minus = *s == '-';
-    if (*s == '-' || *s == '+')
-        s++;
-    int64_t total = 0;
-    enum unit unit = first;
-    for (bool start = true;; start = false) {
-        if (!start) {
-            while (*chain != unit && *chain != UNIT_NONE)
-                chain++;
-            if (*chain == UNIT_NONE || *++chain == UNIT_NONE)
-                return false;
-            unit = *chain;
-            char want = *months ? '-' : unit == UNIT_HOUR ? ' ' : ':';
-            if (*s++ != want)
-                return false;
-            s += strspn(s, " ");
-        }
-        if (!isdigit((unsigned char)*s))
-            return false;
-        int64_t n = 0, factor = *months ? unit_months(unit) : unit_ms(unit);
-        for (; isdigit((unsigned char)*s); s++) {
-            if (n > 100000000000) /* far past the years that there are */
-                return false;
-            n = n * 10 + (*s - '0');
-        }
-        if (factor == 0 || __builtin_mul_overflow(n, factor, &n) || __builtin_add_overflow(total, n, &total))
-            return false;
-        if (unit == UNIT_SECOND && *s == '.') {
-            int64_t digit = 100;
-            for (s++; isdigit((unsigned char)*s); s++, digit /= 10)
-                total += digit * (*s - '0');
-        }
-        if (unit == last)
-            break;
-    }
-    s += strspn(s, " ");
-    *value = minus ? -total : total;
-    return *s == '\0';
-}
-
-static weir_err interval(struct expr_parser *p, struct node **out)
-{
-    int column = p->token.column;
-    weir_err err = expr_lexer_next(p);
-    bool minus = is_operator(p, "-");
-    if (!err && (minus || is_operator(p, "+")))
-        err = expr_lexer_next(p);
-    if (err)
-        return err;
-    if (p->token.kind != TOKEN_STRING)
-        return unexpected(p, "a string after INTERVAL");
-    const char *text = p->token.text;
-    enum unit first, last;
-    bool range = false;
-    if ((err = expr_lexer_next(p)) || (err = take_unit(p, &first)) || (err = skip_precision(p)) ||
-        (err = try_word(p, "TO", &range)))
-        return err;
-    last = first;
-    if (range && ((err = take_unit(p, &last)) || (err = skip_precision(p))))
-        return err;
-    int64_t value;
-    bool months;
-    if (!interval_value(text, first, last, &value, &months))
-        return expr_error(p->error, WEIR_ERR_INVALID, column, "'%.60s' is not an interval of this unit", text);
-    *out = literal(p, months ? EXPR_INTERVAL_MONTHS : EXPR_INTERVAL_MS, column);
-    (*out)->literal.i = minus ? -value : value;
-    return WEIR_OK;
-}
-
-/* DATE '...', TIME '...', TIMESTAMP '...'; the token is the word. */
-static weir_err time_literal(struct expr_parser *p, struct node **out)
-{
-    int column = p->token.column;
-    bool date = toupper((unsigned char)p->token.text[0]) == 'D';
-    bool timestamp = p->token.size == 9;
-    weir_err err = expr_lexer_next(p);
-    if (err)
-        return err;
-    const char *s = p->token.text;
-    size_t n = p->token.size;
-    bool good;
-    int64_t i64 = 0;
-    int32_t i32 = 0;
-    const char *point = memchr(s, '.', n);
-    size_t digits = point ? (size_t)(s + n - point - 1) : 0;
-    if (timestamp)
-        good = n > 10 && expr_parse_timestamp(s, n, &i64);
-    else if (date)
-        good = n <= 10 && expr_parse_date(s, n, &i32);
-    else
-        good = expr_parse_time(s, n, &i32);
-    if (!good)
-        return expr_error(p->error, WEIR_ERR_INVALID, p->token.column, "'%.60s' is not a %s", s,
-                          timestamp ? "timestamp as in '2024-01-31 12:00:00.123'"
-                          : date    ? "date as in '2024-01-31'"
-                                    : "time as in '12:00:00'");
-    if (!date && digits > 3)
-        return expr_error(p->error, WEIR_ERR_UNSUPPORTED, p->token.column,
-                          "'%.60s' has more than 3 digits of a second; time is kept in milliseconds", s);
-    *out = literal(p, timestamp ? WEIR_TYPE_TIMESTAMP : date ? WEIR_TYPE_DATE : WEIR_TYPE_TIME, column);
-    (*out)->literal.i = timestamp ? i64 : i32;
-    (*out)->type.precision = (uint8_t)digits;
-    return expr_lexer_next(p);
-}
-
 /* --- Calls and special forms */
 
 static weir_err arguments(struct expr_parser *p, struct node_list *list)
 {
     weir_err err;
-    while (!is_operator(p, ")")) {
+    while (!expr_is_operator(p, ")")) {
         struct node *arg;
-        if (list->count > 0 && (err = take_operator(p, ",")))
+        if (list->count > 0 && (err = expr_take_operator(p, ",")))
             return err;
         if ((err = parse_expr(p, PREC_NONE, &arg)) || (err = list_add(p, list, arg)))
             return err;
@@ -423,15 +146,15 @@ static weir_err take_type(struct expr_parser *p, struct node *cast)
 {
     int column = p->token.column, level = 0;
     size_t start = (size_t)column - 1, end = start;
-    cast->fixed_size = is_word(p, "CHAR") || is_word(p, "BINARY");
-    bool is_interval = is_word(p, "INTERVAL");
+    cast->fixed_size = expr_is_word(p, "CHAR") || expr_is_word(p, "BINARY");
+    bool is_interval = expr_is_word(p, "INTERVAL");
     if (p->token.kind != TOKEN_WORD)
-        return unexpected(p, "a type");
-    while (level > 0 || !is_operator(p, ")")) {
-        level += is_operator(p, "(") || is_operator(p, "<");
-        level -= is_operator(p, ")") || is_operator(p, ">");
+        return expr_unexpected(p, "a type");
+    while (level > 0 || !expr_is_operator(p, ")")) {
+        level += expr_is_operator(p, "(") || expr_is_operator(p, "<");
+        level -= expr_is_operator(p, ")") || expr_is_operator(p, ">");
         if (p->token.kind == TOKEN_END)
-            return unexpected(p, "')'");
+            return expr_unexpected(p, "')'");
         end = p->at;
         weir_err err = expr_lexer_next(p);
         if (err)
@@ -453,13 +176,13 @@ static weir_err cast(struct expr_parser *p, bool try, struct node **out)
     int column = p->token.column;
     struct node *arg;
     weir_err err;
-    if ((err = expr_lexer_next(p)) || (err = take_operator(p, "(")) || (err = parse_expr(p, PREC_NONE, &arg)) ||
-        (err = take_word(p, "AS")))
+    if ((err = expr_lexer_next(p)) || (err = expr_take_operator(p, "(")) || (err = parse_expr(p, PREC_NONE, &arg)) ||
+        (err = expr_take_word(p, "AS")))
         return err;
     *out = expr_node(p->arena, try ? OP_TRY_CAST : OP_CAST, column, 1, arg);
     if ((err = take_type(p, *out)))
         return err;
-    return take_operator(p, ")");
+    return expr_take_operator(p, ")");
 }
 
 /* CASE WHEN c THEN v ... END and CASE x WHEN v1, v2 THEN r ... END; the second becomes the first. */
@@ -470,13 +193,13 @@ static weir_err case_form(struct expr_parser *p, struct node **out)
     if (err)
         return err;
     struct node *subject = NULL;
-    if (!is_word(p, "WHEN") && (err = parse_expr(p, PREC_NONE, &subject)))
+    if (!expr_is_word(p, "WHEN") && (err = parse_expr(p, PREC_NONE, &subject)))
         return err;
-    if (!is_word(p, "WHEN"))
-        return unexpected(p, "WHEN");
+    if (!expr_is_word(p, "WHEN"))
+        return expr_unexpected(p, "WHEN");
     struct node_list list = {0};
     bool more;
-    while (!(err = try_word(p, "WHEN", &more)) && more) {
+    while (!(err = expr_try_word(p, "WHEN", &more)) && more) {
         struct node *condition = NULL, *value;
         for (;;) {
             struct node *one;
@@ -487,12 +210,12 @@ static weir_err case_form(struct expr_parser *p, struct node **out)
             condition = condition ? expr_node(p->arena, OP_OR, one->column, 2, condition, one) : one;
             if ((err = check_depth(p, condition)))
                 return err;
-            if (!subject || !is_operator(p, ","))
+            if (!subject || !expr_is_operator(p, ","))
                 break;
             if ((err = expr_lexer_next(p)))
                 return err;
         }
-        if ((err = take_word(p, "THEN")) || (err = parse_expr(p, PREC_NONE, &value)) ||
+        if ((err = expr_take_word(p, "THEN")) || (err = parse_expr(p, PREC_NONE, &value)) ||
             (err = list_add(p, &list, condition)) || (err = list_add(p, &list, value)))
             return err;
     }
@@ -500,9 +223,10 @@ static weir_err case_form(struct expr_parser *p, struct node **out)
         return err;
     bool otherwise;
     struct node *value = NULL;
-    if ((err = try_word(p, "ELSE", &otherwise)) || (otherwise && (err = parse_expr(p, PREC_NONE, &value))))
+    if ((err = expr_try_word(p, "ELSE", &otherwise)) || (otherwise && (err = parse_expr(p, PREC_NONE, &value))))
         return err;
-    if ((err = list_add(p, &list, value ? value : literal(p, WEIR_TYPE_NONE, column))) || (err = take_word(p, "END")))
+    if ((err = list_add(p, &list, value ? value : expr_literal(p, WEIR_TYPE_NONE, column))) ||
+        (err = expr_take_word(p, "END")))
         return err;
     *out = node_of_list(p, OP_CASE, column, &list);
     return check_depth(p, *out);
@@ -528,14 +252,14 @@ static weir_err unit_first(struct expr_parser *p, const char *name, int column, 
     enum unit unit;
     weir_err err;
     struct node_list list = {0};
-    if ((err = expr_lexer_next(p)) || (err = take_unit(p, &unit)))
+    if ((err = expr_lexer_next(p)) || (err = expr_take_unit(p, &unit)))
         return err;
     if (strcmp(name, "EXTRACT") == 0) {
         struct node *arg;
-        if ((err = take_word(p, "FROM")) || (err = parse_expr(p, PREC_NONE, &arg)) || (err = list_add(p, &list, arg)) ||
-            (err = take_operator(p, ")")))
+        if ((err = expr_take_word(p, "FROM")) || (err = parse_expr(p, PREC_NONE, &arg)) ||
+            (err = list_add(p, &list, arg)) || (err = expr_take_operator(p, ")")))
             return err;
-    } else if ((err = take_operator(p, ",")) || (err = arguments(p, &list))) {
+    } else if ((err = expr_take_operator(p, ",")) || (err = arguments(p, &list))) {
         return err;
     }
     *out = call(p, name, column, &list);
@@ -549,21 +273,21 @@ static weir_err trim(struct expr_parser *p, int column, struct node **out)
     weir_err err = expr_lexer_next(p);
     const char *name = "BTRIM";
     bool there = false, side = false;
-    if (!err && (err = try_word(p, "BOTH", &there)) == WEIR_OK && there)
+    if (!err && (err = expr_try_word(p, "BOTH", &there)) == WEIR_OK && there)
         side = true;
-    if (!err && !side && !(err = try_word(p, "LEADING", &there)) && there) {
+    if (!err && !side && !(err = expr_try_word(p, "LEADING", &there)) && there) {
         side = true;
         name = "LTRIM";
     }
-    if (!err && !side && !(err = try_word(p, "TRAILING", &there)) && there) {
+    if (!err && !side && !(err = expr_try_word(p, "TRAILING", &there)) && there) {
         side = true;
         name = "RTRIM";
     }
     struct node *first = NULL, *text = NULL;
-    if (err || (!(side && is_word(p, "FROM")) && (err = parse_expr(p, PREC_NONE, &first))))
+    if (err || (!(side && expr_is_word(p, "FROM")) && (err = parse_expr(p, PREC_NONE, &first))))
         return err;
-    if (side || is_word(p, "FROM")) {
-        if ((err = take_word(p, "FROM")) || (err = parse_expr(p, PREC_NONE, &text)))
+    if (side || expr_is_word(p, "FROM")) {
+        if ((err = expr_take_word(p, "FROM")) || (err = parse_expr(p, PREC_NONE, &text)))
             return err;
         *out = call_of(p, name, column, text, first);
         if (!first)
@@ -571,7 +295,7 @@ static weir_err trim(struct expr_parser *p, int column, struct node **out)
     } else {
         *out = call_of(p, name, column, first, NULL);
     }
-    return take_operator(p, ")");
+    return expr_take_operator(p, ")");
 }
 
 /* Functions whose arguments may be separated by words: SUBSTRING(x FROM a FOR n), OVERLAY(x PLACING y FROM a FOR n),
@@ -582,32 +306,32 @@ static weir_err worded(struct expr_parser *p, const char *name, int column, stru
     struct node_list list = {0};
     enum unit unit = UNIT_NONE;
     weir_err err = expr_lexer_next(p);
-    while (!err && !is_operator(p, ")")) {
+    while (!err && !expr_is_operator(p, ")")) {
         struct node *arg;
         if (list.count > 0) {
-            bool there = is_operator(p, ",");
+            bool there = expr_is_operator(p, ",");
             if (there && (err = expr_lexer_next(p)))
                 return err;
             for (int i = 0; !there && i < 3; i++) {
-                if ((err = try_word(p, words[i], &there)))
+                if ((err = expr_try_word(p, words[i], &there)))
                     return err;
             }
-            if (!there && strcmp(name, "POSITION") == 0 && (err = try_word(p, "IN", &there)))
+            if (!there && strcmp(name, "POSITION") == 0 && (err = expr_try_word(p, "IN", &there)))
                 return err;
-            if (!there && is_word(p, "TO")) {
-                if ((err = expr_lexer_next(p)) || (err = take_unit(p, &unit)))
+            if (!there && expr_is_word(p, "TO")) {
+                if ((err = expr_lexer_next(p)) || (err = expr_take_unit(p, &unit)))
                     return err;
                 break;
             }
             if (!there)
-                return unexpected(p, "',' or ')'");
+                return expr_unexpected(p, "',' or ')'");
         }
         /* POSITION(a IN b): IN is not the operator here */
         int precedence = strcmp(name, "POSITION") == 0 ? PREC_LIKE : PREC_NONE;
         if ((err = parse_expr(p, precedence, &arg)) || (err = list_add(p, &list, arg)))
             return err;
     }
-    if (err || (err = take_operator(p, ")")))
+    if (err || (err = expr_take_operator(p, ")")))
         return err;
     if (unit != UNIT_NONE)
         name = strcmp(name, "FLOOR") == 0 ? "FLOOR_TO" : "CEIL_TO";
@@ -637,26 +361,26 @@ static weir_err aggregate(struct expr_parser *p, const char *name, int column, s
     p->allow_aggregates = false; /* no aggregate inside an aggregate */
     struct node_list list = {0};
     weir_err err = expr_lexer_next(p);
-    if (!err && is_word(p, "DISTINCT"))
+    if (!err && expr_is_word(p, "DISTINCT"))
         err = expr_error(p->error, WEIR_ERR_UNSUPPORTED, p->token.column, "DISTINCT in an aggregate is not built");
     if (err)
         return err;
-    if (is_operator(p, "*") && strcmp(name, "COUNT") == 0)
+    if (expr_is_operator(p, "*") && strcmp(name, "COUNT") == 0)
         err = expr_lexer_next(p);
     else {
         struct node *arg;
         if (!(err = parse_expr(p, PREC_NONE, &arg)))
             err = list_add(p, &list, arg);
     }
-    if (err || (err = take_operator(p, ")")))
+    if (err || (err = expr_take_operator(p, ")")))
         return err;
     *out = node_of_list(p, OP_AGGREGATE, column, &list);
     (*out)->name = name;
     bool filter;
-    if ((err = try_word(p, "FILTER", &filter)))
+    if ((err = expr_try_word(p, "FILTER", &filter)))
         return err;
-    if (filter && ((err = take_operator(p, "(")) || (err = take_word(p, "WHERE")) ||
-                   (err = parse_expr(p, PREC_NONE, &(*out)->filter)) || (err = take_operator(p, ")"))))
+    if (filter && ((err = expr_take_operator(p, "(")) || (err = expr_take_word(p, "WHERE")) ||
+                   (err = parse_expr(p, PREC_NONE, &(*out)->filter)) || (err = expr_take_operator(p, ")"))))
         return err;
     p->allow_aggregates = true;
     return WEIR_OK;
@@ -707,7 +431,7 @@ static weir_err column_node(struct expr_parser *p, struct node **out)
     *out = expr_node(p->arena, OP_COLUMN, p->token.column, 0);
     (*out)->name = p->token.text;
     weir_err err = expr_lexer_next(p);
-    if (!err && is_operator(p, "."))
+    if (!err && expr_is_operator(p, "."))
         err = expr_error(p->error, WEIR_ERR_UNSUPPORTED, p->token.column,
                          "a field inside a column (a.b) is not built; columns have plain names");
     return err;
@@ -720,23 +444,23 @@ static weir_err word(struct expr_parser *p, struct node **out)
     char next = peek(p);
     if (next == '\'' &&
         (strcasecmp(text, "DATE") == 0 || strcasecmp(text, "TIME") == 0 || strcasecmp(text, "TIMESTAMP") == 0))
-        return time_literal(p, out);
+        return expr_take_time(p, out);
     if (strcasecmp(text, "INTERVAL") == 0 && (next == '\'' || next == '-' || next == '+'))
-        return interval(p, out);
+        return expr_take_interval(p, out);
     if (strcasecmp(text, "CASE") == 0)
         return case_form(p, out);
     if (is_reserved(text))
-        return unexpected(p, "an expression");
+        return expr_unexpected(p, "an expression");
     if (next == '(')
         return function_call(p, out);
     bool yes = strcasecmp(text, "TRUE") == 0;
     if (yes || strcasecmp(text, "FALSE") == 0) {
-        *out = literal(p, WEIR_TYPE_BOOLEAN, column);
+        *out = expr_literal(p, WEIR_TYPE_BOOLEAN, column);
         (*out)->literal.i = yes;
         return expr_lexer_next(p);
     }
     if (strcasecmp(text, "NULL") == 0 || strcasecmp(text, "UNKNOWN") == 0) {
-        *out = literal(p, text[0] == 'U' || text[0] == 'u' ? WEIR_TYPE_BOOLEAN : WEIR_TYPE_NONE, column);
+        *out = expr_literal(p, text[0] == 'U' || text[0] == 'u' ? WEIR_TYPE_BOOLEAN : WEIR_TYPE_NONE, column);
         (*out)->literal.null = true;
         (*out)->type.nullable = true;
         return expr_lexer_next(p);
@@ -753,10 +477,10 @@ static weir_err primary(struct expr_parser *p, struct node **out)
     case TOKEN_INTEGER:
     case TOKEN_DECIMAL:
     case TOKEN_DOUBLE:
-        return number(p, false, out);
+        return expr_take_number(p, false, out);
     case TOKEN_STRING:
     case TOKEN_BYTES:
-        *out = literal(p, t->kind == TOKEN_STRING ? WEIR_TYPE_STRING : WEIR_TYPE_BYTES, column);
+        *out = expr_literal(p, t->kind == TOKEN_STRING ? WEIR_TYPE_STRING : WEIR_TYPE_BYTES, column);
         (*out)->literal.s = (const uint8_t *)t->text;
         (*out)->literal.n = t->size;
         return expr_lexer_next(p);
@@ -767,16 +491,16 @@ static weir_err primary(struct expr_parser *p, struct node **out)
     case TOKEN_WORD:
         return word(p, out);
     case TOKEN_OPERATOR:
-        if (is_operator(p, "(")) {
+        if (expr_is_operator(p, "(")) {
             if ((err = expr_lexer_next(p)) || (err = parse_expr(p, PREC_NONE, out)))
                 return err;
-            return take_operator(p, ")");
+            return expr_take_operator(p, ")");
         }
         break;
     case TOKEN_END:
         break;
     }
-    return unexpected(p, "an expression");
+    return expr_unexpected(p, "an expression");
 }
 
 static weir_err prefix(struct expr_parser *p, struct node **out)
@@ -784,18 +508,18 @@ static weir_err prefix(struct expr_parser *p, struct node **out)
     int column = p->token.column;
     struct node *arg;
     weir_err err;
-    if (is_word(p, "NOT")) {
+    if (expr_is_word(p, "NOT")) {
         if ((err = expr_lexer_next(p)) || (err = parse_expr(p, PREC_NOT, &arg)))
             return err;
         *out = expr_node(p->arena, OP_NOT, column, 1, arg);
         return WEIR_OK;
     }
-    if (is_operator(p, "-") || is_operator(p, "+")) {
-        bool minus = is_operator(p, "-");
+    if (expr_is_operator(p, "-") || expr_is_operator(p, "+")) {
+        bool minus = expr_is_operator(p, "-");
         if ((err = expr_lexer_next(p)))
             return err;
         if (minus && p->token.kind >= TOKEN_INTEGER && p->token.kind <= TOKEN_DOUBLE)
-            return number(p, true, out);
+            return expr_take_number(p, true, out);
         if ((err = parse_expr(p, PREC_SIGN, &arg)))
             return err;
         *out = expr_node(p->arena, minus ? OP_NEG : OP_PLUS, column, 1, arg);
@@ -815,14 +539,14 @@ static weir_err in_list(struct expr_parser *p, int column, struct node *left, st
 {
     struct node_list list = {0};
     weir_err err;
-    if ((err = list_add(p, &list, left)) || (err = take_operator(p, "(")))
+    if ((err = list_add(p, &list, left)) || (err = expr_take_operator(p, "(")))
         return err;
     do {
         struct node *item;
         if ((err = parse_expr(p, PREC_NONE, &item)) || (err = list_add(p, &list, item)))
             return err;
-    } while (is_operator(p, ",") && !(err = expr_lexer_next(p)));
-    if (err || (err = take_operator(p, ")")))
+    } while (expr_is_operator(p, ",") && !(err = expr_lexer_next(p)));
+    if (err || (err = expr_take_operator(p, ")")))
         return err;
     *out = node_of_list(p, OP_IN, column, &list);
     return WEIR_OK;
@@ -835,15 +559,15 @@ static weir_err in_between_like(struct expr_parser *p, struct node *left, struct
     bool negated, there, symmetric = false;
     struct node *a, *b;
     weir_err err;
-    if ((err = try_word(p, "NOT", &negated)) || (err = try_word(p, "IN", &there)))
+    if ((err = expr_try_word(p, "NOT", &negated)) || (err = expr_try_word(p, "IN", &there)))
         return err;
     if (there) {
         if ((err = in_list(p, column, left, out)))
             return err;
-    } else if (is_word(p, "BETWEEN")) {
-        if ((err = expr_lexer_next(p)) || (err = try_word(p, "SYMMETRIC", &symmetric)) ||
-            (!symmetric && (err = try_word(p, "ASYMMETRIC", &there))) || (err = parse_expr(p, PREC_LIKE, &a)) ||
-            (err = take_word(p, "AND")) || (err = parse_expr(p, PREC_LIKE, &b)))
+    } else if (expr_is_word(p, "BETWEEN")) {
+        if ((err = expr_lexer_next(p)) || (err = expr_try_word(p, "SYMMETRIC", &symmetric)) ||
+            (!symmetric && (err = expr_try_word(p, "ASYMMETRIC", &there))) || (err = parse_expr(p, PREC_LIKE, &a)) ||
+            (err = expr_take_word(p, "AND")) || (err = parse_expr(p, PREC_LIKE, &b)))
             return err;
         *out = expr_node(p->arena, OP_AND, column, 2, expr_node(p->arena, OP_GE, column, 2, left, a),
                          expr_node(p->arena, OP_LE, column, 2, left, b));
@@ -851,16 +575,16 @@ static weir_err in_between_like(struct expr_parser *p, struct node *left, struct
             *out = expr_node(p->arena, OP_OR, column, 2, *out,
                              expr_node(p->arena, OP_AND, column, 2, expr_node(p->arena, OP_GE, column, 2, left, b),
                                        expr_node(p->arena, OP_LE, column, 2, left, a)));
-    } else if (is_word(p, "LIKE")) {
+    } else if (expr_is_word(p, "LIKE")) {
         if ((err = expr_lexer_next(p)) || (err = parse_expr(p, PREC_LIKE, &a)) ||
-            (err = try_word(p, "ESCAPE", &there)) || (there && (err = parse_expr(p, PREC_LIKE, &b))))
+            (err = expr_try_word(p, "ESCAPE", &there)) || (there && (err = parse_expr(p, PREC_LIKE, &b))))
             return err;
         *out = there ? expr_node(p->arena, OP_LIKE, column, 3, left, a, b)
                      : expr_node(p->arena, OP_LIKE, column, 2, left, a);
-    } else if (is_word(p, "SIMILAR")) {
+    } else if (expr_is_word(p, "SIMILAR")) {
         return expr_error(p->error, WEIR_ERR_UNSUPPORTED, p->token.column, "SIMILAR TO is not built; LIKE is");
     } else {
-        return unexpected(p, "IN, BETWEEN or LIKE");
+        return expr_unexpected(p, "IN, BETWEEN or LIKE");
     }
     *out = negate(p, negated, *out);
     return WEIR_OK;
@@ -872,24 +596,25 @@ static weir_err is_form(struct expr_parser *p, struct node *left, struct node **
     int column = p->token.column;
     bool negated, there;
     weir_err err;
-    if ((err = expr_lexer_next(p)) || (err = try_word(p, "NOT", &negated)) || (err = try_word(p, "DISTINCT", &there)))
+    if ((err = expr_lexer_next(p)) || (err = expr_try_word(p, "NOT", &negated)) ||
+        (err = expr_try_word(p, "DISTINCT", &there)))
         return err;
     if (there) {
         struct node *right;
-        if ((err = take_word(p, "FROM")) || (err = parse_expr(p, PREC_IS, &right)))
+        if ((err = expr_take_word(p, "FROM")) || (err = parse_expr(p, PREC_IS, &right)))
             return err;
         *out = expr_node(p->arena, negated ? OP_NOT_DISTINCT : OP_DISTINCT, column, 2, left, right);
         return WEIR_OK;
     }
     enum op op;
-    if (is_word(p, "NULL") || is_word(p, "UNKNOWN"))
+    if (expr_is_word(p, "NULL") || expr_is_word(p, "UNKNOWN"))
         op = negated ? OP_IS_NOT_NULL : OP_IS_NULL;
-    else if (is_word(p, "TRUE"))
+    else if (expr_is_word(p, "TRUE"))
         op = negated ? OP_IS_NOT_TRUE : OP_IS_TRUE;
-    else if (is_word(p, "FALSE"))
+    else if (expr_is_word(p, "FALSE"))
         op = negated ? OP_IS_NOT_FALSE : OP_IS_FALSE;
     else
-        return unexpected(p, "NULL, TRUE, FALSE, UNKNOWN or DISTINCT FROM");
+        return expr_unexpected(p, "NULL, TRUE, FALSE, UNKNOWN or DISTINCT FROM");
     *out = expr_node(p->arena, op, column, 1, left);
     return expr_lexer_next(p);
 }
@@ -929,11 +654,12 @@ static weir_err infix_loop(struct expr_parser *p, int floor, struct node **left)
                 return err;
             *left = infix->op == OP_CALL ? call_of(p, "||", column, *left, right)
                                          : expr_node(p->arena, infix->op, column, 2, *left, right);
-        } else if (floor < PREC_IS && is_word(p, "IS")) {
+        } else if (floor < PREC_IS && expr_is_word(p, "IS")) {
             if ((err = is_form(p, *left, left)))
                 return err;
-        } else if (floor < PREC_LIKE && (is_word(p, "IN") || is_word(p, "BETWEEN") || is_word(p, "LIKE") ||
-                                         is_word(p, "NOT") || is_word(p, "SIMILAR"))) {
+        } else if (floor < PREC_LIKE &&
+                   (expr_is_word(p, "IN") || expr_is_word(p, "BETWEEN") || expr_is_word(p, "LIKE") ||
+                    expr_is_word(p, "NOT") || expr_is_word(p, "SIMILAR"))) {
             if ((err = in_between_like(p, *left, left)))
                 return err;
         } else {
@@ -978,7 +704,7 @@ weir_err expr_parse(struct expr_parser *p, struct node **node)
     if (!err)
         err = parse_expr(p, PREC_NONE, node);
     if (!err && p->token.kind != TOKEN_END)
-        err = unexpected(p, "an operator or the end");
+        err = expr_unexpected(p, "an operator or the end");
     return err;
 }
 
@@ -986,16 +712,16 @@ static weir_err parse_item(struct expr_parser *p, struct expr_item *item)
 {
     weir_err err;
     item->alias = NULL;
-    if (is_operator(p, "*")) {
+    if (expr_is_operator(p, "*")) {
         item->node = expr_node(p->arena, OP_STAR, p->token.column, 0);
         return expr_lexer_next(p);
     }
     bool as;
-    if ((err = parse_expr(p, PREC_NONE, &item->node)) || (err = try_word(p, "AS", &as)))
+    if ((err = parse_expr(p, PREC_NONE, &item->node)) || (err = expr_try_word(p, "AS", &as)))
         return err;
     bool name = p->token.kind == TOKEN_QUOTED || p->token.kind == TOKEN_WORD;
     if (as && !name)
-        return unexpected(p, "a name");
+        return expr_unexpected(p, "a name");
     if (name) {
         item->alias = p->token.text;
         if (p->token.size == 0 || p->token.size > WEIR_NAME_SIZE_MAX || strlen(p->token.text) != p->token.size)
@@ -1028,8 +754,8 @@ weir_err expr_parse_list(struct expr_parser *p, struct expr_item **items, int *c
         ++*count;
         if (p->token.kind == TOKEN_END)
             return WEIR_OK;
-        if (!is_operator(p, ","))
-            return unexpected(p, "',', AS or the end");
+        if (!expr_is_operator(p, ","))
+            return expr_unexpected(p, "',', AS or the end");
         err = expr_lexer_next(p);
     }
     return err;

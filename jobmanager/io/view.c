@@ -11,6 +11,16 @@ static const char *copy(struct weir_arena *arena, const char *text)
     return weir_arena_strdup(arena, text ? text : "");
 }
 
+/* States pass by number: what the core and the protocol have, REST has under the same ones. */
+_Static_assert((int)WEIR_VIEW_JOB_INITIALIZING == (int)WEIR_JOB_INITIALIZING &&
+                   (int)WEIR_VIEW_JOB_FINISHED == (int)WEIR_JOB_FINISHED &&
+                   (int)WEIR_VIEW_JOB_RESTARTING == (int)WEIR_JOB_RESTARTING,
+               "job states");
+_Static_assert((int)WEIR_VIEW_TASK_CREATED == (int)WEIR__TASK_STATE__CREATED &&
+                   (int)WEIR_VIEW_TASK_RUNNING == (int)WEIR__TASK_STATE__RUNNING &&
+                   (int)WEIR_VIEW_TASK_FAILED == (int)WEIR__TASK_STATE__FAILED,
+               "task states");
+
 static int64_t entered(int64_t ms) /* the core says -1, REST 0 */
 {
     return ms < 0 ? 0 : ms;

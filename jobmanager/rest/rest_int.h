@@ -34,6 +34,10 @@ void weir_rest_fail(struct weir_http_server_response *response, const struct wei
 /* A string that is always valid JSON. */
 json_t *weir_rest_string(const char *text);
 bool weir_rest_job_ended(enum weir_view_job_state state);
+/* rest_vertices.c: from start to end, or to now while end_ms is -1; never negative. */
+json_int_t weir_rest_duration_ms(int64_t start_ms, int64_t end_ms, int64_t now_ms);
+/* rest_vertices.c: as it stands in a job's "vertices". */
+json_t *weir_rest_vertex_json(const struct weir_view_job *job, const struct weir_view_vertex *vertex, int64_t now_ms);
 
 weir_http_handler weir_rest_jobs, weir_rest_jobs_overview, weir_rest_job, weir_rest_job_plan, weir_rest_job_config,
     weir_rest_job_exceptions, weir_rest_job_status, weir_rest_job_result, weir_rest_job_accumulators,

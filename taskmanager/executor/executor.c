@@ -1,4 +1,5 @@
-/* The executor's control thread: the line to the supervisor, the core's decisions performed, reports and metrics.
+/* The executor's control thread: the line to the supervisor, the core's decisions performed (executor_report.c has what it
+ * tells the supervisor).
  *
  * One thread owns everything here. Workers tell it about their tasks through a queue and its waker; the I/O thread tells
  * tasks (their channels break), never this thread.
@@ -19,8 +20,7 @@
 #include "base/log.h"
 #include "base/options.h"
 #include "executor/crash.h"
-#include "executor/executor_int.h"
-#include "taskmanager/io/executor_line.h"
+#include "executor/control_int.h"
 
 #define METRICS_MS 1000
 #define HANG_MS 10000 /* a call that runs so long is logged with its stack */
@@ -31,233 +31,9 @@
 #define DEFAULT_BUFFER_TIMEOUT_MS 5
 #define DEFAULT_CANCEL_TIMEOUT_MS 180000
 
-struct event { /* from a worker */
-    struct weir_executor_task *task;
-    enum weir_task_state state;
-    struct weir_error error;
-    int op;
-    struct event *next;
-};
-
-struct control {
-    struct weir_executor executor; /* first */
-    struct weir_executor_line line;
-    struct weir_exec_core *core;
-    struct weir_waker waker;
-    int64_t core_wake_ms, metrics_at_ms;
-    uint64_t heartbeat_sequence;
-    int64_t *hang_logged_ns; /* per worker: the call that was logged already */
-    bool exiting;
-    int exit_code;
-    const char *exit_why;
-    pthread_mutex_t lock; /* of the queue */
-    struct event *first_event, *last_event;
-};
-
-static struct control *control_of(struct weir_executor *executor)
+static struct weir_control *control_of(struct weir_executor *executor)
 {
-    return (struct control *)(void *)executor;
-}
-
-/* --- Messages out */
-
-static void send_control(struct control *c, Weir__Control *message)
-{
-    message->version = 1;
-    (void)weir_executor_line_send(&c->line, message); /* a closed line ends the loop */
-}
-
-static void send_executor_report(struct control *c, Weir__ExecutorReport__State state, Weir__Failure *failure)
-{
-    Weir__Control message;
-    Weir__ExecutorReport report;
-    weir__control__init(&message);
-    weir__executor_report__init(&report);
-    report.executor_id = (char *)(uintptr_t)(c->executor.id ? c->executor.id : "");
-    report.job_id = (char *)(uintptr_t)(c->executor.job_id ? c->executor.job_id : "");
-    report.state = state;
-    if (c->executor.io)
-        report.endpoint = (char *)(uintptr_t)weir_io_endpoint(c->executor.io);
-    report.failure = failure;
-    report.pid = (uint32_t)getpid();
-    message.body_case = WEIR__CONTROL__BODY_EXECUTOR_REPORT;
-    message.executor_report = &report;
-    send_control(c, &message);
-}
-
-/* Fills `failure` with pointers into `error` and the plan. */
-static void fill_failure(Weir__Failure *failure, const struct weir_error *error, const char *operator_name)
-{
-    static const char *const kinds[WEIR_ERR_CODES] = {
-        [WEIR_ERR_CHANNEL] = "ChannelBroken",    [WEIR_ERR_DATA] = "BadRecord",
-        [WEIR_ERR_USER_CODE] = "UserCodeFailed", [WEIR_ERR_IO] = "IoError",
-        [WEIR_ERR_INVALID] = "InvalidInput",     [WEIR_ERR_NOT_FOUND] = "NotFound",
-        [WEIR_ERR_PROTOCOL] = "ProtocolError",
-    };
-    weir__failure__init(failure);
-    const char *kind = kinds[error->code] ? kinds[error->code] : weir_err_name(error->code);
-    failure->kind = (char *)(uintptr_t)kind;
-    failure->message = (char *)(uintptr_t)error->message;
-    if (operator_name)
-        failure->operator_ = (char *)(uintptr_t)operator_name;
-    failure->fail_job = weir_err_reaction(error->code) == WEIR_REACT_FAIL_JOB;
-}
-
-struct metrics_message {
-    Weir__TaskMetrics metrics;
-    Weir__TaskId id;
-    Weir__OperatorMetrics *ops, **op_pointers;
-};
-
-static void fill_metrics(const struct weir_executor_task *task, struct metrics_message *m)
-{
-    const struct weir_executor *executor = task->executor;
-    const struct weir_plan_vertex *vertex = &executor->plan->vertices[task->id.vertex];
-    struct weir_task_stats stats;
-    weir_task_read_stats(task->task, &stats);
-    weir__task_metrics__init(&m->metrics);
-    weir__task_id__init(&m->id);
-    m->id.vertex = task->id.vertex;
-    m->id.subtask = task->id.subtask;
-    m->id.attempt = task->id.attempt;
-    m->metrics.job_id = (char *)(uintptr_t)executor->job_id;
-    m->metrics.task = &m->id;
-    m->metrics.records_in = stats.records_in;
-    m->metrics.records_out = stats.records_out;
-    m->metrics.bytes_in = stats.bytes_in;
-    m->metrics.bytes_out = stats.bytes_out;
-    m->metrics.busy_ns = stats.busy_ns;
-    m->metrics.idle_ns = stats.idle_ns;
-    m->metrics.backpressured_ns = stats.backpressured_ns;
-    m->metrics.watermark_ms = stats.watermark_ms;
-    m->ops = weir_zalloc((size_t)vertex->op_count * sizeof *m->ops);
-    m->op_pointers = weir_zalloc((size_t)vertex->op_count * sizeof *m->op_pointers);
-    for (int i = 0; i < vertex->op_count; i++) {
-        const struct weir_op_counters *counters = weir_chain_counters(weir_task_chain(task->task), i);
-        Weir__OperatorMetrics *op = m->op_pointers[i] = &m->ops[i];
-        weir__operator_metrics__init(op);
-        op->op = (uint32_t)vertex->ops[i];
-        op->records_in = atomic_load_explicit(&counters->records_in, memory_order_relaxed);
-        op->records_out = atomic_load_explicit(&counters->records_out, memory_order_relaxed);
-        op->records_bad = atomic_load_explicit(&counters->records_bad, memory_order_relaxed);
-        op->late_dropped = atomic_load_explicit(&counters->late_dropped, memory_order_relaxed);
-        op->watermark_in_ms = atomic_load_explicit(&counters->watermark_in_ms, memory_order_relaxed);
-        op->watermark_out_ms = atomic_load_explicit(&counters->watermark_out_ms, memory_order_relaxed);
-    }
-    m->metrics.n_operators = (size_t)vertex->op_count;
-    m->metrics.operators = m->op_pointers;
-}
-
-static void free_metrics(struct metrics_message *m)
-{
-    free(m->ops);
-    free(m->op_pointers);
-}
-
-static struct weir_executor_task *find_task(const struct control *c, const struct weir_exec_task_id *id)
-{
-    for (struct weir_executor_task *task = c->executor.tasks; task; task = task->next)
-        if (task->id.vertex == id->vertex && task->id.subtask == id->subtask && task->id.attempt == id->attempt)
-            return task;
-    return NULL;
-}
-
-/* `event`: of a task that has just ended; NULL: without details. */
-static void send_task_report(struct control *c, const struct weir_exec_task_id *id, enum weir_exec_state state,
-                             const struct event *event)
-{
-    Weir__Control message;
-    Weir__TaskReport report;
-    Weir__TaskId task_id;
-    Weir__Failure failure;
-    struct metrics_message metrics = {.ops = NULL};
-    Weir__Committable *committables = NULL, **pointers = NULL;
-    weir__control__init(&message);
-    weir__task_report__init(&report);
-    weir__task_id__init(&task_id);
-    task_id.vertex = id->vertex;
-    task_id.subtask = id->subtask;
-    task_id.attempt = id->attempt;
-    report.executor_id = (char *)(uintptr_t)c->executor.id;
-    report.job_id = (char *)(uintptr_t)c->executor.job_id;
-    report.task = &task_id;
-    report.state = (Weir__TaskState)state;
-    const struct weir_executor_task *task = find_task(c, id);
-    const struct weir_plan_vertex *vertex = &c->executor.plan->vertices[id->vertex];
-    if (event && state == WEIR_EXEC_FAILED) {
-        fill_failure(&failure, &event->error,
-                     event->op >= 0 ? c->executor.plan->ops[vertex->ops[event->op]].vertex->name : NULL);
-        report.failure = &failure;
-    }
-    if (task && task->task && task->ended) {
-        fill_metrics(task, &metrics);
-        report.metrics = &metrics.metrics;
-        const struct weir_chain_committable *list;
-        int count = state == WEIR_EXEC_FINISHED ? weir_chain_committables(weir_task_chain(task->task), &list) : 0;
-        committables = weir_zalloc((size_t)(count + 1) * sizeof *committables);
-        pointers = weir_zalloc((size_t)(count + 1) * sizeof(Weir__Committable *));
-        for (int i = 0; i < count; i++) {
-            weir__committable__init(&committables[i]);
-            committables[i].connector = list[i].connector;
-            committables[i].text = list[i].text;
-            pointers[i] = &committables[i];
-        }
-        report.n_committables = (size_t)count;
-        report.committables = pointers;
-    }
-    message.body_case = WEIR__CONTROL__BODY_TASK_REPORT;
-    message.task_report = &report;
-    send_control(c, &message);
-    free_metrics(&metrics);
-    free(committables);
-    free(pointers);
-}
-
-static void fill_process(Weir__ProcessMetrics *process)
-{
-    weir__process_metrics__init(process);
-    FILE *file = fopen("/proc/self/statm", "re");
-    unsigned long long pages = 0;
-    if (file && fscanf(file, "%*u %llu", &pages) == 1)
-        process->rss_bytes = pages * (unsigned long long)sysconf(_SC_PAGESIZE);
-    if (file)
-        fclose(file);
-    process->cpu_ns = (uint64_t)weir_clock_cpu_ns();
-}
-
-static void send_heartbeat(struct control *c)
-{
-    Weir__Control message;
-    Weir__Heartbeat heartbeat;
-    Weir__ProcessMetrics process;
-    weir__control__init(&message);
-    weir__heartbeat__init(&heartbeat);
-    fill_process(&process);
-    int count = 0;
-    for (struct weir_executor_task *task = c->executor.tasks; task; task = task->next)
-        count += task->task && !task->ended;
-    process.threads = (uint32_t)(c->executor.worker_count + 4);
-    process.executor_rss_bytes = process.rss_bytes;
-    struct metrics_message *metrics = weir_zalloc((size_t)(count + 1) * sizeof *metrics);
-    Weir__TaskMetrics **pointers = weir_zalloc((size_t)(count + 1) * sizeof(Weir__TaskMetrics *));
-    int n = 0;
-    for (struct weir_executor_task *task = c->executor.tasks; task; task = task->next)
-        if (task->task && !task->ended) {
-            fill_metrics(task, &metrics[n]);
-            pointers[n] = &metrics[n].metrics;
-            n++;
-        }
-    heartbeat.sequence = ++c->heartbeat_sequence;
-    heartbeat.n_metrics = (size_t)n;
-    heartbeat.metrics = pointers;
-    heartbeat.process = &process;
-    message.body_case = WEIR__CONTROL__BODY_HEARTBEAT;
-    message.heartbeat = &heartbeat;
-    send_control(c, &message);
-    for (int i = 0; i < n; i++)
-        free_metrics(&metrics[i]);
-    free(metrics);
-    free(pointers);
+    return (struct weir_control *)(void *)executor;
 }
 
 /* --- Tasks */
@@ -267,9 +43,9 @@ static void on_state(void *arg, struct weir_task *weir_task, enum weir_task_stat
                      int op)
 {
     struct weir_executor_task *task = arg;
-    struct control *c = control_of(task->executor);
+    struct weir_control *c = control_of(task->executor);
     (void)weir_task;
-    struct event *event = weir_zalloc(sizeof *event);
+    struct weir_task_event *event = weir_zalloc(sizeof *event);
     event->task = task;
     event->state = state;
     event->op = op;
@@ -285,7 +61,7 @@ static void on_state(void *arg, struct weir_task *weir_task, enum weir_task_stat
     weir_wake(&c->waker);
 }
 
-static void let_go(struct control *c, struct weir_executor_task *task, bool finished)
+static void let_go(struct weir_control *c, struct weir_executor_task *task, bool finished)
 {
     task->ended = true;
     weir_executor_drop_locals(&c->executor, task);
@@ -296,7 +72,7 @@ static void let_go(struct control *c, struct weir_executor_task *task, bool fini
     task->channel_count = 0;
 }
 
-static void free_task(struct control *c, struct weir_executor_task *task)
+static void free_task(struct weir_control *c, struct weir_executor_task *task)
 {
     for (struct weir_executor_task **at = &c->executor.tasks; *at; at = &(*at)->next)
         if (*at == task) {
@@ -309,7 +85,7 @@ static void free_task(struct control *c, struct weir_executor_task *task)
     free(task);
 }
 
-static void step(struct control *c, struct weir_exec_event *event, const struct event *details);
+static void step(struct weir_control *c, struct weir_exec_event *event, const struct weir_task_event *details);
 
 static uint32_t slot_of(const Weir__DeployTasks *deploy, const struct weir_exec_task_id *id)
 {
@@ -320,7 +96,7 @@ static uint32_t slot_of(const Weir__DeployTasks *deploy, const struct weir_exec_
 }
 
 /* Slots are the TaskManager's numbers: the worker is the slot's place among those of this executor. */
-static struct weir_worker *worker_of(const struct control *c, uint32_t slot)
+static struct weir_worker *worker_of(const struct weir_control *c, uint32_t slot)
 {
     const Weir__StartExecutor *start = c->executor.start->start;
     uint32_t place = slot;
@@ -330,7 +106,7 @@ static struct weir_worker *worker_of(const struct control *c, uint32_t slot)
     return c->executor.workers[place % (uint32_t)c->executor.worker_count];
 }
 
-static void start_task(struct control *c, const struct weir_exec_task_id *id, uint32_t slot)
+static void start_task(struct weir_control *c, const struct weir_exec_task_id *id, uint32_t slot)
 {
     struct weir_executor_task *task = weir_zalloc(sizeof *task);
     task->executor = &c->executor;
@@ -345,7 +121,7 @@ static void start_task(struct control *c, const struct weir_exec_task_id *id, ui
         return;
     }
     weir_log(ERROR, "cannot start %s: %s", task->name, error.message);
-    struct event details = {.task = task, .state = WEIR_TASK_FAILED, .error = error, .op = -1};
+    struct weir_task_event details = {.task = task, .state = WEIR_TASK_FAILED, .error = error, .op = -1};
     let_go(c, task, false);
     struct weir_exec_event event = {
         .kind = WEIR_EXEC_EVENT_TASK_ENDED, .now_ms = weir_clock_mono_ms(), .task = *id, .state = WEIR_EXEC_FAILED};
@@ -353,7 +129,7 @@ static void start_task(struct control *c, const struct weir_exec_task_id *id, ui
     free_task(c, task);
 }
 
-static void begin_exit(struct control *c, enum weir_exec_exit exit)
+static void begin_exit(struct weir_control *c, enum weir_exec_exit exit)
 {
     static const struct {
         int code;
@@ -370,8 +146,8 @@ static void begin_exit(struct control *c, enum weir_exec_exit exit)
 }
 
 /* Performs what the core decided. */
-static void perform(struct control *c, const struct weir_exec_effect *effect, const struct event *details,
-                    uint32_t slot)
+static void perform(struct weir_control *c, const struct weir_exec_effect *effect,
+                    const struct weir_task_event *details, uint32_t slot)
 {
     struct weir_executor_task *task;
     switch (effect->kind) {
@@ -379,7 +155,7 @@ static void perform(struct control *c, const struct weir_exec_effect *effect, co
         start_task(c, &effect->task, slot);
         break;
     case WEIR_EXEC_EFFECT_CANCEL:
-        task = find_task(c, &effect->task);
+        task = weir_control_find_task(c, &effect->task);
         weir_assert(task != NULL);
         weir_task_cancel(task->task);
         weir_worker_wake(task->worker);
@@ -388,7 +164,7 @@ static void perform(struct control *c, const struct weir_exec_effect *effect, co
         bool of_details = details && details->task->id.vertex == effect->task.vertex &&
                           details->task->id.subtask == effect->task.subtask &&
                           details->task->id.attempt == effect->task.attempt;
-        send_task_report(c, &effect->task, effect->state, of_details ? details : NULL);
+        weir_control_report_task(c, &effect->task, effect->state, of_details ? details : NULL);
         break;
     }
     case WEIR_EXEC_EFFECT_EXIT:
@@ -397,7 +173,8 @@ static void perform(struct control *c, const struct weir_exec_effect *effect, co
     }
 }
 
-static void step_slot(struct control *c, struct weir_exec_event *event, const struct event *details, uint32_t slot)
+static void step_slot(struct weir_control *c, struct weir_exec_event *event, const struct weir_task_event *details,
+                      uint32_t slot)
 {
     struct weir_exec_effects effects;
     weir_exec_step(c->core, event, &effects);
@@ -410,19 +187,19 @@ static void step_slot(struct control *c, struct weir_exec_event *event, const st
         perform(c, &copies[i], details, slot);
 }
 
-static void step(struct control *c, struct weir_exec_event *event, const struct event *details)
+static void step(struct weir_control *c, struct weir_exec_event *event, const struct weir_task_event *details)
 {
     step_slot(c, event, details, event->task.subtask);
 }
 
-static void take_events(struct control *c)
+static void take_events(struct weir_control *c)
 {
     pthread_mutex_lock(&c->lock);
-    struct event *event = c->first_event;
+    struct weir_task_event *event = c->first_event;
     c->first_event = c->last_event = NULL;
     pthread_mutex_unlock(&c->lock);
     while (event) {
-        struct event *next = event->next;
+        struct weir_task_event *next = event->next;
         struct weir_executor_task *task = event->task;
         struct weir_exec_event core_event = {.now_ms = weir_clock_mono_ms(), .task = task->id};
         core_event.kind = WEIR_EXEC_EVENT_TASK_ENDED;
@@ -446,13 +223,13 @@ static void take_events(struct control *c)
 
 /* --- Messages in */
 
-static bool is_task(const struct control *c, const Weir__TaskId *id)
+static bool is_task(const struct weir_control *c, const Weir__TaskId *id)
 {
     return id && id->attempt > 0 && id->vertex < (uint32_t)c->executor.plan->vertex_count &&
            id->subtask < (uint32_t)c->executor.plan->vertices[id->vertex].parallelism;
 }
 
-static void set_location(struct control *c, const Weir__DeployTasks *deploy, const Weir__TaskLocation *location)
+static void set_location(struct weir_control *c, const Weir__DeployTasks *deploy, const Weir__TaskLocation *location)
 {
     if (!is_task(c, location->task) || location->peer >= deploy->n_peers)
         return;
@@ -472,7 +249,7 @@ static void set_location(struct control *c, const Weir__DeployTasks *deploy, con
     at->endpoint = weir_strdup(peer->endpoint);
 }
 
-static void deploy(struct control *c, const Weir__DeployTasks *message)
+static void deploy(struct weir_control *c, const Weir__DeployTasks *message)
 {
     for (size_t i = 0; i < message->n_locations; i++)
         set_location(c, message, message->locations[i]);
@@ -489,7 +266,7 @@ static void deploy(struct control *c, const Weir__DeployTasks *message)
     }
 }
 
-static void cancel(struct control *c, const Weir__CancelTasks *message)
+static void cancel(struct weir_control *c, const Weir__CancelTasks *message)
 {
     for (size_t i = 0; i < message->n_tasks && !c->exiting; i++) {
         const Weir__TaskId *id = message->tasks[i];
@@ -502,7 +279,7 @@ static void cancel(struct control *c, const Weir__CancelTasks *message)
     }
 }
 
-static void take_message(struct control *c, const Weir__Control *message)
+static void take_message(struct weir_control *c, const Weir__Control *message)
 {
     struct weir_exec_event event = {.now_ms = weir_clock_mono_ms()};
     switch (message->body_case) {
@@ -528,7 +305,7 @@ static void take_message(struct control *c, const Weir__Control *message)
     }
 }
 
-static void take_messages(struct control *c)
+static void take_messages(struct weir_control *c)
 {
     bool broken = false;
     Weir__Control *message;
@@ -546,7 +323,7 @@ static void take_messages(struct control *c)
 
 /* --- Hangs */
 
-static void look_for_hangs(struct control *c)
+static void look_for_hangs(struct weir_control *c)
 {
     int64_t now_ns = weir_clock_mono_ns();
     for (int i = 0; i < c->executor.worker_count; i++) {
@@ -564,7 +341,7 @@ static void look_for_hangs(struct control *c)
 
 /* --- The loop */
 
-static void wait_for_something(struct control *c)
+static void wait_for_something(struct weir_control *c)
 {
     int64_t now_ms = weir_clock_mono_ms();
     int64_t due_ms = c->metrics_at_ms < c->core_wake_ms ? c->metrics_at_ms : c->core_wake_ms;
@@ -583,7 +360,7 @@ static void wait_for_something(struct control *c)
         (void)weir_executor_line_fill(&c->line);
 }
 
-static void loop(struct control *c)
+static void loop(struct weir_control *c)
 {
     c->metrics_at_ms = weir_clock_mono_ms() + METRICS_MS;
     while (!c->exiting) {
@@ -597,7 +374,7 @@ static void loop(struct control *c)
         }
         if (now_ms >= c->metrics_at_ms && !c->exiting) {
             c->metrics_at_ms = now_ms + METRICS_MS;
-            send_heartbeat(c);
+            weir_control_heartbeat(c);
             look_for_hangs(c);
         }
         if (!c->exiting)
@@ -607,7 +384,7 @@ static void loop(struct control *c)
 
 /* --- Start */
 
-static Weir__Control *read_start(struct control *c)
+static Weir__Control *read_start(struct weir_control *c)
 {
     for (;;) {
         bool broken;
@@ -631,7 +408,7 @@ static Weir__Control *read_start(struct control *c)
 }
 
 /* The job's effective configuration: the first that is given counts. */
-static const char *setting(const struct control *c, const char *key)
+static const char *setting(const struct weir_control *c, const char *key)
 {
     const Weir__StartExecutor *start = c->executor.start->start;
     for (size_t i = 0; i < start->n_configuration; i++)
@@ -640,14 +417,14 @@ static const char *setting(const struct control *c, const char *key)
     return NULL;
 }
 
-static int64_t setting_ms(const struct control *c, const char *key, int64_t fallback_ms)
+static int64_t setting_ms(const struct weir_control *c, const char *key, int64_t fallback_ms)
 {
     int64_t ms;
     const char *text = setting(c, key);
     return text && weir_parse_duration_ms(text, &ms) ? ms : fallback_ms;
 }
 
-static int setting_int(const struct control *c, const char *key, int fallback)
+static int setting_int(const struct weir_control *c, const char *key, int fallback)
 {
     const char *text = setting(c, key);
     int value = text ? atoi(text) : 0;
@@ -656,19 +433,19 @@ static int setting_int(const struct control *c, const char *key, int fallback)
 
 static void worker_started(void *arg)
 {
-    struct control *c = arg;
+    struct weir_control *c = arg;
     if (c->executor.own_process)
         weir_crash_thread_init();
 }
 
 static void worker_ending(void *arg)
 {
-    struct control *c = arg;
+    struct weir_control *c = arg;
     if (c->executor.own_process)
         weir_crash_thread_fini();
 }
 
-static weir_err start_workers(struct control *c, struct weir_error *error)
+static weir_err start_workers(struct weir_control *c, struct weir_error *error)
 {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     int count = (int)c->executor.start->start->n_slots;
@@ -688,7 +465,7 @@ static weir_err start_workers(struct control *c, struct weir_error *error)
     return WEIR_OK;
 }
 
-static weir_err start_up(struct control *c, struct weir_error *error)
+static weir_err start_up(struct weir_control *c, struct weir_error *error)
 {
     struct weir_executor *executor = &c->executor;
     const Weir__ExecutorStart *message = executor->start;
@@ -730,12 +507,12 @@ static weir_err start_up(struct control *c, struct weir_error *error)
 
 /* --- End */
 
-static void free_executor(struct control *c)
+static void free_executor(struct weir_control *c)
 {
     struct weir_executor *executor = &c->executor;
     for (int i = 0; i < executor->worker_count; i++)
         weir_worker_stop(executor->workers[i]);
-    for (struct event *event = c->first_event, *next; event; event = next) {
+    for (struct weir_task_event *event = c->first_event, *next; event; event = next) {
         next = event->next;
         free(event);
     }
@@ -769,7 +546,7 @@ static void *end_anyway(void *arg)
     _exit(code);
 }
 
-static void guard_the_end(struct control *c)
+static void guard_the_end(struct weir_control *c)
 {
     if (!c->executor.own_process)
         return;
@@ -782,7 +559,7 @@ static void guard_the_end(struct control *c)
         pthread_detach(thread);
 }
 
-static int run(struct control *c)
+static int run(struct weir_control *c)
 {
     c->executor.start_control = read_start(c);
     if (!c->executor.start_control)
@@ -794,14 +571,14 @@ static int run(struct control *c)
     struct weir_error error = {.code = WEIR_OK};
     if (start_up(c, &error)) {
         Weir__Failure failure;
-        fill_failure(&failure, &error, NULL);
+        weir_control_fill_failure(&failure, &error, NULL);
         weir_log(ERROR, "the executor cannot start: %s", error.message);
-        send_executor_report(c, WEIR__EXECUTOR_REPORT__STATE__EXITED, &failure);
+        weir_control_report_executor(c, WEIR__EXECUTOR_REPORT__STATE__EXITED, &failure);
         return 1;
     }
     weir_log(INFO, "executor %.8s is ready: %d workers, data at %s", c->executor.id, c->executor.worker_count,
              weir_io_endpoint(c->executor.io));
-    send_executor_report(c, WEIR__EXECUTOR_REPORT__STATE__READY, NULL);
+    weir_control_report_executor(c, WEIR__EXECUTOR_REPORT__STATE__READY, NULL);
     loop(c);
     weir_log(INFO, "executor %.8s ends: %s", c->executor.id, c->exit_why);
     return c->exit_code;
@@ -809,7 +586,7 @@ static int run(struct control *c)
 
 int weir_executor_run(int control_fd)
 {
-    struct control *c = weir_zalloc(sizeof *c);
+    struct weir_control *c = weir_zalloc(sizeof *c);
     struct weir_error error;
     c->executor.own_process = control_fd == WEIR_EXECUTOR_CONTROL_FD;
     if (c->executor.own_process) {

@@ -1,4 +1,4 @@
-/* Shared by executor.c and task_build.c only. Everything belongs to the control thread, except where it says otherwise. */
+/* Between the executor's files. Everything belongs to the control thread, except where it says otherwise. */
 #ifndef WEIR_EXECUTOR_EXECUTOR_INT_H
 #define WEIR_EXECUTOR_EXECUTOR_INT_H
 

@@ -17,36 +17,13 @@
 
 #include "base/arguments.h"
 #include "base/assert.h"
-#include "format/simdjson_shim.h"
-#include "ops/ops_int.h"
-#include "weir/weir.h"
+#include "ops/row_convert.h"
 
 #define BLOCK_ROWS_MAX 512 /* long runs of one function: a switch of stages costs a few mispredicted branches */
 #define BLOCK_BYTES ((size_t)16 << 10) /* of structs: two blocks are hot at a time and should stay in the first cache */
 #define STAGES_MAX 64
 #define QUEUE_MAX 4096 /* finished batches that one call of a flat_map may leave behind */
 #define SCRATCH_SIZE_MAX ((size_t)16 << 20)
-#define STRING_SIZE_MAX ((size_t)64 << 20)
-
-/* One field of a struct and the column that it is read from or written to. */
-struct field {
-    enum weir_type_id type;
-    int column;
-    int width; /* bytes of a fixed value; 0: BOOLEAN or a string */
-    uint32_t offset;
-    uint64_t null_bit; /* in weir_nulls[0] */
-    bool nullable;
-    const char *name;
-};
-struct converter {
-    size_t row_size;
-    int nulls_offset; /* -1: none */
-    int field_count;
-    bool has_strings;
-    uint64_t never_null;  /* bits of the fields that are NOT NULL */
-    struct field *fields; /* fixed ones first, strings behind */
-    int fixed_count;
-};
 
 struct row_map;
 struct stage {
@@ -71,7 +48,7 @@ struct queued {
 };
 
 struct row_map {
-    struct converter in, out;
+    struct weir_row_converter in, out;
     uint8_t *in_rows; /* a block of structs */
     struct stage *own;
     struct stage *stages[STAGES_MAX]; /* own, then absorbed ones */
@@ -153,229 +130,6 @@ static weir_err row_map_plan(struct weir_op_plan *plan, struct weir_error *error
     return err;
 }
 
-/* --- Converters */
-
-/* Field i of the row type <-> the schema's column of that name. The row type was checked when the graph was built; what the schema
- * says now must still agree with it. */
-static weir_err converter_init(struct converter *converter, const struct weir_row_type *type,
-                               const struct weir_schema *schema, struct weir_error *error)
-{
-    converter->row_size = type->size;
-    converter->nulls_offset = type->nulls_offset;
-    converter->fields = weir_zalloc(type->field_count * sizeof *converter->fields);
-    for (int strings = 0; strings < 2; strings++) {
-        for (uint32_t i = 0; i < type->field_count; i++) {
-            const struct weir_row_field *from = &type->fields[i];
-            int column = weir_schema_find(schema, from->name, strlen(from->name));
-            if (column < 0)
-                return weir_fail(error, WEIR_ERR_INVALID, "struct %s: there is no column '%s'", type->name, from->name);
-            const struct weir_type *column_type = &schema->fields[column].type;
-            if (weir_type_is_variable(column_type->id) != (from->c_kind == WEIR_C_STR) ||
-                (weir_type_width(column_type->id) && weir_type_width(column_type->id) != from->size))
-                return weir_fail(error, WEIR_ERR_INVALID, "struct %s: the field '%s' does not fit its column",
-                                 type->name, from->name);
-            if (weir_type_is_variable(column_type->id) != (strings == 1))
-                continue;
-            if (!column_type->nullable)
-                converter->never_null |= (uint64_t)1 << i;
-            converter->fields[converter->field_count++] = (struct field){
-                .type = column_type->id,
-                .column = column,
-                .width = weir_type_width(column_type->id),
-                .offset = from->offset,
-                .null_bit = (uint64_t)1 << i,
-                .nullable = column_type->nullable && type->nulls_offset >= 0,
-                .name = from->name,
-            };
-        }
-        if (strings == 0)
-            converter->fixed_count = converter->field_count;
-    }
-    converter->has_strings = converter->fixed_count < converter->field_count;
-    return 0;
-}
-
-#define EACH_ROW(c_type, expression) \
-    for (int i = 0; i < count; i++, to += size) { \
-        c_type value = (expression); \
-        memcpy(to, &value, sizeof value); \
-    }
-
-static void load_field(const struct field *field, const struct weir_column *column, int first, int count, uint8_t *to,
-                       size_t size)
-{
-    switch (field->type) {
-    case WEIR_TYPE_BOOLEAN:
-        EACH_ROW(bool, weir_bit_get(column->bits, first + i)) break;
-    case WEIR_TYPE_STRING:
-    case WEIR_TYPE_BYTES:
-        EACH_ROW(struct weir_str,
-                 ((struct weir_str){(const char *)column->bytes + column->offsets[first + i],
-                                    (size_t)(column->offsets[first + i + 1] - column->offsets[first + i])}))
-        break;
-    default:
-        switch (field->width) {
-        case 1:
-            EACH_ROW(int8_t, column->i8[first + i]) break;
-        case 2:
-            EACH_ROW(int16_t, column->i16[first + i]) break;
-        case 4:
-            EACH_ROW(int32_t, column->i32[first + i]) break;
-        default:
-            EACH_ROW(int64_t, column->i64[first + i]) break;
-        }
-    }
-}
-
-static size_t field_size(const struct field *field)
-{
-    return field->width                       ? (size_t)field->width
-           : field->type == WEIR_TYPE_BOOLEAN ? sizeof(bool)
-                                              : sizeof(struct weir_str);
-}
-
-/* Rows [first, first + count) of the batch into structs. */
-static void load_rows(const struct converter *converter, const struct weir_batch *batch, int first, int count,
-                      uint8_t *rows)
-{
-    size_t size = converter->row_size;
-    if (converter->nulls_offset >= 0)
-        for (int i = 0; i < count; i++)
-            memset(rows + (size_t)i * size + converter->nulls_offset, 0, sizeof(uint64_t));
-    for (int f = 0; f < converter->field_count; f++) {
-        const struct field *field = &converter->fields[f];
-        const struct weir_column *column = &batch->columns[field->column];
-        load_field(field, column, first, count, rows + field->offset, size);
-        if (!column->validity)
-            continue;
-        for (int i = 0; i < count; i++) {
-            if (weir_bit_get(column->validity, first + i))
-                continue;
-            uint8_t *row = rows + (size_t)i * size;
-            memset(row + field->offset, 0, field_size(field));
-            if (converter->nulls_offset >= 0) {
-                uint64_t nulls;
-                memcpy(&nulls, row + converter->nulls_offset, sizeof nulls);
-                nulls |= field->null_bit;
-                memcpy(row + converter->nulls_offset, &nulls, sizeof nulls);
-            }
-        }
-    }
-}
-
-static uint64_t row_nulls(const struct converter *converter, const uint8_t *row)
-{
-    uint64_t nulls = 0;
-    if (converter->nulls_offset >= 0)
-        memcpy(&nulls, row + converter->nulls_offset, sizeof nulls);
-    return nulls;
-}
-
-#define EACH_VALUE(member, c_type) \
-    for (int i = 0; i < count; i++, from += size) \
-        memcpy(&column->member[at + i], from, sizeof(c_type));
-
-static void store_values(const struct field *field, const uint8_t *from, size_t size, int count,
-                         struct weir_column *column, int at)
-{
-    switch (field->width) {
-    case 0:
-        for (int i = 0; i < count; i++, from += size)
-            weir_bit_put(column->bits, at + i, *from != 0); /* a byte: user code may have left any value in a bool */
-        break;
-    case 1:
-        EACH_VALUE(i8, int8_t) break;
-    case 2:
-        EACH_VALUE(i16, int16_t) break;
-    case 4:
-        EACH_VALUE(i32, int32_t) break;
-    default:
-        EACH_VALUE(i64, int64_t) break;
-    }
-}
-
-/* The fixed fields of `count` structs, whose NULLs were checked, into rows at.. of the batch. */
-static void store_fixed(const struct converter *converter, const uint8_t *rows, int count, struct weir_batch *batch,
-                        int at)
-{
-    size_t size = converter->row_size;
-    for (int f = 0; f < converter->fixed_count; f++) {
-        const struct field *field = &converter->fields[f];
-        struct weir_column *column = &batch->columns[field->column];
-        store_values(field, rows + field->offset, size, count, column, at);
-        if (!field->nullable)
-            continue;
-        for (int i = 0; i < count; i++) {
-            if (!(row_nulls(converter, rows + (size_t)i * size) & field->null_bit)) {
-                if (column->validity)
-                    weir_bit_set(column->validity, at + i);
-                continue;
-            }
-            weir_column_set_null(column, at + i, batch->row_capacity);
-        }
-    }
-}
-
-/* Eight ASCII bytes at a time; what is not ASCII is looked at closely. */
-static bool utf8_ok(const char *text, size_t size)
-{
-    size_t i = 0;
-    for (; i + 8 <= size; i += 8) {
-        uint64_t word;
-        memcpy(&word, text + i, sizeof word);
-        if (word & 0x8080808080808080u)
-            return weir_utf8_valid((const uint8_t *)text, size);
-    }
-    for (; i < size; i++)
-        if (text[i] & 0x80)
-            return weir_utf8_valid((const uint8_t *)text, size);
-    return true;
-}
-
-/* NULL in a NOT NULL field? Names it. */
-static weir_err check_nulls(const struct converter *converter, const uint8_t *row, struct weir_error *error)
-{
-    uint64_t wrong = row_nulls(converter, row) & converter->never_null;
-    if (__builtin_expect(wrong == 0, 1))
-        return 0;
-    for (int f = 0; f < converter->field_count; f++)
-        if (wrong & converter->fields[f].null_bit)
-            return weir_fail(error, WEIR_ERR_USER_CODE, "the function left '%s' NULL, which is NOT NULL",
-                             converter->fields[f].name);
-    return 0;
-}
-
-/* The strings of one struct into row `at`; *bytes grows by their sizes. */
-static weir_err store_strings(const struct converter *converter, const uint8_t *row, struct weir_batch *batch, int at,
-                              size_t *bytes, struct weir_error *error)
-{
-    uint64_t nulls = row_nulls(converter, row);
-    for (int f = converter->fixed_count; f < converter->field_count; f++) {
-        const struct field *field = &converter->fields[f];
-        struct weir_column *column = &batch->columns[field->column];
-        struct weir_str text;
-        memcpy(&text, row + field->offset, sizeof text);
-        if (nulls & field->null_bit) {
-            weir_column_set_null(column, at, batch->row_capacity);
-            continue;
-        }
-        if (!text.data && text.size > 0)
-            return weir_fail(error, WEIR_ERR_USER_CODE, "the function gave '%s' a NULL pointer and %zu bytes",
-                             field->name, text.size);
-        if (text.size > STRING_SIZE_MAX)
-            return weir_fail(error, WEIR_ERR_USER_CODE, "the function gave '%s' %zu bytes; at most %zu are possible",
-                             field->name, text.size, STRING_SIZE_MAX);
-        if (field->type == WEIR_TYPE_STRING && !utf8_ok(text.data, text.size))
-            return weir_fail(error, WEIR_ERR_USER_CODE, "the function gave '%s' text that is not valid UTF-8",
-                             field->name);
-        if (column->validity)
-            weir_bit_set(column->validity, at);
-        weir_column_set_bytes(column, at, text.data ? text.data : "", text.size);
-        *bytes += text.size;
-    }
-    return 0;
-}
-
 /* --- Results */
 
 /* The pending structs become columns. */
@@ -383,7 +137,7 @@ static void flush_pending(struct row_map *map)
 {
     if (map->pending_count == 0)
         return;
-    store_fixed(&map->out, map->pending, map->pending_count, map->result, map->result->row_count);
+    weir_row_store_fixed(&map->out, map->pending, map->pending_count, map->result, map->result->row_count);
     map->result->row_count += map->pending_count;
     map->pending_count = 0;
 }
@@ -445,7 +199,7 @@ static bool result_full(const struct row_map *map)
 /* One struct of the last stage: copied, strings included. */
 static weir_err append_row(struct row_map *map, const uint8_t *row, struct weir_error *error)
 {
-    weir_err err = check_nulls(&map->out, row, error);
+    weir_err err = weir_row_check_nulls(&map->out, row, error);
     if (!err && result_full(map))
         err = finish_result(map, error);
     if (err)
@@ -454,7 +208,8 @@ static weir_err append_row(struct row_map *map, const uint8_t *row, struct weir_
         flush_pending(map);
     begin_result(map);
     int at = map->result->row_count + map->pending_count;
-    if (map->out.has_strings && (err = store_strings(&map->out, row, map->result, at, &map->result_bytes, error)))
+    if (map->out.has_strings &&
+        (err = weir_row_store_strings(&map->out, row, map->result, at, &map->result_bytes, error)))
         return err;
     memcpy(map->pending + (size_t)map->pending_count * map->out.row_size, row, map->out.row_size);
     map->pending_count++;
@@ -571,7 +326,7 @@ static weir_err next_by_row(struct row_map *map, const struct weir_batch *batch)
         map->row += map->block_count;
         map->block_row = 0;
         map->block_count = rows_of_block(map, batch);
-        load_rows(&map->in, batch, map->row, map->block_count, map->in_rows);
+        weir_row_load(&map->in, batch, map->row, map->block_count, map->in_rows);
     }
     int end = map->block_row + map->step < map->block_count ? map->block_row + map->step : map->block_count;
     for (; map->block_row < end; map->block_row++) {
@@ -592,7 +347,7 @@ static weir_err next_by_block(struct row_map *map, const struct weir_batch *batc
     if (map->block_count == 0) {
         map->block_count = rows_of_block(map, batch);
         map->block_stage = map->block_row = 0;
-        load_rows(&map->in, batch, map->row, map->block_count, map->in_rows);
+        weir_row_load(&map->in, batch, map->row, map->block_count, map->in_rows);
     }
     struct stage *stage = map->stages[map->block_stage];
     const uint8_t *in = map->block_stage == 0 ? map->in_rows : map->stages[map->block_stage - 1]->block;
@@ -626,7 +381,7 @@ static weir_err next_by_block(struct row_map *map, const struct weir_batch *batc
     int left = map->block_count;
     if (map->out.nulls_offset >= 0)
         for (int i = 0; i < left; i++)
-            if (check_nulls(&map->out, stage->block + (size_t)i * stage->out_size, &map->own->op_ctx->error)) {
+            if (weir_row_check_nulls(&map->out, stage->block + (size_t)i * stage->out_size, &map->own->op_ctx->error)) {
                 map->block_row = i;
                 return WEIR_ERR_USER_CODE;
             }
@@ -635,7 +390,7 @@ static weir_err next_by_block(struct row_map *map, const struct weir_batch *batc
             return err;
         begin_result(map);
         int room = map->result->row_capacity - map->result->row_count, count = left < room ? left : room;
-        store_fixed(&map->out, rows, count, map->result, map->result->row_count);
+        weir_row_store_fixed(&map->out, rows, count, map->result, map->result->row_count);
         map->result->row_count += count;
         rows += (size_t)count * stage->out_size;
         left -= count;
@@ -684,9 +439,9 @@ static weir_err row_map_start(struct weir_op *op, struct weir_op_ctx *ctx, bool 
     map->row_out = ctx->row_out;
     if (!ctx->function || !map->row_in || !map->row_out)
         return weir_fail(error, WEIR_ERR_INVALID, "%s: the job's code has no function for it", ctx->plan->name);
-    weir_err err = converter_init(&map->in, map->row_in, ctx->plan->inputs[0], error);
+    weir_err err = weir_row_converter_init(&map->in, map->row_in, ctx->plan->inputs[0], error);
     if (!err)
-        err = converter_init(&map->out, map->row_out, ctx->plan->output, error);
+        err = weir_row_converter_init(&map->out, map->row_out, ctx->plan->output, error);
     if (err)
         return weir_wrap(error, "%s", ctx->plan->name);
     size_t largest = map->in.row_size > map->out.row_size ? map->in.row_size : map->out.row_size;
@@ -740,7 +495,7 @@ static bool row_map_absorb(struct weir_op *op, struct weir_op_ctx *ctx, struct w
     for (int i = 2; i < map->stage_count; i++)
         map->stages[i]->block =
             map->stages[i]->out_size <= map->stages[i - 2]->out_size ? map->stages[i - 2]->block : map->stages[i]->rows;
-    struct converter out = map->out;
+    struct weir_row_converter out = map->out;
     map->out = next->out;
     next->out = out;
     uint8_t *pending = map->pending;
