@@ -22,6 +22,7 @@ UNIT_LIBS_jm_test := jobmanager/core common/graph common/base proto
 UNIT_LIBS_tm_test := taskmanager/core common/base proto
 
 UNIT_LIBS_base_test := common/base
+UNIT_LIBS_limits_test := common/base
 UNIT_LIBS_own_host_test := taskmanager/io common/base
 UNIT_LIBS_http_test := common/http common/base
 UNIT_LIBS_rest_test := jobmanager/rest common/http common/base

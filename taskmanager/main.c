@@ -45,6 +45,16 @@ static void executor_arguments(const struct weir_daemon *daemon, char **argument
     }
 }
 
+/* "auto", or a size; the configuration was checked. */
+static int64_t executor_memory(const struct weir_config *config)
+{
+    int64_t bytes = 0;
+    const char *text = weir_config_string(config, "taskmanager.executor.memory");
+    if (strcmp(text, "auto") == 0)
+        return WEIR_SUPERVISOR_MEMORY_AUTO;
+    return weir_parse_size(text, &bytes) ? bytes : 0;
+}
+
 /* "tcp://" and "http://" want brackets around an IPv6 address. */
 static char *endpoint_of(const char *scheme, const char *host, int64_t port)
 {
@@ -68,6 +78,8 @@ static int run_supervisor(int argc, char **argv)
     weir_err err = weir_config_check_bind(daemon.config, "taskmanager.bind-host", &error);
     if (!err && !weir_config_parse_ports(ports, &port_first, &port_last))
         err = weir_fail(&error, WEIR_ERR_INVALID, "taskmanager.data.port: '%s' is no port or range of ports", ports);
+    if (!err && (!jobmanager || !*jobmanager))
+        err = weir_fail(&error, WEIR_ERR_INVALID, "'jobmanager.rpc.address' must not be empty");
     if (!err)
         err = weir_own_host(weir_config_string(daemon.config, "taskmanager.host"), bind_host, jobmanager, (int)rpc_port,
                             daemon.stop_fd, host, &error);
@@ -87,7 +99,7 @@ static int run_supervisor(int argc, char **argv)
             .slots = (uint32_t)weir_config_int(daemon.config, "taskmanager.numberOfTaskSlots"),
             .port_first = (uint32_t)port_first,
             .port_last = (uint32_t)port_last,
-            .executor_memory_max = weir_config_int(daemon.config, "taskmanager.executor.memory"),
+            .executor_memory_max = executor_memory(daemon.config),
             .output_size_max = weir_config_int(daemon.config, "log.file.max-size"),
             .output_inherited = !log_file || !*log_file,
             .stop_fd = daemon.stop_fd,

@@ -112,6 +112,12 @@ static weir_err check_special(const char *what, const struct weir_option *option
             return weir_fail(error, WEIR_ERR_INVALID, "%s: '%s' must be a port or a range like 50100-50200, not '%s'",
                              what, option->name, text);
     }
+    if (!strcmp(option->name, "taskmanager.executor.memory")) {
+        int64_t bytes;
+        if (strcmp(text, "auto") != 0 && (!weir_parse_size(text, &bytes) || bytes < 0))
+            return weir_fail(error, WEIR_ERR_INVALID, "%s: '%s' must be auto, 0 or a size like 512 mb, not '%s'", what,
+                             option->name, text);
+    }
     return WEIR_OK;
 }
 

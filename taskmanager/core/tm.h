@@ -42,6 +42,8 @@ struct weir_tm_options {
                                      Heartbeat several times within it; 0: never (the default) */
     int64_t
         executor_memory_max; /* resident bytes; an executor that uses more is killed with a report; 0: no limit (the default) */
+    int64_t
+        slot_memory_max; /* without executor_memory_max: the same for each slot that the executor fills; 0: no limit */
     int64_t kill_repeat_ms; /* a kill is repeated until the process has ended; 5 s */
     int64_t resend_ms;      /* 1 s */
     int window;             /* reports in flight; 32 */

@@ -342,12 +342,24 @@ static const char *describe_end(struct weir_tm *tm, const struct tm_executor *ex
                              executor->why ? executor->why : strsignal(event->signal), text[0] ? ": " : "", text);
 }
 
+/* In bytes; 0: none. */
+static uint64_t budget_of(const struct weir_tm *tm, const struct tm_executor *executor)
+{
+    if (tm->options.executor_memory_max)
+        return (uint64_t)tm->options.executor_memory_max;
+    return (uint64_t)tm->options.slot_memory_max * executor->start->start_executor->n_slots;
+}
+
 static const char *describe_budget(struct weir_tm *tm, const struct tm_executor *executor)
 {
-    return weir_arena_format(&tm->arena,
-                             "the job's executor used %" PRIu64 " MB of memory, its limit is %" PRId64
-                             " MB (taskmanager.executor.memory)",
-                             executor->rss_bytes >> 20, tm->options.executor_memory_max >> 20);
+    const char *text = weir_arena_format(
+        &tm->arena, "the job's executor used %" PRIu64 " MB of memory, its limit is %" PRIu64 " MB (%s)",
+        executor->rss_bytes >> 20, budget_of(tm, executor) >> 20, "taskmanager.executor.memory");
+    if (tm->options.executor_memory_max)
+        return text;
+    return weir_arena_format(&tm->arena, "%s, for %zu of the %" PRIu32 " slots that share the memory limit of %s", text,
+                             executor->start->start_executor->n_slots, tm->options.slots,
+                             "the TaskManager's container");
 }
 
 /* Why it ended, for the job's exceptions. */
@@ -396,8 +408,8 @@ void weir_tm_executor_memory(struct weir_tm *tm, const char *executor_id, uint64
     if (!executor || executor->state == WEIR_TM_EXECUTOR_KILLING)
         return;
     executor->rss_bytes = rss_bytes;
-    if (!tm->options.executor_memory_max || rss_bytes <= (uint64_t)tm->options.executor_memory_max ||
-        WEIR_MUTANT(tm_no_memory_kill))
+    uint64_t budget = budget_of(tm, executor);
+    if (!budget || rss_bytes <= budget || WEIR_MUTANT(tm_no_memory_kill))
         return;
     executor->over_budget = true;
     executor->why = "MemoryBudgetExceeded";

@@ -17,6 +17,7 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "base/options.h"
 #include "executor/crash.h"
@@ -447,10 +448,11 @@ static void worker_ending(void *arg)
 
 static weir_err start_workers(struct weir_control *c, struct weir_error *error)
 {
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    struct weir_limits limits;
+    weir_limits_read("", &limits);
     int count = (int)c->executor.start->start->n_slots;
     count = count < 1 ? 1 : count;
-    count = cores > 0 && count > cores ? (int)cores : count;
+    count = count > limits.cpu_count ? limits.cpu_count : count;
     count = count > WORKERS_MAX ? WORKERS_MAX : count;
     c->executor.workers = weir_zalloc((size_t)count * sizeof(struct weir_worker *));
     c->hang_logged_ns = weir_zalloc((size_t)count * sizeof *c->hang_logged_ns);

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +21,7 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "executor/executor.h"
 #include "taskmanager/io/blocking.h"
@@ -32,6 +34,8 @@
 #define ORPHANS_MAX 256
 #define REAP_INTERVAL_MS 5
 #define METRICS_INTERVAL_MS 500
+/* Of a container's memory, what executors may use; the rest is the supervisor's, and room to notice one that grows. */
+#define EXECUTORS_MEMORY_PERCENT 85
 #define FIXED_FDS 4 /* line, monitor, blocking work, stop */
 
 struct executor {
@@ -59,6 +63,7 @@ struct supervisor {
     int64_t metrics_at_ms;
     bool announced;
     char id[64];
+    struct weir_limits limits; /* oom_kill_count: as of the last look */
 };
 
 static void handle(struct supervisor *s, struct weir_tm_event *event);
@@ -352,6 +357,21 @@ static bool has_ended(struct executor *executor, int *exit_code, int *signal_num
     return true;
 }
 
+/* The kernel has killed a process of this container since the last look; `text` says so. */
+static bool kernel_killed_for_memory(struct supervisor *s, char *text, size_t size)
+{
+    struct weir_limits now;
+    weir_limits_read("", &now);
+    bool more = now.oom_kill_count > s->limits.oom_kill_count;
+    s->limits.oom_kill_count = now.oom_kill_count;
+    if (now.memory_max)
+        snprintf(text, size, "killed by the kernel for memory: the limit of this container is %" PRId64 " MB",
+                 now.memory_max >> 20);
+    else
+        snprintf(text, size, "killed by the kernel: the machine's memory was used up");
+    return more;
+}
+
 /* Reports executor `i` if its process has ended. */
 static bool reap(struct supervisor *s, int i)
 {
@@ -364,7 +384,10 @@ static bool reap(struct supervisor *s, int i)
     s->executors[i] = s->executors[--s->executor_count];
     Weir__Failure *failure =
         executor->crash.size ? weir__failure__unpack(NULL, executor->crash.size, executor->crash.data) : NULL;
+    char text[160];
+    bool killed_for_memory = signal_number == SIGKILL && kernel_killed_for_memory(s, text, sizeof text);
     struct weir_tm_event event = {
+        .text = killed_for_memory ? text : NULL,
         .kind = WEIR_TM_EVENT_EXECUTOR_EXITED,
         .executor_id = executor->id,
         .exit_code = exit_code,
@@ -583,11 +606,27 @@ static void make_id(struct supervisor *s)
     snprintf(s->id, sizeof s->id, "%.24s-%d-%06" PRIx32, s->options->host, (int)getpid(), random & 0xffffff);
 }
 
+static void set_budget(const struct supervisor *s, struct weir_tm_options *tm)
+{
+    int64_t slots = s->options->slots;
+    if (s->options->executor_memory_max != WEIR_SUPERVISOR_MEMORY_AUTO) {
+        tm->executor_memory_max = s->options->executor_memory_max;
+        return;
+    }
+    tm->slot_memory_max = s->limits.memory_max / 100 * EXECUTORS_MEMORY_PERCENT / slots;
+    if (tm->slot_memory_max)
+        weir_log(INFO,
+                 "the memory limit of this container is %" PRId64 " MB: an executor may use %" PRId64
+                 " MB for each of the %" PRId64 " slots (taskmanager.executor.memory)",
+                 s->limits.memory_max >> 20, tm->slot_memory_max >> 20, slots);
+}
+
 weir_err weir_supervisor_run(const struct weir_supervisor_options *options, struct weir_error *error)
 {
     struct supervisor *s = weir_zalloc(sizeof *s);
     s->options = options;
     s->wake_at_ms = 0;
+    weir_limits_read("", &s->limits);
     s->context = options->zmq_context ? options->zmq_context : zmq_ctx_new();
     make_id(s);
     struct weir_blocking_options blocking = {
@@ -606,10 +645,10 @@ weir_err weir_supervisor_run(const struct weir_supervisor_options *options, stru
     tm.slots = options->slots;
     tm.port_first = options->port_first;
     tm.port_last = options->port_last;
-    tm.cpu_cores = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
+    tm.cpu_cores = (uint32_t)s->limits.cpu_count;
     tm.pid = (uint32_t)getpid();
-    tm.executor_memory_max = options->executor_memory_max;
-    tm.memory_bytes = (int64_t)sysconf(_SC_PHYS_PAGES) * (int64_t)sysconf(_SC_PAGESIZE);
+    tm.memory_bytes = s->limits.memory_bytes;
+    set_budget(s, &tm);
     s->tm = weir_tm_new(&tm);
 
     struct weir_tm_orphan orphans[ORPHANS_MAX];

@@ -7,6 +7,8 @@
 
 #include "base/error.h"
 
+#define WEIR_SUPERVISOR_MEMORY_AUTO (-1)
+
 struct weir_supervisor_options {
     void *zmq_context;        /* borrowed; NULL: one of its own */
     const char *rpc_endpoint; /* the JobManager's: "tcp://HOST:PORT", "inproc://NAME" */
@@ -17,10 +19,12 @@ struct weir_supervisor_options {
     const char *run_directory, *log_directory, *code_directory;
     uint32_t slots;
     uint32_t port_first, port_last; /* for executors; 0: any */
-    int64_t executor_memory_max; /* resident bytes; an executor that uses more is killed with a report; 0: no limit */
-    int64_t output_size_max;     /* of what executors print; then it is rotated */
-    bool output_inherited;       /* executors log and print to this process's standard error and output instead of files */
-    int stop_fd;                 /* readable: end; -1: never */
+    /* Resident bytes; an executor that uses more is killed with a report. 0: no limit; WEIR_SUPERVISOR_MEMORY_AUTO: each slot's part of
+     * the memory limit of this process's control group, where it has one. */
+    int64_t executor_memory_max;
+    int64_t output_size_max; /* of what executors print; then it is rotated */
+    bool output_inherited;   /* executors log and print to this process's standard error and output instead of files */
+    int stop_fd;             /* readable: end; -1: never */
     /* `weir run --local`: the executor is a thread of this process and this is the job's shared object; else NULL. */
     const char *local_code;
     char *const *executor_arguments; /* more arguments for an executor process, NULL-terminated; may be NULL */

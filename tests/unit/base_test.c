@@ -210,6 +210,7 @@ static void config_file(void **state)
     load_fails("rest.port:\n", ":1: ", "no value");
     load_fails("log.file: \"x\n", ":1: ", "quotes");
     load_fails("taskmanager.data.port: 5-3\n", ":1: ", "range");
+    load_fails("taskmanager.executor.memory: much\n", ":1: ", "auto, 0 or a size");
     load_fails("heartbeat.interval: 30 s\n", "heartbeat.timeout", "three times");
     load_fails("log.level: loud\n", ":1:", "debug|info|warn|error");
     struct weir_config *none = NULL;

@@ -84,7 +84,7 @@ static void command(struct rig *rig, Weir__Control *control)
     message(rig, control);
 }
 
-static void rig_init_limited(struct rig *rig, uint32_t slots, int64_t memory_max)
+static void rig_init_budgets(struct rig *rig, uint32_t slots, int64_t memory_max, int64_t slot_memory_max)
 {
     memset(rig, 0, sizeof *rig);
     rig->now_ms = 1000;
@@ -93,7 +93,13 @@ static void rig_init_limited(struct rig *rig, uint32_t slots, int64_t memory_max
     options.taskmanager_id = "tm-1";
     options.slots = slots;
     options.executor_memory_max = memory_max;
+    options.slot_memory_max = slot_memory_max;
     rig->tm = weir_tm_new(&options);
+}
+
+static void rig_init_limited(struct rig *rig, uint32_t slots, int64_t memory_max)
+{
+    rig_init_budgets(rig, slots, memory_max, 0);
 }
 
 static void rig_init(struct rig *rig, uint32_t slots)
@@ -137,21 +143,29 @@ static void bring_up(struct rig *rig)
     assert_non_null(did(rig, WEIR_TM_EFFECT_SEND, WEIR__CONTROL__BODY_HEARTBEAT));
 }
 
-static void start_executor(struct rig *rig, const char *id, uint32_t slot, const char *sha256)
+static void start_with(struct rig *rig, const char *id, uint32_t slot, uint32_t slot_count, const char *sha256)
 {
+    uint32_t slots[8];
+    for (uint32_t i = 0; i < slot_count; i++)
+        slots[i] = slot + i;
     Weir__StartExecutor start;
     weir__start_executor__init(&start);
     start.executor_id = (char *)(uintptr_t)id;
     start.job_id = (char *)JOB;
     start.job_name = (char *)"job";
     start.code_sha256 = (char *)(uintptr_t)sha256;
-    start.n_slots = 1;
-    start.slots = &slot;
+    start.n_slots = slot_count;
+    start.slots = slots;
     Weir__Control control;
     weir__control__init(&control);
     control.body_case = WEIR__CONTROL__BODY_START_EXECUTOR;
     control.start_executor = &start;
     command(rig, &control);
+}
+
+static void start_executor(struct rig *rig, const char *id, uint32_t slot, const char *sha256)
+{
+    start_with(rig, id, slot, 1, sha256);
 }
 
 static void make_ready(struct rig *rig, const char *id)
@@ -450,6 +464,32 @@ static void over_its_memory_budget(void **state)
     rig_fini(&rig);
 }
 
+static void a_slots_part_of_the_containers_memory(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_init_budgets(&rig, 4, 0, (int64_t)100 << 20);
+    bring_up(&rig);
+    start_executor(&rig, "x1", 0, "");
+    start_with(&rig, "x2", 1, 3, "");
+    make_ready(&rig, "x1");
+    make_ready(&rig, "x2");
+    memory(&rig, "x1", 100);
+    memory(&rig, "x2", 300);
+    assert_null(did(&rig, WEIR_TM_EFFECT_KILL, 0));
+    memory(&rig, "x1", 101);
+    assert_string_equal(did(&rig, WEIR_TM_EFFECT_KILL, 0)->executor_id, "x1");
+    memory(&rig, "x2", 301);
+    assert_string_equal(did(&rig, WEIR_TM_EFFECT_KILL, 0)->executor_id, "x2");
+    exited(&rig, "x2", SIGKILL);
+    const Weir__Failure *failure =
+        did(&rig, WEIR_TM_EFFECT_SEND, WEIR__CONTROL__BODY_EXECUTOR_REPORT)->control->executor_report->failure;
+    assert_string_equal(failure->kind, "MemoryBudgetExceeded");
+    assert_non_null(strstr(failure->message, "used 301 MB of memory, its limit is 300 MB"));
+    assert_non_null(strstr(failure->message, "3 of the 4 slots"));
+    rig_fini(&rig);
+}
+
 static void reports_are_sent_again(void **state)
 {
     (void)state;
@@ -510,6 +550,7 @@ int main(void)
         cmocka_unit_test(the_lease),
         cmocka_unit_test(what_is_stale_has_no_effect),
         cmocka_unit_test(over_its_memory_budget),
+        cmocka_unit_test(a_slots_part_of_the_containers_memory),
         cmocka_unit_test(reports_are_sent_again),
         cmocka_unit_test(commits_once),
     };
