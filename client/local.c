@@ -18,7 +18,7 @@
 #include "client_int.h"
 #include "graph/build_client.h"
 #include "jobmanager/io/jobmanager.h"
-#include "taskmanager/io/blocking.h"
+#include "taskmanager/io/job_output.h"
 #include "taskmanager/io/supervisor.h"
 
 #define ENDPOINT "inproc://weir-jobmanager"
@@ -129,7 +129,7 @@ static int run_cluster(struct local *local, const struct weir_jobmanager_submiss
     pthread_join(jobmanager, NULL);
     /* A cluster does this after the job's end; this one ends with the job. */
     if (submitted && exit_code != 0 &&
-        weir_blocking_abort_graph(submission->graph, submission->graph_size, job_id, &error) != WEIR_OK)
+        weir_job_output_abort(submission->graph, submission->graph_size, job_id, &error) != WEIR_OK)
         fprintf(stderr, "weir: what the job left cannot be removed: %s\n", error.message);
     return exit_code;
 }

@@ -1,11 +1,12 @@
-# examples/<name>/job.c -> build/examples/<name>.so, against the SDK only, as a user builds it.
+# examples/<name>/job.c -> build/examples/<name>.so, against the SDK only, as a user builds it (with the connectors.c beside it, if any).
 
 EXAMPLES := $(patsubst examples/%/job.c,$(BUILD)/examples/%.so,$(wildcard examples/*/job.c)) \
             $(BUILD)/examples/gpu-temperature-publisher
 $(BUILD)/examples/%.so: examples/%/job.c $(HEADERS) | $(LIBWEIR)
 	@mkdir -p $(@D)
 	@echo '  JOB  $@'
-	@$(CC) $(JOB_CFLAGS) $< -o $@ -lweir
+	@$(CC) $(JOB_CFLAGS) $< $(wildcard $(<D)/connectors.c) -o $@ -lweir
+$(BUILD)/examples/connector-tutorial.so: examples/connector-tutorial/connectors.c
 $(BUILD)/examples/gpu-temperature-publisher: examples/gpu-temperature/publisher.c
 	@mkdir -p $(@D)
 	@echo '  LINK $@'

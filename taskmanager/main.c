@@ -1,4 +1,5 @@
-/* weir-taskmanager: the supervisor; and, by its first argument, what it execs: an executor, or the child that builds a job's graph. */
+/* weir-taskmanager: the supervisor; and, by its first argument, what it execs: an executor, the child that builds a job's graph, or the
+ * child that publishes output by a connector of the job. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,7 @@
 #include "base/log.h"
 #include "executor/build_job.h"
 #include "executor/executor.h"
+#include "taskmanager/io/job_output.h"
 #include "taskmanager/io/own_host.h"
 #include "taskmanager/io/supervisor.h"
 
@@ -126,5 +128,7 @@ int main(int argc, char **argv)
         return run_executor(argc - 1, argv + 1);
     if (argc > 1 && strcmp(argv[1], "build-job") == 0)
         return weir_build_job_main(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "job-output") == 0)
+        return weir_job_output_main(argc - 1, argv + 1);
     return run_supervisor(argc, argv);
 }

@@ -9,44 +9,13 @@
 
 #include "base/error.h"
 #include "base/mem.h"
-
-enum weir_option_type {
-    WEIR_OPTION_STRING,
-    WEIR_OPTION_INT,
-    WEIR_OPTION_DOUBLE,
-    WEIR_OPTION_BOOL,
-    WEIR_OPTION_DURATION, /* "10 s" -> ms */
-    WEIR_OPTION_SIZE,     /* "64 mb" -> bytes */
-    WEIR_OPTION_ENUM      /* `choices` separated by '|' */
-};
-
-struct weir_option {
-    const char *name; /* one that ends in '.' stands for every key with that prefix: "fields." */
-    enum weir_option_type type;
-    const char *fallback; /* default as text; NULL: required; "": none */
-    const char *choices;  /* ENUM only */
-    const char *help;
-};
-
-struct weir_key_value {
-    const char *key;
-    const char *value;
-};
+#include "weir/connector.h" /* struct weir_option, struct weir_key_value, weir_options_get() */
 
 /* Checks `given` against the tables (each ends with name == NULL; the second and third may be NULL): unknown keys (names the nearest
  * right one), missing required ones, values of a wrong type. `what` opens the message: "connector 'datagen'". */
 weir_err weir_options_check(const char *what, const struct weir_key_value *given, int given_count,
                             const struct weir_option *table, const struct weir_option *table2,
                             const struct weir_option *table3, struct weir_error *error);
-/* Value or default as text; NULL: neither. Values are already checked. */
-const char *weir_options_get(const struct weir_key_value *given, int given_count, const struct weir_option *table,
-                             const char *name);
-/* The same, converted (durations ms, sizes bytes, bool 0/1). Asserts that the option is in the table; "" gives 0. */
-int64_t weir_options_get_int(const struct weir_key_value *given, int given_count, const struct weir_option *table,
-                             const char *name);
-double weir_options_get_double(const struct weir_key_value *given, int given_count, const struct weir_option *table,
-                               const char *name);
-
 /* --- Parts of the above, for other tables (base/config.c) */
 
 const struct weir_option *weir_option_find(const struct weir_option *table, const char *name); /* NULL: none */

@@ -362,6 +362,7 @@ static void send_commit(struct weir_jm *jm, struct weir_jm_job *job, struct weir
     Weir__CommitOutput commit;
     weir__commit_output__init(&commit);
     commit.job_id = job->id;
+    commit.code_sha256 = job->plan->graph->code_sha256; /* a connector of the job's own may be needed */
     commit.committables = weir_arena_alloc(&jm->arena, (count_committables(job) + 1) * sizeof *commit.committables);
     for (int t = 0; t < job->task_count; t++) {
         const Weir__Control *finished = job->tasks[t].finished;

@@ -193,9 +193,10 @@ static weir_err load(const struct build *build, const struct weir_job_descriptor
         return WEIR_ERR_INVALID;
     }
     *descriptor = dlsym(handle, "weir_job_descriptor");
-    return *descriptor ? 0
-                       : weir_fail(error, WEIR_ERR_INVALID, "%s holds no job: it defines no WEIR_JOB(name) { ... }",
-                                   build->shown);
+    if (!*descriptor)
+        return weir_fail(error, WEIR_ERR_INVALID, "%s holds no job: it defines no WEIR_JOB(name) { ... }",
+                         build->shown);
+    return weir_connectors_load(handle, error) ? weir_wrap(error, "%s", build->shown) : 0;
 }
 
 /* --- Tables of the task side */

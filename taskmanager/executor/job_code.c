@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "connectors/connector.h"
 #include "executor/symbols.h"
 
 struct weir_job_code {
@@ -44,6 +45,11 @@ weir_err weir_job_code_open(const char *path, struct weir_job_code **out, struct
     if (!symbol || !dladdr(symbol, &info)) {
         dlclose(handle);
         return weir_fail(error, WEIR_ERR_INVALID, "%s is no weir job: it has no weir_job_descriptor (WEIR_JOB)", path);
+    }
+    weir_err err = weir_connectors_load(handle, error);
+    if (err) {
+        dlclose(handle);
+        return err;
     }
     struct search search = {.base = (uintptr_t)info.dli_fbase};
     dl_iterate_phdr(find_end, &search);

@@ -11,12 +11,13 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
-#include "connectors/connector.h"
 #include "graph.pb-c.h"
 #include "http/http_client.h"
+#include "taskmanager/io/job_output.h"
 
 #define CODE_SIZE_MAX ((int64_t)1 << 30)
 #define FETCH_TIMEOUT_MS 60000
+#define OUTPUT_TIMEOUT_MS 60000 /* of a connector that came with a job */
 
 struct weir_blocking {
     struct weir_blocking_options options; /* strings owned */
@@ -69,56 +70,24 @@ static weir_err fetch(const struct weir_blocking_options *options, struct weir_b
     return err;
 }
 
-static weir_err commit(struct weir_blocking_work *work)
+/* Where the job's own code is: needed when its output is a connector's that came with it. Its SHA-256 is the graph's. */
+static weir_err output(const struct weir_blocking_options *options, struct weir_blocking_work *work)
 {
-    const Weir__CommitOutput *output = work->control->commit_output;
-    for (size_t i = 0; i < output->n_committables; i++) {
-        const struct weir_connector *connector;
-        weir_err err = weir_connector_find(output->committables[i]->connector, &connector, &work->error);
-        if (!err && connector->commit)
-            err = connector->commit(output->committables[i]->text, &work->error);
-        if (err)
-            return err;
+    const Weir__Control *control = work->control;
+    if (weir_job_output_is_known(control))
+        return weir_job_output_perform(control, &work->error);
+    bool is_commit = control->body_case == WEIR__CONTROL__BODY_COMMIT_OUTPUT;
+    if (is_commit)
+        work->sha256 = weir_strdup(control->commit_output->code_sha256);
+    else {
+        Weir__JobGraph *graph =
+            weir__job_graph__unpack(NULL, control->abort_output->graph.len, control->abort_output->graph.data);
+        work->sha256 = weir_strdup(graph ? graph->code_sha256 : "");
+        weir__job_graph__free_unpacked(graph, NULL);
     }
-    return WEIR_OK;
-}
-
-static weir_err abort_vertex(const Weir__Vertex *vertex, const char *job_id, struct weir_error *error)
-{
-    struct weir_key_value *options = weir_alloc((vertex->n_options + 1) * sizeof *options);
-    const char *name = NULL;
-    for (size_t i = 0; i < vertex->n_options; i++) {
-        options[i] = (struct weir_key_value){vertex->options[i]->key, vertex->options[i]->value};
-        if (strcmp(options[i].key, "connector") == 0)
-            name = options[i].value;
-    }
-    const struct weir_connector *connector = NULL;
-    weir_err err = name ? weir_connector_find(name, &connector, error) : WEIR_OK;
-    if (!err && connector && connector->abort)
-        err = connector->abort(options, (int)vertex->n_options, job_id, error);
-    free(options);
-    return err;
-}
-
-weir_err weir_blocking_abort_graph(const uint8_t *bytes, size_t size, const char *job_id, struct weir_error *error)
-{
-    Weir__JobGraph *graph = weir__job_graph__unpack(NULL, size, bytes);
-    if (!graph)
-        return weir_fail(error, WEIR_ERR_PROTOCOL, "the graph of job %s cannot be read", job_id);
-    weir_err err = WEIR_OK;
-    for (size_t i = 0; i < graph->n_vertices; i++)
-        if (strcmp(graph->vertices[i]->op, "sink") == 0) {
-            weir_err failed = abort_vertex(graph->vertices[i], job_id, error);
-            err = err ? err : failed;
-        }
-    weir__job_graph__free_unpacked(graph, NULL);
-    return err;
-}
-
-static weir_err abort_output(struct weir_blocking_work *work)
-{
-    const Weir__AbortOutput *output = work->control->abort_output;
-    return weir_blocking_abort_graph(output->graph.data, output->graph.len, work->job_id, &work->error);
+    weir_err err = fetch(options, work);
+    return err ? weir_wrap(&work->error, "the job's output needs a connector of its code")
+               : weir_job_output_run(work->path, control, OUTPUT_TIMEOUT_MS, &work->error);
 }
 
 /* --- The thread and its queues */
@@ -138,9 +107,8 @@ static void *run(void *arg)
             blocking->waiting_end = &blocking->waiting;
         pthread_mutex_unlock(&blocking->lock);
         work->next = NULL;
-        work->err = work->kind == WEIR_BLOCKING_FETCH    ? fetch(&blocking->options, work)
-                    : work->kind == WEIR_BLOCKING_COMMIT ? commit(work)
-                                                         : abort_output(work);
+        work->err =
+            work->kind == WEIR_BLOCKING_FETCH ? fetch(&blocking->options, work) : output(&blocking->options, work);
         pthread_mutex_lock(&blocking->lock);
         *blocking->done_end = work;
         blocking->done_end = &work->next;

@@ -39,8 +39,6 @@ void weir_blocking_submit(struct weir_blocking *blocking, enum weir_blocking_kin
 /* A finished work, freed by weir_blocking_work_free(); NULL: none. */
 struct weir_blocking_work *weir_blocking_take(struct weir_blocking *blocking);
 void weir_blocking_work_free(struct weir_blocking_work *work);
-/* Removes what the sinks of an ended job left unpublished, on the caller's thread; nothing of the job may run any more. */
-weir_err weir_blocking_abort_graph(const uint8_t *bytes, size_t size, const char *job_id, struct weir_error *error);
 /* Waits for the running work (bounded by its own timeouts). */
 void weir_blocking_stop(struct weir_blocking *blocking);
 

@@ -103,7 +103,7 @@ weir_err weir_op_carrier_find(const struct weir_op_plan *plan, const struct weir
     const struct weir_option *table = sink ? connector->sink_options : connector->source_options;
     if (!table)
         return weir_fail(error, WEIR_ERR_INVALID, "connector '%s' cannot be a %s", name, sink ? "sink" : "source");
-    if (connector->takes_format && !format && use != WEIR_CARRIER_SPLITS)
+    if (!connector->rows && !format && use != WEIR_CARRIER_SPLITS)
         return weir_fail(error, WEIR_ERR_INVALID, "connector '%s' needs the option 'format', as in 'format' = 'json'",
                          name);
     if (format) {
@@ -123,4 +123,34 @@ weir_err weir_op_carrier_find(const struct weir_op_plan *plan, const struct weir
     if (connector->check && (err = connector->check(plan->options, plan->option_count, sink, error)))
         return weir_wrap(error, "%s", what);
     return 0;
+}
+
+/* --- What a connector sees of the operator that hosts it */
+
+static int64_t connector_now_ms(struct weir_connector_ctx *ctx)
+{
+    return weir_op_now_ms(ctx->runtime);
+}
+
+static void connector_wait_fd(struct weir_connector_ctx *ctx, int fd)
+{
+    weir_op_wait_fd(ctx->runtime, fd);
+}
+
+void weir_op_connector_ctx(struct weir_connector_ctx *out, struct weir_op_ctx *ctx, struct weir_schema *schema)
+{
+    const struct weir_op_plan *plan = ctx->plan;
+    *out = (struct weir_connector_ctx){
+        .size = sizeof *out,
+        .subtask = ctx->subtask,
+        .parallelism = ctx->parallelism,
+        .attempt = ctx->attempt,
+        .job_id = ctx->job_id,
+        .job_name = ctx->job_name,
+        .operator_id = plan->uid ? plan->uid : plan->name,
+        .now_ms = connector_now_ms,
+        .wait_fd = connector_wait_fd,
+        .schema = schema,
+        .runtime = ctx,
+    };
 }

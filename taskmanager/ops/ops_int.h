@@ -48,6 +48,9 @@ enum weir_carrier_use {
 weir_err weir_op_carrier_find(const struct weir_op_plan *plan, const struct weir_option *own, enum weir_carrier_use use,
                               struct weir_op_carrier *carrier, struct weir_error *error);
 
+/* For the connector's reader or writer; `out` lives as long as that. */
+void weir_op_connector_ctx(struct weir_connector_ctx *out, struct weir_op_ctx *ctx, struct weir_schema *schema);
+
 /* --- Watermarks by an expression: the maximum over the rows so far. */
 struct weir_watermarker {
     struct weir_expr *expr; /* NULL: none */

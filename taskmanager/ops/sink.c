@@ -14,6 +14,7 @@
 
 struct sink {
     struct weir_op_carrier carrier;
+    struct weir_connector_ctx connector_ctx;
     struct weir_writer *writer;
     struct weir_encoder *encoder;
     enum weir_on_error on_error;
@@ -54,7 +55,8 @@ static weir_err sink_open(struct weir_op *op, struct weir_op_ctx *ctx, struct we
     if (sink->carrier.format && (err = sink->carrier.format->encoder_new(plan->inputs[0], plan->options,
                                                                          plan->option_count, &sink->encoder, error)))
         return weir_wrap(error, "%s", plan->name);
-    if ((err = sink->carrier.connector->writer_open(ctx, plan->options, plan->option_count, plan->inputs[0],
+    weir_op_connector_ctx(&sink->connector_ctx, ctx, plan->inputs[0]);
+    if ((err = sink->carrier.connector->writer_open(&sink->connector_ctx, plan->options, plan->option_count,
                                                     &sink->writer, error)))
         return weir_wrap(error, "%s", plan->name);
     return 0;
@@ -124,7 +126,7 @@ static enum weir_step sink_batch(struct weir_op *op, struct weir_op_ctx *ctx, in
     }
     if (sink->carrier.format)
         return write_encoded(sink, ctx, batch);
-    if (connector->write_batch(sink->writer, batch, &ctx->error))
+    if (connector->rows->write_batch(sink->writer, batch, &ctx->error))
         return failed(ctx);
     return WEIR_STEP_DONE;
 }

@@ -24,6 +24,7 @@
 
 struct source {
     struct weir_op_carrier carrier;
+    struct weir_connector_ctx connector_ctx;
     struct weir_reader *reader;
     struct weir_decoder *decoder;
     struct weir_schema *schema; /* borrowed from the plan */
@@ -79,8 +80,9 @@ static weir_err find_schema(struct weir_op_plan *plan, const struct weir_op_carr
 {
     const struct weir_connector *connector = carrier->connector;
     if (!carrier->format) {
-        if (connector->source_schema)
-            return connector->source_schema(plan->options, plan->option_count, plan->declared, &plan->output, error);
+        if (connector->rows->source_schema)
+            return connector->rows->source_schema(plan->options, plan->option_count, plan->declared, &plan->output,
+                                                  error);
         if (!plan->declared)
             return weir_fail(error, WEIR_ERR_INVALID, "connector '%s' needs a schema: declare its columns",
                              connector->name);
@@ -166,7 +168,9 @@ static weir_err source_open(struct weir_op *op, struct weir_op_ctx *ctx, struct 
     if (source->carrier.format && (err = source->carrier.format->decoder_new(
                                        source->schema, plan->options, plan->option_count, &source->decoder, error)))
         return weir_wrap(error, "%s", plan->name);
-    if ((err = connector->reader_open(ctx, plan->options, plan->option_count, source->schema, &source->reader, error)))
+    weir_op_connector_ctx(&source->connector_ctx, ctx, source->schema);
+    if ((err =
+             connector->reader_open(&source->connector_ctx, plan->options, plan->option_count, &source->reader, error)))
         return weir_wrap(error, "%s", plan->name);
     return 0;
 }
@@ -392,8 +396,8 @@ static enum weir_read read_bytes(struct source *source, struct weir_op_ctx *ctx,
             return WEIR_READ_FAILED;
         if (step == MORE_BYTES) {
             source->bytes.used = source->has_bytes ? source->at : 0;
-            enum weir_read read =
-                source->carrier.connector->read(source->reader, ctx, &source->bytes, wait_until_ms, &ctx->error);
+            enum weir_read read = source->carrier.connector->read(source->reader, &source->connector_ctx,
+                                                                  &source->bytes, wait_until_ms, &ctx->error);
             source->at = 0;
             source->has_bytes = read == WEIR_READ_DATA;
             if (read == WEIR_READ_FAILED) {
@@ -414,8 +418,8 @@ static enum weir_read read_rows(struct source *source, struct weir_op_ctx *ctx, 
 {
     while (has_room(ctx)) {
         struct weir_batch *batch = NULL;
-        enum weir_read read =
-            source->carrier.connector->read_batch(source->reader, ctx, &batch, wait_until_ms, &ctx->error);
+        enum weir_read read = source->carrier.connector->rows->read_batch(source->reader, &source->connector_ctx,
+                                                                          &batch, wait_until_ms, &ctx->error);
         if (read == WEIR_READ_FAILED)
             weir_wrap(&ctx->error, "%s", ctx->plan->name);
         if (read != WEIR_READ_DATA)

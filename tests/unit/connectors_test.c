@@ -190,13 +190,13 @@ static void test_cuts(void **state)
 
 struct reading {
     struct weir_reader *reader;
-    struct weir_op_ctx ctx;
+    struct weir_connector_ctx ctx;
 };
 
 static void open_reader(struct reading *r)
 {
     memset(r, 0, sizeof *r);
-    assert_int_equal(weir_connector_filesystem.reader_open(&r->ctx, NULL, 0, NULL, &r->reader, NULL), 0);
+    assert_int_equal(weir_connector_filesystem.reader_open(&r->ctx, NULL, 0, &r->reader, NULL), 0);
 }
 
 /* Appends the split's lines to `out`; consumes whole lines, as the source does. */
@@ -403,8 +403,8 @@ static void test_table(void **state)
         assert_ptr_equal(connector, weir_connectors[i]);
         assert_true(i == 0 || strcmp(weir_connectors[i - 1]->name, connector->name) < 0);
         assert_true(connector->source_options || connector->sink_options);
-        assert_true(!connector->source_options || connector->read || connector->read_batch);
-        assert_true(!connector->sink_options || connector->write || connector->write_batch);
+        assert_true(!connector->source_options || connector->read || connector->rows->read_batch);
+        assert_true(!connector->sink_options || connector->write || connector->rows->write_batch);
         assert_true(!connector->enumerate || connector->reader_split);
     }
     assert_int_equal(weir_connector_find("filesytem", &connector, &error), WEIR_ERR_INVALID);

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "connectors/connector.h"
 #include "control.pb-c.h"
 #include "executor/executor.h"
 #include "graph/graph_build.h"
@@ -109,6 +110,12 @@ weir_err weir_op_find(const char *name, const struct weir_op_vtable **vtable, st
             return 0;
         }
     return weir_fail(error, WEIR_ERR_NOT_FOUND, "there is no operator '%s'", name);
+}
+
+weir_err weir_connectors_load(void *handle, struct weir_error *error)
+{
+    (void)handle, (void)error;
+    return 0;
 }
 
 /* --- A supervisor's end */

@@ -15,10 +15,10 @@ uint64_t weir_blackhole_rows(void)
     return atomic_load_explicit(&rows_total, memory_order_relaxed);
 }
 
-static weir_err writer_open(struct weir_op_ctx *ctx, const struct weir_key_value *options, int option_count,
-                            struct weir_schema *schema, struct weir_writer **writer, struct weir_error *error)
+static weir_err writer_open(struct weir_connector_ctx *ctx, const struct weir_key_value *options, int option_count,
+                            struct weir_writer **writer, struct weir_error *error)
 {
-    (void)ctx, (void)options, (void)option_count, (void)schema, (void)error;
+    (void)ctx, (void)options, (void)option_count, (void)error;
     *writer = weir_zalloc(sizeof **writer);
     return 0;
 }
@@ -38,11 +38,14 @@ static void writer_close(struct weir_writer *writer)
 
 static const struct weir_option sink_options[] = {{NULL}};
 
+static const struct weir_connector_rows rows_interface = {.write_batch = write_batch};
+
 const struct weir_connector weir_connector_blackhole = {
+    .size = sizeof(struct weir_connector),
     .name = "blackhole",
     .help = "Counts rows and drops them",
     .sink_options = sink_options,
     .writer_open = writer_open,
-    .write_batch = write_batch,
     .writer_close = writer_close,
+    .rows = &rows_interface,
 };

@@ -332,22 +332,23 @@ static weir_err source_schema(const struct weir_key_value *options, int option_c
     return 0;
 }
 
-static weir_err reader_open(struct weir_op_ctx *ctx, const struct weir_key_value *options, int option_count,
-                            struct weir_schema *schema, struct weir_reader **out, struct weir_error *error)
+static weir_err reader_open(struct weir_connector_ctx *ctx, const struct weir_key_value *options, int option_count,
+                            struct weir_reader **out, struct weir_error *error)
 {
     struct field *fields = NULL;
-    weir_err err = parse_fields(options, option_count, schema, &fields, error);
+    weir_err err = parse_fields(options, option_count, ctx->schema, &fields, error);
     if (err)
         return err;
+    const struct weir_schema *schema = ctx->schema;
     struct weir_reader *reader = weir_zalloc(sizeof *reader);
-    reader->schema = weir_schema_ref(schema);
+    reader->schema = weir_schema_ref(ctx->schema);
     reader->fields = fields;
     const char *rows = weir_options_get(options, option_count, source_options, "rows");
     reader->row_count = rows ? weir_options_get_int(options, option_count, source_options, "rows") : -1;
     reader->rate = weir_options_get_int(options, option_count, source_options, "rows-per-second");
     reader->next = ctx->subtask;
     reader->stride = ctx->parallelism;
-    reader->start_ms = weir_op_now_ms(ctx);
+    reader->start_ms = ctx->now_ms(ctx);
     size_t row_size = 1;
     for (int c = 0; c < schema->field_count; c++)
         row_size += 8 + (size_t)fields[c].length + fields[c].prefix_size;
@@ -536,14 +537,14 @@ static int64_t rows_due(const struct weir_reader *reader, int64_t now_ms)
     return elapsed < 0 ? 0 : (int64_t)((__int128)elapsed * reader->rate / 1000) + 1; /* rows 0..due-1 */
 }
 
-static enum weir_read read_batch(struct weir_reader *reader, struct weir_op_ctx *ctx, struct weir_batch **out,
+static enum weir_read read_batch(struct weir_reader *reader, struct weir_connector_ctx *ctx, struct weir_batch **out,
                                  int64_t *wait_until_ms, struct weir_error *error)
 {
     (void)error;
     int64_t end = reader->row_count < 0 ? INT64_MAX : reader->row_count;
     if (reader->next >= end)
         return WEIR_READ_END;
-    int64_t now_ms = weir_op_now_ms(ctx), limit = end;
+    int64_t now_ms = ctx->now_ms(ctx), limit = end;
     if (reader->rate > 0) {
         int64_t due = rows_due(reader, now_ms);
         if (reader->next >= due) {
@@ -573,13 +574,14 @@ static void reader_close(struct weir_reader *reader)
     free(reader);
 }
 
+static const struct weir_connector_rows rows_interface = {.source_schema = source_schema, .read_batch = read_batch};
+
 const struct weir_connector weir_connector_datagen = {
+    .size = sizeof(struct weir_connector),
     .name = "datagen",
     .help = "Makes rows from a seed",
     .source_options = source_options,
-    .bounded = true,
-    .source_schema = source_schema,
     .reader_open = reader_open,
-    .read_batch = read_batch,
     .reader_close = reader_close,
+    .rows = &rows_interface,
 };

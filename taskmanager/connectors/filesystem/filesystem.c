@@ -36,12 +36,11 @@ static weir_err check(const struct weir_key_value *options, int option_count, bo
 }
 
 const struct weir_connector weir_connector_filesystem = {
+    .size = sizeof(struct weir_connector),
     .name = "filesystem",
     .help = "Files: one, a directory or a glob as source; a directory of part files as sink",
     .source_options = weir_fs_source_options,
     .sink_options = weir_fs_sink_options,
-    .takes_format = true,
-    .bounded = true,
     .check = check,
     .enumerate = weir_fs_enumerate,
     .reader_open = weir_fs_reader_open,

@@ -15,16 +15,16 @@ weir_err weir_fs_enumerate(const struct weir_key_value *options, int option_coun
                            struct weir_error *error);
 
 /* reader.c */
-weir_err weir_fs_reader_open(struct weir_op_ctx *ctx, const struct weir_key_value *options, int option_count,
-                             struct weir_schema *schema, struct weir_reader **reader, struct weir_error *error);
+weir_err weir_fs_reader_open(struct weir_connector_ctx *ctx, const struct weir_key_value *options, int option_count,
+                             struct weir_reader **reader, struct weir_error *error);
 weir_err weir_fs_reader_split(struct weir_reader *reader, const struct weir_split *split, struct weir_error *error);
-enum weir_read weir_fs_read(struct weir_reader *reader, struct weir_op_ctx *ctx, struct weir_read_bytes *bytes,
+enum weir_read weir_fs_read(struct weir_reader *reader, struct weir_connector_ctx *ctx, struct weir_read_bytes *bytes,
                             int64_t *wait_until_ms, struct weir_error *error);
 void weir_fs_reader_close(struct weir_reader *reader);
 
 /* writer.c */
-weir_err weir_fs_writer_open(struct weir_op_ctx *ctx, const struct weir_key_value *options, int option_count,
-                             struct weir_schema *schema, struct weir_writer **writer, struct weir_error *error);
+weir_err weir_fs_writer_open(struct weir_connector_ctx *ctx, const struct weir_key_value *options, int option_count,
+                             struct weir_writer **writer, struct weir_error *error);
 weir_err weir_fs_write(struct weir_writer *writer, const uint8_t *bytes, size_t size, int row_count,
                        struct weir_error *error);
 weir_err weir_fs_finish(struct weir_writer *writer, struct weir_buf *committable, struct weir_error *error);

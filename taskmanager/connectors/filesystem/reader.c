@@ -42,10 +42,10 @@ struct weir_reader {
     uint8_t *packed;    /* CHUNK_SIZE */
 };
 
-weir_err weir_fs_reader_open(struct weir_op_ctx *ctx, const struct weir_key_value *options, int option_count,
-                             struct weir_schema *schema, struct weir_reader **out, struct weir_error *error)
+weir_err weir_fs_reader_open(struct weir_connector_ctx *ctx, const struct weir_key_value *options, int option_count,
+                             struct weir_reader **out, struct weir_error *error)
 {
-    (void)ctx, (void)options, (void)option_count, (void)schema, (void)error;
+    (void)ctx, (void)options, (void)option_count, (void)error;
     struct weir_reader *reader = weir_zalloc(sizeof *reader);
     reader->fd = -1;
     reader->capacity = 2 * CHUNK_SIZE;
@@ -260,7 +260,7 @@ static size_t own_size(const struct weir_reader *reader, bool *complete)
     return (size_t)(newline - reader->bytes) + 1;
 }
 
-enum weir_read weir_fs_read(struct weir_reader *reader, struct weir_op_ctx *ctx, struct weir_read_bytes *bytes,
+enum weir_read weir_fs_read(struct weir_reader *reader, struct weir_connector_ctx *ctx, struct weir_read_bytes *bytes,
                             int64_t *wait_until_ms, struct weir_error *error)
 {
     (void)ctx, (void)wait_until_ms;

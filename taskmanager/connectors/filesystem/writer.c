@@ -137,10 +137,9 @@ weir_err weir_fs_abort(const struct weir_key_value *options, int option_count, c
 
 /* --- Writing */
 
-weir_err weir_fs_writer_open(struct weir_op_ctx *ctx, const struct weir_key_value *options, int option_count,
-                             struct weir_schema *schema, struct weir_writer **out, struct weir_error *error)
+weir_err weir_fs_writer_open(struct weir_connector_ctx *ctx, const struct weir_key_value *options, int option_count,
+                             struct weir_writer **out, struct weir_error *error)
 {
-    (void)schema;
     const char *path = weir_options_get(options, option_count, weir_fs_sink_options, "path");
     weir_err err = make_directories(path, error);
     if (err)
@@ -157,7 +156,7 @@ weir_err weir_fs_writer_open(struct weir_op_ctx *ctx, const struct weir_key_valu
         weir_options_get_int(options, option_count, weir_fs_sink_options, "sink.rolling-policy.file-size");
     writer->buffer = weir_alloc(BUFFER_SIZE);
     snprintf(writer->job_id, sizeof writer->job_id, "%s", ctx->job_id);
-    char *both = weir_format("%s %s", ctx->job_id, ctx->plan->uid ? ctx->plan->uid : ctx->plan->name);
+    char *both = weir_format("%s %s", ctx->job_id, ctx->operator_id);
     snprintf(writer->tag, sizeof writer->tag, "%08x", (unsigned)(weir_xxh3(both, strlen(both)) & 0xffffffffu));
     free(both);
     if ((err = remove_hidden(dir, is_older_attempt, writer, error))) {

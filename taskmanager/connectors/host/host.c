@@ -232,18 +232,18 @@ static void reader_close(struct weir_reader *reader)
     free(reader);
 }
 
-static weir_err reader_open(struct weir_op_ctx *ctx, const struct weir_key_value *options, int option_count,
-                            struct weir_schema *schema, struct weir_reader **out, struct weir_error *error)
+static weir_err reader_open(struct weir_connector_ctx *ctx, const struct weir_key_value *options, int option_count,
+                            struct weir_reader **out, struct weir_error *error)
 {
     struct weir_reader *reader = weir_zalloc(sizeof *reader);
-    reader->schema = weir_schema_ref(schema);
+    reader->schema = weir_schema_ref(ctx->schema);
     reader->proc = weir_strdup(weir_options_get(options, option_count, source_options, "proc"));
     reader->interval_ms = weir_options_get_int(options, option_count, source_options, "interval");
     reader->samples = weir_options_get_int(options, option_count, source_options, "samples");
     weir_buf_init(&reader->text, FILE_SIZE_MAX);
     if (gethostname(reader->host, sizeof reader->host - 1) != 0)
         snprintf(reader->host, sizeof reader->host, "localhost");
-    reader->last_ms = weir_op_now_ms(ctx);
+    reader->last_ms = ctx->now_ms(ctx);
     reader->due_ms = reader->last_ms + reader->interval_ms;
     weir_err err = read_totals(reader, &reader->last, error);
     if (err) {
@@ -254,12 +254,12 @@ static weir_err reader_open(struct weir_op_ctx *ctx, const struct weir_key_value
     return 0;
 }
 
-static enum weir_read read_batch(struct weir_reader *reader, struct weir_op_ctx *ctx, struct weir_batch **out,
+static enum weir_read read_batch(struct weir_reader *reader, struct weir_connector_ctx *ctx, struct weir_batch **out,
                                  int64_t *wait_until_ms, struct weir_error *error)
 {
     if (reader->samples > 0 && reader->taken == reader->samples)
         return WEIR_READ_END;
-    int64_t now_ms = weir_op_now_ms(ctx);
+    int64_t now_ms = ctx->now_ms(ctx);
     if (now_ms < reader->due_ms) {
         *wait_until_ms = reader->due_ms;
         return WEIR_READ_EMPTY;
@@ -280,13 +280,15 @@ static enum weir_read read_batch(struct weir_reader *reader, struct weir_op_ctx 
     return WEIR_READ_DATA;
 }
 
+static const struct weir_connector_rows rows_interface = {.source_schema = source_schema, .read_batch = read_batch};
+
 const struct weir_connector weir_connector_host = {
+    .size = sizeof(struct weir_connector),
     .name = "host",
     .help = "This machine's CPU, memory, disk and network counters",
     .source_options = source_options,
     .parallelism_max = 1,
-    .source_schema = source_schema,
     .reader_open = reader_open,
-    .read_batch = read_batch,
     .reader_close = reader_close,
+    .rows = &rows_interface,
 };

@@ -31,8 +31,8 @@ static const struct weir_option sink_options[] = {
     {NULL},
 };
 
-static weir_err writer_open(struct weir_op_ctx *ctx, const struct weir_key_value *options, int option_count,
-                            struct weir_schema *schema, struct weir_writer **out, struct weir_error *error)
+static weir_err writer_open(struct weir_connector_ctx *ctx, const struct weir_key_value *options, int option_count,
+                            struct weir_writer **out, struct weir_error *error)
 {
     (void)error;
     struct weir_writer *writer = weir_zalloc(sizeof *writer);
@@ -42,7 +42,7 @@ static weir_err writer_open(struct weir_op_ctx *ctx, const struct weir_key_value
         writer->prefix = weir_format("%s%s%d> ", prefix, prefix[0] ? ":" : "", ctx->subtask + 1);
     else
         writer->prefix = weir_format("%s%s", prefix, prefix[0] ? "> " : "");
-    writer->schema = weir_schema_ref(schema);
+    writer->schema = weir_schema_ref(ctx->schema);
     writer->fd = weir_options_get_int(options, option_count, sink_options, "standard-error") ? 2 : 1;
     weir_buf_init(&writer->text, OUTPUT_SIZE_MAX);
     *out = writer;
@@ -197,12 +197,15 @@ static void writer_close(struct weir_writer *writer)
     free(writer);
 }
 
+static const struct weir_connector_rows rows_interface = {.write_batch = write_batch};
+
 const struct weir_connector weir_connector_print = {
+    .size = sizeof(struct weir_connector),
     .name = "print",
     .help = "Prints rows on standard output",
     .sink_options = sink_options,
     .writer_open = writer_open,
     .write = write_bytes,
-    .write_batch = write_batch,
     .writer_close = writer_close,
+    .rows = &rows_interface,
 };

@@ -73,10 +73,9 @@ static void reader_close(struct weir_reader *reader)
     free(reader);
 }
 
-static weir_err reader_open(struct weir_op_ctx *ctx, const struct weir_key_value *options, int option_count,
-                            struct weir_schema *schema, struct weir_reader **out, struct weir_error *error)
+static weir_err reader_open(struct weir_connector_ctx *ctx, const struct weir_key_value *options, int option_count,
+                            struct weir_reader **out, struct weir_error *error)
 {
-    (void)schema;
     const char *host = weir_options_get(options, option_count, source_options, "hostname");
     const char *port = weir_options_get(options, option_count, source_options, "port");
     const char *on_close = weir_options_get(options, option_count, source_options, "on-close");
@@ -88,7 +87,7 @@ static weir_err reader_open(struct weir_op_ctx *ctx, const struct weir_key_value
     reader->delay_ms = weir_options_get_int(options, option_count, source_options, "reconnect.delay");
     reader->capacity = CHUNK_SIZE;
     reader->bytes = weir_zalloc(reader->capacity + PADDING);
-    reader->retry_at_ms = weir_op_now_ms(ctx); /* WAITING, due at once */
+    reader->retry_at_ms = ctx->now_ms(ctx); /* WAITING, due at once */
     struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
     int failed = getaddrinfo(host, port, &hints, &reader->addresses);
     weir_err err = 0;
@@ -102,7 +101,7 @@ static weir_err reader_open(struct weir_op_ctx *ctx, const struct weir_key_value
         return err;
     }
     reader->next_address = reader->addresses;
-    weir_op_wait_fd(ctx, reader->epoll_fd);
+    ctx->wait_fd(ctx, reader->epoll_fd);
     *out = reader;
     return 0;
 }
@@ -242,10 +241,10 @@ static enum weir_read receive(struct weir_reader *reader, int64_t now_ms, struct
     return WEIR_READ_EMPTY;
 }
 
-static enum weir_read read_bytes(struct weir_reader *reader, struct weir_op_ctx *ctx, struct weir_read_bytes *bytes,
-                                 int64_t *wait_until_ms, struct weir_error *error)
+static enum weir_read read_bytes(struct weir_reader *reader, struct weir_connector_ctx *ctx,
+                                 struct weir_read_bytes *bytes, int64_t *wait_until_ms, struct weir_error *error)
 {
-    int64_t now_ms = weir_op_now_ms(ctx);
+    int64_t now_ms = ctx->now_ms(ctx);
     consume(reader, bytes->used);
     bytes->used = 0;
     for (;;) {
@@ -282,10 +281,10 @@ static enum weir_read read_bytes(struct weir_reader *reader, struct weir_op_ctx 
 }
 
 const struct weir_connector weir_connector_socket = {
+    .size = sizeof(struct weir_connector),
     .name = "socket",
     .help = "Lines from a TCP server",
     .source_options = source_options,
-    .takes_format = true,
     .parallelism_max = 1,
     .check = check,
     .reader_open = reader_open,

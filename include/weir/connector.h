@@ -1,0 +1,203 @@
+/* connector.h: sources and sinks of your own. docs/connector-tutorial.md writes one step by step.
+ *
+ * A connector is a table of functions (struct weir_connector) beside a table of its options. It moves bytes: a format
+ * ("format" = "json", "csv", "raw") makes rows of them, and the runtime owns bad records, watermarks, counters and backpressure. A job's
+ * shared object brings its connectors with one line, and then uses them by name as those of weir itself:
+ *
+ *     static const struct weir_connector primes = {.size = sizeof primes, .name = "primes", ...};
+ *     WEIR_CONNECTORS(&primes);
+ *     WEIR_JOB(count) { struct weir_stream *s = weir_source(job, "primes", "to", "1000", "format", "json", NULL); ... }
+ *
+ * Where what is called
+ * - check(): in the process that builds the graph. No I/O: a graph is also built where the data is not.
+ * - enumerate(): on the one subtask of the vertex "splits", when the source starts. It may read directories, not wait for long.
+ * - reader_*, writer_*: on the worker thread of one subtask, one call at a time. No call may block: read() gives what is there, or says
+ *   EMPTY and what to wait for. Several subtasks are called at the same time; a static variable is shared by those of one process.
+ * - A subtask that is started again (a restart, another attempt) opens a new reader or writer; the old one is closed, or its process
+ *   was killed.
+ *
+ * Of the runtime a connector needs weir_fail() and its neighbours (error.h), the functions at the end of this file, and
+ * what struct weir_connector_ctx points to; they are in libweir or come as pointers.
+ */
+#ifndef WEIR_CONNECTOR_H
+#define WEIR_CONNECTOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <weir/error.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* --- Options: what weir_source(job, "primes", "to", "1000", ...) may say. Checked when the graph is built; a misspelt name gets the
+ * nearest right one. */
+
+enum weir_option_type {
+    WEIR_OPTION_STRING,
+    WEIR_OPTION_INT,
+    WEIR_OPTION_DOUBLE,
+    WEIR_OPTION_BOOL,
+    WEIR_OPTION_DURATION, /* "10 s" -> ms */
+    WEIR_OPTION_SIZE,     /* "64 mb" -> bytes */
+    WEIR_OPTION_ENUM      /* `choices` separated by '|' */
+};
+
+struct weir_option {
+    const char *name; /* one that ends in '.' stands for every key with that prefix: "fields." */
+    enum weir_option_type type;
+    const char *fallback; /* default as text; NULL: required; "": none */
+    const char *choices;  /* ENUM only */
+    const char *help;
+};
+
+struct weir_key_value {
+    const char *key;
+    const char *value;
+};
+
+/* Value or default as text; NULL: neither. `table` is the connector's own, which ends with name NULL; values are already checked. */
+const char *weir_options_get(const struct weir_key_value *given, int given_count, const struct weir_option *table,
+                             const char *name);
+/* The same, converted (durations ms, sizes bytes, bool 0/1). Asserts that the option is in the table; "" gives 0. */
+int64_t weir_options_get_int(const struct weir_key_value *given, int given_count, const struct weir_option *table,
+                             const char *name);
+double weir_options_get_double(const struct weir_key_value *given, int given_count, const struct weir_option *table,
+                               const char *name);
+
+/* --- What a reader or writer may know of and ask of the runtime. Lives as long as the reader or writer. */
+
+struct weir_schema; /* opaque */
+struct weir_connector_ctx {
+    uint32_t size;   /* of this struct */
+    int32_t subtask; /* 0-based */
+    int32_t parallelism;
+    int32_t attempt;    /* 1: the first */
+    const char *job_id; /* 32 hex digits */
+    const char *job_name;
+    const char *operator_id; /* uid, or the name without one: the same in every attempt */
+    /* Wall clock, ms; the same within one call. */
+    int64_t (*now_ms)(struct weir_connector_ctx *ctx);
+    /* A source that has nothing now is called again when this descriptor is readable; -1: none. An epoll is one, too. */
+    void (*wait_fd)(struct weir_connector_ctx *ctx, int fd);
+    struct weir_schema *schema; /* of the rows; for connectors inside weir */
+    void *runtime;              /* the runtime's own */
+};
+
+/* --- Sources */
+
+/* A part of the input, read by one reader at a time. */
+struct weir_split {
+    const char *id;    /* unique in the source, e.g. the path */
+    int64_t offset;    /* where to begin, bytes; what an offset means is the connector's affair */
+    int64_t size;      /* bytes from offset; -1: to the end */
+    int64_t remaining; /* splits not yet assigned after this one; 0: all are assigned. The runtime sets it. */
+};
+
+enum weir_read {
+    WEIR_READ_DATA,  /* something was given */
+    WEIR_READ_EMPTY, /* nothing now: wait_fd or *wait_until_ms (wall clock) says when to come again */
+    WEIR_READ_END,   /* this split (or the source) is at its end */
+    WEIR_READ_FAILED /* the error says why */
+};
+
+/* What read() gives: `bytes` holds lines, with 64 readable bytes behind them, valid until the next call. The last line may be unfinished:
+ * then it is given again, with more behind it. The struct is the same from call to call and all zero at a split's beginning. */
+struct weir_read_bytes {
+    const uint8_t *bytes;
+    size_t size;
+    bool last; /* nothing follows in this split: an unfinished last line is a record */
+    size_t
+        used; /* set by the caller before the next read(): how much of `bytes` it consumed. The reader drops that much, and
+                          sets it back to 0 */
+    int64_t position; /* of bytes[0] in the split, for messages */
+};
+#define WEIR_READ_PADDING 64
+
+/* --- The table */
+
+struct weir_reader; /* the connector's own; each connector defines them as it likes */
+struct weir_writer;
+struct weir_arena;          /* memory that lives as long as the coordinator */
+struct weir_buf;            /* bytes that grow */
+struct weir_connector_rows; /* connectors inside weir may carry rows */
+
+struct weir_connector {
+    uint32_t size;           /* sizeof(struct weir_connector): what a newer one has behind it reads as zero */
+    int32_t parallelism_max; /* of the source; 1 for one that cannot be shared; 0: any */
+    const char *name;        /* "primes" */
+    const char *help;        /* one line */
+    const struct weir_option *source_options; /* ends with name NULL; NULL: cannot be a source */
+    const struct weir_option *sink_options;   /* NULL: cannot be a sink */
+    /* Checks of options that the tables cannot express, when the graph is built; may be NULL. Never does I/O. */
+    weir_err (*check)(const struct weir_key_value *options, int option_count, bool sink, struct weir_error *error);
+
+    /* The coordinator; NULL: there are no splits, and each reader computes its own share from (subtask, parallelism). Called once; `splits`
+     * is an array of *split_count in the arena's memory, ids too. They are handed out in this order, one at a time, to readers that
+     * have nothing to do; `reader_count` says how many there are. */
+    weir_err (*enumerate)(const struct weir_key_value *options, int option_count, int reader_count,
+                          struct weir_arena *arena, struct weir_split **splits, int *split_count,
+                          struct weir_error *error);
+
+    /* --- Source */
+    weir_err (*reader_open)(struct weir_connector_ctx *ctx, const struct weir_key_value *options, int option_count,
+                            struct weir_reader **reader, struct weir_error *error);
+    /* Begins a split (connectors with enumerate). The one before has ended. */
+    weir_err (*reader_split)(struct weir_reader *reader, const struct weir_split *split, struct weir_error *error);
+    enum weir_read (*read)(struct weir_reader *reader, struct weir_connector_ctx *ctx, struct weir_read_bytes *bytes,
+                           int64_t *wait_until_ms, struct weir_error *error);
+    void (*reader_close)(struct weir_reader *reader); /* after reader_open() said 0, once */
+
+    /* --- Sink */
+    weir_err (*writer_open)(struct weir_connector_ctx *ctx, const struct weir_key_value *options, int option_count,
+                            struct weir_writer **writer, struct weir_error *error);
+    /* Encoded records, each with the newline that ends it. Must not block for long. */
+    weir_err (*write)(struct weir_writer *writer, const uint8_t *bytes, size_t size, int row_count,
+                      struct weir_error *error);
+    /* The inbox ran dry: let people see what was written. May be NULL. */
+    weir_err (*flush)(struct weir_writer *writer, struct weir_error *error);
+    /* The input of this subtask ended: makes what was written durable. What is to be published only when the whole JOB has finished is
+     * left under hidden names and described in `committable` (text of the connector's own, at most 64 KiB; empty: nothing). May be NULL. */
+    weir_err (*finish)(struct weir_writer *writer, struct weir_buf *committable, struct weir_error *error);
+    void (*writer_close)(struct weir_writer *writer); /* after writer_open() said 0, once; also without finish() */
+    /* Publishes what finish() described; any process on a host that reaches the storage may be asked, also twice: idempotent. */
+    weir_err (*commit)(const char *committable, struct weir_error *error);
+    /* The job ended without finishing: removes what its attempts left under hidden names. Idempotent. May be NULL. */
+    weir_err (*abort)(const struct weir_key_value *options, int option_count, const char *job_id,
+                      struct weir_error *error);
+
+    const struct weir_connector_rows *rows; /* NULL outside of weir: bytes, by a format */
+};
+
+/* --- The connectors that a shared object brings: WEIR_CONNECTORS(&first, &second); once, at file scope */
+
+#define WEIR_CONNECTORS_MAX 64
+struct weir_job_connectors {
+    uint32_t size; /* of this struct */
+    uint32_t count;
+    const struct weir_connector *const *connectors;
+};
+extern __attribute__((visibility("default"))) const struct weir_job_connectors weir_job_connectors;
+
+#define WEIR_CONNECTORS(...) \
+    static const struct weir_connector *const weir_job_connector_list[] = {__VA_ARGS__}; \
+    __attribute__((used)) const struct weir_job_connectors weir_job_connectors = { \
+        sizeof(struct weir_job_connectors), sizeof weir_job_connector_list / sizeof *weir_job_connector_list, \
+        weir_job_connector_list}
+
+/* --- Helpers. Memory of the daemons: running out of it ends the process. */
+
+void *weir_arena_zalloc(struct weir_arena *arena, size_t size);
+char *weir_arena_strdup(struct weir_arena *arena, const char *s);
+char *weir_arena_format(struct weir_arena *arena, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Appends; false: it would pass the buffer's bound, and nothing was appended. */
+bool weir_buf_puts(struct weir_buf *buf, const char *s) __attribute__((warn_unused_result));
+bool weir_buf_printf(struct weir_buf *buf, const char *format, ...)
+    __attribute__((format(printf, 2, 3), warn_unused_result));
+
+#ifdef __cplusplus
+}
+#endif
+#endif
