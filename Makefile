@@ -82,6 +82,7 @@ TM_AR     := $(foreach d,$(TM_DIRS),$(call archive,$(d)))
 CLIENT_AR := $(foreach d,$(CLIENT_DIRS),$(call archive,$(d)))
 
 include mk/binaries.mk
+include mk/install.mk
 include mk/tests.mk
 include mk/fuzz.mk
 include mk/examples.mk

@@ -1,27 +1,27 @@
-# libweir (the SDK and common/, shared and static), the three binaries, headers and pkg-config file.
-# Binaries find libweir.so beside themselves (../lib), so that build/ and an installed tree both work.
+# libweir (the SDK and common/; shared only: a job is loaded into a process that has it), the three binaries, headers and pkg-config file.
+# Binaries find libweir.so beside themselves (../lib), so that build/ and an installed tree both work; ../lib/weir holds the libraries that
+# the relocatable package brings along (RPATH, not RUNPATH: those libraries' own needs are looked for there, too).
 
 SOVERSION := 0
 LIBWEIR   := $(BUILD)/lib/libweir.so
 BINARIES  := $(BUILD)/bin/weir $(BUILD)/bin/weir-jobmanager $(BUILD)/bin/weir-taskmanager
-RPATH     := -Wl,-rpath,'$$ORIGIN/../lib'
+RPATH     := -Wl,--disable-new-dtags,-rpath,'$$ORIGIN/../lib:$$ORIGIN/../lib/weir'
 
-$(BUILD)/lib/libweir.so.$(VERSION): $(COMMON_AR)
+$(BUILD)/libweir.map: mk/libweir.map.in VERSION
+	@mkdir -p $(@D)
+	@sed 's/@VERSION@/$(VERSION)/' $< > $@
+
+$(BUILD)/lib/libweir.so.$(VERSION): $(COMMON_AR) $(BUILD)/libweir.map
 	@echo '  LINK $@'
-	@$(CC) -shared $(LDFLAGS) -Wl,-soname,libweir.so.$(SOVERSION) -Wl,-Bsymbolic-functions -o $@ \
+	@$(CC) -shared $(LDFLAGS) -Wl,-soname,libweir.so.$(SOVERSION) -Wl,-Bsymbolic-functions \
+	    -Wl,--version-script=$(BUILD)/libweir.map -o $@ \
 	    -Wl,--whole-archive $(COMMON_AR) -Wl,--no-whole-archive $(LIBS)
 $(LIBWEIR): $(BUILD)/lib/libweir.so.$(VERSION)
 	@ln -sf $(<F) $(BUILD)/lib/libweir.so.$(SOVERSION)
 	@ln -sf $(<F) $@
-$(BUILD)/lib/libweir.a: $(COMMON_AR)
-	@rm -f $@ $@.mri
-	@printf 'create %s\n' $@ > $@.mri; for a in $(COMMON_AR); do printf 'addlib %s\n' $$a >> $@.mri; done; \
-	    printf 'save\nend\n' >> $@.mri
-	@ar -M < $@.mri
-	@rm -f $@.mri
-
+# What they show by name (for the crash report) is theirs by its prefix, so that no function of a job meets a namesake.
 link_binary = @mkdir -p $(@D); echo "  LINK $@"; $(CC) $(LDFLAGS) -pie $(RPATH) -o $@ $(filter %.o,$^) \
-    -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -L$(BUILD)/lib -lweir $(LIBS) -rdynamic
+    -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -L$(BUILD)/lib -lweir $(LIBS) -Wl,--export-dynamic-symbol='weir_*'
 
 $(BUILD)/bin/weir-jobmanager: $(BUILD)/obj/jobmanager/main.c.o $(JM_AR) | $(LIBWEIR)
 	$(link_binary)
@@ -43,5 +43,5 @@ $(BUILD)/lib/pkgconfig/weir.pc: mk/weir.pc.in VERSION
 	@mkdir -p $(@D)
 	@sed 's/@VERSION@/$(VERSION)/' $< > $@
 
-all: $(BINARIES) $(LIBWEIR) $(BUILD)/lib/libweir.a $(HEADERS) $(BUILD)/lib/pkgconfig/weir.pc
+all: $(BINARIES) $(LIBWEIR) $(HEADERS) $(BUILD)/lib/pkgconfig/weir.pc
 .PHONY: all

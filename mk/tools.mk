@@ -20,6 +20,7 @@ help:
 	@echo 'make sim SEEDS=n     the cluster simulator over n seeds and all mutants; SEED=n replays one'
 	@echo 'make fuzz SECONDS=n  each fuzz target n seconds long, with clang and libFuzzer (tests/fuzz)'
 	@echo 'make bench           the speed figures, PASS or MISS each; make bench-rival: beside Apache Flink'
+	@echo 'make install         PREFIX=/usr/local, DESTDIR= for a staged one; make uninstall removes exactly that'
 	@echo 'make format clean deps'
 .PHONY: deps format clean help
 

@@ -7,6 +7,7 @@
 
 #include "base/daemon.h"
 #include "base/log.h"
+#include "base/notify.h"
 #include "executor/build_job.h"
 #include "executor/executor.h"
 #include "taskmanager/io/job_output.h"
@@ -23,6 +24,17 @@ static void say_ready(void *arg, const char *taskmanager_id)
     snprintf(fields, sizeof fields, "\"id\": \"%s\"", taskmanager_id);
     if (weir_daemon_ready(arg, fields, &error) != WEIR_OK)
         weir_log(ERROR, "%s", error.message);
+    char *status = weir_format("STATUS=registered at the JobManager as %s", taskmanager_id);
+    weir_notify(status);
+    free(status);
+}
+
+/* To a service manager it is ready before it is registered: the JobManager may be started later, and on another host. */
+static void say_started(const struct weir_supervisor_options *options)
+{
+    char *status = weir_format("READY=1\nSTATUS=looks for the JobManager at %s", options->rpc_endpoint);
+    weir_notify(status);
+    free(status);
 }
 
 static int run_executor(int argc, char **argv)
@@ -109,6 +121,7 @@ static int run_supervisor(int argc, char **argv)
             .registered = say_ready,
             .arg = &daemon,
         };
+        say_started(&options);
         err = weir_supervisor_run(&options, &error);
         free((char *)options.rpc_endpoint);
         free((char *)options.rest_url);

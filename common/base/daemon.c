@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/notify.h"
 
 #define PAIRS_MAX 256
 
@@ -141,10 +142,18 @@ static weir_err open_log(struct weir_daemon *daemon, struct weir_error *error)
     return err ? err : weir_log_init(&options, error);
 }
 
+/* A service manager's own place for it (RuntimeDirectory=, LogsDirectory= of a systemd unit: the first of its list), else below $WEIR_HOME. */
+static char *place_of(const struct weir_daemon *daemon, const char *variable, const char *name)
+{
+    const char *given = getenv(variable);
+    return given && given[0] == '/' ? weir_format("%.*s", (int)strcspn(given, ":"), given)
+                                    : weir_format("%s/%s", daemon->home, name);
+}
+
 static weir_err make_places(struct weir_daemon *daemon, struct weir_error *error)
 {
-    daemon->run_directory = weir_format("%s/run", daemon->home);
-    daemon->log_directory = weir_format("%s/logs", daemon->home);
+    daemon->run_directory = place_of(daemon, "RUNTIME_DIRECTORY", "run");
+    daemon->log_directory = place_of(daemon, "LOGS_DIRECTORY", "logs");
     daemon->data_directory = weir_format("%s/data", daemon->home);
     daemon->ready_path = weir_format("%s/%s.json", daemon->run_directory, daemon->name);
     weir_err err = weir_make_directories(daemon->run_directory, error);
@@ -173,6 +182,7 @@ bool weir_daemon_init(struct weir_daemon *daemon, const char *program, const cha
         err = make_places(daemon, &error);
     if (!err)
         err = open_log(daemon, &error);
+    weir_notify_init();
     if (err) {
         fprintf(stderr, "%s: %s\n", program, error.message);
         *exit_code = err == WEIR_ERR_INVALID ? 2 : 1;

@@ -11,8 +11,8 @@ struct weir_daemon {
     const char *program;  /* "weir-jobmanager" */
     char *name;           /* of the instance: "jobmanager", "taskmanager-1"; names its files */
     char *home;           /* $WEIR_HOME or ~/.weir */
-    char *run_directory;  /* HOME/run */
-    char *log_directory;  /* HOME/logs */
+    char *run_directory;  /* HOME/run; $RUNTIME_DIRECTORY where systemd gives one */
+    char *log_directory;  /* HOME/logs; $LOGS_DIRECTORY */
     char *data_directory; /* HOME/data */
     struct weir_config *config;
     int stop_fd;                      /* readable after SIGTERM or SIGINT */

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/daemon.h"
 #include "base/log.h"
+#include "base/notify.h"
 #include "jobmanager/io/view.h"
 #include "jobmanager/rest/rest.h"
 
@@ -92,6 +93,8 @@ static weir_err serve(struct weir_daemon *daemon, struct weir_jobmanager *jobman
         weir_log(INFO, "JobManager listens on %s, REST on port %d", weir_jobmanager_endpoint(jobmanager),
                  weir_rest_port(rest));
         err = weir_daemon_ready(daemon, fields, error);
+        if (!err)
+            weir_notify("READY=1\nSTATUS=accepts jobs");
     }
     if (!err)
         err = weir_jobmanager_run(jobmanager, error);
