@@ -19,6 +19,7 @@ enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_UNREACHABLE = 3, EXI
 struct weir_client {
     char *rest; /* -m HOST:PORT, or NULL */
     bool json;  /* -o json */
+    bool live;  /* --live */
     bool detached, local, all, follow, cancel_on_interrupt, help;
     int parallelism, taskmanagers, slots;
     const char *name;
@@ -69,6 +70,7 @@ int weir_command_logs(struct weir_client *client);
 int weir_command_taskmanagers(struct weir_client *client);
 int weir_command_config(struct weir_client *client);
 int weir_command_cluster(struct weir_client *client);
+int weir_command_health(struct weir_client *client);
 int weir_command_help(struct weir_client *client);
 
 #endif

@@ -272,6 +272,9 @@ static int cluster_stop(struct weir_client *client, const char *home)
         char *path = weir_format("%s/run/%s.json", home, daemons[i].name);
         unlink(path);
         free(path);
+        path = weir_format("%s/run/%s.sock", home, daemons[i].name);
+        unlink(path);
+        free(path);
     }
     free_daemons(daemons, count);
     if (client->json)

@@ -23,6 +23,9 @@ const struct weir_command weir_commands[] = {
     {"config", "", "mo", "Print the JobManager's configuration.", 0, 0, weir_command_config},
     {"cluster", "start|stop|status [options]", "tsDo", "Start, stop or look at a cluster on this host.", 1, 1,
      weir_command_cluster},
+    {"health", "[--live] [NAME]", "Lo",
+     "Ask the daemons of $WEIR_HOME whether they can do their work; --live: whether they answer. For probes.", 0, 1,
+     weir_command_health},
     {"help", "[COMMAND]", "", "Explain a command.", 0, 1, weir_command_help},
     {NULL, NULL, NULL, NULL, 0, 0, NULL},
 };
@@ -39,6 +42,7 @@ static const struct option_row {
     {'D', "-D", NULL, "KEY=VALUE", "a configuration key, see docs/configuration.md"},
     {'i', NULL, "--cancel-on-interrupt", NULL, "Ctrl-C cancels the job instead of detaching from it"},
     {'a', "-a", "--all", NULL, "ended jobs too"},
+    {'L', NULL, "--live", NULL, "a TaskManager that has lost its JobManager is well, too"},
     {'t', NULL, "--taskmanagers", "N", "how many TaskManagers (1)"},
     {'s', NULL, "--slots", "N", "slots of each (1)"},
     {'m', "-m", "--jobmanager", "HOST:PORT",
@@ -155,6 +159,9 @@ static int apply(struct weir_client *client, const struct option_row *row, const
         break;
     case 'a':
         client->all = true;
+        break;
+    case 'L':
+        client->live = true;
         break;
     case 'i':
         client->cancel_on_interrupt = true;

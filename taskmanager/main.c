@@ -6,12 +6,14 @@
 #include <unistd.h>
 
 #include "base/daemon.h"
+#include "base/init.h"
 #include "base/log.h"
 #include "base/notify.h"
 #include "executor/build_job.h"
 #include "executor/executor.h"
 #include "taskmanager/io/job_output.h"
 #include "taskmanager/io/own_host.h"
+#include "taskmanager/io/status.h"
 #include "taskmanager/io/supervisor.h"
 
 #define CONTROL_FD 3
@@ -97,6 +99,9 @@ static int run_supervisor(int argc, char **argv)
     if (!err)
         err = weir_own_host(weir_config_string(daemon.config, "taskmanager.host"), bind_host, jobmanager, (int)rpc_port,
                             daemon.stop_fd, host, &error);
+    int status_fd = -1;
+    if (!err)
+        err = weir_status_listen(daemon.run_directory, daemon.name, &status_fd, &error);
     if (!err) {
         char *arguments[ARGUMENTS_MAX] = {NULL};
         executor_arguments(&daemon, arguments);
@@ -117,6 +122,7 @@ static int run_supervisor(int argc, char **argv)
             .output_size_max = weir_config_int(daemon.config, "log.file.max-size"),
             .output_inherited = !log_file || !*log_file,
             .stop_fd = daemon.stop_fd,
+            .status_fd = status_fd,
             .executor_arguments = arguments,
             .registered = say_ready,
             .arg = &daemon,
@@ -129,6 +135,7 @@ static int run_supervisor(int argc, char **argv)
         for (int i = 0; i < ARGUMENTS_MAX; i++)
             free(arguments[i]);
     }
+    weir_status_close(daemon.run_directory, daemon.name, status_fd);
     if (err)
         fprintf(stderr, "weir-taskmanager: %s\n", error.message);
     weir_daemon_fini(&daemon);
@@ -143,5 +150,6 @@ int main(int argc, char **argv)
         return weir_build_job_main(argc - 1, argv + 1);
     if (argc > 1 && strcmp(argv[1], "job-output") == 0)
         return weir_job_output_main(argc - 1, argv + 1);
+    weir_init_if_first();
     return run_supervisor(argc, argv);
 }

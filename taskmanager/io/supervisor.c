@@ -27,6 +27,7 @@
 #include "taskmanager/io/blocking.h"
 #include "taskmanager/io/executor_line.h"
 #include "taskmanager/io/process.h"
+#include "taskmanager/io/status.h"
 #include "net/control_line.h"
 #include "taskmanager/core/tm.h"
 
@@ -36,7 +37,7 @@
 #define METRICS_INTERVAL_MS 500
 /* Of a container's memory, what executors may use; the rest is the supervisor's, and room to notice one that grows. */
 #define EXECUTORS_MEMORY_PERCENT 85
-#define FIXED_FDS 4 /* line, monitor, blocking work, stop */
+#define FIXED_FDS 5 /* line, monitor, blocking work, stop, status */
 
 struct executor {
     char id[WEIR_TM_EXECUTOR_ID_SIZE];
@@ -538,6 +539,7 @@ static int set_up_poll(const struct supervisor *s, struct pollfd *fds)
     fds[1] = (struct pollfd){.fd = s->line ? weir_line_monitor_fd(s->line) : -1, .events = POLLIN};
     fds[2] = (struct pollfd){.fd = weir_blocking_fd(s->blocking), .events = POLLIN};
     fds[3] = (struct pollfd){.fd = s->options->stop_fd, .events = POLLIN};
+    fds[4] = (struct pollfd){.fd = s->options->status_fd > 0 ? s->options->status_fd : -1, .events = POLLIN};
     int count = FIXED_FDS;
     for (int i = 0; i < s->executor_count; i++) {
         struct executor *executor = s->executors[i];
@@ -546,6 +548,14 @@ static int set_up_poll(const struct supervisor *s, struct pollfd *fds)
         fds[count++] = (struct pollfd){.fd = executor->crash_fd, .events = POLLIN};
     }
     return count;
+}
+
+static void answer_status(const struct supervisor *s)
+{
+    char text[256];
+    snprintf(text, sizeof text, "{\"id\": \"%s\", \"registered\": %s, \"slots\": %u, \"executors\": %d}\n", s->id,
+             weir_tm_registered(s->tm) ? "true" : "false", s->options->slots, s->executor_count);
+    weir_status_answer(s->options->status_fd, text);
 }
 
 /* One round of the loop; false: stop. */
@@ -562,6 +572,8 @@ static bool run_once(struct supervisor *s)
         return false;
     if (fds[2].revents)
         drain_blocking(s);
+    if (fds[4].revents)
+        answer_status(s);
     struct executor *polled[EXECUTORS_MAX];
     memcpy(polled, s->executors, (size_t)executors_before * sizeof *polled);
     for (int i = 0; i < executors_before; i++) {

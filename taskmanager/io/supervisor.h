@@ -24,6 +24,7 @@ struct weir_supervisor_options {
     int64_t executor_memory_max;
     int64_t output_size_max; /* of what executors print; then it is rotated */
     bool output_inherited;   /* executors log and print to this process's standard error and output instead of files */
+    int status_fd;           /* of weir_status_listen(); 0 or -1: none */
     int stop_fd;             /* readable: end; -1: never */
     /* `weir run --local`: the executor is a thread of this process and this is the job's shared object; else NULL. */
     const char *local_code;
