@@ -11,6 +11,8 @@
 #include "base/notify.h"
 #include "executor/build_job.h"
 #include "executor/executor.h"
+#include "expr/expr.h"
+#include "ops/document.h"
 #include "taskmanager/io/job_output.h"
 #include "taskmanager/io/own_host.h"
 #include "taskmanager/io/status.h"
@@ -142,8 +144,26 @@ static int run_supervisor(int argc, char **argv)
     return err == WEIR_OK ? 0 : err == WEIR_ERR_INVALID ? 2 : 1;
 }
 
+/* A generated document on standard output: docs/connectors.md, docs/functions.md. */
+static int print_document(weir_err (*document)(struct weir_buf *out, struct weir_error *error))
+{
+    struct weir_buf text;
+    struct weir_error error;
+    weir_buf_init(&text, (size_t)1 << 20);
+    if (document(&text, &error)) {
+        fprintf(stderr, "weir-taskmanager: %s\n", error.message);
+        return 1;
+    }
+    fwrite(text.data, 1, text.size, stdout);
+    return fflush(stdout) == 0 ? 0 : 1;
+}
+
 int main(int argc, char **argv)
 {
+    if (argc == 2 && strcmp(argv[1], "--print-connectors") == 0)
+        return print_document(weir_connectors_document);
+    if (argc == 2 && strcmp(argv[1], "--print-functions") == 0)
+        return print_document(weir_expr_document);
     if (argc > 1 && strcmp(argv[1], "executor") == 0)
         return run_executor(argc - 1, argv + 1);
     if (argc > 1 && strcmp(argv[1], "build-job") == 0)

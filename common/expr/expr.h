@@ -65,5 +65,7 @@ weir_err weir_select_eval(const struct weir_select *select, const struct weir_ba
 
 /* Names of all functions, for completion and documentation; *count is set. */
 const char *const *weir_expr_function_names(int *count);
+/* docs/functions.md, appended. */
+weir_err weir_expr_document(struct weir_buf *out, struct weir_error *error);
 
 #endif
