@@ -305,7 +305,7 @@ int64_t weir_option_to_int(const struct weir_option *option, const char *text)
         break;
     case WEIR_OPTION_DOUBLE:
         ok = parse_double(text, &d);
-        value = (int64_t)d;
+        value = d >= 9.2e18 ? INT64_MAX : d <= -9.2e18 ? INT64_MIN : (int64_t)d; /* beyond it, the cast means nothing */
         break;
     case WEIR_OPTION_STRING:
     case WEIR_OPTION_ENUM:

@@ -8,33 +8,10 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/unpack.h"
 #include "graph/plan_int.h"
 
 /* --- Parse */
-
-struct budget {
-    size_t left;
-    bool spent;
-};
-
-/* An empty sub-message is two bytes on the wire and a few hundred in memory: without a budget 16 MB could become gigabytes. */
-static void *budget_alloc(void *data, size_t size)
-{
-    struct budget *budget = data;
-    size_t cost = size + 16;
-    if (cost > budget->left) {
-        budget->spent = true;
-        return NULL;
-    }
-    budget->left -= cost;
-    return malloc(size ? size : 1);
-}
-
-static void budget_free(void *data, void *pointer)
-{
-    (void)data;
-    free(pointer);
-}
 
 weir_err weir_graph_parse(const uint8_t *bytes, size_t size, Weir__JobGraph **graph, struct weir_error *error)
 {
@@ -44,12 +21,11 @@ weir_err weir_graph_parse(const uint8_t *bytes, size_t size, Weir__JobGraph **gr
     if (size > WEIR_GRAPH_SIZE_MAX)
         return weir_fail(error, WEIR_ERR_FULL, "the job graph has %zu bytes, more than the %zu that are accepted", size,
                          WEIR_GRAPH_SIZE_MAX);
-    struct budget budget = {.left = size * 8 + ((size_t)4 << 20), .spent = false};
-    ProtobufCAllocator allocator = {budget_alloc, budget_free, &budget};
-    *graph = weir__job_graph__unpack(&allocator, size, bytes);
+    bool spent;
+    *graph = (Weir__JobGraph *)weir_unpack(&weir__job_graph__descriptor, bytes, size, &spent);
     if (*graph)
         return WEIR_OK;
-    if (budget.spent)
+    if (spent)
         return weir_fail(error, WEIR_ERR_FULL, "the job graph of %zu bytes needs too much memory when it is read",
                          size);
     return weir_fail(error, WEIR_ERR_PROTOCOL, "the %zu bytes are not a serialized JobGraph", size);

@@ -13,6 +13,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/unpack.h"
 
 #define PEERS_MAX 4096
 #define PROBES 8
@@ -387,7 +388,8 @@ bool weir_line_next(struct weir_line *line, struct weir_line_event *event)
             continue;
         }
         Weir__Control *control = well_formed && size <= WEIR_CONTROL_SIZE_MAX
-                                     ? weir__control__unpack(NULL, size, zmq_msg_data(&payload))
+                                     ? (Weir__Control *)weir_unpack(&weir__control__descriptor,
+                                                                    zmq_msg_data(&payload), size, NULL)
                                      : NULL;
         zmq_msg_close(&payload);
         event->kind = control ? WEIR_LINE_MESSAGE : WEIR_LINE_BAD_MESSAGE;

@@ -6,6 +6,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/unpack.h"
+
 #define MESSAGE_SIZE_MAX ((size_t)32 << 20)
 #define READ_SIZE ((size_t)64 << 10)
 
@@ -106,7 +108,7 @@ Weir__Control *weir_executor_line_next(struct weir_executor_line *line, bool *br
     }
     if (line->in.size < 4 + size)
         return NULL;
-    Weir__Control *control = weir__control__unpack(NULL, size, data + 4);
+    Weir__Control *control = (Weir__Control *)weir_unpack(&weir__control__descriptor, data + 4, size, NULL);
     memmove(line->in.data, line->in.data + 4 + size, line->in.size - 4 - size);
     line->in.size -= 4 + size;
     *broken = control == NULL;

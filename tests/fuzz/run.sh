@@ -15,7 +15,7 @@ for name; do
     echo "fuzz $name for $seconds s"
     # shellcheck disable=SC2086
     UBSAN_OPTIONS=print_stacktrace=1 "$build/tests/fuzz/${name}_fuzz" $dict -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 \
-        -malloc_limit_mb=512 -max_len=16384 -use_value_profile=1 -print_final_stats=1 -artifact_prefix="$build/found/$name-" \
+        -malloc_limit_mb=512 -max_len=6000 -use_value_profile=1 -print_final_stats=1 -artifact_prefix="$build/found/$name-" \
         "$learned" "tests/fuzz/corpus/$name" >"$build/$name.log" 2>&1
     code=$?
     grep -E 'DONE|number_of_executed_units|new_units_added|peak_rss_mb' "$build/$name.log" | sed 's/^/    /'
