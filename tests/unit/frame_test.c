@@ -7,6 +7,8 @@
 #include <cmocka.h>
 
 #include "base/hash.h"
+#include "base/unpack.h"
+#include "control.pb-c.h"
 #include "net/frame.h"
 
 static uint64_t rng = 42;
@@ -152,9 +154,32 @@ static void job_tags_differ_by_incarnation(void **state)
     assert_true(weir_frame_job_tag("aa", 1) == weir_frame_job_tag("aa", 1));
 }
 
+/* 2 bytes an empty message on the wire, a hundred in memory: half a megabyte would become fifty. */
+static void test_control_messages_have_a_memory_budget(void **state)
+{
+    (void)state;
+    size_t count = (size_t)1 << 18, size = 2 * count, at = 0;
+    uint8_t *bytes = malloc(size + 8);
+    assert_non_null(bytes);
+    bytes[at++] = 13 << 3 | 2; /* Control.heartbeat */
+    for (size_t rest = size; rest > 0; rest >>= 7)
+        bytes[at++] = (uint8_t)(rest & 0x7f) | (rest >> 7 ? 0x80 : 0);
+    for (size_t i = 0; i < count; i++) {
+        bytes[at++] = 2 << 3 | 2; /* Heartbeat.metrics */
+        bytes[at++] = 0;
+    }
+    bool spent = false;
+    assert_null(weir_unpack(&weir__control__descriptor, bytes, at, &spent));
+    assert_true(spent);
+    assert_null(weir_unpack(&weir__control__descriptor, (const uint8_t *)"\xff", 1, &spent));
+    assert_false(spent);
+    free(bytes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_control_messages_have_a_memory_budget),
         cmocka_unit_test(round_trip),
         cmocka_unit_test(every_flipped_bit_is_seen),
         cmocka_unit_test(every_cut_is_seen),
