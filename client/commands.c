@@ -1,58 +1,88 @@
-/* The table of commands, the command line, help. */
+/* The table of commands, help, and what happens around a command: descriptors, colours, the check that its output arrived. Completion
+ * (complete.c) and docs/cli.md are made from the tables here and in options.c. */
 #include "commands.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/daemon.h"
+#include "base/log.h"
 #include "client_int.h"
 
+#define JOB_WORDS "JOB is an id, a unique beginning of one, or a unique name."
+
 const struct weir_command weir_commands[] = {
-    {"run", "[options] JOB.so [job arguments]", "dlpnDmo-i", "Submit a job and follow it to its end.", 1, -1,
-     weir_command_run},
-    {"info", "[options] JOB.so [job arguments]", "pnDo-", "Show the plan of a job without running it.", 1, -1,
-     weir_command_info},
-    {"list", "[-a]", "amo", "List the running jobs; -a: the ended ones too.", 0, 0, weir_command_list},
-    {"cancel", "JOB", "mo", "Cancel a job. JOB is an id, a unique prefix of one, or a unique name.", 1, 1,
+    {"run", "[options] JOB.so [job arguments]", "dlpncDimo-", "Submit a job and follow it to its end.",
+     "While it is followed on a terminal, one line shows its state, tasks, records and rates. Ctrl-C stops following: the\n"
+     "job goes on. With --local the job runs in this process, and Ctrl-C cancels it.\n"
+     "weir run JOB.so --help lists the job's own arguments.\n\n"
+     "  weir run --local job.so --input readings.json\n"
+     "  weir run -d -p 4 --name readings -D restart-strategy.type=none job.so --input readings.json\n",
+     NULL, WEIR_COMPLETE_FILE, WEIR_COMPLETE_FILE, 1, -1, weir_command_run},
+    {"info", "[options] JOB.so [job arguments]", "pncDo-", "Show the plan of a job without running it.", NULL, NULL,
+     WEIR_COMPLETE_FILE, WEIR_COMPLETE_FILE, 1, -1, weir_command_info},
+    {"new", "[--template NAME] DIRECTORY", "To", "Make a job that builds and runs: source, Makefile, test, sample.",
+     "The directory is made; its last part is the job's name: letters, digits, - and _, beginning with a letter.\n"
+     "Templates: window (the default: counts and means of JSON records over time), function (a C function per record).\n\n"
+     "  weir new readings && cd readings && make && make test\n",
+     NULL, WEIR_COMPLETE_NONE, WEIR_COMPLETE_NONE, 1, 1, weir_command_new},
+    {"list", "[-a]", "amo", "List the running jobs; -a: the ended ones too.", NULL, NULL, WEIR_COMPLETE_NONE,
+     WEIR_COMPLETE_NONE, 0, 0, weir_command_list},
+    {"cancel", "JOB", "mo", "Cancel a job.", JOB_WORDS "\n", NULL, WEIR_COMPLETE_JOB_RUNNING, WEIR_COMPLETE_NONE, 1, 1,
      weir_command_cancel},
-    {"exceptions", "JOB", "mo", "Show what went wrong in a job, newest first.", 1, 1, weir_command_exceptions},
-    {"logs", "JOB | taskmanager ID", "mo", "Print the log lines of a job, or the logs of a TaskManager.", 1, 2,
-     weir_command_logs},
-    {"taskmanagers", "", "mo", "List the TaskManagers and their slots.", 0, 0, weir_command_taskmanagers},
-    {"config", "", "mo", "Print the JobManager's configuration.", 0, 0, weir_command_config},
-    {"cluster", "start|stop|status [options]", "tsDo", "Start, stop or look at a cluster on this host.", 1, 1,
-     weir_command_cluster},
-    {"health", "[--live] [NAME]", "Lo",
-     "Ask the daemons of $WEIR_HOME whether they can do their work; --live: whether they answer. For probes.", 0, 1,
-     weir_command_health},
-    {"help", "[COMMAND]", "", "Explain a command.", 0, 1, weir_command_help},
-    {NULL, NULL, NULL, NULL, 0, 0, NULL},
+    {"exceptions", "JOB", "mo", "Show what went wrong in a job, newest first.", JOB_WORDS "\n", NULL, WEIR_COMPLETE_JOB,
+     WEIR_COMPLETE_NONE, 1, 1, weir_command_exceptions},
+    {"metrics", "JOB", "mo", "Show the records, rates, load and watermarks of a job's tasks.",
+     JOB_WORDS
+     " Rates are those of one second between two looks\nwhile the job runs, and the whole job's afterwards.\n",
+     NULL, WEIR_COMPLETE_JOB, WEIR_COMPLETE_NONE, 1, 1, weir_command_metrics},
+    {"logs", "[-f] JOB | taskmanager ID", "fmo", "Print the log lines of a job, or the logs of a TaskManager.",
+     JOB_WORDS
+     " ID is an id of weir taskmanagers, or a unique\nbeginning of one. -f goes on until the job has ended, or until Ctrl-C.\n",
+     NULL, WEIR_COMPLETE_JOB, WEIR_COMPLETE_TASKMANAGER, 1, 2, weir_command_logs},
+    {"taskmanagers", "", "mo", "List the TaskManagers and their slots.", NULL, NULL, WEIR_COMPLETE_NONE,
+     WEIR_COMPLETE_NONE, 0, 0, weir_command_taskmanagers},
+    {"config", "[--local] [KEY..]", "lcDmo", "Print the configuration in effect, and where each value is from.",
+     "Of the cluster's JobManager; with --local (or -D, --config) what a process started here would have.\n"
+     "A value is from -D, the environment, a line of a file, or the default. KEY is a key or a beginning of keys.\n\n"
+     "  weir config rest.\n"
+     "  weir config --local -D parallelism.default=4 parallelism.default\n",
+     NULL, WEIR_COMPLETE_KEY, WEIR_COMPLETE_KEY, 0, -1, weir_command_config},
+    {"cluster", "start|stop|status [options]", "tscDmo", "Start, stop or look at a cluster on this host.",
+     "It belongs to $WEIR_HOME (default ~/.weir): its logs, its files, and its addresses, which the other commands find\n"
+     "there. Ports that another program has are replaced by free ones, unless they were configured.\n\n"
+     "  weir cluster start --taskmanagers 2 --slots 4 -D rest.port=8081\n",
+     "start|stop|status", WEIR_COMPLETE_CHOICE, WEIR_COMPLETE_NONE, 1, 1, weir_command_cluster},
+    {"health", "[--live] [NAME]", "Lo", "Ask the daemons of $WEIR_HOME whether they can do their work. For probes.",
+     "With --live: whether they answer; a TaskManager that has lost its JobManager is well, too.\n"
+     "NAME is that of a daemon, as in $WEIR_HOME/run: jobmanager, taskmanager-1.\n",
+     NULL, WEIR_COMPLETE_NONE, WEIR_COMPLETE_NONE, 0, 1, weir_command_health},
+    {"eval", "[--schema COLUMNS] [--row JSON] [EXPRESSION..]", "Sro",
+     "Evaluate SQL expressions and print type and value.",
+     "Without an EXPRESSION, each line of standard input is one. A result is a line: the type, a tab, the value as SQL casts\n"
+     "it to a string, NULL for null; newline, tab and backslash are \\n \\t \\\\. One that fails is \"error\", a tab, and why, and\n"
+     "the exit code is 1. COLUMNS are written as in CREATE TABLE. The row is an object of names and values, or an array\n"
+     "of values in the columns' order; dates, times and timestamps are strings, bytes \"0x..\". Without --schema the types\n"
+     "follow from the values: INT or BIGINT, DOUBLE, BOOLEAN, STRING; or the row is an array of\n"
+     "{\"name\": .., \"type\": .., \"value\": ..}.\n\n"
+     "  weir eval \"UPPER('weir')\" '1 + 2 * 3'\n"
+     "  weir eval --schema 'id BIGINT NOT NULL, t TIMESTAMP(3)' --row '[7, \"2026-01-02 03:04:05\"]' 'EXTRACT(YEAR FROM t) + id'\n",
+     NULL, WEIR_COMPLETE_NONE, WEIR_COMPLETE_NONE, 0, -1, weir_command_eval},
+    {"completion", "bash|zsh|fish", "", "Print the completion script of a shell.",
+     "  source <(weir completion bash)                                  # now; or for every shell:\n"
+     "  weir completion bash > ~/.local/share/bash-completion/completions/weir\n"
+     "  weir completion zsh > \"${fpath[1]}/_weir\"\n"
+     "  weir completion fish > ~/.config/fish/completions/weir.fish\n",
+     "bash|zsh|fish", WEIR_COMPLETE_CHOICE, WEIR_COMPLETE_NONE, 1, 1, weir_command_completion},
+    {"help", "[COMMAND]", "o", "Explain a command.", NULL, NULL, WEIR_COMPLETE_COMMAND, WEIR_COMPLETE_NONE, 0, 1,
+     weir_command_help},
+    {NULL, NULL, NULL, NULL, NULL, NULL, WEIR_COMPLETE_NONE, WEIR_COMPLETE_NONE, 0, 0, NULL},
 };
 
-/* letter: what a command's `options` lists. */
-static const struct option_row {
-    char letter;
-    const char *shorter, *longer, *value, *help;
-} option_rows[] = {
-    {'d', "-d", "--detached", NULL, "do not follow the job; print its id"},
-    {'l', NULL, "--local", NULL, "run in this process, without a cluster"},
-    {'p', "-p", "--parallelism", "N", "parallelism of operators that give none"},
-    {'n', NULL, "--name", "NAME", "name of the job"},
-    {'D', "-D", NULL, "KEY=VALUE", "a configuration key, see docs/configuration.md"},
-    {'i', NULL, "--cancel-on-interrupt", NULL, "Ctrl-C cancels the job instead of detaching from it"},
-    {'a', "-a", "--all", NULL, "ended jobs too"},
-    {'L', NULL, "--live", NULL, "a TaskManager that has lost its JobManager is well, too"},
-    {'t', NULL, "--taskmanagers", "N", "how many TaskManagers (1)"},
-    {'s', NULL, "--slots", "N", "slots of each (1)"},
-    {'m', "-m", "--jobmanager", "HOST:PORT",
-     "the cluster's REST address (else $WEIR_REST, else the cluster under $WEIR_HOME)"},
-    {'o', "-o", "--output", "json", "print JSON"},
-    {'h', "-h", "--help", NULL, "explain the command"},
-};
-#define OPTION_ROWS ((int)(sizeof option_rows / sizeof option_rows[0]))
-
-static const struct weir_command *find_command(const char *name)
+const struct weir_command *weir_command_find(const char *name)
 {
     for (const struct weir_command *command = weir_commands; command->name; command++)
         if (strcmp(command->name, name) == 0)
@@ -60,30 +90,27 @@ static const struct weir_command *find_command(const char *name)
     return NULL;
 }
 
-static int unknown_command(const char *name)
+/* --- Help */
+
+static void option_text(const struct weir_client_option *option, char out[64])
 {
-    const char *names[32];
-    int count = 0;
-    for (const struct weir_command *command = weir_commands; command->name; command++)
-        names[count++] = command->name;
-    const char *nearest = weir_nearest(name, names, count);
-    fprintf(stderr, "weir: unknown command '%s'%s%s%s; see weir help\n", name, nearest ? "; do you mean '" : "",
-            nearest ? nearest : "", nearest ? "'?" : "");
-    return EXIT_USAGE;
+    snprintf(out, 64, "%s%s%s%s%s", option->shorter ? option->shorter : "",
+             option->shorter && option->longer ? ", " : "", option->longer ? option->longer : "",
+             option->value ? " " : "", option->value ? option->value : "");
 }
 
 static void print_command_help(const struct weir_command *command)
 {
-    printf("usage: weir %s %s\n\n%s\n", command->name, command->usage, command->help);
-    for (int i = 0; i < OPTION_ROWS; i++) {
-        const struct option_row *row = &option_rows[i];
-        if (!strchr(command->options, row->letter))
-            continue;
+    printf("usage: weir %s%s%s\n\n%s\n", command->name, *command->usage ? " " : "", command->usage, command->help);
+    if (command->more)
+        printf("\n%s", command->more);
+    printf("\nOptions:\n");
+    for (const struct weir_client_option *option = weir_client_options; option->letter; option++) {
         char left[64];
-        snprintf(left, sizeof left, "%s%s%s%s%s", row->shorter ? row->shorter : "",
-                 row->shorter && row->longer ? ", " : "", row->longer ? row->longer : "", row->value ? " " : "",
-                 row->value ? row->value : "");
-        printf("  %-28s %s\n", left, row->help);
+        if (!weir_command_takes(command, option))
+            continue;
+        option_text(option, left);
+        printf("  %-30s %s\n", left, option->help);
     }
 }
 
@@ -92,160 +119,93 @@ static void print_help(void)
     printf("weir %s, a distributed stream processor\n\nusage: weir COMMAND [options]\n\n", WEIR_VERSION);
     for (const struct weir_command *command = weir_commands; command->name; command++)
         printf("  %-13s %s\n", command->name, command->help);
-    printf("\nweir help COMMAND explains one; docs/ the rest.\n"
+    printf("\nweir help COMMAND explains one; docs/cli.md has them all. weir --version prints the version.\n"
            "Exit codes: 0 done, 1 the job or request failed, 2 usage, 3 cluster not reachable, 4 not found.\n");
+}
+
+static json_t *command_json(const struct weir_command *command)
+{
+    json_t *options = json_array();
+    for (const struct weir_client_option *option = weir_client_options; option->letter; option++)
+        if (weir_command_takes(command, option))
+            json_array_append_new(options, json_pack("{s:s?, s:s?, s:s?, s:s}", "short", option->shorter, "long",
+                                                     option->longer, "value", option->value, "help", option->help));
+    return json_pack("{s:s, s:s, s:s, s:o}", "name", command->name, "usage", command->usage, "help", command->help,
+                     "options", options);
+}
+
+static int print_help_json(const struct weir_command *only)
+{
+    json_t *list = json_array();
+    for (const struct weir_command *command = weir_commands; command->name; command++)
+        if (!only || command == only)
+            json_array_append_new(list, command_json(command));
+    json_t *help = json_pack("{s:s, s:o}", "version", WEIR_VERSION, "commands", list);
+    weir_client_print_json(help);
+    json_decref(help);
+    return EXIT_DONE;
 }
 
 int weir_command_help(struct weir_client *client)
 {
-    if (client->argument_count == 0) {
+    const struct weir_command *command = NULL;
+    if (client->argument_count > 0 && !(command = weir_command_find(client->arguments[0])))
+        return weir_client_unknown_command(client, client->arguments[0]);
+    if (client->json)
+        return print_help_json(command);
+    if (command)
+        print_command_help(command);
+    else
         print_help();
-        return EXIT_DONE;
-    }
-    const struct weir_command *command = find_command(client->arguments[0]);
-    if (!command)
-        return unknown_command(client->arguments[0]);
-    print_command_help(command);
     return EXIT_DONE;
 }
 
-/* --- Parsing */
+/* --- Around a command */
 
-static const struct option_row *find_option(const struct weir_command *command, const char *arg, size_t size)
+/* A closed descriptor 0, 1 or 2 would be given to the first socket or file that is opened, and output would go there. */
+static void hold_standard_descriptors(void)
 {
-    for (int i = 0; i < OPTION_ROWS; i++) {
-        const struct option_row *row = &option_rows[i];
-        bool fits = (row->shorter && strlen(row->shorter) == size && strncmp(row->shorter, arg, size) == 0) ||
-                    (row->longer && strlen(row->longer) == size && strncmp(row->longer, arg, size) == 0);
-        if (fits && (row->letter == 'h' || strchr(command->options, row->letter)))
-            return row;
-    }
-    return NULL;
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF) {
+            /* In the wrong direction on purpose: writing fails as it would on a closed one. */
+            int opened = open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY);
+            if (opened >= 0 && opened != fd)
+                close(opened);
+        }
 }
 
-static int unknown_option(const struct weir_command *command, const char *arg)
+static bool terminal_has_colors(int fd)
 {
-    const char *names[2 * OPTION_ROWS];
-    int count = 0;
-    for (int i = 0; i < OPTION_ROWS; i++)
-        if (strchr(command->options, option_rows[i].letter) && option_rows[i].longer)
-            names[count++] = option_rows[i].longer;
-    const char *nearest = weir_nearest(arg, names, count);
-    fprintf(stderr, "weir: unknown option '%s' of weir %s%s%s%s; see weir help %s\n", arg, command->name,
-            nearest ? "; do you mean '" : "", nearest ? nearest : "", nearest ? "'?" : "", command->name);
-    return EXIT_USAGE;
+    const char *term = getenv("TERM"), *none = getenv("NO_COLOR");
+    return isatty(fd) && !(none && *none) && !(term && (!*term || strcmp(term, "dumb") == 0));
 }
 
-static int parse_count(const char *option, const char *value, int *out)
+/* Daemons and jobs are started with it; theirs must be the same place from another directory. */
+static void make_home_absolute(void)
 {
-    char *end;
-    long count = strtol(value, &end, 10);
-    if (*value == 0 || *end != 0 || count < 1 || count > 32768) {
-        fprintf(stderr, "weir: %s wants a number from 1 to 32768, not '%s'\n", option, value);
-        return EXIT_USAGE;
-    }
-    *out = (int)count;
-    return EXIT_DONE;
+    const char *home = getenv("WEIR_HOME");
+    char *directory = home && *home && *home != '/' ? getcwd(NULL, 0) : NULL;
+    if (!directory)
+        return;
+    char *path = weir_format("%s/%s", directory, home);
+    setenv("WEIR_HOME", path, 1);
+    free(path);
+    free(directory);
 }
 
-static int apply(struct weir_client *client, const struct option_row *row, const char *value)
+/* Output that did not arrive (a full disk, a closed descriptor) is a failure, whatever the command says. */
+static int close_output(struct weir_client *client, int exit_code)
 {
-    switch (row->letter) {
-    case 'd':
-        client->detached = true;
-        break;
-    case 'l':
-        client->local = true;
-        break;
-    case 'a':
-        client->all = true;
-        break;
-    case 'L':
-        client->live = true;
-        break;
-    case 'i':
-        client->cancel_on_interrupt = true;
-        break;
-    case 'h':
-        client->help = true;
-        break;
-    case 'n':
-        client->name = value;
-        break;
-    case 'p':
-        return parse_count("-p", value, &client->parallelism);
-    case 't':
-        return parse_count("--taskmanagers", value, &client->taskmanagers);
-    case 's':
-        return parse_count("--slots", value, &client->slots);
-    case 'm':
-        free(client->rest);
-        client->rest = strncmp(value, "http", 4) == 0 ? weir_strdup(value) : weir_format("http://%s", value);
-        break;
-    case 'o':
-        if (strcmp(value, "json") != 0) {
-            fprintf(stderr, "weir: -o knows json only, not '%s'\n", value);
-            return EXIT_USAGE;
-        }
-        client->json = true;
-        break;
-    case 'D': {
-        if (client->pair_count == WEIR_CLIENT_PAIRS_MAX) {
-            fprintf(stderr, "weir: more than %d -D\n", WEIR_CLIENT_PAIRS_MAX);
-            return EXIT_USAGE;
-        }
-        char *pair = weir_strdup(value); /* the pair's, once it is one */
-        if (!weir_split_pair(pair, &client->pairs[client->pair_count])) {
-            free(pair);
-            fprintf(stderr, "weir: -D wants KEY=VALUE, not '%s'\n", value);
-            return EXIT_USAGE;
-        }
-        client->pair_count++;
-        break;
-    }
-    default:
-        break;
-    }
-    return EXIT_DONE;
-}
-
-/* Options may stand anywhere before a job's own arguments ('-' in the command's options: what follows the first argument is not ours). */
-static int parse(struct weir_client *client, const struct weir_command *command, int argc, char **argv)
-{
-    client->arguments = weir_zalloc(((size_t)argc + 1) * sizeof *client->arguments);
-    bool keep_rest = strchr(command->options, '-') != NULL, plain = false;
-    for (int i = 0; i < argc; i++) {
-        char *arg = argv[i];
-        if (plain || arg[0] != '-' || arg[1] == 0) {
-            client->arguments[client->argument_count++] = arg;
-            plain = plain || keep_rest;
-            continue;
-        }
-        if (strcmp(arg, "--") == 0) {
-            plain = true;
-            continue;
-        }
-        const char *value = strncmp(arg, "--", 2) == 0 ? strchr(arg, '=') : NULL;
-        const struct option_row *row = find_option(command, arg, value ? (size_t)(value - arg) : strlen(arg));
-        if (!row && arg[1] && arg[2] && arg[1] != '-') { /* -Dkey=value, -p4 */
-            row = find_option(command, arg, 2);
-            value = row && row->value ? arg + 1 : NULL;
-        }
-        if (!row)
-            return unknown_option(command, arg);
-        if (value)
-            value++;
-        else if (row->value)
-            value = ++i < argc ? argv[i] : NULL;
-        if (row->value && !value) {
-            fprintf(stderr, "weir: %s needs a value (%s)\n", arg, row->value);
-            return EXIT_USAGE;
-        }
-        int exit_code = apply(client, row, value);
-        if (exit_code != EXIT_DONE)
-            return exit_code;
-    }
-    return EXIT_DONE;
+    bool failed = ferror(stdout) != 0;
+    errno = 0;
+    if (fflush(stdout) == 0 && !failed)
+        return exit_code;
+    if (errno == 0)
+        errno = EIO;
+    const char *why = strerror(errno);
+    return exit_code == EXIT_DONE
+               ? weir_client_fail(client, EXIT_FAILED, NULL, "cannot write to standard output: %s", why)
+               : exit_code;
 }
 
 static void free_client(struct weir_client *client)
@@ -253,56 +213,97 @@ static void free_client(struct weir_client *client)
     for (int i = 0; i < client->pair_count; i++)
         free((char *)client->pairs[i].key);
     free(client->arguments);
-    free(client->rest);
+    free(client->address);
+    free(client->address_from);
 }
 
-char *weir_client_binary(const char *name)
+static int run_command(struct weir_client *client, int argc, char **argv)
 {
-    char self[4096];
-    ssize_t size = readlink("/proc/self/exe", self, sizeof self - 1);
-    if (size > 0) {
-        self[size] = 0;
-        char *slash = strrchr(self, '/');
-        if (slash) {
-            *slash = 0;
-            char *path = weir_format("%s/%s", self, name);
-            if (access(path, X_OK) == 0)
-                return path;
-            free(path);
-        }
+    const struct weir_command *command = client->command;
+    int exit_code = weir_client_parse(client, argc, argv);
+    if (exit_code != EXIT_DONE)
+        return exit_code;
+    if (client->no_color)
+        client->color[1] = client->color[2] = false;
+    if (client->help && client->json)
+        return print_help_json(command);
+    if (client->help) {
+        print_command_help(command);
+        return EXIT_DONE;
     }
-    return weir_strdup(name);
+    if (client->argument_count < command->arguments_min ||
+        (command->arguments_max >= 0 && client->argument_count > command->arguments_max))
+        return weir_client_fail(client, EXIT_USAGE, NULL, "usage: weir %s %s", command->name, command->usage);
+    return command->run(client);
+}
+
+static int dispatch(struct weir_client *client, int argc, char **argv)
+{
+    /* Options may stand before the command; they are its own. */
+    int at = 1;
+    for (const char *value; at < argc && argv[at][0] == '-' && argv[at][1]; at++) {
+        const struct weir_client_option *option = weir_command_option(NULL, argv[at], &value);
+        if (strcmp(argv[at], "--version") == 0 || strcmp(argv[at], "-V") == 0) {
+            printf(client->json ? "{\"version\": \"%s\"}\n" : "weir %s\n", WEIR_VERSION);
+            return EXIT_DONE;
+        }
+        if (option && option->letter == 'h') {
+            print_help();
+            return EXIT_DONE;
+        }
+        if (!option)
+            return weir_client_fail(client, EXIT_USAGE, "see weir help", "unknown option '%s'", argv[at]);
+        at += option->value && !value;
+    }
+    if (at >= argc) {
+        fflush(stdout);
+        int kept = dup(STDOUT_FILENO); /* the help is what went wrong here */
+        dup2(STDERR_FILENO, STDOUT_FILENO);
+        print_help();
+        fflush(stdout);
+        dup2(kept, STDOUT_FILENO);
+        close(kept);
+        return EXIT_USAGE;
+    }
+    client->command = weir_command_find(argv[at]);
+    if (!client->command)
+        return weir_client_unknown_command(client, argv[at]);
+    char **rest = weir_alloc((size_t)argc * sizeof *rest);
+    int count = 0;
+    for (int i = 1; i < argc; i++)
+        if (i != at)
+            rest[count++] = argv[i];
+    int exit_code = run_command(client, count, rest);
+    free(rest);
+    return exit_code;
+}
+
+/* Errors of the command line itself are to be JSON too, wherever -o stands in it. */
+static bool wants_json(int argc, char **argv)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        bool option = strcmp(argv[i], "-o") == 0 || strcmp(argv[i], "--output") == 0;
+        if ((option && i + 1 < argc && strcmp(argv[i + 1], "json") == 0) || strcmp(argv[i], "-ojson") == 0 ||
+            strcmp(argv[i], "--output=json") == 0)
+            return true;
+        size_t size = strlen(argv[i]);
+        if (argv[i][0] != '-' && size > 3 && strcmp(argv[i] + size - 3, ".so") == 0)
+            return false; /* what follows are the job's arguments */
+    }
+    return false;
 }
 
 int weir_client_main(int argc, char **argv)
 {
-    if (argc < 2) {
-        print_help();
-        return EXIT_USAGE;
-    }
-    if (strcmp(argv[1], "--version") == 0) {
-        printf("weir %s\n", WEIR_VERSION);
-        return EXIT_DONE;
-    }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
-        print_help();
-        return EXIT_DONE;
-    }
-    const struct weir_command *command = find_command(argv[1]);
-    if (!command)
-        return unknown_command(argv[1]);
-    struct weir_client client = {.taskmanagers = 1, .slots = 1};
-    int exit_code = parse(&client, command, argc - 2, argv + 2);
-    if (exit_code == EXIT_DONE && client.help) {
-        print_command_help(command);
-    } else if (exit_code == EXIT_DONE &&
-               (client.argument_count < command->arguments_min ||
-                (command->arguments_max >= 0 && client.argument_count > command->arguments_max))) {
-        fprintf(stderr, "weir: usage: weir %s %s\n", command->name, command->usage);
-        exit_code = EXIT_USAGE;
-    } else if (exit_code == EXIT_DONE) {
-        exit_code = command->run(&client);
-    }
+    hold_standard_descriptors();
+    make_home_absolute();
+    if (argc > 1 && strcmp(argv[1], "__complete") == 0)
+        return weir_client_complete(argc - 2, argv + 2);
+    weir_log_level_min = WEIR_LOG_ERROR;
+    struct weir_client client = {.json = wants_json(argc, argv)};
+    client.color[1] = terminal_has_colors(1);
+    client.color[2] = terminal_has_colors(2);
+    int exit_code = close_output(&client, dispatch(&client, argc, argv));
     free_client(&client);
     return exit_code;
 }

@@ -24,13 +24,9 @@ struct health {
 
 static void ask_jobmanager(const json_t *file, struct health *health)
 {
-    const char *address = weir_json_text(file, "rest_address");
     int port = (int)weir_json_number(file, "rest_port");
-    if (!*address || strcmp(address, "0.0.0.0") == 0)
-        address = "127.0.0.1";
-    else if (strcmp(address, "::") == 0)
-        address = "::1";
-    char *url = weir_format(strchr(address, ':') ? "http://[%s]:%d/overview" : "http://%s:%d/overview", address, port);
+    char *base = weir_client_host_address(file), *url = weir_format("%s/overview", base);
+    free(base);
     struct weir_http_request request = {
         .method = "GET", .url = url, .connect_timeout_ms = TIMEOUT_MS, .timeout_ms = TIMEOUT_MS};
     struct weir_http_response response;
@@ -138,9 +134,11 @@ int weir_command_health(struct weir_client *client)
         json_t *reply = json_pack("{s:O, s:b}", "daemons", list, "healthy", exit_code == EXIT_DONE);
         weir_client_print_json(reply);
         json_decref(reply);
-    } else if (json_array_size(list) == 0) {
-        fprintf(stderr, "weir: no %s runs in %s\n", wanted ? wanted : "daemon", home);
     }
+    if (exit_code == EXIT_UNREACHABLE)
+        weir_client_fail(client, exit_code, NULL, "no %s runs in %s", wanted ? wanted : "daemon", home);
+    else if (exit_code != EXIT_DONE && client->json)
+        weir_client_fail(client, exit_code, NULL, "not every daemon of %s is well", home);
     json_decref(list);
     free(run_directory);
     free(home);

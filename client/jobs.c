@@ -1,46 +1,63 @@
-/* list, cancel, exceptions, logs, taskmanagers, config. */
+/* list, cancel, exceptions, metrics, taskmanagers, config. */
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
+#include "base/daemon.h"
 #include "client_int.h"
-
-static void format_time(int64_t ms, char out[32])
-{
-    time_t seconds = (time_t)(ms / 1000);
-    struct tm parts;
-    if (ms < 0 || !gmtime_r(&seconds, &parts) || strftime(out, 32, "%Y-%m-%d %H:%M:%S", &parts) == 0)
-        snprintf(out, 32, "-");
-}
 
 static bool has_ended(const json_t *job)
 {
     return weir_json_number(job, "end-time") >= 0;
 }
 
+static const char *or_dash(const char *text)
+{
+    return *text ? text : "-";
+}
+
+/* --- list, cancel, exceptions */
+
+static void print_jobs(struct weir_client *client, const json_t *jobs)
+{
+    static const char *const titles[] = {"ID", "STATE", ">TASKS", "STARTED (UTC)", "DURATION", "NAME", NULL};
+    struct weir_table table;
+    char started[WEIR_TEXT_SIZE], duration[WEIR_TEXT_SIZE];
+    size_t i;
+    json_t *job;
+    weir_table_init(&table, titles);
+    json_array_foreach(jobs, i, job)
+    {
+        const char *state = weir_json_text(job, "state");
+        const json_t *tasks = json_object_get(job, "tasks");
+        weir_table_add(&table, WEIR_COLOR_NONE, "%s", weir_json_text(job, "jid"));
+        weir_table_add(&table, weir_client_state_color(state), "%s", state);
+        weir_table_add(&table, WEIR_COLOR_NONE, "%d/%d", (int)weir_json_number(tasks, "running"),
+                       (int)weir_json_number(tasks, "total"));
+        weir_table_add(&table, WEIR_COLOR_NONE, "%s", weir_text_time(started, weir_json_number(job, "start-time")));
+        weir_table_add(&table, WEIR_COLOR_NONE, "%s", weir_text_duration(duration, weir_json_number(job, "duration")));
+        weir_table_add(&table, WEIR_COLOR_NONE, "%s", weir_json_text(job, "name"));
+    }
+    weir_table_print(client, &table);
+}
+
 int weir_command_list(struct weir_client *client)
 {
-    json_t *reply;
+    json_t *reply, *job;
     int exit_code = weir_client_call(client, "GET", "/jobs/overview", NULL, &reply);
     if (exit_code != EXIT_DONE)
         return exit_code;
-    json_t *jobs = json_object_get(reply, "jobs"), *job, *shown = json_array();
+    json_t *shown = json_array();
     size_t i;
-    json_array_foreach(jobs, i, job) if (client->all || !has_ended(job)) json_array_append(shown, job);
-    if (client->json) {
+    json_array_foreach(json_object_get(reply, "jobs"), i, job) if (client->all || !has_ended(job))
+        json_array_append(shown, job);
+    if (client->json)
         weir_client_print_json(shown);
-    } else if (json_array_size(shown) == 0) {
+    else if (json_array_size(shown) == 0)
         printf("no %sjobs\n", client->all ? "" : "running ");
-    } else {
-        printf("%-32s  %-11s %-19s  %s\n", "ID", "STATE", "STARTED (UTC)", "NAME");
-        json_array_foreach(shown, i, job)
-        {
-            char started[32];
-            format_time(weir_json_number(job, "start-time"), started);
-            printf("%-32s  %-11s %-19s  %s\n", weir_json_text(job, "jid"), weir_json_text(job, "state"), started,
-                   weir_json_text(job, "name"));
-        }
-    }
+    else
+        print_jobs(client, shown);
     json_decref(shown);
     json_decref(reply);
     return EXIT_DONE;
@@ -56,27 +73,40 @@ int weir_command_cancel(struct weir_client *client)
     json_t *reply;
     exit_code = weir_client_call(client, "PATCH", path, NULL, &reply);
     free(path);
-    if (exit_code == EXIT_DONE && client->json)
-        weir_client_print_json(reply);
-    else if (exit_code == EXIT_DONE)
-        printf("canceling job %s\n", id);
+    if (exit_code != EXIT_DONE)
+        return exit_code;
     json_decref(reply);
+    if (client->json) {
+        json_t *said = json_pack("{s:s}", "jobid", id);
+        weir_client_print_json(said);
+        json_decref(said);
+    } else {
+        printf("canceling job %s\n", id);
+    }
+    return EXIT_DONE;
+}
+
+/* GET /jobs/:id<rest> of the job that the first argument names. */
+static int get_job(struct weir_client *client, const char *rest, json_t **reply)
+{
+    char id[33];
+    *reply = NULL;
+    int exit_code = weir_client_find_job(client, client->arguments[0], id);
+    if (exit_code != EXIT_DONE)
+        return exit_code;
+    char *path = weir_format("/jobs/%s%s", id, rest);
+    exit_code = weir_client_call(client, "GET", path, NULL, reply);
+    free(path);
     return exit_code;
 }
 
 int weir_command_exceptions(struct weir_client *client)
 {
-    char id[33];
-    int exit_code = weir_client_find_job(client, client->arguments[0], id);
+    json_t *reply, *entry;
+    int exit_code = get_job(client, "/exceptions", &reply);
     if (exit_code != EXIT_DONE)
         return exit_code;
-    char *path = weir_format("/jobs/%s/exceptions", id);
-    json_t *reply;
-    exit_code = weir_client_call(client, "GET", path, NULL, &reply);
-    free(path);
-    if (exit_code != EXIT_DONE)
-        return exit_code;
-    json_t *entries = json_object_get(json_object_get(reply, "exceptionHistory"), "entries"), *entry;
+    const json_t *entries = json_object_get(json_object_get(reply, "exceptionHistory"), "entries");
     size_t i;
     if (client->json)
         weir_client_print_json(reply);
@@ -85,113 +115,310 @@ int weir_command_exceptions(struct weir_client *client)
     else
         json_array_foreach(entries, i, entry)
         {
-            char when[32];
-            format_time(weir_json_number(entry, "timestamp"), when);
-            printf("%s  %s  %s  %s\n%s\n\n", when, weir_json_text(entry, "exceptionName"),
-                   weir_json_text(entry, "taskName"), weir_json_text(entry, "taskManagerId"),
-                   weir_json_text(entry, "stacktrace"));
+            char when[WEIR_TEXT_SIZE];
+            char *text = weir_client_clean(weir_json_text(entry, "stacktrace"));
+            printf("%s  %s%s%s  %s  %s\n%s\n\n", weir_text_time(when, weir_json_number(entry, "timestamp")),
+                   weir_client_color(client, 1, WEIR_COLOR_BAD), weir_json_text(entry, "exceptionName"),
+                   weir_client_color(client, 1, WEIR_COLOR_NONE), or_dash(weir_json_text(entry, "taskName")),
+                   or_dash(weir_json_text(entry, "taskManagerId")), text);
+            free(text);
         }
     json_decref(reply);
     return EXIT_DONE;
 }
 
-/* Prints the lines of `text` that speak of job `id` ("": all). */
-static void print_lines(const char *text, const char *id, const char *where)
+/* --- metrics: one or two looks at a job */
+
+struct look {
+    json_t *job;
+    int64_t at_ms;
+};
+
+static const json_t *operator_at(const json_t *job, size_t vertex, size_t index)
 {
-    for (const char *line = text; *line;) {
-        size_t size = strcspn(line, "\n");
-        char *copy = weir_strndup(line, size);
-        if (!*id || strstr(copy, id))
-            printf("%s%s%s\n", where, *where ? ": " : "", copy);
-        free(copy);
-        line += size + (line[size] == '\n');
-    }
+    return json_array_get(json_object_get(json_array_get(json_object_get(job, "vertices"), vertex), "weir-operators"),
+                          index);
 }
 
-static int print_taskmanager_logs(struct weir_client *client, const char *taskmanager, const char *job)
+/* Between the looks where there are two; else over the job's life. */
+static double rate_of(const json_t *now, const json_t *before, const char *key, double seconds)
 {
-    char *path = weir_format("/taskmanagers/%s/logs", taskmanager);
-    json_t *reply, *log;
-    int exit_code = weir_client_call(client, "GET", path, NULL, &reply);
-    free(path);
-    if (exit_code != EXIT_DONE)
-        return exit_code;
-    size_t i;
-    json_array_foreach(json_object_get(reply, "logs"), i, log)
+    int64_t count = weir_json_number(now, key), earlier = weir_json_number(before, key);
+    return seconds > 0 ? (double)(count >= earlier ? count - earlier : 0) / seconds : 0;
+}
+
+static json_t *operator_metrics(const json_t *now, const json_t *before, double seconds)
+{
+    const json_t *watermark = json_object_get(now, "watermark");
+    return json_pack("{s:s, s:s, s:I, s:f, s:I, s:f, s:I, s:I, s:O?}", "name", weir_json_text(now, "name"), "op",
+                     weir_json_text(now, "op"), "records-in", (json_int_t)weir_json_number(now, "records-in"),
+                     "records-in-per-second", rate_of(now, before, "records-in", seconds), "records-out",
+                     (json_int_t)weir_json_number(now, "records-out"), "records-out-per-second",
+                     rate_of(now, before, "records-out", seconds), "records-bad",
+                     (json_int_t)weir_json_number(now, "records-bad"), "late-dropped",
+                     (json_int_t)weir_json_number(now, "late-dropped"), "watermark", watermark);
+}
+
+/* Parts of the subtasks' time, 0 to 1. */
+static void add_shares(json_t *vertex, const json_t *now, const json_t *before)
+{
+    static const char *const keys[] = {"accumulated-busy-time", "accumulated-backpressured-time",
+                                       "accumulated-idle-time"};
+    static const char *const names[] = {"busy", "backpressured", "idle"};
+    double parts[3], sum = 0;
+    for (int i = 0; i < 3; i++)
+        sum += parts[i] = (double)(weir_json_number(now, keys[i]) - weir_json_number(before, keys[i]));
+    for (int i = 0; i < 3; i++)
+        json_object_set_new(vertex, names[i], json_real(sum > 0 && parts[i] > 0 ? parts[i] / sum : 0));
+}
+
+static json_t *job_metrics(const struct look *now, const struct look *before)
+{
+    double seconds = before->job ? (double)(now->at_ms - before->at_ms) / 1000.0
+                                 : (double)weir_json_number(now->job, "duration") / 1000.0;
+    json_t *vertices = json_array(), *vertex, *operator_;
+    size_t v, o;
+    json_array_foreach(json_object_get(now->job, "vertices"), v, vertex)
     {
-        const char *name = weir_json_text(log, "name");
-        char *text = NULL;
-        path = weir_format("/taskmanagers/%s/logs/%s", taskmanager, name);
-        if (weir_json_number(log, "size") > 0 && weir_client_text(client, path, &text) == EXIT_DONE)
-            print_lines(text, strstr(name, ".out") ? "" : job, name);
-        free(text);
-        free(path);
+        const json_t *earlier = json_array_get(json_object_get(before->job, "vertices"), v);
+        const json_t *metrics = json_object_get(vertex, "metrics");
+        json_t *operators = json_array();
+        json_array_foreach(json_object_get(vertex, "weir-operators"), o, operator_)
+            json_array_append_new(operators, operator_metrics(operator_, operator_at(before->job, v, o), seconds));
+        json_t *entry = json_pack("{s:s, s:s, s:s, s:I, s:I, s:I}", "id", weir_json_text(vertex, "id"), "name",
+                                  weir_json_text(vertex, "name"), "status", weir_json_text(vertex, "status"),
+                                  "parallelism", (json_int_t)weir_json_number(vertex, "parallelism"), "read-bytes",
+                                  (json_int_t)weir_json_number(metrics, "read-bytes"), "write-bytes",
+                                  (json_int_t)weir_json_number(metrics, "write-bytes"));
+        add_shares(entry, metrics, json_object_get(earlier, "metrics"));
+        json_object_set_new(entry, "operators", operators);
+        json_array_append_new(vertices, entry);
     }
-    json_decref(reply);
-    return EXIT_DONE;
+    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:o}", "jobid", weir_json_text(now->job, "jid"), "name",
+                     weir_json_text(now->job, "name"), "state", weir_json_text(now->job, "state"), "duration",
+                     (json_int_t)weir_json_number(now->job, "duration"), "restarts",
+                     (json_int_t)weir_json_number(now->job, "weir-restarts"), "vertices", vertices);
 }
 
-int weir_command_logs(struct weir_client *client)
+static void add_operator_row(struct weir_table *table, const json_t *operator_)
 {
-    if (strcmp(client->arguments[0], "taskmanager") == 0) {
-        if (client->argument_count < 2) {
-            fprintf(stderr, "weir: usage: weir logs taskmanager ID; see weir taskmanagers\n");
-            return EXIT_USAGE;
-        }
-        return print_taskmanager_logs(client, client->arguments[1], "");
+    char text[WEIR_TEXT_SIZE];
+    const json_t *watermark = json_object_get(operator_, "watermark");
+    weir_table_add(table, WEIR_COLOR_NONE, "  %s", weir_json_text(operator_, "name"));
+    for (int i = 0; i < 2; i++)
+        weir_table_add(table, WEIR_COLOR_NONE, "-");
+    for (int i = 0; i < 2; i++) {
+        const char *key = i ? "records-out" : "records-in";
+        const char *rate = i ? "records-out-per-second" : "records-in-per-second";
+        weir_table_add(table, WEIR_COLOR_NONE, "%s", weir_text_count(text, weir_json_number(operator_, key)));
+        weir_table_add(table, WEIR_COLOR_NONE, "%s",
+                       weir_text_rate(text, json_real_value(json_object_get(operator_, rate))));
     }
-    char id[33];
-    int exit_code = weir_client_find_job(client, client->arguments[0], id);
-    if (exit_code != EXIT_DONE)
-        return exit_code;
-    char *text;
-    if (weir_client_text(client, "/jobmanager/log", &text) == EXIT_DONE) {
-        print_lines(text, id, "jobmanager");
-        free(text);
+    weir_table_add(table, WEIR_COLOR_NONE, "%s", weir_text_count(text, weir_json_number(operator_, "records-bad")));
+    weir_table_add(table, WEIR_COLOR_NONE, "%s", weir_text_count(text, weir_json_number(operator_, "late-dropped")));
+    int64_t at_ms = json_integer_value(watermark);
+    bool shown = json_is_integer(watermark) && at_ms >= 0 && at_ms < 253402300800000LL;
+    weir_table_add(table, WEIR_COLOR_NONE, "%s",
+                   shown                        ? weir_text_time(text, at_ms)
+                   : json_is_integer(watermark) ? "end of input"
+                                                : "-");
+}
+
+static void add_vertex_row(struct weir_table *table, const json_t *vertex)
+{
+    const char *status = weir_json_text(vertex, "status");
+    weir_table_add(table, weir_client_state_color(status), "%s x %d %s", weir_json_text(vertex, "name"),
+                   (int)weir_json_number(vertex, "parallelism"), status);
+    weir_table_add(table, WEIR_COLOR_NONE, "%.0f %%", 100 * json_real_value(json_object_get(vertex, "busy")));
+    weir_table_add(table, WEIR_COLOR_NONE, "%.0f %%", 100 * json_real_value(json_object_get(vertex, "backpressured")));
+    for (int i = 3; i < table->column_count; i++)
+        weir_table_add(table, WEIR_COLOR_NONE, "%s", "");
+}
+
+static void print_metrics(struct weir_client *client, const json_t *metrics)
+{
+    static const char *const titles[] = {
+        "TASKS AND OPERATORS", ">BUSY", ">BLOCKED", ">IN", ">IN/S", ">OUT", ">OUT/S", ">BAD", ">LATE",
+        "WATERMARK (UTC)",     NULL};
+    char duration[WEIR_TEXT_SIZE];
+    struct weir_table table;
+    size_t v, o;
+    json_t *vertex, *operator_;
+    const char *state = weir_json_text(metrics, "state");
+    char *name = weir_client_clean(weir_json_text(metrics, "name"));
+    printf("%s  %s  %s%s%s for %s, %d restarts\n", weir_json_text(metrics, "jobid"), name,
+           weir_client_color(client, 1, weir_client_state_color(state)), state,
+           weir_client_color(client, 1, WEIR_COLOR_NONE),
+           weir_text_duration(duration, weir_json_number(metrics, "duration")),
+           (int)weir_json_number(metrics, "restarts"));
+    free(name);
+    weir_table_init(&table, titles);
+    json_array_foreach(json_object_get(metrics, "vertices"), v, vertex)
+    {
+        add_vertex_row(&table, vertex);
+        json_array_foreach(json_object_get(vertex, "operators"), o, operator_) add_operator_row(&table, operator_);
     }
-    json_t *reply, *taskmanager;
-    exit_code = weir_client_call(client, "GET", "/taskmanagers", NULL, &reply);
-    if (exit_code != EXIT_DONE)
-        return exit_code;
+    weir_table_print(client, &table);
+}
+
+int weir_command_metrics(struct weir_client *client)
+{
+    struct look before = {NULL, 0}, now = {NULL, weir_clock_mono_ms()};
+    int exit_code = get_job(client, "", &now.job);
+    if (exit_code == EXIT_DONE && !has_ended(now.job)) {
+        before = now;
+        poll(NULL, 0, 1000);
+        now.at_ms = weir_clock_mono_ms();
+        exit_code = get_job(client, "", &now.job);
+    }
+    if (exit_code == EXIT_DONE) {
+        json_t *metrics = job_metrics(&now, &before);
+        if (client->json)
+            weir_client_print_json(metrics);
+        else
+            print_metrics(client, metrics);
+        json_decref(metrics);
+    }
+    json_decref(now.job);
+    json_decref(before.job);
+    return exit_code;
+}
+
+/* --- taskmanagers, config */
+
+static void print_taskmanagers(struct weir_client *client, const json_t *all)
+{
+    static const char *const titles[] = {"ID",           ">SLOTS", ">FREE", ">CPUS",      ">MEMORY",
+                                         ">FREE MEMORY", ">PID",   "HOST",  "LAST HEARD", NULL};
+    struct weir_table table;
+    char text[WEIR_TEXT_SIZE];
     size_t i;
-    json_array_foreach(json_object_get(reply, "taskmanagers"), i, taskmanager)
-        print_taskmanager_logs(client, weir_json_text(taskmanager, "id"), id);
-    json_decref(reply);
-    return EXIT_DONE;
+    json_t *taskmanager;
+    int64_t now_ms = weir_clock_wall_ms();
+    weir_table_init(&table, titles);
+    json_array_foreach(all, i, taskmanager)
+    {
+        const json_t *hardware = json_object_get(taskmanager, "hardware");
+        int64_t heard_ms = weir_json_number(taskmanager, "timeSinceLastHeartbeat"); /* Flink's name for a time */
+        int free_slots = (int)weir_json_number(taskmanager, "freeSlots");
+        weir_table_add(&table, WEIR_COLOR_NONE, "%s", weir_json_text(taskmanager, "id"));
+        weir_table_add(&table, WEIR_COLOR_NONE, "%d", (int)weir_json_number(taskmanager, "slotsNumber"));
+        weir_table_add(&table, free_slots ? WEIR_COLOR_GOOD : WEIR_COLOR_NONE, "%d", free_slots);
+        weir_table_add(&table, WEIR_COLOR_NONE, "%d", (int)weir_json_number(hardware, "cpuCores"));
+        weir_table_add(&table, WEIR_COLOR_NONE, "%s",
+                       weir_text_bytes(text, weir_json_number(hardware, "physicalMemory")));
+        weir_table_add(&table, WEIR_COLOR_NONE, "%s", weir_text_bytes(text, weir_json_number(hardware, "freeMemory")));
+        weir_table_add(&table, WEIR_COLOR_NONE, "%d", (int)weir_json_number(taskmanager, "weir-pid"));
+        weir_table_add(&table, WEIR_COLOR_NONE, "%s", weir_json_text(taskmanager, "weir-host"));
+        weir_table_add(&table, WEIR_COLOR_NONE, "%s ago",
+                       weir_text_duration(text, now_ms > heard_ms ? now_ms - heard_ms : 0));
+    }
+    weir_table_print(client, &table);
 }
 
 int weir_command_taskmanagers(struct weir_client *client)
 {
-    json_t *reply, *taskmanager;
+    json_t *reply;
     int exit_code = weir_client_call(client, "GET", "/taskmanagers", NULL, &reply);
     if (exit_code != EXIT_DONE)
         return exit_code;
-    json_t *all = json_object_get(reply, "taskmanagers");
-    size_t i;
+    const json_t *all = json_object_get(reply, "taskmanagers");
     if (client->json)
         weir_client_print_json(all);
+    else if (json_array_size(all) == 0)
+        printf("no TaskManagers\n");
     else
-        printf("%-40s %5s %5s  %s\n", "ID", "SLOTS", "FREE", "DATA PORT");
-    if (!client->json)
-        json_array_foreach(all, i, taskmanager) printf(
-            "%-40s %5d %5d  %d\n", weir_json_text(taskmanager, "id"), (int)weir_json_number(taskmanager, "slotsNumber"),
-            (int)weir_json_number(taskmanager, "freeSlots"), (int)weir_json_number(taskmanager, "dataPort"));
+        print_taskmanagers(client, all);
     json_decref(reply);
+    return EXIT_DONE;
+}
+
+int weir_client_config(struct weir_client *client, const char *file, struct weir_config **config)
+{
+    struct weir_error error;
+    char *home = weir_home_directory();
+    weir_err err = weir_config_load(file, home, client->pairs, client->pair_count, config, &error);
+    free(home);
+    if (err)
+        return weir_client_fail(client, EXIT_USAGE, NULL, "%s", error.message);
+    for (int i = 0; i < weir_config_note_count(*config); i++)
+        weir_client_note(client, "note: %s", weir_config_note(*config, i));
+    return EXIT_DONE;
+}
+
+/* The same list as GET /jobmanager/config, of a process that would be started here. */
+static int local_config(struct weir_client *client, json_t **list)
+{
+    struct weir_config *config;
+    int exit_code = weir_client_config(client, client->config, &config);
+    if (exit_code != EXIT_DONE)
+        return exit_code;
+    *list = json_array();
+    for (const struct weir_option *option = weir_config_table; option->name; option++) {
+        const char *value = weir_config_string(config, option->name);
+        if (!value)
+            continue;
+        json_array_append_new(*list,
+                              json_pack("{s:s, s:o, s:o}", "key", option->name, "value",
+                                        weir_client_string(weir_config_is_secret(option->name) ? "******" : value),
+                                        "origin", weir_client_string(weir_config_origin(config, option->name))));
+    }
+    weir_config_free(config);
+    return EXIT_DONE;
+}
+
+static bool is_wanted(const struct weir_client *client, const char *key)
+{
+    for (int i = 0; i < client->argument_count; i++)
+        if (strncmp(key, client->arguments[i], strlen(client->arguments[i])) == 0)
+            return true;
+    return client->argument_count == 0;
+}
+
+/* Every KEY must be one, or the beginning of one. */
+static int check_keys(struct weir_client *client)
+{
+    for (int i = 0; i < client->argument_count; i++) {
+        const char *given = client->arguments[i];
+        bool known = false;
+        for (const struct weir_option *option = weir_config_table; option->name && !known; option++)
+            known = strncmp(option->name, given, strlen(given)) == 0;
+        if (known)
+            continue;
+        const char *nearest = weir_option_nearest(given, weir_config_table, NULL, NULL);
+        return weir_client_fail(client, EXIT_USAGE, NULL, "unknown configuration key '%s'%s%s%s", given,
+                                nearest ? "; do you mean '" : "; docs/configuration.md lists all",
+                                nearest ? nearest : "", nearest ? "'?" : "");
+    }
     return EXIT_DONE;
 }
 
 int weir_command_config(struct weir_client *client)
 {
-    json_t *reply, *entry;
-    int exit_code = weir_client_call(client, "GET", "/jobmanager/config", NULL, &reply);
+    json_t *reply = NULL, *entry;
+    int exit_code = check_keys(client);
+    if (exit_code == EXIT_DONE && (client->local || client->pair_count || client->config))
+        exit_code = local_config(client, &reply);
+    else if (exit_code == EXIT_DONE)
+        exit_code = weir_client_call(client, "GET", "/jobmanager/config", NULL, &reply);
     if (exit_code != EXIT_DONE)
         return exit_code;
+    json_t *shown = json_array();
     size_t i;
+    json_array_foreach(reply, i, entry) if (is_wanted(client, weir_json_text(entry, "key")))
+        json_array_append(shown, entry);
     if (client->json)
-        weir_client_print_json(reply);
+        weir_client_print_json(shown);
     else
-        json_array_foreach(reply, i, entry)
-            printf("%s: %s\n", weir_json_text(entry, "key"), weir_json_text(entry, "value"));
+        json_array_foreach(shown, i, entry)
+        {
+            const char *origin = weir_json_text(entry, "origin");
+            char *value = weir_client_clean(weir_json_text(entry, "value"));
+            printf("%s: %s%s  # %s%s\n", weir_json_text(entry, "key"), value,
+                   weir_client_color(client, 1, WEIR_COLOR_DIM), origin, weir_client_color(client, 1, WEIR_COLOR_NONE));
+            free(value);
+        }
+    json_decref(shown);
     json_decref(reply);
     return EXIT_DONE;
 }

@@ -21,9 +21,11 @@
 #include "taskmanager/io/job_output.h"
 #include "taskmanager/io/supervisor.h"
 
+#define PROGRESS_MS 250
 #define ENDPOINT "inproc://weir-jobmanager"
 
 struct local {
+    struct weir_client *client;
     struct weir_jobmanager *jobmanager;
     struct weir_supervisor_options supervisor;
     int ended_fd; /* the job's end */
@@ -55,15 +57,84 @@ static void job_ended(void *arg, const char *job_id)
     eventfd_write(local->ended_fd, 1);
 }
 
+static bool is_op(const struct weir_jm_job *job, uint32_t op, const char *name)
+{
+    return (int)op < job->plan->op_count && strcmp(job->plan->ops[op].vertex->op, name) == 0;
+}
+
+static void add_task(const struct weir_jm_job *job, const struct weir_jm_task *task, struct weir_progress_state *state)
+{
+    const Weir__TaskMetrics *metrics = task->metrics;
+    state->tasks_running += task->state == WEIR__TASK_STATE__RUNNING;
+    for (size_t k = 0; metrics && k < metrics->n_operators; k++) {
+        const Weir__OperatorMetrics *operator_ = metrics->operators[k];
+        bool sink = is_op(job, operator_->op, "sink");
+        state->records_bad += (int64_t)operator_->records_bad;
+        state->records_late += (int64_t)operator_->late_dropped;
+        if (is_op(job, operator_->op, "source"))
+            state->records_in += (int64_t)operator_->records_out;
+        if (sink)
+            state->records_out += (int64_t)operator_->records_in;
+        int64_t at_ms = operator_->watermark_out_ms;
+        if (sink && at_ms != INT64_MIN && (state->watermark_ms == INT64_MIN || at_ms < state->watermark_ms))
+            state->watermark_ms = at_ms;
+    }
+}
+
+/* With the lock. */
+static void read_state(const struct weir_jm_job *job, struct weir_progress_state *state)
+{
+    int64_t end_ms = job->ended_ms >= 0 ? job->ended_ms : weir_clock_wall_ms();
+    *state = (struct weir_progress_state){.state = weir_job_state_name(job->state),
+                                          .task_count = job->task_count,
+                                          .duration_ms = end_ms - job->started_ms,
+                                          .restarts = (int64_t)job->restarts,
+                                          .watermark_ms = INT64_MIN};
+    for (int i = 0; i < job->task_count; i++)
+        add_task(job, &job->tasks[i], state);
+}
+
+static void show_progress(struct local *local, const char *job_id, struct weir_progress *progress)
+{
+    struct weir_progress_state state;
+    const struct weir_jm *jm = weir_jobmanager_lock(local->jobmanager);
+    const struct weir_jm_job *job = weir_jm_job_find(jm, job_id);
+    if (job)
+        read_state(job, &state);
+    weir_jobmanager_unlock(local->jobmanager);
+    if (job)
+        weir_progress_show(progress, &state);
+}
+
+/* A line that is kept up to date and a job that prints would write over each other. */
+static bool prints_on_terminal(struct local *local, const char *job_id)
+{
+    bool prints = false;
+    const struct weir_jm *jm = weir_jobmanager_lock(local->jobmanager);
+    const struct weir_jm_job *job = weir_jm_job_find(jm, job_id);
+    for (int i = 0; job && i < job->plan->op_count; i++) {
+        const Weir__Vertex *vertex = job->plan->ops[i].vertex;
+        for (size_t k = 0; k < vertex->n_options; k++)
+            prints |=
+                strcmp(vertex->options[k]->key, "connector") == 0 && strcmp(vertex->options[k]->value, "print") == 0;
+    }
+    weir_jobmanager_unlock(local->jobmanager);
+    return prints && isatty(STDOUT_FILENO);
+}
+
 /* Waits for the end; the first Ctrl-C cancels, the second ends the process. */
 static void wait_for_end(struct local *local, const char *job_id, int signal_fd)
 {
     bool canceling = false;
+    struct weir_progress progress;
+    weir_progress_init(&progress, local->client, !prints_on_terminal(local, job_id));
     for (;;) {
         struct pollfd fds[] = {{.fd = local->ended_fd, .events = POLLIN}, {.fd = signal_fd, .events = POLLIN}};
-        poll(fds, 2, -1);
+        poll(fds, 2, progress.live ? PROGRESS_MS : -1);
         if (fds[0].revents)
-            return;
+            break;
+        if (progress.live)
+            show_progress(local, job_id, &progress);
         struct signalfd_siginfo info;
         if (!fds[1].revents || read(signal_fd, &info, sizeof info) != (ssize_t)sizeof info)
             continue;
@@ -71,35 +142,64 @@ static void wait_for_end(struct local *local, const char *job_id, int signal_fd)
         if (canceling)
             _exit(130);
         canceling = true;
+        weir_progress_clear(&progress);
+        weir_client_note(local->client, "canceling the job; Ctrl-C again ends this process at once");
         if (weir_jobmanager_cancel(local->jobmanager, job_id, &error) != WEIR_OK)
-            fprintf(stderr, "weir: cannot cancel: %s\n", error.message);
+            weir_client_note(local->client, "cannot cancel: %s", error.message);
     }
+    weir_progress_clear(&progress);
+}
+
+static json_t *failure_json(const Weir__Failure *cause)
+{
+    return json_pack("{s:o, s:o, s:o, s:o}", "kind", weir_client_string(cause->kind), "message",
+                     weir_client_string(cause->message), "operator", weir_client_string(cause->operator_), "record",
+                     weir_client_string(cause->position));
+}
+
+/* The last line of standard output, behind what the job printed. */
+static void print_result(const struct weir_jm_job *job, const struct weir_progress_state *state)
+{
+    bool failed = job->state == WEIR_JOB_FAILED && job->cause;
+    json_t *result = json_pack(
+        "{s:s, s:o, s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "jobid", job->id, "name",
+        weir_client_string(job->name), "state", state->state, "detached", 0, "duration", (json_int_t)state->duration_ms,
+        "restarts", (json_int_t)state->restarts, "records-in", (json_int_t)state->records_in, "records-out",
+        (json_int_t)state->records_out, "records-bad", (json_int_t)state->records_bad, "records-late",
+        (json_int_t)state->records_late, "failure", failed ? failure_json(job->cause) : json_null());
+    weir_client_print_json_line(result);
+    json_decref(result);
+}
+
+static void fail_by_cause(struct weir_client *client, const Weir__Failure *cause)
+{
+    const char *where = cause->operator_, *at = cause->position, *stack = cause->stack;
+    weir_client_fail(client, EXIT_FAILED, NULL, "%s: %s%s%s%s%s%s%s", *cause->kind ? cause->kind : "failure",
+                     cause->message, *where ? "\n      operator: " : "", where, *at ? "\n      record: " : "", at,
+                     *stack ? "\n" : "", stack);
 }
 
 static int report(struct local *local, const char *job_id)
 {
     const struct weir_jm *jm = weir_jobmanager_lock(local->jobmanager);
     const struct weir_jm_job *job = weir_jm_job_find(jm, job_id);
-    int exit_code = 1;
+    int exit_code = EXIT_FAILED;
     if (job) {
-        exit_code = job->state == WEIR_JOB_FINISHED ? 0 : 1;
-        uint64_t in = 0, bad = 0, late = 0;
-        for (int i = 0; i < job->task_count; i++) {
-            const Weir__TaskMetrics *metrics = job->tasks[i].metrics;
-            for (size_t k = 0; metrics && k < metrics->n_operators; k++) {
-                bad += metrics->operators[k]->records_bad;
-                late += metrics->operators[k]->late_dropped;
-                int op = (int)metrics->operators[k]->op;
-                if (op < job->plan->op_count && strcmp(job->plan->ops[op].vertex->op, "source") == 0)
-                    in += metrics->operators[k]->records_out;
-            }
-        }
+        struct weir_client *client = local->client;
+        struct weir_progress_state state;
+        read_state(job, &state);
+        exit_code = job->state == WEIR_JOB_FINISHED ? EXIT_DONE : EXIT_FAILED;
+        if (client->json)
+            print_result(job, &state);
         if (job->state == WEIR_JOB_FAILED && job->cause)
-            weir_client_print_failure(stderr, job->cause->kind, job->cause->message, job->cause->operator_,
-                                      job->cause->position, job->cause->stack);
-        fprintf(stderr, "weir: job %s %s in %.3f s: %llu records read, %llu bad, %llu late\n", job->name,
-                weir_job_state_name(job->state), (double)(job->ended_ms - job->started_ms) / 1000.0,
-                (unsigned long long)in, (unsigned long long)bad, (unsigned long long)late);
+            fail_by_cause(client, job->cause);
+        else if (exit_code != EXIT_DONE && client->json)
+            weir_client_fail(client, exit_code, NULL, "job %s is %s", job->name, state.state);
+        weir_client_note(client, "job %s %s%s%s in %.3f s: %llu records read, %llu bad, %llu late", job->name,
+                         weir_client_color(client, 2, weir_client_state_color(state.state)), state.state,
+                         weir_client_color(client, 2, WEIR_COLOR_NONE), (double)state.duration_ms / 1000.0,
+                         (unsigned long long)state.records_in, (unsigned long long)state.records_bad,
+                         (unsigned long long)state.records_late);
     }
     weir_jobmanager_unlock(local->jobmanager);
     return exit_code;
@@ -112,13 +212,13 @@ static int run_cluster(struct local *local, const struct weir_jobmanager_submiss
     struct weir_error error;
     if (pthread_create(&jobmanager, NULL, run_jobmanager, local) != 0 ||
         pthread_create(&supervisor, NULL, run_supervisor, local) != 0) {
-        fprintf(stderr, "weir: cannot start a thread\n");
-        _exit(1);
+        weir_client_fail(local->client, EXIT_FAILED, NULL, "cannot start a thread");
+        _exit(EXIT_FAILED);
     }
-    int exit_code = 1;
+    int exit_code = EXIT_FAILED;
     bool submitted = weir_jobmanager_submit(local->jobmanager, submission, job_id, &error) == WEIR_OK;
     if (!submitted) {
-        fprintf(stderr, "weir: %s\n", error.message);
+        weir_client_fail(local->client, EXIT_FAILED, NULL, "%s", error.message);
     } else {
         wait_for_end(local, job_id, signal_fd);
         exit_code = report(local, job_id);
@@ -130,7 +230,7 @@ static int run_cluster(struct local *local, const struct weir_jobmanager_submiss
     /* A cluster does this after the job's end; this one ends with the job. */
     if (submitted && exit_code != 0 &&
         weir_job_output_abort(submission->graph, submission->graph_size, job_id, &error) != WEIR_OK)
-        fprintf(stderr, "weir: what the job left cannot be removed: %s\n", error.message);
+        weir_client_note(local->client, "what the job left cannot be removed: %s", error.message);
     return exit_code;
 }
 
@@ -174,14 +274,16 @@ static weir_err set_up(struct local *local, void *context, const struct weir_con
     return weir_jobmanager_new(&options, &local->jobmanager, error);
 }
 
-int weir_local_run(const struct weir_local_job *job)
+int weir_local_run(struct weir_client *client, const struct weir_local_job *job)
 {
     struct weir_error error;
     struct weir_config *config = NULL;
     uint8_t *graph = NULL;
     size_t graph_size = 0;
-    struct local local = {.ended_fd = -1};
-    char *home = weir_home_directory();
+    struct local local = {.client = client, .ended_fd = -1};
+    int exit_code = weir_client_config(client, client->config, &config);
+    if (exit_code != EXIT_DONE)
+        return exit_code;
     char *path = realpath(job->path, NULL);
     sigset_t signals;
     sigemptyset(&signals);
@@ -190,9 +292,9 @@ int weir_local_run(const struct weir_local_job *job)
     sigprocmask(SIG_BLOCK, &signals, NULL);
     int signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
 
-    int exit_code = 1;
-    weir_err err = weir_config_load(NULL, home, job->overrides, job->override_count, &config, &error);
-    if (!err && !path)
+    exit_code = EXIT_FAILED;
+    weir_err err = WEIR_OK;
+    if (!path)
         err = weir_fail_errno(&error, WEIR_ERR_NOT_FOUND, "cannot open the job %s", job->path);
     if (!err) {
         struct weir_log_options log = {.process = "local", .level = WEIR_LOG_ERROR};
@@ -214,14 +316,14 @@ int weir_local_run(const struct weir_local_job *job)
         local.supervisor.slots = (uint32_t)slots_needed(&local, &submission);
         exit_code = run_cluster(&local, &submission, signal_fd);
     } else {
-        fprintf(stderr, "weir: %s\n", error.message);
-        exit_code = err == WEIR_ERR_NOT_FOUND ? 4 : 1;
+        exit_code = weir_client_fail(client, err == WEIR_ERR_NOT_FOUND ? EXIT_NOT_FOUND : EXIT_FAILED, NULL, "%s",
+                                     error.message);
     }
     weir_jobmanager_free(local.jobmanager);
     zmq_ctx_term(context);
     weir_config_free(config);
     free(graph);
     free(path);
-    free(home);
+    close(signal_fd);
     return exit_code;
 }

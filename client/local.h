@@ -13,7 +13,8 @@ struct weir_local_job {
     const struct weir_key_value *overrides; /* -D */
     int override_count;
 };
+struct weir_client;
 /* Runs the job to its end, or until Ctrl-C, which cancels it. Returns the exit code. Blocks. */
-int weir_local_run(const struct weir_local_job *job);
+int weir_local_run(struct weir_client *client, const struct weir_local_job *job);
 
 #endif

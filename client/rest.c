@@ -1,71 +1,127 @@
+/* The cluster over REST: its address, requests, and finding what people name. */
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/daemon.h"
 #include "client_int.h"
 #include "http/http_client.h"
 
 #define TIMEOUT_MS 60000
+#define COMPLETING_TIMEOUT_MS 1000
 
-const char *weir_json_text(const json_t *object, const char *key)
+/* --- Address */
+
+static bool is_port(const char *text)
 {
-    const char *text = json_string_value(json_object_get(object, key));
-    return text ? text : "";
+    char *end;
+    long port = isdigit((unsigned char)*text) ? strtol(text, &end, 10) : 0;
+    return port > 0 && port <= 65535 && !*end;
 }
 
-int64_t weir_json_number(const json_t *object, const char *key)
+/* "HOST:PORT", "HOST", "[V6]:PORT" or a URL of HTTP -> "http://HOST:PORT"; NULL: none of them. Freed by the caller. */
+static char *parse_address(const char *given)
 {
-    return (int64_t)json_number_value(json_object_get(object, key));
+    size_t size = strlen(given);
+    if (strncmp(given, "http://", 7) == 0 || strncmp(given, "https://", 8) == 0) {
+        while (size && given[size - 1] == '/')
+            size--;
+        return weir_strndup(given, size);
+    }
+    const char *bracket = given[0] == '[' ? strchr(given, ']') : NULL;
+    const char *colon = strchr(bracket ? bracket : given, ':');
+    size_t host_size = colon ? (size_t)(colon - given) : size;
+    if (host_size == 0 || size > 300 || (given[0] == '[' && !bracket) || (colon && !is_port(colon + 1)))
+        return NULL;
+    for (const char *c = given; *c; c++)
+        if ((unsigned char)*c <= ' ' || strchr("/?#@\\\"<>", *c))
+            return NULL;
+    return weir_format("http://%s%s", given, colon ? "" : ":8081");
 }
 
-void weir_client_print_json(const json_t *value)
+char *weir_client_host_address(const json_t *jobmanager_file)
 {
-    char *text = json_dumps(value, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
-    printf("%s\n", text ? text : "null");
-    free(text);
+    const char *host = weir_json_text(jobmanager_file, "rest_address");
+    if (!*host || strcmp(host, "0.0.0.0") == 0)
+        host = "127.0.0.1";
+    if (strcmp(host, "::") == 0)
+        host = "::1";
+    bool v6 = strchr(host, ':') != NULL;
+    return weir_format("http://%s%s%s:%d", v6 ? "[" : "", host, v6 ? "]" : "",
+                       (int)weir_json_number(jobmanager_file, "rest_port"));
 }
 
-/* The port of the cluster under $WEIR_HOME; 0: none is running there. */
-static int home_port(void)
+/* Of the cluster under $WEIR_HOME; NULL: none is running there. */
+static char *home_address(char **from)
 {
     char *home = weir_home_directory();
     char *path = weir_format("%s/run/jobmanager.json", home);
     json_t *file = json_load_file(path, 0, NULL);
-    int port = (int)weir_json_number(file, "rest_port");
+    char *address = weir_json_number(file, "rest_port") > 0 ? weir_client_host_address(file) : NULL;
+    if (address)
+        *from = weir_format("the cluster of %s", home);
     json_decref(file);
     free(path);
     free(home);
-    return port;
+    return address;
 }
 
 const char *weir_client_address(struct weir_client *client)
 {
-    if (client->rest && strncmp(client->rest, "http", 4) == 0)
-        return client->rest;
-    const char *given = client->rest ? client->rest : getenv("WEIR_REST");
-    int port = given && *given ? 0 : home_port();
-    char *address;
-    if (given && *given)
-        address = strncmp(given, "http", 4) == 0 ? weir_strdup(given) : weir_format("http://%s", given);
-    else
-        address = weir_format("http://127.0.0.1:%d", port ? port : 8081);
-    free(client->rest);
-    client->rest = address;
-    return address;
+    if (client->address)
+        return client->address;
+    const char *variable = getenv("WEIR_REST"), *given = client->rest ? client->rest : variable;
+    if (client->rest || (given && *given)) {
+        client->address_from = weir_strdup(client->rest ? "-m" : "WEIR_REST");
+        client->address = parse_address(given);
+        if (!client->address)
+            weir_client_fail(client, EXIT_USAGE, NULL, "%s wants HOST:PORT, not '%s'", client->address_from, given);
+        return client->address;
+    }
+    client->address = home_address(&client->address_from);
+    if (!client->address) {
+        client->address = weir_strdup("http://127.0.0.1:8081");
+        client->address_from = weir_strdup("the default");
+    }
+    return client->address;
 }
 
-/* {"errors": [..]} as one sentence; else the body as it is. */
-static void print_error(int status, const char *body)
+/* --- Requests */
+
+/* {"errors": [..]} as sentences; else the body as it is. */
+static int fail_by_answer(struct weir_client *client, int status, const char *body)
 {
     json_t *reply = json_loads(body ? body : "", 0, NULL);
-    json_t *errors = json_object_get(reply, "errors");
+    json_t *errors = json_object_get(reply, "errors"), *text;
+    int exit_code = status == 404 ? EXIT_NOT_FOUND : EXIT_FAILED;
+    struct weir_buf said;
     size_t i;
-    json_t *text;
-    if (json_array_size(errors) == 0)
-        fprintf(stderr, "weir: the JobManager answered %d: %.500s\n", status, body ? body : "");
-    json_array_foreach(errors, i, text)
-        fprintf(stderr, "weir: %s\n", json_string_value(text) ? json_string_value(text) : "unknown error");
+    weir_buf_init(&said, (size_t)1 << 20);
+    bool ok = true;
+    json_array_foreach(errors, i, text) ok =
+        ok && json_is_string(text) && weir_buf_printf(&said, "%s%s", i ? "\n" : "", json_string_value(text));
+    if (said.size && ok)
+        weir_client_fail(client, exit_code, NULL, "%s", (const char *)said.data);
+    else
+        weir_client_fail(client, exit_code, NULL, "what answers at %s said %d: %.500s", client->address, status,
+                         body ? body : "");
+    weir_buf_fini(&said);
     json_decref(reply);
+    return exit_code;
+}
+
+static int fail_by_error(struct weir_client *client, weir_err err, const char *message)
+{
+    if (err != WEIR_ERR_IO)
+        return weir_client_fail(client, err == WEIR_ERR_TIMEOUT ? EXIT_UNREACHABLE : EXIT_FAILED, NULL, "%s", message);
+    char *hint =
+        weir_format("that address is from %s; is a cluster running? Start one with `weir cluster start`, or name "
+                    "another with -m HOST:PORT",
+                    client->address_from);
+    weir_client_fail(client, EXIT_UNREACHABLE, hint, "%s", message);
+    free(hint);
+    return EXIT_UNREACHABLE;
 }
 
 /* EXIT_DONE: the response is there and must be freed. */
@@ -73,25 +129,22 @@ static int call(struct weir_client *client, struct weir_http_request *request, c
                 struct weir_http_response *response)
 {
     struct weir_error error;
-    char *url = weir_format("%s%s", weir_client_address(client), path);
+    const char *address = weir_client_address(client);
+    if (!address)
+        return EXIT_USAGE;
+    char *url = weir_format("%s%s", address, path);
     request->url = url;
-    request->timeout_ms = TIMEOUT_MS;
+    request->timeout_ms = client->completing ? COMPLETING_TIMEOUT_MS : TIMEOUT_MS;
+    request->connect_timeout_ms = client->completing ? COMPLETING_TIMEOUT_MS : 0;
     weir_err err = weir_http_call(request, response, &error);
     free(url);
-    if (err) {
-        fprintf(stderr, "weir: %s\n", error.message);
-        if (err == WEIR_ERR_IO)
-            fprintf(
-                stderr,
-                "weir: is a cluster running? Start one with `weir cluster start`, or name another with -m HOST:PORT\n");
-        return err == WEIR_ERR_IO || err == WEIR_ERR_TIMEOUT ? EXIT_UNREACHABLE : EXIT_FAILED;
-    }
+    if (err)
+        return fail_by_error(client, err, error.message);
     if (response->status >= 200 && response->status < 300)
         return EXIT_DONE;
-    int status = response->status;
-    print_error(status, (const char *)response->body.data);
+    int exit_code = fail_by_answer(client, response->status, (const char *)response->body.data);
     weir_http_response_fini(response);
-    return status == 404 ? EXIT_NOT_FOUND : EXIT_FAILED;
+    return exit_code;
 }
 
 static int json_reply(struct weir_client *client, struct weir_http_request *request, const char *path, json_t **reply)
@@ -104,9 +157,9 @@ static int json_reply(struct weir_client *client, struct weir_http_request *requ
     const char *text = response.body.data ? (const char *)response.body.data : "{}";
     *reply = json_loads(*text ? text : "{}", JSON_DECODE_ANY, NULL);
     weir_http_response_fini(&response);
-    if (!*reply)
-        fprintf(stderr, "weir: what answers at %s is no JobManager\n", weir_client_address(client));
-    return *reply ? EXIT_DONE : EXIT_FAILED;
+    if (*reply)
+        return EXIT_DONE;
+    return weir_client_fail(client, EXIT_FAILED, NULL, "what answers at %s is no JobManager", client->address);
 }
 
 int weir_client_call(struct weir_client *client, const char *method, const char *path, json_t *body, json_t **reply)
@@ -129,58 +182,139 @@ int weir_client_upload(struct weir_client *client, const char *file, json_t **re
     return json_reply(client, &request, "/jars/upload", reply);
 }
 
-int weir_client_text(struct weir_client *client, const char *path, char **text)
+int weir_client_text(struct weir_client *client, const char *path, char **text, size_t *size)
 {
     struct weir_http_request request = {.method = "GET", .response_size_max = (size_t)512 << 20};
     struct weir_http_response response;
     *text = NULL;
+    *size = 0;
     int exit_code = call(client, &request, path, &response);
     if (exit_code != EXIT_DONE)
         return exit_code;
-    *text = weir_strdup(response.body.data ? (const char *)response.body.data : "");
+    *size = response.body.size;
+    *text = weir_strndup(response.body.data ? (const char *)response.body.data : "", response.body.size);
     weir_http_response_fini(&response);
     return EXIT_DONE;
 }
 
+/* --- Jobs and TaskManagers by what people type */
+
+#define CANDIDATES_MAX 256
+
+/* How well `given` names a job: 3 its id, 2 its name, 1 a beginning of its id. */
+static int fit(const json_t *job, const char *given)
+{
+    const char *id = weir_json_text(job, "jid");
+    if (strcasecmp(id, given) == 0)
+        return 3;
+    if (strcmp(weir_json_text(job, "name"), given) == 0)
+        return 2;
+    return strncasecmp(id, given, strlen(given)) == 0;
+}
+
+static int ambiguous(struct weir_client *client, const char *given, const json_t *const *jobs, int count)
+{
+    struct weir_buf list;
+    weir_buf_init(&list, 4096);
+    bool ok = true;
+    for (int i = 0; i < count && ok; i++)
+        ok = weir_buf_printf(&list, "%s%s (%s, %s)", i ? ", " : "", weir_json_text(jobs[i], "jid"),
+                             weir_json_text(jobs[i], "name"), weir_json_text(jobs[i], "state"));
+    int exit_code = weir_client_fail(client, EXIT_USAGE, NULL, "'%s' fits %d jobs: %s%s; give more of the id", given,
+                                     count, list.data ? (const char *)list.data : "", ok ? "" : ", ..");
+    weir_buf_fini(&list);
+    return exit_code;
+}
+
+static int no_such_job(struct weir_client *client, const char *given, const json_t *jobs)
+{
+    const char *names[CANDIDATES_MAX];
+    char nearest[160];
+    int count = 0;
+    size_t i;
+    json_t *job;
+    json_array_foreach(jobs, i, job) if (count < CANDIDATES_MAX) names[count++] = weir_json_text(job, "name");
+    return weir_client_fail(client, EXIT_NOT_FOUND, NULL, "there is no job '%s'%s; see weir list -a", given,
+                            weir_client_nearest(nearest, given, names, count));
+}
+
 int weir_client_find_job(struct weir_client *client, const char *given, char id[33])
 {
-    json_t *reply;
+    json_t *reply, *job;
+    if (!*given)
+        return weir_client_fail(client, EXIT_USAGE, NULL, "JOB is empty; see weir list");
     int exit_code = weir_client_call(client, "GET", "/jobs/overview", NULL, &reply);
     if (exit_code != EXIT_DONE)
         return exit_code;
-    size_t i, size = strlen(given);
-    json_t *job;
-    int matches = 0, running = 0;
-    char running_id[33] = "";
-    const char *names[256];
-    int name_count = 0;
+    const json_t *found[CANDIDATES_MAX], *running = NULL;
+    int count = 0, running_count = 0, best = 1;
+    size_t i;
     json_array_foreach(json_object_get(reply, "jobs"), i, job)
     {
-        const char *jid = weir_json_text(job, "jid"), *name = weir_json_text(job, "name");
-        if (name_count < 256)
-            names[name_count++] = name;
-        if (strncmp(jid, given, size) != 0 && strcmp(name, given) != 0)
+        int fits = fit(job, given);
+        if (fits > best)
+            count = running_count = 0;
+        best = fits > best ? fits : best;
+        if (fits != best || count == CANDIDATES_MAX)
             continue;
-        matches++;
-        snprintf(id, 33, "%s", jid);
+        found[count++] = job;
         if (weir_json_number(job, "end-time") < 0) {
-            running++;
-            snprintf(running_id, sizeof running_id, "%s", jid);
+            running = job;
+            running_count++;
         }
     }
-    if (matches > 1 && running == 1) { /* of several by that name the one that has not ended is meant */
-        memcpy(id, running_id, sizeof running_id);
-        matches = 1;
+    if (count > 1 && running_count == 1) { /* of several the one that has not ended is meant */
+        found[0] = running;
+        count = 1;
     }
-    if (matches == 0) {
-        const char *nearest = weir_nearest(given, names, name_count);
-        fprintf(stderr, "weir: there is no job '%s'%s%s%s; see weir list -a\n", given, nearest ? "; do you mean '" : "",
-                nearest ? nearest : "", nearest ? "'?" : "");
-        exit_code = EXIT_NOT_FOUND;
-    } else if (matches > 1) {
-        fprintf(stderr, "weir: '%s' fits %d jobs; give the id, see weir list -a\n", given, matches);
-        exit_code = EXIT_USAGE;
+    if (count == 1)
+        snprintf(id, 33, "%s", weir_json_text(found[0], "jid"));
+    else if (count == 0)
+        exit_code = no_such_job(client, given, json_object_get(reply, "jobs"));
+    else
+        exit_code = ambiguous(client, given, found, count);
+    json_decref(reply);
+    return exit_code;
+}
+
+int weir_client_find_taskmanager(struct weir_client *client, const char *given, char **id)
+{
+    json_t *reply, *taskmanager;
+    *id = NULL;
+    if (!*given)
+        return weir_client_fail(client, EXIT_USAGE, NULL, "ID is empty; see weir taskmanagers");
+    int exit_code = weir_client_call(client, "GET", "/taskmanagers", NULL, &reply);
+    if (exit_code != EXIT_DONE)
+        return exit_code;
+    const char *names[CANDIDATES_MAX], *found = NULL;
+    char nearest[160];
+    int count = 0, fits = 0;
+    size_t i;
+    json_array_foreach(json_object_get(reply, "taskmanagers"), i, taskmanager)
+    {
+        const char *name = weir_json_text(taskmanager, "id");
+        if (count < CANDIDATES_MAX)
+            names[count++] = name;
+        if (strcmp(name, given) == 0) {
+            found = name;
+            fits = 1;
+            break;
+        }
+        if (strncmp(name, given, strlen(given)) == 0) {
+            found = name;
+            fits++;
+        }
     }
+    if (fits == 1)
+        *id = weir_strdup(found);
+    else if (fits > 1)
+        exit_code =
+            weir_client_fail(client, EXIT_USAGE, NULL,
+                             "'%s' fits %d TaskManagers; give more of the id, see weir taskmanagers", given, fits);
+    else
+        exit_code =
+            weir_client_fail(client, EXIT_NOT_FOUND, NULL, "there is no TaskManager '%s'%s; see weir taskmanagers",
+                             given, weir_client_nearest(nearest, given, names, count));
     json_decref(reply);
     return exit_code;
 }

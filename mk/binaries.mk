@@ -34,6 +34,9 @@ $(BINARIES): $(LIBWEIR)
 # The status page is read into the JobManager by .incbin.
 $(BUILD)/obj/jobmanager/rest/web.c.o: jobmanager/rest/web/index.html
 
+# So are the templates of `weir new` into the command.
+$(BUILD)/obj/client/new.c.o: $(wildcard client/templates/*/*)
+
 # The SDK as a job sees it, in the build tree: build/include, build/lib/pkgconfig/weir.pc (relocatable).
 $(BUILD)/include/weir/%.h: include/weir/%.h
 	@mkdir -p $(@D)

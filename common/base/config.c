@@ -22,6 +22,8 @@ struct value {
     char *origin; /* NULL: "default" */
 };
 struct weir_config {
+    char **notes; /* about older spellings */
+    int note_count;
     int count;
     struct value values[];
 };
@@ -68,7 +70,34 @@ void weir_config_free(struct weir_config *config)
         free(config->values[i].text);
         free(config->values[i].origin);
     }
+    for (int i = 0; i < config->note_count; i++)
+        free(config->notes[i]);
+    free(config->notes);
     free(config);
+}
+
+static void add_note(struct weir_config *config, const char *what, const char *old_name, const char *name)
+{
+    config->notes = weir_realloc(config->notes, ((size_t)config->note_count + 1) * sizeof *config->notes);
+    config->notes[config->note_count++] =
+        weir_format("%s: configuration key '%s' is an older spelling of '%s'", what, old_name, name);
+}
+
+int weir_config_note_count(const struct weir_config *config)
+{
+    return config->note_count;
+}
+
+const char *weir_config_note(const struct weir_config *config, int index)
+{
+    weir_assert(index >= 0 && index < config->note_count);
+    return config->notes[index];
+}
+
+void weir_config_log_notes(const struct weir_config *config)
+{
+    for (int i = 0; i < config->note_count; i++)
+        weir_log(WARN, "%s", config->notes[i]);
 }
 
 static weir_err unknown_key(const char *what, const char *key, struct weir_error *error)
@@ -126,7 +155,7 @@ static weir_err set_value(struct weir_config *config, const char *what, const ch
 {
     for (const struct weir_config_alias *a = weir_config_aliases; a->old_name; a++)
         if (!strcmp(a->old_name, key)) {
-            weir_log(WARN, "%s: configuration key '%s' is an older spelling of '%s'", what, key, a->name);
+            add_note(config, what, key, a->name);
             key = a->name;
             break;
         }
@@ -401,6 +430,7 @@ weir_err weir_config_overlay(const struct weir_config *config, const struct weir
         weir_config_free(c);
         return err;
     }
+    weir_config_log_notes(c);
     *out = c;
     return WEIR_OK;
 }
@@ -459,6 +489,15 @@ bool weir_config_parse_ports(const char *text, int *first, int *last)
     *first = (int)a;
     *last = (int)b;
     return true;
+}
+
+bool weir_config_is_secret(const char *key)
+{
+    static const char *const parts[] = {"secret", "password", "token", "access-key", "private"};
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        if (strstr(key, parts[i]))
+            return true;
+    return false;
 }
 
 static bool is_loopback(const char *host)

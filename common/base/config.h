@@ -24,9 +24,15 @@ int64_t weir_config_int(const struct weir_config *config, const char *key); /* d
 double weir_config_double(const struct weir_config *config, const char *key);
 /* Where the value came from: "default", "environment", "-D", or "FILE:LINE". */
 const char *weir_config_origin(const struct weir_config *config, const char *key);
-/* A copy with a job's own keys over it; keys are checked like -D's. */
+/* Sentences about what was taken but should be written otherwise (older spellings). The daemons log them, the command prints them. */
+int weir_config_note_count(const struct weir_config *config);
+const char *weir_config_note(const struct weir_config *config, int index);
+void weir_config_log_notes(const struct weir_config *config);
+/* A copy with a job's own keys over it; keys are checked like -D's. Its notes are logged. */
 weir_err weir_config_overlay(const struct weir_config *config, const struct weir_key_value *overrides, int count,
                              struct weir_config **out, struct weir_error *error);
+/* The values of such keys are never shown. */
+bool weir_config_is_secret(const char *key);
 /* WEIR_OK when the host of `key` (rest.bind-address, jobmanager.bind-host, taskmanager.bind-host) is loopback or security.insecure
  * accepts another (then with a warning in the log). Every daemon asks this before it binds. */
 weir_err weir_config_check_bind(const struct weir_config *config, const char *key, struct weir_error *error);

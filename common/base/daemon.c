@@ -189,6 +189,7 @@ bool weir_daemon_init(struct weir_daemon *daemon, const char *program, const cha
         weir_daemon_fini(daemon);
         return false;
     }
+    weir_config_log_notes(daemon->config);
     sigset_t signals;
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);

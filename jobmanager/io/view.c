@@ -39,6 +39,7 @@ static void copy_operators(struct weir_arena *arena, const struct weir_plan *pla
             continue;
         operators[task->operator_count++] = (struct weir_view_operator){
             .name = copy(arena, plan->ops[from->op].vertex->name),
+            .op = copy(arena, plan->ops[from->op].vertex->op),
             .records_in = from->records_in,
             .records_out = from->records_out,
             .records_bad = from->records_bad,

@@ -50,6 +50,7 @@ enum weir_view_task_state {
 extern const char *const weir_view_task_state_names[WEIR_VIEW_TASK_STATES];
 
 struct weir_view_operator { /* of a task */
+    const char *op;         /* its name in the operator table: "source", "filter", "sink" */
     const char *name;
     uint64_t records_in, records_out, records_bad, late_dropped;
     int64_t watermark_in_ms, watermark_out_ms; /* INT64_MIN: none yet */

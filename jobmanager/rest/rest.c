@@ -133,16 +133,6 @@ static void config(const struct weir_http_server_request *request, struct weir_h
                              (int)weir_config_int(c, "web.cancel.enable"), "web-rescale", 0, "web-history", 0));
 }
 
-/* Keys that hold a secret are never shown. */
-static bool is_secret(const char *key)
-{
-    static const char *const parts[] = {"secret", "password", "token", "access-key", "private"};
-    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
-        if (strstr(key, parts[i]))
-            return true;
-    return false;
-}
-
 static void jobmanager_config(const struct weir_http_server_request *request,
                               struct weir_http_server_response *response)
 {
@@ -152,9 +142,10 @@ static void jobmanager_config(const struct weir_http_server_request *request,
         const char *value = weir_config_string(rest->options.config, o->name);
         if (!value)
             continue;
-        json_array_append_new(list, json_pack("{s:s, s:o, s:o}", "key", o->name, "value",
-                                              weir_rest_string(is_secret(o->name) ? "******" : value), "origin",
-                                              weir_rest_string(weir_config_origin(rest->options.config, o->name))));
+        json_array_append_new(list,
+                              json_pack("{s:s, s:o, s:o}", "key", o->name, "value",
+                                        weir_rest_string(weir_config_is_secret(o->name) ? "******" : value), "origin",
+                                        weir_rest_string(weir_config_origin(rest->options.config, o->name))));
     }
     weir_http_json(response, 200, list);
 }

@@ -138,9 +138,11 @@ static json_t *operators_of(const struct weir_view_task *tasks, int count)
             if (op->watermark_out_ms < watermark_ms)
                 watermark_ms = op->watermark_out_ms;
         }
-        json_t *object = json_pack("{s:o, s:I, s:I, s:I, s:I}", "name", weir_rest_string(tasks[0].operators[o].name),
-                                   "records-in", (json_int_t)in, "records-out", (json_int_t)out, "records-bad",
-                                   (json_int_t)bad, "late-dropped", (json_int_t)late);
+        const char *kind = tasks[0].operators[o].op;
+        json_t *object =
+            json_pack("{s:o, s:s, s:I, s:I, s:I, s:I}", "name", weir_rest_string(tasks[0].operators[o].name), "op",
+                      kind ? kind : "", "records-in", (json_int_t)in, "records-out", (json_int_t)out, "records-bad",
+                      (json_int_t)bad, "late-dropped", (json_int_t)late);
         json_object_set_new(object, "watermark",
                             watermark_ms == INT64_MIN || watermark_ms == INT64_MAX ? json_null()
                                                                                    : json_integer(watermark_ms));

@@ -206,7 +206,7 @@ def test_json_everywhere():
         expect(cluster.weir("logs", "taskmanager", taskmanagers[0]["id"]), DONE, "registered")
         expect(cluster.weir("logs", "taskmanager", "nobody"), NOT_FOUND, "nobody")
         expect(cluster.weir("config"), DONE, "heartbeat.interval: 500 ms")
-        expect(cluster.weir("info", FAULTS), DONE, "slots needed", "fault")
+        expect(cluster.weir("info", FAULTS), DONE, "1 slot needed", "fault")
         # A slot is free when the job's executor has ended, which is after the job's own end.
         wait_for("free slots", lambda: cluster.rest("/overview")[1]["slots-available"] == 4)
         expect(cluster.weir("cluster", "status"), DONE, "2 TaskManagers", "4 of 4 slots free")

@@ -42,8 +42,8 @@ static struct {
 } fake;
 
 static const struct weir_view_operator operators[] = {
-    {"Source: in", 0, 100, 3, 0, INT64_MIN, 5000},
-    {"wind\"ow", 100, 10, 0, 2, 5000, 5000},
+    {"source", "Source: in", 0, 100, 3, 0, INT64_MIN, 5000},
+    {"window", "wind\"ow", 100, 10, 0, 2, 5000, 5000},
 };
 static struct weir_view_task tasks[2];
 static struct weir_view_vertex vertex;
@@ -421,6 +421,7 @@ static void values(void **state)
     assert_int_equal(number(json, "status-counts", "FAILED"), 1);
     json_t *op = json_array_get(json_object_get(v, "weir-operators"), 0);
     assert_int_equal(number(op, "records-bad", NULL), 6);
+    assert_string_equal(json_string_value(json_object_get(op, "op")), "source");
     assert_int_equal(number(json, "duration", NULL), 5000);
     json_decref(json);
     json = call("GET", "/jobs/" RUNNING_JOB, NULL, 200);

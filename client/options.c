@@ -1,0 +1,212 @@
+/* The table of options, and the command line read by it. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/daemon.h"
+#include "client_int.h"
+
+/* letter: what a command's `options` lists; capital 'C' and 'h' belong to all. */
+const struct weir_client_option weir_client_options[] = {
+    {'d', "-d", "--detached", NULL, "do not follow the job; print its id", NULL, WEIR_COMPLETE_NONE},
+    {'l', NULL, "--local", NULL, "here, without a cluster", NULL, WEIR_COMPLETE_NONE},
+    {'p', "-p", "--parallelism", "N", "parallelism of operators that give none", NULL, WEIR_COMPLETE_NONE},
+    {'n', NULL, "--name", "NAME", "name of the job", NULL, WEIR_COMPLETE_NONE},
+    {'i', NULL, "--cancel-on-interrupt", NULL, "Ctrl-C cancels the job instead of detaching from it", NULL,
+     WEIR_COMPLETE_NONE},
+    {'a', "-a", "--all", NULL, "ended jobs too", NULL, WEIR_COMPLETE_NONE},
+    {'f', "-f", "--follow", NULL, "go on printing what is added", NULL, WEIR_COMPLETE_NONE},
+    {'L', NULL, "--live", NULL, "a TaskManager that has lost its JobManager is well, too", NULL, WEIR_COMPLETE_NONE},
+    {'t', NULL, "--taskmanagers", "N", "how many TaskManagers (1)", NULL, WEIR_COMPLETE_NONE},
+    {'s', NULL, "--slots", "N", "slots of each (taskmanager.numberOfTaskSlots)", NULL, WEIR_COMPLETE_NONE},
+    {'T', NULL, "--template", "NAME", "which template (window)", "window|function", WEIR_COMPLETE_CHOICE},
+    {'S', NULL, "--schema", "COLUMNS", "names and types: 'id BIGINT NOT NULL, name STRING'", NULL, WEIR_COMPLETE_NONE},
+    {'r', NULL, "--row", "JSON", "the columns' values", NULL, WEIR_COMPLETE_NONE},
+    {'D', "-D", NULL, "KEY=VALUE", "a configuration key, see docs/configuration.md", NULL, WEIR_COMPLETE_PAIR},
+    {'c', NULL, "--config", "FILE", "the configuration (else $WEIR_CONF, $WEIR_HOME/conf/weir.yaml, ..)", NULL,
+     WEIR_COMPLETE_FILE},
+    {'m', "-m", "--jobmanager", "HOST:PORT", "the cluster's REST address (else $WEIR_REST, else that of $WEIR_HOME)",
+     NULL, WEIR_COMPLETE_NONE},
+    {'o', "-o", "--output", "FORMAT", "json or text (text)", "json|text", WEIR_COMPLETE_CHOICE},
+    {'C', NULL, "--no-color", NULL, "no colours (nor with NO_COLOR set; never but on a terminal)", NULL,
+     WEIR_COMPLETE_NONE},
+    {'h', "-h", "--help", NULL, "explain the command", NULL, WEIR_COMPLETE_NONE},
+    {0, NULL, NULL, NULL, NULL, NULL, WEIR_COMPLETE_NONE},
+};
+#define OPTIONS_MAX 32
+
+/* command NULL: before a command; what most of them take. */
+bool weir_command_takes(const struct weir_command *command, const struct weir_client_option *option)
+{
+    if (option->letter == 'h' || option->letter == 'C')
+        return true;
+    return strchr(command ? command->options : "moc", option->letter) != NULL;
+}
+
+static bool is_name(const char *name, const char *arg, size_t size)
+{
+    return name && strlen(name) == size && strncmp(name, arg, size) == 0;
+}
+
+static const struct weir_client_option *find(const struct weir_command *command, const char *arg, size_t size)
+{
+    for (const struct weir_client_option *option = weir_client_options; option->letter; option++)
+        if ((is_name(option->shorter, arg, size) || is_name(option->longer, arg, size)) &&
+            weir_command_takes(command, option))
+            return option;
+    return NULL;
+}
+
+const struct weir_client_option *weir_command_option(const struct weir_command *command, const char *arg,
+                                                     const char **value)
+{
+    bool is_long = strncmp(arg, "--", 2) == 0;
+    const char *equals = is_long ? strchr(arg, '=') : NULL;
+    const struct weir_client_option *option = find(command, arg, equals ? (size_t)(equals - arg) : strlen(arg));
+    *value = option && equals ? equals + 1 : NULL;
+    if (!option && !is_long && arg[1] && arg[2]) { /* -Dkey=value, -p4 */
+        option = find(command, arg, 2);
+        option = option && option->value ? option : NULL;
+        *value = option ? arg + 2 : NULL;
+    }
+    return option;
+}
+
+int weir_client_unknown_command(struct weir_client *client, const char *name)
+{
+    const char *names[OPTIONS_MAX];
+    char nearest[160];
+    int count = 0;
+    for (const struct weir_command *command = weir_commands; command->name && count < OPTIONS_MAX; command++)
+        names[count++] = command->name;
+    return weir_client_fail(client, EXIT_USAGE, NULL, "unknown command '%s'%s; see weir help", name,
+                            weir_client_nearest(nearest, name, names, count));
+}
+
+static int unknown_option(struct weir_client *client, const char *arg)
+{
+    const char *names[OPTIONS_MAX];
+    char nearest[160];
+    int count = 0;
+    const char *equals = strchr(arg, '=');
+    char *name = weir_strndup(arg, equals ? (size_t)(equals - arg) : strlen(arg));
+    for (const struct weir_client_option *option = weir_client_options; option->letter; option++)
+        if (weir_command_takes(client->command, option) && option->longer && count < OPTIONS_MAX)
+            names[count++] = option->longer;
+    int exit_code = weir_client_fail(client, EXIT_USAGE, NULL, "unknown option '%s' of weir %s%s; see weir help %s",
+                                     arg, client->command->name, weir_client_nearest(nearest, name, names, count),
+                                     client->command->name);
+    free(name);
+    return exit_code;
+}
+
+static int parse_count(struct weir_client *client, const char *option, const char *value, int *out)
+{
+    char *end;
+    long count = strtol(value, &end, 10);
+    if (*value == 0 || *end != 0 || count < 1 || count > 32768)
+        return weir_client_fail(client, EXIT_USAGE, NULL, "%s wants a number from 1 to 32768, not '%s'", option, value);
+    *out = (int)count;
+    return EXIT_DONE;
+}
+
+static int add_pair(struct weir_client *client, const char *value)
+{
+    if (client->pair_count == WEIR_CLIENT_PAIRS_MAX)
+        return weir_client_fail(client, EXIT_USAGE, NULL, "more than %d -D", WEIR_CLIENT_PAIRS_MAX);
+    char *pair = weir_strdup(value); /* the pair's, once it is one */
+    if (!weir_split_pair(pair, &client->pairs[client->pair_count])) {
+        free(pair);
+        return weir_client_fail(client, EXIT_USAGE, NULL, "-D wants KEY=VALUE, not '%s'", value);
+    }
+    client->pair_count++;
+    return EXIT_DONE;
+}
+
+static int apply_value(struct weir_client *client, const struct weir_client_option *option, const char *value)
+{
+    char nearest[160];
+    switch (option->letter) {
+    case 'n':
+        client->name = value;
+        return EXIT_DONE;
+    case 'p':
+        return parse_count(client, "-p", value, &client->parallelism);
+    case 't':
+        return parse_count(client, "--taskmanagers", value, &client->taskmanagers);
+    case 's':
+        return parse_count(client, "--slots", value, &client->slots);
+    case 'T':
+        client->template = value;
+        return EXIT_DONE;
+    case 'S':
+        client->schema = value;
+        return EXIT_DONE;
+    case 'r':
+        client->row = value;
+        return EXIT_DONE;
+    case 'c':
+        client->config = value;
+        return EXIT_DONE;
+    case 'm':
+        client->rest = value;
+        return EXIT_DONE;
+    case 'o':
+        client->json = strcmp(value, "json") == 0;
+        if (client->json || strcmp(value, "text") == 0)
+            return EXIT_DONE;
+        return weir_client_fail(client, EXIT_USAGE, NULL, "-o knows json and text, not '%s'%s", value,
+                                weir_client_nearest_choice(nearest, value, option->choices));
+    default:
+        return add_pair(client, value);
+    }
+}
+
+static void apply_switch(struct weir_client *client, char letter)
+{
+    client->detached |= letter == 'd';
+    client->local |= letter == 'l';
+    client->all |= letter == 'a';
+    client->follow |= letter == 'f';
+    client->live |= letter == 'L';
+    client->cancel_on_interrupt |= letter == 'i';
+    client->no_color |= letter == 'C';
+    client->help |= letter == 'h';
+}
+
+/* Options may stand anywhere before a job's own arguments ('-' in the command's options: what follows the first argument is not ours). */
+int weir_client_parse(struct weir_client *client, int argc, char **argv)
+{
+    const struct weir_command *command = client->command;
+    client->arguments = weir_zalloc(((size_t)argc + 1) * sizeof *client->arguments);
+    bool keep_rest = strchr(command->options, '-') != NULL, plain = false;
+    for (int i = 0; i < argc; i++) {
+        char *arg = argv[i];
+        if (plain || arg[0] != '-' || arg[1] == 0) {
+            client->arguments[client->argument_count++] = arg;
+            plain = plain || keep_rest;
+            continue;
+        }
+        if (strcmp(arg, "--") == 0) {
+            plain = true;
+            continue;
+        }
+        const char *value;
+        const struct weir_client_option *option = weir_command_option(command, arg, &value);
+        if (!option)
+            return unknown_option(client, arg);
+        if (value && !option->value)
+            return weir_client_fail(client, EXIT_USAGE, NULL, "%s takes no value: '%s'", option->longer, arg);
+        if (!option->value) {
+            apply_switch(client, option->letter);
+            continue;
+        }
+        if (!value)
+            value = ++i < argc ? argv[i] : NULL;
+        if (!value)
+            return weir_client_fail(client, EXIT_USAGE, NULL, "%s needs a value (%s)", arg, option->value);
+        int exit_code = apply_value(client, option, value);
+        if (exit_code != EXIT_DONE)
+            return exit_code;
+    }
+    return EXIT_DONE;
+}
