@@ -23,6 +23,7 @@ UNIT_LIBS_tm_test := taskmanager/core common/base proto
 
 UNIT_LIBS_base_test := common/base
 UNIT_LIBS_limits_test := common/base
+UNIT_LIBS_pool_test := common/base
 UNIT_LIBS_own_host_test := taskmanager/io common/base
 UNIT_LIBS_http_test := common/http common/base
 UNIT_LIBS_rest_test := jobmanager/rest common/http common/base

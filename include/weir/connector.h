@@ -70,6 +70,7 @@ double weir_options_get_double(const struct weir_key_value *given, int given_cou
 /* --- What a reader or writer may know of and ask of the runtime. Lives as long as the reader or writer. */
 
 struct weir_schema; /* opaque */
+struct weir_call;   /* opaque */
 struct weir_connector_ctx {
     uint32_t size;   /* of this struct */
     int32_t subtask; /* 0-based */
@@ -82,6 +83,13 @@ struct weir_connector_ctx {
     int64_t (*now_ms)(struct weir_connector_ctx *ctx);
     /* A source that has nothing now is called again when this descriptor is readable; -1: none. An epoll is one, too. */
     void (*wait_fd)(struct weir_connector_ctx *ctx, int fd);
+    /* What may block (the resolution of a name, a file's sync) is done by run(take_arg) on another thread. When it has ended, the
+     * subtask is called again; call_ended(), weir_call_result() say what came of it. weir_call_free() lets go of it, at any time and without
+     * waiting: so `take_arg` must hold nothing of the reader's or writer's; it is freed by free_arg when the call has ended and been let go. */
+    struct weir_call *(*call)(struct weir_connector_ctx *ctx, weir_err (*run)(void *arg, struct weir_error *error),
+                              void *take_arg, void (*free_arg)(void *arg));
+    /* False: a reader that cannot go on without it says EMPTY, a writer is busy(). */
+    bool (*call_ended)(struct weir_connector_ctx *ctx, const struct weir_call *call);
     struct weir_schema *schema; /* of the rows; for connectors inside weir */
     void *runtime;              /* the runtime's own */
 };
@@ -153,13 +161,17 @@ struct weir_connector {
     /* --- Sink */
     weir_err (*writer_open)(struct weir_connector_ctx *ctx, const struct weir_key_value *options, int option_count,
                             struct weir_writer **writer, struct weir_error *error);
+    /* True: write(), seal() and finish() would have to wait for a call that blocks: they are put off. May be NULL. */
+    bool (*busy)(struct weir_writer *writer);
     /* Encoded records, each with the newline that ends it. Must not block for long. */
     weir_err (*write)(struct weir_writer *writer, const uint8_t *bytes, size_t size, int row_count,
                       struct weir_error *error);
     /* The inbox ran dry: let people see what was written. May be NULL. */
     weir_err (*flush)(struct weir_writer *writer, struct weir_error *error);
-    /* The input of this subtask ended: makes what was written durable. What is to be published only when the whole JOB has finished is
-     * left under hidden names and described in `committable` (text of the connector's own, at most 64 KiB; empty: nothing). May be NULL. */
+    /* The input of this subtask ended: begins to make what was written durable (by a call); when busy() is not true any more, finish()
+     * follows. May be NULL. */
+    weir_err (*seal)(struct weir_writer *writer, struct weir_error *error);
+    /* What was written is durable now. What is to be published only when the whole JOB has finished is left under hidden names and described in `committable` (text of the connector's own, at most 64 KiB; empty: nothing). May be NULL. */
     weir_err (*finish)(struct weir_writer *writer, struct weir_buf *committable, struct weir_error *error);
     void (*writer_close)(struct weir_writer *writer); /* after writer_open() said 0, once; also without finish() */
     /* Publishes what finish() described; any process on a host that reaches the storage may be asked, also twice: idempotent. */
@@ -186,6 +198,12 @@ extern __attribute__((visibility("default"))) const struct weir_job_connectors w
     __attribute__((used)) const struct weir_job_connectors weir_job_connectors = { \
         sizeof(struct weir_job_connectors), sizeof weir_job_connector_list / sizeof *weir_job_connector_list, \
         weir_job_connector_list}
+
+/* --- Calls that block: see weir_connector_ctx */
+
+/* What run() gave; the call must have ended. Its argument may be read (and emptied) from then on. */
+weir_err weir_call_result(const struct weir_call *call, struct weir_error *error);
+void weir_call_free(struct weir_call *call); /* NULL is allowed */
 
 /* --- Helpers. Memory of the daemons: running out of it ends the process. */
 

@@ -478,6 +478,7 @@ static weir_err start_up(struct weir_control *c, struct weir_error *error)
         .chaining = !setting(c, "pipeline.operator-chaining.enabled") ||
                     strcmp(setting(c, "pipeline.operator-chaining.enabled"), "false") != 0,
     };
+    executor->pool = weir_pool_new();
     executor->buffer_timeout_ns = setting_ms(c, "execution.buffer-timeout", DEFAULT_BUFFER_TIMEOUT_MS) * 1000000;
     weir_err err = weir_plan_build(start->graph.data, start->graph.len, &plan_options, &executor->plan, error);
     if (err)
@@ -535,6 +536,7 @@ static void free_executor(struct weir_control *c)
     free(executor->locations);
     weir_plan_free(executor->plan);
     weir_job_code_free(executor->code);
+    weir_pool_unref(executor->pool);
     weir_exec_core_free(c->core);
 }
 

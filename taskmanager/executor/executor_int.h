@@ -51,6 +51,7 @@ struct weir_executor {
     struct weir_executor_op *ops; /* plan->op_count */
     struct weir_job_code *code;
     struct weir_io *io;
+    struct weir_pool *pool; /* for calls that block */
     struct weir_worker **workers;
     int worker_count;
     int64_t buffer_timeout_ns;

@@ -340,6 +340,11 @@ static int consumer_parallelism(const struct weir_plan *plan, const struct weir_
     return vertex->parallelism;
 }
 
+static void wake_worker(void *arg)
+{
+    weir_worker_wake(arg);
+}
+
 static struct weir_chain *build_chain(struct weir_executor_task *task)
 {
     struct weir_executor *executor = task->executor;
@@ -367,6 +372,9 @@ static struct weir_chain *build_chain(struct weir_executor_task *task)
         ctx->arguments = (const char *const *)plan->graph->arguments;
         ctx->argument_count = (int)plan->graph->n_arguments;
         ctx->code = executor->code;
+        ctx->pool = executor->pool;
+        ctx->wake = wake_worker;
+        ctx->wake_arg = task->worker;
         ctx->function = resolved->function;
         ctx->row_in = resolved->row_in;
         ctx->row_out = resolved->row_out;

@@ -7,7 +7,7 @@
  *     WEIR_STEP_AGAIN    call again with the same item when every output has room (the operator keeps its cursor): returned when
  *                        an output is full or the time is up;
  *     WEIR_STEP_FAILED   ctx->error is set.
- * Handlers never block and never start threads; one worker thread calls all of a task's operators. Batches in an item are
+ * Handlers never block (what must goes through weir_op_call()) and never start threads; one worker thread calls all of a task's operators. Batches in an item are
  * borrowed: take a reference to keep one. Batches given to weir_out_push() are owned by the callee.
  *
  * Watermarks, barriers and ends pass on by themselves after the handler said DONE (a NULL handler is DONE at once), in order
@@ -17,6 +17,7 @@
 #define WEIR_TASKMANAGER_OPS_OP_H
 
 #include "base/options.h"
+#include "base/pool.h"
 #include "data/batch.h"
 #include "data/row_key.h"
 
@@ -110,6 +111,10 @@ struct weir_op_ctx {
     int64_t watermark_ms;         /* the last one that this operator has seen */
     bool batch_mode;
     struct weir_error error; /* set it before FAILED */
+    struct weir_pool *pool;  /* for weir_op_call(); NULL: calls are made at once */
+    void (*wake)(void *arg); /* the driver's: has the task called again; any thread */
+    void *wake_arg;
+    bool awaits_call; /* AGAIN waits for a call: weir_op_call_ended() said no */
     /* For crash reports, written by operators that call user code: the row of the batch in hand (-1: not known) and, where one
      * operator runs others that it absorbed, whose function it is (NULL: its own). */
     volatile int row_at_hand;
@@ -140,6 +145,13 @@ int64_t weir_op_now_ms(struct weir_op_ctx *ctx);
 void weir_op_set_timer(struct weir_op_ctx *ctx, int64_t when_ms);
 /* A source with nothing to do waits for this fd to be readable (epoll); -1: none. */
 void weir_op_wait_fd(struct weir_op_ctx *ctx, int fd);
+
+/* What may block (a file's sync, the resolution of a name) runs on the executor's pool: see base/pool.h for who owns `take_arg`. The
+ * task is called again when it has ended; weir_call_free() lets go of it. */
+struct weir_call *weir_op_call(struct weir_op_ctx *ctx, weir_err (*run)(void *arg, struct weir_error *error),
+                               void *take_arg, void (*free_arg)(void *arg));
+/* False: a handler that cannot go on without it says AGAIN, a source that it made no progress. */
+bool weir_op_call_ended(struct weir_op_ctx *ctx, const struct weir_call *call);
 
 /* In end(): something to publish once the whole job has finished; `connector` will be asked to commit() it. */
 void weir_op_add_committable(struct weir_op_ctx *ctx, const char *connector, const char *committable);

@@ -137,6 +137,18 @@ static void connector_wait_fd(struct weir_connector_ctx *ctx, int fd)
     weir_op_wait_fd(ctx->runtime, fd);
 }
 
+static struct weir_call *connector_call(struct weir_connector_ctx *ctx,
+                                        weir_err (*run)(void *arg, struct weir_error *error), void *take_arg,
+                                        void (*free_arg)(void *arg))
+{
+    return weir_op_call(ctx->runtime, run, take_arg, free_arg);
+}
+
+static bool connector_call_ended(struct weir_connector_ctx *ctx, const struct weir_call *call)
+{
+    return weir_op_call_ended(ctx->runtime, call);
+}
+
 void weir_op_connector_ctx(struct weir_connector_ctx *out, struct weir_op_ctx *ctx, struct weir_schema *schema)
 {
     const struct weir_op_plan *plan = ctx->plan;
@@ -150,7 +162,26 @@ void weir_op_connector_ctx(struct weir_connector_ctx *out, struct weir_op_ctx *c
         .operator_id = plan->uid ? plan->uid : plan->name,
         .now_ms = connector_now_ms,
         .wait_fd = connector_wait_fd,
+        .call = connector_call,
+        .call_ended = connector_call_ended,
         .schema = schema,
         .runtime = ctx,
     };
+}
+
+/* --- Calls that may block */
+
+struct weir_call *weir_op_call(struct weir_op_ctx *ctx, weir_err (*run)(void *arg, struct weir_error *error),
+                               void *take_arg, void (*free_arg)(void *arg))
+{
+    struct weir_call_spec spec = {
+        .run = run, .arg = take_arg, .free_arg = free_arg, .ended = ctx->wake, .ended_arg = ctx->wake_arg};
+    return weir_call_begin(ctx->pool, &spec);
+}
+
+bool weir_op_call_ended(struct weir_op_ctx *ctx, const struct weir_call *call)
+{
+    bool ended = weir_call_ended(call);
+    ctx->awaits_call |= !ended;
+    return ended;
 }

@@ -21,6 +21,7 @@ struct sink {
     struct weir_buf bytes;
     int row; /* next row of the current batch: the cursor across AGAIN */
     bool unflushed;
+    bool sealed; /* the connector has begun to make everything durable */
 };
 
 static const struct weir_option sink_options[] = {
@@ -68,6 +69,11 @@ static enum weir_step failed(struct weir_op_ctx *ctx)
     return WEIR_STEP_FAILED;
 }
 
+static bool is_busy(const struct sink *sink)
+{
+    return sink->carrier.connector->busy && sink->carrier.connector->busy(sink->writer);
+}
+
 static weir_err encode_row(struct sink *sink, struct weir_op_ctx *ctx, const struct weir_batch *batch, int row)
 {
     size_t before = sink->bytes.size;
@@ -91,6 +97,8 @@ static enum weir_step write_encoded(struct sink *sink, struct weir_op_ctx *ctx, 
 {
     while (sink->row < batch->row_count) {
         int count = 0;
+        if (is_busy(sink))
+            return WEIR_STEP_AGAIN;
         weir_buf_clear(&sink->bytes);
         while (sink->row < batch->row_count && sink->bytes.size < WRITE_SIZE) {
             if (batch->change && batch->change[sink->row] != WEIR_INSERT) {
@@ -126,6 +134,8 @@ static enum weir_step sink_batch(struct weir_op *op, struct weir_op_ctx *ctx, in
     }
     if (sink->carrier.format)
         return write_encoded(sink, ctx, batch);
+    if (is_busy(sink))
+        return WEIR_STEP_AGAIN;
     if (connector->rows->write_batch(sink->writer, batch, &ctx->error))
         return failed(ctx);
     return WEIR_STEP_DONE;
@@ -150,6 +160,13 @@ static enum weir_step sink_end(struct weir_op *op, struct weir_op_ctx *ctx)
         return failed(ctx);
     if (!connector->finish)
         return WEIR_STEP_DONE;
+    if (!sink->sealed && !is_busy(sink)) {
+        sink->sealed = true;
+        if (connector->seal && connector->seal(sink->writer, &ctx->error))
+            return failed(ctx);
+    }
+    if (!sink->sealed || is_busy(sink))
+        return WEIR_STEP_AGAIN;
     struct weir_buf committable;
     weir_buf_init(&committable, COMMITTABLE_SIZE_MAX);
     enum weir_step step = WEIR_STEP_DONE;

@@ -564,10 +564,11 @@ static void finish_item(struct op_node *node)
     node->item.kind = WEIR_ITEM_NONE;
 }
 
-/* AGAIN: did it do something, or does it wait for its timer or fd? */
+/* AGAIN: did it do something, or does it wait for its timer, its fd, or a call? */
 static bool made_progress(struct op_node *node, uint64_t pushes_before)
 {
-    node->waiting = node->pushes == pushes_before && (node->timer_ms != INT64_MAX || node->wait_fd >= 0) &&
+    node->waiting = node->pushes == pushes_before &&
+                    (node->timer_ms != INT64_MAX || node->wait_fd >= 0 || node->ctx.awaits_call) &&
                     weir_clock_mono_ns() < node->chain->deadline_ns;
     return !node->waiting;
 }
@@ -575,6 +576,7 @@ static bool made_progress(struct op_node *node, uint64_t pushes_before)
 static bool run_item(struct op_node *node)
 {
     uint64_t pushes = node->pushes;
+    node->ctx.awaits_call = false;
     enter(node);
     if (node->item.kind == WEIR_ITEM_BATCH) {
         node->ctx.row_at_hand = -1;

@@ -45,6 +45,7 @@ struct weir_harness {
     uint64_t bad, late;
     bool done, ended, failed;
     struct weir_buf committable;
+    struct weir_pool *pool;
 };
 
 const struct weir_harness_mode weir_harness_modes[] = {
@@ -196,6 +197,7 @@ static void fill_ctx(struct weir_harness *h)
     ctx->row_out = setup->row_out;
     ctx->watermark_ms = WEIR_WATERMARK_MIN;
     ctx->task = &h->task;
+    ctx->pool = h->pool = weir_pool_new();
     ctx->num_records_bad = &h->bad;
     ctx->num_late_records_dropped = &h->late;
     struct weir_schema *schemas[WEIR_HARNESS_OUTPUTS] = {h->plan.output, h->plan.sides[0], h->plan.sides[1]};
@@ -246,6 +248,7 @@ void weir_harness_free(struct weir_harness *h)
     if (h->op && h->setup->op->close)
         h->setup->op->close(h->op, &h->ctx, h->ended && !h->failed);
     free(h->op);
+    weir_pool_unref(h->pool);
     for (int i = 0; i < h->plan.input_count; i++)
         weir_schema_unref(h->plan.inputs[i]);
     weir_schema_unref(h->plan.declared);
@@ -275,6 +278,11 @@ static bool ended_step(struct weir_harness *h, enum weir_step step, int *calls)
         h->failed = true;
         assert_int_not_equal(h->ctx.error.code, WEIR_OK);
         assert_true(h->ctx.error.message[0]);
+    }
+    if (step == WEIR_STEP_AGAIN && h->ctx.awaits_call) {
+        h->ctx.awaits_call = false;
+        poll(NULL, 0, 1);
+        return false; /* however long it takes */
     }
     if (++*calls > CALLS_MAX)
         fail_msg("mode '%s': the operator said AGAIN %d times for one item", h->mode.name, CALLS_MAX);
@@ -380,11 +388,12 @@ bool weir_harness_produce(struct weir_harness *h)
         if (h->timer_ms <= h->now_ms)
             h->timer_ms = INT64_MAX;
         enum weir_step step = h->setup->op->produce(h->op, &h->ctx, &progress);
+        bool awaits_call = h->ctx.awaits_call; /* ended_step() waits a moment for it */
         if (ended_step(h, step, &calls)) {
             h->done = step == WEIR_STEP_DONE;
             return h->done;
         }
-        if (progress)
+        if (progress || awaits_call)
             continue;
         if (h->timer_ms <= h->now_ms)
             continue;

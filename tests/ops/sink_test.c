@@ -186,11 +186,49 @@ static void test_nothing_written(void **state)
     const char *options[] = {"connector", "filesystem", "path", dir, "format", "json", NULL};
     struct weir_harness *h = open_sink(options, 0, &weir_harness_modes[0]);
     assert_true(weir_harness_end(h));
-    assert_null(weir_harness_committable(h));
+    struct weir_error error;
+    assert_int_equal(commit(h, &error), 0);
     weir_harness_free(h);
     int count;
     free(read_parts(dir, ".part-", &count));
     assert_int_equal(count, 0);
+    free(read_parts(dir, "part-", &count));
+    assert_int_equal(count, 0);
+}
+
+/* An attempt that was taken for dead goes on for a while and makes a file after the next one has opened: the commit removes that, whether
+ * the last attempt had rows or not, and no other subtask's or job's. */
+static void test_leftovers_of_a_zombie(void **state)
+{
+    (void)state;
+    const char *options[] = {"connector", "filesystem", "path", dir, "format", "json", NULL};
+    for (int with_rows = 0; with_rows < 2; with_rows++) {
+        struct weir_error error;
+        int count;
+        static struct weir_harness_setup others[2];
+        struct weir_harness *zombies[2];
+        for (int i = 0; i < 2; i++) { /* subtask 0 and 1 */
+            others[i] = (struct weir_harness_setup){
+                .op = &weir_op_sink, .options = options, .inputs = {ROW}, .subtask = i, .parallelism = 2};
+            assert_non_null(zombies[i] = weir_harness_new(&others[i], &weir_harness_modes[0], &error));
+        }
+        struct weir_harness *h = open_sink(options, 1, &weir_harness_modes[0]);
+        for (int i = 0; i < 2; i++)
+            assert_true(weir_harness_rows_in(zombies[i], 0, three_rows));
+        if (with_rows)
+            assert_true(weir_harness_rows_in(h, 0, three_rows));
+        assert_true(weir_harness_end(h));
+        assert_int_equal(commit(h, &error), 0);
+        free(read_parts(dir, "part-", &count));
+        assert_int_equal(count, with_rows);
+        free(read_parts(dir, ".part-0-", &count));
+        assert_int_equal(count, 0);
+        free(read_parts(dir, ".part-1-", &count));
+        assert_int_equal(count, 1);
+        weir_harness_free(h);
+        for (int i = 0; i < 2; i++)
+            weir_harness_free(zombies[i]);
+    }
 }
 
 /* What a failed attempt left is removed by the next one, and by abort(); another job's is not. */
@@ -439,6 +477,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_files, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(test_rolling, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(test_nothing_written, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(test_leftovers_of_a_zombie, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(test_leftovers, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(test_name_taken, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(test_disk_full, make_dir, remove_dir),

@@ -4,6 +4,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <errno.h>
+#include <poll.h>
+#include <semaphore.h>
 
 #include "unit/task_kit.h"
 
@@ -159,6 +162,85 @@ static void own_watermarks_replace_those_of_the_input(void **state)
     assert_string_equal(sink.trace.data, "B4 W0 B4 W4 B4 W8 B4 W12 WMAX END ");
     weir_chain_free(chain);
     weir_buf_fini(&sink.trace);
+}
+
+/* --- Calls that block */
+
+static sem_t gate;
+static int end_calls;
+static _Atomic int woken;
+
+static weir_err pass_gate(void *arg, struct weir_error *why)
+{
+    (void)arg, (void)why;
+    while (sem_wait(&gate) != 0 && errno == EINTR)
+        continue;
+    return 0;
+}
+
+static void count_wake(void *arg)
+{
+    (void)arg;
+    woken++;
+}
+
+static enum weir_step gated_end(struct weir_op *op, struct weir_op_ctx *ctx)
+{
+    struct weir_call **call = (struct weir_call **)(void *)op;
+    struct weir_call_spec spec = {.run = pass_gate, .ended = ctx->wake};
+    end_calls++;
+    if (!*call)
+        *call = weir_call_begin(ctx->pool, &spec);
+    ctx->awaits_call |= !weir_call_ended(*call);
+    return weir_call_ended(*call) ? WEIR_STEP_DONE : WEIR_STEP_AGAIN;
+}
+
+static void gated_close(struct weir_op *op, struct weir_op_ctx *ctx, bool finished)
+{
+    (void)ctx, (void)finished;
+    weir_call_free(*(struct weir_call **)(void *)op);
+}
+
+/* An operator that waits for a call says AGAIN once a turn: the task makes no progress, and its worker may sleep until it is woken. A chain
+ * that is closed meanwhile does not wait for it. */
+static void a_call_that_blocks(void **state)
+{
+    (void)state;
+    static const struct weir_op_vtable gated = {
+        .name = "gated", .size = sizeof(struct weir_call *), .end = gated_end, .close = gated_close};
+    for (int closed_early = 0; closed_early < 2; closed_early++) {
+        struct weir_pool *pool = weir_pool_new();
+        sem_init(&gate, 0, 0);
+        end_calls = woken = 0;
+        struct kit_spec source = {.rows = 16, .batch_rows = 4, .keys = 5};
+        struct weir_chain_op ops[] = {kit_op(&kit_source, -1, 0, &source), kit_op(&gated, 0, 0, NULL)};
+        ops[1].ctx.pool = pool;
+        ops[1].ctx.wake = count_wake;
+        struct weir_chain *chain = chain_of(ops, 2, 0, 0);
+        int turns = 0;
+        for (; end_calls < 20; turns++) {
+            assert_true(turns < 1000);
+            weir_chain_begin(chain, weir_clock_mono_ns(), INT64_MAX);
+            bool moved = weir_chain_run(chain);
+            assert_true(end_calls <= 1 || !moved);
+        }
+        assert_int_equal(weir_chain_state(chain), WEIR_CHAIN_RUNNING);
+        assert_true(turns >= 20);
+        if (closed_early)
+            weir_chain_free(chain);
+        sem_post(&gate);
+        if (!closed_early) {
+            for (int i = 0; !woken; i++) {
+                assert_true(i < 20000);
+                poll(NULL, 0, 1);
+            }
+            weir_chain_begin(chain, weir_clock_mono_ns(), INT64_MAX);
+            weir_chain_run(chain);
+            assert_int_equal(weir_chain_state(chain), WEIR_CHAIN_FINISHED);
+            weir_chain_free(chain);
+        }
+        weir_pool_unref(pool);
+    }
 }
 
 /* --- Two operators that work as one */
@@ -486,6 +568,7 @@ int main(void)
         cmocka_unit_test(random_merging_agrees_with_a_model),
         cmocka_unit_test(a_broken_channel_is_reported),
         cmocka_unit_test(timers_fire_between_items),
+        cmocka_unit_test(a_call_that_blocks),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     weir_schema_unref(kit_schema_);

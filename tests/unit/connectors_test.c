@@ -422,7 +422,7 @@ static void test_commit_rubbish(void **state)
                                         "0 0 1 abcdef01 job\nrelative",
                                         "0 0 1 ../../ab job\n/tmp",
                                         "0 0 1 abcdef01 ../job\n/tmp",
-                                        "0 0 0 abcdef01 job\n/tmp"};
+                                        "0 0 -1 abcdef01 job\n/tmp"};
     struct weir_error error;
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         assert_int_equal(weir_connector_filesystem.commit(texts[i], &error), WEIR_ERR_PROTOCOL);

@@ -27,6 +27,8 @@ weir_err weir_fs_writer_open(struct weir_connector_ctx *ctx, const struct weir_k
                              struct weir_writer **writer, struct weir_error *error);
 weir_err weir_fs_write(struct weir_writer *writer, const uint8_t *bytes, size_t size, int row_count,
                        struct weir_error *error);
+bool weir_fs_writer_busy(struct weir_writer *writer);
+weir_err weir_fs_seal(struct weir_writer *writer, struct weir_error *error);
 weir_err weir_fs_finish(struct weir_writer *writer, struct weir_buf *committable, struct weir_error *error);
 void weir_fs_writer_close(struct weir_writer *writer);
 weir_err weir_fs_commit(const char *committable, struct weir_error *error);

@@ -2,11 +2,12 @@
  *     .part-<subtask>-<attempt>-<n>-<tag>.<job id>      hidden, while the job runs
  *     part-<subtask>-<attempt>-<n>-<tag>                once committed
  * <tag> is 8 hex digits of a hash over job and vertex, so that two jobs, or two sinks of one job, can share a directory and
- * never overwrite each other. n counts from 0; a file that reaches the rolling size is closed (and made durable), and another follows.
+ * never overwrite each other. n counts from 0; a file that reaches the rolling size is closed and made durable by the pool, while
+ * another follows; at most one is being synced at a time, until then the next one grows beyond its size or the rows wait.
  *
  * Commit renames every hidden file of one subtask's attempt and syncs the directory. Doing so twice is the same as once; a file that
- * is there under neither name is an error. What older attempts of the same subtask left is removed when the writer opens; what a
- * job that failed left, by abort().
+ * is there under neither name is an error. What older attempts of the same subtask left is removed when the writer opens and again at
+ * the commit; what a job that failed left, by abort().
  *
  * The committable is "<subtask> <attempt> <count> <tag> <job id>\n<directory>".
  */
@@ -40,6 +41,9 @@ struct weir_writer {
     int64_t flushed_ahead;
     uint8_t *buffer;
     size_t used;
+    struct weir_connector_ctx *ctx;
+    struct weir_call *rolled, *last; /* being synced: the file that was full, the one at the end; NULL: none */
+    bool sealed;
 };
 
 struct part {
@@ -113,12 +117,12 @@ static bool has_suffix(const char *name, const char *suffix)
 /* Of the same job, vertex and subtask, by an earlier attempt (or by this one, were it opened twice). */
 static bool is_older_attempt(const char *name, const void *arg)
 {
-    const struct weir_writer *writer = arg;
+    const struct part *part = arg;
     int subtask, attempt, n;
     char suffix[64];
-    snprintf(suffix, sizeof suffix, "-%s.%s", writer->tag, writer->job_id);
-    return sscanf(name, ".part-%d-%d-%d-", &subtask, &attempt, &n) == 3 && subtask == writer->subtask &&
-           attempt <= writer->attempt && has_suffix(name, suffix);
+    snprintf(suffix, sizeof suffix, "-%s.%s", part->tag, part->job_id);
+    return sscanf(name, ".part-%d-%d-%d-", &subtask, &attempt, &n) == 3 && subtask == part->subtask &&
+           attempt <= part->attempt && has_suffix(name, suffix);
 }
 
 static bool is_of_job(const char *name, const void *arg)
@@ -150,6 +154,7 @@ weir_err weir_fs_writer_open(struct weir_connector_ctx *ctx, const struct weir_k
     struct weir_writer *writer = weir_zalloc(sizeof *writer);
     writer->dir = dir;
     writer->fd = -1;
+    writer->ctx = ctx;
     writer->subtask = ctx->subtask;
     writer->attempt = ctx->attempt;
     writer->file_size_max =
@@ -159,7 +164,8 @@ weir_err weir_fs_writer_open(struct weir_connector_ctx *ctx, const struct weir_k
     char *both = weir_format("%s %s", ctx->job_id, ctx->operator_id);
     snprintf(writer->tag, sizeof writer->tag, "%08x", (unsigned)(weir_xxh3(both, strlen(both)) & 0xffffffffu));
     free(both);
-    if ((err = remove_hidden(dir, is_older_attempt, writer, error))) {
+    struct part part = part_of(writer);
+    if ((err = remove_hidden(dir, is_older_attempt, &part, error))) {
         weir_fs_writer_close(writer);
         return err;
     }
@@ -222,40 +228,12 @@ static weir_err flush_buffer(struct weir_writer *writer, struct weir_error *erro
     return 0;
 }
 
-static weir_err end_file(struct weir_writer *writer, struct weir_error *error)
-{
-    weir_err err = flush_buffer(writer, error);
-    if (err)
-        return err;
-    if (fsync(writer->fd) != 0)
-        return write_failed(writer, "make durable", error);
-    int fd = writer->fd;
-    writer->fd = -1;
-    if (close(fd) != 0)
-        return write_failed(writer, "close", error);
-    return 0;
-}
+/* --- Making files durable: by the pool, a sync may take seconds */
 
-weir_err weir_fs_write(struct weir_writer *writer, const uint8_t *bytes, size_t size, int row_count,
-                       struct weir_error *error)
-{
-    (void)row_count;
-    weir_err err = 0;
-    if (writer->fd < 0 && (err = begin_file(writer, error)))
-        return err;
-    if (writer->used + size > BUFFER_SIZE && (err = flush_buffer(writer, error)))
-        return err;
-    writer->size += (int64_t)size;
-    if (size > BUFFER_SIZE) {
-        err = write_out(writer, bytes, size, error);
-    } else {
-        memcpy(writer->buffer + writer->used, bytes, size);
-        writer->used += size;
-    }
-    if (!err && writer->size >= writer->file_size_max)
-        err = end_file(writer, error);
-    return err;
-}
+struct sync {
+    int fd; /* -1: closed */
+    char *path, *dir;
+};
 
 static weir_err sync_directory(const char *dir, struct weir_error *error)
 {
@@ -269,15 +247,101 @@ static weir_err sync_directory(const char *dir, struct weir_error *error)
     return err;
 }
 
+static weir_err run_sync(void *arg, struct weir_error *error)
+{
+    struct sync *sync = arg;
+    if (fsync(sync->fd) != 0)
+        return weir_fail_errno(error, WEIR_ERR_IO, "cannot make durable '%s'", sync->path);
+    int fd = sync->fd;
+    sync->fd = -1;
+    if (close(fd) != 0)
+        return weir_fail_errno(error, WEIR_ERR_IO, "cannot close '%s'", sync->path);
+    return sync_directory(sync->dir, error);
+}
+
+static void free_sync(void *arg)
+{
+    struct sync *sync = arg;
+    if (sync->fd >= 0)
+        close(sync->fd);
+    free(sync->path);
+    free(sync->dir);
+    free(sync);
+}
+
+/* The current file is complete. */
+static weir_err end_file(struct weir_writer *writer, struct weir_call **syncing, struct weir_error *error)
+{
+    weir_err err = flush_buffer(writer, error);
+    if (err)
+        return err;
+    weir_assert(!*syncing);
+    char name[NAME_SIZE];
+    struct part part = part_of(writer);
+    hidden_name(&part, writer->count - 1, name);
+    struct sync *sync = weir_zalloc(sizeof *sync);
+    sync->fd = writer->fd;
+    sync->path = weir_format("%s/%s", writer->dir, name);
+    sync->dir = weir_strdup(writer->dir);
+    writer->fd = -1;
+    *syncing = writer->ctx->call(writer->ctx, run_sync, sync, free_sync);
+    return 0;
+}
+
+/* What came of a sync that has ended. */
+static weir_err take_synced(struct weir_call **syncing, struct weir_error *error)
+{
+    if (!*syncing || !weir_call_ended(*syncing))
+        return 0;
+    weir_err err = weir_call_result(*syncing, error);
+    weir_call_free(*syncing);
+    *syncing = NULL;
+    return err;
+}
+
+/* Rows go on into the next file while one is synced; they wait when that one is full too. */
+bool weir_fs_writer_busy(struct weir_writer *writer)
+{
+    bool wait = writer->sealed || (writer->fd >= 0 && writer->size >= writer->file_size_max);
+    return wait && ((writer->rolled && !writer->ctx->call_ended(writer->ctx, writer->rolled)) ||
+                    (writer->last && !writer->ctx->call_ended(writer->ctx, writer->last)));
+}
+
+weir_err weir_fs_write(struct weir_writer *writer, const uint8_t *bytes, size_t size, int row_count,
+                       struct weir_error *error)
+{
+    (void)row_count;
+    weir_err err = take_synced(&writer->rolled, error);
+    if (err || (writer->fd < 0 && (err = begin_file(writer, error))))
+        return err;
+    if (writer->used + size > BUFFER_SIZE && (err = flush_buffer(writer, error)))
+        return err;
+    writer->size += (int64_t)size;
+    if (size > BUFFER_SIZE) {
+        err = write_out(writer, bytes, size, error);
+    } else {
+        memcpy(writer->buffer + writer->used, bytes, size);
+        writer->used += size;
+    }
+    if (!err && writer->size >= writer->file_size_max && !writer->rolled)
+        err = end_file(writer, &writer->rolled, error);
+    return err;
+}
+
+weir_err weir_fs_seal(struct weir_writer *writer, struct weir_error *error)
+{
+    writer->sealed = true;
+    return writer->fd >= 0 ? end_file(writer, &writer->last, error) : WEIR_OK;
+}
+
+/* Also without rows: what earlier attempts left is removed at the commit. */
 weir_err weir_fs_finish(struct weir_writer *writer, struct weir_buf *committable, struct weir_error *error)
 {
-    weir_err err = 0;
-    if (writer->fd >= 0 && (err = end_file(writer, error)))
+    weir_err err = take_synced(&writer->rolled, error);
+    err = err ? err : take_synced(&writer->last, error);
+    if (err)
         return err;
-    if (writer->count == 0)
-        return 0;
-    if ((err = sync_directory(writer->dir, error)))
-        return err;
+    weir_assert(!writer->rolled && !writer->last);
     if (!weir_buf_printf(committable, "%d %d %d %s %s\n%s", writer->subtask, writer->attempt, writer->count,
                          writer->tag, writer->job_id, writer->dir))
         return weir_fail(error, WEIR_ERR_FULL, "the directory's name '%.200s...' is too long", writer->dir);
@@ -286,6 +350,8 @@ weir_err weir_fs_finish(struct weir_writer *writer, struct weir_buf *committable
 
 void weir_fs_writer_close(struct weir_writer *writer)
 {
+    weir_call_free(writer->rolled);
+    weir_call_free(writer->last);
     if (writer->fd >= 0)
         close(writer->fd);
     free(writer->buffer);
@@ -327,7 +393,7 @@ weir_err weir_fs_commit(const char *committable, struct weir_error *error)
     char tag[9], job_id[40];
     if (sscanf(committable, "%d %d %d %8[0-9a-f] %39[^ \n]\n%n", &part.subtask, &part.attempt, &count, tag, job_id,
                &dir_at) != 5 ||
-        dir_at < 0 || committable[dir_at] != '/' || strchr(job_id, '/') || count < 1)
+        dir_at < 0 || committable[dir_at] != '/' || strchr(job_id, '/') || count < 0)
         return weir_fail(error, WEIR_ERR_PROTOCOL, "this describes no part files: '%.100s'", committable);
     part.tag = tag;
     part.job_id = job_id;
@@ -338,6 +404,9 @@ weir_err weir_fs_commit(const char *committable, struct weir_error *error)
     weir_err err = 0;
     for (int n = 0; !err && n < count; n++)
         err = commit_file(dir_fd, dir, &part, n, error);
+    /* An attempt that was lost may have made files after this one had begun (its process was stopped, and then went on). */
+    if (!err)
+        err = remove_hidden(dir, is_older_attempt, &part, error);
     if (!err && fsync(dir_fd) != 0)
         err = weir_fail_errno(error, WEIR_ERR_IO, "cannot make the directory '%s' durable", dir);
     close(dir_fd);

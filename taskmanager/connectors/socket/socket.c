@@ -1,11 +1,12 @@
 /* socket: lines from a TCP server.
  *
  * The socket is non-blocking; an epoll fd that outlives reconnects is what the worker waits on. States:
+ *     RESOLVING -> CONNECTING
  *     CONNECTING -> OPEN -> (orderly end by the server) ENDED, or with on-close = reconnect WAITING
  *     CONNECTING, OPEN -> (error) WAITING -> CONNECTING ... ; after reconnect.attempts failures in a row the source fails.
  * A line that a broken connection cut off is given as it is: it is a bad record, counted, never dropped in silence. What the
  * server sent into a broken connection and we did not get is the server's to send again; a warning says when that happened.
- * The name is resolved once, when the reader opens.
+ * The name is resolved once, when the reader opens, by the pool: a resolver may take half a minute.
  */
 #include <errno.h>
 #include <netdb.h>
@@ -21,10 +22,17 @@
 #define CHUNK_SIZE ((size_t)256 << 10)
 #define PADDING 64
 
-enum state { WAITING, CONNECTING, OPEN, CUT, ENDED };
+enum state { RESOLVING, WAITING, CONNECTING, OPEN, CUT, ENDED };
+
+struct resolve { /* owned by the call */
+    char *host, *port;
+    struct addrinfo *addresses;
+};
 
 struct weir_reader {
-    char *peer; /* "host:port" for people */
+    char *peer;                  /* "host:port" for people */
+    struct weir_call *resolving; /* NULL: done */
+    struct resolve *resolve;     /* the call's: to be read when it has ended */
     struct addrinfo *addresses, *next_address;
     int epoll_fd, fd;
     enum state state;
@@ -66,11 +74,43 @@ static void reader_close(struct weir_reader *reader)
         close(reader->fd);
     if (reader->epoll_fd >= 0)
         close(reader->epoll_fd);
+    weir_call_free(reader->resolving);
     if (reader->addresses)
         freeaddrinfo(reader->addresses);
     free(reader->peer);
     free(reader->bytes);
     free(reader);
+}
+
+static weir_err run_resolve(void *arg, struct weir_error *error)
+{
+    struct resolve *name = arg;
+    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
+    int failed = getaddrinfo(name->host, name->port, &hints, &name->addresses);
+    if (failed)
+        return weir_fail(error, WEIR_ERR_NOT_FOUND, "connector 'socket': cannot find the host '%s': %s", name->host,
+                         gai_strerror(failed));
+    return 0;
+}
+
+static void free_resolve(void *arg)
+{
+    struct resolve *name = arg;
+    if (name->addresses)
+        freeaddrinfo(name->addresses);
+    free(name->host);
+    free(name->port);
+    free(name);
+}
+
+static weir_err take_addresses(struct weir_reader *reader, struct weir_error *error)
+{
+    weir_err err = weir_call_result(reader->resolving, error);
+    reader->next_address = reader->addresses = reader->resolve->addresses;
+    reader->resolve->addresses = NULL;
+    weir_call_free(reader->resolving);
+    reader->resolving = NULL;
+    return err;
 }
 
 static weir_err reader_open(struct weir_connector_ctx *ctx, const struct weir_key_value *options, int option_count,
@@ -87,20 +127,16 @@ static weir_err reader_open(struct weir_connector_ctx *ctx, const struct weir_ke
     reader->delay_ms = weir_options_get_int(options, option_count, source_options, "reconnect.delay");
     reader->capacity = CHUNK_SIZE;
     reader->bytes = weir_zalloc(reader->capacity + PADDING);
-    reader->retry_at_ms = ctx->now_ms(ctx); /* WAITING, due at once */
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
-    int failed = getaddrinfo(host, port, &hints, &reader->addresses);
-    weir_err err = 0;
-    if (failed)
-        err = weir_fail(error, WEIR_ERR_NOT_FOUND, "connector 'socket': cannot find the host '%s': %s", host,
-                        gai_strerror(failed));
-    else if ((reader->epoll_fd = epoll_create1(EPOLL_CLOEXEC)) < 0)
-        err = weir_fail_errno(error, WEIR_ERR_IO, "connector 'socket': cannot make an epoll");
-    if (err) {
+    reader->retry_at_ms = ctx->now_ms(ctx);
+    if ((reader->epoll_fd = epoll_create1(EPOLL_CLOEXEC)) < 0) {
         reader_close(reader);
-        return err;
+        return weir_fail_errno(error, WEIR_ERR_IO, "connector 'socket': cannot make an epoll");
     }
-    reader->next_address = reader->addresses;
+    struct resolve *name = weir_zalloc(sizeof *name);
+    name->host = weir_strdup(host);
+    name->port = weir_strdup(port);
+    reader->resolve = name;
+    reader->resolving = ctx->call(ctx, run_resolve, name, free_resolve);
     ctx->wait_fd(ctx, reader->epoll_fd);
     *out = reader;
     return 0;
@@ -249,6 +285,13 @@ static enum weir_read read_bytes(struct weir_reader *reader, struct weir_connect
     bytes->used = 0;
     for (;;) {
         switch (reader->state) {
+        case RESOLVING:
+            if (!ctx->call_ended(ctx, reader->resolving))
+                return WEIR_READ_EMPTY;
+            if (take_addresses(reader, error))
+                return WEIR_READ_FAILED;
+            reader->state = WAITING;
+            break;
         case WAITING:
             if (now_ms < reader->retry_at_ms) {
                 *wait_until_ms = reader->retry_at_ms;
