@@ -89,5 +89,6 @@ include mk/examples.mk
 include mk/bench.mk
 include mk/tools.mk
 include mk/sim.mk
+include mk/torture.mk
 
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)

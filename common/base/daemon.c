@@ -219,8 +219,9 @@ weir_err weir_daemon_ready(struct weir_daemon *daemon, const char *fields, struc
 
 void weir_daemon_fini(struct weir_daemon *daemon)
 {
-    if (daemon->ready) /* else it may be that of another instance of this name */
-        unlink(daemon->ready_path);
+    /* Not ready: it may be that of another instance of this name. */
+    if (daemon->ready && unlink(daemon->ready_path) != 0 && errno != ENOENT)
+        weir_log(WARN, "cannot remove %s: %s", daemon->ready_path, strerror(errno));
     weir_log_fini();
     weir_config_free(daemon->config);
     for (int i = 0; i < daemon->override_count; i++)

@@ -13,6 +13,7 @@
 #include <xxhash.h>
 
 #include "base/assert.h"
+#include "base/mem.h"
 
 #if defined(__aarch64__)
 #include <arm_acle.h>
@@ -136,7 +137,8 @@ void weir_sha256_hex(const void *bytes, size_t size, char out[65])
     unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned int digest_size = 0;
     int ok = EVP_Digest(bytes, size, digest, &digest_size, EVP_sha256(), NULL);
-    weir_assert(ok == 1);
+    if (ok != 1) /* the one way in which it can fail */
+        weir_out_of_memory(0);
     weir_assert(digest_size == 32);
     to_hex(digest, out);
 }
@@ -148,9 +150,8 @@ weir_err weir_sha256_file_hex(const char *path, char out[65], struct weir_error 
     if (fd < 0)
         return weir_fail_errno(error, errno == ENOENT ? WEIR_ERR_NOT_FOUND : WEIR_ERR_IO, "cannot open '%s'", path);
     EVP_MD_CTX *context = EVP_MD_CTX_new();
-    weir_assert(context != NULL);
-    int ok = EVP_DigestInit_ex(context, EVP_sha256(), NULL);
-    weir_assert(ok == 1);
+    if (!context || EVP_DigestInit_ex(context, EVP_sha256(), NULL) != 1)
+        weir_out_of_memory(0);
     unsigned char bytes[65536];
     for (;;) {
         ssize_t n = read(fd, bytes, sizeof bytes);
@@ -162,12 +163,14 @@ weir_err weir_sha256_file_hex(const char *path, char out[65], struct weir_error 
         }
         if (n == 0)
             break;
-        EVP_DigestUpdate(context, bytes, (size_t)n);
+        if (EVP_DigestUpdate(context, bytes, (size_t)n) != 1)
+            weir_out_of_memory(0);
     }
     if (!err) {
         unsigned char digest[EVP_MAX_MD_SIZE];
         unsigned int digest_size = 0;
-        EVP_DigestFinal_ex(context, digest, &digest_size);
+        if (EVP_DigestFinal_ex(context, digest, &digest_size) != 1)
+            weir_out_of_memory(0);
         to_hex(digest, out);
     }
     EVP_MD_CTX_free(context);

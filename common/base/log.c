@@ -1,5 +1,6 @@
 /* Structured logs. A line is made in a buffer of the calling thread and written by one write(2) under one lock, which also covers
- * rotation; so lines never mix, and the file never grows past size_max by more than a line.
+ * rotation; so lines never mix, and the file never grows past size_max by more than a line. What cannot be written (a full disk) is counted,
+ * and the count is the first line that can.
  *
  * Text: 2026-01-02T03:04:05.678Z INFO  jobmanager [job=.. task=.. attempt=1] The sentence. (file.c:12)
  * JSON: {"time":..,"level":..,"process":..,"pid":..,"job":..,"task":..,"attempt":..,"message":..,"source":..} */
@@ -28,6 +29,8 @@ static struct {
     int fd;
     char *path;
     size_t size, size_max;
+    unsigned long lost; /* lines that could not be written since the last one that could */
+    int lost_errno;
     int files_max;
     bool json;
     char process[32];
@@ -73,9 +76,15 @@ weir_err weir_log_init(const struct weir_log_options *options, struct weir_error
     return WEIR_OK;
 }
 
+static bool write_lost(void);
+
 void weir_log_fini(void)
 {
     pthread_mutex_lock(&sink.lock);
+    if (sink.lost && !write_lost())
+        fprintf(stderr, "%lu lines of the log %s could not be written: %s\n", sink.lost, sink.path ? sink.path : "",
+                strerrordesc_np(sink.lost_errno));
+    sink.lost = 0;
     if (sink.fd != STDERR_FILENO)
         close(sink.fd);
     free(sink.path);
@@ -104,22 +113,31 @@ void weir_log_scope(const char *job, const char *task, int attempt)
     scope.attempt = attempt;
 }
 
-/* FILE.(n-2) -> FILE.(n-1), ..., FILE -> FILE.1. Called with the lock. When it fails, lines go on into the old file. */
-static void rotate(void)
+/* FILE.(n-2) -> FILE.(n-1), ..., FILE -> FILE.1. False: one could not be renamed, and none that comes after it was. */
+static bool shift_files(void)
 {
-    for (int i = sink.files_max - 1; i > 0; i--) {
+    bool ok = true;
+    for (int i = sink.files_max - 1; ok && i > 0; i--) {
         char *to = weir_format("%s.%d", sink.path, i);
         char *from = i == 1 ? weir_strdup(sink.path) : weir_format("%s.%d", sink.path, i - 1);
-        rename(from, to);
+        ok = rename(from, to) == 0 || errno == ENOENT;
         free(from);
         free(to);
     }
-    if (sink.files_max == 1)
-        unlink(sink.path);
-    int fd = open_file(sink.path);
-    if (fd >= 0) {
-        close(sink.fd);
-        sink.fd = fd;
+    return ok;
+}
+
+/* Called with the lock. When it fails, lines go on into the old file. */
+static void rotate(void)
+{
+    if (shift_files()) {
+        if (sink.files_max == 1)
+            unlink(sink.path);
+        int fd = open_file(sink.path);
+        if (fd >= 0) {
+            close(sink.fd);
+            sink.fd = fd;
+        }
     }
     sink.size = 0;
 }
@@ -240,6 +258,43 @@ static void make_text(struct line *line, enum weir_log_level level, const char *
     puts_line(line, text);
 }
 
+/* Writes a whole line, or cuts what was written of it off by a newline. Called with the lock. */
+static bool write_line(const char *text, size_t size)
+{
+    size_t done = 0;
+    while (done < size) {
+        ssize_t n = write(sink.fd, text + done, size - done);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            break;
+        done += (size_t)n;
+        sink.size += (size_t)n;
+    }
+    if (done == size)
+        return true;
+    sink.lost_errno = errno;
+    if (done > 0 && write(sink.fd, "\n", 1) == 1)
+        sink.size++;
+    return false;
+}
+
+/* Before the first line that can be written again: how many could not. Called with the lock. */
+static bool write_lost(void)
+{
+    struct line line = {.size = 0};
+    char message[160], time[32];
+    format_time(time);
+    snprintf(message, sizeof message, "%lu lines of this log could not be written: %s", sink.lost,
+             strerrordesc_np(sink.lost_errno));
+    if (sink.json)
+        make_json(&line, WEIR_LOG_ERROR, time, "log.c", message);
+    else
+        make_text(&line, WEIR_LOG_ERROR, time, "log.c", message);
+    line.text[line.size++] = '\n';
+    return write_line(line.text, line.size);
+}
+
 void weir_log_write(enum weir_log_level level, const char *file, int source_line, const char *format, ...)
 {
     int saved = errno;
@@ -263,9 +318,10 @@ void weir_log_write(enum weir_log_level level, const char *file, int source_line
     line.text[line.size++] = '\n';
     if (sink.path && sink.size && sink.size + line.size > sink.size_max)
         rotate();
-    ssize_t written = write(sink.fd, line.text, line.size);
-    if (written > 0)
-        sink.size += (size_t)written;
+    if (sink.lost && write_lost())
+        sink.lost = 0;
+    if (sink.lost || !write_line(line.text, line.size))
+        sink.lost++;
     pthread_mutex_unlock(&sink.lock);
     errno = saved;
 }

@@ -14,8 +14,17 @@ _Noreturn void weir_assert_failed(const char *condition, const char *file, int l
     abort();
 }
 
-static _Noreturn void out_of_memory(size_t size)
+static void (*say_out_of_memory)(size_t size);
+
+void weir_on_out_of_memory(void (*say)(size_t size))
 {
+    say_out_of_memory = say;
+}
+
+void weir_out_of_memory(size_t size)
+{
+    if (say_out_of_memory)
+        say_out_of_memory(size);
     fprintf(stderr, "out of memory: cannot allocate %zu bytes\n", size);
     abort();
 }
@@ -24,7 +33,7 @@ void *weir_alloc(size_t size)
 {
     void *p = malloc(size ? size : 1);
     if (!p)
-        out_of_memory(size);
+        weir_out_of_memory(size);
     return p;
 }
 
@@ -32,7 +41,7 @@ void *weir_zalloc(size_t size)
 {
     void *p = calloc(1, size ? size : 1);
     if (!p)
-        out_of_memory(size);
+        weir_out_of_memory(size);
     return p;
 }
 
@@ -40,7 +49,7 @@ void *weir_realloc(void *old, size_t size)
 {
     void *p = realloc(old, size ? size : 1);
     if (!p)
-        out_of_memory(size);
+        weir_out_of_memory(size);
     return p;
 }
 
@@ -63,7 +72,7 @@ char *weir_format(const char *format, ...)
     va_start(args, format);
     char *p = NULL;
     if (vasprintf(&p, format, args) < 0)
-        out_of_memory(0);
+        weir_out_of_memory(strlen(format));
     va_end(args);
     return p;
 }

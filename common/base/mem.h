@@ -9,6 +9,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* The end of a process without memory: says so and aborts. A command and the child that builds a job's graph say it in their own way
+ * instead: `say` is called with the size that was not to be had, and must not return. Set before threads start. */
+_Noreturn void weir_out_of_memory(size_t size);
+void weir_on_out_of_memory(void (*say)(size_t size));
+
 void *weir_alloc(size_t size) __attribute__((malloc, returns_nonnull));
 void *weir_zalloc(size_t size) __attribute__((malloc, returns_nonnull));
 void *weir_realloc(void *old, size_t size) __attribute__((returns_nonnull));

@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "base/mem.h"
+
 #define BUDGET_BASE ((size_t)4 << 20)
 #define BUDGET_PER_BYTE 16
 #define ALLOCATION_COST 16 /* what malloc adds */
@@ -19,7 +21,7 @@ static void *budget_alloc(void *data, size_t size)
         return NULL;
     }
     budget->left -= size + ALLOCATION_COST;
-    return malloc(size ? size : 1);
+    return weir_alloc(size);
 }
 
 static void budget_free(void *data, void *pointer)

@@ -13,6 +13,7 @@
 #include <stddef.h>
 
 #include "base/assert.h"
+#include "base/mem.h"
 #include "data/batch.h"
 
 #ifndef __has_feature
@@ -184,7 +185,8 @@ static void depot_give(struct cache *from, int class, size_t capacity)
 static struct weir_buffer *buffer_malloc(size_t capacity)
 {
     struct weir_buffer *buffer = aligned_alloc(64, offsetof(struct weir_buffer, bytes) + capacity);
-    weir_assert(buffer != NULL); /* out of memory: recovery is the crash path */
+    if (!buffer)
+        weir_out_of_memory(capacity);
     buffer->capacity = capacity;
     buffer->refs = 1;
     return buffer;

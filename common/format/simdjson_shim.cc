@@ -18,6 +18,8 @@
 #include <simdjson.h>
 #pragma GCC diagnostic pop
 
+extern "C" [[noreturn]] void weir_out_of_memory(size_t size); // base/mem.h, which is C only
+
 struct weir_json_index {
     std::unique_ptr<simdjson::internal::dom_parser_implementation> stage1;
     size_t capacity = 0;
@@ -30,7 +32,7 @@ extern "C" weir_json_index *weir_json_index_new(void)
 {
     weir_json_index *index = new (std::nothrow) weir_json_index;
     if (!index)
-        abort();
+        weir_out_of_memory(sizeof *index);
     return index;
 }
 
@@ -47,7 +49,7 @@ extern "C" weir_json_index_result weir_json_index_run(weir_json_index *index, co
         simdjson::error_code code = simdjson::get_active_implementation()->create_dom_parser_implementation(
             capacity, depth_unused, index->stage1);
         if (code == simdjson::MEMALLOC)
-            abort(); // out of memory: recovery is the crash path
+            weir_out_of_memory(capacity);
         if (code)
             return WEIR_JSON_INDEX_FAILED;
         index->capacity = capacity;

@@ -161,7 +161,7 @@ static int64_t now_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-enum heard { HEARD_MORE, HEARD_END, HEARD_TOO_MUCH };
+enum heard { HEARD_MORE, HEARD_END, HEARD_TOO_MUCH, HEARD_FAILED };
 
 /* Appends what is there; past the buffer's maximum `cut` drops it. */
 static enum heard hear(int fd, struct weir_buf *into, bool cut)
@@ -169,7 +169,7 @@ static enum heard hear(int fd, struct weir_buf *into, bool cut)
     char bytes[16384];
     ssize_t size = read(fd, bytes, sizeof bytes);
     if (size < 0)
-        return errno == EINTR || errno == EAGAIN ? HEARD_MORE : HEARD_END;
+        return errno == EINTR || errno == EAGAIN ? HEARD_MORE : HEARD_FAILED;
     if (size == 0)
         return HEARD_END;
     size_t room = into->max - into->size, more = (size_t)size;
@@ -201,10 +201,12 @@ static weir_err listen_to(const struct child *child, int64_t timeout_ms, struct 
             if (heard == HEARD_TOO_MUCH)
                 return weir_fail(error, WEIR_ERR_FULL, "the job graph has more than the %zu bytes that are accepted",
                                  result->max);
+            if (heard == HEARD_FAILED)
+                return weir_fail_errno(error, WEIR_ERR_IO, "cannot read the job graph from the child that builds it");
             if (heard == HEARD_END)
                 fds[0].fd = -1;
         }
-        if (fds[1].fd >= 0 && fds[1].revents && hear(fds[1].fd, log, true) == HEARD_END)
+        if (fds[1].fd >= 0 && fds[1].revents && hear(fds[1].fd, log, true) != HEARD_MORE)
             fds[1].fd = -1;
     }
     return 0;

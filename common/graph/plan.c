@@ -231,7 +231,8 @@ static bool uid_taken(const struct weir_plan *plan, int before, const char *uid)
 static void derive_uids(struct build *build)
 {
     XXH3_state_t *state = XXH3_createState();
-    weir_assert(state);
+    if (!state)
+        weir_out_of_memory(0);
     for (int i = 0; i < build->plan->op_count; i++) {
         struct weir_plan_op *op = &build->plan->ops[i];
         const struct op_extra *extra = &build->extra[i];

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/json_memory.h"
 #include "base/mem.h"
 #include "graph/plan.h"
 
@@ -101,6 +102,7 @@ static json_t *node_json(const struct weir_plan *plan, const struct weir_plan_ve
 
 struct json_t *weir_plan_json(const struct weir_plan *plan, const char *job_id)
 {
+    weir_json_memory();
     json_t *nodes = json_array();
     for (int v = plan->vertex_count; v-- > 0;)
         json_array_append_new(nodes, node_json(plan, &plan->vertices[v]));

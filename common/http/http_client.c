@@ -90,12 +90,30 @@ static weir_err explain(CURLcode code, CURL *curl, const char *url, const struct
                         os_errno  ? strerror((int)os_errno)
                         : *detail ? detail
                                   : curl_easy_strerror(code));
+    else if (code == CURLE_OUT_OF_MEMORY)
+        weir_out_of_memory(0);
     else
         err = weir_fail(error, WEIR_ERR_IO, "the connection to %s broke: %s", authority,
                         *detail ? detail : curl_easy_strerror(code));
     if (error)
         error->effect = connected > 0 ? WEIR_EFFECT_MAYBE : WEIR_EFFECT_NONE;
     return err;
+}
+
+/* libcurl copies what it is given: a call that fails had no memory for the copy. */
+static void must(CURLcode code)
+{
+    if (code == CURLE_OUT_OF_MEMORY)
+        weir_out_of_memory(0);
+    weir_assert(code == CURLE_OK);
+}
+
+static struct curl_slist *add_header(struct curl_slist *headers, const char *line)
+{
+    struct curl_slist *longer = curl_slist_append(headers, line);
+    if (!longer)
+        weir_out_of_memory(strlen(line));
+    return longer;
 }
 
 static weir_err perform(const struct weir_http_request *request, struct sink *sink, int *status,
@@ -105,21 +123,22 @@ static weir_err perform(const struct weir_http_request *request, struct sink *si
     weir_err err = WEIR_OK;
     int timeout_ms = request->timeout_ms ? request->timeout_ms : 60000;
     CURL *curl = curl_easy_init();
-    weir_assert(curl != NULL);
+    if (!curl)
+        weir_out_of_memory(0);
     struct curl_slist *headers = NULL;
     curl_mime *mime = NULL;
     char detail[CURL_ERROR_SIZE] = "";
-    curl_easy_setopt(curl, CURLOPT_URL, request->url);
-    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(curl, CURLOPT_PROXY, ""); /* a cluster is not reached through a proxy of the environment */
-    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, detail);
-    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS,
-                     (long)(request->connect_timeout_ms ? request->connect_timeout_ms : 5000));
-    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
-    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_bytes);
-    curl_easy_setopt(curl, CURLOPT_WRITEDATA, sink);
-    curl_easy_setopt(curl, CURLOPT_USERAGENT, "weir/" WEIR_VERSION);
+    must(curl_easy_setopt(curl, CURLOPT_URL, request->url));
+    must(curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https"));
+    must(curl_easy_setopt(curl, CURLOPT_PROXY, "")); /* a cluster is not reached through a proxy of the environment */
+    must(curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L));
+    must(curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, detail));
+    must(curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS,
+                          (long)(request->connect_timeout_ms ? request->connect_timeout_ms : 5000)));
+    must(curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)timeout_ms));
+    must(curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_bytes));
+    must(curl_easy_setopt(curl, CURLOPT_WRITEDATA, sink));
+    must(curl_easy_setopt(curl, CURLOPT_USERAGENT, "weir/" WEIR_VERSION));
     if (request->upload_path) {
         if (access(request->upload_path, R_OK) != 0) {
             err = weir_fail_errno(error, errno == ENOENT ? WEIR_ERR_NOT_FOUND : WEIR_ERR_IO, "cannot read '%s'",
@@ -127,23 +146,25 @@ static weir_err perform(const struct weir_http_request *request, struct sink *si
             goto out;
         }
         mime = curl_mime_init(curl);
-        curl_mimepart *part = curl_mime_addpart(mime);
-        curl_mime_name(part, request->upload_part ? request->upload_part : "jarfile");
-        curl_mime_filedata(part, request->upload_path);
-        curl_mime_type(part, "application/octet-stream");
-        curl_easy_setopt(curl, CURLOPT_MIMEPOST, mime);
+        curl_mimepart *part = mime ? curl_mime_addpart(mime) : NULL;
+        if (!part)
+            weir_out_of_memory(0);
+        must(curl_mime_name(part, request->upload_part ? request->upload_part : "jarfile"));
+        must(curl_mime_filedata(part, request->upload_path));
+        must(curl_mime_type(part, "application/octet-stream"));
+        must(curl_easy_setopt(curl, CURLOPT_MIMEPOST, mime));
     } else if (request->body || strcmp(request->method, "GET") != 0) {
         char type[160];
         snprintf(type, sizeof type, "Content-Type: %s",
                  request->content_type ? request->content_type : "application/json");
-        headers = curl_slist_append(headers, type);
+        headers = add_header(headers, type);
         if (request->body_size <= (size_t)1 << 20)
-            headers = curl_slist_append(headers, "Expect:");
-        curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body_size);
-        curl_easy_setopt(curl, CURLOPT_POSTFIELDS, request->body ? request->body : "");
-        curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
+            headers = add_header(headers, "Expect:");
+        must(curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body_size));
+        must(curl_easy_setopt(curl, CURLOPT_POSTFIELDS, request->body ? request->body : ""));
+        must(curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers));
     }
-    curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request->method);
+    must(curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request->method));
     CURLcode code = curl_easy_perform(curl);
     if (code != CURLE_OK) {
         err = explain(code, curl, request->url, sink, timeout_ms, detail, error);

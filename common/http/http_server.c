@@ -30,6 +30,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "base/json_memory.h"
 #include "base/clock.h"
 #include "base/log.h"
 
@@ -730,6 +731,7 @@ static void free_server(struct weir_http_server *server)
 weir_err weir_http_server_start(const struct weir_http_server_options *options, struct weir_http_server **out,
                                 struct weir_error *error)
 {
+    weir_json_memory();
     struct weir_http_server *server = weir_zalloc(sizeof *server);
     server->options = *options;
     server->address = weir_strdup(options->address ? options->address : "127.0.0.1");
@@ -765,8 +767,12 @@ weir_err weir_http_server_start(const struct weir_http_server_options *options, 
         return err;
     }
     for (; server->thread_count < POOL_THREADS; server->thread_count++) {
-        int rc = pthread_create(&server->threads[server->thread_count], NULL, pool_main, server);
-        weir_assert(rc == 0);
+        errno = pthread_create(&server->threads[server->thread_count], NULL, pool_main, server);
+        if (errno) {
+            err = weir_fail_errno(error, WEIR_ERR_IO, "cannot start the HTTP server's threads");
+            weir_http_server_stop(server);
+            return err;
+        }
     }
     *out = server;
     return WEIR_OK;

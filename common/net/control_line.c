@@ -8,12 +8,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <zmq.h>
 
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/unpack.h"
+#include "net/zmq_calls.h"
 
 #define PEERS_MAX 4096
 #define PROBES 8
@@ -92,10 +92,10 @@ static weir_err open_monitor(struct weir_line *line, int events, struct weir_err
         return WEIR_OK;
     char address[64];
     snprintf(address, sizeof address, "inproc://monitor-%p-%u", (void *)line, line->connection);
-    if (zmq_socket_monitor(line->socket, address, events) != 0)
+    if (weir_zmq_socket_monitor(line->socket, address, events) != 0)
         return weir_fail(error, WEIR_ERR_IO, "cannot watch the control socket: %s", zmq_strerror(errno));
     line->monitor = zmq_socket(line->context, ZMQ_PAIR);
-    if (!line->monitor || zmq_connect(line->monitor, address) != 0)
+    if (!line->monitor || weir_zmq_connect(line->monitor, address) != 0)
         return weir_fail(error, WEIR_ERR_IO, "cannot watch the control socket: %s", zmq_strerror(errno));
     return WEIR_OK;
 }
@@ -104,7 +104,7 @@ static void close_sockets(struct weir_line *line)
 {
     if (line->socket) {
         if (line->monitor)
-            zmq_socket_monitor(line->socket, NULL, 0);
+            weir_zmq_socket_monitor(line->socket, NULL, 0);
         int zero = 0;
         zmq_setsockopt(line->socket, ZMQ_LINGER, &zero, sizeof zero);
         zmq_close(line->socket);
@@ -131,7 +131,7 @@ weir_err weir_line_serve(void *zmq_context, const char *endpoint, struct weir_li
         err = set_int(line->socket, ZMQ_ROUTER_MANDATORY, 1, error);
     if (!err)
         err = open_monitor(line, ZMQ_EVENT_DISCONNECTED, error);
-    if (!err && zmq_bind(line->socket, endpoint) != 0)
+    if (!err && weir_zmq_bind(line->socket, endpoint) != 0)
         err = weir_fail(error, WEIR_ERR_IO,
                         "cannot listen on %s: %s (is another JobManager running? choose another jobmanager.rpc.port)",
                         endpoint, zmq_strerror(errno));
@@ -187,7 +187,7 @@ weir_err weir_line_reconnect(struct weir_line *line, struct weir_error *error)
     err = open_monitor(line, ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED, error);
     if (err)
         return err;
-    if (zmq_connect(line->socket, line->endpoint) != 0)
+    if (weir_zmq_connect(line->socket, line->endpoint) != 0)
         return weir_fail(error, WEIR_ERR_IO, "cannot connect to %s: %s", line->endpoint, zmq_strerror(errno));
     return WEIR_OK;
 }
@@ -210,11 +210,11 @@ bool weir_line_send(struct weir_line *line, const char *peer, const Weir__Contro
         return false;
     weir__control__pack(control, zmq_msg_data(&message));
     handed_over(&message);
-    if (line->server && zmq_send(line->socket, peer, strlen(peer), ZMQ_DONTWAIT | ZMQ_SNDMORE) < 0) {
+    if (line->server && weir_zmq_send(line->socket, peer, strlen(peer), ZMQ_DONTWAIT | ZMQ_SNDMORE) < 0) {
         zmq_msg_close(&message);
         return false;
     }
-    if (zmq_msg_send(&message, line->socket, ZMQ_DONTWAIT) < 0) {
+    if (weir_zmq_msg_send(&message, line->socket, ZMQ_DONTWAIT) < 0) {
         zmq_msg_close(&message);
         return false;
     }
@@ -273,10 +273,10 @@ static bool probe_next(struct weir_line *line, struct weir_line_event *event)
     }
     while (line->probe_index < line->peer_count) {
         struct peer *peer = &line->peers[line->probe_index];
-        bool gone =
-            zmq_send(line->socket, peer->id, strlen(peer->id), ZMQ_DONTWAIT | ZMQ_SNDMORE) < 0 && errno == EHOSTUNREACH;
+        bool gone = weir_zmq_send(line->socket, peer->id, strlen(peer->id), ZMQ_DONTWAIT | ZMQ_SNDMORE) < 0 &&
+                    errno == EHOSTUNREACH;
         if (!gone) {
-            zmq_send(line->socket, "", 0, ZMQ_DONTWAIT);
+            weir_zmq_send(line->socket, "", 0, ZMQ_DONTWAIT);
             line->probe_index++;
             continue;
         }
@@ -296,7 +296,7 @@ static bool next_monitor_event(struct weir_line *line, struct weir_line_event *e
     for (;;) {
         zmq_msg_t message;
         zmq_msg_init(&message);
-        if (zmq_msg_recv(&message, line->monitor, ZMQ_DONTWAIT) < 0) {
+        if (weir_zmq_msg_recv(&message, line->monitor, ZMQ_DONTWAIT) < 0) {
             zmq_msg_close(&message);
             return false;
         }
@@ -307,7 +307,7 @@ static bool next_monitor_event(struct weir_line *line, struct weir_line_event *e
         zmq_msg_close(&message);
         while (more) { /* the address, unused */
             zmq_msg_init(&message);
-            if (zmq_msg_recv(&message, line->monitor, 0) < 0) {
+            if (weir_zmq_msg_recv(&message, line->monitor, 0) < 0) {
                 zmq_msg_close(&message);
                 return false;
             }
@@ -330,7 +330,7 @@ static bool next_monitor_event(struct weir_line *line, struct weir_line_event *e
 static bool receive(struct weir_line *line, struct weir_line_event *event, zmq_msg_t *payload, bool *well_formed)
 {
     zmq_msg_init(payload);
-    if (zmq_msg_recv(payload, line->socket, ZMQ_DONTWAIT) < 0)
+    if (weir_zmq_msg_recv(payload, line->socket, ZMQ_DONTWAIT) < 0)
         return false;
     *well_formed = true;
     if (line->server) {
@@ -348,7 +348,7 @@ static bool receive(struct weir_line *line, struct weir_line_event *event, zmq_m
         }
         zmq_msg_close(payload);
         zmq_msg_init(payload);
-        if (zmq_msg_recv(payload, line->socket, 0) < 0)
+        if (weir_zmq_msg_recv(payload, line->socket, 0) < 0)
             return false;
     }
     bool more = zmq_msg_more(payload);
@@ -356,7 +356,7 @@ static bool receive(struct weir_line *line, struct weir_line_event *event, zmq_m
         *well_formed = false;
         zmq_msg_t rest;
         zmq_msg_init(&rest);
-        more = zmq_msg_recv(&rest, line->socket, 0) >= 0 && zmq_msg_more(&rest);
+        more = weir_zmq_msg_recv(&rest, line->socket, 0) >= 0 && zmq_msg_more(&rest);
         zmq_msg_close(&rest);
     }
     return true;

@@ -90,7 +90,7 @@ const char *weir_text(struct weir_job *job, const char *format, ...)
     int size = vasprintf(&text, format, args);
     va_end(args);
     if (size < 0)
-        return "";
+        weir_out_of_memory(strlen(format));
     char *copy = weir_arena_strdup(&job->arena, text);
     free(text);
     return copy;

@@ -5,6 +5,8 @@
  */
 #include "jobmanager/core/jm_int.h"
 
+#include "base/proto_memory.h"
+
 #include <stdarg.h>
 
 void weir_jm_options_init(struct weir_jm_options *options)
@@ -105,7 +107,7 @@ Weir__Control *weir_jm_control_copy(const Weir__Control *control)
     size_t size = weir__control__get_packed_size(control);
     uint8_t *bytes = weir_alloc(size);
     weir__control__pack(control, bytes);
-    Weir__Control *copy = weir__control__unpack(NULL, size, bytes);
+    Weir__Control *copy = weir__control__unpack(&weir_proto_memory, size, bytes);
     weir_assert(copy);
     free(bytes);
     return copy;

@@ -6,6 +6,8 @@
  */
 #include "jobmanager/core/jm_int.h"
 
+#include "base/proto_memory.h"
+
 #include <ctype.h>
 #include <stdarg.h>
 
@@ -205,7 +207,7 @@ Weir__Failure *weir_jm_failure_copy(const Weir__Failure *failure)
     size_t size = weir__failure__get_packed_size(failure);
     uint8_t *bytes = weir_alloc(size);
     weir__failure__pack(failure, bytes);
-    Weir__Failure *copy = weir__failure__unpack(NULL, size, bytes);
+    Weir__Failure *copy = weir__failure__unpack(&weir_proto_memory, size, bytes);
     weir_assert(copy);
     free(bytes);
     return copy;

@@ -5,6 +5,8 @@
  */
 #include "jobmanager/core/jm_int.h"
 
+#include "base/proto_memory.h"
+
 bool weir_task_state_terminal(Weir__TaskState state)
 {
     return state == WEIR__TASK_STATE__FINISHED || state == WEIR__TASK_STATE__CANCELED ||
@@ -92,7 +94,7 @@ static void set_metrics(struct weir_jm_task *task, const Weir__TaskMetrics *metr
     weir__task_metrics__pack(metrics, bytes);
     if (task->metrics)
         weir__task_metrics__free_unpacked((Weir__TaskMetrics *)(uintptr_t)task->metrics, NULL);
-    task->metrics = weir__task_metrics__unpack(NULL, size, bytes);
+    task->metrics = weir__task_metrics__unpack(&weir_proto_memory, size, bytes);
     if (bytes != small)
         free(bytes);
 }

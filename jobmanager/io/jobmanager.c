@@ -16,6 +16,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/proto_memory.h"
 #include "net/control_line.h"
 
 #define REQUEST_TIMEOUT_MS 30000
@@ -380,7 +381,7 @@ weir_err weir_jobmanager_submit(struct weir_jobmanager *jobmanager, const struct
     struct weir_key_value *pairs = NULL;
     int count = 0;
     Weir__JobGraph *graph = submission->graph_size <= WEIR_GRAPH_SIZE_MAX
-                                ? weir__job_graph__unpack(NULL, submission->graph_size, submission->graph)
+                                ? weir__job_graph__unpack(&weir_proto_memory, submission->graph_size, submission->graph)
                                 : NULL;
     weir_err err = graph ? job_configuration(submission, graph, &pairs, &count, error)
                          : weir_fail(error, WEIR_ERR_INVALID, "this is not a serialized JobGraph of at most 16 MiB");

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/proto_memory.h"
 #include "graph/build_client.h"
 
 static const char *copy(struct weir_arena *arena, const char *text)
@@ -295,7 +296,7 @@ static weir_err view_build(void *self, const struct weir_view_build *build, stru
 /* A graph under another name, packed again; NULL: it cannot be read. */
 static uint8_t *rename_graph(const struct weir_view_submission *submission, size_t *size)
 {
-    Weir__JobGraph *graph = weir__job_graph__unpack(NULL, submission->graph_size, submission->graph);
+    Weir__JobGraph *graph = weir__job_graph__unpack(&weir_proto_memory, submission->graph_size, submission->graph);
     if (!graph)
         return NULL;
     char *own = graph->name, *name = weir_strdup(submission->name);

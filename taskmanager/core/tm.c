@@ -6,6 +6,7 @@
 #include <stdarg.h>
 
 #include "base/hash.h"
+#include "base/proto_memory.h"
 
 void weir_tm_options_init(struct weir_tm_options *options)
 {
@@ -113,7 +114,7 @@ Weir__Control *weir_tm_control_copy(const Weir__Control *control)
     size_t size = weir__control__get_packed_size(control);
     uint8_t *bytes = weir_alloc(size);
     weir__control__pack(control, bytes);
-    Weir__Control *copy = weir__control__unpack(NULL, size, bytes);
+    Weir__Control *copy = weir__control__unpack(&weir_proto_memory, size, bytes);
     weir_assert(copy);
     free(bytes);
     return copy;

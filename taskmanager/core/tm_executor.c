@@ -5,6 +5,8 @@
  */
 #include "taskmanager/core/tm_int.h"
 
+#include "base/proto_memory.h"
+
 static struct tm_executor *find(struct weir_tm *tm, const char *id)
 {
     for (int i = 0; i < tm->executor_count; i++)
@@ -463,7 +465,7 @@ static void take_metrics(struct tm_executor *executor, const Weir__Heartbeat *he
         uint8_t *bytes = weir_alloc(size);
         weir__task_metrics__pack(&named, bytes);
         weir__task_metrics__free_unpacked(task->metrics, NULL);
-        task->metrics = weir__task_metrics__unpack(NULL, size, bytes);
+        task->metrics = weir__task_metrics__unpack(&weir_proto_memory, size, bytes);
         free(bytes);
     }
 }

@@ -3,11 +3,11 @@
 #define WEIR_EXCHANGE_IO_INT_H
 
 #include <pthread.h>
-#include <zmq.h>
 
 #include "base/mem.h"
 #include "exchange/io_thread.h"
 #include "net/frame.h"
+#include "net/zmq_calls.h"
 
 #define WEIR_IO_ID_SIZE 33 /* executor id as text */
 #define WEIR_IO_ROUTING_ID_SIZE 64

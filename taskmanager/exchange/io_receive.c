@@ -72,9 +72,9 @@ static void sweep(struct weir_io *io)
 /* Sends to a connection. False: nobody is there. */
 static bool send_to(struct weir_io *io, struct weir_io_conn *conn, const void *bytes, size_t size)
 {
-    if (zmq_send(io->router, conn->routing_id, conn->routing_id_size, ZMQ_DONTWAIT | ZMQ_SNDMORE) < 0)
+    if (weir_zmq_send(io->router, conn->routing_id, conn->routing_id_size, ZMQ_DONTWAIT | ZMQ_SNDMORE) < 0)
         return false;
-    return zmq_send(io->router, bytes, size, ZMQ_DONTWAIT) >= 0;
+    return weir_zmq_send(io->router, bytes, size, ZMQ_DONTWAIT) >= 0;
 }
 
 static const char *take_hello(struct weir_io *io, const struct weir_frame *frame, const void *routing_id, size_t size)
@@ -307,7 +307,7 @@ bool weir_io_receive(struct weir_io *io)
     for (int i = 0; i < RECEIVE_BURST; i++) {
         zmq_msg_t id, message;
         zmq_msg_init(&id);
-        if (zmq_msg_recv(&id, io->router, ZMQ_DONTWAIT) < 0) {
+        if (weir_zmq_msg_recv(&id, io->router, ZMQ_DONTWAIT) < 0) {
             zmq_msg_close(&id);
             break;
         }
@@ -318,7 +318,7 @@ bool weir_io_receive(struct weir_io *io)
         while (more) {
             zmq_msg_close(&message);
             zmq_msg_init(&message);
-            if (zmq_msg_recv(&message, io->router, 0) < 0)
+            if (weir_zmq_msg_recv(&message, io->router, 0) < 0)
                 break;
             parts++;
             more = zmq_msg_more(&message);

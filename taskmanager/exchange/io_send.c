@@ -78,10 +78,11 @@ static weir_err open_dealer(struct weir_io *io, struct weir_io_peer_conn *peer, 
     int events = ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
                  ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL;
     if (zmq_setsockopt(peer->dealer, ZMQ_ROUTING_ID, name, (size_t)size) != 0 ||
-        zmq_socket_monitor(peer->dealer, address, events) != 0)
+        weir_zmq_socket_monitor(peer->dealer, address, events) != 0)
         return weir_fail(error, WEIR_ERR_IO, "%s", zmq_strerror(errno));
     peer->monitor = zmq_socket(io->context, ZMQ_PAIR);
-    if (!peer->monitor || zmq_connect(peer->monitor, address) != 0 || zmq_connect(peer->dealer, peer->endpoint) != 0)
+    if (!peer->monitor || weir_zmq_connect(peer->monitor, address) != 0 ||
+        weir_zmq_connect(peer->dealer, peer->endpoint) != 0)
         return weir_fail(error, WEIR_ERR_IO, "%s", zmq_strerror(errno));
     return WEIR_OK;
 }
@@ -90,7 +91,7 @@ void weir_io_peer_close(struct weir_io *io, struct weir_io_peer_conn *peer)
 {
     (void)io;
     if (peer->dealer) {
-        zmq_socket_monitor(peer->dealer, NULL, 0);
+        weir_zmq_socket_monitor(peer->dealer, NULL, 0);
         zmq_close(peer->dealer);
     }
     if (peer->monitor)
@@ -164,7 +165,7 @@ void weir_io_peer_send(struct weir_io *io, struct weir_io_peer_conn *peer)
         weir_io_peer_lost(io, peer, zmq_strerror(errno));
         return;
     }
-    if (zmq_msg_send(&message, peer->dealer, ZMQ_DONTWAIT) < 0) {
+    if (weir_zmq_msg_send(&message, peer->dealer, ZMQ_DONTWAIT) < 0) {
         int saved = errno; /* without a bound on the queue: there is no connection */
         zmq_msg_close(&message);
         weir_io_peer_lost(io, peer, saved == EAGAIN ? "not connected" : zmq_strerror(saved));
@@ -201,7 +202,7 @@ static void send_hello(struct weir_io *io, struct weir_io_peer_conn *peer)
     memcpy(bytes + WEIR_FRAME_HEADER_SIZE + 32, peer->id, strlen(peer->id));
     struct weir_frame frame = {.type = WEIR_FRAME_HELLO, .job = io->job, .length = 64};
     size_t size = weir_frame_seal(&frame, bytes);
-    if (zmq_send(peer->dealer, bytes, size, ZMQ_DONTWAIT) >= 0)
+    if (weir_zmq_send(peer->dealer, bytes, size, ZMQ_DONTWAIT) >= 0)
         peer->state = WEIR_IO_PEER_GREETED;
     /* else: the connection is not attached yet; the next round tries again */
 }
@@ -314,7 +315,7 @@ static bool receive_answers(struct weir_io *io, struct weir_io_peer_conn *peer)
     for (int i = 0; i < RECEIVE_BURST && peer->dealer; i++) {
         zmq_msg_t message;
         zmq_msg_init(&message);
-        if (zmq_msg_recv(&message, peer->dealer, ZMQ_DONTWAIT) < 0) {
+        if (weir_zmq_msg_recv(&message, peer->dealer, ZMQ_DONTWAIT) < 0) {
             zmq_msg_close(&message);
             break;
         }
@@ -346,7 +347,7 @@ static bool next_event(void *monitor, uint16_t *event)
 {
     zmq_msg_t message;
     zmq_msg_init(&message);
-    if (zmq_msg_recv(&message, monitor, ZMQ_DONTWAIT) < 0) {
+    if (weir_zmq_msg_recv(&message, monitor, ZMQ_DONTWAIT) < 0) {
         zmq_msg_close(&message);
         return false;
     }
@@ -357,7 +358,7 @@ static bool next_event(void *monitor, uint16_t *event)
     zmq_msg_close(&message);
     if (more) { /* the address, unused */
         zmq_msg_init(&message);
-        if (zmq_msg_recv(&message, monitor, 0) < 0)
+        if (weir_zmq_msg_recv(&message, monitor, 0) < 0)
             *event = 0;
         zmq_msg_close(&message);
     }

@@ -123,7 +123,7 @@ static weir_err bind_router(struct weir_io *io, const struct weir_io_options *op
             snprintf(endpoint, sizeof endpoint, "tcp://%s%.200s%s:*", open, bind_host, close);
         else
             snprintf(endpoint, sizeof endpoint, "tcp://%s%.200s%s:%d", open, bind_host, close, port);
-        bound = zmq_bind(io->router, endpoint);
+        bound = weir_zmq_bind(io->router, endpoint);
         if (bound != 0 && errno != EADDRINUSE)
             break;
     }

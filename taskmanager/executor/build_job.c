@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/hash.h"
+#include "base/proto_memory.h"
 #include "connectors/connector.h"
 #include "executor/job_object.h"
 #include "graph/check.h"
@@ -155,6 +156,19 @@ static int write_result(const struct build *build, const void *bytes, size_t siz
     return exit_code;
 }
 
+/* What a job that asks for too much is told, instead of an abort. */
+static const struct build *without_memory;
+
+static void say_out_of_memory(size_t size)
+{
+    char line[200];
+    int length = snprintf(line, sizeof line,
+                          "out of memory while building the graph: %zu bytes more are not to be had (job.build.memory "
+                          "limits the job to %lld MiB)\n",
+                          size, (long long)without_memory->memory_bytes >> 20);
+    _exit(write_result(without_memory, line, (size_t)length, EXIT_ERRORS));
+}
+
 static int write_error(const struct build *build, const char *message)
 {
     char line[WEIR_ERROR_MESSAGE_SIZE + 1];
@@ -254,7 +268,10 @@ static int check_graph(const struct build *build)
     for (size_t size; (size = fread(part, 1, sizeof part, file)) > 0;)
         if (!weir_buf_append(&bytes, part, size))
             break; /* too large, says weir_plan_build() */
+    bool unread = ferror(file);
     fclose(file);
+    if (unread)
+        return write_error(build, "cannot read the job graph");
     const uint8_t *data = bytes.data ? (const uint8_t *)bytes.data : (const uint8_t *)"";
     struct weir_plan_options options = {.parallelism = 1, .max_parallelism = 32768, .chaining = true};
     struct weir_plan *plan = NULL;
@@ -262,7 +279,7 @@ static int check_graph(const struct build *build)
     if (weir_plan_build(data, bytes.size, &options, &plan, &error))
         return write_error(build, error.message);
     weir_plan_free(plan);
-    Weir__JobGraph *graph = weir__job_graph__unpack(NULL, bytes.size, data);
+    Weir__JobGraph *graph = weir__job_graph__unpack(&weir_proto_memory, bytes.size, data);
     return graph ? finish_graph(build, graph, &errors) : write_error(build, "this is not a serialized JobGraph");
 }
 
@@ -306,6 +323,8 @@ int weir_build_job_main(int argc, char **argv)
         perror("build-job: standard output");
         return EXIT_USAGE;
     }
+    without_memory = &build;
+    weir_on_out_of_memory(say_out_of_memory);
     set_limits(&build);
     int exit_code = build.is_graph ? check_graph(&build) : build_graph(&build);
     fflush(NULL);

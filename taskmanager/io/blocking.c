@@ -11,6 +11,7 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
+#include "base/proto_memory.h"
 #include "graph.pb-c.h"
 #include "http/http_client.h"
 #include "taskmanager/io/job_output.h"
@@ -81,7 +82,7 @@ static weir_err output(const struct weir_blocking_options *options, struct weir_
         work->sha256 = weir_strdup(control->commit_output->code_sha256);
     else {
         Weir__JobGraph *graph =
-            weir__job_graph__unpack(NULL, control->abort_output->graph.len, control->abort_output->graph.data);
+            weir__job_graph__unpack(&weir_proto_memory, control->abort_output->graph.len, control->abort_output->graph.data);
         work->sha256 = weir_strdup(graph ? graph->code_sha256 : "");
         weir__job_graph__free_unpacked(graph, NULL);
     }
@@ -149,7 +150,7 @@ static Weir__Control *copy_control(const Weir__Control *control)
     size_t size = weir__control__get_packed_size(control);
     uint8_t *bytes = weir_alloc(size);
     weir__control__pack(control, bytes);
-    Weir__Control *copy = weir__control__unpack(NULL, size, bytes);
+    Weir__Control *copy = weir__control__unpack(&weir_proto_memory, size, bytes);
     free(bytes);
     return copy;
 }

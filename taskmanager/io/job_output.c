@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/proto_memory.h"
 #include "connectors/connector.h"
 #include "graph.pb-c.h"
 
@@ -64,7 +65,7 @@ static weir_err abort_vertex(const Weir__Vertex *vertex, const char *job_id, str
 
 weir_err weir_job_output_abort(const uint8_t *bytes, size_t size, const char *job_id, struct weir_error *error)
 {
-    Weir__JobGraph *graph = weir__job_graph__unpack(NULL, size, bytes);
+    Weir__JobGraph *graph = weir__job_graph__unpack(&weir_proto_memory, size, bytes);
     if (!graph)
         return weir_fail(error, WEIR_ERR_PROTOCOL, "the graph of job %s cannot be read", job_id);
     weir_err err = WEIR_OK;
@@ -100,7 +101,7 @@ bool weir_job_output_is_known(const Weir__Control *control)
         return known;
     }
     Weir__JobGraph *graph =
-        weir__job_graph__unpack(NULL, control->abort_output->graph.len, control->abort_output->graph.data);
+        weir__job_graph__unpack(&weir_proto_memory, control->abort_output->graph.len, control->abort_output->graph.data);
     for (size_t i = 0; graph && i < graph->n_vertices && known; i++) {
         const char *name = strcmp(graph->vertices[i]->op, "sink") == 0 ? connector_of(graph->vertices[i]) : NULL;
         known = !name || !weir_connector_find(name, &connector, NULL);
@@ -236,7 +237,7 @@ static Weir__Control *read_message(void)
     for (size_t size; (size = fread(part, 1, sizeof part, stdin)) > 0;)
         if (!weir_buf_append(&bytes, part, size))
             break;
-    Weir__Control *control = weir__control__unpack(NULL, bytes.size, bytes.data);
+    Weir__Control *control = weir__control__unpack(&weir_proto_memory, bytes.size, bytes.data);
     weir_buf_fini(&bytes);
     return control;
 }

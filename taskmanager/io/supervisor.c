@@ -23,6 +23,7 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/proto_memory.h"
 #include "executor/executor.h"
 #include "taskmanager/io/blocking.h"
 #include "taskmanager/io/executor_line.h"
@@ -384,7 +385,7 @@ static bool reap(struct supervisor *s, int i)
     read_crash_report(executor);
     s->executors[i] = s->executors[--s->executor_count];
     Weir__Failure *failure =
-        executor->crash.size ? weir__failure__unpack(NULL, executor->crash.size, executor->crash.data) : NULL;
+        executor->crash.size ? weir__failure__unpack(&weir_proto_memory, executor->crash.size, executor->crash.data) : NULL;
     char text[160];
     bool killed_for_memory = signal_number == SIGKILL && kernel_killed_for_memory(s, text, sizeof text);
     struct weir_tm_event event = {

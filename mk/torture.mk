@@ -1,0 +1,17 @@
+# Torture: the n-th allocation, open, write, send, ... fails. See tests/torture/README.md.
+
+TORTURE_LIBS := taskmanager/ops taskmanager/connectors taskmanager/state $(COMMON_DIRS)
+TORTURE_AR   := $(foreach d,$(TORTURE_LIBS),$(call archive,$(d))) $(BUILD)/lib/proto.a
+TORTURE      := $(BUILD)/tests/torture/common_torture
+FAULTS       ?= 400
+
+$(TORTURE): $(patsubst %,$(BUILD)/obj/tests/%.c.o,torture/common_torture torture/common_scenarios torture/faults ops/harness) $(TORTURE_AR)
+	@mkdir -p $(@D)
+	@echo '  TEST $@'
+	@$(CC) $(filter %.o,$^) -o $@ $(LDFLAGS) -rdynamic -Wl,--start-group $(TORTURE_AR) -Wl,--end-group $(LIBS) -lcmocka
+TORTURE_CPPFLAGS := -Itests -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=0
+$(BUILD)/obj/tests/torture/%.c.o: CFLAGS += $(TORTURE_CPPFLAGS)
+$(BUILD)/lib/torture.so: tests/torture/faults.c tests/torture/faults.h
+	@mkdir -p $(@D)
+	@echo '  LINK $@'
+	@$(CC) $(CPPFLAGS) $(TORTURE_CPPFLAGS) -std=c11 -O1 -g -fPIC $(WARN_C) -shared $< -o $@ -ldl
