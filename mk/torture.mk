@@ -15,3 +15,6 @@ $(BUILD)/lib/torture.so: tests/torture/faults.c tests/torture/faults.h
 	@mkdir -p $(@D)
 	@echo '  LINK $@'
 	@$(CC) $(CPPFLAGS) $(TORTURE_CPPFLAGS) -std=c11 -O1 -g -fPIC $(WARN_C) -shared $< -o $@ -ldl
+
+torture-programs: $(TORTURE) $(BUILD)/lib/torture.so
+.PHONY: torture-programs

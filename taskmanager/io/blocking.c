@@ -81,8 +81,8 @@ static weir_err output(const struct weir_blocking_options *options, struct weir_
     if (is_commit)
         work->sha256 = weir_strdup(control->commit_output->code_sha256);
     else {
-        Weir__JobGraph *graph =
-            weir__job_graph__unpack(&weir_proto_memory, control->abort_output->graph.len, control->abort_output->graph.data);
+        Weir__JobGraph *graph = weir__job_graph__unpack(&weir_proto_memory, control->abort_output->graph.len,
+                                                        control->abort_output->graph.data);
         work->sha256 = weir_strdup(graph ? graph->code_sha256 : "");
         weir__job_graph__free_unpacked(graph, NULL);
     }

@@ -100,8 +100,8 @@ bool weir_job_output_is_known(const Weir__Control *control)
             known = !weir_connector_find(output->committables[i]->connector, &connector, NULL);
         return known;
     }
-    Weir__JobGraph *graph =
-        weir__job_graph__unpack(&weir_proto_memory, control->abort_output->graph.len, control->abort_output->graph.data);
+    Weir__JobGraph *graph = weir__job_graph__unpack(&weir_proto_memory, control->abort_output->graph.len,
+                                                    control->abort_output->graph.data);
     for (size_t i = 0; graph && i < graph->n_vertices && known; i++) {
         const char *name = strcmp(graph->vertices[i]->op, "sink") == 0 ? connector_of(graph->vertices[i]) : NULL;
         known = !name || !weir_connector_find(name, &connector, NULL);

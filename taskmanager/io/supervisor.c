@@ -384,8 +384,9 @@ static bool reap(struct supervisor *s, int i)
     read_messages(s, executor);
     read_crash_report(executor);
     s->executors[i] = s->executors[--s->executor_count];
-    Weir__Failure *failure =
-        executor->crash.size ? weir__failure__unpack(&weir_proto_memory, executor->crash.size, executor->crash.data) : NULL;
+    Weir__Failure *failure = executor->crash.size
+                                 ? weir__failure__unpack(&weir_proto_memory, executor->crash.size, executor->crash.data)
+                                 : NULL;
     char text[160];
     bool killed_for_memory = signal_number == SIGKILL && kernel_killed_for_memory(s, text, sizeof text);
     struct weir_tm_event event = {

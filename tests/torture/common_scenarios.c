@@ -97,7 +97,8 @@ static int play_config(struct run *run)
     struct weir_config *config = NULL, *job = NULL;
     struct weir_key_value pairs[] = {{"rest.port", "1003"}, {"log.level", "warn"}};
     struct weir_key_value mine[] = {{"parallelism.default", "8"}};
-    put_file(run, "weir.yaml", "# a comment\nparallelism.default: 3\ntaskmanager.numberOfTaskSlots: 2\nstate.backend: hashmap\n");
+    put_file(run, "weir.yaml",
+             "# a comment\nparallelism.default: 3\ntaskmanager.numberOfTaskSlots: 2\nstate.backend: hashmap\n");
     weir_err err = weir_config_load(in_directory(run, "weir.yaml", path), run->directory, pairs, 2, &config, &error);
     if (!err)
         err = weir_config_overlay(config, mine, 1, &job, &error);
@@ -237,7 +238,8 @@ static int play_daemon(struct run *run)
 
 /* --- data */
 
-#define COLUMNS "id BIGINT NOT NULL, name STRING, heat DOUBLE, hot BOOLEAN, day DATE, at TIMESTAMP(3) NOT NULL, raw BYTES"
+#define COLUMNS \
+    "id BIGINT NOT NULL, name STRING, heat DOUBLE, hot BOOLEAN, day DATE, at TIMESTAMP(3) NOT NULL, raw BYTES"
 
 static struct weir_batch *make_batch(struct weir_schema *schema, int rows)
 {
@@ -375,9 +377,10 @@ static int play_agg(struct run *run)
     struct weir_arena heap;
     weir_arena_init(&heap);
     weir_err err = weir_key_spec_resolve(schema, &key, 1, &keys, &row_error);
-    if (!err && (err = weir_agg_compile("hot, window_start, COUNT(*) AS n, SUM(heat) AS s, MIN(name) AS first, AVG(id) AS mean, "
-                                        "LAST_VALUE(name) AS last, SUM(id) + COUNT(heat) AS both",
-                                        schema, &keys, true, &agg, &error)))
+    if (!err && (err = weir_agg_compile(
+                     "hot, window_start, COUNT(*) AS n, SUM(heat) AS s, MIN(name) AS first, AVG(id) AS mean, "
+                     "LAST_VALUE(name) AS last, SUM(id) + COUNT(heat) AS both",
+                     schema, &keys, true, &agg, &error)))
         row_error = error.error;
     if (!err) {
         struct weir_agg_input *input = weir_agg_input_new(agg);
@@ -562,10 +565,8 @@ static int play_http(struct run *run)
     memset(text, 'x', sizeof text - 1);
     text[sizeof text - 1] = 0;
     put_file(run, "file", text);
-    struct weir_http_server_options options = {.routes = routes,
-                                               .arg = in_directory(run, "file", path),
-                                               .upload_dir = run->directory,
-                                               .timeout_ms = 2000};
+    struct weir_http_server_options options = {
+        .routes = routes, .arg = in_directory(run, "file", path), .upload_dir = run->directory, .timeout_ms = 2000};
     if (weir_http_server_start(&options, &server, &error))
         return run_fail(run, &error);
     int port = weir_http_server_port(server);
@@ -671,12 +672,13 @@ static int halve(struct weir_ctx *ctx, const struct reading *in, struct reading 
 
 static void build_job(struct weir_job *job)
 {
-    struct weir_stream *rows = weir_schema(
-        weir_source(job, "filesystem", "path", weir_arg(job, "input", "/in"), "format", "json", NULL), WEIR_ROW_OF(reading));
+    struct weir_stream *rows =
+        weir_schema(weir_source(job, "filesystem", "path", weir_arg(job, "input", "/in"), "format", "json", NULL),
+                    WEIR_ROW_OF(reading));
     rows = weir_watermark(weir_filter(rows, "heat > 3"), "at - INTERVAL '1' SECOND");
     rows = weir_map(rows, WEIR_MAP(reading, reading, halve));
-    struct weir_stream *counts =
-        weir_aggregate(weir_window(weir_key_by(rows, "name"), weir_tumbling("1 min")), "name, window_end, COUNT(*) AS n");
+    struct weir_stream *counts = weir_aggregate(weir_window(weir_key_by(rows, "name"), weir_tumbling("1 min")),
+                                                "name, window_end, COUNT(*) AS n");
     weir_sink(counts, "filesystem", "path", "/out", "format", "json", NULL);
 }
 

@@ -278,8 +278,8 @@ static void inject(const struct scenario *scenario, const struct way *way, uint6
     if (wrong && ++tally->wrong > WRONG_SHOWN)
         return;
     if (list || wrong)
-        printf("# %s: %s %llu %s: %s%s%s\n", scenario->name, fault_names[way->kind], (unsigned long long)nth,
-               way->name, wrong ? "WRONG: " : outcome, wrong ? wrong : "", reached ? "" : " (not reached)");
+        printf("# %s: %s %llu %s: %s%s%s\n", scenario->name, fault_names[way->kind], (unsigned long long)nth, way->name,
+               wrong ? "WRONG: " : outcome, wrong ? wrong : "", reached ? "" : " (not reached)");
     if (list && !wrong && shared->run.message[0])
         printf("#   message: %s\n", shared->run.message);
     if (!wrong)

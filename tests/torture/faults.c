@@ -107,8 +107,7 @@ static bool strikes_at(enum fault_kind kind, const char *path, int fd)
     bool strikes = false;
     if (kind == FAULT_alloc || (!path && fd < 0) || is_below(path, fd)) {
         uint64_t n = atomic_fetch_add(&block->counts[kind], 1) + 1;
-        strikes = block->armed && block->kind == (uint64_t)kind &&
-                  (block->onward ? n >= block->nth : n == block->nth);
+        strikes = block->armed && block->kind == (uint64_t)kind && (block->onward ? n >= block->nth : n == block->nth);
     }
     if (strikes && block->error == EAGAIN && fd >= 0 && !(syscall(SYS_fcntl, fd, F_GETFL, 0) & O_NONBLOCK))
         strikes = false;
@@ -453,9 +452,9 @@ static enum sort sort_of(int fd)
     errno = saved;
     if (failed)
         return SORT_OTHER;
-    return S_ISREG(info.st_mode)                                ? SORT_FILE
+    return S_ISREG(info.st_mode)                              ? SORT_FILE
            : S_ISSOCK(info.st_mode) || S_ISFIFO(info.st_mode) ? SORT_STREAM
-                                                                : SORT_OTHER;
+                                                              : SORT_OTHER;
 }
 
 /* True: the transfer fails, or *size became 1. */
@@ -671,8 +670,7 @@ int accept(int fd, struct sockaddr *from, socklen_t *restrict size)
 
 ssize_t sendto(int fd, const void *bytes, size_t size, int flags, const struct sockaddr *to, socklen_t to_size)
 {
-    return strikes_transfer(FAULT_send, fd, &size) ? -1
-                                                   : syscall(SYS_sendto, fd, bytes, size, flags, to, to_size);
+    return strikes_transfer(FAULT_send, fd, &size) ? -1 : syscall(SYS_sendto, fd, bytes, size, flags, to, to_size);
 }
 
 ssize_t send(int fd, const void *bytes, size_t size, int flags)
@@ -704,7 +702,8 @@ ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
     return syscall(SYS_sendmsg, fd, &cut, flags);
 }
 
-ssize_t recvfrom(int fd, void *restrict bytes, size_t size, int flags, struct sockaddr *from, socklen_t *restrict from_size)
+ssize_t recvfrom(int fd, void *restrict bytes, size_t size, int flags, struct sockaddr *from,
+                 socklen_t *restrict from_size)
 {
     return strikes_transfer(FAULT_recv, fd, &size) ? -1
                                                    : syscall(SYS_recvfrom, fd, bytes, size, flags, from, from_size);

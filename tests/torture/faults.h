@@ -19,32 +19,32 @@
 
 /* What block.py knows by the same order. */
 #define FAULT_KINDS(X) \
-    X(alloc)    /* malloc, calloc, realloc, aligned ones */ \
-    X(open)     /* open, openat, fopen, opendir, mkstemp, ... */ \
-    X(read)     /* from regular files */ \
-    X(write)    /* to regular files */ \
-    X(stdio)    /* fflush, fclose: what was buffered is not written */ \
-    X(sync)     /* fsync, fdatasync */ \
-    X(close)    /* of a regular file; it is closed all the same */ \
+    X(alloc) /* malloc, calloc, realloc, aligned ones */ \
+    X(open)  /* open, openat, fopen, opendir, mkstemp, ... */ \
+    X(read)  /* from regular files */ \
+    X(write) /* to regular files */ \
+    X(stdio) /* fflush, fclose: what was buffered is not written */ \
+    X(sync)  /* fsync, fdatasync */ \
+    X(close) /* of a regular file; it is closed all the same */ \
     X(rename) \
-    X(unlink)   /* unlink, unlinkat, rmdir */ \
+    X(unlink) /* unlink, unlinkat, rmdir */ \
     X(mkdir) \
-    X(stat)     /* stat, fstat, access */ \
+    X(stat) /* stat, fstat, access */ \
     X(truncate) \
-    X(send)     /* sockets and pipes */ \
-    X(recv)     /* sockets and pipes */ \
+    X(send) /* sockets and pipes */ \
+    X(recv) /* sockets and pipes */ \
     X(socket) \
     X(connect) \
-    X(bind)     /* bind, listen */ \
+    X(bind) /* bind, listen */ \
     X(accept) \
     X(mmap) \
     X(thread) \
-    X(epoll)    /* epoll_create, epoll_ctl */ \
-    X(poll)     /* poll, epoll_wait, select: interrupted */ \
-    X(event)    /* eventfd, signalfd, timerfd */ \
-    X(pipe)     /* pipe, socketpair, dup */ \
-    X(spawn)    /* posix_spawn, fork */ \
-    X(wait)     /* waitpid: interrupted */
+    X(epoll) /* epoll_create, epoll_ctl */ \
+    X(poll)  /* poll, epoll_wait, select: interrupted */ \
+    X(event) /* eventfd, signalfd, timerfd */ \
+    X(pipe)  /* pipe, socketpair, dup */ \
+    X(spawn) /* posix_spawn, fork */ \
+    X(wait)  /* waitpid: interrupted */
 
 enum fault_kind {
 #define X(name) FAULT_##name,
@@ -59,10 +59,10 @@ enum fault_kind {
 #define FAULT_SHORT 10001
 
 struct fault_block {
-    char below[256]; /* only calls on paths that begin with this; "" all */
+    char below[256];  /* only calls on paths that begin with this; "" all */
     char where[1024]; /* of the first fault: "module+0xoffset" by frame, innermost first */
     char crash[1024]; /* the frames of a process that a signal ended: of the handler, then of the code */
-    uint64_t armed;  /* 1: fail; 0: count only */
+    uint64_t armed;   /* 1: fail; 0: count only */
     uint64_t kind;
     uint64_t nth;    /* 1 is the first */
     uint64_t onward; /* 1: from the n-th on, not once */
