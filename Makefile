@@ -22,8 +22,8 @@ OPT     := -O1 -fno-omit-frame-pointer -fsanitize=$(SAN) -fno-sanitize-recover=u
 endif
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 CPPFLAGS := -D_GNU_SOURCE -DWEIR_VERSION='"$(VERSION)"' -Iinclude -Icommon -Itaskmanager -I. -I$(BUILD)/proto $(PKG_CFLAGS)
-CFLAGS   := -std=c11 $(OPT) -g -fPIC -fno-semantic-interposition -fvisibility=default -pthread $(HARDEN) $(WARN_C)
-CXXFLAGS := -std=c++17 $(OPT) -g -fPIC -pthread -fno-exceptions $(HARDEN) $(WARN)
+CFLAGS   := -std=c11 $(OPT) -g -ffile-prefix-map=$(CURDIR)=. -fPIC -fno-semantic-interposition -fvisibility=default -pthread $(HARDEN) $(WARN_C)
+CXXFLAGS := -std=c++17 $(OPT) -g -ffile-prefix-map=$(CURDIR)=. -fPIC -pthread -fno-exceptions $(HARDEN) $(WARN)
 LDFLAGS  := -pthread -Wl,-z,relro,-z,now $(if $(SAN),-fsanitize=$(SAN))
 LIBS     := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lsimdjson -ldl -lm -lstdc++
 
@@ -59,7 +59,7 @@ $(BUILD)/proto/%.pb-c.c $(BUILD)/proto/%.pb-c.h &: proto/%.proto
 	@protoc-c --proto_path=proto --c_out=$(BUILD)/proto $<
 $(BUILD)/obj/proto/%.o: $(BUILD)/proto/%.pb-c.c | $(PROTO_H)
 	@mkdir -p $(@D)
-	@$(CC) $(CPPFLAGS) -std=c11 $(OPT) -g -fPIC -c $< -o $@
+	@$(CC) $(CPPFLAGS) -std=c11 $(OPT) -g -ffile-prefix-map=$(CURDIR)=. -fPIC -c $< -o $@
 
 .SECONDARY: $(PROTO_C) $(PROTO_H)
 .DELETE_ON_ERROR:

@@ -22,3 +22,8 @@ install: all $(if $(INSTALL_PLAIN),$(PLAIN_BINARIES))
 uninstall:
 	@$(subst install.py,install.py uninstall,$(INSTALL))
 .PHONY: install uninstall
+
+# KINDS=deb or KINDS=tar makes one kind only.
+package: all $(PLAIN_BINARIES)
+	@scripts/package.py --build '$(BUILD)' $(KINDS)
+.PHONY: package

@@ -21,6 +21,7 @@ help:
 	@echo 'make fuzz SECONDS=n  each fuzz target n seconds long, with clang and libFuzzer (tests/fuzz)'
 	@echo 'make bench           the speed figures, PASS or MISS each; make bench-rival: beside Apache Flink'
 	@echo 'make install         PREFIX=/usr/local, DESTDIR= for a staged one; make uninstall removes exactly that'
+	@echo 'make package         .deb files and a relocatable tar.gz, below build/package'
 	@echo 'make format clean deps'
 .PHONY: deps format clean help
 

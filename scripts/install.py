@@ -23,7 +23,7 @@ RECORD = "share/weir/installed"
 
 
 class Item:
-    """One thing to install. `source`: a file to copy; `text`: what to write; `link`: a symbolic link's target. `part`: run, dev or doc."""
+    """One thing to install. `source`: a file to copy; `text`: what to write; `link`: a symbolic link's target. `part`: run or dev."""
 
     def __init__(self, path, source=None, text=None, link=None, mode=0o644, part="run", config=False):
         self.path, self.source, self.text, self.link = path, source, text, link
@@ -31,7 +31,7 @@ class Item:
 
     def content(self):
         if self.text is not None:
-            return self.text.encode()
+            return self.text if isinstance(self.text, bytes) else self.text.encode()
         with open(self.source, "rb") as file:
             return file.read()
 
@@ -40,19 +40,19 @@ class Places:
     """Where things go, as the installed software will see it (without DESTDIR)."""
 
     def __init__(self, prefix, libdir=None, sysconfdir=None, build="build", bin_source=None):
-        self.prefix = prefix
-        self.libdir = libdir or os.path.join(prefix, "lib")
+        self.prefix = "" if prefix == "/" else prefix
+        self.libdir = libdir or f"{self.prefix}/lib"
         # weir looks for /etc/weir/weir.yaml; below another prefix everything stays there, and the units name the file.
-        self.sysconfdir = sysconfdir or ("/etc" if prefix in ("/usr", "/usr/local") else os.path.join(prefix, "etc"))
+        self.sysconfdir = sysconfdir or ("/etc" if prefix in ("/usr", "/usr/local") else f"{self.prefix}/etc")
         self.build = build
         self.bin_source = bin_source or os.path.join(build, "bin")
         self.version = open(os.path.join(ROOT, "VERSION")).read().strip()
         self.zsh = "share/zsh/site-functions"
 
     def fill(self, text):
-        config = os.path.join(self.sysconfdir, "weir", "weir.yaml")
-        return (text.replace("@BINDIR@", os.path.join(self.prefix, "bin"))
-                .replace("@DOCDIR@", os.path.join(self.prefix, "share/doc/weir"))
+        config = f"{self.sysconfdir}/weir/weir.yaml"
+        return (text.replace("@BINDIR@", f"{self.prefix}/bin")
+                .replace("@DOCDIR@", f"{self.prefix}/share/doc/weir")
                 .replace("@CONFIG@", "" if config == "/etc/weir/weir.yaml" else f" --config {config}"))
 
 
@@ -70,8 +70,8 @@ def configuration(build):
 
 def pkg_config(places):
     """Relocatable: the prefix is found from the file's own place."""
-    up = os.path.relpath(places.prefix, os.path.join(places.libdir, "pkgconfig"))
-    lib = os.path.relpath(places.libdir, places.prefix)
+    up = os.path.relpath(places.prefix or "/", f"{places.libdir}/pkgconfig")
+    lib = os.path.relpath(places.libdir, places.prefix or "/")
     text = open(os.path.join(ROOT, "mk", "weir.pc.in")).read().replace("@VERSION@", places.version)
     return text.replace("${pcfiledir}/../..", "${pcfiledir}/" + up).replace("${prefix}/lib", "${prefix}/" + lib)
 
@@ -82,15 +82,15 @@ def completions(places):
                         ("fish", "share/fish/vendor_completions.d/weir.fish")):
         text = man.say(places.build, "weir", "completion", shell)
         if text:
-            yield Item(os.path.join(places.prefix, path), text=text)
+            yield Item(f"{places.prefix}/{path}", text=text)
 
 
 def documents(places):
-    doc = os.path.join(places.prefix, "share/doc/weir")
+    doc = f"{places.prefix}/share/doc/weir"
     for pattern in ("README.md", "LICENSE", "NOTICE", "CHANGELOG.md", "SECURITY.md", "docs/*.md", "examples/*/*"):
         for source in sorted(glob.glob(os.path.join(ROOT, pattern))):
             if os.path.isfile(source):
-                yield Item(os.path.join(doc, os.path.relpath(source, ROOT)), source=source, part="doc")
+                yield Item(f"{doc}/{os.path.relpath(source, ROOT)}", source=source)
 
 
 def items(places):
@@ -151,7 +151,7 @@ def put(destdir, item, made):
 
 
 def record_path(destdir, places):
-    return os.path.join(destdir + places.prefix, RECORD)
+    return f"{destdir}{places.prefix}/{RECORD}"
 
 
 def read_record(destdir, places):
@@ -227,7 +227,7 @@ def main():
         setattr(given, option, os.path.normpath(path) if path else "")
     destdir = os.path.abspath(given.destdir) if given.destdir else ""
     destdir = "" if destdir == "/" else destdir
-    places = Places("" if given.prefix == "/" else given.prefix, given.libdir, given.sysconfdir, given.build, given.bin_source)
+    places = Places(given.prefix, given.libdir, given.sysconfdir, given.build, given.bin_source)
     os.umask(0o022)
     try:
         (install if given.what == "install" else uninstall)(destdir, places)
