@@ -32,7 +32,11 @@ struct weir_client {
     bool said;          /* an error was shown */
     bool detached, local, all, follow, live, cancel_on_interrupt, help;
     int parallelism, taskmanagers, slots; /* 0: not given */
-    const char *name, *template, *schema, *row;
+    const char *name, *template, *schema, *row, *dir;
+    bool force;
+    char *token;       /* for REST, once it was looked for; NULL: none */
+    char *token_wrong; /* why there is none; NULL: nobody gave one */
+    bool token_known;
     struct weir_key_value pairs[WEIR_CLIENT_PAIRS_MAX]; /* -D */
     int pair_count;
     char **arguments; /* what is left */
@@ -187,6 +191,7 @@ int weir_command_taskmanagers(struct weir_client *client);
 int weir_command_config(struct weir_client *client);
 int weir_command_cluster(struct weir_client *client);
 int weir_command_health(struct weir_client *client);
+int weir_command_security(struct weir_client *client);
 int weir_command_eval(struct weir_client *client);
 int weir_command_new(struct weir_client *client);
 int weir_command_completion(struct weir_client *client);

@@ -10,6 +10,7 @@
 
 #include "base/daemon.h"
 #include "base/log.h"
+#include "base/secret.h"
 #include "client_int.h"
 
 #define JOB_WORDS "JOB is an id, a unique beginning of one, or a unique name."
@@ -60,6 +61,13 @@ const struct weir_command weir_commands[] = {
      "With --live: whether they answer; a TaskManager that has lost its JobManager is well, too.\n"
      "NAME is that of a daemon, as in $WEIR_HOME/run: jobmanager, taskmanager-1.\n",
      NULL, WEIR_COMPLETE_NONE, WEIR_COMPLETE_NONE, 0, 1, weir_command_health},
+    {"security", "init|add [NAME] [options]", "kFo", "Make the keys and tokens of a cluster that spans hosts.",
+     "init makes CURVE keys for the JobManager and the TaskManagers and tokens for REST, in files that only their owner reads,\n"
+     "and prints the lines for weir.yaml and which file belongs on which host. add NAME makes a key for one more\n"
+     "TaskManager and lets it in; taking its line out of taskmanagers.pub shuts it out.\n\n"
+     "  weir security init\n"
+     "  weir security add rack-7\n",
+     "init|add", WEIR_COMPLETE_CHOICE, WEIR_COMPLETE_NONE, 1, 2, weir_command_security},
     {"eval", "[--schema COLUMNS] [--row JSON] [EXPRESSION..]", "Sro",
      "Evaluate SQL expressions and print type and value.",
      "Without an EXPRESSION, each line of standard input is one. A result is a line: the type, a tab, the value as SQL casts\n"
@@ -215,6 +223,8 @@ static void free_client(struct weir_client *client)
     free(client->arguments);
     free(client->address);
     free(client->address_from);
+    free(client->token_wrong);
+    weir_secret_free(client->token);
 }
 
 static int run_command(struct weir_client *client, int argc, char **argv)

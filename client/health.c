@@ -1,5 +1,5 @@
-/* weir health: are the daemons of this $WEIR_HOME well? For a container's probes and for people. A JobManager is asked over REST (any
- * answer will do, also one that wants a token), a TaskManager through its socket in run/. */
+/* weir health: are the daemons of this $WEIR_HOME well? For a container's probes and for people. A JobManager is asked over REST (a
+ * path that wants no token), a TaskManager through its socket in run/. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -25,7 +25,7 @@ struct health {
 static void ask_jobmanager(const json_t *file, struct health *health)
 {
     int port = (int)weir_json_number(file, "rest_port");
-    char *base = weir_client_host_address(file), *url = weir_format("%s/overview", base);
+    char *base = weir_client_host_address(file), *url = weir_format("%s/weir/health", base);
     free(base);
     struct weir_http_request request = {
         .method = "GET", .url = url, .connect_timeout_ms = TIMEOUT_MS, .timeout_ms = TIMEOUT_MS};

@@ -18,6 +18,9 @@ const struct weir_client_option weir_client_options[] = {
     {'L', NULL, "--live", NULL, "a TaskManager that has lost its JobManager is well, too", NULL, WEIR_COMPLETE_NONE},
     {'t', NULL, "--taskmanagers", "N", "how many TaskManagers (1)", NULL, WEIR_COMPLETE_NONE},
     {'s', NULL, "--slots", "N", "slots of each (taskmanager.numberOfTaskSlots)", NULL, WEIR_COMPLETE_NONE},
+    {'k', NULL, "--dir", "DIR", "where the files are (conf/security below $WEIR_HOME)", NULL, WEIR_COMPLETE_FILE},
+    {'F', NULL, "--force", NULL, "replace files that are there: who has the old keys is shut out", NULL,
+     WEIR_COMPLETE_NONE},
     {'T', NULL, "--template", "NAME", "which template (window)", "window|function", WEIR_COMPLETE_CHOICE},
     {'S', NULL, "--schema", "COLUMNS", "names and types: 'id BIGINT NOT NULL, name STRING'", NULL, WEIR_COMPLETE_NONE},
     {'r', NULL, "--row", "JSON", "the columns' values", NULL, WEIR_COMPLETE_NONE},
@@ -144,6 +147,9 @@ static int apply_value(struct weir_client *client, const struct weir_client_opti
     case 'r':
         client->row = value;
         return EXIT_DONE;
+    case 'k':
+        client->dir = value;
+        return EXIT_DONE;
     case 'c':
         client->config = value;
         return EXIT_DONE;
@@ -168,6 +174,7 @@ static void apply_switch(struct weir_client *client, char letter)
     client->all |= letter == 'a';
     client->follow |= letter == 'f';
     client->live |= letter == 'L';
+    client->force |= letter == 'F';
     client->cancel_on_interrupt |= letter == 'i';
     client->no_color |= letter == 'C';
     client->help |= letter == 'h';

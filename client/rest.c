@@ -5,10 +5,13 @@
 #include <strings.h>
 
 #include "base/daemon.h"
+#include "base/secret.h"
 #include "client_int.h"
 #include "http/http_client.h"
+#include "http/tokens.h"
 
 #define TIMEOUT_MS 60000
+#define TOKEN_KEY "security.rest.token-file"
 #define COMPLETING_TIMEOUT_MS 1000
 
 /* --- Address */
@@ -89,6 +92,38 @@ const char *weir_client_address(struct weir_client *client)
 
 /* --- Requests */
 
+/* WEIR_REST_TOKEN, else the first token of the configured file. A configuration that cannot be read is not this command's business, unless
+ * the cluster wants a token. */
+static void find_token(struct weir_client *client)
+{
+    const char *given = getenv("WEIR_REST_TOKEN");
+    struct weir_error error;
+    struct weir_config *config = NULL;
+    client->token_known = true;
+    if (given && *given) {
+        client->token = weir_strdup(given);
+        return;
+    }
+    char *home = weir_home_directory();
+    weir_err err = weir_config_load(client->config, home, NULL, 0, &config, &error);
+    free(home);
+    const char *path = err ? NULL : weir_config_string(config, TOKEN_KEY);
+    if (path)
+        err = weir_token_read(TOKEN_KEY, path, &client->token, &error);
+    if (err)
+        client->token_wrong = weir_strdup(error.message);
+    weir_config_free(config);
+}
+
+/* What to do about a 401; freed by the caller. */
+static char *token_hint(const struct weir_client *client)
+{
+    if (client->token_wrong)
+        return weir_format("no token was sent: %s", client->token_wrong);
+    return weir_format("%s; set WEIR_REST_TOKEN, or " TOKEN_KEY " in the configuration, to a token of this cluster",
+                       client->token ? "the token that was sent is not the right one" : "no token was sent");
+}
+
 /* {"errors": [..]} as sentences; else the body as it is. */
 static int fail_by_answer(struct weir_client *client, int status, const char *body)
 {
@@ -101,11 +136,13 @@ static int fail_by_answer(struct weir_client *client, int status, const char *bo
     bool ok = true;
     json_array_foreach(errors, i, text) ok =
         ok && json_is_string(text) && weir_buf_printf(&said, "%s%s", i ? "\n" : "", json_string_value(text));
+    char *hint = status == 401 ? token_hint(client) : NULL;
     if (said.size && ok)
-        weir_client_fail(client, exit_code, NULL, "%s", (const char *)said.data);
+        weir_client_fail(client, exit_code, hint, "%s", (const char *)said.data);
     else
         weir_client_fail(client, exit_code, NULL, "what answers at %s said %d: %.500s", client->address, status,
                          body ? body : "");
+    free(hint);
     weir_buf_fini(&said);
     json_decref(reply);
     return exit_code;
@@ -134,6 +171,9 @@ static int call(struct weir_client *client, struct weir_http_request *request, c
         return EXIT_USAGE;
     char *url = weir_format("%s%s", address, path);
     request->url = url;
+    if (!client->token_known)
+        find_token(client);
+    request->token = client->token;
     request->timeout_ms = client->completing ? COMPLETING_TIMEOUT_MS : TIMEOUT_MS;
     request->connect_timeout_ms = client->completing ? COMPLETING_TIMEOUT_MS : 0;
     weir_err err = weir_http_call(request, response, &error);

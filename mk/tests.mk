@@ -29,6 +29,7 @@ UNIT_LIBS_http_test := common/http common/base
 UNIT_LIBS_rest_test := jobmanager/rest common/http common/base
 
 UNIT_LIBS_frame_test := common/net common/base proto
+UNIT_LIBS_curve_test := common/net common/http common/base proto
 UNIT_LIBS_chain_test := taskmanager/task taskmanager/exchange taskmanager/executor common/data common/base
 UNIT_LIBS_exchange_test := taskmanager/task taskmanager/exchange taskmanager/executor common/net common/data common/base proto
 UNIT_LIBS_exec_core_test := taskmanager/executor common/base

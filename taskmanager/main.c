@@ -9,10 +9,12 @@
 #include "base/init.h"
 #include "base/log.h"
 #include "base/notify.h"
+#include "base/secret.h"
 #include "executor/build_job.h"
 #include "executor/executor.h"
 #include "expr/expr.h"
 #include "ops/document.h"
+#include "http/tokens.h"
 #include "taskmanager/io/job_output.h"
 #include "taskmanager/io/own_host.h"
 #include "taskmanager/io/status.h"
@@ -47,6 +49,7 @@ static int run_executor(int argc, char **argv)
     int exit_code;
     if (!weir_daemon_init(&daemon, "weir-executor", "executor", argc, argv, &exit_code))
         return exit_code;
+    weir_core_restore(); /* its keys are worth nothing once it has ended, and a core of user code is wanted */
     exit_code = weir_executor_run(CONTROL_FD);
     weir_daemon_fini(&daemon);
     return exit_code;
@@ -80,6 +83,17 @@ static char *endpoint_of(const char *scheme, const char *host, int64_t port)
     return weir_format(bare_ipv6 ? "%s://[%s]:%d" : "%s://%s:%d", scheme, host, (int)port);
 }
 
+/* Read for each use; here so that a mistake is said at the start and not with the first job. */
+static weir_err check_token(const struct weir_config *config, struct weir_error *error)
+{
+    static const char key[] = "security.rest.token-file";
+    const char *path = weir_config_string(config, key);
+    char *token = NULL;
+    weir_err err = path ? weir_token_read(key, path, &token, error) : WEIR_OK;
+    weir_secret_free(token);
+    return err;
+}
+
 static int run_supervisor(int argc, char **argv)
 {
     struct weir_daemon daemon;
@@ -89,11 +103,18 @@ static int run_supervisor(int argc, char **argv)
     struct weir_error error;
     int port_first = 0, port_last = 0;
     char host[WEIR_HOST_SIZE];
+    struct weir_curve curve = {.on = false};
     const char *jobmanager = weir_config_string(daemon.config, "jobmanager.rpc.address");
     const char *bind_host = weir_config_string(daemon.config, "taskmanager.bind-host");
     const char *ports = weir_config_string(daemon.config, "taskmanager.data.port");
     int64_t rpc_port = weir_config_int(daemon.config, "jobmanager.rpc.port");
     weir_err err = weir_config_check_bind(daemon.config, "taskmanager.bind-host", &error);
+    if (!err)
+        err = weir_curve_of_taskmanager(daemon.config, &curve, &error);
+    if (!err)
+        err = check_token(daemon.config, &error);
+    if (curve.on)
+        weir_core_disable();
     if (!err && !weir_config_parse_ports(ports, &port_first, &port_last))
         err = weir_fail(&error, WEIR_ERR_INVALID, "taskmanager.data.port: '%s' is no port or range of ports", ports);
     if (!err && (!jobmanager || !*jobmanager))
@@ -111,6 +132,8 @@ static int run_supervisor(int argc, char **argv)
         struct weir_supervisor_options options = {
             .rpc_endpoint = endpoint_of("tcp", jobmanager, rpc_port),
             .rest_url = endpoint_of("http", jobmanager, weir_config_int(daemon.config, "rest.port")),
+            .rest_token_file = weir_config_string(daemon.config, "security.rest.token-file"),
+            .curve = &curve,
             .host = host,
             .bind_host = bind_host,
             .name = daemon.name,
@@ -140,6 +163,7 @@ static int run_supervisor(int argc, char **argv)
     weir_status_close(daemon.run_directory, daemon.name, status_fd);
     if (err)
         fprintf(stderr, "weir-taskmanager: %s\n", error.message);
+    weir_curve_fini(&curve);
     weir_daemon_fini(&daemon);
     return err == WEIR_OK ? 0 : err == WEIR_ERR_INVALID ? 2 : 1;
 }

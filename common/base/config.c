@@ -306,7 +306,8 @@ static void environment_name(const char *key, char out[160])
 /* Variables of the WEIR_ prefix that are not keys. */
 static bool is_other_variable(const char *name, size_t size)
 {
-    static const char *const others[] = {"WEIR_HOME", "WEIR_CONF", "WEIR_REST", "WEIR_DATA", "WEIR_CONFORMANCE"};
+    static const char *const others[] = {"WEIR_HOME",       "WEIR_CONF", "WEIR_REST",
+                                         "WEIR_REST_TOKEN", "WEIR_DATA", "WEIR_CONFORMANCE"};
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
         if (strlen(others[i]) == size && !memcmp(others[i], name, size))
             return true;
@@ -513,19 +514,40 @@ static bool is_loopback(const char *host)
     return false;
 }
 
+/* What a daemon that listens for others must have; NULL: it has all. */
+static const char *missing_credential(const struct weir_config *config, bool taskmanager)
+{
+    static const char *const of_jobmanager[] = {"security.curve.jobmanager-key-file",
+                                                "security.curve.taskmanager-public-keys-file",
+                                                "security.rest.token-file"};
+    static const char *const of_taskmanager[] = {
+        "security.curve.taskmanager-key-file", "security.curve.jobmanager-public-key-file", "security.rest.token-file"};
+    for (int i = 0; i < 3; i++) {
+        const char *key = taskmanager ? of_taskmanager[i] : of_jobmanager[i];
+        if (!weir_config_string(config, key))
+            return key;
+    }
+    return NULL;
+}
+
 weir_err weir_config_check_bind(const struct weir_config *config, const char *key, struct weir_error *error)
 {
+    bool taskmanager = strcmp(key, "taskmanager.bind-host") == 0;
     const char *host = weir_config_string(config, key);
     if (!host)
         return weir_fail(error, WEIR_ERR_INVALID, "'%s' must not be empty", key);
     if (is_loopback(host))
         return WEIR_OK;
+    const char *missing = missing_credential(config, taskmanager);
+    if (!missing)
+        return WEIR_OK;
     if (!weir_config_int(config, "security.insecure"))
         return weir_fail(
             error, WEIR_ERR_INVALID,
-            "'%s' is %s: listening beyond loopback without credentials would let anyone on the network run code; "
-            "bind to 127.0.0.1, or set 'security.insecure: true' to accept that",
-            key, host);
+            "'%s' is %s: listening beyond loopback without credentials would let anyone on the network run code, and "
+            "'%s' is not set; weir security init makes keys and a token and says what to set; or bind to 127.0.0.1, or "
+            "set 'security.insecure: true' to accept that",
+            key, host, missing);
     weir_log(WARN, "listening on %s ('%s') without credentials: 'security.insecure' accepts that", host, key);
     return WEIR_OK;
 }

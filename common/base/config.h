@@ -33,8 +33,9 @@ weir_err weir_config_overlay(const struct weir_config *config, const struct weir
                              struct weir_config **out, struct weir_error *error);
 /* The values of such keys are never shown. */
 bool weir_config_is_secret(const char *key);
-/* WEIR_OK when the host of `key` (rest.bind-address, jobmanager.bind-host, taskmanager.bind-host) is loopback or security.insecure
- * accepts another (then with a warning in the log). Every daemon asks this before it binds. */
+/* WEIR_OK when the host of `key` (rest.bind-address, jobmanager.bind-host, taskmanager.bind-host)
+ * is loopback, or CURVE keys and a REST token are configured, or security.insecure accepts to be without (then with a warning in the
+ * log). Every daemon asks this before it binds. */
 weir_err weir_config_check_bind(const struct weir_config *config, const char *key, struct weir_error *error);
 /* "0", "50100", "50100-50200" (taskmanager.data.port); false: none of them. */
 bool weir_config_parse_ports(const char *text, int *first, int *last);

@@ -16,7 +16,8 @@ const struct weir_option weir_config_table[] = {
     {"job.build.timeout", WEIR_OPTION_DURATION, "30 s", NULL,
      "Time of that child process, wall and CPU; then it is killed and the submission fails."},
     {"jobmanager.bind-host", WEIR_OPTION_STRING, "127.0.0.1", NULL,
-     "Address on which the JobManager listens for TaskManagers. Beyond loopback only with security.insecure: true."},
+     "Address on which the JobManager listens for TaskManagers. Beyond loopback only with security.curve.* and "
+     "security.rest.token-file, or with security.insecure: true."},
     {"jobmanager.rpc.address", WEIR_OPTION_STRING, "127.0.0.1", NULL, "Where TaskManagers find the JobManager."},
     {"jobmanager.rpc.port", WEIR_OPTION_INT, "6123", NULL,
      "Port of the JobManager's control line. 0: any free one, written to its file below run/."},
@@ -36,7 +37,8 @@ const struct weir_option weir_config_table[] = {
     {"pipeline.operator-chaining.enabled", WEIR_OPTION_BOOL, "true", NULL,
      "Fuse operators along forward edges into one task."},
     {"rest.bind-address", WEIR_OPTION_STRING, "127.0.0.1", NULL,
-     "Address of the REST interface and the page. Beyond loopback only with security.insecure: true."},
+     "Address of the REST interface and the page. Beyond loopback only with security.curve.* and security.rest.token-file, or with "
+     "security.insecure: true."},
     {"rest.port", WEIR_OPTION_INT, "8081", NULL,
      "Port of the REST interface and the page. 0: any free one, written to the JobManager's file below run/."},
     {"rest.server.max-connections", WEIR_OPTION_INT, "256", NULL, "Connections to the REST interface at a time."},
@@ -66,13 +68,27 @@ const struct weir_option weir_config_table[] = {
     {"restart-strategy.fixed-delay.delay", WEIR_OPTION_DURATION, "1 s", NULL, "Delay before each restart."},
     {"restart-strategy.type", WEIR_OPTION_ENUM, "exponential-delay", "none|fixed-delay|exponential-delay|failure-rate",
      "What happens after a failure of a task. none: the job fails at once."},
+    {"security.curve.jobmanager-key-file", WEIR_OPTION_STRING, "", NULL,
+     "JobManager: its secret CURVE key, mode 0600. With it, TaskManagers must prove a key of "
+     "security.curve.taskmanager-public-keys-file, and everything between the processes is encrypted. weir security init writes it."},
+    {"security.curve.jobmanager-public-key-file", WEIR_OPTION_STRING, "", NULL,
+     "TaskManager: the public key that the JobManager must prove to have."},
+    {"security.curve.taskmanager-key-file", WEIR_OPTION_STRING, "", NULL,
+     "TaskManager: its secret CURVE key, mode 0600. With it, the line to the JobManager and the data between executors use CURVE."},
+    {"security.curve.taskmanager-public-keys-file", WEIR_OPTION_STRING, "", NULL,
+     "JobManager: public keys of the TaskManagers that may register, one a line. Read anew when it changes; a key that is taken out "
+     "is not heard any more."},
     {"security.insecure", WEIR_OPTION_BOOL, "false", NULL,
      "Accept listening beyond loopback without credentials. Said in the log and on the page."},
+    {"security.rest.token-file", WEIR_OPTION_STRING, "", NULL,
+     "File with bearer tokens, mode 0600, a role (read, submit, admin) and a token a line. With it, the JobManager answers REST requests "
+     "with one of them only; weir and TaskManagers send the first (weir: unless WEIR_REST_TOKEN is set). weir security init writes it."},
     {"state.backend.type", WEIR_OPTION_ENUM, "hashmap", "hashmap", "Where keyed state is kept: hashmap is in memory."},
     {"task.cancellation.timeout", WEIR_OPTION_DURATION, "180 s", NULL,
      "A task that has not ended so long after it was cancelled: its executor process is killed."},
     {"taskmanager.bind-host", WEIR_OPTION_STRING, "127.0.0.1", NULL,
-     "Address on which executors listen for data; 0.0.0.0: all. Beyond loopback only with security.insecure: true."},
+     "Address on which executors listen for data; 0.0.0.0: all. Beyond loopback only with security.curve.* and "
+     "security.rest.token-file, or with security.insecure: true."},
     {"taskmanager.data.port", WEIR_OPTION_STRING, "0", NULL,
      "Port or range (50100-50200) of executors' data sockets. 0: any free one."},
     {"taskmanager.executor.kill-timeout", WEIR_OPTION_DURATION, "15 s", NULL,

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "base/secret.h"
 
 static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
 
@@ -153,6 +154,7 @@ static weir_err perform(const struct weir_http_request *request, struct sink *si
         must(curl_mime_filedata(part, request->upload_path));
         must(curl_mime_type(part, "application/octet-stream"));
         must(curl_easy_setopt(curl, CURLOPT_MIMEPOST, mime));
+        headers = add_header(headers, "Expect: 100-continue"); /* a refusal comes before the file is sent */
     } else if (request->body || strcmp(request->method, "GET") != 0) {
         char type[160];
         snprintf(type, sizeof type, "Content-Type: %s",
@@ -162,8 +164,15 @@ static weir_err perform(const struct weir_http_request *request, struct sink *si
             headers = add_header(headers, "Expect:");
         must(curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body_size));
         must(curl_easy_setopt(curl, CURLOPT_POSTFIELDS, request->body ? request->body : ""));
-        must(curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers));
     }
+    if (request->token) {
+        char *line = weir_format("Authorization: Bearer %s", request->token);
+        headers = add_header(headers, line);
+        weir_secret_free(line);
+    }
+    must(curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers));
+    if (request->ca_file)
+        must(curl_easy_setopt(curl, CURLOPT_CAINFO, request->ca_file));
     must(curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request->method));
     CURLcode code = curl_easy_perform(curl);
     if (code != CURLE_OK) {
@@ -198,22 +207,21 @@ void weir_http_response_fini(struct weir_http_response *response)
     weir_buf_fini(&response->body);
 }
 
-weir_err weir_http_download(const char *url, const char *path, int64_t size_max, int timeout_ms,
+weir_err weir_http_download(const struct weir_http_request *request, const char *path, int64_t size_max,
                             struct weir_error *error)
 {
     int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0)
         return weir_fail_errno(error, WEIR_ERR_IO, "cannot create '%s'", path);
     struct sink sink = {.fd = fd, .size_max = size_max};
-    struct weir_http_request request = {.method = "GET", .url = url, .timeout_ms = timeout_ms};
     int status = 0;
-    weir_err err = perform(&request, &sink, &status, error);
+    weir_err err = perform(request, &sink, &status, error);
     if (!err && status != 200) {
         char text[512];
         ssize_t n = pread(fd, text, sizeof text - 1, 0);
         text[n > 0 ? n : 0] = 0;
-        err =
-            weir_fail(error, status == 404 ? WEIR_ERR_NOT_FOUND : WEIR_ERR_IO, "%s answered %d: %s", url, status, text);
+        err = weir_fail(error, status == 404 ? WEIR_ERR_NOT_FOUND : WEIR_ERR_IO, "%s answered %d: %s", request->url,
+                        status, text);
     }
     if (close(fd) != 0 && !err)
         err = weir_fail_errno(error, WEIR_ERR_IO, "cannot write '%s'", path);

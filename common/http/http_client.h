@@ -20,6 +20,8 @@ struct weir_http_request {
     const char *content_type; /* of body; NULL: application/json */
     const char *upload_path;  /* a file to send as the one multipart part, streamed; then no body */
     const char *upload_part;  /* its name; NULL: "jarfile" */
+    const char *token;        /* sent as Authorization: Bearer; NULL: none */
+    const char *ca_file;      /* for https: who may have signed the server's certificate; NULL: the system's list */
     int connect_timeout_ms;   /* 0: 5 s */
     int timeout_ms;           /* whole exchange; 0: 60 s */
     size_t response_size_max; /* 0: 64 MiB */
@@ -37,9 +39,9 @@ weir_err weir_http_call(const struct weir_http_request *request, struct weir_htt
                         struct weir_error *error);
 void weir_http_response_fini(struct weir_http_response *response);
 
-/* GET into a new file (replaced when it exists; removed again on failure). An answer other than 200 is an error with its message:
+/* The request's answer (its method is GET) into a new file (replaced when it exists; removed again on failure). An answer other than 200 is an error with its message:
  * NOT_FOUND for 404, else IO; FULL when the body is larger than size_max. Blocks. */
-weir_err weir_http_download(const char *url, const char *path, int64_t size_max, int timeout_ms,
+weir_err weir_http_download(const struct weir_http_request *request, const char *path, int64_t size_max,
                             struct weir_error *error);
 
 /* Percent-encodes one path segment or query value. Freed by the caller. */

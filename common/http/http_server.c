@@ -1,6 +1,6 @@
 /* HTTP server over libmicrohttpd. See http_server.h for the contract.
  *
- * Life of a request (struct exchange): begin() at the headers: route, limits -> receive() for each piece of the body, into memory
+ * Life of a request (struct exchange): begin() at the headers: route, who may, limits -> receive() for each piece of the body, into memory
  * or a file -> dispatch() when all is there: the handler at once, or on a pool thread with the connection suspended -> answer().
  *
  * An oversized body is read and thrown away up to DRAIN_MAX, so that a client that writes before it reads sees the 413 and not a
@@ -72,6 +72,7 @@ struct exchange {
     bool over;     /* the body is too large: drain, then 413 */
     bool failed;   /* response is an error already: drain, then answer */
     bool done;     /* the handler has run */
+    bool refused;  /* by authorize: answered at the headers */
     int upload_fd; /* -1: none */
     struct MHD_PostProcessor *multipart;
 };
@@ -342,6 +343,23 @@ static bool is_foreign_page(const struct exchange *exchange)
     return exchange->server->on_loopback && !is_loopback_host(host);
 }
 
+static bool is_authorized(struct exchange *exchange)
+{
+    char client[INET6_ADDRSTRLEN] = "?";
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(exchange->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    if (info && info->client_addr && info->client_addr->sa_family == AF_INET)
+        inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)info->client_addr)->sin_addr, client,
+                  sizeof client);
+    else if (info && info->client_addr && info->client_addr->sa_family == AF_INET6)
+        inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)(const void *)info->client_addr)->sin6_addr, client,
+                  sizeof client);
+    return exchange->server->options.authorize(
+        exchange->server->options.arg, exchange->route, &exchange->request,
+        MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND, "Authorization"), client,
+        &exchange->response);
+}
+
 static void open_upload(struct exchange *exchange)
 {
     struct weir_http_server *server = exchange->server;
@@ -388,6 +406,11 @@ static struct exchange *begin(struct weir_http_server *server, struct MHD_Connec
     } else {
         bool v1 = count && !strcmp(segments[0], "v1");
         find_route(exchange, segments + v1, count - v1);
+    }
+    if (server->options.authorize && !is_authorized(exchange)) {
+        exchange->refused = true;
+        weir_buf_init(&exchange->body, 0);
+        return exchange;
     }
     struct query_reader reader = {exchange,
                                   weir_arena_alloc(&exchange->arena, WEIR_HTTP_QUERY_MAX * sizeof *reader.items), 0};
@@ -522,6 +545,8 @@ static enum MHD_Result answer(struct exchange *exchange)
             "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
         MHD_add_response_header(response, "X-Frame-Options", "DENY");
     }
+    if (r->status == 401)
+        MHD_add_response_header(response, "WWW-Authenticate", "Bearer realm=\"weir\"");
     if (r->no_store)
         MHD_add_response_header(response, "Cache-Control", "no-store");
     if (exchange->over)
@@ -628,6 +653,8 @@ static enum MHD_Result on_access(void *arg, struct MHD_Connection *connection, c
     struct exchange *exchange = *state;
     if (!exchange) {
         *state = exchange = begin(arg, connection, url, method);
+        if (exchange->refused)
+            return answer(exchange);
         if (exchange->over) {
             const char *length = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Content-Length");
             bool asked = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Expect") != NULL;

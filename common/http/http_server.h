@@ -8,7 +8,7 @@
  * has been passed, without reading it; the request line and headers together at most 32 KiB (else 414 or 431); a connection on which
  * nothing moves is closed after `timeout_ms`; connections are counted. Uploads go to a file while they arrive.
  *
- * Errors are {"errors":["..."]}. Every route is served bare and under /v1. An unknown GET is "Unable to load requested file /x.",
+ * A 401 carries WWW-Authenticate: Bearer. Errors are {"errors":["..."]}. Every route is served bare and under /v1. An unknown GET is "Unable to load requested file /x.",
  * another method on a known or unknown path "Not found: /x", both 404, as Flink answers.
  */
 #ifndef WEIR_HTTP_SERVER_H
@@ -62,9 +62,18 @@ struct weir_http_server_response {
 typedef void weir_http_handler(const struct weir_http_server_request *request,
                                struct weir_http_server_response *response);
 
+struct weir_http_route;
+/* Asked at the headers of every request, known route (or NULL) or not, before anything of its body is read. True: go on. False: the
+ * response is filled and sent at once. `client`: the address it comes from. On the server's thread. */
+typedef bool weir_http_authorize(void *arg, const struct weir_http_route *route,
+                                 const struct weir_http_server_request *request, const char *authorization,
+                                 const char *client, struct weir_http_server_response *response);
+
 enum weir_http_route_flags {
     WEIR_HTTP_UPLOAD = 1,   /* the body (multipart/form-data, or any other type as it is) goes to a file */
     WEIR_HTTP_BLOCKING = 2, /* the handler may take long */
+    WEIR_HTTP_OPEN = 4,     /* for authorize: everyone may, it shows nothing */
+    WEIR_HTTP_CHANGES = 8,  /* for authorize: it changes or runs something, although it is a GET */
 };
 
 struct weir_http_route {
@@ -79,11 +88,12 @@ struct weir_http_server_options {
     int port;                             /* 0: any free one */
     const struct weir_http_route *routes; /* ends with method NULL; borrowed */
     void *arg;
-    size_t body_size_max;    /* 0: 1 MiB */
-    int64_t upload_size_max; /* 0: 256 MiB */
-    const char *upload_dir;  /* where uploads lie while they arrive; needed by upload routes */
-    int timeout_ms;          /* 0: 30 s */
-    int connections_max;     /* 0: 256 */
+    weir_http_authorize *authorize; /* NULL: everyone may everything */
+    size_t body_size_max;           /* 0: 1 MiB */
+    int64_t upload_size_max;        /* 0: 256 MiB */
+    const char *upload_dir;         /* where uploads lie while they arrive; needed by upload routes */
+    int timeout_ms;                 /* 0: 30 s */
+    int connections_max;            /* 0: 256 */
 };
 
 /* Binds and starts. WEIR_ERR_EXISTS: the port is in use. */

@@ -5,6 +5,7 @@
 #include "net/control_line.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,12 +14,18 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/unpack.h"
+#include "base/secret.h"
+#include "net/address.h"
+#include "net/zap.h"
 #include "net/zmq_calls.h"
 
 #define PEERS_MAX 4096
 #define PROBES 8
 #define PROBE_INTERVAL_MS 10
 #define QUEUE_MESSAGES_MAX 1000
+#define CONNECT_TIMEOUT_MS \
+    2000 /* of one attempt: after a cut network came back the system's own would wait for minutes */
+#define REFUSED_INTERVAL_MS 5000 /* between two reports of strangers */
 
 /* Within one process a message's bytes change threads by libzmq's own synchronisation, which ThreadSanitizer does not see: libzmq is built
  * without it. */
@@ -30,6 +37,9 @@
 #define handed_over(message) ((void)(message))
 #define taken_over(message) ((void)(message))
 #endif
+
+/* Reported apart, so that noise from strangers does not hide a TaskManager that somebody wonders about. */
+enum refusal { REFUSED_KEY, REFUSED_STRANGER, REFUSALS };
 
 struct peer {
     char id[WEIR_PEER_ID_SIZE];
@@ -49,6 +59,14 @@ struct weir_line {
     int probe_index; /* next peer to probe in this round; -1: no round is running */
     struct peer *peers;
     int peer_count;
+    const struct weir_curve *curve; /* NULL: no keys */
+    struct weir_zap *zap;           /* server with keys */
+    struct weir_curve_list *allowed;
+    struct refusals {
+        uint64_t count; /* since the last report */
+        int64_t due_ms; /* when the next may be made */
+        char text[WEIR_LINE_TEXT_SIZE - 64];
+    } refusals[REFUSALS];
 };
 
 static weir_err set_int(void *socket, int option, int value, struct weir_error *error)
@@ -76,6 +94,7 @@ static weir_err set_common_options(void *socket, struct weir_error *error)
         {ZMQ_RCVHWM, QUEUE_MESSAGES_MAX},
         {ZMQ_RECONNECT_IVL, 100},
         {ZMQ_RECONNECT_IVL_MAX, 1000},
+        {ZMQ_CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS},
         {ZMQ_IPV6, 1},
     };
     for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) {
@@ -114,10 +133,80 @@ static void close_sockets(struct weir_line *line)
     line->socket = line->monitor = NULL;
 }
 
-weir_err weir_line_serve(void *zmq_context, const char *endpoint, struct weir_line **out, struct weir_error *error)
+/* --- Who may connect */
+
+static void refuse(struct weir_line *line, enum refusal refusal, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+static void refuse(struct weir_line *line, enum refusal refusal, const char *format, ...)
+{
+    struct refusals *refusals = &line->refusals[refusal];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(refusals->text, sizeof refusals->text, format, args);
+    va_end(args);
+    refusals->count++;
+}
+
+static bool allow(void *arg, const uint8_t *key, const char *address)
+{
+    struct weir_line *line = arg;
+    if (weir_curve_list_has(line->allowed, key, NULL))
+        return true;
+    char hex[WEIR_CURVE_HEX_SIZE];
+    weir_hex_encode(key, WEIR_CURVE_KEY_SIZE, hex);
+    refuse(line, REFUSED_KEY, "refused a TaskManager at %s: its public key %s is not in %s", address, hex,
+           line->curve->allowed_path);
+    return false;
+}
+
+static weir_err serve_with_keys(struct weir_line *line, struct weir_error *error)
+{
+    weir_err err = weir_curve_list_open("security.curve.taskmanager-public-keys-file", line->curve->allowed_path,
+                                        &line->allowed, error);
+    if (!err)
+        err = weir_zap_open(line->context, allow, line, &line->zap, error);
+    return err ? err : weir_curve_server(line->socket, &line->curve->own, error);
+}
+
+/* Whether a message's sender is still in the list: its key may have been removed since it connected. */
+static bool is_still_allowed(struct weir_line *line, zmq_msg_t *message)
+{
+    if (!line->allowed)
+        return true;
+    uint8_t key[WEIR_CURVE_KEY_SIZE];
+    const char *user = zmq_msg_gets(message, "User-Id");
+    if (user && weir_hex_decode(user, sizeof key, key) && weir_curve_list_has(line->allowed, key, NULL))
+        return true;
+    refuse(line, REFUSED_KEY, "what a connected TaskManager sends is dropped: its public key %s was removed from %s",
+           user ? user : "", line->curve->allowed_path);
+    return false;
+}
+
+/* Strangers may come by the thousand: one report for all since the last. */
+static bool report_refused(struct weir_line *line, struct weir_line_event *event)
+{
+    int64_t now_ms = weir_clock_mono_ms();
+    struct refusals *refusals = line->refusals;
+    while (refusals < line->refusals + REFUSALS && (refusals->count == 0 || now_ms < refusals->due_ms))
+        refusals++;
+    if (refusals == line->refusals + REFUSALS)
+        return false;
+    event->kind = WEIR_LINE_REFUSED;
+    int used = snprintf(event->text, sizeof event->text, "%s", refusals->text);
+    if (refusals->count > 1 && used > 0 && (size_t)used < sizeof event->text)
+        snprintf(event->text + used, sizeof event->text - (size_t)used, " (the last of %llu)",
+                 (unsigned long long)refusals->count);
+    refusals->count = 0;
+    refusals->due_ms = now_ms + REFUSED_INTERVAL_MS;
+    return true;
+}
+
+weir_err weir_line_serve(void *zmq_context, const char *endpoint, const struct weir_curve *curve,
+                         struct weir_line **out, struct weir_error *error)
 {
     struct weir_line *line = weir_zalloc(sizeof *line);
     line->context = zmq_context;
+    line->curve = curve && curve->on ? curve : NULL;
     line->server = true;
     line->probe_index = -1;
     line->peers = weir_zalloc(PEERS_MAX * sizeof *line->peers);
@@ -129,9 +218,14 @@ weir_err weir_line_serve(void *zmq_context, const char *endpoint, struct weir_li
         err = set_common_options(line->socket, error);
     if (!err)
         err = set_int(line->socket, ZMQ_ROUTER_MANDATORY, 1, error);
+    if (!err && line->curve)
+        err = serve_with_keys(line, error);
     if (!err)
-        err = open_monitor(line, ZMQ_EVENT_DISCONNECTED, error);
-    if (!err && weir_zmq_bind(line->socket, endpoint) != 0)
+        err = open_monitor(line, ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL, error);
+    char bindable[256];
+    if (!err)
+        err = weir_bind_endpoint(endpoint, bindable, error);
+    if (!err && weir_zmq_bind(line->socket, bindable) != 0)
         err = weir_fail(error, WEIR_ERR_IO,
                         "cannot listen on %s: %s (is another JobManager running? choose another jobmanager.rpc.port)",
                         endpoint, zmq_strerror(errno));
@@ -151,11 +245,12 @@ const char *weir_line_endpoint(const struct weir_line *line)
     return line->endpoint;
 }
 
-weir_err weir_line_client(void *zmq_context, const char *endpoint, const char *id, struct weir_line **out,
-                          struct weir_error *error)
+weir_err weir_line_client(void *zmq_context, const char *endpoint, const char *id, const struct weir_curve *curve,
+                          struct weir_line **out, struct weir_error *error)
 {
     struct weir_line *line = weir_zalloc(sizeof *line);
     line->context = zmq_context;
+    line->curve = curve && curve->on ? curve : NULL;
     line->probe_index = -1;
     snprintf(line->endpoint, sizeof line->endpoint, "%s", endpoint);
     snprintf(line->id, sizeof line->id, "%s", id);
@@ -184,7 +279,13 @@ weir_err weir_line_reconnect(struct weir_line *line, struct weir_error *error)
     int size = snprintf(routing_id, sizeof routing_id, "%s#%u", line->id, line->connection);
     if (zmq_setsockopt(line->socket, ZMQ_ROUTING_ID, routing_id, (size_t)size) != 0)
         return weir_fail(error, WEIR_ERR_IO, "cannot name the control socket: %s", zmq_strerror(errno));
-    err = open_monitor(line, ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED, error);
+    if (line->curve)
+        err = weir_curve_client(line->socket, &line->curve->own, line->curve->server_key, error);
+    if (!err)
+        err = open_monitor(line,
+                           ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH |
+                               ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL,
+                           error);
     if (err)
         return err;
     if (weir_zmq_connect(line->socket, line->endpoint) != 0)
@@ -197,6 +298,8 @@ void weir_line_close(struct weir_line *line)
     if (!line)
         return;
     close_sockets(line);
+    weir_zap_close(line->zap);
+    weir_curve_list_free(line->allowed);
     free(line->peers);
     free(line);
 }
@@ -240,13 +343,24 @@ int weir_line_monitor_fd(const struct weir_line *line)
     return socket_fd(line->monitor);
 }
 
+int weir_line_zap_fd(const struct weir_line *line)
+{
+    return line->zap ? socket_fd(weir_zap_socket(line->zap)) : -1;
+}
+
 int weir_line_wait_ms(const struct weir_line *line)
 {
     if (line->probe_index >= 0)
         return 0;
-    if (line->probes_left == 0)
+    int64_t due_ms = INT64_MAX;
+    if (line->probes_left > 0)
+        due_ms = line->probe_at_ms;
+    for (int i = 0; i < REFUSALS; i++)
+        if (line->refusals[i].count > 0 && line->refusals[i].due_ms < due_ms)
+            due_ms = line->refusals[i].due_ms;
+    if (due_ms == INT64_MAX)
         return -1;
-    int64_t wait_ms = line->probe_at_ms - weir_clock_mono_ms();
+    int64_t wait_ms = due_ms - weir_clock_mono_ms();
     return wait_ms > 0 ? (int)wait_ms : 0;
 }
 
@@ -291,39 +405,105 @@ static bool probe_next(struct weir_line *line, struct weir_line_event *event)
 
 /* --- Receiving */
 
-static bool next_monitor_event(struct weir_line *line, struct weir_line_event *event)
+/* What a failed handshake means for a TaskManager. `value`: of the monitor's event. */
+static void explain_refusal(const struct weir_line *line, uint16_t kind, uint32_t value, char *text, size_t size)
 {
-    for (;;) {
-        zmq_msg_t message;
+    if (kind == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
+        snprintf(text, size,
+                 "the JobManager at %s refused this TaskManager's key: add its public key to the JobManager's "
+                 "security.curve.taskmanager-public-keys-file",
+                 line->endpoint);
+    else if (kind == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL && value == ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH &&
+             !line->curve)
+        snprintf(text, size,
+                 "the JobManager at %s wants CURVE keys and this TaskManager has none: set "
+                 "security.curve.taskmanager-key-file and security.curve.jobmanager-public-key-file",
+                 line->endpoint);
+    else if (kind == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL && value == ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH)
+        snprintf(text, size,
+                 "what listens at %s has no CURVE keys and this TaskManager has: set "
+                 "security.curve.jobmanager-key-file at the JobManager",
+                 line->endpoint);
+    else if (kind == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL)
+        snprintf(text, size, "what listens at %s does not speak the JobManager's protocol (error 0x%x)", line->endpoint,
+                 (unsigned)value);
+    else if (line->curve)
+        snprintf(text, size,
+                 "the JobManager at %s ended the connection before the keys were agreed: is "
+                 "security.curve.jobmanager-public-key-file its present public key?",
+                 line->endpoint);
+    else
+        snprintf(
+            text, size,
+            "the connection to %s ended before anything was agreed: does the JobManager want CURVE keys, which this "
+            "TaskManager has not (security.curve.taskmanager-key-file), or is that not its port?",
+            line->endpoint);
+}
+
+/* Kind and value of the next event of the monitor; false: none. */
+static bool read_monitor(struct weir_line *line, uint16_t *kind, uint32_t *value)
+{
+    zmq_msg_t message;
+    zmq_msg_init(&message);
+    if (weir_zmq_msg_recv(&message, line->monitor, ZMQ_DONTWAIT) < 0) {
+        zmq_msg_close(&message);
+        return false;
+    }
+    *kind = 0;
+    *value = 0;
+    if (zmq_msg_size(&message) >= sizeof *kind + sizeof *value) {
+        memcpy(kind, zmq_msg_data(&message), sizeof *kind);
+        memcpy(value, (uint8_t *)zmq_msg_data(&message) + sizeof *kind, sizeof *value);
+    }
+    bool more = zmq_msg_more(&message);
+    zmq_msg_close(&message);
+    while (more) { /* the address, unused */
         zmq_msg_init(&message);
-        if (weir_zmq_msg_recv(&message, line->monitor, ZMQ_DONTWAIT) < 0) {
+        if (weir_zmq_msg_recv(&message, line->monitor, 0) < 0) {
             zmq_msg_close(&message);
             return false;
         }
-        uint16_t kind = 0;
-        if (zmq_msg_size(&message) >= sizeof kind)
-            memcpy(&kind, zmq_msg_data(&message), sizeof kind);
-        bool more = zmq_msg_more(&message);
+        more = zmq_msg_more(&message);
         zmq_msg_close(&message);
-        while (more) { /* the address, unused */
-            zmq_msg_init(&message);
-            if (weir_zmq_msg_recv(&message, line->monitor, 0) < 0) {
-                zmq_msg_close(&message);
-                return false;
-            }
-            more = zmq_msg_more(&message);
-            zmq_msg_close(&message);
-        }
+    }
+    return true;
+}
+
+static void take_server_event(struct weir_line *line, uint16_t kind)
+{
+    if (kind == ZMQ_EVENT_DISCONNECTED) {
+        line->probes_left = PROBES;
+        line->probe_at_ms = weir_clock_mono_ms();
+    } else if (kind == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL && line->curve) {
+        refuse(line, REFUSED_STRANGER,
+               "turned away a connection on %s that had no CURVE keys or not the JobManager's present public key",
+               line->endpoint);
+    } else if (kind == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL) {
+        refuse(line, REFUSED_STRANGER,
+               "turned away a connection on %s that does not speak weir's protocol, or wants CURVE keys",
+               line->endpoint);
+    }
+}
+
+static bool next_monitor_event(struct weir_line *line, struct weir_line_event *event)
+{
+    uint16_t kind;
+    uint32_t value;
+    while (read_monitor(line, &kind, &value)) {
         if (line->server) {
-            if (kind == ZMQ_EVENT_DISCONNECTED) {
-                line->probes_left = PROBES;
-                line->probe_at_ms = weir_clock_mono_ms();
-            }
+            take_server_event(line, kind);
             continue;
         }
-        event->kind = kind == ZMQ_EVENT_DISCONNECTED ? WEIR_LINE_DISCONNECTED : WEIR_LINE_CONNECTED;
+        if (kind == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
+            event->kind = WEIR_LINE_CONNECTED;
+            return true;
+        }
+        event->kind = WEIR_LINE_DISCONNECTED;
+        if (kind != ZMQ_EVENT_DISCONNECTED)
+            explain_refusal(line, kind, value, event->text, sizeof event->text);
         return true;
     }
+    return false;
 }
 
 /* Reads the parts of one message: [peer] payload. False: nothing there. */
@@ -372,7 +552,11 @@ bool weir_line_next(struct weir_line *line, struct weir_line_event *event)
         event->kind = WEIR_LINE_CONNECTED;
         return true;
     }
+    if (line->zap)
+        weir_zap_serve(line->zap);
     if (line->monitor && next_monitor_event(line, event))
+        return true;
+    if (report_refused(line, event))
         return true;
     for (;;) {
         zmq_msg_t payload;
@@ -383,14 +567,18 @@ bool weir_line_next(struct weir_line *line, struct weir_line_event *event)
         }
         taken_over(&payload);
         size_t size = zmq_msg_size(&payload);
+        if (!is_still_allowed(line, &payload)) {
+            zmq_msg_close(&payload);
+            continue;
+        }
         if (well_formed && size == 0) { /* a probe */
             zmq_msg_close(&payload);
             continue;
         }
-        Weir__Control *control = well_formed && size <= WEIR_CONTROL_SIZE_MAX
-                                     ? (Weir__Control *)weir_unpack(&weir__control__descriptor,
-                                                                    zmq_msg_data(&payload), size, NULL)
-                                     : NULL;
+        Weir__Control *control =
+            well_formed && size <= WEIR_CONTROL_SIZE_MAX
+                ? (Weir__Control *)weir_unpack(&weir__control__descriptor, zmq_msg_data(&payload), size, NULL)
+                : NULL;
         zmq_msg_close(&payload);
         event->kind = control ? WEIR_LINE_MESSAGE : WEIR_LINE_BAD_MESSAGE;
         event->control = control;

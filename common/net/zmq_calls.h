@@ -28,6 +28,10 @@ static inline int weir_zmq_send(void *socket, const void *bytes, size_t size, in
 {
     WEIR_ZMQ_AGAIN(zmq_send(socket, bytes, size, flags));
 }
+static inline int weir_zmq_recv(void *socket, void *bytes, size_t size, int flags)
+{
+    WEIR_ZMQ_AGAIN(zmq_recv(socket, bytes, size, flags));
+}
 static inline int weir_zmq_msg_send(zmq_msg_t *message, void *socket, int flags)
 {
     WEIR_ZMQ_AGAIN(zmq_msg_send(message, socket, flags));

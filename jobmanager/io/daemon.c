@@ -10,6 +10,7 @@
 #include "base/daemon.h"
 #include "base/log.h"
 #include "base/notify.h"
+#include "base/secret.h"
 #include "jobmanager/io/view.h"
 #include "jobmanager/rest/rest.h"
 
@@ -60,7 +61,8 @@ static int port_of(const char *endpoint)
     return colon ? atoi(colon + 1) : 0;
 }
 
-static weir_err serve(struct weir_daemon *daemon, struct weir_jobmanager *jobmanager, struct weir_error *error)
+static weir_err serve(struct weir_daemon *daemon, struct weir_jobmanager *jobmanager, bool curve_on,
+                      struct weir_error *error)
 {
     const char *upload_dir = weir_config_string(daemon->config, "web.upload.dir");
     char *jars = upload_dir && *upload_dir ? weir_strdup(upload_dir) : weir_format("%s/jars", daemon->data_directory);
@@ -90,8 +92,8 @@ static weir_err serve(struct weir_daemon *daemon, struct weir_jobmanager *jobman
         snprintf(fields, sizeof fields, "\"rest_port\": %d, \"rpc_port\": %d, \"rest_address\": \"%s\"",
                  weir_rest_port(rest), port_of(weir_jobmanager_endpoint(jobmanager)),
                  weir_config_string(daemon->config, "rest.bind-address"));
-        weir_log(INFO, "JobManager listens on %s, REST on port %d", weir_jobmanager_endpoint(jobmanager),
-                 weir_rest_port(rest));
+        weir_log(INFO, "JobManager listens on %s (%s), REST on port %d (%s)", weir_jobmanager_endpoint(jobmanager),
+                 curve_on ? "CURVE" : "no keys", weir_rest_port(rest), weir_rest_security(rest));
         err = weir_daemon_ready(daemon, fields, error);
         if (!err)
             weir_notify("READY=1\nSTATUS=accepts jobs");
@@ -114,15 +116,21 @@ int weir_jobmanager_main(int argc, char **argv)
         return exit_code;
     struct weir_error error;
     struct weir_jobmanager *jobmanager = NULL;
+    struct weir_curve curve = {.on = false};
     uint64_t epoch = 0;
     char *endpoint = weir_format("tcp://%s:%d", weir_config_string(daemon.config, "jobmanager.bind-host"),
                                  (int)weir_config_int(daemon.config, "jobmanager.rpc.port"));
     weir_err err = weir_config_check_bind(daemon.config, "jobmanager.bind-host", &error);
     if (!err)
+        err = weir_curve_of_jobmanager(daemon.config, &curve, &error);
+    if (curve.on)
+        weir_core_disable();
+    if (!err)
         err = next_leader_epoch(daemon.data_directory, &epoch, &error);
     if (!err) {
         struct weir_jobmanager_options options = {
             .rpc_endpoint = endpoint,
+            .curve = &curve,
             .config = daemon.config,
             .leader_epoch = epoch,
             .stop_fd = daemon.stop_fd,
@@ -130,12 +138,13 @@ int weir_jobmanager_main(int argc, char **argv)
         err = weir_jobmanager_new(&options, &jobmanager, &error);
     }
     if (!err)
-        err = serve(&daemon, jobmanager, &error);
+        err = serve(&daemon, jobmanager, curve.on, &error);
     if (err) {
         weir_log(ERROR, "%s", error.message);
         fprintf(stderr, "weir-jobmanager: %s\n", error.message);
     }
     weir_jobmanager_free(jobmanager);
+    weir_curve_fini(&curve);
     free(endpoint);
     weir_daemon_fini(&daemon);
     return err == WEIR_OK ? 0 : err == WEIR_ERR_INVALID ? 2 : 1;

@@ -80,7 +80,7 @@ weir_err weir_jobmanager_new(const struct weir_jobmanager_options *options, stru
     if (!err)
         jobmanager->jm = weir_jm_new(&core);
     if (!err)
-        err = weir_line_serve(jobmanager->context, options->rpc_endpoint, &jobmanager->line, error);
+        err = weir_line_serve(jobmanager->context, options->rpc_endpoint, options->curve, &jobmanager->line, error);
     if (err) {
         weir_jobmanager_free(jobmanager);
         return err;
@@ -195,6 +195,10 @@ static bool drain_line(struct weir_jobmanager *jobmanager)
             weir_log(WARN, "%s sent what is no control message; dropped", e.peer);
             continue;
         }
+        if (e.kind == WEIR_LINE_REFUSED) {
+            weir_log(WARN, "%s", e.text);
+            continue;
+        }
         event.kind = e.kind == WEIR_LINE_MESSAGE ? WEIR_JM_EVENT_MESSAGE : WEIR_JM_EVENT_DISCONNECTED;
         pthread_mutex_lock(&jobmanager->lock);
         step(jobmanager, &event);
@@ -252,8 +256,9 @@ weir_err weir_jobmanager_run(struct weir_jobmanager *jobmanager, struct weir_err
             {.fd = weir_line_monitor_fd(jobmanager->line), .events = POLLIN},
             {.fd = jobmanager->wake_fd, .events = POLLIN},
             {.fd = jobmanager->options.stop_fd, .events = POLLIN},
+            {.fd = weir_line_zap_fd(jobmanager->line), .events = POLLIN},
         };
-        if (poll(fds, 4, wait_ms(jobmanager)) < 0 && errno != EINTR) {
+        if (poll(fds, 5, wait_ms(jobmanager)) < 0 && errno != EINTR) {
             err = weir_fail_errno(error, WEIR_ERR_IO, "cannot wait for events");
             break;
         }

@@ -9,11 +9,13 @@
 #include "base/config.h"
 #include "base/error.h"
 #include "jobmanager/core/jm.h"
+#include "net/curve.h"
 
 struct weir_jobmanager;
 
 struct weir_jobmanager_options {
     void *zmq_context;                /* borrowed; NULL: one of its own */
+    const struct weir_curve *curve;   /* borrowed; NULL: TaskManagers come without keys */
     const char *rpc_endpoint;         /* "tcp://127.0.0.1:6123" ("...:0": any port), "inproc://NAME" */
     const struct weir_config *config; /* borrowed */
     uint64_t leader_epoch;

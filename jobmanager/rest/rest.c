@@ -16,6 +16,9 @@
 #include "base/log.h"
 #include "jobmanager/rest/rest_int.h"
 
+#define TOKEN_KEY "security.rest.token-file"
+#define REFUSED_INTERVAL_MS 5000
+
 const char *const weir_view_job_state_names[WEIR_VIEW_JOB_STATES] = {
     "INITIALIZING", "CREATED",  "RUNNING",    "FAILING",   "FAILED",      "CANCELLING",
     "CANCELED",     "FINISHED", "RESTARTING", "SUSPENDED", "RECONCILING",
@@ -128,7 +131,7 @@ static void config(const struct weir_http_server_request *request, struct weir_h
                              (json_int_t)weir_config_int(c, "web.refresh-interval"), "timezone-name", tm.tm_zone,
                              "timezone-offset", (int)tm.tm_gmtoff * 1000, "flink-version", WEIR_REST_FLINK_VERSION,
                              "flink-revision", "weir-" WEIR_VERSION, "weir-version", WEIR_VERSION, "weir-insecure",
-                             (int)weir_config_int(c, "security.insecure"), "features", "web-submit",
+                             weir_config_int(c, "security.insecure") && !rest->tokens, "features", "web-submit",
                              (int)weir_config_int(c, "web.submit.enable"), "web-cancel",
                              (int)weir_config_int(c, "web.cancel.enable"), "web-rescale", 0, "web-history", 0));
 }
@@ -160,6 +163,13 @@ static void environment(const struct weir_http_server_request *request, struct w
                              "options", "classpath"));
 }
 
+/* For probes: that this process answers, nothing else. */
+static void health(const struct weir_http_server_request *request, struct weir_http_server_response *response)
+{
+    (void)request;
+    weir_http_json(response, 200, json_pack("{s:s}", "status", "ok"));
+}
+
 static void datasets(const struct weir_http_server_request *request, struct weir_http_server_response *response)
 {
     (void)request;
@@ -178,8 +188,9 @@ void weir_rest_page(const struct weir_http_server_request *request, struct weir_
 /* --- Routes */
 
 static const struct weir_http_route routes[] = {
-    {"GET", "/", weir_rest_page, 0},
-    {"GET", "/index.html", weir_rest_page, 0},
+    {"GET", "/", weir_rest_page, WEIR_HTTP_OPEN}, /* the page itself: it asks for the token */
+    {"GET", "/index.html", weir_rest_page, WEIR_HTTP_OPEN},
+    {"GET", "/weir/health", health, WEIR_HTTP_OPEN},
     {"GET", "/overview", overview, 0},
     {"GET", "/config", config, 0},
     {"GET", "/datasets", datasets, 0},
@@ -199,7 +210,7 @@ static const struct weir_http_route routes[] = {
     {"GET", "/jobs/overview", weir_rest_jobs_overview, 0},
     {"GET", "/jobs/:jobid", weir_rest_job, 0},
     {"PATCH", "/jobs/:jobid", weir_rest_job_cancel, WEIR_HTTP_BLOCKING},
-    {"GET", "/jobs/:jobid/yarn-cancel", weir_rest_job_yarn_cancel, WEIR_HTTP_BLOCKING},
+    {"GET", "/jobs/:jobid/yarn-cancel", weir_rest_job_yarn_cancel, WEIR_HTTP_BLOCKING | WEIR_HTTP_CHANGES},
     {"GET", "/jobs/:jobid/plan", weir_rest_job_plan, 0},
     {"GET", "/jobs/:jobid/config", weir_rest_job_config, 0},
     {"GET", "/jobs/:jobid/exceptions", weir_rest_job_exceptions, 0},
@@ -217,11 +228,50 @@ static const struct weir_http_route routes[] = {
     {"POST", "/jars/upload", weir_rest_jar_upload, WEIR_HTTP_UPLOAD | WEIR_HTTP_BLOCKING},
     {"DELETE", "/jars/:jarid", weir_rest_jar_delete, 0},
     {"POST", "/jars/:jarid/run", weir_rest_jar_run, WEIR_HTTP_BLOCKING},
-    {"GET", "/jars/:jarid/plan", weir_rest_jar_plan, WEIR_HTTP_BLOCKING},
+    {"GET", "/jars/:jarid/plan", weir_rest_jar_plan, WEIR_HTTP_BLOCKING | WEIR_HTTP_CHANGES},
     {"POST", "/jars/:jarid/plan", weir_rest_jar_plan, WEIR_HTTP_BLOCKING},
     {"GET", "/weir/code/:sha256", weir_rest_code, 0},
     {NULL, NULL, NULL, 0},
 };
+
+/* --- Who may */
+
+static void log_refusal(struct weir_rest *rest, const struct weir_http_server_request *request, const char *client,
+                        const char *why)
+{
+    int64_t now_ms = weir_clock_mono_ms();
+    rest->refused++;
+    rest->refused_unsaid++;
+    if (now_ms < rest->refused_due_ms)
+        return;
+    weir_log(WARN, "refused %s %.200s from %s: %s (%llu refused since the last such line)", request->method,
+             request->path, client, why, (unsigned long long)rest->refused_unsaid);
+    rest->refused_unsaid = 0;
+    rest->refused_due_ms = now_ms + REFUSED_INTERVAL_MS;
+}
+
+static bool authorize(void *arg, const struct weir_http_route *route, const struct weir_http_server_request *request,
+                      const char *authorization, const char *client, struct weir_http_server_response *response)
+{
+    struct weir_rest *rest = arg;
+    if (route && route->flags & WEIR_HTTP_OPEN)
+        return true;
+    enum weir_role role = weir_tokens_role(rest->tokens, authorization);
+    if (role == WEIR_ROLE_NONE) {
+        const char *why = authorization ? "the token is not one of this cluster's"
+                                        : "a token is needed (Authorization: Bearer TOKEN)";
+        log_refusal(rest, request, client, why);
+        weir_http_fail(response, 401, "Unauthorized: %s.", why);
+        return false;
+    }
+    bool changes = strcmp(request->method, "GET") != 0 || (route && route->flags & WEIR_HTTP_CHANGES);
+    if (changes && role < WEIR_ROLE_SUBMIT) {
+        log_refusal(rest, request, client, "the token's role is read");
+        weir_http_fail(response, 403, "Forbidden: the token's role is read, this needs submit or admin.");
+        return false;
+    }
+    return true;
+}
 
 /* --- Start and stop */
 
@@ -245,6 +295,7 @@ static void free_rest(struct weir_rest *rest)
     free((char *)rest->options.code_dir);
     free((char *)rest->options.log_dir);
     free((char *)rest->options.log_name);
+    weir_tokens_close(rest->tokens);
     pthread_mutex_destroy(&rest->code_lock);
     free(rest);
 }
@@ -268,11 +319,18 @@ weir_err weir_rest_start(const struct weir_rest_options *options, struct weir_re
     rest->started_ms = weir_clock_wall_ms();
     pthread_mutex_init(&rest->code_lock, NULL);
     weir_rest_code_clear(rest->options.code_dir);
+    const char *token_file = weir_config_string(c, TOKEN_KEY);
+    err = token_file ? weir_tokens_open(TOKEN_KEY, token_file, &rest->tokens, error) : WEIR_OK;
+    if (err) {
+        free_rest(rest);
+        return err;
+    }
     struct weir_http_server_options server = {
         .address = weir_config_string(c, "rest.bind-address"),
         .port = (int)weir_config_int(c, "rest.port"),
         .routes = routes,
         .arg = rest,
+        .authorize = token_file ? authorize : NULL,
         .body_size_max = (size_t)weir_config_int(c, "rest.server.max-content-length"),
         .upload_size_max = weir_config_int(c, "rest.upload-max-size"),
         .upload_dir = rest->options.upload_dir,
@@ -286,6 +344,11 @@ weir_err weir_rest_start(const struct weir_rest_options *options, struct weir_re
     }
     *out = rest;
     return WEIR_OK;
+}
+
+const char *weir_rest_security(const struct weir_rest *rest)
+{
+    return rest->tokens ? "with a token" : "no token";
 }
 
 int weir_rest_port(const struct weir_rest *rest)

@@ -6,6 +6,7 @@
 #include <pthread.h>
 
 #include "http/http_server.h"
+#include "http/tokens.h"
 #include "jobmanager/rest/rest.h"
 
 #define WEIR_REST_FLINK_VERSION "1.20"
@@ -16,6 +17,10 @@ struct weir_rest {
     struct weir_http_server *server;
     pthread_mutex_t code_lock; /* one at a time stores or collects in code_dir */
     int64_t started_ms;
+    struct weir_tokens *tokens; /* NULL: none is wanted. With the two below: the server's thread */
+    int64_t refused_due_ms;     /* when the next refusal may be logged */
+    uint64_t refused_unsaid;
+    _Atomic uint64_t refused; /* requests without a token that allows them */
 };
 
 static inline const struct weir_cluster_view *weir_rest_view(const struct weir_http_server_request *request)

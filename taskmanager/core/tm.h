@@ -29,6 +29,7 @@ struct weir_tm_options {
     const char *taskmanager_id; /* unique per boot, at most 63 bytes; strings are copied */
     const char *host;           /* under which others reach the executors of this one */
     const char *bind_host;      /* where they listen; "": host */
+    bool curve;                 /* they talk to each other with CURVE keys */
     const char *log_directory;
     uint32_t slots;                 /* 1..4096 */
     uint32_t port_first, port_last; /* taskmanager.data.port for executors; 0: any */

@@ -208,6 +208,7 @@ void weir_tm_executor_spawned(struct weir_tm *tm, const char *executor_id, uint3
     start->code_path = executor->code_path;
     start->host = (char *)(uintptr_t)tm->options.host;
     start->bind_host = (char *)(uintptr_t)tm->options.bind_host;
+    start->curve = tm->options.curve;
     start->port_first = tm->options.port_first;
     start->port_last = tm->options.port_last;
     start->lease_ms = executor->lease_until_ms - tm->now_ms;

@@ -6,7 +6,9 @@
 
 #include "base/mem.h"
 #include "exchange/io_thread.h"
+#include "net/curve.h"
 #include "net/frame.h"
+#include "net/zap.h"
 #include "net/zmq_calls.h"
 
 #define WEIR_IO_ID_SIZE 33 /* executor id as text */
@@ -53,6 +55,10 @@ struct weir_io_peer_conn { /* towards another executor: a DEALER */
     unsigned generation;
     bool connected; /* the transport is; HELLO can go */
     int64_t deadline_ns;
+    int64_t retry_ns;    /* CONNECTING: the last try was refused, the next begins then; 0: none is due */
+    const char *refused; /* why; NULL: it was not */
+    bool has_key;
+    uint8_t key[WEIR_CURVE_KEY_SIZE];
     void *dealer, *monitor;
     struct weir_io_buffer *out; /* frames for it; NULL: none */
     size_t out_used;
@@ -92,6 +98,8 @@ struct weir_io_command {
     struct weir_io_port *port; /* ADD */
     char peer_id[WEIR_IO_ID_SIZE];
     char peer_endpoint[256];
+    bool peer_has_key;
+    uint8_t peer_key[WEIR_CURVE_KEY_SIZE];
     struct weir_channel *chan; /* REMOVE */
     bool drain;
     struct weir_io_command *next;
@@ -102,6 +110,9 @@ struct weir_io {
     uint64_t job;
     char endpoint[256];
     int64_t connect_timeout_ns;
+    bool with_keys;
+    struct weir_curve_pair keys;
+    struct weir_zap *zap;
     void *context, *router;
     struct weir_waker waker;
     struct weir_inbox *inbox; /* channels with something for the I/O thread */
@@ -122,7 +133,8 @@ struct weir_io {
     bool stop;
     _Atomic int commands_waiting;
 
-    _Atomic uint64_t messages_in, messages_out, bytes_in, bytes_out, frames_late, messages_bad, channels_broken;
+    _Atomic uint64_t messages_in, messages_out, bytes_in, bytes_out, frames_late, messages_bad, channels_broken,
+        strangers;
 };
 
 static inline void weir_io_count(_Atomic uint64_t *counter, uint64_t n)
@@ -137,7 +149,9 @@ void weir_io_break_port(struct weir_io *io, struct weir_io_port *port, const cha
 void weir_io_port_done(struct weir_io *io, struct weir_io_port *port);
 
 /* --- io_send.c */
-struct weir_io_peer_conn *weir_io_peer_get(struct weir_io *io, const char *id, const char *endpoint);
+struct weir_io_peer_conn *weir_io_peer_get(struct weir_io *io, const struct weir_io_command *command);
+/* Of the ZAP handler: some peer has that key. */
+bool weir_io_peer_allow(void *io, const uint8_t *key, const char *address);
 /* Its sockets' news: HELLO_ACK, credits, loss. True: something happened. */
 bool weir_io_peer_serve(struct weir_io *io, struct weir_io_peer_conn *peer, int64_t now_ns);
 void weir_io_peer_close(struct weir_io *io, struct weir_io_peer_conn *peer);

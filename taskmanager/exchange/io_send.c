@@ -12,6 +12,7 @@
 
 #define POOL_IDLE_MAX 32 /* buffers of WEIR_IO_MESSAGE_SIZE */
 #define RECEIVE_BURST 64
+#define KNOCK_AGAIN_NS 20000000 /* after a refusal: the other side may not have its deployment yet */
 
 /* --- Buffers */
 
@@ -75,8 +76,14 @@ static weir_err open_dealer(struct weir_io *io, struct weir_io_peer_conn *peer, 
     char name[WEIR_IO_ROUTING_ID_SIZE], address[128];
     int size = snprintf(name, sizeof name, "%s.%u", io->id, peer->generation);
     snprintf(address, sizeof address, "inproc://monitor-%p-%u", (void *)peer, peer->generation);
+    if (io->with_keys && !peer->has_key)
+        return weir_fail(error, WEIR_ERR_PROTOCOL,
+                         "it has no CURVE key and this executor has: are the security.curve "
+                         "keys set at every TaskManager?");
+    if (io->with_keys && (err = weir_curve_client(peer->dealer, &io->keys, peer->key, error)))
+        return err;
     int events = ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
-                 ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL;
+                 ZMQ_EVENT_HANDSHAKE_FAILED_AUTH | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL;
     if (zmq_setsockopt(peer->dealer, ZMQ_ROUTING_ID, name, (size_t)size) != 0 ||
         weir_zmq_socket_monitor(peer->dealer, address, events) != 0)
         return weir_fail(error, WEIR_ERR_IO, "%s", zmq_strerror(errno));
@@ -103,8 +110,40 @@ void weir_io_peer_close(struct weir_io *io, struct weir_io_peer_conn *peer)
     peer->connected = false;
 }
 
-struct weir_io_peer_conn *weir_io_peer_get(struct weir_io *io, const char *id, const char *endpoint)
+static void connect_peer(struct weir_io *io, struct weir_io_peer_conn *peer)
 {
+    peer->generation++; /* a half-open older connection keeps its routing id at the other side */
+    peer->state = WEIR_IO_PEER_CONNECTING;
+    peer->retry_ns = 0;
+    struct weir_error error;
+    if (open_dealer(io, peer, &error)) {
+        weir_log(ERROR, "cannot open a data connection to %s: %s", peer->endpoint, error.message);
+        peer->deadline_ns = 0; /* its channels break in the next round */
+    }
+}
+
+/* ZeroMQ gives a connection up for good that was refused. */
+static void refused(struct weir_io *io, struct weir_io_peer_conn *peer, const char *why, int64_t now_ns)
+{
+    weir_io_peer_close(io, peer);
+    peer->refused = why;
+    peer->retry_ns = now_ns + KNOCK_AGAIN_NS;
+}
+
+bool weir_io_peer_allow(void *arg, const uint8_t *key, const char *address)
+{
+    struct weir_io *io = arg;
+    for (int i = 0; i < io->peer_count; i++)
+        if (io->peers[i]->has_key && memcmp(io->peers[i]->key, key, sizeof io->peers[i]->key) == 0)
+            return true;
+    weir_io_count(&io->strangers, 1);
+    weir_log(DEBUG, "a data connection from %s with a key that is not (yet) known was refused", address);
+    return false;
+}
+
+struct weir_io_peer_conn *weir_io_peer_get(struct weir_io *io, const struct weir_io_command *command)
+{
+    const char *id = command->peer_id;
     struct weir_io_peer_conn *peer = NULL;
     for (int i = 0; i < io->peer_count && !peer; i++)
         if (strcmp(io->peers[i]->id, id) == 0)
@@ -119,15 +158,12 @@ struct weir_io_peer_conn *weir_io_peer_get(struct weir_io *io, const char *id, c
     if (peer->state != WEIR_IO_PEER_LOST)
         return peer;
     weir_assert(!peer->dealer);
-    snprintf(peer->endpoint, sizeof peer->endpoint, "%s", endpoint);
-    peer->generation++; /* a half-open older connection keeps its routing id at the other side */
-    peer->state = WEIR_IO_PEER_CONNECTING;
+    snprintf(peer->endpoint, sizeof peer->endpoint, "%s", command->peer_endpoint);
+    peer->has_key = command->peer_has_key;
+    memcpy(peer->key, command->peer_key, sizeof peer->key);
+    peer->refused = NULL;
     peer->deadline_ns = weir_clock_mono_ns() + io->connect_timeout_ns;
-    struct weir_error error;
-    if (open_dealer(io, peer, &error)) {
-        weir_log(ERROR, "cannot open a data connection to %s: %s", peer->endpoint, error.message);
-        peer->deadline_ns = 0; /* its channels break in the next round */
-    }
+    connect_peer(io, peer);
     return peer;
 }
 
@@ -138,8 +174,8 @@ void weir_io_peer_lost(struct weir_io *io, struct weir_io_peer_conn *peer, const
     int broken = 0;
     for (struct weir_io_port *port = io->ports; port; port = port->next)
         if (port->peer == peer && !port->done) {
-            weir_io_break_port(io, port, "the data connection to executor %s at %s is lost: %s", peer->id,
-                               peer->endpoint, why);
+            weir_io_break_port(io, port, "the data connection from %s to executor %s at %s is lost: %s", io->endpoint,
+                               peer->id, peer->endpoint, why);
             port->conn = NULL;
             broken++;
         }
@@ -343,6 +379,12 @@ static bool receive_answers(struct weir_io *io, struct weir_io_peer_conn *peer)
 
 /* --- Monitor */
 
+static const char *explain_refusal(uint16_t event)
+{
+    return event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH ? "it refused this executor's key"
+                                                    : "it did not agree on keys with this executor";
+}
+
 static bool next_event(void *monitor, uint16_t *event)
 {
     zmq_msg_t message;
@@ -378,8 +420,12 @@ bool weir_io_peer_serve(struct weir_io *io, struct weir_io_peer_conn *peer, int6
         } else if (event == ZMQ_EVENT_DISCONNECTED) {
             ended |= peer->state != WEIR_IO_PEER_CONNECTING;
             peer->connected = false;
+        } else if (peer->state == WEIR_IO_PEER_CONNECTING && event != ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL) {
+            refused(io, peer, explain_refusal(event), now_ns);
         }
     }
+    if (peer->retry_ns && now_ns >= peer->retry_ns && now_ns <= peer->deadline_ns)
+        connect_peer(io, peer);
     if (peer->dealer)
         any |= receive_answers(io, peer); /* what came before the end */
     if (ended && peer->state != WEIR_IO_PEER_LOST)
@@ -387,6 +433,6 @@ bool weir_io_peer_serve(struct weir_io *io, struct weir_io_peer_conn *peer, int6
     if (peer->connected && peer->state == WEIR_IO_PEER_CONNECTING)
         send_hello(io, peer);
     if ((peer->state == WEIR_IO_PEER_CONNECTING || peer->state == WEIR_IO_PEER_GREETED) && now_ns > peer->deadline_ns)
-        weir_io_peer_lost(io, peer, "no answer within the time to connect");
+        weir_io_peer_lost(io, peer, peer->refused ? peer->refused : "no answer within the time to connect");
     return any;
 }

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "exchange/io_int.h"
+#include "net/address.h"
 
 #define CONNECT_TIMEOUT_MS 10000
 #define POLL_MS 500 /* bound on a sleep: deadlines are looked at */
@@ -88,6 +89,8 @@ weir_err weir_io_socket_options(void *socket, struct weir_error *error)
         {ZMQ_RCVHWM, 0}, /* credits bound what is in flight */
         {ZMQ_RECONNECT_IVL, 20},
         {ZMQ_RECONNECT_IVL_MAX, 500},
+        {ZMQ_CONNECT_TIMEOUT,
+         2000}, /* of one try: after a cut network came back the system's own would wait for minutes */
         {ZMQ_IPV6, 1},
     };
     for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)
@@ -113,17 +116,27 @@ static weir_err bind_router(struct weir_io *io, const struct weir_io_options *op
     int one = 1;
     if (zmq_setsockopt(io->router, ZMQ_ROUTER_MANDATORY, &one, sizeof one) != 0)
         return weir_fail(error, WEIR_ERR_IO, "cannot set the options of the data socket: %s", zmq_strerror(errno));
+    if (options->keys) {
+        err = weir_zap_open(io->context, weir_io_peer_allow, io, &io->zap, error);
+        if (!err)
+            err = weir_curve_server(io->router, options->keys, error);
+        if (err)
+            return err;
+    }
     const char *host = options->host && options->host[0] ? options->host : "127.0.0.1";
     const char *bind_host = options->bind_host && options->bind_host[0] ? options->bind_host : host;
     const char *open = is_bare_ipv6(bind_host) ? "[" : "", *close = *open ? "]" : "";
     int first = options->port_first, last = options->port_last > first ? options->port_last : first, bound = -1;
     for (int port = first; port <= last && bound != 0; port++) {
-        char endpoint[256];
+        char endpoint[256], bindable[256];
         if (port == 0)
-            snprintf(endpoint, sizeof endpoint, "tcp://%s%.200s%s:*", open, bind_host, close);
+            snprintf(endpoint, sizeof endpoint, "tcp://%s%.180s%s:*", open, bind_host, close);
         else
-            snprintf(endpoint, sizeof endpoint, "tcp://%s%.200s%s:%d", open, bind_host, close, port);
-        bound = weir_zmq_bind(io->router, endpoint);
+            snprintf(endpoint, sizeof endpoint, "tcp://%s%.180s%s:%d", open, bind_host, close, port);
+        err = weir_bind_endpoint(endpoint, bindable, error);
+        if (err)
+            return weir_wrap(error, "taskmanager.bind-host, taskmanager.host");
+        bound = weir_zmq_bind(io->router, bindable);
         if (bound != 0 && errno != EADDRINUSE)
             break;
     }
@@ -196,7 +209,7 @@ static void add_port(struct weir_io *io, struct weir_io_command *command)
     if (older) /* of an attempt that is over and whose removal comes later */
         weir_io_break_port(io, (struct weir_io_port *)(void *)older, "a newer attempt of the task has taken its place");
     weir_io_table_add(table, &port->link);
-    port->peer = weir_io_peer_get(io, command->peer_id, command->peer_endpoint);
+    port->peer = weir_io_peer_get(io, command);
     if (port->out) {
         if (port->peer->state == WEIR_IO_PEER_READY)
             weir_io_send_open(io, port);
@@ -246,6 +259,9 @@ static void submit_add(struct weir_io *io, struct weir_channel *chan, bool out, 
     command->port->consumer_attempt = consumer_attempt;
     snprintf(command->peer_id, sizeof command->peer_id, "%s", peer->executor_id);
     snprintf(command->peer_endpoint, sizeof command->peer_endpoint, "%s", peer->endpoint);
+    command->peer_has_key = peer->public_key != NULL;
+    if (peer->public_key)
+        memcpy(command->peer_key, peer->public_key, sizeof command->peer_key);
     submit(io, command);
 }
 
@@ -342,10 +358,12 @@ static bool serve_peers(struct weir_io *io, int64_t now_ns)
 
 static void fill_poll(struct weir_io *io)
 {
-    io->polled = weir_realloc(io->polled, (size_t)(2 + 2 * io->peer_count) * sizeof *io->polled);
+    io->polled = weir_realloc(io->polled, (size_t)(3 + 2 * io->peer_count) * sizeof *io->polled);
     int n = 0;
     io->polled[n++] = (zmq_pollitem_t){.fd = io->waker.fd, .events = ZMQ_POLLIN};
     io->polled[n++] = (zmq_pollitem_t){.socket = io->router, .events = ZMQ_POLLIN};
+    if (io->zap)
+        io->polled[n++] = (zmq_pollitem_t){.socket = weir_zap_socket(io->zap), .events = ZMQ_POLLIN};
     for (int i = 0; i < io->peer_count; i++) {
         if (!io->peers[i]->dealer)
             continue;
@@ -359,7 +377,7 @@ static void wait_for_work(struct weir_io *io)
 {
     long wait_ms = POLL_MS;
     for (int i = 0; i < io->peer_count; i++)
-        if (io->peers[i]->connected && io->peers[i]->state == WEIR_IO_PEER_CONNECTING)
+        if (io->peers[i]->state == WEIR_IO_PEER_CONNECTING && (io->peers[i]->connected || io->peers[i]->retry_ns))
             wait_ms = RETRY_MS;
     if (!weir_waker_sleep(&io->waker))
         return;
@@ -381,6 +399,7 @@ static void *run(void *arg)
         any |= commands != NULL;
         if (stop)
             break;
+        any |= io->zap && weir_zap_serve(io->zap);
         any |= serve_peers(io, weir_clock_mono_ns());
         any |= weir_io_receive(io);
         if (!any)
@@ -403,6 +422,8 @@ static void close_all(struct weir_io *io)
     weir_io_receive_fini(io);
     if (io->router)
         zmq_close(io->router);
+    weir_zap_close(io->zap);
+    explicit_bzero(&io->keys, sizeof io->keys);
     if (io->context)
         while (zmq_ctx_term(io->context) != 0 && errno == EINTR)
             ;
@@ -425,6 +446,9 @@ weir_err weir_io_start(const struct weir_io_options *options, struct weir_io **o
     snprintf(io->id, sizeof io->id, "%s", options->executor_id);
     io->job = weir_frame_job_tag(options->job_id, options->incarnation);
     io->connect_timeout_ns = (options->connect_timeout_ms ? options->connect_timeout_ms : CONNECT_TIMEOUT_MS) * 1000000;
+    io->with_keys = options->keys != NULL;
+    if (options->keys)
+        io->keys = *options->keys;
     weir_err err = weir_waker_init(&io->waker, error);
     io->inbox = weir_inbox_new(&io->waker);
     if (!err) {
@@ -473,5 +497,6 @@ void weir_io_read_counters(struct weir_io *io, struct weir_io_counters *counters
         .frames_late = atomic_load(&io->frames_late),
         .messages_bad = atomic_load(&io->messages_bad),
         .channels_broken = atomic_load(&io->channels_broken),
+        .strangers = atomic_load(&io->strangers),
     };
 }

@@ -243,6 +243,9 @@ static void set_location(struct weir_control *c, const Weir__DeployTasks *deploy
     free(at->executor_id);
     free(at->endpoint);
     at->executor_id = at->endpoint = NULL;
+    at->has_key = peer->public_key.len == sizeof at->key;
+    if (at->has_key)
+        memcpy(at->key, peer->public_key.data, sizeof at->key);
     at->attempt = id->attempt;
     if (strcmp(peer->executor_id, c->executor.id) == 0)
         return;
@@ -489,12 +492,16 @@ static weir_err start_up(struct weir_control *c, struct weir_error *error)
         return err;
     if ((err = weir_executor_resolve_ops(executor, error)))
         return err;
+    executor->curve = message->curve;
+    if (executor->curve && (err = weir_curve_pair_new(&executor->keys, error)))
+        return err;
     struct weir_io_options io = {
         .executor_id = executor->id,
         .job_id = executor->job_id,
         .incarnation = start->incarnation,
         .host = message->host,
         .bind_host = message->bind_host,
+        .keys = executor->curve ? &executor->keys : NULL,
         .port_first = (int)message->port_first,
         .port_last = (int)message->port_last,
     };

@@ -7,11 +7,14 @@
 #include "executor/exec_core.h"
 #include "executor/job_code.h"
 #include "graph/plan.h"
+#include "net/curve.h"
 #include "task/worker.h"
 
 struct weir_executor_location {   /* where a subtask runs, by the newest deployment that said so */
     uint32_t attempt;             /* 0: not known */
     char *executor_id, *endpoint; /* NULL: here */
+    bool has_key;                 /* its public key is known */
+    uint8_t key[WEIR_CURVE_KEY_SIZE];
 };
 
 struct weir_executor_op { /* an operator of the plan, resolved in this process */
@@ -50,6 +53,8 @@ struct weir_executor {
     struct weir_plan *plan;
     struct weir_executor_op *ops; /* plan->op_count */
     struct weir_job_code *code;
+    bool curve; /* data goes with CURVE: */
+    struct weir_curve_pair keys;
     struct weir_io *io;
     struct weir_pool *pool; /* for calls that block */
     struct weir_worker **workers;

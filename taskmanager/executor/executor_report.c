@@ -23,6 +23,10 @@ void weir_control_report_executor(struct weir_control *c, Weir__ExecutorReport__
     report.state = state;
     if (c->executor.io)
         report.endpoint = (char *)(uintptr_t)weir_io_endpoint(c->executor.io);
+    if (c->executor.curve) {
+        report.public_key.data = c->executor.keys.public_key;
+        report.public_key.len = sizeof c->executor.keys.public_key;
+    }
     report.failure = failure;
     report.pid = (uint32_t)getpid();
     message.body_case = WEIR__CONTROL__BODY_EXECUTOR_REPORT;

@@ -211,8 +211,9 @@ static weir_err channel_out(struct weir_executor_task *task, int edge, int to, s
     if (where->executor_id) {
         chan = weir_channel_new(id, credits_of(plan_edge->partition), true, false);
         chan->producer = weir_worker_waker(task->worker);
-        weir_io_add_out(executor->io, chan, task->id.attempt, where->attempt,
-                        &(struct weir_io_peer){where->executor_id, where->endpoint});
+        weir_io_add_out(
+            executor->io, chan, task->id.attempt, where->attempt,
+            &(struct weir_io_peer){where->executor_id, where->endpoint, where->has_key ? where->key : NULL});
         keep_remote(task, weir_channel_ref(chan));
     } else {
         bool complete;
@@ -247,7 +248,7 @@ static weir_err channel_in(struct weir_executor_task *task, int edge, int from, 
     if (where->executor_id) {
         weir_io_add_in(executor->io, chan, where->attempt, task->id.attempt,
                        schema_of(executor, plan_edge->from_op, plan_edge->edge->from_output),
-                       &(struct weir_io_peer){where->executor_id, where->endpoint});
+                       &(struct weir_io_peer){where->executor_id, where->endpoint, where->has_key ? where->key : NULL});
         keep_remote(task, chan);
         return WEIR_OK;
     }

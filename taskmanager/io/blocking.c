@@ -12,8 +12,10 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "base/proto_memory.h"
+#include "base/secret.h"
 #include "graph.pb-c.h"
 #include "http/http_client.h"
+#include "http/tokens.h"
 #include "taskmanager/io/job_output.h"
 
 #define CODE_SIZE_MAX ((int64_t)1 << 30)
@@ -39,6 +41,21 @@ static bool file_matches(const char *path, const char *sha256)
     return weir_sha256_file_hex(path, hex, NULL) == WEIR_OK && strcmp(hex, sha256) == 0;
 }
 
+static weir_err download(const struct weir_blocking_options *options, const char *url, const char *path,
+                         struct weir_error *error)
+{
+    char *token = NULL;
+    weir_err err = WEIR_OK;
+    if (options->rest_token_file)
+        err = weir_token_read("security.rest.token-file", options->rest_token_file, &token, error);
+    struct weir_http_request request = {
+        .method = "GET", .url = url, .timeout_ms = FETCH_TIMEOUT_MS, .token = token, .ca_file = options->rest_ca_file};
+    if (!err)
+        err = weir_http_download(&request, path, CODE_SIZE_MAX, error);
+    weir_secret_free(token);
+    return err;
+}
+
 static weir_err fetch(const struct weir_blocking_options *options, struct weir_blocking_work *work)
 {
     if (options->local_code) {
@@ -55,7 +72,7 @@ static weir_err fetch(const struct weir_blocking_options *options, struct weir_b
     char *url = weir_format("%s/weir/code/%s", options->rest_url, work->sha256);
     weir_err err = WEIR_OK;
     if (!file_matches(path, work->sha256)) {
-        err = weir_http_download(url, part, CODE_SIZE_MAX, FETCH_TIMEOUT_MS, error);
+        err = download(options, url, part, error);
         if (!err && !file_matches(part, work->sha256))
             err = weir_fail(error, WEIR_ERR_DATA, "the job's code from %s does not match its SHA-256", url);
         if (!err && rename(part, path) != 0)
@@ -125,6 +142,8 @@ weir_err weir_blocking_start(const struct weir_blocking_options *options, struct
     struct weir_blocking *blocking = weir_zalloc(sizeof *blocking);
     blocking->options.rest_url = weir_strdup(options->rest_url ? options->rest_url : "");
     blocking->options.code_directory = weir_strdup(options->code_directory ? options->code_directory : "");
+    blocking->options.rest_token_file = options->rest_token_file ? weir_strdup(options->rest_token_file) : NULL;
+    blocking->options.rest_ca_file = options->rest_ca_file ? weir_strdup(options->rest_ca_file) : NULL;
     blocking->options.local_code = options->local_code ? weir_strdup(options->local_code) : NULL;
     blocking->waiting_end = &blocking->waiting;
     blocking->done_end = &blocking->done;
@@ -219,6 +238,8 @@ void weir_blocking_stop(struct weir_blocking *blocking)
     pthread_mutex_destroy(&blocking->lock);
     pthread_cond_destroy(&blocking->changed);
     free((char *)blocking->options.rest_url);
+    free((char *)blocking->options.rest_token_file);
+    free((char *)blocking->options.rest_ca_file);
     free((char *)blocking->options.code_directory);
     free((char *)blocking->options.local_code);
     free(blocking);

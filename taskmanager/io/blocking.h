@@ -26,9 +26,11 @@ struct weir_blocking_work {
 };
 
 struct weir_blocking_options {
-    const char *rest_url;       /* "http://127.0.0.1:8081" */
-    const char *code_directory; /* cache: <sha256>.so */
-    const char *local_code;     /* `weir run --local`: the file itself, no fetching; else NULL */
+    const char *rest_url;        /* "http://127.0.0.1:8081" */
+    const char *rest_token_file; /* read for each fetch, so that a new token is taken; NULL: none is sent */
+    const char *rest_ca_file;    /* of an https URL; NULL: the system's */
+    const char *code_directory;  /* cache: <sha256>.so */
+    const char *local_code;      /* `weir run --local`: the file itself, no fetching; else NULL */
 };
 weir_err weir_blocking_start(const struct weir_blocking_options *options, struct weir_blocking **blocking,
                              struct weir_error *error);

@@ -38,7 +38,9 @@
 #define METRICS_INTERVAL_MS 500
 /* Of a container's memory, what executors may use; the rest is the supervisor's, and room to notice one that grows. */
 #define EXECUTORS_MEMORY_PERCENT 85
-#define FIXED_FDS 5 /* line, monitor, blocking work, stop, status */
+#define ATTEMPTS_SAID 4
+#define TROUBLE_INTERVAL_MS 30000 /* the same is not said again before */
+#define FIXED_FDS 5               /* line, monitor, blocking work, stop, status */
 
 struct executor {
     char id[WEIR_TM_EXECUTOR_ID_SIZE];
@@ -65,7 +67,10 @@ struct supervisor {
     int64_t metrics_at_ms;
     bool announced;
     char id[64];
-    struct weir_limits limits; /* oom_kill_count: as of the last look */
+    struct weir_limits limits;         /* oom_kill_count: as of the last look */
+    int attempts;                      /* connections that were begun since the last registration */
+    char trouble[WEIR_LINE_TEXT_SIZE]; /* what was last said about why there is none; "": nothing */
+    int64_t trouble_due_ms;
 };
 
 static void handle(struct supervisor *s, struct weir_tm_event *event);
@@ -183,11 +188,32 @@ static void do_kill(struct supervisor *s, const char *executor_id)
     _exit(1);
 }
 
+/* A TaskManager that does not get through says so: at once when the other side gave a reason, and again and again. */
+static void say_trouble(struct supervisor *s, const char *why)
+{
+    int64_t now_ms = weir_clock_mono_ms();
+    if (strcmp(s->trouble, why) == 0 && now_ms < s->trouble_due_ms)
+        return;
+    if (why != s->trouble)
+        snprintf(s->trouble, sizeof s->trouble, "%s", why);
+    s->trouble_due_ms = now_ms + TROUBLE_INTERVAL_MS;
+    weir_log(WARN, "%s", why);
+}
+
 static void do_connect(struct supervisor *s)
 {
     struct weir_error error;
-    weir_err err = s->line ? weir_line_reconnect(s->line, &error)
-                           : weir_line_client(s->context, s->options->rpc_endpoint, s->id, &s->line, &error);
+    if (!weir_tm_registered(s->tm) && ++s->attempts % ATTEMPTS_SAID == 0) {
+        char text[WEIR_LINE_TEXT_SIZE];
+        snprintf(text, sizeof text,
+                 "no answer from a JobManager at %s yet (jobmanager.rpc.address, "
+                 "jobmanager.rpc.port); it is tried again and again",
+                 s->options->rpc_endpoint);
+        say_trouble(s, s->trouble[0] ? s->trouble : text);
+    }
+    weir_err err =
+        s->line ? weir_line_reconnect(s->line, &error)
+                : weir_line_client(s->context, s->options->rpc_endpoint, s->id, s->options->curve, &s->line, &error);
     if (!err)
         return;
     weir_log(ERROR, "cannot open the line to the JobManager: %s", error.message);
@@ -294,6 +320,10 @@ static void handle(struct supervisor *s, struct weir_tm_event *event)
         step(s, &first.event);
     }
     stepping = false;
+    if (s->attempts > 0 && weir_tm_registered(s->tm)) {
+        s->attempts = 0;
+        s->trouble[0] = 0;
+    }
     if (!s->announced && weir_tm_registered(s->tm)) {
         s->announced = true;
         if (s->options->registered)
@@ -428,7 +458,11 @@ static bool drain_line(struct supervisor *s)
             break;
         case WEIR_LINE_DISCONNECTED:
             event.kind = WEIR_TM_EVENT_LINE_BROKEN;
+            if (e.text[0])
+                say_trouble(s, e.text);
             break;
+        case WEIR_LINE_REFUSED:
+            continue;
         case WEIR_LINE_BAD_MESSAGE:
             weir_log(WARN, "the JobManager's line carried what is no control message; dropped");
             continue;
@@ -644,7 +678,12 @@ weir_err weir_supervisor_run(const struct weir_supervisor_options *options, stru
     s->context = options->zmq_context ? options->zmq_context : zmq_ctx_new();
     make_id(s);
     struct weir_blocking_options blocking = {
-        .rest_url = options->rest_url, .code_directory = options->code_directory, .local_code = options->local_code};
+        .rest_url = options->rest_url,
+        .rest_token_file = options->rest_token_file,
+        .rest_ca_file = options->rest_ca_file,
+        .code_directory = options->code_directory,
+        .local_code = options->local_code,
+    };
     weir_err err = weir_blocking_start(&blocking, &s->blocking, error);
     if (err) {
         free(s);
@@ -655,6 +694,7 @@ weir_err weir_supervisor_run(const struct weir_supervisor_options *options, stru
     tm.taskmanager_id = s->id;
     tm.host = options->host;
     tm.bind_host = options->bind_host ? options->bind_host : "";
+    tm.curve = options->curve && options->curve->on;
     tm.log_directory = options->output_inherited ? "" : options->log_directory;
     tm.slots = options->slots;
     tm.port_first = options->port_first;

@@ -6,16 +6,21 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "net/curve.h"
 
 #define WEIR_SUPERVISOR_MEMORY_AUTO (-1)
 
 struct weir_supervisor_options {
-    void *zmq_context;        /* borrowed; NULL: one of its own */
-    const char *rpc_endpoint; /* the JobManager's: "tcp://HOST:PORT", "inproc://NAME" */
-    const char *rest_url;     /* the JobManager's, for job code: "http://HOST:PORT" */
-    const char *host;         /* under which others reach this one */
-    const char *bind_host;    /* where executors listen; NULL: host */
-    const char *name;         /* "taskmanager-1": opens the executors' log names */
+    void *zmq_context;           /* borrowed; NULL: one of its own */
+    const char *rpc_endpoint;    /* the JobManager's: "tcp://HOST:PORT", "inproc://NAME" */
+    const char *rest_url;        /* the JobManager's, for job code: "http://HOST:PORT" */
+    const char *rest_token_file; /* borrowed: read for each request to it; NULL: it wants none */
+    const char *rest_ca_file;    /* of an https URL; NULL: the system's */
+    const struct weir_curve
+        *curve;            /* borrowed; NULL or off: no keys, neither to the JobManager nor between executors */
+    const char *host;      /* under which others reach this one */
+    const char *bind_host; /* where executors listen; NULL: host */
+    const char *name;      /* "taskmanager-1": opens the executors' log names */
     const char *run_directory, *log_directory, *code_directory;
     uint32_t slots;
     uint32_t port_first, port_last; /* for executors; 0: any */

@@ -1,6 +1,6 @@
 /* The exchange: key_by between two processes, latency through a remote hop, what a local hop costs.
  *
- *   exchange_bench [rows in millions, 20]
+ *   exchange_bench [rows in millions, 20] [curve]        curve: encrypted and authenticated, as between hosts
  *
  * Rows of 40 bytes (five BIGINT), 4 consumers in the other process. The sender's figure counts all of its threads' CPU (worker, I/O
  * thread, ZeroMQ's own); its rows are made before, so that only the exchange is measured.
@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/secret.h"
 #include "exchange/io_thread.h"
 #include "executor/crash.h"
 #include "task/worker.h"
@@ -34,6 +35,11 @@ void weir_crash_batch(long long first_record, long long record_count, const vola
 {
     (void)first_record, (void)record_count, (void)row, (void)op;
 }
+
+#define KEYS_VARIABLE "EXCHANGE_BENCH_KEYS" /* both sides' pairs, from the parent to the child */
+
+static struct weir_curve_pair keys[2]; /* A's, B's */
+static bool with_keys;
 
 static struct weir_error error;
 static const char *program;
@@ -83,6 +89,7 @@ struct side {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     int ended, failed;
+    int own; /* index of its keys */
     struct weir_worker *worker;
     struct weir_io *io;
     struct weir_task *tasks[CONSUMERS];
@@ -122,6 +129,8 @@ static void side_init(struct side *side, const char *id)
     pthread_mutex_init(&side->lock, NULL);
     pthread_cond_init(&side->changed, NULL);
     struct weir_io_options options = {.executor_id = id, .job_id = JOB, .incarnation = 1, .host = "127.0.0.1"};
+    side->own = strcmp(id, ID_A) == 0 ? 0 : 1;
+    options.keys = with_keys ? &keys[side->own] : NULL;
     if (weir_worker_start(&(struct weir_worker_options){.index = 0}, &side->worker, &error) ||
         weir_io_start(&options, &side->io, &error)) {
         fprintf(stderr, "%s\n", error.message);
@@ -145,7 +154,8 @@ static void start_source(struct side *side, const struct weir_op_vtable *source,
     for (int c = 0; c < channels; c++) {
         side->chans[c] = weir_channel_new(weir_channel_id(1, 0, c), WEIR_CHANNEL_CREDITS, true, false);
         side->chans[c]->producer = weir_worker_waker(side->worker);
-        weir_io_add_out(side->io, side->chans[c], 1, 1, &(struct weir_io_peer){ID_B, endpoint});
+        weir_io_add_out(side->io, side->chans[c], 1, 1,
+                        &(struct weir_io_peer){ID_B, endpoint, with_keys ? keys[1].public_key : NULL});
     }
     struct weir_edge_writer_options writer = {.partition = WEIR_EDGE_HASH,
                                               .schema = schema,
@@ -169,7 +179,8 @@ static void start_sinks(struct side *side, struct weir_schema *schema, int chann
         side->chans[c] = weir_channel_new(weir_channel_id(1, 0, c), WEIR_CHANNEL_CREDITS, false, true);
         weir_channel_set_consumer(side->chans[c], weir_input_inbox(input));
         weir_input_add(input, side->chans[c], 0);
-        weir_io_add_in(side->io, side->chans[c], 1, 1, schema, &(struct weir_io_peer){ID_A, endpoint});
+        weir_io_add_in(side->io, side->chans[c], 1, 1, schema,
+                       &(struct weir_io_peer){ID_A, endpoint, with_keys ? keys[0].public_key : NULL});
         side->tasks[c] = new_task(side, weir_chain_new(&options), input);
         weir_worker_add(side->worker, side->tasks[c]);
     }
@@ -345,10 +356,28 @@ static void bench_local(void)
     weir_worker_stop(side.worker);
 }
 
+static void share_keys(bool make)
+{
+    char hex[2 * sizeof keys + 1];
+    const char *given = getenv(KEYS_VARIABLE);
+    if (make) {
+        if (weir_curve_pair_new(&keys[0], &error) || weir_curve_pair_new(&keys[1], &error)) {
+            fprintf(stderr, "%s\n", error.message);
+            exit(1);
+        }
+        weir_hex_encode((const uint8_t *)keys, sizeof keys, hex);
+        setenv(KEYS_VARIABLE, hex, 1);
+        with_keys = true;
+    } else if (given) {
+        with_keys = weir_hex_decode(given, sizeof keys, (uint8_t *)keys);
+    }
+}
+
 int main(int argc, char **argv)
 {
     program = argv[0];
     make_pool();
+    share_keys(argc > 2 && strcmp(argv[2], "curve") == 0);
     if (argc > 2 && strcmp(argv[1], "child") == 0)
         return child(strcmp(argv[2], "latency") == 0);
     int64_t millions = argc > 1 ? atoll(argv[1]) : 20;

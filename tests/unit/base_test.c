@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/options.h"
+#include "base/secret.h"
 
 static char directory[64];
 
@@ -310,6 +311,63 @@ static void config_bind(void **state)
         weir_log_level_min = WEIR_LOG_INFO;
         weir_config_free(config);
     }
+}
+
+/* Keys and a token make a bind beyond loopback possible; each of the three alone does not. */
+static void config_bind_with_credentials(void **state)
+{
+    (void)state;
+    static const char *const roles[2][4] = {{"rest.bind-address", "security.curve.jobmanager-key-file",
+                                             "security.curve.taskmanager-public-keys-file", "security.rest.token-file"},
+                                            {"taskmanager.bind-host", "security.curve.taskmanager-key-file",
+                                             "security.curve.jobmanager-public-key-file", "security.rest.token-file"}};
+    for (int role = 0; role < 2; role++)
+        for (int missing = 0; missing < 4; missing++) {
+            struct weir_key_value o[4] = {{roles[role][0], "10.0.0.1"}};
+            int count = 1;
+            for (int i = 1; i < 4; i++)
+                if (i != missing)
+                    o[count++] = (struct weir_key_value){roles[role][i], "/some/file"};
+            struct weir_config *config = NULL;
+            struct weir_error error;
+            assert_int_equal(weir_config_load("/dev/null", NULL, o, count, &config, &error), 0);
+            const char *key = role == 0 ? "rest.bind-address" : "taskmanager.bind-host";
+            assert_int_equal(weir_config_check_bind(config, key, &error), missing ? WEIR_ERR_INVALID : 0);
+            if (missing)
+                assert_non_null(strstr(error.message, roles[role][missing]));
+            weir_config_free(config);
+        }
+}
+
+static void secret_files(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/weir-secret-XXXXXX", *text = NULL;
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    struct weir_error error;
+    assert_int_equal(weir_secret_write(path, "hidden", 0600, false, &error), WEIR_ERR_EXISTS);
+    assert_int_equal(weir_secret_write(path, "hidden", 0640, true, &error), 0);
+    assert_int_equal(weir_secret_read("a.key", path, &text, &error), 0); /* a group may: Kubernetes mounts Secrets so */
+    assert_string_equal(text, "hidden");
+    weir_secret_free(text);
+    for (int mode = 0601; mode <= 0604; mode += 1 + (mode == 0602)) { /* any bit for others */
+        assert_int_equal(chmod(path, (mode_t)mode), 0);
+        assert_int_equal(weir_secret_read("a.key", path, &text, &error), WEIR_ERR_INVALID);
+        assert_non_null(strstr(error.message, "chmod 600 /tmp/weir-secret-"));
+        assert_null(strstr(error.message, "hidden"));
+    }
+    unlink(path);
+    assert_int_equal(weir_secret_read("a.key", path, &text, &error), WEIR_ERR_NOT_FOUND);
+    assert_int_equal(weir_secret_read("a.key", "/tmp", &text, &error), WEIR_ERR_INVALID);
+    uint8_t bytes[3];
+    char hex[7];
+    assert_true(weir_hex_decode("00fFa1", 3, bytes));
+    weir_hex_encode(bytes, 3, hex);
+    assert_string_equal(hex, "00ffa1");
+    assert_false(weir_hex_decode("00f", 2, bytes));
+    assert_false(weir_hex_decode("0g", 1, bytes));
 }
 
 static void config_markdown(void **state)
@@ -605,13 +663,22 @@ static int remove_directory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(options_are_checked), cmocka_unit_test(options_are_converted),
-        cmocka_unit_test(nearest_name),        cmocka_unit_test(table_is_sound),
-        cmocka_unit_test(config_file),         cmocka_unit_test(service_links_are_not_configuration),
-        cmocka_unit_test(config_precedence),   cmocka_unit_test(config_bind),
-        cmocka_unit_test(config_markdown),     cmocka_unit_test(hashes),
-        cmocka_unit_test(log_text_and_json),   cmocka_unit_test(log_rotates),
-        cmocka_unit_test(metrics_print),       cmocka_unit_test(histogram_bounds),
+        cmocka_unit_test(options_are_checked),
+        cmocka_unit_test(options_are_converted),
+        cmocka_unit_test(nearest_name),
+        cmocka_unit_test(table_is_sound),
+        cmocka_unit_test(config_file),
+        cmocka_unit_test(service_links_are_not_configuration),
+        cmocka_unit_test(config_precedence),
+        cmocka_unit_test(config_bind),
+        cmocka_unit_test(config_bind_with_credentials),
+        cmocka_unit_test(secret_files),
+        cmocka_unit_test(config_markdown),
+        cmocka_unit_test(hashes),
+        cmocka_unit_test(log_text_and_json),
+        cmocka_unit_test(log_rotates),
+        cmocka_unit_test(metrics_print),
+        cmocka_unit_test(histogram_bounds),
         cmocka_unit_test(fault_points),
     };
     return cmocka_run_group_tests(tests, make_directory, remove_directory);

@@ -533,7 +533,7 @@ static void side_source(struct side *side, int channels, const char *peer_id, co
         side->chans[c] = weir_channel_new(weir_channel_id(5, 0, c), WEIR_CHANNEL_CREDITS, true, false);
     side->task = source_task(&side->run, &side->spec, side->chans, channels, weir_worker_waker(side->worker));
     for (int c = 0; c < channels; c++)
-        weir_io_add_out(side->io, side->chans[c], 1, 1, &(struct weir_io_peer){peer_id, endpoint});
+        weir_io_add_out(side->io, side->chans[c], 1, 1, &(struct weir_io_peer){peer_id, endpoint, NULL});
     weir_worker_add(side->worker, side->task);
 }
 
@@ -542,8 +542,74 @@ static void side_sink(struct side *side, int index, const char *peer_id, const c
     side->chan_count = 1;
     side->chans[0] = weir_channel_new(weir_channel_id(5, 0, index), WEIR_CHANNEL_CREDITS, false, true);
     side->task = sink_task(&side->run, &side->spec, side->chans, 1, weir_worker_waker(side->worker));
-    weir_io_add_in(side->io, side->chans[0], 1, 1, kit_schema(), &(struct weir_io_peer){peer_id, endpoint});
+    weir_io_add_in(side->io, side->chans[0], 1, 1, kit_schema(), &(struct weir_io_peer){peer_id, endpoint, NULL});
     weir_worker_add(side->worker, side->task);
+}
+
+/* --- With keys: both ends prove theirs, and nobody else gets in. */
+
+static void side_init_keys(struct side *side, const char *id, const struct weir_curve_pair *keys)
+{
+    memset(side, 0, sizeof *side);
+    run_init(&side->run);
+    assert_int_equal(weir_worker_start(&(struct weir_worker_options){.index = 0}, &side->worker, &error), 0);
+    struct weir_io_options options = {.executor_id = id,
+                                      .job_id = JOB,
+                                      .incarnation = 1,
+                                      .host = "127.0.0.1",
+                                      .keys = keys,
+                                      .connect_timeout_ms = 1500};
+    assert_int_equal(weir_io_start(&options, &side->io, &error), 0);
+}
+
+/* `sender_knows`, `receiver_knows`: the key that each is told the other has. `wait_ms`: the receiver's deployment comes so much later. True: the
+ * rows arrived; else both ends failed. */
+static bool exchange_with_keys(const struct weir_curve_pair *a_keys, const struct weir_curve_pair *b_keys,
+                               const uint8_t *sender_knows, const uint8_t *receiver_knows, int wait_ms)
+{
+    struct side a, b;
+    side_init_keys(&a, ID_A, a_keys);
+    side_init_keys(&b, ID_B, b_keys);
+    a.spec = (struct kit_spec){.rows = 5000, .batch_rows = 500, .keys = 10};
+    a.chan_count = b.chan_count = 1;
+    a.chans[0] = weir_channel_new(weir_channel_id(5, 0, 0), WEIR_CHANNEL_CREDITS, true, false);
+    a.task = source_task(&a.run, &a.spec, a.chans, 1, weir_worker_waker(a.worker));
+    weir_io_add_out(a.io, a.chans[0], 1, 1, &(struct weir_io_peer){ID_B, weir_io_endpoint(b.io), sender_knows});
+    weir_worker_add(a.worker, a.task);
+    if (wait_ms)
+        usleep((unsigned)wait_ms * 1000);
+    b.chans[0] = weir_channel_new(weir_channel_id(5, 0, 0), WEIR_CHANNEL_CREDITS, false, true);
+    b.task = sink_task(&b.run, &b.spec, b.chans, 1, weir_worker_waker(b.worker));
+    weir_io_add_in(b.io, b.chans[0], 1, 1, kit_schema(),
+                   &(struct weir_io_peer){ID_A, weir_io_endpoint(a.io), receiver_knows});
+    weir_worker_add(b.worker, b.task);
+    wait_ended(&a.run, 1);
+    wait_ended(&b.run, 1);
+    bool arrived = a.run.failed == 0 && b.run.failed == 0;
+    if (arrived)
+        assert_int_equal(b.spec.row_count, 5000);
+    else
+        assert_int_equal(a.run.failed + b.run.failed, 2);
+    struct weir_io_counters counters;
+    weir_io_read_counters(b.io, &counters);
+    if (memcmp(receiver_knows, a_keys->public_key, WEIR_CURVE_KEY_SIZE) != 0)
+        assert_true(counters.strangers > 0);
+    side_fini(&a);
+    side_fini(&b);
+    return arrived;
+}
+
+static void keys_are_proven_both_ways(void **state)
+{
+    (void)state;
+    struct weir_curve_pair a, b, other;
+    assert_int_equal(weir_curve_pair_new(&a, &error), 0);
+    assert_int_equal(weir_curve_pair_new(&b, &error), 0);
+    assert_int_equal(weir_curve_pair_new(&other, &error), 0);
+    assert_true(exchange_with_keys(&a, &b, b.public_key, a.public_key, 0));
+    assert_true(exchange_with_keys(&a, &b, b.public_key, a.public_key, 300)); /* knocks until it is known */
+    assert_false(exchange_with_keys(&a, &b, b.public_key, other.public_key, 0));
+    assert_false(exchange_with_keys(&a, &b, other.public_key, a.public_key, 0));
 }
 
 static void two_executors_exchange_by_key(void **state)
@@ -929,6 +995,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(local_tasks_exchange_by_key),
         cmocka_unit_test(a_backpressured_task_can_be_cancelled),
         cmocka_unit_test(two_executors_exchange_by_key),
+        cmocka_unit_test(keys_are_proven_both_ways),
         cmocka_unit_test(two_processes_exchange_a_million_rows),
         cmocka_unit_test(a_killed_peer_breaks_its_channels),
         cmocka_unit_test(a_stopped_consumer_stops_the_producer),

@@ -398,6 +398,12 @@ static void blocking_handlers_run_side_by_side(void **state)
     pthread_barrier_destroy(&barrier);
 }
 
+static weir_err download(const char *from, const char *path, int64_t size_max, struct weir_error *error)
+{
+    struct weir_http_request request = {.method = "GET", .url = url_of(from), .timeout_ms = 5000};
+    return weir_http_download(&request, path, size_max, error);
+}
+
 static void files_and_download(void **state)
 {
     (void)state;
@@ -408,14 +414,14 @@ static void files_and_download(void **state)
     fclose(f);
     struct weir_error error;
     snprintf(path, sizeof path, "%s/got", directory);
-    assert_int_equal(weir_http_download(url_of("/file"), path, 100, 5000, &error), 0);
+    assert_int_equal(download("/file", path, 100, &error), 0);
     f = fopen(path, "r");
     assert_non_null(fgets(text, sizeof text, f));
     fclose(f);
     assert_string_equal(text, "23456");
-    assert_int_equal(weir_http_download(url_of("/file"), path, 4, 5000, &error), WEIR_ERR_FULL);
+    assert_int_equal(download("/file", path, 4, &error), WEIR_ERR_FULL);
     assert_int_equal(access(path, F_OK), -1);
-    assert_int_equal(weir_http_download(url_of("/none"), path, 100, 5000, &error), WEIR_ERR_NOT_FOUND);
+    assert_int_equal(download("/none", path, 100, &error), WEIR_ERR_NOT_FOUND);
     assert_non_null(strstr(error.message, "404"));
 }
 
