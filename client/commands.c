@@ -15,6 +15,8 @@
 
 #define JOB_WORDS "JOB is an id, a unique beginning of one, or a unique name."
 
+static int command_help(struct weir_client *client);
+
 const struct weir_command weir_commands[] = {
     {"run", "[options] JOB.so [job arguments]", "dlpncDimo-", "Submit a job and follow it to its end.",
      "While it is followed on a terminal, one line shows its state, tasks, records and rates. Ctrl-C stops following: the\n"
@@ -86,7 +88,7 @@ const struct weir_command weir_commands[] = {
      "  weir completion fish > ~/.config/fish/completions/weir.fish\n",
      "bash|zsh|fish", WEIR_COMPLETE_CHOICE, WEIR_COMPLETE_NONE, 1, 1, weir_command_completion},
     {"help", "[COMMAND]", "o", "Explain a command.", NULL, NULL, WEIR_COMPLETE_COMMAND, WEIR_COMPLETE_NONE, 0, 1,
-     weir_command_help},
+     command_help},
     {NULL, NULL, NULL, NULL, NULL, NULL, WEIR_COMPLETE_NONE, WEIR_COMPLETE_NONE, 0, 0, NULL},
 };
 
@@ -154,7 +156,7 @@ static int print_help_json(const struct weir_command *only)
     return EXIT_DONE;
 }
 
-int weir_command_help(struct weir_client *client)
+static int command_help(struct weir_client *client)
 {
     const struct weir_command *command = NULL;
     if (client->argument_count > 0 && !(command = weir_command_find(client->arguments[0])))

@@ -1,3 +1,4 @@
+#include "net/control_line.h"
 #include "local.h"
 
 #include <pthread.h>
@@ -9,7 +10,6 @@
 #include <sys/signalfd.h>
 #include <poll.h>
 #include <unistd.h>
-#include <zmq.h>
 
 #include "base/clock.h"
 #include "base/config.h"
@@ -302,7 +302,7 @@ int weir_local_run(struct weir_client *client, const struct weir_local_job *job)
     }
     if (!err)
         err = weir_client_build_graph(job, config, &graph, &graph_size, &error);
-    void *context = zmq_ctx_new();
+    void *context = weir_net_context_new();
     if (!err)
         err = set_up(&local, context, config, path, &error);
     if (!err) {
@@ -320,7 +320,7 @@ int weir_local_run(struct weir_client *client, const struct weir_local_job *job)
                                      error.message);
     }
     weir_jobmanager_free(local.jobmanager);
-    zmq_ctx_term(context);
+    weir_net_context_free(context);
     weir_config_free(config);
     free(graph);
     free(path);

@@ -118,7 +118,7 @@ size_t expr_print_double(double d, bool is_float, char out[40])
     return (size_t)(p - out);
 }
 
-bool expr_parse_number(const uint8_t *bytes, size_t n, double *d)
+static bool parse_number(const uint8_t *bytes, size_t n, double *d)
 {
     const char *s = (const char *)bytes;
     trim(&s, &n);
@@ -139,7 +139,7 @@ bool expr_parse_number(const uint8_t *bytes, size_t n, double *d)
 }
 
 /* Digits with a sign and perhaps a fraction, which is cut off. */
-bool expr_parse_integer(const uint8_t *bytes, size_t n, int64_t *out)
+static bool parse_integer(const uint8_t *bytes, size_t n, int64_t *out)
 {
     const char *s = (const char *)bytes;
     trim(&s, &n);
@@ -308,7 +308,7 @@ static enum fn_result to_integer(struct call *call, const struct value *a, struc
                  {WEIR_TYPE_INT64, "BIGINT", INT64_MAX}};
     int k = call->def->type - WEIR_TYPE_INT8;
     int64_t i;
-    if (!expr_parse_integer(a->s, a->n, &i) || i > types[k].max || i < -types[k].max - 1)
+    if (!parse_integer(a->s, a->n, &i) || i > types[k].max || i < -types[k].max - 1)
         return bad(call, a, types[k].name);
     out->i = i;
     return FN_OK;
@@ -316,7 +316,7 @@ static enum fn_result to_integer(struct call *call, const struct value *a, struc
 
 static enum fn_result to_double(struct call *call, const struct value *a, struct value *out)
 {
-    if (!expr_parse_number(a->s, a->n, &out->d))
+    if (!parse_number(a->s, a->n, &out->d))
         return bad(call, a, call->def->type == WEIR_TYPE_FLOAT ? "FLOAT" : "DOUBLE");
     return FN_OK;
 }

@@ -82,7 +82,7 @@ static void buffer_fit(struct weir_buffer **buffer, size_t size)
 
 /* --- Out columns */
 
-struct weir_column *eval_out(struct eval *eval, const struct step *step, bool with_values)
+static struct weir_column *out_column(struct eval *eval, const struct step *step, bool with_values)
 {
     struct weir_column *out = &eval->columns[step->out];
     const struct reg_info *reg = &eval->regs[step->out];
@@ -106,7 +106,8 @@ struct weir_column *eval_out(struct eval *eval, const struct step *step, bool wi
     return out;
 }
 
-uint64_t *eval_validity(struct eval *eval, const struct step *step)
+/* A bitmap for the out column, undefined bits. */
+static uint64_t *new_validity(struct eval *eval, const struct step *step)
 {
     struct slot *slot = &eval->slots[eval->regs[step->out].slot];
     buffer_fit(&slot->validity, weir_bitmap_words(eval->rows) * 8);
@@ -115,15 +116,16 @@ uint64_t *eval_validity(struct eval *eval, const struct step *step)
     return validity;
 }
 
-void eval_set_null(struct eval *eval, const struct step *step, int row)
+static void set_null(struct eval *eval, const struct step *step, int row)
 {
     struct weir_column *out = &eval->columns[step->out];
     if (!out->validity)
-        memset(eval_validity(eval, step), 0xff, weir_bitmap_words(eval->rows) * 8);
+        memset(new_validity(eval, step), 0xff, weir_bitmap_words(eval->rows) * 8);
     weir_bit_clear(out->validity, row);
 }
 
-weir_err eval_fail(struct eval *eval, const struct step *step, int row, const char *format, ...)
+__attribute__((format(printf, 4, 5))) static weir_err fail_row(struct eval *eval, const struct step *step, int row,
+                                                               const char *format, ...)
 {
     char text[512];
     va_list args;
@@ -152,7 +154,7 @@ static uint64_t valid_word(const struct eval *eval, const struct step *step, int
     return eval->regs[step->args[i]].constant ? (column->validity[0] & 1 ? ~(uint64_t)0 : 0) : column->validity[w];
 }
 
-/* The out column's validity: NULL where an argument is. Call after eval_out(). */
+/* The out column's validity: NULL where an argument is. Call after out_column(). */
 static void and_validity(struct eval *eval, const struct step *step)
 {
     size_t words = weir_bitmap_words(eval->rows);
@@ -162,13 +164,14 @@ static void and_validity(struct eval *eval, const struct step *step)
             continue;
         bool first = !validity;
         if (first)
-            validity = eval_validity(eval, step);
+            validity = new_validity(eval, step);
         for (size_t w = 0; w < words; w++)
             validity[w] = (first ? ~(uint64_t)0 : validity[w]) & valid_word(eval, step, i, w);
     }
 }
 
-const uint64_t *eval_active(struct eval *eval, const struct step *step, bool strict)
+/* Rows that are selected and have no NULL argument; NULL: all rows. Sets the out column's validity (arguments' AND). */
+static const uint64_t *active_rows(struct eval *eval, const struct step *step, bool strict)
 {
     const struct weir_column *out = &eval->columns[step->out];
     if (strict)
@@ -187,7 +190,7 @@ const uint64_t *eval_active(struct eval *eval, const struct step *step, bool str
 
 weir_err step_arith(struct eval *eval, const struct step *step)
 {
-    struct weir_column *out = eval_out(eval, step, true);
+    struct weir_column *out = out_column(eval, step, true);
     int op = step->aux == OP_ADD ? 0 : step->aux == OP_SUB ? 1 : step->aux == OP_MUL ? 2 : 3;
     enum shape shape = is_constant(eval, step, 0) ? SHAPE_SV : is_constant(eval, step, 1) ? SHAPE_VS : SHAPE_VV;
     arith_kernel kernel = kernels_get()->arith[op][expr_phys(eval->regs[step->out].type) - PHYS_I8][shape];
@@ -233,11 +236,11 @@ DIVIDE(divide_i64, int64_t, uint64_t)
 
 weir_err step_divide(struct eval *eval, const struct step *step)
 {
-    struct weir_column *out = eval_out(eval, step, true);
+    struct weir_column *out = out_column(eval, step, true);
     const struct weir_column *a = arg(eval, step, 0), *b = arg(eval, step, 1);
     int a_step = !is_constant(eval, step, 0), b_step = !is_constant(eval, step, 1), n = eval->rows, bad = -1;
     bool modulo = step->aux == OP_MOD;
-    const uint64_t *active = eval_active(eval, step, true);
+    const uint64_t *active = active_rows(eval, step, true);
     switch (expr_phys(eval->regs[step->out].type)) {
     case PHYS_I8:
         bad = divide_i8(out->i8, a->i8, a_step, b->i8, b_step, n, active, modulo);
@@ -262,13 +265,13 @@ weir_err step_divide(struct eval *eval, const struct step *step)
     default:
         weir_assert(!"division of something that is no number");
     }
-    return bad >= 0 ? eval_fail(eval, step, bad, "division by zero") : WEIR_OK;
+    return bad >= 0 ? fail_row(eval, step, bad, "division by zero") : WEIR_OK;
 }
 
 weir_err step_math(struct eval *eval, const struct step *step)
 {
     const struct function *function = step->data;
-    struct weir_column *out = eval_out(eval, step, true);
+    struct weir_column *out = out_column(eval, step, true);
     const double *in = arg(eval, step, 0)->f64;
     for (int i = 0; i < eval->rows; i++)
         out->f64[i] = function->math(in[i]);
@@ -279,7 +282,7 @@ weir_err step_math(struct eval *eval, const struct step *step)
 weir_err step_convert(struct eval *eval, const struct step *step)
 {
     const struct kernels *kernels = kernels_get();
-    struct weir_column *out = eval_out(eval, step, true);
+    struct weir_column *out = out_column(eval, step, true);
     const struct weir_column *in = arg(eval, step, 0);
     enum phys from = expr_phys(eval->regs[step->args[0]].type), to = expr_phys(eval->regs[step->out].type);
     int n = eval->rows;
@@ -374,7 +377,7 @@ static uint64_t compare_bits(int op, uint64_t a, uint64_t b)
 weir_err step_compare(struct eval *eval, const struct step *step)
 {
     static const enum op swapped[] = {OP_EQ, OP_NE, OP_GT, OP_GE, OP_LT, OP_LE};
-    struct weir_column *out = eval_out(eval, step, true);
+    struct weir_column *out = out_column(eval, step, true);
     const struct weir_column *a = arg(eval, step, 0), *b = arg(eval, step, 1);
     enum phys phys = expr_phys(eval->regs[step->args[0]].type);
     bool a_constant = is_constant(eval, step, 0), b_constant = is_constant(eval, step, 1);
@@ -404,7 +407,7 @@ weir_err step_compare(struct eval *eval, const struct step *step)
 
 weir_err step_logic(struct eval *eval, const struct step *step)
 {
-    struct weir_column *out = eval_out(eval, step, true);
+    struct weir_column *out = out_column(eval, step, true);
     const struct weir_column *a = arg(eval, step, 0), *b = arg(eval, step, 1);
     size_t words = weir_bitmap_words(eval->rows);
     bool and = step->aux == OP_AND;
@@ -413,7 +416,7 @@ weir_err step_logic(struct eval *eval, const struct step *step)
             out->bits[w] = and? a->bits[w] & b->bits[w] : a->bits[w] | b->bits[w];
         return WEIR_OK;
     }
-    uint64_t *validity = eval_validity(eval, step);
+    uint64_t *validity = new_validity(eval, step);
     for (size_t w = 0; w < words; w++) {
         uint64_t va = valid_word(eval, step, 0, w), vb = valid_word(eval, step, 1, w);
         uint64_t ta = a->bits[w] & va, tb = b->bits[w] & vb, fa = ~a->bits[w] & va, fb = ~b->bits[w] & vb;
@@ -426,7 +429,7 @@ weir_err step_logic(struct eval *eval, const struct step *step)
 
 weir_err step_not(struct eval *eval, const struct step *step)
 {
-    struct weir_column *out = eval_out(eval, step, true);
+    struct weir_column *out = out_column(eval, step, true);
     const struct weir_column *in = arg(eval, step, 0);
     size_t words = weir_bitmap_words(eval->rows);
     for (size_t w = 0; w < words; w++)
@@ -437,7 +440,7 @@ weir_err step_not(struct eval *eval, const struct step *step)
 
 weir_err step_test(struct eval *eval, const struct step *step)
 {
-    struct weir_column *out = eval_out(eval, step, true);
+    struct weir_column *out = out_column(eval, step, true);
     const struct weir_column *in = arg(eval, step, 0);
     size_t words = weir_bitmap_words(eval->rows);
     for (size_t w = 0; w < words; w++) {
@@ -469,7 +472,7 @@ weir_err step_test(struct eval *eval, const struct step *step)
 /* The rows of the selection (or all) for which the condition holds, fails, or is not false. */
 weir_err step_select(struct eval *eval, const struct step *step)
 {
-    struct weir_column *out = eval_out(eval, step, true);
+    struct weir_column *out = out_column(eval, step, true);
     const struct weir_column *in = arg(eval, step, 0);
     const uint64_t *sel = step->sel >= 0 ? eval->columns[step->sel].bits : NULL;
     size_t words = weir_bitmap_words(eval->rows);
@@ -578,11 +581,11 @@ weir_err step_rows(struct eval *eval, const struct step *step)
     struct value few[ROW_ARGS_LOCAL], *args = few;
     if (step->arg_count > ROW_ARGS_LOCAL)
         args = weir_alloc((size_t)step->arg_count * sizeof *args);
-    struct weir_column *out = eval_out(eval, step, true);
+    struct weir_column *out = out_column(eval, step, true);
     if (expr_phys(eval->regs[step->out].type) == PHYS_BOOL)
         memset(out->bits, 0, weir_bitmap_words(eval->rows) * 8); /* set bit by bit: words must be defined */
     enum phys phys = expr_phys(eval->regs[step->out].type);
-    const uint64_t *active = eval_active(eval, step, def->strict);
+    const uint64_t *active = active_rows(eval, step, def->strict);
     for (int i = 0; i < step->arg_count; i++) {
         if (is_constant(eval, step, i))
             eval_load(arg(eval, step, i), expr_phys(eval->regs[step->args[i]].type), 0, &args[i]);
@@ -601,15 +604,15 @@ weir_err step_rows(struct eval *eval, const struct step *step)
         }
         enum fn_result result = def->fn(&call, args, &value);
         if (result == FN_FAIL && !def->null_on_fail)
-            err = eval_fail(eval, step, row, "%s", call.why);
+            err = fail_row(eval, step, row, "%s", call.why);
         else if (result != FN_OK) {
-            eval_set_null(eval, step, row);
+            set_null(eval, step, row);
             (void)put(eval, step, phys, row, &nothing);
         } else if (phys == PHYS_BYTES && value.n > EXPR_VALUE_SIZE_MAX)
-            err = eval_fail(eval, step, row, "a text of %zu bytes was made; at most %zu are allowed", value.n,
-                            EXPR_VALUE_SIZE_MAX);
+            err = fail_row(eval, step, row, "a text of %zu bytes was made; at most %zu are allowed", value.n,
+                           EXPR_VALUE_SIZE_MAX);
         else if (!put(eval, step, phys, row, &value))
-            err = eval_fail(eval, step, row, "the texts made for one batch pass %zu bytes", EXPR_COLUMN_SIZE_MAX);
+            err = fail_row(eval, step, row, "the texts made for one batch pass %zu bytes", EXPR_COLUMN_SIZE_MAX);
     }
     if (args != few)
         free(args);
@@ -620,13 +623,13 @@ weir_err step_rows(struct eval *eval, const struct step *step)
 
 weir_err step_broadcast(struct eval *eval, const struct step *step)
 {
-    struct weir_column *out = eval_out(eval, step, true);
+    struct weir_column *out = out_column(eval, step, true);
     enum phys phys = expr_phys(eval->regs[step->out].type);
     struct value value;
     const struct weir_column *in = arg(eval, step, 0);
     eval_load(in, phys, 0, &value);
     if (value.null)
-        memset(eval_validity(eval, step), 0, weir_bitmap_words(eval->rows) * 8);
+        memset(new_validity(eval, step), 0, weir_bitmap_words(eval->rows) * 8);
     if (phys == PHYS_BOOL) {
         memset(out->bits, value.i && !value.null ? 0xff : 0, weir_bitmap_words(eval->rows) * 8);
         return WEIR_OK;
@@ -635,7 +638,7 @@ weir_err step_broadcast(struct eval *eval, const struct step *step)
         value = (struct value){.s = NULL, .n = 0};
     for (int i = 0; i < eval->rows; i++) {
         if (!put(eval, step, phys, i, &value))
-            return eval_fail(eval, step, i, "the texts made for one batch pass %zu bytes", EXPR_COLUMN_SIZE_MAX);
+            return fail_row(eval, step, i, "the texts made for one batch pass %zu bytes", EXPR_COLUMN_SIZE_MAX);
     }
     return WEIR_OK;
 }
@@ -643,7 +646,7 @@ weir_err step_broadcast(struct eval *eval, const struct step *step)
 /* CASE with one condition over anything but text: word operations and one vector choice. */
 static void case_simple(struct eval *eval, const struct step *step)
 {
-    struct weir_column *out = eval_out(eval, step, true);
+    struct weir_column *out = out_column(eval, step, true);
     const struct weir_column *condition = arg(eval, step, 0), *a = arg(eval, step, 1), *b = arg(eval, step, 2);
     bool a_constant = is_constant(eval, step, 1), b_constant = is_constant(eval, step, 2);
     enum phys phys = expr_phys(eval->regs[step->out].type);
@@ -663,7 +666,7 @@ static void case_simple(struct eval *eval, const struct step *step)
                                                           !b_constant, eval->rows);
     }
     if (a->validity || b->validity) {
-        uint64_t *validity = eval_validity(eval, step);
+        uint64_t *validity = new_validity(eval, step);
         for (size_t w = 0; w < words; w++)
             validity[w] = (mask[w] & valid_word(eval, step, 1, w)) | (~mask[w] & valid_word(eval, step, 2, w));
     }
@@ -701,7 +704,7 @@ weir_err step_case(struct eval *eval, const struct step *step)
         case_simple(eval, step);
         return WEIR_OK;
     }
-    struct weir_column *out = eval_out(eval, step, true);
+    struct weir_column *out = out_column(eval, step, true);
     if (phys == PHYS_BOOL)
         memset(out->bits, 0, weir_bitmap_words(eval->rows) * 8);
     const uint16_t *choice = case_choices(eval, step);
@@ -710,11 +713,11 @@ weir_err step_case(struct eval *eval, const struct step *step)
         struct value value;
         eval_load(arg(eval, step, c), phys, is_constant(eval, step, c) ? 0 : row, &value);
         if (value.null) {
-            eval_set_null(eval, step, row);
+            set_null(eval, step, row);
             value = (struct value){.s = NULL, .n = 0};
         }
         if (!put(eval, step, phys, row, &value))
-            return eval_fail(eval, step, row, "the texts made for one batch pass %zu bytes", EXPR_COLUMN_SIZE_MAX);
+            return fail_row(eval, step, row, "the texts made for one batch pass %zu bytes", EXPR_COLUMN_SIZE_MAX);
     }
     return WEIR_OK;
 }
@@ -743,9 +746,9 @@ static weir_err run_single(struct eval *eval, const struct step *step)
     struct eval one = *eval;
     one.rows = 1;
     if (row < 0) {
-        eval_out(&one, step, true);
+        out_column(&one, step, true);
         memset(eval->columns[step->out].values, 0, 8);
-        eval_set_null(&one, step, 0);
+        set_null(&one, step, 0);
         return WEIR_OK;
     }
     weir_err err = step->run(&one, step);

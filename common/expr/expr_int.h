@@ -269,13 +269,6 @@ weir_err expr_item_name(const struct expr_item *item, int index, struct weir_are
                         struct weir_expr_error *error);
 
 /* eval.c: what the steps are made of */
-struct weir_column *eval_out(struct eval *eval, const struct step *step, bool with_values); /* storage for eval->rows */
-uint64_t *eval_validity(struct eval *eval, const struct step *step); /* a bitmap for the out column, undefined bits */
-/* Rows that are selected and have no NULL argument; NULL: all rows. Sets the out column's validity (arguments' AND). */
-const uint64_t *eval_active(struct eval *eval, const struct step *step, bool strict);
-weir_err eval_fail(struct eval *eval, const struct step *step, int row, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
-void eval_set_null(struct eval *eval, const struct step *step, int row);
 uint8_t *eval_tmp(struct eval *eval, size_t size); /* valid until the next call */
 void eval_load(const struct weir_column *column, enum phys phys, int row, struct value *value);
 
@@ -336,8 +329,6 @@ bool expr_parse_timestamp(const char *s, size_t n, int64_t *ms); /* as Flink's C
 bool expr_parse_date(const char *s, size_t n, int32_t *days);
 bool expr_parse_time(const char *s, size_t n, int32_t *ms);
 size_t expr_print_double(double d, bool is_float, char out[40]); /* as Java's Double.toString */
-bool expr_parse_number(const uint8_t *s, size_t n, double *d);
-bool expr_parse_integer(const uint8_t *s, size_t n, int64_t *i);
 
 /* --- time_fn.c, string_fn.c: used by the compiler directly */
 enum fn_result fn_add_months(struct call *call, const struct value *a, struct value *out);
@@ -354,7 +345,6 @@ struct in_set {
     struct value *values; /* sorted */
 };
 int expr_value_compare(enum phys phys, const struct value *a, const struct value *b);
-enum unit expr_unit(const char *word);         /* UNIT_NONE: not a unit */
 size_t utf8_count(const uint8_t *s, size_t n); /* characters */
 
 #endif

@@ -90,7 +90,8 @@ weir_err expr_take_number(struct expr_parser *p, bool negative, struct node **ou
     return expr_lexer_next(p);
 }
 
-enum unit expr_unit(const char *word)
+/* NONE: not a unit. */
+static enum unit unit_of(const char *word)
 {
     static const struct {
         const char *name;
@@ -128,7 +129,7 @@ enum unit expr_unit(const char *word)
 
 weir_err expr_take_unit(struct expr_parser *p, enum unit *unit)
 {
-    *unit = p->token.kind == TOKEN_WORD ? expr_unit(p->token.text) : UNIT_NONE;
+    *unit = p->token.kind == TOKEN_WORD ? unit_of(p->token.text) : UNIT_NONE;
     if (*unit == UNIT_NONE)
         return expr_unexpected(p, "a unit of time (SECOND, MINUTE, HOUR, DAY, MONTH, YEAR, ...)");
     return expr_lexer_next(p);

@@ -1,6 +1,6 @@
 /* The JSON format: its options, and rows as JSON lines.
  *
- * Data path of sinks: weir_json_encode() runs once per row on the sink's task thread. An encoder belongs to one task.
+ * Data path of sinks: encode() runs once per row on the sink's task thread. An encoder belongs to one task.
  * What is written: one object per line, members in the schema's order. BOOLEAN, integers and numbers as such, numbers in
  * the shortest form that reads back the same; NaN and infinities, which JSON lacks, as the strings "NaN", "Infinity",
  * "-Infinity" (as Jackson does; the decoder takes them back); STRING escaped as little as RFC 8259 asks; BYTES as base64;
@@ -103,8 +103,8 @@ static uint8_t *put_special(uint8_t *p, double value)
     return put_text(p, isnan(value) ? "\"NaN\"" : value > 0 ? "\"Infinity\"" : "\"-Infinity\"");
 }
 
-weir_err weir_json_encoder_new(struct weir_schema *schema, const struct weir_key_value *options, int option_count,
-                               struct weir_encoder **encoder, struct weir_error *error)
+static weir_err encoder_new(struct weir_schema *schema, const struct weir_key_value *options, int option_count,
+                            struct weir_encoder **encoder, struct weir_error *error)
 {
     (void)error; /* every type that exists can be written */
     struct weir_encoder *created = weir_zalloc(sizeof *created);
@@ -129,7 +129,7 @@ weir_err weir_json_encoder_new(struct weir_schema *schema, const struct weir_key
     return WEIR_OK;
 }
 
-void weir_json_encoder_free(struct weir_encoder *encoder)
+static void encoder_free(struct weir_encoder *encoder)
 {
     if (!encoder)
         return;
@@ -218,8 +218,8 @@ static uint8_t *put_value(uint8_t *p, const struct weir_encoder *encoder, const 
     return p;
 }
 
-weir_err weir_json_encode(struct weir_encoder *encoder, const struct weir_batch *batch, int row, struct weir_buf *out,
-                          struct weir_error *error)
+static weir_err encode(struct weir_encoder *encoder, const struct weir_batch *batch, int row, struct weir_buf *out,
+                       struct weir_error *error)
 {
     size_t most = row_size_max(encoder, batch, row, false);
     if (!weir_buf_reserve(out, most)) {
@@ -259,8 +259,8 @@ const struct weir_format weir_format_json = {
     .decoder_new = weir_json_decoder_new,
     .decode = weir_json_decode,
     .decoder_free = weir_json_decoder_free,
-    .encoder_new = weir_json_encoder_new,
-    .encode = weir_json_encode,
-    .encoder_free = weir_json_encoder_free,
+    .encoder_new = encoder_new,
+    .encode = encode,
+    .encoder_free = encoder_free,
     .decode_lines = weir_json_decode_lines,
 };

@@ -15,10 +15,4 @@ weir_err weir_json_decode_lines(struct weir_decoder *decoder, const uint8_t *byt
                                 struct weir_error *error);
 void weir_json_decoder_free(struct weir_decoder *decoder);
 
-weir_err weir_json_encoder_new(struct weir_schema *schema, const struct weir_key_value *options, int option_count,
-                               struct weir_encoder **encoder, struct weir_error *error);
-weir_err weir_json_encode(struct weir_encoder *encoder, const struct weir_batch *batch, int row, struct weir_buf *out,
-                          struct weir_error *error);
-void weir_json_encoder_free(struct weir_encoder *encoder);
-
 #endif

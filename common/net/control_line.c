@@ -588,3 +588,13 @@ bool weir_line_next(struct weir_line *line, struct weir_line_event *event)
     }
     return line->server && probe_next(line, event);
 }
+
+void *weir_net_context_new(void)
+{
+    return zmq_ctx_new();
+}
+
+void weir_net_context_free(void *context)
+{
+    zmq_ctx_term(context);
+}

@@ -63,4 +63,8 @@ bool weir_line_next(struct weir_line *line, struct weir_line_event *event);
 /* When the line wants weir_line_next() called even if nothing is readable (probing peers): ms from now, -1: no need. */
 int weir_line_wait_ms(const struct weir_line *line);
 
+/* ZeroMQ's context: one for a process, for all lines and data sockets in it. Freeing waits for its sockets to be closed. */
+void *weir_net_context_new(void);
+void weir_net_context_free(void *context);
+
 #endif

@@ -184,10 +184,8 @@ void weir_jm_job_free(struct weir_jm_job *job);
 /* `task` may be NULL; the failure is copied. */
 void weir_jm_exception(struct weir_jm *jm, struct weir_jm_job *job, const struct weir_jm_task *task,
                        const char *taskmanager_id, const Weir__Failure *failure);
-Weir__Failure *weir_jm_failure_copy(const Weir__Failure *failure);
 
 /* --- jm_task.c: executions and reports about them */
-bool weir_jm_task_transition_legal(Weir__TaskState from, Weir__TaskState to);
 void weir_jm_task_set_state(struct weir_jm *jm, struct weir_jm_job *job, struct weir_jm_task *task,
                             Weir__TaskState state);
 void weir_jm_task_set_deadline(struct weir_jm_job *job, struct weir_jm_task *task, int64_t deadline_ms);

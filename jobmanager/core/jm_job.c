@@ -202,7 +202,7 @@ void weir_jm_job_submit(struct weir_jm *jm, const struct weir_jm_event *event)
 
 /* --- Failures */
 
-Weir__Failure *weir_jm_failure_copy(const Weir__Failure *failure)
+static Weir__Failure *copy_failure(const Weir__Failure *failure)
 {
     size_t size = weir__failure__get_packed_size(failure);
     uint8_t *bytes = weir_alloc(size);
@@ -233,7 +233,7 @@ void weir_jm_exception(struct weir_jm *jm, struct weir_jm_job *job, const struct
     memmove(job->exceptions + 1, job->exceptions, (size_t)job->exception_count * sizeof *job->exceptions);
     job->exception_count++;
     struct weir_jm_exception *exception = &job->exceptions[0];
-    *exception = (struct weir_jm_exception){.wall_ms = jm->wall_ms, .failure = weir_jm_failure_copy(failure)};
+    *exception = (struct weir_jm_exception){.wall_ms = jm->wall_ms, .failure = copy_failure(failure)};
     snprintf(exception->taskmanager_id, sizeof exception->taskmanager_id, "%s", taskmanager_id);
     if (task) {
         const struct weir_plan_vertex *vertex = &job->plan->vertices[task->vertex];
@@ -258,7 +258,7 @@ void weir_jm_job_fail(struct weir_jm *jm, struct weir_jm_job *job, const Weir__F
     weir_jm_job_set_state(jm, job, WEIR_JOB_FAILING);
     weir_jm_job_set_status(job, "failing: %s: %s", failure->kind, failure->message);
     weir__failure__free_unpacked((Weir__Failure *)(uintptr_t)job->cause, NULL);
-    job->cause = weir_jm_failure_copy(failure);
+    job->cause = copy_failure(failure);
     cancel_all(jm, job);
     weir_jm_job_settle(jm, job);
 }

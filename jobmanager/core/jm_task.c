@@ -13,7 +13,7 @@ bool weir_task_state_terminal(Weir__TaskState state)
            state == WEIR__TASK_STATE__FAILED;
 }
 
-bool weir_jm_task_transition_legal(Weir__TaskState from, Weir__TaskState to)
+static bool transition_legal(Weir__TaskState from, Weir__TaskState to)
 {
     switch (from) {
     case WEIR__TASK_STATE__CREATED:
@@ -37,7 +37,7 @@ bool weir_jm_task_transition_legal(Weir__TaskState from, Weir__TaskState to)
 void weir_jm_task_set_state(struct weir_jm *jm, struct weir_jm_job *job, struct weir_jm_task *task,
                             Weir__TaskState state)
 {
-    weir_assert(weir_jm_task_transition_legal(task->state, state));
+    weir_assert(transition_legal(task->state, state));
     task->state = state;
     task->timestamps_ms[state] = jm->wall_ms;
     if (state != WEIR__TASK_STATE__DEPLOYING && state != WEIR__TASK_STATE__CANCELING)
@@ -124,7 +124,7 @@ static void advance(struct weir_jm *jm, struct weir_jm_job *job, struct weir_jm_
     static const Weir__TaskState path[] = {WEIR__TASK_STATE__INITIALIZING, WEIR__TASK_STATE__RUNNING,
                                            WEIR__TASK_STATE__FINISHED};
     for (size_t i = 0; i < sizeof path / sizeof *path; i++) {
-        if (weir_jm_task_transition_legal(task->state, path[i]))
+        if (transition_legal(task->state, path[i]))
             weir_jm_task_set_state(jm, job, task, path[i]);
         if (path[i] == to)
             return;

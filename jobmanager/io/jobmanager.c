@@ -11,7 +11,6 @@
 #include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
-#include <zmq.h>
 
 #include "base/assert.h"
 #include "base/clock.h"
@@ -60,7 +59,7 @@ weir_err weir_jobmanager_new(const struct weir_jobmanager_options *options, stru
 {
     struct weir_jobmanager *jobmanager = weir_zalloc(sizeof *jobmanager);
     jobmanager->options = *options;
-    jobmanager->context = options->zmq_context ? options->zmq_context : zmq_ctx_new();
+    jobmanager->context = options->zmq_context ? options->zmq_context : weir_net_context_new();
     pthread_mutex_init(&jobmanager->lock, NULL);
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);
@@ -101,7 +100,7 @@ void weir_jobmanager_free(struct weir_jobmanager *jobmanager)
     weir_line_close(jobmanager->line);
     weir_jm_free(jobmanager->jm);
     if (!jobmanager->options.zmq_context)
-        zmq_ctx_term(jobmanager->context);
+        weir_net_context_free(jobmanager->context);
     if (jobmanager->wake_fd >= 0)
         close(jobmanager->wake_fd);
     pthread_mutex_destroy(&jobmanager->lock);

@@ -176,7 +176,7 @@ static void datasets(const struct weir_http_server_request *request, struct weir
     weir_http_json(response, 200, json_pack("{s:[]}", "dataSets"));
 }
 
-void weir_rest_page(const struct weir_http_server_request *request, struct weir_http_server_response *response)
+static void page(const struct weir_http_server_request *request, struct weir_http_server_response *response)
 {
     (void)request;
     response->content_type = "text/html; charset=UTF-8";
@@ -188,8 +188,8 @@ void weir_rest_page(const struct weir_http_server_request *request, struct weir_
 /* --- Routes */
 
 static const struct weir_http_route routes[] = {
-    {"GET", "/", weir_rest_page, WEIR_HTTP_OPEN}, /* the page itself: it asks for the token */
-    {"GET", "/index.html", weir_rest_page, WEIR_HTTP_OPEN},
+    {"GET", "/", page, WEIR_HTTP_OPEN}, /* the page itself: it asks for the token */
+    {"GET", "/index.html", page, WEIR_HTTP_OPEN},
     {"GET", "/weir/health", health, WEIR_HTTP_OPEN},
     {"GET", "/overview", overview, 0},
     {"GET", "/config", config, 0},

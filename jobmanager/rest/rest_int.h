@@ -54,7 +54,7 @@ weir_http_handler weir_rest_jars, weir_rest_jar_upload, weir_rest_jar_delete, we
 weir_http_handler weir_rest_taskmanagers, weir_rest_taskmanager, weir_rest_taskmanager_logs,
     weir_rest_taskmanager_log_file, weir_rest_taskmanager_log, weir_rest_jobmanager_logs, weir_rest_jobmanager_log_file,
     weir_rest_jobmanager_log;
-weir_http_handler weir_rest_metrics, weir_rest_page;
+weir_http_handler weir_rest_metrics;
 
 extern const char weir_rest_page_start[], weir_rest_page_end[]; /* web/index.html */
 

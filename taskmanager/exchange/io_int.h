@@ -30,7 +30,6 @@ struct weir_io_table {
 struct weir_io_link *weir_io_table_find(const struct weir_io_table *table, uint64_t key);
 void weir_io_table_add(struct weir_io_table *table, struct weir_io_link *link);
 void weir_io_table_remove(struct weir_io_table *table, struct weir_io_link *link);
-void weir_io_table_fini(struct weir_io_table *table); /* the links are the caller's */
 
 /* --- Buffers of outgoing messages: given back by ZeroMQ's thread */
 struct weir_io_buffer {
@@ -155,7 +154,6 @@ bool weir_io_peer_allow(void *io, const uint8_t *key, const char *address);
 /* Its sockets' news: HELLO_ACK, credits, loss. True: something happened. */
 bool weir_io_peer_serve(struct weir_io *io, struct weir_io_peer_conn *peer, int64_t now_ns);
 void weir_io_peer_close(struct weir_io *io, struct weir_io_peer_conn *peer);
-void weir_io_peer_lost(struct weir_io *io, struct weir_io_peer_conn *peer, const char *why);
 void weir_io_send_open(struct weir_io *io, struct weir_io_port *port);
 /* Puts what the producer has pushed into the peer's message. */
 void weir_io_drain(struct weir_io *io, struct weir_io_port *port);

@@ -167,7 +167,7 @@ struct weir_io_peer_conn *weir_io_peer_get(struct weir_io *io, const struct weir
     return peer;
 }
 
-void weir_io_peer_lost(struct weir_io *io, struct weir_io_peer_conn *peer, const char *why)
+static void peer_lost(struct weir_io *io, struct weir_io_peer_conn *peer, const char *why)
 {
     weir_io_peer_close(io, peer);
     peer->state = WEIR_IO_PEER_LOST;
@@ -198,13 +198,13 @@ void weir_io_peer_send(struct weir_io *io, struct weir_io_peer_conn *peer)
     atomic_store(&buffer->handed, 1);
     if (zmq_msg_init_data(&message, buffer->bytes, size, give_back, buffer) != 0) {
         free(buffer);
-        weir_io_peer_lost(io, peer, zmq_strerror(errno));
+        peer_lost(io, peer, zmq_strerror(errno));
         return;
     }
     if (weir_zmq_msg_send(&message, peer->dealer, ZMQ_DONTWAIT) < 0) {
         int saved = errno; /* without a bound on the queue: there is no connection */
         zmq_msg_close(&message);
-        weir_io_peer_lost(io, peer, saved == EAGAIN ? "not connected" : zmq_strerror(saved));
+        peer_lost(io, peer, saved == EAGAIN ? "not connected" : zmq_strerror(saved));
         return;
     }
     weir_io_count(&io->messages_out, 1);
@@ -371,7 +371,7 @@ static bool receive_answers(struct weir_io *io, struct weir_io_peer_conn *peer)
         zmq_msg_close(&message);
         if (why) {
             weir_io_count(&io->messages_bad, 1);
-            weir_io_peer_lost(io, peer, why);
+            peer_lost(io, peer, why);
         }
     }
     return any;
@@ -429,10 +429,10 @@ bool weir_io_peer_serve(struct weir_io *io, struct weir_io_peer_conn *peer, int6
     if (peer->dealer)
         any |= receive_answers(io, peer); /* what came before the end */
     if (ended && peer->state != WEIR_IO_PEER_LOST)
-        weir_io_peer_lost(io, peer, "the peer closed it or died");
+        peer_lost(io, peer, "the peer closed it or died");
     if (peer->connected && peer->state == WEIR_IO_PEER_CONNECTING)
         send_hello(io, peer);
     if ((peer->state == WEIR_IO_PEER_CONNECTING || peer->state == WEIR_IO_PEER_GREETED) && now_ns > peer->deadline_ns)
-        weir_io_peer_lost(io, peer, peer->refused ? peer->refused : "no answer within the time to connect");
+        peer_lost(io, peer, peer->refused ? peer->refused : "no answer within the time to connect");
     return any;
 }

@@ -64,7 +64,7 @@ void weir_io_table_remove(struct weir_io_table *table, struct weir_io_link *link
     table->count--;
 }
 
-void weir_io_table_fini(struct weir_io_table *table)
+static void table_fini(struct weir_io_table *table)
 {
     free(table->buckets);
     memset(table, 0, sizeof *table);
@@ -428,9 +428,9 @@ static void close_all(struct weir_io *io)
         while (zmq_ctx_term(io->context) != 0 && errno == EINTR)
             ;
     weir_io_pool_fini(&io->pool);
-    weir_io_table_fini(&io->outs);
-    weir_io_table_fini(&io->ins);
-    weir_io_table_fini(&io->opens);
+    table_fini(&io->outs);
+    table_fini(&io->ins);
+    table_fini(&io->opens);
     free(io->polled);
     weir_inbox_unref(io->inbox);
     weir_waker_fini(&io->waker);

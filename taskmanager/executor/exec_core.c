@@ -255,14 +255,3 @@ void weir_exec_step(struct weir_exec_core *core, const struct weir_exec_event *e
     effects->count = core->effect_count;
     effects->wake_at_ms = core->exited ? INT64_MAX : next_wake(core);
 }
-
-bool weir_exec_find(const struct weir_exec_core *core, uint32_t vertex, uint32_t subtask, uint32_t *attempt,
-                    enum weir_exec_state *state)
-{
-    const struct task *task = find(core, vertex, subtask);
-    if (!task)
-        return false;
-    *attempt = task->attempt;
-    *state = task->state;
-    return true;
-}

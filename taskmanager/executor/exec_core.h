@@ -74,8 +74,5 @@ struct weir_exec_core *weir_exec_core_new(int64_t lease_until_ms, int64_t cancel
 void weir_exec_core_free(struct weir_exec_core *core);
 void weir_exec_step(struct weir_exec_core *core, const struct weir_exec_event *event,
                     struct weir_exec_effects *effects);
-/* For status and tests. False: never deployed. */
-bool weir_exec_find(const struct weir_exec_core *core, uint32_t vertex, uint32_t subtask, uint32_t *attempt,
-                    enum weir_exec_state *state);
 
 #endif

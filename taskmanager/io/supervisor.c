@@ -17,7 +17,6 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include <zmq.h>
 
 #include "base/assert.h"
 #include "base/clock.h"
@@ -675,7 +674,7 @@ weir_err weir_supervisor_run(const struct weir_supervisor_options *options, stru
     s->options = options;
     s->wake_at_ms = 0;
     weir_limits_read("", &s->limits);
-    s->context = options->zmq_context ? options->zmq_context : zmq_ctx_new();
+    s->context = options->zmq_context ? options->zmq_context : weir_net_context_new();
     make_id(s);
     struct weir_blocking_options blocking = {
         .rest_url = options->rest_url,
@@ -718,7 +717,7 @@ weir_err weir_supervisor_run(const struct weir_supervisor_options *options, stru
     weir_line_close(s->line);
     weir_tm_free(s->tm);
     if (!options->zmq_context)
-        zmq_ctx_term(s->context);
+        weir_net_context_free(s->context);
     free(s);
     return WEIR_OK;
 }

@@ -13,7 +13,7 @@ static int64_t floor_to(int64_t time_ms, int64_t step_ms, int64_t offset_ms)
     return time_ms - (rest < 0 ? rest + step_ms : rest);
 }
 
-struct weir_pane weir_window_pane_of(const struct weir_window_spec *spec, int64_t time_ms)
+static struct weir_pane pane_of(const struct weir_window_spec *spec, int64_t time_ms)
 {
     int64_t start = floor_to(time_ms, spec->slide_ms, spec->offset_ms);
     if (!spec->cut_ms)
@@ -25,7 +25,7 @@ struct weir_pane weir_window_pane_of(const struct weir_window_spec *spec, int64_
 
 struct weir_pane weir_window_pane_ending(const struct weir_window_spec *spec, int64_t end_ms)
 {
-    return weir_window_pane_of(spec, end_ms - 1);
+    return pane_of(spec, end_ms - 1);
 }
 
 int64_t weir_window_first_end(const struct weir_window_spec *spec, struct weir_pane pane)
@@ -73,7 +73,7 @@ static int16_t *bucket_of(struct weir_window_groups *groups, int64_t start_ms)
 
 static int group_for(const struct weir_window_spec *spec, struct weir_window_groups *groups, int64_t time_ms)
 {
-    struct weir_pane pane = weir_window_pane_of(spec, time_ms);
+    struct weir_pane pane = pane_of(spec, time_ms);
     int16_t *bucket = bucket_of(groups, pane.start_ms);
     if (*bucket < 0) {
         *bucket = (int16_t)groups->count;
@@ -85,7 +85,7 @@ static int group_for(const struct weir_window_spec *spec, struct weir_window_gro
 void weir_window_group_rows(const struct weir_window_spec *spec, const int64_t *times, int row_count,
                             struct weir_window_groups *groups)
 {
-    struct weir_pane pane = weir_window_pane_of(spec, times[0]);
+    struct weir_pane pane = pane_of(spec, times[0]);
     groups->rows = NULL;
     groups->count = 1;
     groups->groups[0] = (struct weir_window_group){.pane = pane, .count = row_count};

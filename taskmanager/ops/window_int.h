@@ -35,7 +35,6 @@ struct weir_window_spec {
 struct weir_pane {
     int64_t start_ms, end_ms;
 };
-struct weir_pane weir_window_pane_of(const struct weir_window_spec *spec, int64_t time_ms);
 struct weir_pane weir_window_pane_ending(const struct weir_window_spec *spec, int64_t end_ms);
 /* Ends of the first and last window that the pane belongs to. */
 int64_t weir_window_first_end(const struct weir_window_spec *spec, struct weir_pane pane);

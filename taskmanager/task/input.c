@@ -87,11 +87,6 @@ void weir_input_add(struct weir_input *input, struct weir_channel *chan, int num
     input->entries[input->count++] = entry;
 }
 
-int weir_input_channel_count(const struct weir_input *input)
-{
-    return input->count;
-}
-
 /* --- Merging */
 
 static void say(struct weir_input *input, struct weir_item item)

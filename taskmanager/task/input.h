@@ -20,7 +20,6 @@ void weir_input_free(struct weir_input *input);
 struct weir_inbox *weir_input_inbox(struct weir_input *input);
 /* Before the first call of next(). `number`: which input of the operator. A reference is taken; sets the channel's owner. */
 void weir_input_add(struct weir_input *input, struct weir_channel *chan, int number);
-int weir_input_channel_count(const struct weir_input *input);
 
 /* The next item for the operator; false: none now. A batch stays charged to its channel until weir_input_done(). */
 bool weir_input_next(struct weir_input *input, struct weir_item *item);

@@ -209,8 +209,3 @@ const struct weir_chain *weir_task_chain(const struct weir_task *task)
 {
     return task->chain;
 }
-
-const char *weir_task_name(const struct weir_task *task)
-{
-    return task->name;
-}

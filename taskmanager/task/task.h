@@ -58,6 +58,5 @@ struct weir_task_stats {
 };
 void weir_task_read_stats(const struct weir_task *task, struct weir_task_stats *stats);
 const struct weir_chain *weir_task_chain(const struct weir_task *task);
-const char *weir_task_name(const struct weir_task *task);
 
 #endif
