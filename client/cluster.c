@@ -527,6 +527,15 @@ static json_t *list_processes(struct weir_client *client, const char *home, int 
     return list;
 }
 
+static void print_overview(struct weir_client *client, const json_t *overview)
+{
+    int taskmanagers = (int)weir_json_number(overview, "taskmanagers"),
+        jobs = (int)weir_json_number(overview, "jobs-running");
+    printf("%s: %d TaskManager%s, %d of %d slots free, %d job%s running\n", weir_client_address(client), taskmanagers,
+           taskmanagers == 1 ? "" : "s", (int)weir_json_number(overview, "slots-available"),
+           (int)weir_json_number(overview, "slots-total"), jobs, jobs == 1 ? "" : "s");
+}
+
 /* Of this home; with -m or WEIR_REST of the cluster that is named, wherever its processes are. */
 static int cluster_status(struct weir_client *client, const char *home)
 {
@@ -543,9 +552,7 @@ static int cluster_status(struct weir_client *client, const char *home)
         weir_client_print_json(reply);
         json_decref(reply);
     } else if (overview) {
-        printf("%s: %d TaskManagers, %d of %d slots free, %d jobs running\n", weir_client_address(client),
-               (int)weir_json_number(overview, "taskmanagers"), (int)weir_json_number(overview, "slots-available"),
-               (int)weir_json_number(overview, "slots-total"), (int)weir_json_number(overview, "jobs-running"));
+        print_overview(client, overview);
     }
     if (!alive && !named)
         exit_code = client->json ? weir_client_fail(client, EXIT_UNREACHABLE, NULL, "no cluster is running in %s", home)
@@ -589,6 +596,6 @@ int weir_command_cluster(struct weir_client *client)
         free(home);
         return exit_code;
     }
-    return weir_client_fail(client, EXIT_USAGE, NULL, "weir cluster knows start, stop and status, not '%s'%s", verb,
+    return weir_client_fail(client, EXIT_USAGE, NULL, "weir cluster knows start, stop and status, not '%.200s'%s", verb,
                             weir_client_nearest_choice(nearest, verb, client->command->choices));
 }

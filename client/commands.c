@@ -210,9 +210,7 @@ static int close_output(struct weir_client *client, int exit_code)
     errno = 0;
     if (fflush(stdout) == 0 && !failed)
         return exit_code;
-    if (errno == 0)
-        errno = EIO;
-    const char *why = strerror(errno);
+    const char *why = errno ? strerror(errno) : "an earlier part of it is missing";
     return exit_code == EXIT_DONE
                ? weir_client_fail(client, EXIT_FAILED, NULL, "cannot write to standard output: %s", why)
                : exit_code;
@@ -264,7 +262,7 @@ static int dispatch(struct weir_client *client, int argc, char **argv)
             return EXIT_DONE;
         }
         if (!option)
-            return weir_client_fail(client, EXIT_USAGE, "see weir help", "unknown option '%s'", argv[at]);
+            return weir_client_fail(client, EXIT_USAGE, "see weir help", "unknown option '%.200s'", argv[at]);
         at += option->value && !value;
     }
     if (at >= argc) {

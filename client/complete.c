@@ -12,25 +12,27 @@
 static const char bash_script[] =
     "# bash completion of weir; made by `weir completion bash`\n"
     "_weir() {\n"
-    "    local words cword cur line\n"
-    "    words=(\"${COMP_WORDS[@]}\") cword=$COMP_CWORD\n"
-    "    # HOST:PORT and KEY=VALUE are one word each\n"
-    "    if declare -F _get_comp_words_by_ref >/dev/null; then\n"
-    "        _get_comp_words_by_ref -n =: -w words -i cword\n"
-    "    fi\n"
-    "    cur=${words[cword]}\n"
+    "    local words=() word line i before\n"
+    "    # HOST:PORT and KEY=VALUE are one word each, which bash takes apart\n"
+    "    for ((i = 1; i <= COMP_CWORD; i++)); do\n"
+    "        word=${COMP_WORDS[i]}\n"
+    "        if [[ ${#words[@]} -gt 0 && ($word == [:=]* || ${COMP_WORDS[i - 1]} == *[:=]) ]]; then\n"
+    "            words[${#words[@]} - 1]+=$word\n"
+    "        else\n"
+    "            words+=(\"$word\")\n"
+    "        fi\n"
+    "    done\n"
+    "    word=${words[${#words[@]} - 1]}\n"
+    "    before=${word%\"${word##*[:=]}\"}\n"
     "    COMPREPLY=()\n"
     "    while IFS= read -r line; do\n"
     "        if [[ $line == :files ]]; then\n"
     "            compopt -o default 2>/dev/null\n"
     "        else\n"
-    "            COMPREPLY+=(\"$line\")\n"
+    "            COMPREPLY+=(\"${line#\"$before\"}\")\n"
     "        fi\n"
-    "    done < <(\"${words[0]}\" __complete \"${words[@]:1:cword}\" 2>/dev/null)\n"
+    "    done < <(\"${COMP_WORDS[0]}\" __complete \"${words[@]}\" 2>/dev/null)\n"
     "    [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *= ]] && compopt -o nospace 2>/dev/null\n"
-    "    if [[ $cur == *[:=]* ]] && declare -F __ltrim_colon_completions >/dev/null; then\n"
-    "        __ltrim_colon_completions \"$cur\"\n"
-    "    fi\n"
     "    return 0\n"
     "}\n"
     "complete -F _weir weir\n";
@@ -82,20 +84,26 @@ int weir_command_completion(struct weir_client *client)
             fputs(rows[i].script, stdout);
             return EXIT_DONE;
         }
-    return weir_client_fail(client, EXIT_USAGE, NULL, "weir completes in bash, zsh and fish, not '%s'%s",
+    return weir_client_fail(client, EXIT_USAGE, NULL, "weir completes in bash, zsh and fish, not '%.200s'%s",
                             client->arguments[0],
                             weir_client_nearest_choice(nearest, client->arguments[0], client->command->choices));
 }
 
 /* --- The candidates */
 
-static void offer(const char *word, const char *candidate)
+struct word {
+    struct weir_client *client;
+    const char *text; /* the unfinished word, or the part of it that is a value */
+    const char *lead; /* what stands before that part: "--output=", "-D", "" */
+};
+
+static void offer(const struct word *word, const char *candidate)
 {
-    if (strncmp(candidate, word, strlen(word)) == 0)
-        printf("%s\n", candidate);
+    if (strncmp(candidate, word->text, strlen(word->text)) == 0)
+        printf("%s%s\n", word->lead, candidate);
 }
 
-static void offer_choices(const char *word, const char *choices)
+static void offer_choices(const struct word *word, const char *choices)
 {
     char *copy = weir_strdup(choices), *save = NULL;
     for (char *choice = strtok_r(copy, "|", &save); choice; choice = strtok_r(NULL, "|", &save))
@@ -103,30 +111,30 @@ static void offer_choices(const char *word, const char *choices)
     free(copy);
 }
 
-static void offer_commands(const char *word)
+static void offer_commands(const struct word *word)
 {
     for (const struct weir_command *command = weir_commands; command->name; command++)
         offer(word, command->name);
 }
 
-static void offer_options(const struct weir_command *command, const char *word)
+static void offer_options(const struct weir_command *command, const struct word *word)
 {
     for (const struct weir_client_option *option = weir_client_options; option->letter; option++) {
         if (!weir_command_takes(command, option))
             continue;
         if (option->longer)
             offer(word, option->longer);
-        if (option->shorter && (!option->longer || strncmp(word, "--", 2) != 0))
+        if (option->shorter && (!option->longer || strncmp(word->text, "--", 2) != 0))
             offer(word, option->shorter);
     }
 }
 
 /* Ids and the names that are words. */
-static void offer_jobs(struct weir_client *client, const char *word, bool running)
+static void offer_jobs(const struct word *word, bool running)
 {
     json_t *reply, *job;
     size_t i;
-    if (weir_client_call(client, "GET", "/jobs/overview", NULL, &reply) != EXIT_DONE)
+    if (weir_client_call(word->client, "GET", "/jobs/overview", NULL, &reply) != EXIT_DONE)
         return;
     json_array_foreach(json_object_get(reply, "jobs"), i, job)
     {
@@ -140,11 +148,11 @@ static void offer_jobs(struct weir_client *client, const char *word, bool runnin
     json_decref(reply);
 }
 
-static void offer_taskmanagers(struct weir_client *client, const char *word)
+static void offer_taskmanagers(const struct word *word)
 {
     json_t *reply, *taskmanager;
     size_t i;
-    if (weir_client_call(client, "GET", "/taskmanagers", NULL, &reply) != EXIT_DONE)
+    if (weir_client_call(word->client, "GET", "/taskmanagers", NULL, &reply) != EXIT_DONE)
         return;
     json_array_foreach(json_object_get(reply, "taskmanagers"), i, taskmanager)
         offer(word, weir_json_text(taskmanager, "id"));
@@ -152,9 +160,9 @@ static void offer_taskmanagers(struct weir_client *client, const char *word)
 }
 
 /* Keys; of a pair, once the key is there, the values it may have. */
-static void offer_pairs(const char *word)
+static void offer_pairs(const struct word *word)
 {
-    const char *equals = strchr(word, '=');
+    const char *equals = strchr(word->text, '=');
     for (const struct weir_option *option = weir_config_table; option->name; option++) {
         size_t size = strlen(option->name);
         char *pair;
@@ -167,7 +175,7 @@ static void offer_pairs(const char *word)
         const char *choices = option->choices                    ? option->choices
                               : option->type == WEIR_OPTION_BOOL ? "true|false"
                                                                  : NULL;
-        if ((size_t)(equals - word) != size || strncmp(word, option->name, size) != 0 || !choices)
+        if ((size_t)(equals - word->text) != size || strncmp(word->text, option->name, size) != 0 || !choices)
             continue;
         char *copy = weir_strdup(choices), *save = NULL;
         for (char *choice = strtok_r(copy, "|", &save); choice; choice = strtok_r(NULL, "|", &save)) {
@@ -179,7 +187,7 @@ static void offer_pairs(const char *word)
     }
 }
 
-static void offer_kind(struct weir_client *client, enum weir_complete kind, const char *choices, const char *word)
+static void offer_kind(const struct word *word, enum weir_complete kind, const char *choices)
 {
     switch (kind) {
     case WEIR_COMPLETE_FILE:
@@ -187,10 +195,10 @@ static void offer_kind(struct weir_client *client, enum weir_complete kind, cons
         break;
     case WEIR_COMPLETE_JOB:
     case WEIR_COMPLETE_JOB_RUNNING:
-        offer_jobs(client, word, kind == WEIR_COMPLETE_JOB_RUNNING);
+        offer_jobs(word, kind == WEIR_COMPLETE_JOB_RUNNING);
         break;
     case WEIR_COMPLETE_TASKMANAGER:
-        offer_taskmanagers(client, word);
+        offer_taskmanagers(word);
         break;
     case WEIR_COMPLETE_KEY:
         for (const struct weir_option *option = weir_config_table; option->name; option++)
@@ -219,7 +227,7 @@ struct before {
     bool plain; /* after "--", or among a job's own arguments */
 };
 
-static void look(struct weir_client *client, struct before *before, int argc, char **argv)
+static void look(struct weir_client *client, struct before *before, bool *unknown, int argc, char **argv)
 {
     for (int i = 0; i < argc; i++) {
         const char *value = NULL, *arg = argv[i];
@@ -239,7 +247,8 @@ static void look(struct weir_client *client, struct before *before, int argc, ch
             continue;
         } else if (!before->command) {
             before->command = weir_command_find(arg);
-            if (!before->command)
+            *unknown = !before->command;
+            if (*unknown)
                 return;
         } else {
             before->first = before->arguments++ ? before->first : arg;
@@ -248,34 +257,44 @@ static void look(struct weir_client *client, struct before *before, int argc, ch
     }
 }
 
+/* Among the arguments of a command. */
+static void offer_argument(const struct word *word, const struct before *before)
+{
+    const struct weir_command *command = before->command;
+    bool logs = command->run == weir_command_logs;
+    if (command->arguments_max >= 0 && before->arguments >= command->arguments_max)
+        return;
+    if (logs && before->arguments == 0)
+        offer(word, "taskmanager");
+    if (logs && before->arguments == 1 && strcmp(before->first, "taskmanager") != 0)
+        return;
+    offer_kind(word, before->arguments == 0 ? command->first : command->rest, command->choices);
+}
+
 int weir_client_complete(int argc, char **argv)
 {
     struct weir_client client = {.completing = true};
     struct before before = {.command = NULL};
-    const char *word = argc > 0 ? argv[argc - 1] : "", *value = NULL;
-    look(&client, &before, argc - 1, argv);
-    const struct weir_command *command = before.command;
-    const struct weir_client_option *option =
-        !before.plain && word[0] == '-' ? weir_command_option(command, word, &value) : NULL;
-    if (before.option) {
-        offer_kind(&client, before.option->complete, before.option->choices, word);
-    } else if (!before.plain && word[0] == '-' && !(option && value)) {
-        offer_options(command, word);
-        if (!command)
-            offer(word, "--version");
-    } else if (!command && argc <= 1) {
-        offer_commands(word);
-    } else if (command && command->run == weir_command_logs && before.arguments == 0) {
-        offer(word, "taskmanager");
-        offer_kind(&client, command->first, NULL, word);
-    } else if (command && command->run == weir_command_logs) {
-        if (strcmp(before.first, "taskmanager") == 0)
-            offer_kind(&client, command->rest, NULL, word);
-    } else if (command && (command->arguments_max < 0 || before.arguments < command->arguments_max)) {
-        offer_kind(&client, before.arguments == 0 ? command->first : command->rest, command->choices, word);
-    } else if (!command && before.arguments == 0) {
-        offer_commands(word);
+    const char *last = argc > 0 ? argv[argc - 1] : "", *value = NULL;
+    bool unknown = false;
+    look(&client, &before, &unknown, argc - 1, argv);
+    bool is_option = !before.plain && !before.option && last[0] == '-';
+    const struct weir_client_option *option = is_option ? weir_command_option(before.command, last, &value) : NULL;
+    option = before.option ? before.option : value ? option : NULL;
+    char *lead = weir_strndup(last, value ? (size_t)(value - last) : 0);
+    struct word word = {.client = &client, .text = value ? value : last, .lead = lead};
+    if (option) {
+        offer_kind(&word, option->complete, option->choices);
+    } else if (is_option) {
+        offer_options(before.command, &word);
+        if (!before.command)
+            offer(&word, "--version");
+    } else if (before.command) {
+        offer_argument(&word, &before);
+    } else if (!unknown) {
+        offer_commands(&word);
     }
+    free(lead);
     free(client.address);
     free(client.address_from);
     return EXIT_DONE;

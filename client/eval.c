@@ -53,7 +53,12 @@ static int add_declared(struct weir_client *client, struct row *row, const char 
     size_t size = quote ? (size_t)(quote - text) - 1 : strcspn(text, " \t\n");
     if (size == 0 || (!quote && !text[size]))
         return weir_client_fail(client, EXIT_USAGE, NULL, "--schema: %s", error.message);
+    struct weir_type type;
     char *name = weir_strndup(text + (quote != NULL), size);
+    if (weir_type_parse(quote ? quote + 1 : text + size, &type, &error) == WEIR_OK) {
+        free(name); /* it is the name that is wrong */
+        return weir_client_fail(client, EXIT_USAGE, NULL, "--schema: '%.200s' is no column", text);
+    }
     add_column(row, name, text, NULL, error.message, NULL);
     free(name);
     return EXIT_DONE;
@@ -265,49 +270,63 @@ static bool set_value(struct weir_column *to, const struct column *column)
     }
 }
 
-static int bad_value(struct weir_client *client, const struct column *column)
+/* A value that its type cannot have: the column is NULL, and an expression that uses it is told. */
+static void bad_value(struct weir_client *client, struct column *column)
 {
     char type[64];
     char *json = json_dumps(column->value, JSON_ENCODE_ANY | JSON_COMPACT);
-    int exit_code = weir_client_fail(client, EXIT_USAGE, NULL, "--row: column '%s' is %s, which %.200s is not",
-                                     column->name, weir_type_print(&column->type, type), json ? json : "this");
+    column->why_missing =
+        weir_format("it is %s, which %.200s is not", weir_type_print(&column->type, type), json ? json : "its value");
+    weir_client_note(client, "note: --row: column '%s' is left out: %s", column->name, column->why_missing);
     free(json);
-    return exit_code;
 }
 
-static int fill(struct weir_client *client, struct row *row)
+static void check_value(struct weir_client *client, struct column *column)
+{
+    struct weir_field field = {column->name, column->type};
+    if (column->why_missing)
+        return;
+    if (!column->value || json_is_null(column->value)) {
+        if (!column->type.nullable)
+            column->why_missing = weir_strdup("it is NOT NULL and has no value");
+        return;
+    }
+    struct weir_schema *schema = weir_schema_new(&field, 1);
+    struct weir_batch *batch = weir_batch_new(schema, 1);
+    if (!set_value(&batch->columns[0], column))
+        bad_value(client, column);
+    weir_batch_unref(batch);
+    weir_schema_unref(schema);
+}
+
+/* The batch of the columns that are there. */
+static void fill(struct weir_client *client, struct row *row)
 {
     struct weir_field *fields = weir_zalloc(((size_t)row->count + 1) * sizeof *fields);
-    int *from = weir_zalloc(((size_t)row->count + 1) * sizeof *from);
-    int count = 0, exit_code = EXIT_DONE;
+    const struct column **from = weir_zalloc(((size_t)row->count + 1) * sizeof *from);
+    int count = 0;
     for (int i = 0; i < row->count; i++) {
-        if (row->columns[i].why_missing)
+        struct column *column = &row->columns[i];
+        check_value(client, column);
+        if (column->why_missing)
             continue;
-        from[count] = i;
-        fields[count++] = (struct weir_field){row->columns[i].name, row->columns[i].type};
+        from[count] = column;
+        fields[count++] = (struct weir_field){column->name, column->type};
     }
-    bool empty = count == 0;
-    if (empty)
-        fields[count++] =
-            (struct weir_field){"", {.id = WEIR_TYPE_BOOLEAN, .nullable = true}}; /* no name that can be written */
+    if (count == 0) /* a batch has at least one */
+        fields[count++] = (struct weir_field){"(none)", {.id = WEIR_TYPE_BOOLEAN, .nullable = true}};
     row->schema = weir_schema_new(fields, count);
     row->batch = weir_batch_new(row->schema, 1);
-    for (int c = 0; c < count && exit_code == EXIT_DONE; c++) {
-        struct column *column = empty ? NULL : &row->columns[from[c]];
-        if (column && column->value && !json_is_null(column->value)) {
-            if (!set_value(&row->batch->columns[c], column))
-                exit_code = bad_value(client, column);
-        } else if (column && !column->type.nullable && client->row) {
-            exit_code = weir_client_fail(client, EXIT_USAGE, NULL, "--row: column '%s' is NOT NULL and has no value",
-                                         column->name);
-        } else {
+    for (int c = 0; c < count; c++) {
+        const json_t *value = from[c] ? from[c]->value : NULL;
+        if (!value || json_is_null(value))
             weir_column_set_null(&row->batch->columns[c], 0, 1);
-        }
+        else
+            (void)set_value(&row->batch->columns[c], from[c]);
     }
     row->batch->row_count = 1;
     free(from);
     free(fields);
-    return exit_code;
 }
 
 static int take_values(struct weir_client *client, struct row *row, json_t *values)
@@ -355,7 +374,9 @@ static int make_row(struct weir_client *client, struct row *row, json_t *values)
                 return weir_client_fail(client, EXIT_USAGE, NULL, "there are two columns '%s'", row->columns[i].name);
     if (exit_code == EXIT_DONE && client->schema && values)
         exit_code = take_values(client, row, values);
-    return exit_code == EXIT_DONE ? fill(client, row) : exit_code;
+    if (exit_code == EXIT_DONE)
+        fill(client, row);
+    return exit_code;
 }
 
 static void row_fini(struct row *row)
@@ -414,16 +435,27 @@ static weir_err to_text(const struct weir_column *column, const struct weir_type
     return err;
 }
 
+static bool is_word_character(char c)
+{
+    return isalnum((unsigned char)c) || c == '_';
+}
+
+static bool mentions(const char *text, const char *name)
+{
+    size_t size = strlen(name);
+    for (const char *at = text; size && (at = strstr(at, name)); at++)
+        if ((at == text || !is_word_character(at[-1])) && !is_word_character(at[size]))
+            return true;
+    return false;
+}
+
 /* "unknown column 'x'" says too little when x was declared with a type that does not exist. */
 static char *explain(const struct row *row, const char *text, const struct weir_expr_error *error)
 {
-    char *why = error->column > 0 ? weir_format("%s (at %d)", error->error.message, error->column)
-                                  : weir_strdup(error->error.message);
+    char *why = weir_strdup(error->error.message);
     for (int i = 0; i < row->count; i++) {
         const struct column *column = &row->columns[i];
-        const char *at = column->why_missing && *column->name ? strstr(text, column->name) : NULL;
-        size_t size = strlen(column->name);
-        if (!at || isalnum((unsigned char)at[size]) || at[size] == '_')
+        if (!column->why_missing || !mentions(text, column->name))
             continue;
         char *longer = weir_format("%s; column '%s': %s", why, column->name, column->why_missing);
         free(why);
@@ -438,6 +470,12 @@ static void evaluate(const struct row *row, const char *text, struct result *res
     struct weir_expr_error error;
     struct weir_error why;
     *result = (struct result){.value = NULL};
+    json_t *utf8 = json_string(text);
+    json_decref(utf8);
+    if (!utf8) {
+        result->why = weir_strdup("the expression is not UTF-8");
+        return;
+    }
     if (weir_expr_compile(text, row->schema, &expr, &error) != WEIR_OK) {
         result->why = explain(row, text, &error);
         return;

@@ -386,7 +386,7 @@ static int check_keys(struct weir_client *client)
         if (known)
             continue;
         const char *nearest = weir_option_nearest(given, weir_config_table, NULL, NULL);
-        return weir_client_fail(client, EXIT_USAGE, NULL, "unknown configuration key '%s'%s%s%s", given,
+        return weir_client_fail(client, EXIT_USAGE, NULL, "unknown configuration key '%.200s'%s%s%s", given,
                                 nearest ? "; do you mean '" : "; docs/configuration.md lists all",
                                 nearest ? nearest : "", nearest ? "'?" : "");
     }

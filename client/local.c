@@ -150,33 +150,38 @@ static void wait_for_end(struct local *local, const char *job_id, int signal_fd)
     weir_progress_clear(&progress);
 }
 
-static json_t *failure_json(const Weir__Failure *cause)
+/* As REST words it; freed by the caller. */
+static char *stack_text(const Weir__Failure *cause)
 {
-    return json_pack("{s:o, s:o, s:o, s:o}", "kind", weir_client_string(cause->kind), "message",
-                     weir_client_string(cause->message), "operator", weir_client_string(cause->operator_), "record",
-                     weir_client_string(cause->position));
+    const char *where = cause->operator_, *at = cause->position, *stack = cause->stack;
+    return weir_format("%s: %s%s%s%s%s%s%s", *cause->kind ? cause->kind : "failure", cause->message,
+                       *where ? "\n\tin operator " : "", where, *at ? "\n\tat record " : "", at, *stack ? "\n" : "",
+                       stack);
 }
 
 /* The last line of standard output, behind what the job printed. */
 static void print_result(const struct weir_jm_job *job, const struct weir_progress_state *state)
 {
-    bool failed = job->state == WEIR_JOB_FAILED && job->cause;
-    json_t *result = json_pack(
-        "{s:s, s:o, s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "jobid", job->id, "name",
-        weir_client_string(job->name), "state", state->state, "detached", 0, "duration", (json_int_t)state->duration_ms,
-        "restarts", (json_int_t)state->restarts, "records-in", (json_int_t)state->records_in, "records-out",
-        (json_int_t)state->records_out, "records-bad", (json_int_t)state->records_bad, "records-late",
-        (json_int_t)state->records_late, "failure", failed ? failure_json(job->cause) : json_null());
+    char *stack = job->state == WEIR_JOB_FAILED && job->cause ? stack_text(job->cause) : NULL;
+    json_t *failure = stack ? json_pack("{s:o, s:o}", "exceptionName", weir_client_string(job->cause->kind),
+                                        "stacktrace", weir_client_string(stack))
+                            : json_null();
+    free(stack);
+    json_t *result =
+        json_pack("{s:s, s:o, s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "jobid", job->id, "name",
+                  weir_client_string(job->name), "state", state->state, "detached", 0, "duration",
+                  (json_int_t)state->duration_ms, "restarts", (json_int_t)state->restarts, "records-in",
+                  (json_int_t)state->records_in, "records-out", (json_int_t)state->records_out, "records-bad",
+                  (json_int_t)state->records_bad, "records-late", (json_int_t)state->records_late, "failure", failure);
     weir_client_print_json_line(result);
     json_decref(result);
 }
 
 static void fail_by_cause(struct weir_client *client, const Weir__Failure *cause)
 {
-    const char *where = cause->operator_, *at = cause->position, *stack = cause->stack;
-    weir_client_fail(client, EXIT_FAILED, NULL, "%s: %s%s%s%s%s%s%s", *cause->kind ? cause->kind : "failure",
-                     cause->message, *where ? "\n      operator: " : "", where, *at ? "\n      record: " : "", at,
-                     *stack ? "\n" : "", stack);
+    char *text = stack_text(cause);
+    weir_client_fail(client, EXIT_FAILED, NULL, "%s", text);
+    free(text);
 }
 
 static int report(struct local *local, const char *job_id)

@@ -199,7 +199,7 @@ int weir_command_logs(struct weir_client *client)
         return weir_client_fail(client, EXIT_USAGE, NULL, "usage: weir logs taskmanager ID; see weir taskmanagers");
     if (client->argument_count == 2 && !of_taskmanager) {
         char nearest[160];
-        return weir_client_fail(client, EXIT_USAGE, NULL, "usage: weir logs %s, not '%s'%s", client->command->usage,
+        return weir_client_fail(client, EXIT_USAGE, NULL, "usage: weir logs %s, not '%.200s'%s", client->command->usage,
                                 first, weir_client_nearest_choice(nearest, first, "taskmanager"));
     }
     if (of_taskmanager)

@@ -175,7 +175,7 @@ int weir_command_new(struct weir_client *client)
             template = &templates[i];
     }
     if (!template)
-        return weir_client_fail(client, EXIT_USAGE, NULL, "there is no template '%s'%s; see weir help new", wanted,
+        return weir_client_fail(client, EXIT_USAGE, NULL, "there is no template '%.200s'%s; see weir help new", wanted,
                                 weir_client_nearest(nearest, wanted, names, TEMPLATE_COUNT));
     char *directory = weir_strdup(client->arguments[0]);
     size_t size = strlen(directory);
@@ -188,7 +188,7 @@ int weir_command_new(struct weir_client *client)
     else
         exit_code = weir_client_fail(
             client, EXIT_USAGE, NULL,
-            "'%s' cannot be a job's name: letters, digits, - and _, beginning with a letter, at most %d", name,
+            "'%.200s' cannot be a job's name: letters, digits, - and _, beginning with a letter, at most %d", name,
             NAME_SIZE_MAX);
     if (exit_code == EXIT_DONE)
         print_made(client, directory, template);

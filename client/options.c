@@ -81,7 +81,7 @@ int weir_client_unknown_command(struct weir_client *client, const char *name)
     int count = 0;
     for (const struct weir_command *command = weir_commands; command->name && count < OPTIONS_MAX; command++)
         names[count++] = command->name;
-    return weir_client_fail(client, EXIT_USAGE, NULL, "unknown command '%s'%s; see weir help", name,
+    return weir_client_fail(client, EXIT_USAGE, NULL, "unknown command '%.200s'%s; see weir help", name,
                             weir_client_nearest(nearest, name, names, count));
 }
 
@@ -95,7 +95,7 @@ static int unknown_option(struct weir_client *client, const char *arg)
     for (const struct weir_client_option *option = weir_client_options; option->letter; option++)
         if (weir_command_takes(client->command, option) && option->longer && count < OPTIONS_MAX)
             names[count++] = option->longer;
-    int exit_code = weir_client_fail(client, EXIT_USAGE, NULL, "unknown option '%s' of weir %s%s; see weir help %s",
+    int exit_code = weir_client_fail(client, EXIT_USAGE, NULL, "unknown option '%.200s' of weir %s%s; see weir help %s",
                                      arg, client->command->name, weir_client_nearest(nearest, name, names, count),
                                      client->command->name);
     free(name);
@@ -107,7 +107,8 @@ static int parse_count(struct weir_client *client, const char *option, const cha
     char *end;
     long count = strtol(value, &end, 10);
     if (*value == 0 || *end != 0 || count < 1 || count > 32768)
-        return weir_client_fail(client, EXIT_USAGE, NULL, "%s wants a number from 1 to 32768, not '%s'", option, value);
+        return weir_client_fail(client, EXIT_USAGE, NULL, "%s wants a number from 1 to 32768, not '%.200s'", option,
+                                value);
     *out = (int)count;
     return EXIT_DONE;
 }
@@ -119,7 +120,7 @@ static int add_pair(struct weir_client *client, const char *value)
     char *pair = weir_strdup(value); /* the pair's, once it is one */
     if (!weir_split_pair(pair, &client->pairs[client->pair_count])) {
         free(pair);
-        return weir_client_fail(client, EXIT_USAGE, NULL, "-D wants KEY=VALUE, not '%s'", value);
+        return weir_client_fail(client, EXIT_USAGE, NULL, "-D wants KEY=VALUE, not '%.200s'", value);
     }
     client->pair_count++;
     return EXIT_DONE;
@@ -160,7 +161,7 @@ static int apply_value(struct weir_client *client, const struct weir_client_opti
         client->json = strcmp(value, "json") == 0;
         if (client->json || strcmp(value, "text") == 0)
             return EXIT_DONE;
-        return weir_client_fail(client, EXIT_USAGE, NULL, "-o knows json and text, not '%s'%s", value,
+        return weir_client_fail(client, EXIT_USAGE, NULL, "-o knows json and text, not '%.200s'%s", value,
                                 weir_client_nearest_choice(nearest, value, option->choices));
     default:
         return add_pair(client, value);
@@ -202,7 +203,7 @@ int weir_client_parse(struct weir_client *client, int argc, char **argv)
         if (!option)
             return unknown_option(client, arg);
         if (value && !option->value)
-            return weir_client_fail(client, EXIT_USAGE, NULL, "%s takes no value: '%s'", option->longer, arg);
+            return weir_client_fail(client, EXIT_USAGE, NULL, "%s takes no value: '%.200s'", option->longer, arg);
         if (!option->value) {
             apply_switch(client, option->letter);
             continue;
@@ -210,7 +211,7 @@ int weir_client_parse(struct weir_client *client, int argc, char **argv)
         if (!value)
             value = ++i < argc ? argv[i] : NULL;
         if (!value)
-            return weir_client_fail(client, EXIT_USAGE, NULL, "%s needs a value (%s)", arg, option->value);
+            return weir_client_fail(client, EXIT_USAGE, NULL, "%.200s needs a value (%s)", arg, option->value);
         int exit_code = apply_value(client, option, value);
         if (exit_code != EXIT_DONE)
             return exit_code;

@@ -208,6 +208,8 @@ void weir_table_add(struct weir_table *table, enum weir_color color, const char 
     table->cells[table->cell_count++] = (struct weir_table_cell){clean, color};
 }
 
+#define CUT_WIDTH_MIN 8 /* in a terminal so narrow that less is left the line wraps */
+
 /* Cuts to `width` characters; what is cut is marked. */
 static void cut(char *text, int width)
 {
@@ -224,20 +226,22 @@ static void cut(char *text, int width)
 
 static void print_row(struct weir_client *client, const struct weir_table *table, const int *widths, int row)
 {
-    int left = weir_client_width(1);
+    const struct weir_table_cell *cells = row < 0 ? NULL : &table->cells[row * table->column_count];
+    int last = table->column_count - 1, left = weir_client_width(1);
     bool bounded = left > 0;
-    for (int c = 0; c < table->column_count; c++) {
-        bool right = table->titles[c][0] == '>', last = c == table->column_count - 1;
-        const struct weir_table_cell *cell = row < 0 ? NULL : &table->cells[row * table->column_count + c];
-        char *text = weir_strdup(cell ? cell->text : table->titles[c] + right);
-        enum weir_color color = cell ? cell->color : WEIR_COLOR_HEAD;
+    while (cells && last > 0 && !*cells[last].text) /* no blanks at the end */
+        last--;
+    for (int c = 0; c <= last; c++) {
+        bool right = table->titles[c][0] == '>';
+        enum weir_color color = cells ? cells[c].color : WEIR_COLOR_HEAD;
         const char *on = color != WEIR_COLOR_NONE ? weir_client_color(client, 1, color) : "";
-        if (last && bounded)
-            cut(text, left > 8 ? left : 8);
+        char *text = weir_strdup(cells ? cells[c].text : table->titles[c] + right);
+        if (c == table->column_count - 1 && bounded && left >= CUT_WIDTH_MIN)
+            cut(text, left);
         int pad = widths[c] - text_width(text);
         pad = pad > 0 ? pad : 0;
         printf("%s%*s%s%s%s%*s", c ? "  " : "", right ? pad : 0, "", on, text,
-               *on ? weir_client_color(client, 1, 0) : "", right || last ? 0 : pad, "");
+               *on ? weir_client_color(client, 1, WEIR_COLOR_NONE) : "", right || c == last ? 0 : pad, "");
         left -= widths[c] + 2;
         free(text);
     }

@@ -27,11 +27,11 @@ static bool is_port(const char *text)
 static char *parse_address(const char *given)
 {
     size_t size = strlen(given);
-    if (strncmp(given, "http://", 7) == 0 || strncmp(given, "https://", 8) == 0) {
-        while (size && given[size - 1] == '/')
-            size--;
-        return weir_strndup(given, size);
-    }
+    size_t scheme = strncmp(given, "http://", 7) == 0 ? 7 : strncmp(given, "https://", 8) == 0 ? 8 : 0;
+    while (scheme && size > scheme && given[size - 1] == '/')
+        size--;
+    if (scheme)
+        return size > scheme ? weir_strndup(given, size) : NULL;
     const char *bracket = given[0] == '[' ? strchr(given, ']') : NULL;
     const char *colon = strchr(bracket ? bracket : given, ':');
     size_t host_size = colon ? (size_t)(colon - given) : size;
@@ -79,7 +79,7 @@ const char *weir_client_address(struct weir_client *client)
         client->address_from = weir_strdup(client->rest ? "-m" : "WEIR_REST");
         client->address = parse_address(given);
         if (!client->address)
-            weir_client_fail(client, EXIT_USAGE, NULL, "%s wants HOST:PORT, not '%s'", client->address_from, given);
+            weir_client_fail(client, EXIT_USAGE, NULL, "%s wants HOST:PORT, not '%.200s'", client->address_from, given);
         return client->address;
     }
     client->address = home_address(&client->address_from);
@@ -260,8 +260,8 @@ static int ambiguous(struct weir_client *client, const char *given, const json_t
     for (int i = 0; i < count && ok; i++)
         ok = weir_buf_printf(&list, "%s%s (%s, %s)", i ? ", " : "", weir_json_text(jobs[i], "jid"),
                              weir_json_text(jobs[i], "name"), weir_json_text(jobs[i], "state"));
-    int exit_code = weir_client_fail(client, EXIT_USAGE, NULL, "'%s' fits %d jobs: %s%s; give more of the id", given,
-                                     count, list.data ? (const char *)list.data : "", ok ? "" : ", ..");
+    int exit_code = weir_client_fail(client, EXIT_USAGE, NULL, "'%.200s' fits %d jobs: %s%s; give more of the id",
+                                     given, count, list.data ? (const char *)list.data : "", ok ? "" : ", ..");
     weir_buf_fini(&list);
     return exit_code;
 }
@@ -274,7 +274,7 @@ static int no_such_job(struct weir_client *client, const char *given, const json
     size_t i;
     json_t *job;
     json_array_foreach(jobs, i, job) if (count < CANDIDATES_MAX) names[count++] = weir_json_text(job, "name");
-    return weir_client_fail(client, EXIT_NOT_FOUND, NULL, "there is no job '%s'%s; see weir list -a", given,
+    return weir_client_fail(client, EXIT_NOT_FOUND, NULL, "there is no job '%.200s'%s; see weir list -a", given,
                             weir_client_nearest(nearest, given, names, count));
 }
 
@@ -350,10 +350,10 @@ int weir_client_find_taskmanager(struct weir_client *client, const char *given, 
     else if (fits > 1)
         exit_code =
             weir_client_fail(client, EXIT_USAGE, NULL,
-                             "'%s' fits %d TaskManagers; give more of the id, see weir taskmanagers", given, fits);
+                             "'%.200s' fits %d TaskManagers; give more of the id, see weir taskmanagers", given, fits);
     else
         exit_code =
-            weir_client_fail(client, EXIT_NOT_FOUND, NULL, "there is no TaskManager '%s'%s; see weir taskmanagers",
+            weir_client_fail(client, EXIT_NOT_FOUND, NULL, "there is no TaskManager '%.200s'%s; see weir taskmanagers",
                              given, weir_client_nearest(nearest, given, names, count));
     json_decref(reply);
     return exit_code;

@@ -22,13 +22,13 @@ static int check_text(struct weir_client *client)
     for (int i = 1; i < client->argument_count; i++) {
         json_t *text = json_string(client->arguments[i]);
         if (!text)
-            return weir_client_fail(client, EXIT_USAGE, NULL, "argument %d of the job is not UTF-8: '%s'", i,
+            return weir_client_fail(client, EXIT_USAGE, NULL, "argument %d of the job is not UTF-8: '%.200s'", i,
                                     client->arguments[i]);
         json_decref(text);
     }
     json_t *name = json_string(client->name ? client->name : "");
     if (!name)
-        return weir_client_fail(client, EXIT_USAGE, NULL, "--name is not UTF-8: '%s'", client->name);
+        return weir_client_fail(client, EXIT_USAGE, NULL, "--name is not UTF-8: '%.200s'", client->name);
     json_decref(name);
     for (int i = 0; i < client->pair_count; i++) {
         json_t *value = json_string(client->pairs[i].value);
@@ -140,9 +140,9 @@ static int end(struct weir_client *client, const json_t *job)
             restarts, restarts == 1 ? "" : "s");
     int exit_code = EXIT_DONE;
     if (failure)
-        exit_code = weir_client_fail(client, EXIT_FAILED, NULL, "%s%s%s\n%s", weir_json_text(failure, "exceptionName"),
-                                     *weir_json_text(failure, "taskName") ? " in " : "",
-                                     weir_json_text(failure, "taskName"), weir_json_text(failure, "stacktrace"));
+        exit_code =
+            weir_client_fail(client, EXIT_FAILED, NULL, "%s%s%s", weir_json_text(failure, "taskName"),
+                             *weir_json_text(failure, "taskName") ? ":\n" : "", weir_json_text(failure, "stacktrace"));
     else if (strcmp(state, "FINISHED") != 0 && client->json)
         exit_code = weir_client_fail(client, EXIT_FAILED, NULL, "job %s is %s", id, state);
     else if (strcmp(state, "FINISHED") != 0)

@@ -265,7 +265,7 @@ def test_default_ports_are_replaced_when_another_cluster_has_them():
         for directory in (first, second):
             said = expect(weir("cluster", "start", "-o", "json", home=directory), DONE)
             ports.add(json.loads(said)["rest"])
-            expect(weir("cluster", "status", home=directory), DONE, "1 TaskManagers")
+            expect(weir("cluster", "status", home=directory), DONE, "1 TaskManager,")
         assert len(ports) == 2, ports
 
 
