@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 
@@ -136,6 +137,99 @@ def test_without_a_cluster():
     expect(weir("info", "/nonexistent/job.so"), NOT_FOUND, "/nonexistent/job.so")
 
 
+def test_options_before_the_command_and_glued_to_their_values():
+    for arguments in (("-m", "127.0.0.1:1", "list"), ("list", "-m127.0.0.1:1"), ("--jobmanager=127.0.0.1:1", "list", "-o=json"),
+                      ("list", "--jobmanager", "127.0.0.1:1")):
+        if "-o=json" in arguments:
+            expect(weir(*arguments), USAGE, "-o")
+        else:
+            expect(weir(*arguments), UNREACHABLE, "127.0.0.1:1")
+    said = expect(weir("-o", "json", "--version"), DONE)
+    assert re.fullmatch(r'\{"version": "\d+\.\d+\.\d+"\}\n', said), said
+    expect(weir("--frob", "list"), USAGE, "--frob")
+    expect(weir("list", "--all=yes"), USAGE, "--all takes no value")
+    expect(weir("run", "--local", "-d", FAULTS), USAGE, "-d does not go with it")
+    expect(weir("run", "--config", "x", FAULTS), USAGE, "--config goes with --local")
+    expect(weir("cluster", "stop", "--slots", "2"), USAGE, "--slots", "cluster stop")
+
+
+def test_errors_are_json_where_output_is():
+    for arguments, code, name in ((("lits", "-o", "json"), USAGE, "USAGE"), (("-o", "json", "list", "--frob"), USAGE, "USAGE"),
+                                  (("list", "-o", "json", "-m", "127.0.0.1:1"), UNREACHABLE, "UNREACHABLE"),
+                                  (("run", "--output=json", "/nonexistent.so"), NOT_FOUND, "NOT_FOUND"),
+                                  (("run", "--local", "-ojson", "/nonexistent.so"), NOT_FOUND, "NOT_FOUND"),
+                                  (("info", "-o", "json", FAULTS, "--rosw", "1"), FAILED, "FAILED"),
+                                  (("new", "-o", "json", "9"), USAGE, "USAGE")):
+        done = weir(*arguments)
+        assert done.returncode == code and done.stdout == "", (arguments, done)
+        error = json.loads(done.stderr)["error"]
+        assert error["code"] == name and error["exit-code"] == code and error["message"], (arguments, error)
+        assert done.stderr.count("\n") == 1, done.stderr
+    # What follows the job is the job's.
+    done = weir("run", "--local", FAULTS, "-o", "json")
+    assert done.returncode == FAILED and done.stderr.startswith("weir: "), done
+
+
+def test_addresses():
+    for address in ("", "x y", "host:99999", "host:0", ":80", "http://", "[::1", "::1", "a/b:1"):
+        expect(weir("list", "-m", address), USAGE, "-m wants HOST:PORT")
+    expect(weir("list", WEIR_REST="a b"), USAGE, "WEIR_REST wants HOST:PORT")
+    port = free_port()
+    for address in (f"localhost:{port}", f"http://127.0.0.1:{port}/", f"[::1]:{port}"):
+        expect(weir("list", "-m", address), UNREACHABLE, str(port), "from -m")
+    with home() as directory:
+        os.makedirs(os.path.join(directory, "run"))
+        open(os.path.join(directory, "run", "jobmanager.json"), "w").write('{"pid": 1, "rest_port": %d, "rest_address": "0.0.0.0"}' % port)
+        expect(weir("list", home=directory), UNREACHABLE, f"127.0.0.1:{port}", f"from the cluster of {directory}")
+        expect(weir("list", home=directory, WEIR_REST=f"localhost:{port}"), UNREACHABLE, "from WEIR_REST")
+
+
+def test_output_that_does_not_arrive_is_a_failure():
+    for command in ("help", "config --local", "config --local -o json", "eval 1", "completion bash"):
+        for where in (">/dev/full", ">&-"):
+            done = run("bash", "-c", f"exec {WEIR} {command} {where}", env={"WEIR_HOME": "/nonexistent"})
+            assert done.returncode == FAILED and "cannot write to standard output" in done.stderr, (command, where, done)
+    done = run("bash", "-c", f"set -o pipefail; {WEIR} help | head -1")
+    assert done.stdout.startswith("weir ") and done.stderr == "", done
+    done = run("bash", "-c", f"exec {WEIR} lits 2>&-")
+    assert done.returncode == USAGE, done
+    done = run("bash", "-c", f"exec {WEIR} eval 1 <&-")
+    assert (done.returncode, done.stdout) == (DONE, "INT NOT NULL\t1\n"), done
+
+
+def test_what_is_not_text_is_refused_and_what_is_long_is_cut():
+    bad, long = b"\xff".decode("utf-8", "surrogateescape"), "x" * 100000
+    for arguments in (("run", FAULTS, "--output", bad), ("run", "--local", FAULTS, "--output", bad), ("run", "--name", bad, FAULTS),
+                      ("run", "-D", "jobmanager.rpc.address=" + bad, FAULTS)):
+        expect(weir(*arguments), USAGE, "not UTF-8")
+    for arguments in ((long,), ("list", "--" + long), ("list", "-o", long), ("cluster", long), ("new", long), ("completion", long),
+                      ("config", "--local", long), ("run", "-p", long, FAULTS), ("list", "-m", long)):
+        done = weir(*arguments)
+        assert done.returncode == USAGE and 0 < len(done.stderr) < 1000, (done.returncode, done.stderr[:300])
+
+
+def test_configuration_says_where_values_are_from():
+    with home() as directory:
+        path = os.path.join(directory, "conf", "weir.yaml")
+        os.makedirs(os.path.dirname(path))
+        open(path, "w").write("rest.port: 1234\nparallelism.default: 2\nstate.backend: hashmap\n")
+        def origins(*arguments, **env):
+            done = weir("config", "-o", "json", "--local", *arguments, home=directory, **env)
+            return {entry["key"]: (entry["value"], entry["origin"]) for entry in json.loads(expect(done, DONE))}
+        values = origins("-D", "heartbeat.interval=2 s", WEIR_PARALLELISM_DEFAULT="3")
+        assert values["rest.port"] == ("1234", f"{path}:1") and values["parallelism.default"] == ("3", "environment"), values
+        assert values["heartbeat.interval"] == ("2 s", "-D") and values["log.level"] == ("info", "default"), values
+        said = expect(weir("config", "--local", "rest.", home=directory), DONE, f"rest.port: 1234  # {path}:1", "an older spelling of 'state.backend.type'")
+        assert "parallelism" not in said
+        other = os.path.join(directory, "other.yaml")
+        open(other, "w").write("rest.port: 1\n\nrset.port: 2\n")
+        expect(weir("config", "--config", other, home=directory), USAGE, f"{other}:3", "'rset.port'", "'rest.port'")
+        expect(weir("config", "--local", home=directory, WEIR_CONF=other), USAGE, f"{other}:3")
+        expect(weir("config", "--config", "/nonexistent.yaml"), USAGE, "/nonexistent.yaml")
+        expect(weir("config", "--local", "rest.prot"), USAGE, "'rest.port'")
+        expect(weir("config", "--local", home=directory, WEIR_REST_PROT="1"), USAGE, "WEIR_REST_PORT")
+
+
 # --- A cluster
 
 def test_jobs_by_id_prefix_and_name():
@@ -155,9 +249,10 @@ def test_jobs_by_id_prefix_and_name():
         expect(cluster.weir("list", "-a"), DONE, second, "CANCELED")
 
         third = cluster.submit(FAULTS, *ENDLESS, options=("--name", "first job"))
-        expect(cluster.weir("cancel", "first job"), USAGE, "2 jobs")
+        expect(cluster.weir("cancel", "first job"), USAGE, "2 jobs", first, third, "RUNNING")
+        expect(cluster.weir("cancel", ""), USAGE, "empty")
         common = os.path.commonprefix([first, third])
-        expect(cluster.weir("cancel", first[:max(len(common) + 1, 8)]), DONE, first)
+        expect(cluster.weir("cancel", first[:max(len(common) + 1, 8)].upper()), DONE, first)
         cluster.wait_state(first, "CANCELED")
         expect(cluster.weir("cancel", "first job"), DONE, third) # of two by the name the one that runs
         cluster.wait_state(third, "CANCELED")
@@ -210,6 +305,51 @@ def test_json_everywhere():
         # A slot is free when the job's executor has ended, which is after the job's own end.
         wait_for("free slots", lambda: cluster.rest("/overview")[1]["slots-available"] == 4)
         expect(cluster.weir("cluster", "status"), DONE, "2 TaskManagers", "4 of 4 slots free")
+
+
+def test_metrics_of_a_running_and_of_an_ended_job():
+    with Cluster(slots=1) as cluster:
+        job = cluster.submit(FAULTS, "--rows", "1000000000", "--rate", "20000", options=("--name", "counted"))
+        def source(metrics): # operators are there once a heartbeat has brought their counters
+            return [o for v in metrics["vertices"] for o in v["operators"] if o["op"] == "source"]
+        def measured():
+            metrics = json.loads(expect(cluster.weir("metrics", "-o", "json", "counted"), DONE))
+            return source(metrics) and source(metrics)[0]["records-out-per-second"] > 0 and metrics
+        metrics = wait_for("a rate", measured)
+        assert metrics["jobid"] == job and metrics["state"] == "RUNNING", metrics
+        for vertex in metrics["vertices"]:
+            assert 0 <= vertex["busy"] <= 1 and abs(vertex["busy"] + vertex["idle"] + vertex["backpressured"] - 1) < 0.01, vertex
+        expect(cluster.weir("metrics", job[:8]), DONE, "RUNNING", "datagen", "1970-01-01")
+        expect(cluster.weir("cancel", job), DONE)
+        ended = cluster.submit(FAULTS, "--rows", "5000")
+        cluster.wait_state(ended, "FINISHED")
+        assert source(json.loads(cluster.weir("metrics", "-o", "json", ended).stdout))[0]["records-out"] == 5000
+        expect(cluster.weir("metrics", ended), DONE, "5,000", "FINISHED")
+        expect(cluster.weir("metrics", "nobody"), NOT_FOUND)
+
+
+def test_logs_are_followed_to_the_jobs_end():
+    with Cluster(slots=1) as cluster:
+        job = cluster.submit(FAULTS, *ENDLESS)
+        cluster.wait_state(job, "RUNNING")
+        with started("logs", "-f", job, **cluster.env) as process:
+            lines = []
+            while "is RUNNING" not in "".join(lines):
+                lines.append(process.stdout.readline())
+                assert lines[-1], lines
+            expect(cluster.weir("cancel", job), DONE)
+            done = end_of(process)
+        assert done.returncode == DONE and "CANCELED" in done.stdout, done
+        text = "".join(lines) + done.stdout
+        assert len(set(text.splitlines())) == len(text.splitlines()), text # none twice
+        taskmanager = cluster.rest("/taskmanagers")[1]["taskmanagers"][0]["id"]
+        with started("logs", "taskmanager", taskmanager[:-1], "--follow", "-o", "json", **cluster.env) as process:
+            line = json.loads(process.stdout.readline())
+            assert line["file"].startswith("taskmanager-1") and line["line"], line
+            process.send_signal(signal.SIGINT)
+            process.wait(timeout=30 * PATIENCE)
+        expect(cluster.weir("logs", "taskmanger", taskmanager), USAGE, "'taskmanager'")
+        expect(cluster.weir("logs", "taskmanager", taskmanager[:-1] + "x"), NOT_FOUND, taskmanager)
 
 
 def test_ctrl_c_detaches_and_says_how_to_cancel():
@@ -285,6 +425,76 @@ def test_cluster_start_twice_stop_twice_and_nothing_is_left():
         expect(weir("cluster", "stop", "-o", "json", home=directory), DONE, '"stopped": 0')
         expect(weir("cluster", "start", *ports, home=directory), DONE)
         expect(weir("list", "-a", home=directory), DONE, "no jobs")
+
+
+def test_slots_are_those_of_the_configuration_unless_given():
+    ports = ("-D", "rest.port=0", "-D", "jobmanager.rpc.port=0")
+    with home() as directory:
+        expect(weir("cluster", "start", *ports, "-D", "taskmanager.numberOfTaskSlots=3", home=directory), DONE, "3 slots")
+        expect(weir("cluster", "status", home=directory), DONE, "3 of 3 slots")
+    with home() as directory:
+        path = os.path.join(directory, "weir.yaml")
+        open(path, "w").write("taskmanager.numberOfTaskSlots: 3\nrest.port: 0\njobmanager.rpc.port: 0\n")
+        expect(weir("cluster", "start", "--config", path, "--slots", "2", home=directory), DONE, "2 slots")
+        expect(weir("config", "rest.port", home=directory), DONE, f"rest.port: 0  # {path}:2")
+
+
+def test_a_start_that_fails_says_why_and_leaves_nothing():
+    with home() as directory, socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        open(os.path.join(directory, "words"), "w").close()
+        for key in ("rest.port", "jobmanager.rpc.port"):
+            other = "jobmanager.rpc.port" if key == "rest.port" else "rest.port"
+            said = expect(weir("cluster", "start", "-D", f"{key}={port}", "-D", f"{other}=0", home=directory), FAILED, "jobmanager",
+                          "exit code 1", f"{directory}/logs/jobmanager.log", str(port), "in use")
+            assert said.count("weir-jobmanager:") == 1, said # the last start's words alone
+        # A TaskManager that cannot start: the JobManager, which did, ends too.
+        expect(weir("cluster", "start", "-D", "rest.port=0", "-D", "jobmanager.rpc.port=0", "-D", f"taskmanager.data.port={port}",
+                    "-D", "taskmanager.bind-host=192.0.2.1", home=directory), FAILED, "taskmanager-1", "192.0.2.1")
+        assert processes_of(directory) == []
+        assert [name for name in os.listdir(os.path.join(directory, "run")) if name.endswith(".json")] == []
+        open(os.path.join(directory, "file"), "w").close()
+        for place in ("/proc/nothing", os.path.join(directory, "file")):
+            expect(weir("cluster", "start", home=place), FAILED, place, "set WEIR_HOME")
+
+
+def test_two_starts_at_once_make_one_cluster():
+    with home() as directory:
+        ports = ("-D", "rest.port=0", "-D", "jobmanager.rpc.port=0")
+        with contextlib.ExitStack() as stack:
+            starts = [stack.enter_context(started("cluster", "start", *ports, WEIR_HOME=directory)) for _ in range(3)]
+            ends = [end_of(process, 60) for process in starts]
+        assert sorted(end.returncode for end in ends) == [DONE, FAILED, FAILED], ends
+        assert all("at work" in end.stderr or "already running" in end.stderr for end in ends if end.returncode), ends
+        assert len(processes_of(directory)) == 2
+
+
+def test_files_of_others_are_not_taken_for_a_cluster():
+    """A recorded pid may be another program's by now, or a daemon's of another home; the file may be anything."""
+    ports = ("-D", "rest.port=0", "-D", "jobmanager.rpc.port=0")
+    with home() as one, home() as two:
+        expect(weir("cluster", "start", *ports, home=one), DONE)
+        os.makedirs(os.path.join(two, "run"))
+        for name in ("jobmanager", "taskmanager-1"):
+            shutil.copy(os.path.join(one, "run", f"{name}.json"), os.path.join(two, "run", f"{name}.json"))
+        for name, text in (("taskmanager-2", "rubbish"), ("taskmanager-3", "[]"), ("taskmanager-4", '{"pid": "x"}'),
+                           ("taskmanager-5", '{"pid": %d}' % os.getpid()), ("taskmanager-6", '{"pid": -1}')):
+            open(os.path.join(two, "run", f"{name}.json"), "w").write(text)
+        expect(weir("cluster", "status", home=two), UNREACHABLE, "dead", "no cluster")
+        expect(weir("cluster", "stop", home=two), DONE, "no cluster")
+        expect(weir("cluster", "status", home=one), DONE, "running")
+        expect(weir("cluster", "start", *ports, home=two), DONE)
+        relative = os.path.relpath(two, "/tmp") # from elsewhere by another way of writing it
+        done = run(WEIR, "cluster", "status", env={"WEIR_HOME": relative, "WEIR_REST": ""}, cwd="/tmp")
+        expect(done, DONE, "running", "1 TaskManager,")
+
+
+def test_without_a_home_directory():
+    environment = {name: value for name, value in os.environ.items() if name not in ("HOME", "WEIR_HOME", "WEIR_REST")}
+    done = subprocess.run([WEIR, "config", "--local", "log.level"], env=environment, capture_output=True, text=True, timeout=60)
+    expect(done, DONE, "log.level: info")
 
 
 def test_a_killed_daemon_does_not_block_the_next_start():
