@@ -89,6 +89,11 @@ check: deps
 	@$(MAKE) --no-print-directory all unit-tests fuzz-targets test-jobs $(BUILD)/bin/weir-sim torture-programs
 	WEIR_BUILD=$(BUILD) tests/run.py --timeout 900 $(UNIT_BIN) tests/tidy_test.py $(FUZZ_BIN) $(TORTURE) tests/sim/sim_test.sh $(E2E)
 
+# Several hosts (network namespaces; root): the longer scenarios, too.
+check-network: all test-jobs
+	WEIR_BUILD=$(BUILD) WEIR_NETWORK=all tests/run.py --timeout 900 tests/e2e/network_test.py
+.PHONY: check-network
+
 # Sanitizers: unit, operator and end-to-end tests, in build folders of their own. TSan needs fixed mappings (setarch -R).
 check-asan:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)-asan SAN=address,undefined all unit-tests fuzz-targets test-jobs

@@ -17,6 +17,7 @@ help:
 	@echo 'make check           install what the tests need and run them all'
 	@echo 'make check-asan      unit, operator and end-to-end tests under AddressSanitizer and UBSan'
 	@echo 'make check-tsan      the same under ThreadSanitizer'
+	@echo 'make check-network   a cluster on several hosts (network namespaces) whose network fails in many ways; root'
 	@echo 'make sim SEEDS=n     the cluster simulator over n seeds and all mutants; SEED=n replays one'
 	@echo 'make fuzz SECONDS=n  each fuzz target n seconds long, with clang and libFuzzer (tests/fuzz)'
 	@echo 'make bench           the speed figures, PASS or MISS each; make bench-rival: beside Apache Flink'

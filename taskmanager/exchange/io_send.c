@@ -429,7 +429,7 @@ bool weir_io_peer_serve(struct weir_io *io, struct weir_io_peer_conn *peer, int6
     if (peer->dealer)
         any |= receive_answers(io, peer); /* what came before the end */
     if (ended && peer->state != WEIR_IO_PEER_LOST)
-        peer_lost(io, peer, "the peer closed it or died");
+        peer_lost(io, peer, "the peer closed it, died, or was not heard any more");
     if (peer->connected && peer->state == WEIR_IO_PEER_CONNECTING)
         send_hello(io, peer);
     if ((peer->state == WEIR_IO_PEER_CONNECTING || peer->state == WEIR_IO_PEER_GREETED) && now_ns > peer->deadline_ns)

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Keys and tokens: who has them works as before, who has not gets nothing and both sides say why."""
+import concurrent.futures
 import ctypes
 import ctypes.util
 import http.client
@@ -311,6 +312,7 @@ def test_strangers_at_the_control_line_get_nothing():
             own = os.path.join(directory, "taskmanager.key")
             stranger = (key_of(own, "public"), key_of(own, "secret"))
         member = (key_of(cluster.key("taskmanager.key"), "public"), key_of(cluster.key("taskmanager.key"), "secret"))
+        idle = [socket.create_connection(("127.0.0.1", cluster.rpc)) for _ in range(50)]
         cases = {
             "a plain client": (None, None, None),
             "an unknown key": (server, *stranger),
@@ -325,12 +327,12 @@ def test_strangers_at_the_control_line_get_nothing():
         assert dealer.ask(REGISTER) is not None
         dealer.close()
         wait_for("the end of that TaskManager", lambda: len(cluster.registered()) == 1)
-        for parts in ([b"GET / HTTP/1.1\r\n\r\n"], [os.urandom(200)], [b"\xff" + b"\0" * 8], [greeting(b"NULL"), b"\x04\x05\x05READY"],
+        garbage = ([b"GET / HTTP/1.1\r\n\r\n"], [os.urandom(200)], [b"\xff" + b"\0" * 8], [greeting(b"NULL"), b"\x04\x05\x05READY"],
                       [greeting(b"PLAIN"), os.urandom(100)], [greeting(b"CURVE"), b"\x04\xc8\x05HELLO" + os.urandom(194)],
-                      [greeting(b"CURVE"), struct.pack(">BQ", 6, 1 << 40)]):
-            answer = raw_zmtp(cluster.rpc, *parts)
-            assert b"READY" not in answer and len(answer) < 500, answer
-        idle = [socket.create_connection(("127.0.0.1", cluster.rpc)) for _ in range(50)]
+                      [greeting(b"CURVE"), struct.pack(">BQ", 6, 1 << 40)])
+        with concurrent.futures.ThreadPoolExecutor(len(garbage)) as pool:
+            for answer in pool.map(lambda parts: raw_zmtp(cluster.rpc, *parts), garbage):
+                assert b"READY" not in answer and len(answer) < 500, answer
         for s in idle: # half-open connections end by themselves
             s.settimeout(20 * PATIENCE)
             while s.recv(1000):
