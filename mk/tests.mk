@@ -145,3 +145,9 @@ data-benches: $(DATA_BENCHES)
 $(BUILD)/tests/bench/expr_bench: tests/bench/expr_bench.c $(foreach d,common/expr common/data common/base,$(call archive,$(d)))
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $< -o $@ $(LDFLAGS) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS)
+
+# Other systems, in clean roots kept below $XDG_CACHE_HOME/weir (else ~/.cache/weir); as root. SYSTEMS=arm64 runs one of them.
+check-portable:
+	scripts/deps.sh roots
+	tests/roots/portable.py $(SYSTEMS)
+.PHONY: check-portable

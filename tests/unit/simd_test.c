@@ -26,16 +26,21 @@ static const struct kernels *special(void)
 
 static void fill(struct random *random, int type, void *column)
 {
-    static const double odd[] = {0.0, -0.0, INFINITY, -INFINITY, NAN, 1e300, -1e300, 0x1p31, -0x1p31, 0x1p63, -0x1p63, 0.5, -0.5};
+    static const double odd[] = {0.0,    -0.0,    INFINITY, -INFINITY, NAN, 1e300, -1e300,
+                                 0x1p31, -0x1p31, 0x1p63,   -0x1p63,   0.5, -0.5};
     for (int i = 0; i < ROWS_MAX; i++) {
         uint64_t bits = random_next(random);
         if (random_below(random, 4) == 0) /* 0, -1, and the ends of the types' ranges */
             bits = (uint64_t)(int64_t)(random_below(random, 3) - 1) ^ (random_below(random, 2) ? INT64_MAX : 0);
-        double number = random_below(random, 3) == 0 ? odd[random_below(random, (int)(sizeof odd / sizeof *odd))]
-                                                     : (double)(int64_t)bits / (double)(1 + random_below(random, 1 << 20));
+        double number = random_below(random, 3) == 0
+                            ? odd[random_below(random, (int)(sizeof odd / sizeof *odd))]
+                            : (double)(int64_t)bits / (double)(1 + random_below(random, 1 << 20));
         float narrow = (float)number;
         char *at = (char *)column + i * widths[type];
-        memcpy(at, type == TYPE_F32 ? (const void *)&narrow : type == TYPE_F64 ? (const void *)&number : &bits,
+        memcpy(at,
+               type == TYPE_F32   ? (const void *)&narrow
+               : type == TYPE_F64 ? (const void *)&number
+                                  : &bits,
                (size_t)widths[type]);
     }
 }
@@ -132,7 +137,8 @@ static void choice_and_bits(void **state)
     static uint64_t mask[ROWS_MAX / 64 + 1];
     struct random random = {4};
     for (int round = 0; round < ROUNDS * 4; round++) {
-        int count = random_below(&random, ROWS_MAX + 1), a_step = random_below(&random, 2), b_step = random_below(&random, 2);
+        int count = random_below(&random, ROWS_MAX + 1), a_step = random_below(&random, 2),
+            b_step = random_below(&random, 2);
         for (int i = 0; i <= ROWS_MAX / 64; i++)
             mask[i] = random_next(&random);
         fill(&random, 3, c.a), fill(&random, 3, c.b);
