@@ -514,11 +514,24 @@ static uint64_t rss_bytes_of(pid_t pid)
     return pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
+static uint32_t threads_of_this_process(void)
+{
+    unsigned threads = 0;
+    char line[128];
+    FILE *file = fopen("/proc/self/status", "re");
+    while (file && fgets(line, sizeof line, file) && sscanf(line, "Threads: %u", &threads) != 1)
+        ;
+    if (file)
+        fclose(file);
+    return threads;
+}
+
 static void measure(struct supervisor *s)
 {
     Weir__ProcessMetrics process = WEIR__PROCESS_METRICS__INIT;
     process.rss_bytes = rss_bytes_of(getpid());
     process.cpu_ns = (uint64_t)weir_clock_cpu_ns();
+    process.threads = threads_of_this_process();
     for (int i = 0; i < s->executor_count; i++) {
         struct weir_tm_event reading = {.kind = WEIR_TM_EVENT_EXECUTOR_MEMORY, .executor_id = s->executors[i]->id};
         if (!s->executors[i]->pid)

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import tempfile
 
-from readme_test import blocks
+from docs_test import blocks_of_readme
 from weir_test import BUILD, PATIENCE, ROOT, look_for_reports, main, run, wait_for
 
 VERSION = open(os.path.join(ROOT, "VERSION")).read().strip()
@@ -161,7 +161,7 @@ def test_mistaken_places_are_refused():
 
 def test_an_installed_tree_works_after_it_was_moved():
     """The README's job against headers, library and programs of an installation that lies elsewhere than where it was put."""
-    code, = blocks("c")
+    code, = blocks_of_readme("c")
     with directory() as root:
         done = make("install", PREFIX=f"{root}/first", SYSCONFDIR=f"{root}/first/etc")
         assert done.returncode == 0, done.stderr

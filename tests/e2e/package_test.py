@@ -8,7 +8,7 @@ import shutil
 import subprocess
 
 from install_test import PROGRAMS, VERSION, directory, make, tree
-from readme_test import blocks
+from docs_test import blocks_of_readme
 from weir_test import BUILD, ROOT, main, run
 
 OUT = os.path.join(BUILD, "package")
@@ -101,8 +101,8 @@ def test_packages_come_out_the_same_twice():
 
 def test_the_tarball_runs_from_any_folder():
     """By the README's own lines, with nothing of the build in reach."""
-    code, = blocks("c")
-    compile_and_run = blocks("sh")[1]
+    code, = blocks_of_readme("c")
+    compile_and_run = blocks_of_readme("sh")[1]
     with directory() as root:
         path = package("weir-*.tar.gz")
         names = run("tar", "tzf", path).stdout.splitlines()
