@@ -85,19 +85,30 @@ static int by_name(const void *a, const void *b)
     return strverscmp(((const struct daemon_file *)a)->name, ((const struct daemon_file *)b)->name);
 }
 
-/* The daemons recorded in run/: the JobManager, then the TaskManagers. */
-static int read_daemons(const char *home, struct daemon_file *daemons)
+static void free_daemons(struct daemon_file *daemons, int count)
+{
+    for (int i = 0; i < count; i++)
+        json_decref(daemons[i].file);
+}
+
+/* The daemons recorded in run/: the JobManager, then the TaskManagers. -1: they cannot be listed (said). */
+static int read_daemons(struct weir_client *client, const char *home, struct daemon_file *daemons)
 {
     char *path = weir_format("%s/run", home);
+    errno = 0;
     DIR *directory = opendir(path);
     int count = 0;
-    for (struct dirent *entry; directory && count < DAEMONS_MAX && (entry = readdir(directory));) {
+    for (struct dirent *entry; directory && count < DAEMONS_MAX && (errno = 0, entry = readdir(directory));) {
         size_t size = strlen(entry->d_name);
         if (size < 6 || size >= sizeof daemons->name || strcmp(entry->d_name + size - 5, ".json") != 0)
             continue;
         char *file = weir_format("%s/%s", path, entry->d_name);
         json_t *json = json_load_file(file, 0, NULL);
         free(file);
+        if (!json && errno == ENOENT)
+            errno = 0; /* it has just ended */
+        if (!json && errno)
+            break;
         if (!json)
             continue;
         struct daemon_file *daemon = &daemons[count++];
@@ -105,17 +116,18 @@ static int read_daemons(const char *home, struct daemon_file *daemons)
         daemon->pid = (pid_t)weir_json_number(json, "pid");
         daemon->file = json;
     }
+    int failed = errno == ENOENT ? 0 : errno;
     if (directory)
         closedir(directory);
+    if (failed)
+        weir_client_fail(client, EXIT_FAILED, NULL, "cannot see what runs in %s: %s", path, strerror(failed));
     free(path);
+    if (failed) {
+        free_daemons(daemons, count);
+        return -1;
+    }
     qsort(daemons, (size_t)count, sizeof *daemons, by_name);
     return count;
-}
-
-static void free_daemons(struct daemon_file *daemons, int count)
-{
-    for (int i = 0; i < count; i++)
-        json_decref(daemons[i].file);
 }
 
 static bool port_is_free(int port)
@@ -422,7 +434,9 @@ static int lock_home(struct weir_client *client, const char *home)
 static int cluster_stop(struct weir_client *client, const char *home)
 {
     struct daemon_file daemons[DAEMONS_MAX];
-    int count = read_daemons(home, daemons);
+    int count = read_daemons(client, home, daemons);
+    if (count < 0)
+        return EXIT_FAILED;
     int lock = count ? lock_home(client, home) : -1;
     if (count && lock < 0) {
         free_daemons(daemons, count);
@@ -453,13 +467,13 @@ static int cluster_stop(struct weir_client *client, const char *home)
 static int check_none_runs(struct weir_client *client, const char *home)
 {
     struct daemon_file daemons[DAEMONS_MAX];
-    int count = read_daemons(home, daemons), exit_code = EXIT_DONE;
+    int count = read_daemons(client, home, daemons), exit_code = count < 0 ? EXIT_FAILED : EXIT_DONE;
     for (int i = 0; i < count && exit_code == EXIT_DONE; i++)
         if (is_alive(daemons[i].pid, home))
             exit_code = weir_client_fail(client, EXIT_FAILED, NULL,
                                          "a cluster is already running in %s (%s, pid %d); weir cluster stop ends it",
                                          home, daemons[i].name, (int)daemons[i].pid);
-    free_daemons(daemons, count);
+    free_daemons(daemons, count < 0 ? 0 : count);
     return exit_code;
 }
 
@@ -508,7 +522,9 @@ static int cluster_start(struct weir_client *client, const char *home)
 static json_t *list_processes(struct weir_client *client, const char *home, int *alive)
 {
     struct daemon_file daemons[DAEMONS_MAX];
-    int count = read_daemons(home, daemons);
+    int count = read_daemons(client, home, daemons);
+    if (count < 0)
+        return NULL;
     json_t *list = json_array();
     *alive = 0;
     for (int i = 0; i < count; i++) {
@@ -543,6 +559,8 @@ static int cluster_status(struct weir_client *client, const char *home)
     bool named = client->rest || (variable && *variable);
     int alive = 0, exit_code = EXIT_DONE;
     json_t *list = named ? json_array() : list_processes(client, home, &alive), *overview = NULL;
+    if (!list)
+        return EXIT_FAILED;
     if (alive || named)
         exit_code = weir_client_call(client, "GET", "/overview", NULL, &overview);
     else if (!client->json)

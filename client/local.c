@@ -32,12 +32,19 @@ struct local {
     int jobmanager_stop_fd, supervisor_stop_fd;
 };
 
+/* Without one of its halves the job would wait for ever. */
+static _Noreturn void give_up(struct local *local, const struct weir_error *error)
+{
+    weir_client_fail(local->client, EXIT_FAILED, NULL, "%s", error->message);
+    _exit(EXIT_FAILED);
+}
+
 static void *run_jobmanager(void *arg)
 {
     struct local *local = arg;
     struct weir_error error;
     if (weir_jobmanager_run(local->jobmanager, &error) != WEIR_OK)
-        weir_log(ERROR, "%s", error.message);
+        give_up(local, &error);
     return NULL;
 }
 
@@ -46,7 +53,7 @@ static void *run_supervisor(void *arg)
     struct local *local = arg;
     struct weir_error error;
     if (weir_supervisor_run(&local->supervisor, &error) != WEIR_OK)
-        weir_log(ERROR, "%s", error.message);
+        give_up(local, &error);
     return NULL;
 }
 
@@ -256,6 +263,8 @@ static weir_err set_up(struct local *local, void *context, const struct weir_con
     local->ended_fd = eventfd(0, EFD_CLOEXEC);
     local->jobmanager_stop_fd = eventfd(0, EFD_CLOEXEC);
     local->supervisor_stop_fd = eventfd(0, EFD_CLOEXEC);
+    if (local->ended_fd < 0 || local->jobmanager_stop_fd < 0 || local->supervisor_stop_fd < 0)
+        return weir_fail_errno(error, WEIR_ERR_IO, "cannot make an event descriptor");
     struct weir_jobmanager_options options = {
         .zmq_context = context,
         .rpc_endpoint = ENDPOINT,
@@ -299,7 +308,9 @@ int weir_local_run(struct weir_client *client, const struct weir_local_job *job)
 
     exit_code = EXIT_FAILED;
     weir_err err = WEIR_OK;
-    if (!path)
+    if (signal_fd < 0) /* Ctrl-C would do nothing */
+        err = weir_fail_errno(&error, WEIR_ERR_IO, "cannot wait for signals");
+    else if (!path)
         err = weir_fail_errno(&error, WEIR_ERR_NOT_FOUND, "cannot open the job %s", job->path);
     if (!err) {
         struct weir_log_options log = {.process = "local", .level = WEIR_LOG_ERROR};
@@ -307,7 +318,9 @@ int weir_local_run(struct weir_client *client, const struct weir_local_job *job)
     }
     if (!err)
         err = weir_client_build_graph(job, config, &graph, &graph_size, &error);
-    void *context = weir_net_context_new();
+    void *context = err ? NULL : weir_net_context_new();
+    if (!err && !context)
+        err = weir_fail_errno(&error, WEIR_ERR_IO, "cannot start ZeroMQ");
     if (!err)
         err = set_up(&local, context, config, path, &error);
     if (!err) {

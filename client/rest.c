@@ -1,5 +1,6 @@
 /* The cluster over REST: its address, requests, and finding what people name. */
 #include <ctype.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -55,12 +56,17 @@ char *weir_client_host_address(const json_t *jobmanager_file)
                        (int)weir_json_number(jobmanager_file, "rest_port"));
 }
 
-/* Of the cluster under $WEIR_HOME; NULL: none is running there. */
-static char *home_address(char **from)
+/* Of the cluster under $WEIR_HOME; NULL: none is running there, or (*failed) nobody can tell (said). */
+static char *home_address(struct weir_client *client, char **from, bool *failed)
 {
     char *home = weir_home_directory();
     char *path = weir_format("%s/run/jobmanager.json", home);
+    errno = 0;
     json_t *file = json_load_file(path, 0, NULL);
+    *failed = !file && errno && errno != ENOENT && errno != ENOTDIR;
+    if (*failed) /* the default would be another cluster's */
+        weir_client_fail(client, EXIT_FAILED, "-m HOST:PORT names a cluster, too", "cannot read %s: %s", path,
+                         strerror(errno));
     char *address = weir_json_number(file, "rest_port") > 0 ? weir_client_host_address(file) : NULL;
     if (address)
         *from = weir_format("the cluster of %s", home);
@@ -82,8 +88,9 @@ const char *weir_client_address(struct weir_client *client)
             weir_client_fail(client, EXIT_USAGE, NULL, "%s wants HOST:PORT, not '%.200s'", client->address_from, given);
         return client->address;
     }
-    client->address = home_address(&client->address_from);
-    if (!client->address) {
+    bool failed;
+    client->address = home_address(client, &client->address_from, &failed);
+    if (!client->address && !failed) {
         client->address = weir_strdup("http://127.0.0.1:8081");
         client->address_from = weir_strdup("the default");
     }

@@ -287,6 +287,8 @@ int weir_command_run(struct weir_client *client)
         return weir_client_fail(client, EXIT_NOT_FOUND, NULL, "cannot open the job %s: %s", client->arguments[0],
                                 strerror(errno));
     int signal_fd = open_signals();
+    if (signal_fd < 0) /* Ctrl-C would do nothing */
+        return weir_client_fail(client, EXIT_FAILED, NULL, "cannot wait for signals: %s", strerror(errno));
     char id[33] = "";
     exit_code = submit(client, id);
     if (exit_code == EXIT_DONE && client->detached && client->json) {

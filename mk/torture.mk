@@ -1,4 +1,5 @@
 # Torture: the n-th allocation, open, write, send, ... fails. See tests/torture/README.md.
+# make torture FAULTS=n [SEED=s]: n faults, a third over common/ in one process, the rest over daemons, executors and commands.
 
 TORTURE_LIBS := taskmanager/ops taskmanager/connectors taskmanager/state $(COMMON_DIRS)
 TORTURE_AR   := $(foreach d,$(TORTURE_LIBS),$(call archive,$(d))) $(BUILD)/lib/proto.a
@@ -17,4 +18,6 @@ $(BUILD)/lib/torture.so: tests/torture/faults.c tests/torture/faults.h
 	@$(CC) $(CPPFLAGS) $(TORTURE_CPPFLAGS) -std=c11 -O1 -g -fPIC $(WARN_C) -shared $< -o $@ -ldl
 
 torture-programs: $(TORTURE) $(BUILD)/lib/torture.so
-.PHONY: torture-programs
+torture: all torture-programs test-jobs
+	WEIR_BUILD=$(BUILD) tests/torture/daemons_torture.py --common $$(($(FAULTS) / 3)) --faults $$(($(FAULTS) - $(FAULTS) / 3)) --seed $(or $(SEED),1)
+.PHONY: torture torture-programs

@@ -23,16 +23,17 @@
 #define CONTROL_FD 3
 #define ARGUMENTS_MAX 24
 
-static void say_ready(void *arg, const char *taskmanager_id)
+static weir_err say_ready(void *arg, const char *taskmanager_id, struct weir_error *error)
 {
     char fields[128];
-    struct weir_error error;
     snprintf(fields, sizeof fields, "\"id\": \"%s\"", taskmanager_id);
-    if (weir_daemon_ready(arg, fields, &error) != WEIR_OK)
-        weir_log(ERROR, "%s", error.message);
+    weir_err err = weir_daemon_ready(arg, fields, error);
+    if (err)
+        return err;
     char *status = weir_format("STATUS=registered at the JobManager as %s", taskmanager_id);
     weir_notify(status);
     free(status);
+    return WEIR_OK;
 }
 
 /* To a service manager it is ready before it is registered: the JobManager may be started later, and on another host. */

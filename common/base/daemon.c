@@ -197,6 +197,13 @@ bool weir_daemon_init(struct weir_daemon *daemon, const char *program, const cha
     sigprocmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
     daemon->stop_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (daemon->stop_fd < 0) { /* it would never end */
+        (void)weir_fail_errno(&error, WEIR_ERR_IO, "cannot wait for signals");
+        fprintf(stderr, "%s: %s\n", program, error.message);
+        *exit_code = 1;
+        weir_daemon_fini(daemon);
+        return false;
+    }
     return true;
 }
 
@@ -212,6 +219,8 @@ weir_err weir_daemon_ready(struct weir_daemon *daemon, const char *fields, struc
         if (fclose(file) != 0 || rename(part, daemon->ready_path) != 0)
             err = weir_fail_errno(error, WEIR_ERR_IO, "cannot write %s", daemon->ready_path);
         daemon->ready = err == WEIR_OK;
+        if (err)
+            unlink(part);
     }
     free(part);
     return err;

@@ -74,7 +74,11 @@ weir_err weir_jobmanager_new(const struct weir_jobmanager_options *options, stru
     core.heartbeat_interval_ms = weir_config_int(options->config, "heartbeat.interval");
     core.heartbeat_timeout_ms = weir_config_int(options->config, "heartbeat.timeout");
     weir_err err = WEIR_OK;
-    if (core.heartbeat_interval_ms <= 0 || core.heartbeat_timeout_ms < 3 * core.heartbeat_interval_ms)
+    if (!jobmanager->context)
+        err = weir_fail_errno(error, WEIR_ERR_IO, "cannot start ZeroMQ");
+    else if (jobmanager->wake_fd < 0)
+        err = weir_fail_errno(error, WEIR_ERR_IO, "cannot make an event descriptor");
+    else if (core.heartbeat_interval_ms <= 0 || core.heartbeat_timeout_ms < 3 * core.heartbeat_interval_ms)
         err = weir_fail(error, WEIR_ERR_INVALID, "heartbeat.timeout must be at least three times heartbeat.interval");
     if (!err)
         jobmanager->jm = weir_jm_new(&core);

@@ -148,8 +148,10 @@ static int write_result(const struct build *build, const void *bytes, size_t siz
         ssize_t written = write(build->result_fd, at, size);
         if (written < 0 && errno == EINTR)
             continue;
-        if (written < 0)
-            return EXIT_USAGE; /* nobody reads: there is no one to tell */
+        if (written < 0) { /* mostly nobody reads any more */
+            fprintf(stderr, "build-job: cannot write the result: %s\n", strerror(errno));
+            return EXIT_USAGE;
+        }
         at += written;
         size -= (size_t)written;
     }

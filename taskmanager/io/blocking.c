@@ -136,6 +136,18 @@ static void *run(void *arg)
     return NULL;
 }
 
+static void free_blocking(struct weir_blocking *blocking)
+{
+    pthread_mutex_destroy(&blocking->lock);
+    pthread_cond_destroy(&blocking->changed);
+    free((char *)blocking->options.rest_url);
+    free((char *)blocking->options.rest_token_file);
+    free((char *)blocking->options.rest_ca_file);
+    free((char *)blocking->options.code_directory);
+    free((char *)blocking->options.local_code);
+    free(blocking);
+}
+
 weir_err weir_blocking_start(const struct weir_blocking_options *options, struct weir_blocking **out,
                              struct weir_error *error)
 {
@@ -153,7 +165,11 @@ weir_err weir_blocking_start(const struct weir_blocking_options *options, struct
     int failed = blocking->fd < 0 ? errno : pthread_create(&blocking->thread, NULL, run, blocking);
     if (failed) {
         errno = failed;
-        return weir_fail_errno(error, WEIR_ERR_IO, "cannot start the thread for blocking work");
+        weir_err err = weir_fail_errno(error, WEIR_ERR_IO, "cannot start the thread for blocking work");
+        if (blocking->fd >= 0)
+            close(blocking->fd);
+        free_blocking(blocking);
+        return err;
     }
     *out = blocking;
     return WEIR_OK;
@@ -235,12 +251,5 @@ void weir_blocking_stop(struct weir_blocking *blocking)
     free_list(blocking->waiting);
     free_list(blocking->done);
     close(blocking->fd);
-    pthread_mutex_destroy(&blocking->lock);
-    pthread_cond_destroy(&blocking->changed);
-    free((char *)blocking->options.rest_url);
-    free((char *)blocking->options.rest_token_file);
-    free((char *)blocking->options.rest_ca_file);
-    free((char *)blocking->options.code_directory);
-    free((char *)blocking->options.local_code);
-    free(blocking);
+    free_blocking(blocking);
 }

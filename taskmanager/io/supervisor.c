@@ -65,6 +65,8 @@ struct supervisor {
     int64_t wake_at_ms;
     int64_t metrics_at_ms;
     bool announced;
+    weir_err failed; /* ends the run, with `error` */
+    struct weir_error error;
     char id[64];
     struct weir_limits limits;         /* oom_kill_count: as of the last look */
     int attempts;                      /* connections that were begun since the last registration */
@@ -326,7 +328,7 @@ static void handle(struct supervisor *s, struct weir_tm_event *event)
     if (!s->announced && weir_tm_registered(s->tm)) {
         s->announced = true;
         if (s->options->registered)
-            s->options->registered(s->options->arg, s->id);
+            s->failed = s->options->registered(s->options->arg, s->id, &s->error);
     }
 }
 
@@ -614,8 +616,10 @@ static bool run_once(struct supervisor *s)
     struct pollfd fds[FIXED_FDS + 2 * EXECUTORS_MAX];
     int executors_before = s->executor_count;
     int count = set_up_poll(s, fds);
-    if (poll(fds, (nfds_t)count, wait_ms(s)) < 0 && errno != EINTR)
+    if (poll(fds, (nfds_t)count, wait_ms(s)) < 0 && errno != EINTR) {
+        s->failed = weir_fail_errno(&s->error, WEIR_ERR_IO, "cannot wait for events");
         return false;
+    }
     if (fds[3].revents)
         return false;
     if (fds[2].revents)
@@ -688,6 +692,10 @@ weir_err weir_supervisor_run(const struct weir_supervisor_options *options, stru
     s->wake_at_ms = 0;
     weir_limits_read("", &s->limits);
     s->context = options->zmq_context ? options->zmq_context : weir_net_context_new();
+    if (!s->context) {
+        free(s);
+        return weir_fail_errno(error, WEIR_ERR_IO, "cannot start ZeroMQ");
+    }
     make_id(s);
     struct weir_blocking_options blocking = {
         .rest_url = options->rest_url,
@@ -698,6 +706,8 @@ weir_err weir_supervisor_run(const struct weir_supervisor_options *options, stru
     };
     weir_err err = weir_blocking_start(&blocking, &s->blocking, error);
     if (err) {
+        if (!options->zmq_context)
+            weir_net_context_free(s->context);
         free(s);
         return err;
     }
@@ -722,7 +732,7 @@ weir_err weir_supervisor_run(const struct weir_supervisor_options *options, stru
     start.orphan_count = options->local_code ? 0 : weir_process_orphans(options->run_directory, orphans, ORPHANS_MAX);
     handle(s, &start);
     weir_log(INFO, "TaskManager %s with %u slots, JobManager at %s", s->id, options->slots, options->rpc_endpoint);
-    while (run_once(s))
+    while (!s->failed && run_once(s))
         continue;
     weir_log(INFO, "TaskManager %s stops", s->id);
     stop_executors(s);
@@ -731,6 +741,9 @@ weir_err weir_supervisor_run(const struct weir_supervisor_options *options, stru
     weir_tm_free(s->tm);
     if (!options->zmq_context)
         weir_net_context_free(s->context);
+    err = s->failed;
+    if (err)
+        *error = s->error;
     free(s);
-    return WEIR_OK;
+    return err;
 }

@@ -35,7 +35,8 @@ struct weir_supervisor_options {
     const char *local_code;
     char *const *executor_arguments; /* more arguments for an executor process, NULL-terminated; may be NULL */
     /* Called by the supervisor's thread at the first registration; may be NULL. */
-    void (*registered)(void *arg, const char *taskmanager_id);
+    /* An error ends the run: a TaskManager that cannot say that it is there is not left half started. */
+    weir_err (*registered)(void *arg, const char *taskmanager_id, struct weir_error *error);
     void *arg;
 };
 /* Runs until stop_fd is readable; then stops its executors. Blocks. */

@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <malloc.h>
 #include <limits.h>
+#include <link.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -97,10 +98,43 @@ static bool is_below(const char *path, int fd)
     return strncmp(path, block->below, strlen(block->below)) == 0;
 }
 
-/* True: this call fails, errno says how (or is FAULT_SHORT). `path` or `fd` (>= 0) is what the filter looks at. */
-static bool strikes_at(enum fault_kind kind, const char *path, int fd)
+/* OpenSSL makes thousands of calls when it starts, and goes without what fails: in a preloaded process they would hide all others. */
+static struct {
+    uintptr_t from, to;
+} quiet[4];
+static int quiet_count;
+
+static int find_quiet(struct dl_phdr_info *info, size_t size, void *arg)
 {
-    if (!block || paused || inside)
+    (void)size, (void)arg;
+    if (!strstr(info->dlpi_name, "libcrypto.so") && !strstr(info->dlpi_name, "libssl.so"))
+        return 0;
+    uintptr_t from = UINTPTR_MAX, to = 0;
+    for (int i = 0; i < info->dlpi_phnum; i++)
+        if (info->dlpi_phdr[i].p_type == PT_LOAD) {
+            uintptr_t start = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr, end = start + info->dlpi_phdr[i].p_memsz;
+            from = start < from ? start : from;
+            to = end > to ? end : to;
+        }
+    if (quiet_count < 4) {
+        quiet[quiet_count].from = from;
+        quiet[quiet_count++].to = to;
+    }
+    return 0;
+}
+
+static bool is_quiet(const void *caller)
+{
+    for (int i = 0; i < quiet_count; i++)
+        if ((uintptr_t)caller >= quiet[i].from && (uintptr_t)caller < quiet[i].to)
+            return true;
+    return false;
+}
+
+/* True: this call fails, errno says how (or is FAULT_SHORT). `path` or `fd` (>= 0) is what the filter looks at. */
+static bool strikes_from(enum fault_kind kind, const char *path, int fd, const void *caller)
+{
+    if (!block || paused || inside || is_quiet(caller))
         return false;
     inside++;
     int saved = errno;
@@ -118,10 +152,9 @@ static bool strikes_at(enum fault_kind kind, const char *path, int fd)
     return strikes;
 }
 
-static bool strikes(enum fault_kind kind)
-{
-    return strikes_at(kind, NULL, -1);
-}
+/* In the replaced functions themselves: the caller is theirs. */
+#define strikes_at(kind, path, fd) strikes_from(kind, path, fd, __builtin_return_address(0))
+#define strikes(kind) strikes_at(kind, NULL, -1)
 
 void faults_use(struct fault_block *use)
 {
@@ -187,6 +220,7 @@ __attribute__((constructor)) static void attach(void)
     syscall(SYS_close, fd);
     if (at == MAP_FAILED)
         return;
+    dl_iterate_phdr(find_quiet, NULL);
     faults_use(at);
     faults_watch_crashes();
 }
