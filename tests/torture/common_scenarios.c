@@ -578,7 +578,8 @@ static int play_http(struct run *run)
     if (good) {
         char url[128];
         snprintf(url, sizeof url, "http://127.0.0.1:%d/file", port);
-        good = weir_http_download(url, in_directory(run, "fetched", fetched), 1 << 20, WAIT_MS, &error) == WEIR_OK;
+        struct weir_http_request fetch = {.method = "GET", .url = url, .timeout_ms = WAIT_MS};
+        good = weir_http_download(&fetch, in_directory(run, "fetched", fetched), 1 << 20, &error) == WEIR_OK;
         if (good)
             say_file(run, fetched);
     }
@@ -635,9 +636,9 @@ static int play_net(struct run *run)
         snprintf(run->message, sizeof run->message, "no ZeroMQ context");
         return 1;
     }
-    weir_err err = weir_line_serve(context, "tcp://127.0.0.1:0", &server, &error);
+    weir_err err = weir_line_serve(context, "tcp://127.0.0.1:0", NULL, &server, &error);
     if (!err)
-        err = weir_line_client(context, weir_line_endpoint(server), "client", &client, &error);
+        err = weir_line_client(context, weir_line_endpoint(server), "client", NULL, &client, &error);
     bool good = !err && exchange(run, server, client);
     if (!err && !good) { /* as a TaskManager does when nothing is heard */
         run->size = 0;
