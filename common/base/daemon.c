@@ -1,11 +1,13 @@
 #include "base/daemon.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -14,6 +16,7 @@
 #include "base/notify.h"
 
 #define PAIRS_MAX 256
+#define FILES_WANTED ((rlim_t)65536)
 
 char *weir_home_directory(void)
 {
@@ -162,6 +165,23 @@ static weir_err make_places(struct weir_daemon *daemon, struct weir_error *error
     return err ? err : weir_make_directories(daemon->data_directory, error);
 }
 
+/* A connection is a file: the usual soft limit of 1,024 would let a few hundred idle strangers keep everybody else out. */
+static void raise_file_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= FILES_WANTED || limit.rlim_cur == limit.rlim_max)
+        return;
+    limit.rlim_cur = limit.rlim_max < FILES_WANTED ? limit.rlim_max : FILES_WANTED;
+    (void)setrlimit(RLIMIT_NOFILE, &limit); /* what there is must do */
+}
+
+/* What one large message or answer took goes back to the system. (By itself malloc() would keep up to 64 MB of it.) */
+static void bound_free_memory(void)
+{
+    mallopt(M_MMAP_THRESHOLD, 1 << 20);
+    mallopt(M_TRIM_THRESHOLD, 8 << 20);
+}
+
 bool weir_daemon_init(struct weir_daemon *daemon, const char *program, const char *default_name, int argc, char **argv,
                       int *exit_code)
 {
@@ -183,6 +203,8 @@ bool weir_daemon_init(struct weir_daemon *daemon, const char *program, const cha
     if (!err)
         err = open_log(daemon, &error);
     weir_notify_init();
+    raise_file_limit();
+    bound_free_memory();
     if (err) {
         fprintf(stderr, "%s: %s\n", program, error.message);
         *exit_code = err == WEIR_ERR_INVALID ? 2 : 1;

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 
 #define LINE_SIZE 8192
@@ -251,8 +253,8 @@ static void make_text(struct line *line, enum weir_log_level level, const char *
     }
     size_t start = line->size;
     puts_line(line, message);
-    for (size_t i = start; i < line->size; i++) /* one event is one line */
-        if (line->text[i] == '\n' || line->text[i] == '\r')
+    for (size_t i = start; i < line->size; i++) /* one event is one line, and nothing in it moves a terminal's cursor */
+        if ((unsigned char)line->text[i] < 0x20 || line->text[i] == 0x7f)
             line->text[i] = ' ';
     snprintf(text, sizeof text, " (%s)", source);
     puts_line(line, text);
@@ -293,6 +295,17 @@ static bool write_lost(void)
         make_text(&line, WEIR_LOG_ERROR, time, "log.c", message);
     line.text[line.size++] = '\n';
     return write_line(line.text, line.size);
+}
+
+bool weir_log_gate_pass(struct weir_log_gate *gate, unsigned long long *left_out)
+{
+    int64_t now_ms = weir_clock_mono_ms(), open_at_ms = atomic_load(&gate->open_at_ms);
+    if (now_ms < open_at_ms || !atomic_compare_exchange_strong(&gate->open_at_ms, &open_at_ms, now_ms + 1000)) {
+        atomic_fetch_add(&gate->left_out, 1);
+        return false;
+    }
+    *left_out = atomic_exchange(&gate->left_out, 0);
+    return true;
 }
 
 void weir_log_write(enum weir_log_level level, const char *file, int source_line, const char *format, ...)

@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/error.h"
 
@@ -33,6 +34,13 @@ void weir_log_scope(const char *job, const char *task, int attempt);
 void weir_log_write(enum weir_log_level level, const char *file, int line, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 extern enum weir_log_level weir_log_level_min;
+/* For what others can cause as often as they like: at most one line a second. Zero-initialise, static; any thread. True: log it, and say
+ * that *left_out lines like it were not. */
+struct weir_log_gate {
+    _Atomic int64_t open_at_ms;
+    _Atomic uint64_t left_out;
+};
+bool weir_log_gate_pass(struct weir_log_gate *gate, unsigned long long *left_out);
 #define weir_log(level, ...) \
     do { \
         if (WEIR_LOG_##level >= weir_log_level_min) \

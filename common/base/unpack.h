@@ -9,7 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* At most 4 MB and 16 bytes for each byte of `bytes` are taken: what weir's own messages need is about 10. NULL: not such a message, or
+/* At most 4 MB and 16 bytes for each byte of `bytes` are taken (weir's own messages need about 10), of a large one 64 MB and twice its
+ * size. NULL: not such a message, or
  * (*spent, which may be NULL) beyond the budget. Freed with the type's own free_unpacked(message, NULL). */
 ProtobufCMessage *weir_unpack(const ProtobufCMessageDescriptor *type, const uint8_t *bytes, size_t size, bool *spent);
 

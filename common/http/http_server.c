@@ -3,8 +3,9 @@
  * Life of a request (struct exchange): begin() at the headers: route, who may, limits -> receive() for each piece of the body, into memory
  * or a file -> dispatch() when all is there: the handler at once, or on a pool thread with the connection suspended -> answer().
  *
- * An oversized body is read and thrown away up to DRAIN_MAX, so that a client that writes before it reads sees the 413 and not a
- * reset; one that is announced as larger, or that asked first (Expect), is answered at once.
+ * An oversized body is answered with 413 as soon as it is known to be one, and then thrown away, up to DRAIN_MAX and for some seconds
+ * (http_connections.h), so that a client that writes before it reads sees the 413 and not a reset. One that is announced as larger
+ * than that, or that asked first (Expect), is not read at all.
  *
  * libmicrohttpd's own unescaping is switched off: a path is split first and decoded then, so that %2F stays inside its segment.
  *
@@ -31,8 +32,8 @@
 
 #include "base/assert.h"
 #include "base/json_memory.h"
-#include "base/clock.h"
 #include "base/log.h"
+#include "http/http_connections.h"
 
 #define SEGMENTS_MAX 16
 #define POOL_THREADS 4
@@ -40,11 +41,13 @@
 #define CONNECTION_MEMORY ((size_t)64 << 10) /* request line, headers and read buffer of a connection */
 #define REQUEST_MS_MAX 600000                /* from its headers to its last byte */
 #define JSON_DEPTH_MAX 64
+#define TOO_LARGE "The request body is larger than the %lld bytes that this server takes."
 
 struct exchange;
 
 struct weir_http_server {
     struct MHD_Daemon *daemon;
+    struct weir_http_connections *connections;
     struct weir_http_server_options options;
     char *address, *upload_dir;
     bool on_loopback;
@@ -61,13 +64,13 @@ struct weir_http_server {
 struct exchange {
     struct weir_http_server *server;
     struct MHD_Connection *connection;
+    struct weir_http_connection *tracked;
     struct exchange *next;
     const struct weir_http_route *route; /* NULL: none fits */
     struct weir_http_server_request request;
     struct weir_http_server_response response;
     struct weir_arena arena;
     struct weir_buf body;
-    int64_t began_ms;
     int64_t received, limit;
     bool over;     /* the body is too large: drain, then 413 */
     bool failed;   /* response is an error already: drain, then answer */
@@ -379,14 +382,20 @@ static enum MHD_Result take_part(void *arg, enum MHD_ValueKind kind, const char 
                                  const char *content_type, const char *transfer_encoding, const char *data,
                                  uint64_t offset, size_t size);
 
+static struct weir_http_connection *tracked_of(struct MHD_Connection *connection)
+{
+    return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+}
+
 static struct exchange *begin(struct weir_http_server *server, struct MHD_Connection *connection, const char *url,
                               const char *method)
 {
     struct exchange *exchange = weir_zalloc(sizeof *exchange);
     exchange->server = server;
     exchange->connection = connection;
+    exchange->tracked = tracked_of(connection);
+    weir_http_connection_begun(server->connections, exchange->tracked);
     exchange->upload_fd = -1;
-    exchange->began_ms = weir_clock_mono_ms();
     weir_arena_init(&exchange->arena);
     exchange->response = (struct weir_http_server_response){.status = 200, .file_fd = -1};
     weir_buf_init(&exchange->response.body, (size_t)256 << 20);
@@ -485,14 +494,22 @@ static enum MHD_Result take_part(void *arg, enum MHD_ValueKind kind, const char 
     return MHD_YES;
 }
 
+/* The 413 at once. If that cannot be, it comes when all has been read. */
+static void refuse_over(struct exchange *exchange)
+{
+    char json[200];
+    snprintf(json, sizeof json, "{\"errors\":[\"" TOO_LARGE "\"]}", (long long)exchange->limit);
+    exchange->over = true;
+    (void)weir_http_connection_refuse(exchange->server->connections, exchange->tracked, 413, json);
+}
+
 /* false: give the connection up. */
 static bool receive(struct exchange *exchange, const char *data, size_t size)
 {
     exchange->received += (int64_t)size;
-    if (weir_clock_mono_ms() - exchange->began_ms > REQUEST_MS_MAX)
-        return false;
-    if (exchange->received > exchange->limit)
-        exchange->over = true;
+    weir_http_connection_moved(exchange->server->connections, exchange->tracked, (int64_t)size);
+    if (exchange->received > exchange->limit && !exchange->over)
+        refuse_over(exchange);
     if (exchange->over || exchange->failed)
         return exchange->received <= exchange->limit + DRAIN_MAX;
     if (exchange->multipart) {
@@ -501,7 +518,7 @@ static bool receive(struct exchange *exchange, const char *data, size_t size)
     } else if (exchange->upload_fd >= 0) {
         write_upload(exchange, data, size);
     } else if (!weir_buf_append(&exchange->body, data, size)) {
-        exchange->over = true;
+        refuse_over(exchange);
     }
     return true;
 }
@@ -523,6 +540,7 @@ static enum MHD_Result answer(struct exchange *exchange)
     remove_upload(exchange); /* so that it is gone when the client has its answer */
     struct weir_http_server_response *r = &exchange->response;
     struct MHD_Response *response;
+    uint64_t reply_size = r->file_fd >= 0 ? r->file_size : r->body.size;
     if (r->file_fd >= 0) {
         response = MHD_create_response_from_fd_at_offset64(r->file_size, r->file_fd, r->file_offset);
         if (response)
@@ -551,6 +569,7 @@ static enum MHD_Result answer(struct exchange *exchange)
         MHD_add_response_header(response, "Cache-Control", "no-store");
     if (exchange->over)
         MHD_add_response_header(response, "Connection", "close");
+    weir_http_connection_replied(exchange->server->connections, exchange->tracked, reply_size);
     enum MHD_Result result = MHD_queue_response(exchange->connection, (unsigned)r->status, response);
     MHD_destroy_response(response);
     return result;
@@ -558,8 +577,7 @@ static enum MHD_Result answer(struct exchange *exchange)
 
 static void fail_over(struct exchange *exchange)
 {
-    weir_http_fail(&exchange->response, 413, "The request body is larger than the %lld bytes that this server takes.",
-                   (long long)exchange->limit);
+    weir_http_fail(&exchange->response, 413, TOO_LARGE, (long long)exchange->limit);
 }
 
 static void fail_unknown(struct exchange *exchange)
@@ -618,6 +636,8 @@ static bool hand_to_pool(struct exchange *exchange)
 /* All of the request is there. */
 static enum MHD_Result dispatch(struct exchange *exchange)
 {
+    if (!weir_http_connection_handled(exchange->server->connections, exchange->tracked))
+        return MHD_NO; /* answered already */
     if (exchange->multipart) {
         MHD_destroy_post_processor(exchange->multipart); /* flushes */
         exchange->multipart = NULL;
@@ -662,6 +682,7 @@ static enum MHD_Result on_access(void *arg, struct MHD_Connection *connection, c
                 fail_over(exchange);
                 return answer(exchange);
             }
+            refuse_over(exchange);
         }
         return MHD_YES;
     }
@@ -683,6 +704,7 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **st
     if (!exchange)
         return;
     *state = NULL;
+    weir_http_connection_ended(exchange->server->connections, exchange->tracked);
     if (exchange->multipart)
         MHD_destroy_post_processor(exchange->multipart);
     remove_upload(exchange);
@@ -692,6 +714,25 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **st
     weir_buf_fini(&exchange->body);
     weir_arena_fini(&exchange->arena);
     free(exchange);
+}
+
+static void on_connection(void *arg, struct MHD_Connection *connection, void **context,
+                          enum MHD_ConnectionNotificationCode code)
+{
+    struct weir_http_server *server = arg;
+    if (code == MHD_CONNECTION_NOTIFY_STARTED)
+        *context = weir_http_connection_opened(
+            server->connections, MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd);
+    else
+        weir_http_connection_closed(server->connections, *context);
+}
+
+static void *on_request_line(void *arg, const char *uri, struct MHD_Connection *connection)
+{
+    struct weir_http_server *server = arg;
+    (void)uri;
+    weir_http_connection_requested(server->connections, tracked_of(connection));
+    return NULL; /* the exchange begins with the headers */
 }
 
 static size_t keep_escapes(void *arg, struct MHD_Connection *connection, char *text)
@@ -778,18 +819,23 @@ weir_err weir_http_server_start(const struct weir_http_server_options *options, 
         free_server(server);
         return err;
     }
-    unsigned timeout_s = (unsigned)((options->timeout_ms ? options->timeout_ms : 30000) + 999) / 1000;
+    int timeout_ms = options->timeout_ms ? options->timeout_ms : 30000;
+    int connections_max = options->connections_max ? options->connections_max : 256;
+    server->connections = weir_http_connections_new(connections_max, timeout_ms, REQUEST_MS_MAX);
     server->daemon = MHD_start_daemon(
         MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | MHD_USE_ITC, 0, NULL, NULL,
         on_access, server, MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
-        MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_CONNECTION_TIMEOUT, timeout_s,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)(options->connections_max ? options->connections_max : 256),
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_NOTIFY_CONNECTION, on_connection, server,
+        MHD_OPTION_URI_LOG_CALLBACK, on_request_line, server, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)timeout_ms / 1000 + 5, /* readers that stand still: the others are timed by http_connections.c */
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)connections_max * 4, /* meanwhile */
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
         MHD_OPTION_END);
     if (!server->daemon) {
         close(fd);
         err =
             weir_fail_errno(error, WEIR_ERR_IO, "cannot start the HTTP server on %s:%d", server->address, server->port);
+        weir_http_connections_free(server->connections);
         free_server(server);
         return err;
     }
@@ -821,5 +867,6 @@ void weir_http_server_stop(struct weir_http_server *server)
     for (int i = 0; i < server->thread_count; i++) /* they finish what is queued, so that nothing is suspended below */
         pthread_join(server->threads[i], NULL);
     MHD_stop_daemon(server->daemon);
+    weir_http_connections_free(server->connections);
     free_server(server);
 }

@@ -5,8 +5,9 @@
  * its connection is suspended meanwhile. A handler fills the response; it may not keep the request.
  *
  * Bounds: a body over `body_size_max` (upload routes: `upload_size_max`) is answered with 413 as soon as its length is known or
- * has been passed, without reading it; the request line and headers together at most 32 KiB (else 414 or 431); a connection on which
- * nothing moves is closed after `timeout_ms`; connections are counted. Uploads go to a file while they arrive.
+ * has been passed; the request line and headers together at most 32 KiB (else 414 or 431); a request that does not arrive in time is
+ * answered with 408, and who holds connections and does not use them gives way to others (http_connections.h). Uploads go to a
+ * file while they arrive.
  *
  * A 401 carries WWW-Authenticate: Bearer. Errors are {"errors":["..."]}. Every route is served bare and under /v1. An unknown GET is "Unable to load requested file /x.",
  * another method on a known or unknown path "Not found: /x", both 404, as Flink answers.
@@ -92,8 +93,8 @@ struct weir_http_server_options {
     size_t body_size_max;           /* 0: 1 MiB */
     int64_t upload_size_max;        /* 0: 256 MiB */
     const char *upload_dir;         /* where uploads lie while they arrive; needed by upload routes */
-    int timeout_ms;                 /* 0: 30 s */
-    int connections_max;            /* 0: 256 */
+    int timeout_ms;                 /* for a request's line and headers, and between parts of its body; 0: 30 s */
+    int connections_max;            /* 0: 256; beyond, idle and slow ones are closed */
 };
 
 /* Binds and starts. WEIR_ERR_EXISTS: the port is in use. */

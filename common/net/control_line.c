@@ -506,6 +506,15 @@ static bool next_monitor_event(struct weir_line *line, struct weir_line_event *e
     return false;
 }
 
+/* What our own clients call themselves. Others' names would get into logs as they are. */
+static bool is_plain(const uint8_t *id, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        if (id[i] < 0x20 || id[i] > 0x7e)
+            return false;
+    return true;
+}
+
 /* Reads the parts of one message: [peer] payload. False: nothing there. */
 static bool receive(struct weir_line *line, struct weir_line_event *event, zmq_msg_t *payload, bool *well_formed)
 {
@@ -515,7 +524,7 @@ static bool receive(struct weir_line *line, struct weir_line_event *event, zmq_m
     *well_formed = true;
     if (line->server) {
         size_t size = zmq_msg_size(payload);
-        *well_formed = size > 0 && size < WEIR_PEER_ID_SIZE && !memchr(zmq_msg_data(payload), 0, size);
+        *well_formed = size > 0 && size < WEIR_PEER_ID_SIZE && is_plain(zmq_msg_data(payload), size);
         if (*well_formed) {
             memcpy(event->peer, zmq_msg_data(payload), size);
             event->peer[size] = 0;

@@ -14,23 +14,37 @@
 #include "jobmanager/io/view.h"
 #include "jobmanager/rest/rest.h"
 
+/* The epoch that the directory's newest JobManager took; 0: none. */
+static uint64_t read_leader_epoch(const char *data_directory)
+{
+    uint64_t epoch = 0;
+    char *path = weir_format("%s/leader-epoch", data_directory);
+    FILE *file = fopen(path, "re");
+    if (file && fscanf(file, "%" SCNu64, &epoch) != 1)
+        epoch = 0;
+    if (file)
+        fclose(file);
+    free(path);
+    return epoch;
+}
+
+static bool epoch_exists(void *arg, uint64_t epoch)
+{
+    const struct weir_daemon *daemon = arg;
+    return read_leader_epoch(daemon->data_directory) >= epoch;
+}
+
 /* Greater than that of every earlier JobManager that used this directory, and, by the clock, than those that did not. */
 static weir_err next_leader_epoch(const char *data_directory, uint64_t *epoch, struct weir_error *error)
 {
     char *path = weir_format("%s/leader-epoch", data_directory);
     char *part = weir_format("%s.part", path);
-    uint64_t last = 0;
+    uint64_t last = read_leader_epoch(data_directory);
     weir_err err = WEIR_OK;
-    FILE *file = fopen(path, "re");
-    if (file) {
-        if (fscanf(file, "%" SCNu64, &last) != 1)
-            last = 0;
-        fclose(file);
-    }
     *epoch = (uint64_t)weir_clock_wall_ms();
     if (*epoch <= last)
         *epoch = last + 1;
-    file = fopen(part, "we");
+    FILE *file = fopen(part, "we");
     if (!file || fprintf(file, "%" PRIu64 "\n", *epoch) < 0 || fflush(file) != 0 || fsync(fileno(file)) != 0)
         err = weir_fail_errno(error, WEIR_ERR_IO, "cannot write %s", part);
     if (file)
@@ -134,6 +148,8 @@ int weir_jobmanager_main(int argc, char **argv)
             .config = daemon.config,
             .leader_epoch = epoch,
             .stop_fd = daemon.stop_fd,
+            .epoch_exists = epoch_exists,
+            .arg = &daemon,
         };
         err = weir_jobmanager_new(&options, &jobmanager, &error);
     }

@@ -20,6 +20,7 @@
 
 #define REQUEST_TIMEOUT_MS 30000
 #define WAIT_MS_MAX 1000
+#define MESSAGES_AT_ONCE 256
 
 /* A question of another thread; lives on that thread's stack while it waits. */
 struct request {
@@ -187,15 +188,46 @@ static void step(struct weir_jobmanager *jobmanager, struct weir_jm_event *event
         perform(jobmanager, &effects.items[i]);
 }
 
+/* The core ends this JobManager when it is shown a later leader epoch; so one that nobody has does not get there. */
+static bool is_believable(struct weir_jobmanager *jobmanager, const struct weir_line_event *e)
+{
+    static struct weir_log_gate gate;
+    unsigned long long left_out;
+    const struct weir_jobmanager_options *options = &jobmanager->options;
+    if (e->kind != WEIR_LINE_MESSAGE || e->control->leader_epoch <= options->leader_epoch ||
+        (options->epoch_exists && options->epoch_exists(options->arg, e->control->leader_epoch)))
+        return true;
+    if (weir_log_gate_pass(&gate, &left_out))
+        weir_log(WARN,
+                 "%s speaks of leader epoch %llu, and the newest known here is %llu: the message is dropped, and %llu "
+                 "more like it; does it belong to another cluster, or is there a second JobManager?",
+                 e->peer, (unsigned long long)e->control->leader_epoch, (unsigned long long)options->leader_epoch,
+                 left_out);
+    return false;
+}
+
+static void report_bad_message(const struct weir_line_event *e)
+{
+    static struct weir_log_gate gate;
+    unsigned long long left_out;
+    if (weir_log_gate_pass(&gate, &left_out))
+        weir_log(WARN, "%s sent what is no control message; it is dropped, and %llu more like it", e->peer, left_out);
+}
+
+/* Bounded: whoever sends without end must not hold up requests, timers and the end. */
 static bool drain_line(struct weir_jobmanager *jobmanager)
 {
     bool any = false;
     struct weir_line_event e;
-    while (weir_line_next(jobmanager->line, &e)) {
+    for (int i = 0; i < MESSAGES_AT_ONCE && weir_line_next(jobmanager->line, &e); i++) {
         any = true;
         struct weir_jm_event event = {.peer = e.peer, .control = e.control};
         if (e.kind == WEIR_LINE_BAD_MESSAGE) {
-            weir_log(WARN, "%s sent what is no control message; dropped", e.peer);
+            report_bad_message(&e);
+            continue;
+        }
+        if (!is_believable(jobmanager, &e)) {
+            weir__control__free_unpacked(e.control, NULL);
             continue;
         }
         if (e.kind == WEIR_LINE_REFUSED) {
@@ -248,8 +280,8 @@ weir_err weir_jobmanager_run(struct weir_jobmanager *jobmanager, struct weir_err
 {
     weir_err err = WEIR_OK;
     for (;;) {
-        while (drain_line(jobmanager) || run_requests_and_timers(jobmanager))
-            continue;
+        bool any = drain_line(jobmanager);
+        any |= run_requests_and_timers(jobmanager);
         if (jobmanager->fenced) {
             err = weir_fail(error, WEIR_ERR_CANCELED, "another JobManager has taken over");
             break;
@@ -261,7 +293,7 @@ weir_err weir_jobmanager_run(struct weir_jobmanager *jobmanager, struct weir_err
             {.fd = jobmanager->options.stop_fd, .events = POLLIN},
             {.fd = weir_line_zap_fd(jobmanager->line), .events = POLLIN},
         };
-        if (poll(fds, 5, wait_ms(jobmanager)) < 0 && errno != EINTR) {
+        if (poll(fds, 5, any ? 0 : wait_ms(jobmanager)) < 0 && errno != EINTR) {
             err = weir_fail_errno(error, WEIR_ERR_IO, "cannot wait for events");
             break;
         }

@@ -19,6 +19,9 @@ struct weir_jobmanager_options {
     const char *rpc_endpoint;         /* "tcp://127.0.0.1:6123" ("...:0": any port), "inproc://NAME" */
     const struct weir_config *config; /* borrowed */
     uint64_t leader_epoch;
+    /* Has a JobManager with this epoch, or a later one, really begun here? A message that says so is no proof: it may be damaged, or a
+     * stranger's. Called on the loop's thread; NULL: never. */
+    bool (*epoch_exists)(void *arg, uint64_t epoch);
     int stop_fd;                                      /* readable: end; -1: never */
     void (*job_ended)(void *arg, const char *job_id); /* on the loop's thread, under the lock; may be NULL */
     void *arg;

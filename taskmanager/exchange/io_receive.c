@@ -10,6 +10,7 @@
 #include "exchange/io_int.h"
 
 #define RECEIVE_BURST 64
+#define STRANGER_SIZE_MAX 4096 /* HELLO goes alone */
 
 /* --- Connections */
 
@@ -273,10 +274,26 @@ static const char *take_frame(struct weir_io *io, const struct weir_frame *frame
     return "a frame that goes the other way";
 }
 
+static void drop(struct weir_io *io, struct weir_io_conn *conn, size_t size, const char *why)
+{
+    static struct weir_log_gate gate;
+    unsigned long long left_out;
+    weir_io_count(&io->messages_bad, 1);
+    if (weir_log_gate_pass(&gate, &left_out))
+        weir_log(WARN, "a data message of %zu bytes from %s was dropped, and %llu more: %s", size,
+                 conn ? conn->executor_id : "a stranger", left_out, why);
+    if (conn)
+        break_conn(io, conn, why);
+}
+
 static void take_message(struct weir_io *io, const void *routing_id, size_t routing_id_size, zmq_msg_t *message)
 {
     size_t size = zmq_msg_size(message), at = 0, used = 0;
     struct weir_io_conn *conn = find_conn(io, routing_id, routing_id_size);
+    if (!conn && size > STRANGER_SIZE_MAX) {
+        drop(io, NULL, size, "data before HELLO");
+        return;
+    }
     /* Copied once, so that every array lies aligned in memory that batches can share. */
     struct weir_buffer *owner = weir_buffer_new(size ? size : 1);
     memcpy(owner->bytes, zmq_msg_data(message), size);
@@ -293,11 +310,7 @@ static void take_message(struct weir_io *io, const void *routing_id, size_t rout
     weir_buffer_unref(owner);
     if (!why)
         return;
-    weir_io_count(&io->messages_bad, 1);
-    weir_log(WARN, "a data message of %zu bytes from %s was dropped: %s", size, conn ? conn->executor_id : "a stranger",
-             why);
-    if (conn)
-        break_conn(io, conn, why);
+    drop(io, conn, size, why);
 }
 
 bool weir_io_receive(struct weir_io *io)

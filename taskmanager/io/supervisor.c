@@ -39,7 +39,10 @@
 #define EXECUTORS_MEMORY_PERCENT 85
 #define ATTEMPTS_SAID 4
 #define TROUBLE_INTERVAL_MS 30000 /* the same is not said again before */
-#define FIXED_FDS 5               /* line, monitor, blocking work, stop, status */
+#define BROKEN_LINE \
+    "what came over its control line was no message: does the job's code write to a file descriptor that it did not " \
+    "open (3)?"
+#define FIXED_FDS 5 /* line, monitor, blocking work, stop, status */
 
 struct executor {
     char id[WEIR_TM_EXECUTOR_ID_SIZE];
@@ -52,6 +55,7 @@ struct executor {
     struct weir_executor_line line;
     struct weir_buf crash; /* a packed Failure, left by the crash handler */
     bool ending;           /* its line or crash pipe closed: wait for the process */
+    bool broken;           /* it sent what is no message */
 };
 
 struct supervisor {
@@ -361,7 +365,8 @@ static void read_messages(struct supervisor *s, struct executor *executor)
         handle(s, &event);
         weir__control__free_unpacked(control, NULL);
     }
-    if (broken) {
+    if (broken && !executor->broken) {
+        executor->broken = true;
         weir_log(ERROR, "executor %s sent what is no control message; killing it", executor->id);
         do_kill(s, executor->id);
     }
@@ -421,7 +426,9 @@ static bool reap(struct supervisor *s, int i)
     char text[160];
     bool killed_for_memory = signal_number == SIGKILL && kernel_killed_for_memory(s, text, sizeof text);
     struct weir_tm_event event = {
-        .text = killed_for_memory ? text : NULL,
+        .text = executor->broken    ? BROKEN_LINE
+                : killed_for_memory ? text
+                                    : NULL,
         .kind = WEIR_TM_EVENT_EXECUTOR_EXITED,
         .executor_id = executor->id,
         .exit_code = exit_code,

@@ -1,7 +1,8 @@
-/* A job whose function goes wrong on demand: --fault none|segv|abort|fpe|hang|leak|fail at row --at of subtask 0, in attempt --attempt only
+/* A job whose function goes wrong on demand: --fault none|segv|abort|fpe|hang|leak|fail|scribble at row --at of subtask 0, in attempt --attempt only
  * (0: in every one). What is counted goes to --output: a count per key over all rows. */
 #include <signal.h>
 #include <stdlib.h>
+#include <unistd.h>
 #include <weir/weir.h>
 
 struct event {
@@ -18,6 +19,16 @@ static volatile int forever = 1;
 __attribute__((noinline)) static void go_wrong_by_segv(void)
 {
     *(volatile int *)(uintptr_t)zero = 1;
+}
+
+/* Into files that are not its own: its executor's control line and crash report. */
+static void scribble(void)
+{
+    static char rubbish[60000];
+    memset(rubbish, 0x7f, sizeof rubbish);
+    for (int fd = 3; fd <= 4; fd++)
+        if (write(fd, rubbish, sizeof rubbish) < 0)
+            continue;
 }
 
 static int maybe_fail(struct weir_ctx *ctx, const struct event *in, struct event *out)
@@ -40,6 +51,8 @@ static int maybe_fail(struct weir_ctx *ctx, const struct event *in, struct event
         raise(SIGFPE);
     else if (strcmp(fault, "fail") == 0)
         return WEIR_FAIL(ctx, "row %lld is not to my taste", (long long)in->id);
+    if (strcmp(fault, "scribble") == 0 && in->id == at)
+        scribble();
     while (strcmp(fault, "hang") == 0 && forever)
         continue;
     while (strcmp(fault, "leak") == 0) {

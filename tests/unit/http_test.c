@@ -487,6 +487,124 @@ static int stop(void **state)
     return system(command);
 }
 
+/* --- Those who hold connections and do not use them: on a server of few connections and little patience */
+
+static struct weir_http_server *usual_server;
+
+static int start_impatient(void **state)
+{
+    (void)state;
+    char up[100];
+    snprintf(up, sizeof up, "%s/up", directory);
+    static char arg[] = "the arg";
+    struct weir_http_server_options options = {
+        .routes = routes, .arg = arg, .upload_dir = up, .timeout_ms = 300, .connections_max = 8};
+    usual_server = server;
+    return weir_http_server_start(&options, &server, NULL);
+}
+
+static int stop_impatient(void **state)
+{
+    (void)state;
+    weir_http_server_stop(server);
+    server = usual_server;
+    return 0;
+}
+
+static void read_all(int fd, char *reply, size_t size)
+{
+    size_t got = 0;
+    for (ssize_t n; got < size - 1 && (n = recv(fd, reply + got, size - 1 - got, 0)) > 0;)
+        got += (size_t)n;
+    reply[got] = 0;
+}
+
+static void slow_requests_get_408(void **state)
+{
+    (void)state;
+    char up[100];
+    snprintf(up, sizeof up, "%s/up", directory);
+    static const char *const beginnings[] = {
+        "POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{",
+        "POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n",
+        "POST /nosuch HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+        "GET /echo/x HTTP/1.1\r\nHost: x\r\nX-Endless: a",
+    };
+    char reply[4096];
+    for (size_t i = 0; i < sizeof beginnings / sizeof *beginnings; i++) {
+        int fd = raw_connect();
+        assert_true(send(fd, beginnings[i], strlen(beginnings[i]), 0) > 0);
+        read_all(fd, reply, sizeof reply);
+        assert_memory_equal(reply, "HTTP/1.1 408 ", 13);
+        assert_non_null(strstr(reply, "{\"errors\":[\"The request did not arrive in time.\"]}"));
+        close(fd);
+    }
+    /* No request line at all, or one whose letters trickle in: closed without a word. */
+    int fd = raw_connect();
+    for (int i = 0; send(fd, "G", 1, MSG_NOSIGNAL) == 1; i++) {
+        assert_true(i < 200);
+        usleep(100000);
+    }
+    close(fd);
+    /* Header lines that go on and on. */
+    fd = raw_connect();
+    assert_true(send(fd, beginnings[3], strlen(beginnings[3]), 0) > 0);
+    for (int i = 0; send(fd, "a: b\r\n", 6, MSG_NOSIGNAL) == 6; i++) {
+        assert_true(i < 200);
+        usleep(100000);
+    }
+    close(fd);
+    for (int i = 0; i < 100 && files_in(up) > 0; i++)
+        usleep(100000);
+    assert_int_equal(files_in(up), 0);
+}
+
+static void who_holds_connections_gives_way(void **state)
+{
+    (void)state;
+    int held[60];
+    for (int i = 0; i < 60; i++) {
+        held[i] = raw_connect();
+        if (i % 3)
+            (void)!send(held[i], "POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n", i % 3 == 1 ? 30 : 54,
+                        MSG_NOSIGNAL);
+        if (i % 10 == 9)
+            json_decref(call("GET", "/echo/x", NULL, 200));
+    }
+    for (int i = 0; i < 60; i++)
+        close(held[i]);
+    json_decref(call("GET", "/echo/x", NULL, 200));
+}
+
+/* The 413 is there while the client still writes; and one that never ends is cut off. */
+static void endless_upload_is_answered_and_cut_off(void **state)
+{
+    (void)state;
+    int fd = raw_connect();
+    const char *head = "POST /body HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+    char *chunk = malloc(100100), reply[4096];
+    assert_true(send(fd, head, strlen(head), 0) > 0);
+    size_t size = (size_t)sprintf(chunk, "%x\r\n", 100000);
+    memset(chunk + size, ' ', 100000);
+    memcpy(chunk + size + 100000, "\r\n", 2);
+    size += 100002;
+    ssize_t got = 0;
+    int sent = 0;
+    for (; sent < 2000; sent++) {
+        if (send(fd, chunk, size, MSG_NOSIGNAL) != (ssize_t)size)
+            break;
+        if (got <= 0)
+            got = recv(fd, reply, sizeof reply, MSG_DONTWAIT);
+    }
+    if (got <= 0)
+        got = recv(fd, reply, sizeof reply, MSG_DONTWAIT);
+    assert_true(sent < 2000); /* of 200 MB */
+    assert_true(got > 13);
+    assert_memory_equal(reply, "HTTP/1.1 413 ", 13);
+    free(chunk);
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -495,6 +613,9 @@ int main(void)
         cmocka_unit_test(bodies_are_bounded),
         cmocka_unit_test(uploads),
         cmocka_unit_test(hostile_requests),
+        cmocka_unit_test_setup_teardown(slow_requests_get_408, start_impatient, stop_impatient),
+        cmocka_unit_test_setup_teardown(who_holds_connections_gives_way, start_impatient, stop_impatient),
+        cmocka_unit_test(endless_upload_is_answered_and_cut_off),
         cmocka_unit_test(blocking_handlers_run_side_by_side),
         cmocka_unit_test(files_and_download),
         cmocka_unit_test(client_errors),
