@@ -33,7 +33,7 @@ static void add_column(struct row *row, const char *name, const char *type_text,
     row->columns = weir_realloc(row->columns, ((size_t)row->count + 1) * sizeof *row->columns);
     row->columns[row->count++] = (struct column){.name = weir_strdup(name),
                                                  .type_text = weir_strdup(type_text),
-                                                 .type = type ? *type : (struct weir_type){WEIR_TYPE_NONE},
+                                                 .type = type ? *type : (struct weir_type){.id = WEIR_TYPE_NONE},
                                                  .why_missing = why_missing ? weir_strdup(why_missing) : NULL,
                                                  .value = value};
 }
@@ -412,7 +412,7 @@ static weir_err to_text(const struct weir_column *column, const struct weir_type
     struct weir_expr_scratch *scratch = weir_expr_scratch_new();
     struct weir_expr_error why;
     struct weir_expr *expr;
-    struct weir_column text = {WEIR_TYPE_NONE};
+    struct weir_column text = {.type = WEIR_TYPE_NONE};
     weir_column_share(&batch->columns[0], column);
     weir_err err = weir_expr_compile("CAST(x AS STRING)", schema, &expr, &why);
     if (err) {
@@ -481,7 +481,7 @@ static void evaluate(const struct row *row, const char *text, struct result *res
         return;
     }
     struct weir_expr_scratch *scratch = weir_expr_scratch_new();
-    struct weir_column column = {WEIR_TYPE_NONE};
+    struct weir_column column = {.type = WEIR_TYPE_NONE};
     weir_type_print(weir_expr_type(expr), result->type);
     weir_err err = weir_expr_eval(expr, row->batch, scratch, &column, NULL, &why);
     if (!err) {

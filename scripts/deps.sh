@@ -1,13 +1,30 @@
 #!/bin/sh
 # Installs the Debian/Ubuntu packages that building and testing need, and only those that are missing.
-# Usage: scripts/deps.sh [build|test|fuzz]   (default: test, which includes build)
+# Usage: scripts/deps.sh [build|test|fuzz|portable|roots|list GROUP]   (default: test, which includes build; list: prints the names)
 set -eu
 build="build-essential pkg-config libzmq3-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler libcurl4-openssl-dev
 libssl-dev libmicrohttpd-dev libjansson-dev libsimdjson-dev libxxhash-dev zlib1g-dev python3 procps"
 test="libcmocka-dev sqlite3 curl zsh fish iproute2 iptables"
 want=$build
 fuzz="clang libclang-rt-dev"
-case "${1:-test}" in build) ;; fuzz) want="$build $fuzz" ;; *) want="$build $test" ;; esac
+portable="clang"
+roots="debootstrap"
+list=
+if [ "${1:-}" = list ]; then
+    list=1
+    shift
+fi
+case "${1:-test}" in
+build) ;;
+fuzz) want="$build $fuzz" ;;
+portable) want="$build $test $portable" ;; # inside a root
+roots) want=$roots ;;                      # what makes the roots
+*) want="$build $test" ;;
+esac
+if [ -n "$list" ]; then
+    echo $want
+    exit
+fi
 missing=
 for p in $want; do
     dpkg-query -W -f='${db:Status-Status}\n' "$p" 2>/dev/null | grep -qx installed || missing="$missing $p"

@@ -127,7 +127,7 @@ static int run_supervisor(int argc, char **argv)
     if (!err)
         err = weir_status_listen(daemon.run_directory, daemon.name, &status_fd, &error);
     if (!err) {
-        char *arguments[ARGUMENTS_MAX] = {NULL};
+        char *arguments[ARGUMENTS_MAX] = {0};
         executor_arguments(&daemon, arguments);
         const char *log_file = weir_config_string(daemon.config, "log.file");
         struct weir_supervisor_options options = {

@@ -91,7 +91,7 @@ static void unescape(char *s)
 /* One line of mountinfo: the mounted part, where, and whether it is the hierarchy that has `controller`. */
 static bool parse_mount(char *line, const char *controller, bool v2, char **part, char **where)
 {
-    char *save = NULL, *fields[6] = {NULL};
+    char *save = NULL, *fields[6] = {0};
     char *dash = strstr(line, " - ");
     if (!dash)
         return false;

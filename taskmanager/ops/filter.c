@@ -16,7 +16,7 @@ struct filter {
 static const struct weir_option filter_options[] = {
     {"condition", WEIR_OPTION_STRING, NULL, NULL, "Boolean expression over the input's columns: temperature > 90"},
     {"on-error", WEIR_OPTION_ENUM, "fail", "fail|skip", "What to do with a row whose condition cannot be computed"},
-    {NULL},
+    {0},
 };
 
 static weir_err compile(const struct weir_op_plan *plan, struct weir_expr **expr, struct weir_error *error)

@@ -80,7 +80,7 @@ struct row_map {
 
 static const struct weir_option row_map_options[] = {
     {"row.in", WEIR_OPTION_STRING, NULL, NULL, "Columns of the input row struct, as the column list of a CREATE TABLE"},
-    {NULL},
+    {0},
 };
 
 /* --- Plan */

@@ -14,7 +14,7 @@ struct select_op {
 static const struct weir_option select_options[] = {
     {"columns", WEIR_OPTION_STRING, NULL, NULL, "Select list: device_id, temperature * 1.8 + 32 AS fahrenheit, *"},
     {"on-error", WEIR_OPTION_ENUM, "fail", "fail|skip", "What to do with a row that cannot be computed"},
-    {NULL},
+    {0},
 };
 
 static weir_err compile(const struct weir_op_plan *plan, struct weir_select **select, struct weir_error *error)

@@ -28,7 +28,7 @@ static const struct weir_option sink_options[] = {
     {"connector", WEIR_OPTION_STRING, NULL, NULL, "Where the rows go"},
     {"format", WEIR_OPTION_STRING, "", NULL, "How rows become bytes: json, csv, raw"},
     {"on-error", WEIR_OPTION_ENUM, "fail", "fail|skip", "What to do with a row that the format cannot carry"},
-    {NULL},
+    {0},
 };
 
 static weir_err sink_plan(struct weir_op_plan *plan, struct weir_error *error)

@@ -61,7 +61,7 @@ static const struct weir_option source_options[] = {
      "TIMESTAMP expression; no later row is expected to be earlier: timestamp - INTERVAL '2' SECOND"},
     {"watermark.idle-timeout", WEIR_OPTION_DURATION, "0", NULL,
      "After so long without rows the source does not hold back others; 0: it always does"},
-    {NULL},
+    {0},
 };
 
 static const char *option(const struct weir_op_plan *plan, const char *name)

@@ -18,7 +18,7 @@ static const struct weir_option splits_options[] = {
     {"record.size-max", WEIR_OPTION_SIZE, "1 mb", NULL, "As the source's"},
     {"watermark.expression", WEIR_OPTION_STRING, "", NULL, "As the source's"},
     {"watermark.idle-timeout", WEIR_OPTION_DURATION, "0", NULL, "As the source's"},
-    {NULL},
+    {0},
 };
 
 static weir_err find(const struct weir_op_plan *plan, struct weir_op_carrier *carrier, struct weir_error *error)

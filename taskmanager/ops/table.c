@@ -10,7 +10,7 @@ const struct weir_op_vtable *const weir_ops[] = {
 
 weir_err weir_op_find(const char *name, const struct weir_op_vtable **vtable, struct weir_error *error)
 {
-    const char *names[sizeof weir_ops / sizeof *weir_ops] = {NULL};
+    const char *names[sizeof weir_ops / sizeof *weir_ops] = {0};
     int count = 0;
     for (; weir_ops[count]; count++) {
         if (strcmp(weir_ops[count]->name, name) == 0) {

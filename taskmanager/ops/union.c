@@ -1,7 +1,7 @@
 /* union: the rows of all inputs, in the order in which they come. Watermarks are merged before they get here. */
 #include "ops/ops_int.h"
 
-static const struct weir_option union_options[] = {{NULL}};
+static const struct weir_option union_options[] = {{0}};
 
 static weir_err union_plan(struct weir_op_plan *plan, struct weir_error *error)
 {

@@ -34,7 +34,7 @@ static const struct weir_option window_options[] = {
     {"time.column", WEIR_OPTION_STRING, "", NULL, "The TIMESTAMP column that holds the event time"},
     {"on-error", WEIR_OPTION_ENUM, "fail", "fail|skip",
      "What to do with a row that has no usable time or whose arguments cannot be computed"},
-    {NULL},
+    {0},
 };
 
 /* --- Options. The graph's check puts the operator's name and source line before a sentence. */

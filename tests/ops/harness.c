@@ -417,7 +417,7 @@ static int compare_lines(const void *a, const void *b)
 void weir_harness_all_modes(const struct weir_harness_setup *setup, void (*scenario)(struct weir_harness *h, void *arg),
                             void (*check)(struct weir_harness *h, void *arg), void *arg)
 {
-    char *wanted[WEIR_HARNESS_OUTPUTS] = {NULL};
+    char *wanted[WEIR_HARNESS_OUTPUTS] = {0};
     for (int m = 0; weir_harness_modes[m].name; m++) {
         struct weir_error error;
         struct weir_harness *h = weir_harness_new(setup, &weir_harness_modes[m], &error);

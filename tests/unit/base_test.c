@@ -545,7 +545,7 @@ static void metrics_print(void **state)
     struct weir_metrics *metrics = weir_metrics_new();
     struct weir_metric_scope *a = weir_metric_scope_new(metrics, (const char *[]){"job_id", "a", NULL});
     struct weir_metric_scope *b = weir_metric_scope_new(metrics, (const char *[]){"job_id", "b\"x", NULL});
-    struct weir_metric_scope *none = weir_metric_scope_new(metrics, (const char *[]){NULL});
+    struct weir_metric_scope *none = weir_metric_scope_new(metrics, (const char *[]){0});
     struct weir_metric *in_a = weir_metric_new(a, WEIR_COUNTER, "numRecordsIn", "Rows in.");
     struct weir_metric *in_b = weir_metric_new(b, WEIR_COUNTER, "numRecordsIn", "Rows in.");
     assert_ptr_equal(in_a, weir_metric_new(a, WEIR_COUNTER, "numRecordsIn", NULL));
@@ -595,7 +595,7 @@ static void histogram_bounds(void **state)
 {
     (void)state;
     struct weir_metrics *metrics = weir_metrics_new();
-    struct weir_metric_scope *scope = weir_metric_scope_new(metrics, (const char *[]){NULL});
+    struct weir_metric_scope *scope = weir_metric_scope_new(metrics, (const char *[]){0});
     struct weir_metric *empty = weir_metric_new(scope, WEIR_HISTOGRAM, "e", NULL);
     assert_true(weir_histogram_quantile(empty, 0.5) == 0);
     uint64_t values[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 1023, 1024, UINT64_MAX / 2, UINT64_MAX};

@@ -37,9 +37,9 @@ static void rows_pass_in_order(void **state)
         assert_int_equal(sink.row_count, 20);
         assert_int_equal(sink.id_sum, 190);
         if (sizes[s] == 7)
-            assert_string_equal(sink.trace.data, "B7 B7 W14 B6 WMAX END ");
+            assert_string_equal((const char *)sink.trace.data, "B7 B7 W14 B6 WMAX END ");
         if (sizes[s] == 2048)
-            assert_string_equal(sink.trace.data, "B20 WMAX END ");
+            assert_string_equal((const char *)sink.trace.data, "B20 WMAX END ");
         weir_chain_publish(chain);
         const struct weir_op_counters *counters = weir_chain_counters(chain, 1);
         assert_int_equal(counters->records_in, 20);
@@ -88,8 +88,8 @@ static void fan_out_is_by_reference(void **state)
     kit_drive(chain);
     assert_int_equal(weir_chain_state(chain), WEIR_CHAIN_FINISHED);
     assert_ptr_equal(a.last_batch, b.last_batch);
-    assert_string_equal(a.trace.data, "B10 WMAX END ");
-    assert_string_equal(b.trace.data, "B10 WMAX END ");
+    assert_string_equal((const char *)a.trace.data, "B10 WMAX END ");
+    assert_string_equal((const char *)b.trace.data, "B10 WMAX END ");
     weir_chain_free(chain);
     weir_buf_fini(&a.trace);
     weir_buf_fini(&b.trace);
@@ -159,7 +159,7 @@ static void own_watermarks_replace_those_of_the_input(void **state)
                                   kit_op(&kit_sink, 1, 0, &sink)};
     struct weir_chain *chain = chain_of(ops, 3, 0, 0);
     kit_drive(chain);
-    assert_string_equal(sink.trace.data, "B4 W0 B4 W4 B4 W8 B4 W12 WMAX END ");
+    assert_string_equal((const char *)sink.trace.data, "B4 W0 B4 W4 B4 W8 B4 W12 WMAX END ");
     weir_chain_free(chain);
     weir_buf_fini(&sink.trace);
 }
@@ -294,7 +294,7 @@ static void absorbed_operators_keep_the_order(void **state)
         struct weir_chain *chain = chain_of(ops, 6, 0, batches_max);
         kit_drive(chain);
         assert_int_equal(weir_chain_state(chain), WEIR_CHAIN_FINISHED);
-        assert_string_equal(sink.trace.data, "B4 W4 B4 W8 B4 W12 B4 WMAX END ");
+        assert_string_equal((const char *)sink.trace.data, "B4 W4 B4 W8 B4 W12 B4 WMAX END ");
         weir_chain_publish(chain);
         assert_int_equal(weir_chain_counters(chain, 3)->records_in, 16);
         assert_int_equal(weir_chain_counters(chain, 3)->records_out, 16);

@@ -283,7 +283,7 @@ static void test_ranges_random(void **state)
             assert_true(weir_buf_puts(&text, "\n"));
         sort_lines(&text);
         sort_lines(&got);
-        assert_string_equal(got.data, text.data);
+        assert_string_equal((const char *)got.data, (const char *)text.data);
     }
     weir_connector_filesystem.reader_close(r.reader);
     weir_buf_fini(&text);

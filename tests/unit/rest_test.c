@@ -458,7 +458,7 @@ static void errors(void **state)
 {
     (void)state;
     static const char *const parts[] = {
-        "", "/plan", "/config", "/exceptions", "/status", "/execution-result", "/accumulators", "/vertices/" VERTEX};
+        "", "/plan", "/config", "/exceptions", "/status", "/execution-result", "/accumulators", ("/vertices/" VERTEX)};
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         char path[200];
         snprintf(path, sizeof path, "/jobs/00000000000000000000000000000000%s", parts[i]);

@@ -36,7 +36,7 @@ static void writer_close(struct weir_writer *writer)
     free(writer);
 }
 
-static const struct weir_option sink_options[] = {{NULL}};
+static const struct weir_option sink_options[] = {{0}};
 
 static const struct weir_connector_rows rows_interface = {.write_batch = write_batch};
 

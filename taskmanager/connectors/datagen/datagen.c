@@ -55,7 +55,7 @@ static const struct weir_option source_options[] = {
     {"fields.", WEIR_OPTION_STRING, "", NULL,
      "fields.<column>.kind (random, sequence, time, now), .min, .max, .start, .end, .length, .prefix, .step, .jitter, "
      ".null-rate"},
-    {NULL},
+    {0},
 };
 
 /* --- Random numbers: wyrand over a counter; every g gives an independent value. */

@@ -6,14 +6,14 @@ const struct weir_option weir_fs_source_options[] = {
     {"recursive", WEIR_OPTION_BOOL, "true", NULL, "Directories within the directory are read too"},
     {"split.size", WEIR_OPTION_SIZE, "0", NULL,
      "Larger plain files are cut into ranges where there are several readers; 0: chosen from the input's size"},
-    {NULL},
+    {0},
 };
 
 const struct weir_option weir_fs_sink_options[] = {
     {"path", WEIR_OPTION_STRING, NULL, NULL, "The directory that the part files are put into; made when missing"},
     {"sink.rolling-policy.file-size", WEIR_OPTION_SIZE, "128 mb", NULL,
      "A part file that reaches it is followed by another"},
-    {NULL},
+    {0},
 };
 
 bool weir_fs_is_gzip(const char *path)

@@ -18,7 +18,7 @@ static const struct weir_option source_options[] = {
     {"interval", WEIR_OPTION_DURATION, "1 s", NULL, "Time between two samples"},
     {"samples", WEIR_OPTION_INT, "0", NULL, "How many samples to take; 0: without end"},
     {"proc", WEIR_OPTION_STRING, "/proc", NULL, "Where the counters are; a container may mount the host's elsewhere"},
-    {NULL},
+    {0},
 };
 
 /* Totals since the machine's start; have_*: the file is there. */

@@ -28,7 +28,7 @@ static pthread_mutex_t output_lock = PTHREAD_MUTEX_INITIALIZER;
 static const struct weir_option sink_options[] = {
     {"prefix", WEIR_OPTION_STRING, "", NULL, "Stands before each line"},
     {"standard-error", WEIR_OPTION_BOOL, "false", NULL, "Print to standard error instead of standard output"},
-    {NULL},
+    {0},
 };
 
 static weir_err writer_open(struct weir_connector_ctx *ctx, const struct weir_key_value *options, int option_count,

@@ -51,7 +51,7 @@ static const struct weir_option source_options[] = {
     {"on-close", WEIR_OPTION_ENUM, "end", "end|reconnect", "When the server closes: the stream ends, or connect again"},
     {"reconnect.attempts", WEIR_OPTION_INT, "10", NULL, "Failures in a row before the source fails"},
     {"reconnect.delay", WEIR_OPTION_DURATION, "1 s", NULL, "Time between two attempts"},
-    {NULL},
+    {0},
 };
 
 static weir_err check(const struct weir_key_value *options, int option_count, bool sink, struct weir_error *error)
