@@ -151,3 +151,9 @@ check-portable:
 	scripts/deps.sh roots
 	tests/roots/portable.py $(SYSTEMS)
 .PHONY: check-portable
+
+# --- The container image built whole, first stage included, and the cluster of deploy/ in containers (check has the same with this tree's binaries).
+check-containers: deps
+	@$(MAKE) --no-print-directory all test-jobs
+	WEIR_TEST_WHOLE_IMAGE=1 WEIR_BUILD=$(BUILD) tests/run.py --timeout 2400 tests/e2e/deploy_test.py tests/e2e/container_test.py
+.PHONY: check-containers

@@ -3,6 +3,7 @@
 # What building and the tests need, by the same names on Debian 12, 13 and Ubuntu 24.04. `make check` and `make demo` call this.
 deps:
 	scripts/deps.sh
+	scripts/python-tools.sh
 
 FORMATTED := $(shell git ls-files '*.c' '*.h' '*.cc' 2>/dev/null)
 format:
@@ -18,6 +19,7 @@ help:
 	@echo 'make check-asan      unit, operator and end-to-end tests under AddressSanitizer and UBSan'
 	@echo 'make check-tsan      the same under ThreadSanitizer'
 	@echo 'make check-network   a cluster on several hosts (network namespaces) whose network fails in many ways; root'
+	@echo 'make check-containers  the image built from nothing, the manifests and the compose file run in containers'
 	@echo 'make sim SEEDS=n     the cluster simulator over n seeds and all mutants; SEED=n replays one'
 	@echo 'make fuzz SECONDS=n  each fuzz target n seconds long, with clang and libFuzzer (tests/fuzz)'
 	@echo 'make torture FAULTS=n n injected faults (memory, files, sockets, ...) over everything'

@@ -4,7 +4,7 @@
 set -eu
 build="build-essential pkg-config libzmq3-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler libcurl4-openssl-dev
 libssl-dev libmicrohttpd-dev libjansson-dev libsimdjson-dev libxxhash-dev zlib1g-dev python3 procps"
-test="libcmocka-dev sqlite3 curl zsh fish iproute2 iptables"
+test="libcmocka-dev sqlite3 curl zsh fish iproute2 iptables python3-venv debootstrap buildah podman runc netavark aardvark-dns"
 want=$build
 fuzz="clang libclang-rt-dev"
 portable="clang"

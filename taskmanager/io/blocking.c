@@ -1,6 +1,7 @@
 #include "taskmanager/io/blocking.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/hash.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/proto_memory.h"
 #include "base/secret.h"
@@ -20,6 +22,8 @@
 
 #define CODE_SIZE_MAX ((int64_t)1 << 30)
 #define FETCH_TIMEOUT_MS 60000
+#define DOWNLOAD_TRIES 3
+#define DOWNLOAD_PAUSE_MS 500
 #define OUTPUT_TIMEOUT_MS 60000 /* of a connector that came with a job */
 
 struct weir_blocking {
@@ -72,7 +76,13 @@ static weir_err fetch(const struct weir_blocking_options *options, struct weir_b
     char *url = weir_format("%s/weir/code/%s", options->rest_url, work->sha256);
     weir_err err = WEIR_OK;
     if (!file_matches(path, work->sha256)) {
-        err = download(options, url, part, error);
+        for (int tries = 1;; tries++) { /* a network that is just being set up, a name server that is busy */
+            err = download(options, url, part, error);
+            if ((err != WEIR_ERR_IO && err != WEIR_ERR_TIMEOUT) || tries == DOWNLOAD_TRIES)
+                break;
+            weir_log(WARN, "%s: trying again", error->message);
+            poll(NULL, 0, DOWNLOAD_PAUSE_MS);
+        }
         if (!err && !file_matches(part, work->sha256))
             err = weir_fail(error, WEIR_ERR_DATA, "the job's code from %s does not match its SHA-256", url);
         if (!err && rename(part, path) != 0)

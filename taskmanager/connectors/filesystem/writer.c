@@ -383,7 +383,11 @@ static weir_err commit_file(int dir_fd, const char *dir, const struct part *part
         return weir_fail_errno(error, WEIR_ERR_IO, "cannot publish '%s/%s' as '%s'", dir, hidden, final);
     if (fstatat(dir_fd, final, &st, 0) == 0)
         return 0; /* committed before */
-    return weir_fail(error, WEIR_ERR_NOT_FOUND, "'%s/%s' is gone: its rows cannot be published", dir, hidden);
+    return weir_fail(
+        error, WEIR_ERR_NOT_FOUND,
+        "'%s/%s' is gone: its rows cannot be published. It was removed, or the TaskManagers do not share this directory: "
+        "they must all see the same files there",
+        dir, hidden);
 }
 
 weir_err weir_fs_commit(const char *committable, struct weir_error *error)
