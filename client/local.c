@@ -288,6 +288,17 @@ static weir_err set_up(struct local *local, void *context, const struct weir_con
     return weir_jobmanager_new(&options, &local->jobmanager, error);
 }
 
+/* SIGINT and SIGTERM arrive on the descriptor; -1: it cannot be made. */
+static int open_signals(void)
+{
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGTERM);
+    sigprocmask(SIG_BLOCK, &signals, NULL);
+    return signalfd(-1, &signals, SFD_CLOEXEC);
+}
+
 int weir_local_run(struct weir_client *client, const struct weir_local_job *job)
 {
     struct weir_error error;
@@ -299,18 +310,10 @@ int weir_local_run(struct weir_client *client, const struct weir_local_job *job)
     if (exit_code != EXIT_DONE)
         return exit_code;
     char *path = realpath(job->path, NULL);
-    sigset_t signals;
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGINT);
-    sigaddset(&signals, SIGTERM);
-    sigprocmask(SIG_BLOCK, &signals, NULL);
-    int signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
 
     exit_code = EXIT_FAILED;
     weir_err err = WEIR_OK;
-    if (signal_fd < 0) /* Ctrl-C would do nothing */
-        err = weir_fail_errno(&error, WEIR_ERR_IO, "cannot wait for signals");
-    else if (!path)
+    if (!path)
         err = weir_fail_errno(&error, WEIR_ERR_NOT_FOUND, "cannot open the job %s", job->path);
     if (!err) {
         struct weir_log_options log = {.process = "local", .level = WEIR_LOG_ERROR};
@@ -318,6 +321,10 @@ int weir_local_run(struct weir_client *client, const struct weir_local_job *job)
     }
     if (!err)
         err = weir_client_build_graph(job, config, &graph, &graph_size, &error);
+    /* From here on Ctrl-C cancels the job; before, while its graph is built, it ends this process and so the child that builds. */
+    int signal_fd = open_signals();
+    if (!err && signal_fd < 0) /* Ctrl-C would do nothing */
+        err = weir_fail_errno(&error, WEIR_ERR_IO, "cannot wait for signals");
     void *context = err ? NULL : weir_net_context_new();
     if (!err && !context)
         err = weir_fail_errno(&error, WEIR_ERR_IO, "cannot start ZeroMQ");
@@ -342,6 +349,7 @@ int weir_local_run(struct weir_client *client, const struct weir_local_job *job)
     weir_config_free(config);
     free(graph);
     free(path);
-    close(signal_fd);
+    if (signal_fd >= 0)
+        close(signal_fd);
     return exit_code;
 }

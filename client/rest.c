@@ -11,7 +11,8 @@
 #include "http/http_client.h"
 #include "http/tokens.h"
 
-#define TIMEOUT_MS 60000
+#define TIMEOUT_MS 30000
+#define SUBMIT_TIMEOUT_MS 600000 /* an upload, the build of a graph: job.build.timeout bounds that */
 #define TOKEN_KEY "security.rest.token-file"
 #define COMPLETING_TIMEOUT_MS 1000
 
@@ -181,7 +182,9 @@ static int call(struct weir_client *client, struct weir_http_request *request, c
     if (!client->token_known)
         find_token(client);
     request->token = client->token;
-    request->timeout_ms = client->completing ? COMPLETING_TIMEOUT_MS : TIMEOUT_MS;
+    request->timeout_ms = client->completing                     ? COMPLETING_TIMEOUT_MS
+                          : strcmp(request->method, "POST") == 0 ? SUBMIT_TIMEOUT_MS
+                                                                 : TIMEOUT_MS;
     request->connect_timeout_ms = client->completing ? COMPLETING_TIMEOUT_MS : 0;
     weir_err err = weir_http_call(request, response, &error);
     free(url);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -85,14 +86,26 @@ static int submit(struct weir_client *client, char id[33])
 
 /* --- Following */
 
-static int open_signals(void)
+/* Before there is a job's id there is nothing to detach from: a server that does not answer must not hold a person up. */
+static void interrupted_early(int number)
 {
-    sigset_t signals;
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGINT);
-    sigaddset(&signals, SIGTERM);
-    sigprocmask(SIG_BLOCK, &signals, NULL);
-    return signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+    static const char text[] = "\nweir: interrupted while the job was submitted; weir list shows whether it runs\n";
+    ssize_t written = write(STDERR_FILENO, text, sizeof text - 1);
+    _exit(written >= 0 ? 128 + number : 128);
+}
+
+static sigset_t interrupts;
+
+/* The descriptor on which Ctrl-C arrives once it is blocked; -1: it cannot be made. */
+static int watch_signals(void)
+{
+    struct sigaction action = {.sa_handler = interrupted_early};
+    sigemptyset(&interrupts);
+    sigaddset(&interrupts, SIGINT);
+    sigaddset(&interrupts, SIGTERM);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    return signalfd(-1, &interrupts, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
 static json_t *newest_exception(struct weir_client *client, const char *id)
@@ -283,14 +296,19 @@ int weir_command_run(struct weir_client *client)
         exit_code = check_pairs(client);
     if (exit_code != EXIT_DONE)
         return exit_code;
-    if (access(client->arguments[0], R_OK) != 0)
+    struct stat st;
+    if (access(client->arguments[0], R_OK) != 0 || stat(client->arguments[0], &st) != 0)
         return weir_client_fail(client, EXIT_NOT_FOUND, NULL, "cannot open the job %s: %s", client->arguments[0],
                                 strerror(errno));
-    int signal_fd = open_signals();
+    if (S_ISDIR(st.st_mode))
+        return weir_client_fail(client, EXIT_FAILED, NULL, "%s is a directory, not a job's shared object",
+                                client->arguments[0]);
+    int signal_fd = watch_signals();
     if (signal_fd < 0) /* Ctrl-C would do nothing */
         return weir_client_fail(client, EXIT_FAILED, NULL, "cannot wait for signals: %s", strerror(errno));
     char id[33] = "";
     exit_code = submit(client, id);
+    sigprocmask(SIG_BLOCK, &interrupts, NULL); /* from here on they arrive on the descriptor */
     if (exit_code == EXIT_DONE && client->detached && client->json) {
         json_t *reply = json_pack("{s:s}", "jobid", id);
         weir_client_print_json(reply);

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 
 from weir_test import JOBS, PATIENCE, WEIR, Cluster, free_port, main, run, wait_for
 
@@ -228,6 +229,66 @@ def test_configuration_says_where_values_are_from():
         expect(weir("config", "--config", "/nonexistent.yaml"), USAGE, "/nonexistent.yaml")
         expect(weir("config", "--local", "rest.prot"), USAGE, "'rest.port'")
         expect(weir("config", "--local", home=directory, WEIR_REST_PROT="1"), USAGE, "WEIR_REST_PORT")
+
+
+def serve(answer):
+    """A server that answers every request with these bytes (None: with nothing); its port. It ends with the process."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(64)
+
+    def loop():
+        kept = []
+        while True:
+            with contextlib.suppress(OSError):
+                peer, _ = listener.accept()
+                if answer is None:
+                    kept.append(peer)
+                    continue
+                peer.recv(65536)
+                peer.sendall(answer)
+                peer.close()
+    threading.Thread(target=loop, daemon=True).start()
+    return listener.getsockname()[1]
+
+
+def test_what_answers_may_be_anything():
+    """Another program's port, or one that was attacked: an error, never a crash."""
+    def http(body, status="200 OK"):
+        return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}".encode()
+    commands = (("list",), ("cancel", "x"), ("metrics", "x"), ("logs", "x"), ("exceptions", "x"), ("taskmanagers",), ("config",),
+                ("logs", "taskmanager", "x"), ("cluster", "status"), ("run", "-d", FAULTS))
+    for answer in (b"SSH-2.0-OpenSSH_9.2\r\n", b"", http("<html>hello</html>"), http("{}"), http("[]"), http("7"), http("null"), http(""),
+                   http('{"jobs": 7, "taskmanagers": "x"}'), http('{"jobs": [1, null, {"jid": 5}], "taskmanagers": [[], {}]}'),
+                   http("x" * 100000, "404 Not Found"), http('{"errors": [1, {}]}', "500 Oops"), http("\x01\x1b[2J", "500 Oops")):
+        port = serve(answer)
+        for command in commands:
+            done = weir("-m", f"127.0.0.1:{port}", *command)
+            assert done.returncode in (DONE, FAILED, UNREACHABLE, NOT_FOUND), (answer[:80], command, done)
+            assert (done.returncode == DONE) == (done.stderr == ""), (answer[:80], command, done)
+            assert "\x1b" not in done.stdout + done.stderr, (answer[:80], command, done)
+
+
+def test_ctrl_c_while_nobody_answers_ends_it():
+    port = serve(None)
+    with started("run", "-m", f"127.0.0.1:{port}", FAULTS) as process:
+        wait_for("the connection", lambda: f":{port:04X} 01 " in open("/proc/net/tcp").read())
+        process.send_signal(signal.SIGINT)
+        done = end_of(process)
+    assert done.returncode == 130 and "weir list" in done.stderr, done
+
+
+def test_what_is_no_job_is_said():
+    with home() as directory:
+        for name, text in (("empty.so", b""), ("text.so", b"hello\n"), ("elf.so", b"\x7fELF" + bytes(60))):
+            path = os.path.join(directory, name)
+            open(path, "wb").write(text)
+            for options in (("--local",), ("-m", "127.0.0.1:1")):
+                done = weir("run", *options, path)
+                assert done.returncode == (FAILED if options[0] == "--local" else UNREACHABLE) and "weir: " in done.stderr, done
+        expect(weir("run", "--local", directory), FAILED, directory)
+        expect(weir("run", "-m", "127.0.0.1:1", directory), FAILED, "directory")
+        expect(weir("info", directory), FAILED, directory)
 
 
 # --- A cluster
