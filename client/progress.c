@@ -27,13 +27,13 @@ void weir_progress_clear(struct weir_progress *progress)
 static void watermark_text(char out[96], int64_t watermark_ms)
 {
     char text[WEIR_TEXT_SIZE];
-    int64_t lag_ms = weir_clock_wall_ms() - watermark_ms;
     out[0] = 0;
-    if (watermark_ms == INT64_MIN)
+    if (watermark_ms < 0) /* none yet, or before 1970 */
         return;
+    int64_t lag_ms = weir_clock_wall_ms() - watermark_ms;
     if (lag_ms >= 0 && lag_ms < DAY_MS)
         snprintf(out, 96, ", watermark %s behind", weir_text_duration(text, lag_ms));
-    else if (watermark_ms >= 0 && watermark_ms < 253402300800000LL) /* else the end of the input */
+    else if (watermark_ms < 253402300800000LL) /* else the end of the input */
         snprintf(out, 96, ", watermark %s", weir_text_time(text, watermark_ms));
 }
 

@@ -11,7 +11,7 @@ import subprocess
 import termios
 import time
 
-from weir_test import JOBS, PATIENCE, WEIR, Cluster, main, wait_for
+from weir_test import JOBS, PATIENCE, WEIR, Cluster, look_for_reports, main, wait_for
 
 FAULTS = os.path.join(JOBS, "faults.so")
 ENDLESS = ("--rows", "1000000000", "--rate", "50000")
@@ -39,6 +39,7 @@ class Terminal:
         self.process.kill()
         self.process.wait()
         os.close(self.master)
+        look_for_reports("weir on a terminal", self.text)
 
     def read(self):
         """What has come so far."""
@@ -53,7 +54,12 @@ class Terminal:
         return self.text
 
     def wait_text(self, pattern, timeout_s=30):
-        return wait_for(f"{pattern!r} on the terminal; there is {self.text!r}", lambda: re.search(pattern, self.read()), timeout_s)
+        def look():
+            ended = self.process.poll() is not None # before the last read
+            found = re.search(pattern, self.read())
+            assert found or not ended, f"no {pattern!r} in: {self.text!r}"
+            return found
+        return wait_for(f"{pattern!r} on the terminal", look, timeout_s)
 
     def wait_end(self, timeout_s=30):
         deadline = time.monotonic() + timeout_s * PATIENCE
