@@ -361,6 +361,7 @@ def test_json_everywhere():
         assert all(t["id"] in said for t in taskmanagers)
         expect(cluster.weir("logs", "taskmanager", taskmanagers[0]["id"]), DONE, "registered")
         expect(cluster.weir("logs", "taskmanager", "nobody"), NOT_FOUND, "nobody")
+        expect(cluster.weir("logs", "taskmanager", "127.0.0.1"), USAGE, *(t["id"] for t in taskmanagers))
         expect(cluster.weir("config"), DONE, "heartbeat.interval: 500 ms")
         expect(cluster.weir("info", FAULTS), DONE, "1 slot needed", "fault")
         # A slot is free when the job's executor has ended, which is after the job's own end.
