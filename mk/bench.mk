@@ -12,3 +12,15 @@ $(BUILD)/bench/%: tests/bench/%.c $(BUILD)/obj/tests/bench/simdjson_walk.cc.o $(
 bench: all $(BENCH_BIN) $(BENCH_JOBS)
 	WEIR_BUILD=$(BUILD) tests/bench/run.py
 .PHONY: bench
+
+# Beside Apache Flink: fetched from PyPI once, into a cache folder outside the checkout; WEIR_RIVAL_SCALE=0.1 for a tenth of the rows.
+bench-rival:
+	scripts/deps.sh rival
+	@$(MAKE) --no-print-directory all $(BENCH_JOBS)
+	@mkdir -p $(BUILD)/rival/classes
+	flink=$$(scripts/rival/flink.sh) && \
+	    javac -nowarn -Xlint:none -cp "$$flink/lib/*" -d $(BUILD)/rival/classes tests/bench/rival/Rival.java 2>$(BUILD)/rival/javac.log \
+	        || { cat $(BUILD)/rival/javac.log; exit 1; }; \
+	    jar cf $(BUILD)/rival/rival.jar -C $(BUILD)/rival/classes . && \
+	    WEIR_BUILD=$(BUILD) tests/bench/rival/run.py "$$flink" $(BUILD)/rival/rival.jar $(RIVAL)
+.PHONY: bench-rival

@@ -1,12 +1,13 @@
 #!/bin/sh
 # Installs the Debian/Ubuntu packages that building and testing need, and only those that are missing.
-# Usage: scripts/deps.sh [build|test|fuzz|portable|roots|list GROUP]   (default: test, which includes build; list: prints the names)
+# Usage: scripts/deps.sh [build|test|fuzz|rival|portable|roots|list GROUP]   (default: test, which includes build; list: prints the names)
 set -eu
 build="build-essential pkg-config libzmq3-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler libcurl4-openssl-dev
 libssl-dev libmicrohttpd-dev libjansson-dev libsimdjson-dev libxxhash-dev zlib1g-dev python3 procps"
 test="libcmocka-dev sqlite3 curl zsh fish iproute2 iptables python3-venv debootstrap buildah podman runc netavark aardvark-dns"
 want=$build
 fuzz="clang libclang-rt-dev"
+rival="openjdk-17-jdk-headless python3-pip" # Flink 1.20 runs best on Java 17, which Debian 12 has
 portable="clang"
 roots="debootstrap"
 list=
@@ -17,6 +18,7 @@ fi
 case "${1:-test}" in
 build) ;;
 fuzz) want="$build $fuzz" ;;
+rival) want="$build $rival" ;;
 portable) want="$build $test $portable" ;; # inside a root
 roots) want=$roots ;;                      # what makes the roots
 *) want="$build $test" ;;

@@ -1,4 +1,4 @@
-/* datagen (100 k keys) -> key_by -> 10 s tumbling count -> blackhole */
+/* datagen (100 k keys) -> key_by -> 10 s tumbling count -> blackhole (or files below --output) */
 #include <weir/weir.h>
 
 WEIR_JOB(window_count)
@@ -8,7 +8,11 @@ WEIR_JOB(window_count)
                                            "time", "fields.ts.start", "0", "fields.ts.step", "0.01", NULL);
     rows = weir_watermark(weir_columns(rows, "key BIGINT NOT NULL, ts TIMESTAMP(3) NOT NULL"),
                           "ts - INTERVAL '0.001' SECOND");
-    weir_sink(
-        weir_aggregate(weir_window(weir_key_by(rows, "key"), weir_tumbling("10 s")), "key, window_end, COUNT(*) AS n"),
-        "blackhole", NULL);
+    struct weir_stream *results =
+        weir_aggregate(weir_window(weir_key_by(rows, "key"), weir_tumbling("10 s")), "key, window_end, COUNT(*) AS n");
+    const char *output = weir_arg(job, "output", "");
+    if (*output)
+        weir_sink(results, "filesystem", "path", output, "format", "csv", NULL);
+    else
+        weir_sink(results, "blackhole", NULL);
 }
