@@ -80,13 +80,14 @@ struct weir_state {
     uint8_t **walk_slots;
 };
 
-/* Slot of a variable key; the value follows. */
+/* Slot of a variable key; the value follows. A key of up to SHORT_KEY bytes lies in the slot itself: one cache miss a row, as with fixed keys. */
+#define SHORT_KEY 20
 struct var_slot {
     uint64_t head;
-    uint8_t *key;
     uint32_t key_size;
-    uint32_t pad;
+    uint8_t short_key[SHORT_KEY]; /* of a longer key: its pointer, at POINTER_AT */
 };
+#define POINTER_AT 4 /* aligned */
 
 /* --- Memory of slots: zeroed; large ones on huge pages, since every access is a random one */
 
@@ -221,16 +222,28 @@ void weir_state_reserve(struct weir_state_table *table, int64_t count)
 
 /* --- Bytes of variable keys */
 
-static uint8_t *key_new(struct weir_state_table *table, const uint8_t *bytes, uint32_t size)
+static inline const uint8_t *key_of(const struct var_slot *slot)
 {
+    const uint8_t *key = slot->short_key;
+    if (slot->key_size > SHORT_KEY)
+        memcpy(&key, slot->short_key + POINTER_AT, sizeof key);
+    return key;
+}
+
+static void key_put(struct weir_state_table *table, struct var_slot *slot, const uint8_t *bytes, uint32_t size)
+{
+    slot->key_size = size;
+    if (size <= SHORT_KEY) {
+        if (size)
+            memcpy(slot->short_key, bytes, size);
+        return;
+    }
     uint8_t *key;
     uint32_t class = (size + KEY_CLASS_SIZE - 1) / KEY_CLASS_SIZE;
     if (class > KEY_CLASSES) {
         key = weir_alloc(size);
         table->large_keys++;
         table->large_bytes += size;
-    } else if (class == 0) {
-        return NULL;
     } else if (table->free_keys[class - 1]) {
         struct free_key *block = table->free_keys[class - 1];
         table->free_keys[class - 1] = block->next;
@@ -239,17 +252,21 @@ static uint8_t *key_new(struct weir_state_table *table, const uint8_t *bytes, ui
         key = weir_arena_alloc(&table->keys, class * KEY_CLASS_SIZE);
     }
     memcpy(key, bytes, size);
-    return key;
+    memcpy(slot->short_key + POINTER_AT, &key, sizeof key);
 }
 
-static void key_free(struct weir_state_table *table, uint8_t *key, uint32_t size)
+static void key_free(struct weir_state_table *table, const struct var_slot *slot)
 {
+    uint32_t size = slot->key_size;
+    if (size <= SHORT_KEY)
+        return;
+    uint8_t *key = (uint8_t *)(uintptr_t)key_of(slot);
     uint32_t class = (size + KEY_CLASS_SIZE - 1) / KEY_CLASS_SIZE;
     if (class > KEY_CLASSES) {
         free(key);
         table->large_keys--;
         table->large_bytes -= size;
-    } else if (class > 0) {
+    } else {
         struct free_key *block = (struct free_key *)(void *)key;
         block->next = table->free_keys[class - 1];
         table->free_keys[class - 1] = block;
@@ -274,7 +291,7 @@ static void table_free(struct weir_state_table *table)
     for (uint64_t i = 0; table->large_keys > 0 && i < table->capacity; i++) {
         struct var_slot *slot = var_of(slot_at(table, i));
         if (slot->head && slot->key_size > KEY_CLASSES * KEY_CLASS_SIZE)
-            key_free(table, slot->key, slot->key_size);
+            key_free(table, slot);
     }
     slots_give(table->state, &table->slots);
     weir_arena_fini(&table->heap);
@@ -462,7 +479,7 @@ static __attribute__((noinline)) uint8_t *probe_fixed(struct weir_state_table *t
     return slot;
 }
 
-/* Returns the number of rows done: less than `count` when the table must grow. */
+/* Returns `count`, or less when the table must grow. */
 static inline __attribute__((always_inline)) int batch_fixed(struct weir_state_table *table,
                                                              const struct weir_state_keys *keys, const int32_t *rows,
                                                              int count, uint8_t **values, bool insert)
@@ -531,17 +548,26 @@ static inline uint64_t load_64(const uint8_t *p)
     return word;
 }
 
+static inline uint32_t load_32(const uint8_t *p)
+{
+    uint32_t word;
+    memcpy(&word, p, sizeof word);
+    return word;
+}
+
 /* Most keys are short: two loads that may overlap, and no call. */
 static inline bool key_equal(const uint8_t *a, const uint8_t *b, uint32_t size)
 {
     if (size - 8 <= 8)
         return ((load_64(a) ^ load_64(b)) | (load_64(a + size - 8) ^ load_64(b + size - 8))) == 0;
+    if (size - 4 <= 4)
+        return ((load_32(a) ^ load_32(b)) | (load_32(a + size - 4) ^ load_32(b + size - 4))) == 0;
     return size == 0 || memcmp(a, b, size) == 0;
 }
 
 static inline bool slot_has(const struct var_slot *slot, uint64_t head, const uint8_t *key, uint32_t key_size)
 {
-    return slot->head == head && slot->key_size == key_size && key_equal(slot->key, key, key_size);
+    return slot->head == head && slot->key_size == key_size && key_equal(key_of(slot), key, key_size);
 }
 
 static __attribute__((noinline)) uint8_t *probe_var(struct weir_state_table *table, uint64_t head, const uint8_t *key,
@@ -564,11 +590,23 @@ static __attribute__((noinline)) uint8_t *probe_var(struct weir_state_table *tab
     table->count++;
     struct var_slot *place = var_of(slot);
     place->head = head;
-    place->key = key_new(table, key, key_size);
-    place->key_size = key_size;
+    key_put(table, place, key, key_size);
     return slot;
 }
 
+/* The row's slot, where a slot with its hash or the empty one where it would be was found at `slot`: another key with the same hash is
+ * for probe_var(). NULL as there. */
+static inline uint8_t *settle_var(struct weir_state_table *table, const struct weir_state_keys *keys, int32_t row,
+                                  uint8_t *slot, bool insert)
+{
+    uint32_t at = keys->offsets[row], size = keys->offsets[row + 1] - at;
+    uint64_t head = var_head(keys->hashes[row]);
+    if (__builtin_expect(slot_has(var_of(slot), head, keys->bytes + at, size), 1))
+        return slot;
+    return probe_var(table, head, keys->bytes + at, size, slot, insert);
+}
+
+/* Slots of a group are prefetched first; then the long keys' bytes, which are compared last. */
 static int batch_var(struct weir_state_table *table, const struct weir_state_keys *keys, const int32_t *rows, int count,
                      uint8_t **values, bool insert)
 {
@@ -577,36 +615,40 @@ static int batch_var(struct weir_state_table *table, const struct weir_state_key
     const size_t stride = table->state->stride;
     uint8_t *const base = table->slots.bytes, *const end = base + table->capacity * stride;
     uint8_t *slots[GROUP];
+    int late[GROUP];
     for (int first = 0; first < count; first += GROUP) {
-        int n = count - first < GROUP ? count - first : GROUP;
+        int n = count - first < GROUP ? count - first : GROUP, late_count = 0;
         for (int i = 0; i < n; i++) {
             uint64_t head = var_head(keys->hashes[rows ? rows[first + i] : first + i]);
             slots[i] = base + home_of(head, seed, shift) * stride;
             __builtin_prefetch(slots[i], 1);
+            __builtin_prefetch(slots[i] + sizeof(struct var_slot), 1); /* the value, or the end of the key */
         }
-        /* The slot with this hash, or the empty one where it would be: another key with the same hash is for probe_var(). */
         for (int i = 0; i < n; i++) {
-            uint64_t head = var_head(keys->hashes[rows ? rows[first + i] : first + i]);
+            int32_t row = rows ? rows[first + i] : first + i;
+            uint64_t head = var_head(keys->hashes[row]), there;
             uint8_t *slot = slots[i];
-            uint64_t there;
             while ((there = *head_of(slot)) != head && there) {
                 slot += stride;
                 if (slot == end)
                     slot = base;
             }
-            __builtin_prefetch(var_of(slot)->key);
-            slots[i] = slot;
-        }
-        for (int i = 0; i < n; i++) {
-            int32_t row = rows ? rows[first + i] : first + i;
-            uint32_t at = keys->offsets[row], size = keys->offsets[row + 1] - at;
-            uint64_t head = var_head(keys->hashes[row]);
-            uint8_t *slot = slots[i];
-            if (__builtin_expect(!slot_has(var_of(slot), head, keys->bytes + at, size), 0)) {
-                slot = probe_var(table, head, keys->bytes + at, size, slot, insert);
-                if (!slot && insert)
-                    return first + i;
+            if (__builtin_expect(var_of(slot)->key_size > SHORT_KEY, 0)) {
+                __builtin_prefetch(key_of(var_of(slot)));
+                slots[i] = slot;
+                late[late_count++] = i;
+                continue;
             }
+            slot = settle_var(table, keys, row, slot, insert);
+            if (!slot && insert)
+                return first + i;
+            values[first + i] = slot ? slot + sizeof(struct var_slot) : NULL;
+        }
+        for (int l = 0; l < late_count; l++) {
+            int i = late[l];
+            uint8_t *slot = settle_var(table, keys, rows ? rows[first + i] : first + i, slots[i], insert);
+            if (!slot && insert)
+                return first + i;
             values[first + i] = slot ? slot + sizeof(struct var_slot) : NULL;
         }
     }
@@ -679,7 +721,7 @@ static void remove_slot(struct weir_state_table *table, uint8_t *slot)
         return;
     }
     if (!is_fixed(table))
-        key_free(table, var_of(slot)->key, var_of(slot)->key_size);
+        key_free(table, var_of(slot));
     for (uint64_t i = (hole + 1) & mask;; i = (i + 1) & mask) {
         uint64_t head = *head_of(slot_at(table, i));
         if (!head)
@@ -747,7 +789,7 @@ static void fill_entry(struct weir_state_table *table, uint8_t *slot, uint8_t *r
 {
     entry->value = slot + table->state->value_at;
     if (!is_fixed(table)) {
-        entry->key = var_of(slot)->key_size ? var_of(slot)->key : (const uint8_t *)"";
+        entry->key = key_of(var_of(slot));
         entry->key_size = var_of(slot)->key_size;
         return;
     }
@@ -801,7 +843,7 @@ static void keys_of_var(struct weir_state_table *table, int count, struct weir_s
     for (int i = 0; i < count; i++) {
         const struct var_slot *var = var_of(state->walk_slots[i]);
         if (var->key_size)
-            memcpy(room + state->walk_offsets[i], var->key, var->key_size);
+            memcpy(room + state->walk_offsets[i], key_of(var), var->key_size);
     }
     keys->hashes = state->walk_words;
     keys->offsets = state->walk_offsets;
