@@ -336,7 +336,7 @@ int weir_client_find_taskmanager(struct weir_client *client, const char *given, 
     int exit_code = weir_client_call(client, "GET", "/taskmanagers", NULL, &reply);
     if (exit_code != EXIT_DONE)
         return exit_code;
-    const char *names[CANDIDATES_MAX], *found = NULL;
+    const char *names[CANDIDATES_MAX], *found = NULL, *other = NULL;
     char nearest[160];
     int count = 0, fits = 0;
     size_t i;
@@ -351,6 +351,7 @@ int weir_client_find_taskmanager(struct weir_client *client, const char *given, 
             break;
         }
         if (strncmp(name, given, strlen(given)) == 0) {
+            other = found;
             found = name;
             fits++;
         }
@@ -358,9 +359,9 @@ int weir_client_find_taskmanager(struct weir_client *client, const char *given, 
     if (fits == 1)
         *id = weir_strdup(found);
     else if (fits > 1)
-        exit_code =
-            weir_client_fail(client, EXIT_USAGE, NULL,
-                             "'%.200s' fits %d TaskManagers; give more of the id, see weir taskmanagers", given, fits);
+        exit_code = weir_client_fail(client, EXIT_USAGE, NULL,
+                                     "'%.200s' fits %d TaskManagers, %s and %s among them; give more of the id", given,
+                                     fits, other, found);
     else
         exit_code =
             weir_client_fail(client, EXIT_NOT_FOUND, NULL, "there is no TaskManager '%.200s'%s; see weir taskmanagers",
