@@ -331,6 +331,19 @@ def test_every_failure_kind_is_in_operations():
     assert not missing, f"docs/operations.md has no row for {missing}"
 
 
+def test_messages_that_are_explained_are_said():
+    """What the tables of messages quote stands in the code: the longest part of each between what varies."""
+    said = " ".join(read(f) for f in tracked() if re.search(r"^(client|common|jobmanager|taskmanager)/.*\.(c|h)$", f))
+    said = re.sub(r'"\s*(?:PRI\w+|)\s*"', "", re.sub(r'"\s*\n\s*"', "", said))
+    for path, heading in (("docs/sdk.md", "## When the graph"), ("docs/operations.md", "## Messages")):
+        table = read(path).split(heading)[1].split("\n## ")[0]
+        for message in re.findall(r"^\| (.*?) \| ", table, re.M):
+            for quoted in re.findall(r"`([^`]+)`", message):
+                parts = [part.strip() for part in re.split(r"'[^']*'|\.\.\.|[\d.]+|HOST:PORT|VALUE|--\w+", quoted)]
+                longest = max(parts, key=len).replace('"', '\\"')
+                assert longest in said, f"{path} explains a message that nothing says: {quoted} ({longest})"
+
+
 def test_examples_show_their_output():
     for directory in sorted(glob.glob(os.path.join(ROOT, "examples", "*", ""))):
         path = os.path.relpath(os.path.join(directory, "README.md"), ROOT)
