@@ -145,6 +145,7 @@ static int run_supervisor(int argc, char **argv)
             .port_first = (uint32_t)port_first,
             .port_last = (uint32_t)port_last,
             .executor_memory_max = executor_memory(daemon.config),
+            .executor_silence_ms = weir_config_int(daemon.config, "taskmanager.executor.silence-timeout"),
             .output_size_max = weir_config_int(daemon.config, "log.file.max-size"),
             .output_inherited = !log_file || !*log_file,
             .stop_fd = daemon.stop_fd,

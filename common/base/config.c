@@ -147,6 +147,12 @@ static weir_err check_special(const char *what, const struct weir_option *option
             return weir_fail(error, WEIR_ERR_INVALID, "%s: '%s' must be auto, 0 or a size like 512 mb, not '%s'", what,
                              option->name, text);
     }
+    if (!strcmp(option->name, "taskmanager.executor.silence-timeout")) {
+        int64_t ms = weir_option_to_int(option, text);
+        if (ms != 0 && ms < 5000)
+            return weir_fail(error, WEIR_ERR_INVALID, "%s: '%s' must be 0 (never) or at least 5 s, not %s", what,
+                             option->name, text);
+    }
     return WEIR_OK;
 }
 

@@ -96,6 +96,9 @@ const struct weir_option weir_config_table[] = {
     {"taskmanager.executor.memory", WEIR_OPTION_STRING, "auto", NULL,
      "A job whose executor process uses more resident memory than this size is stopped with a report. 0: no limit. auto: for each slot "
      "that the executor fills its part of 85 % of the memory limit of the TaskManager's container (or control group); no limit without one."},
+    {"taskmanager.executor.silence-timeout", WEIR_OPTION_DURATION, "60 s", NULL,
+     "An executor from which its TaskManager has heard nothing for so long (it reports about every second) hangs: it is killed, and its "
+     "tasks restart. At least 5 s; 0: never, as when a debugger holds it."},
     {"taskmanager.executor.start-timeout", WEIR_OPTION_DURATION, "60 s", NULL,
      "An executor that is not ready after so long counts as failed."},
     {"taskmanager.host", WEIR_OPTION_STRING, "127.0.0.1", NULL,

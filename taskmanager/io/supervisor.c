@@ -732,6 +732,7 @@ weir_err weir_supervisor_run(const struct weir_supervisor_options *options, stru
     tm.pid = (uint32_t)getpid();
     tm.memory_bytes = s->limits.memory_bytes;
     set_budget(s, &tm);
+    tm.executor_silence_ms = options->executor_silence_ms;
     s->tm = weir_tm_new(&tm);
 
     struct weir_tm_orphan orphans[ORPHANS_MAX];

@@ -27,10 +27,11 @@ struct weir_supervisor_options {
     /* Resident bytes; an executor that uses more is killed with a report. 0: no limit; WEIR_SUPERVISOR_MEMORY_AUTO: each slot's part of
      * the memory limit of this process's control group, where it has one. */
     int64_t executor_memory_max;
-    int64_t output_size_max; /* of what executors print; then it is rotated */
-    bool output_inherited;   /* executors log and print to this process's standard error and output instead of files */
-    int status_fd;           /* of weir_status_listen(); 0 or -1: none */
-    int stop_fd;             /* readable: end; -1: never */
+    int64_t executor_silence_ms; /* an executor that is silent for so long is killed; 0: never */
+    int64_t output_size_max;     /* of what executors print; then it is rotated */
+    bool output_inherited; /* executors log and print to this process's standard error and output instead of files */
+    int status_fd;         /* of weir_status_listen(); 0 or -1: none */
+    int stop_fd;           /* readable: end; -1: never */
     /* `weir run --local`: the executor is a thread of this process and this is the job's shared object; else NULL. */
     const char *local_code;
     char *const *executor_arguments; /* more arguments for an executor process, NULL-terminated; may be NULL */

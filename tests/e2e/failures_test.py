@@ -118,6 +118,20 @@ def test_kill_9_of_an_executor():
     run_through_a_loss(lambda c, job: os.kill(c.executor_pids()[0], signal.SIGKILL))
 
 
+def test_sigstop_of_a_jobs_only_executor_is_noticed():
+    """No peer misses it, and its supervisor lives: only its silence tells."""
+    with Cluster(taskmanagers=1, slots=1, config={**RESTARTS, "taskmanager.executor.silence-timeout": "5 s"}) as cluster, \
+            Output() as out:
+        rows = 200000
+        job = cluster.submit(FAULTS, "--rows", str(rows), "--rate", "100000", "--output", out)
+        cluster.wait_state(job, "RUNNING")
+        wait_for("rows", lambda: running_rows(cluster, job) > 20000)
+        os.kill(cluster.executor_pids()[0], signal.SIGSTOP)
+        cluster.wait_state(job, "FINISHED", timeout_s=90)
+        assert "ExecutorHung" in cluster.root_cause(job)["exceptionName"], cluster.root_cause(job)
+        check_counts(out, rows)
+
+
 def test_too_few_slots_waits_and_says_so():
     with Cluster(taskmanagers=1, slots=1) as cluster, Output() as out:
         job = cluster.submit(FAULTS, "--output", out, options=("-p", "3"))

@@ -36,6 +36,8 @@ ROLES = ("local", "client", "build-job", "jobmanager", "taskmanager", "executor"
 CONFIG = {"rest.port": "0", "jobmanager.rpc.port": "0", "heartbeat.interval": "300 ms", "heartbeat.timeout": "3 s",
           "restart-strategy.type": "fixed-delay", "restart-strategy.fixed-delay.attempts": "5",
           "restart-strategy.fixed-delay.delay": "50 ms"}
+# What stays wrong for a while in real life (a full disk, no descriptors, ...): some faults of these kinds last until the first job has ended.
+LASTING = ("open", "write", "sync", "stdio", "mkdir", "rename", "socket", "thread", "event", "pipe", "spawn")
 
 
 class Wrong(Exception):
@@ -74,8 +76,8 @@ class Place:
         os.makedirs(self.faults)
         block_role = "weir" if role == "local" or role.startswith("client-") else role
         self.command = int(role[len("client-"):]) if role.startswith("client-") else None
-        kind, error, _, _, nth = fault or (None, 0, "", False, 0)
-        self.block = Block(self.faults, block_role, kind, error, nth)
+        kind, error, _, _, nth, onward = fault or (None, 0, "", False, 0, False)
+        self.block = Block(self.faults, block_role, kind, error, nth, onward)
         self.environment = dict(os.environ, WEIR_HOME=self.path("home"), LD_PRELOAD=PRELOAD, TORTURE_DIR=self.faults)
         self.deaths = []  # (name, exit status, what it said)
 
@@ -207,6 +209,8 @@ class Cluster:
             self.place.deaths.append((name, status))
             self.place.judge_death(name, status, said)
             self.starts += 1
+            if self.starts > 2:
+                self.place.block.disarm()
             if self.starts > 6:
                 raise Wrong(f"{name} ends again and again: {said[-600:]}")
             self._start(name, daemon["program"], daemon["config"])
@@ -322,12 +326,18 @@ def judge_job(cluster, status, said, output):
         raise Wrong(f"weir run ends with {status} without a word")
     if place.fault is None or place.fault[3]:
         raise Wrong(f"the job fails, though nothing was lost: {said[-800:]}")
+    cluster.watch()
     submitted = re.search(r"job ([0-9a-f]{32}) submitted", said)
     if not submitted or any(name == "jobmanager" for name, _ in place.deaths):
         return "error"
     job = submitted.group(1)
-    ended = ("FINISHED", "FAILED", "CANCELED")
-    state = cluster.wait("end of the job", lambda: (s := (cluster.rest(f"/jobs/{job}") or {}).get("state")) in ended and s)
+
+    def end():
+        state = (cluster.rest(f"/jobs/{job}") or {}).get("state")
+        lost = any(name == "jobmanager" for name, _ in place.deaths)  # and its jobs with it
+        return state if state in ("FINISHED", "FAILED", "CANCELED") else "LOST" if lost else None
+
+    state = cluster.wait("end of the job", end)
     if state == "FINISHED" and read_output(output) != place.shared["expected"] and status == 1:
         raise Wrong("the job is FINISHED and its output is wrong")
     if state == "FAILED":
@@ -343,6 +353,8 @@ def play_cluster(place):
         cluster.start()
         outcomes = []
         for number in range(3):
+            if number > 0 and place.fault and place.fault[5]:
+                place.block.disarm()
             cluster.wait("whole cluster", cluster.is_whole)
             struck = place.block.hits() > 0
             output = place.path(f"out-{number}")
@@ -389,7 +401,7 @@ def symbols(frames):
 def play(role, fault, shared, keep):
     """(name, outcome or None, what is wrong)"""
     place = Place(role, fault, shared)
-    name = f"{role} {fault[0]} {fault[4]} {fault[2]}" if fault else role
+    name = f"{role} {fault[0]} {fault[4]}{'+' if fault[5] else ''} {fault[2]}" if fault else role
     wrong, outcome = None, None
     try:
         outcome = PLAYS[role.split("-")[0] if place.command is not None else role](place)
@@ -420,7 +432,8 @@ def draw(roles, counts, number, rng):
         count = counts[role][way[0]]
         # Starts are short and many-sided, the rest is long and alike: half of the faults for each.
         most = count if rng.random() < 0.5 else max(1, count // 4)
-        faults.append((role, (*way, rng.randint(1, most))))
+        onward = way[0] in LASTING and rng.random() < 0.4
+        faults.append((role, (*way, rng.randint(1, most), onward)))
     return faults
 
 
@@ -443,7 +456,7 @@ def main():
     parser.add_argument("--faults", type=int, default=24)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="")
-    parser.add_argument("--fault", action="append", default=[], help="ROLE:KIND:N:ERROR")
+    parser.add_argument("--fault", action="append", default=[], help="ROLE:KIND:N:ERROR, N+ for this and all later calls")
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--common", type=int, default=0, help="so many faults over the scenarios of common_torture beside")
@@ -475,7 +488,7 @@ def main():
                 _, _, wrong, counts[command] = play(command, None, shared, options.keep)
                 assert not wrong, f"without a fault: {command}: {wrong}"
         if wanted:
-            faults = [(role, (*next(w for w in WAYS if w[0] == kind and w[2] == error), int(n)))
+            faults = [(role, (*next(w for w in WAYS if w[0] == kind and w[2] == error), int(n.strip("+")), "+" in n))
                       for role, kind, n, error in wanted]
         else:
             faults = draw(roles, counts, options.faults, random.Random(options.seed))
