@@ -353,10 +353,11 @@ def play_cluster(place):
         cluster.start()
         outcomes = []
         for number in range(3):
-            if number > 0 and place.fault and place.fault[5]:
+            lasting = place.fault is not None and place.fault[5]
+            if number > 0 and lasting:
                 place.block.disarm()
             cluster.wait("whole cluster", cluster.is_whole)
-            struck = place.block.hits() > 0
+            struck = place.block.hits() > 0 and (number > 0 or not lasting)
             output = place.path(f"out-{number}")
             status, said = cluster.run_job(output)
             outcomes.append(judge_job(cluster, status, said, output))
