@@ -150,7 +150,11 @@ $(BUILD)/tests/bench/expr_bench: tests/bench/expr_bench.c $(foreach d,common/exp
 check-portable:
 	scripts/deps.sh roots
 	tests/roots/portable.py $(SYSTEMS)
-.PHONY: check-portable
+# The packages, installed, started and purged in such roots.
+check-package:
+	scripts/deps.sh roots
+	tests/roots/package.py $(SYSTEMS)
+.PHONY: check-portable check-package
 
 # --- The container image built whole, first stage included, and the cluster of deploy/ in containers (check has the same with this tree's binaries).
 check-containers: deps

@@ -21,6 +21,10 @@
 
 #include "data/schema.h"
 
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "weir is for little-endian processors: batches travel, and keys and snapshots are kept, as they lie in memory"
+#endif
+
 #define WEIR_BATCH_ROWS_MAX 4096
 #define WEIR_BATCH_ROWS_DEFAULT 2048
 /* A batch closes when its bytes pass this, however few its rows; one row may be larger, up to the record limit. */

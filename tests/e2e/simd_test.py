@@ -62,5 +62,11 @@ def test_a_job_gives_the_same_by_either():
         assert len(rows[0]) == 1092 and rows[0] == rows[1]
 
 
+def test_a_big_endian_build_is_refused_with_a_reason():
+    done = run("cc", "-std=c11", "-D_GNU_SOURCE", "-Icommon", "-Iinclude", "-I.", "-fsyntax-only", "-U__BYTE_ORDER__",
+               "-D__BYTE_ORDER__=__ORDER_BIG_ENDIAN__", "common/data/batch.c", cwd=ROOT)
+    assert done.returncode != 0 and "little-endian processors" in done.stderr, done.stderr
+
+
 if __name__ == "__main__":
     main(globals())

@@ -92,8 +92,8 @@ def derived(name, suffix):
 
 def run(root, command, binds=(), env=None, timeout_s=1800, private_binfmt=False, check=True, user=None):
     """A shell command in a root; its output. `binds`: (directory here, path there), read-only. Ends with everything it started."""
-    setup = ["set -e", "mount --make-rprivate /"]
     quoted = shlex.quote(root)
+    setup = ["set -e", "mount --make-rprivate /", f"mount --rbind {quoted} {quoted}"]
     for source, target in binds:
         setup.append(f"mkdir -p {quoted}{target}; mount --rbind {shlex.quote(source)} {quoted}{target}; "
                      f"mount -o remount,bind,ro {quoted}{target} || true")
@@ -138,6 +138,20 @@ def map_users(pid):
     for table in ("gid_map", "uid_map"):
         with open(f"/proc/{pid}/{table}", "w") as file:
             file.write("0 0 65536\n")
+
+
+def clean(name, suffix):
+    """A fresh copy of a pristine root, for one test; remove() it."""
+    directory = os.path.join(CACHE, f"{name}-{suffix}")
+    remove(directory)
+    copy(pristine(name), directory)
+    return directory
+
+
+def remove(directory):
+    """One that this kit made; refuses anything else."""
+    assert os.path.dirname(os.path.abspath(directory)) == CACHE, directory
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def install_packages(root, packages):

@@ -368,6 +368,8 @@ static void test_all(void **state)
     snprintf(path, sizeof path, "%s/flink-scalar", folder ? folder : "../shared/conformance");
     struct dirent **names;
     int count = scandir(path, &names, NULL, alphasort);
+    if (count < 0 && folder)
+        fail_msg("WEIR_CONFORMANCE=%s has no flink-scalar", folder);
     if (count < 0) {
         print_message("  skipped: there is no folder of Flink's cases (set WEIR_CONFORMANCE)\n");
         skip();

@@ -750,6 +750,8 @@ static void conformance_cases(void **state)
     char path[1200], folder[600];
     snprintf(folder, sizeof folder, "%s/json/test_parsing", root ? root : "../shared/conformance");
     DIR *dir = opendir(folder);
+    if (!dir && root)
+        fail_msg("WEIR_CONFORMANCE=%s has no json/test_parsing", root);
     if (!dir) {
         print_message("skipped: no conformance cases (WEIR_CONFORMANCE)\n");
         skip();
