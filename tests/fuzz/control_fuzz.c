@@ -229,7 +229,7 @@ struct worker {
     struct weir_tm *tm;
     int64_t now_ms;
     uint64_t id;
-    bool answered;
+    int depth; /* of answers to answers */
 };
 
 static void step_worker(struct worker *w, struct weir_tm_event *event);
@@ -290,10 +290,10 @@ static void step_worker(struct worker *w, struct weir_tm_event *event)
     (void)weir_tm_digest(w->tm);
     first.executor_id = ids[0];
     first.sha256 = ids[1];
-    if (first.kind != WEIR_TM_EFFECT_LOG && !w->answered) { /* one level: what follows is answered by the next step */
-        w->answered = true;
+    if (first.kind != WEIR_TM_EFFECT_LOG && w->depth < 4) {
+        w->depth++;
         perform(w, &first);
-        w->answered = false;
+        w->depth--;
     }
 }
 
@@ -516,6 +516,7 @@ static void worker_seed(fuzz_put *put)
     weir__start_executor__init(&start);
     uint32_t slots[] = {0, 1};
     start.executor_id = (char *)"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", start.job_id = (char *)JOB_ID;
+    start.code_sha256 = (char *)"0011223344556677001122334455667700112233445566770011223344556677";
     start.job_name = (char *)"job", start.slots = slots, start.n_slots = 2, start.incarnation = 1;
     begin(1);
     add(5, right, WEIR__CONTROL__BODY_START_EXECUTOR, &start);
