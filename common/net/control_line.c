@@ -67,6 +67,7 @@ struct weir_line {
         int64_t due_ms; /* when the next may be made */
         char text[WEIR_LINE_TEXT_SIZE - 64];
     } refusals[REFUSALS];
+    _Atomic uint64_t refused; /* all since the start */
 };
 
 static weir_err set_int(void *socket, int option, int value, struct weir_error *error)
@@ -145,6 +146,12 @@ static void refuse(struct weir_line *line, enum refusal refusal, const char *for
     vsnprintf(refusals->text, sizeof refusals->text, format, args);
     va_end(args);
     refusals->count++;
+    line->refused++;
+}
+
+uint64_t weir_line_refused(const struct weir_line *line)
+{
+    return line->refused;
 }
 
 static bool allow(void *arg, const uint8_t *key, const char *address)

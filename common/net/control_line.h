@@ -60,6 +60,8 @@ int weir_line_fd(const struct weir_line *line);
 int weir_line_monitor_fd(const struct weir_line *line); /* -1: none (inproc) */
 int weir_line_zap_fd(const struct weir_line *line);     /* who may connect is asked here; -1: nobody asks */
 bool weir_line_next(struct weir_line *line, struct weir_line_event *event);
+/* Connections and messages that were turned away since the start. Any thread. */
+uint64_t weir_line_refused(const struct weir_line *line);
 /* When the line wants weir_line_next() called even if nothing is readable (probing peers): ms from now, -1: no need. */
 int weir_line_wait_ms(const struct weir_line *line);
 

@@ -472,6 +472,11 @@ weir_err weir_jobmanager_cancel(struct weir_jobmanager *jobmanager, const char *
     return ask(jobmanager, &event, error);
 }
 
+uint64_t weir_jobmanager_refused(const struct weir_jobmanager *jobmanager)
+{
+    return weir_line_refused(jobmanager->line);
+}
+
 const struct weir_jm *weir_jobmanager_lock(struct weir_jobmanager *jobmanager)
 {
     pthread_mutex_lock(&jobmanager->lock);

@@ -51,6 +51,8 @@ weir_err weir_jobmanager_cancel(struct weir_jobmanager *jobmanager, const char *
 weir_err weir_jobmanager_plan(struct weir_jobmanager *jobmanager, const struct weir_jobmanager_submission *submission,
                               struct weir_plan **plan, struct weir_error *error);
 
+/* Connections and messages that were turned away on the control line since the start. */
+uint64_t weir_jobmanager_refused(const struct weir_jobmanager *jobmanager);
 /* The core, for reading; between lock and unlock only. */
 const struct weir_jm *weir_jobmanager_lock(struct weir_jobmanager *jobmanager);
 void weir_jobmanager_unlock(struct weir_jobmanager *jobmanager);

@@ -365,6 +365,18 @@ static weir_err view_plan(void *self, const struct weir_view_submission *from, s
     return WEIR_OK;
 }
 
+static void view_print_metrics(void *self, struct weir_buf *out)
+{
+    const struct weir_jobmanager_view *view = self;
+    bool ok =
+        weir_buf_printf(out,
+                        "# HELP weir_jobmanager_control_refused_total Connections and messages on the control line "
+                        "that were turned away.\n# TYPE weir_jobmanager_control_refused_total counter\n"
+                        "weir_jobmanager_control_refused_total %llu\n",
+                        (unsigned long long)weir_jobmanager_refused(view->jobmanager));
+    (void)ok; /* no room: then the others have not either, and REST says so */
+}
+
 void weir_jobmanager_view_init(struct weir_jobmanager_view *view)
 {
     view->view = (struct weir_cluster_view){
@@ -376,5 +388,6 @@ void weir_jobmanager_view_init(struct weir_jobmanager_view *view)
         .build = view_build,
         .submit = view_submit,
         .plan = view_plan,
+        .print_metrics = view_print_metrics,
     };
 }

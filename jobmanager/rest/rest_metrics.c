@@ -312,6 +312,9 @@ void weir_rest_metrics(const struct weir_http_server_request *request, struct we
            "Resident memory of the JobManager.", resident_bytes());
     head(&p, "weir_jobmanager_cpu_seconds_total", "counter", "CPU time of the JobManager.");
     put(&p, "weir_jobmanager_cpu_seconds_total %.6f\n", (double)weir_clock_cpu_ns() / 1e9);
+    head(&p, "weir_jobmanager_rest_refused_total", "counter", "Requests without a token that allows them.");
+    put(&p, "weir_jobmanager_rest_refused_total %llu\n",
+        (unsigned long long)((const struct weir_rest *)request->arg)->refused);
     print_jobs(&p);
     print_taskmanagers(&p, tms, tm_count);
     print_tasks(&p);

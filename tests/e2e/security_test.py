@@ -340,6 +340,8 @@ def test_strangers_at_the_control_line_get_nothing():
             s.close()
         assert len(cluster.registered()) == 1
         assert "refused a TaskManager at" in cluster.log() and "turned away" in cluster.log()
+        assert re.search(r"^weir_jobmanager_control_refused_total [1-9]", cluster.rest("/metrics")[1], re.M)
+        assert "weir_jobmanager_rest_refused_total 0" in cluster.rest("/metrics")[1]
 
 
 def test_wrong_keys_are_named_on_both_sides():
