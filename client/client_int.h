@@ -37,6 +37,8 @@ struct weir_client {
     char *token;       /* for REST, once it was looked for; NULL: none */
     char *token_wrong; /* why there is none; NULL: nobody gave one */
     bool token_known;
+    bool https;                                         /* security.ssl.rest.enabled, with token_known */
+    char *ca_file;                                      /* security.ssl.rest.ca-file */
     struct weir_key_value pairs[WEIR_CLIENT_PAIRS_MAX]; /* -D */
     int pair_count;
     char **arguments; /* what is left */

@@ -224,6 +224,7 @@ static void free_client(struct weir_client *client)
     free(client->address);
     free(client->address_from);
     free(client->token_wrong);
+    free(client->ca_file);
     weir_secret_free(client->token);
 }
 

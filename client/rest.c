@@ -26,7 +26,7 @@ static bool is_port(const char *text)
 }
 
 /* "HOST:PORT", "HOST", "[V6]:PORT" or a URL of HTTP -> "http://HOST:PORT"; NULL: none of them. Freed by the caller. */
-static char *parse_address(const char *given)
+static char *parse_address(const char *given, bool https)
 {
     size_t size = strlen(given);
     size_t scheme = strncmp(given, "http://", 7) == 0 ? 7 : strncmp(given, "https://", 8) == 0 ? 8 : 0;
@@ -42,7 +42,7 @@ static char *parse_address(const char *given)
     for (const char *c = given; *c; c++)
         if ((unsigned char)*c <= ' ' || strchr("/?#@\\\"<>", *c))
             return NULL;
-    return weir_format("http://%s%s", given, colon ? "" : ":8081");
+    return weir_format("%s://%s%s", https ? "https" : "http", given, colon ? "" : ":8081");
 }
 
 char *weir_client_host_address(const json_t *jobmanager_file)
@@ -53,8 +53,8 @@ char *weir_client_host_address(const json_t *jobmanager_file)
     if (strcmp(host, "::") == 0)
         host = "::1";
     bool v6 = strchr(host, ':') != NULL;
-    return weir_format("http://%s%s%s:%d", v6 ? "[" : "", host, v6 ? "]" : "",
-                       (int)weir_json_number(jobmanager_file, "rest_port"));
+    return weir_format("%s://%s%s%s:%d", json_is_true(json_object_get(jobmanager_file, "rest_tls")) ? "https" : "http",
+                       v6 ? "[" : "", host, v6 ? "]" : "", (int)weir_json_number(jobmanager_file, "rest_port"));
 }
 
 /* Of the cluster under $WEIR_HOME; NULL: none is running there, or (*failed) nobody can tell (said). */
@@ -77,14 +77,40 @@ static char *home_address(struct weir_client *client, char **from, bool *failed)
     return address;
 }
 
+/* How this user is let in: TLS by the configuration, the token by WEIR_REST_TOKEN, else the first of the configured file. A configuration that
+ * cannot be read is not this command's business, unless the cluster wants a token. */
+static void find_token(struct weir_client *client)
+{
+    const char *given = getenv("WEIR_REST_TOKEN");
+    struct weir_error error;
+    struct weir_config *config = NULL;
+    client->token_known = true;
+    char *home = weir_home_directory();
+    weir_err err = weir_config_load(client->config, home, NULL, 0, &config, &error);
+    free(home);
+    const char *path = err ? NULL : weir_config_string(config, TOKEN_KEY);
+    const char *ca_file = err ? NULL : weir_config_string(config, "security.ssl.rest.ca-file");
+    client->https = !err && weir_config_int(config, "security.ssl.rest.enabled");
+    client->ca_file = ca_file ? weir_strdup(ca_file) : NULL;
+    if (given && *given)
+        client->token = weir_strdup(given);
+    else if (path)
+        err = weir_token_read(TOKEN_KEY, path, &client->token, &error);
+    if (err && !client->token)
+        client->token_wrong = weir_strdup(error.message);
+    weir_config_free(config);
+}
+
 const char *weir_client_address(struct weir_client *client)
 {
     if (client->address)
         return client->address;
+    if (!client->token_known)
+        find_token(client);
     const char *variable = getenv("WEIR_REST"), *given = client->rest ? client->rest : variable;
     if (client->rest || (given && *given)) {
         client->address_from = weir_strdup(client->rest ? "-m" : "WEIR_REST");
-        client->address = parse_address(given);
+        client->address = parse_address(given, client->https);
         if (!client->address)
             weir_client_fail(client, EXIT_USAGE, NULL, "%s wants HOST:PORT, not '%.200s'", client->address_from, given);
         return client->address;
@@ -99,29 +125,6 @@ const char *weir_client_address(struct weir_client *client)
 }
 
 /* --- Requests */
-
-/* WEIR_REST_TOKEN, else the first token of the configured file. A configuration that cannot be read is not this command's business, unless
- * the cluster wants a token. */
-static void find_token(struct weir_client *client)
-{
-    const char *given = getenv("WEIR_REST_TOKEN");
-    struct weir_error error;
-    struct weir_config *config = NULL;
-    client->token_known = true;
-    if (given && *given) {
-        client->token = weir_strdup(given);
-        return;
-    }
-    char *home = weir_home_directory();
-    weir_err err = weir_config_load(client->config, home, NULL, 0, &config, &error);
-    free(home);
-    const char *path = err ? NULL : weir_config_string(config, TOKEN_KEY);
-    if (path)
-        err = weir_token_read(TOKEN_KEY, path, &client->token, &error);
-    if (err)
-        client->token_wrong = weir_strdup(error.message);
-    weir_config_free(config);
-}
 
 /* What to do about a 401; freed by the caller. */
 static char *token_hint(const struct weir_client *client)
@@ -179,9 +182,8 @@ static int call(struct weir_client *client, struct weir_http_request *request, c
         return EXIT_USAGE;
     char *url = weir_format("%s%s", address, path);
     request->url = url;
-    if (!client->token_known)
-        find_token(client);
     request->token = client->token;
+    request->ca_file = client->ca_file;
     request->timeout_ms = client->completing                     ? COMPLETING_TIMEOUT_MS
                           : strcmp(request->method, "POST") == 0 ? SUBMIT_TIMEOUT_MS
                                                                  : TIMEOUT_MS;

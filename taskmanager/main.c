@@ -130,10 +130,12 @@ static int run_supervisor(int argc, char **argv)
         char *arguments[ARGUMENTS_MAX] = {0};
         executor_arguments(&daemon, arguments);
         const char *log_file = weir_config_string(daemon.config, "log.file");
+        bool https = weir_config_int(daemon.config, "security.ssl.rest.enabled") != 0;
         struct weir_supervisor_options options = {
             .rpc_endpoint = endpoint_of("tcp", jobmanager, rpc_port),
-            .rest_url = endpoint_of("http", jobmanager, weir_config_int(daemon.config, "rest.port")),
+            .rest_url = endpoint_of(https ? "https" : "http", jobmanager, weir_config_int(daemon.config, "rest.port")),
             .rest_token_file = weir_config_string(daemon.config, "security.rest.token-file"),
+            .rest_ca_file = weir_config_string(daemon.config, "security.ssl.rest.ca-file"),
             .curve = &curve,
             .host = host,
             .bind_host = bind_host,

@@ -545,8 +545,12 @@ weir_err weir_config_check_bind(const struct weir_config *config, const char *ke
     if (is_loopback(host))
         return WEIR_OK;
     const char *missing = missing_credential(config, taskmanager);
-    if (!missing)
+    if (!missing) {
+        if (strcmp(key, "rest.bind-address") == 0 && !weir_config_int(config, "security.ssl.rest.enabled"))
+            weir_log(WARN, "REST on %s is not encrypted: who can read along sees tokens (security.ssl.rest.enabled)",
+                     host);
         return WEIR_OK;
+    }
     if (!weir_config_int(config, "security.insecure"))
         return weir_fail(
             error, WEIR_ERR_INVALID,

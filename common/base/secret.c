@@ -12,12 +12,12 @@
 
 #include "base/mem.h"
 
-static weir_err read_all(int fd, const char *what, const char *path, char **out, struct weir_error *error)
+static weir_err read_all(int fd, const char *what, const char *path, bool secret, char **out, struct weir_error *error)
 {
     struct stat info;
     if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode))
         return weir_fail(error, WEIR_ERR_INVALID, "%s: %s is not a regular file", what, path);
-    if (info.st_mode & S_IRWXO)
+    if (secret && info.st_mode & S_IRWXO)
         return weir_fail(error, WEIR_ERR_INVALID, "%s: %s holds a secret and is open to everyone: run chmod 600 %s",
                          what, path, path);
     if (info.st_size > (off_t)WEIR_SECRET_FILE_MAX)
@@ -45,15 +45,25 @@ static weir_err read_all(int fd, const char *what, const char *path, char **out,
     return WEIR_OK;
 }
 
-weir_err weir_secret_read(const char *what, const char *path, char **text, struct weir_error *error)
+static weir_err read_text(const char *what, const char *path, bool secret, char **text, struct weir_error *error)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0)
         return weir_fail_errno(error, errno == ENOENT ? WEIR_ERR_NOT_FOUND : WEIR_ERR_IO, "%s: cannot open %s", what,
                                path);
-    weir_err err = read_all(fd, what, path, text, error);
+    weir_err err = read_all(fd, what, path, secret, text, error);
     close(fd);
     return err;
+}
+
+weir_err weir_secret_read(const char *what, const char *path, char **text, struct weir_error *error)
+{
+    return read_text(what, path, true, text, error);
+}
+
+weir_err weir_public_read(const char *what, const char *path, char **text, struct weir_error *error)
+{
+    return read_text(what, path, false, text, error);
 }
 
 void weir_secret_free(char *text)

@@ -18,6 +18,8 @@
  * or it is no text; NOT_FOUND; IO. */
 weir_err weir_secret_read(const char *what, const char *path, char **text, struct weir_error *error);
 void weir_secret_free(char *text);
+/* The same for a file without a secret: everyone may read it. Freed by free(). */
+weir_err weir_public_read(const char *what, const char *path, char **text, struct weir_error *error);
 /* A new file, complete or not at all, mode `mode`. EXISTS: it is there, and `replace` is false. */
 weir_err weir_secret_write(const char *path, const char *text, int mode, bool replace, struct weir_error *error);
 

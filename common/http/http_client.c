@@ -86,6 +86,12 @@ static weir_err explain(CURLcode code, CURL *curl, const char *url, const struct
         err = weir_fail(error, WEIR_ERR_TIMEOUT, "%s did not answer within %d ms", authority, timeout_ms);
     else if (code == CURLE_OPERATION_TIMEDOUT)
         err = weir_fail(error, WEIR_ERR_IO, "%s is not reachable: no connection in time", authority);
+    else if (code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE)
+        err = weir_fail(error, WEIR_ERR_IO, "the certificate of %s is not believed: %s (security.ssl.rest.ca-file)",
+                        authority, *detail ? detail : curl_easy_strerror(code));
+    else if (code == CURLE_SSL_CONNECT_ERROR)
+        err = weir_fail(error, WEIR_ERR_IO, "%s does not speak TLS, or not ours: %s (security.ssl.rest.enabled)",
+                        authority, *detail ? detail : curl_easy_strerror(code));
     else if (code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST)
         err = weir_fail(error, WEIR_ERR_IO, "%s is not reachable: %s", authority,
                         os_errno  ? strerror((int)os_errno)
@@ -173,6 +179,10 @@ static weir_err perform(const struct weir_http_request *request, struct sink *si
     must(curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers));
     if (request->ca_file)
         must(curl_easy_setopt(curl, CURLOPT_CAINFO, request->ca_file));
+    if (request->any_certificate) {
+        must(curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 0L));
+        must(curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 0L));
+    }
     must(curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request->method));
     CURLcode code = curl_easy_perform(curl);
     if (code != CURLE_OK) {

@@ -6,6 +6,7 @@
 #ifndef WEIR_HTTP_CLIENT_H
 #define WEIR_HTTP_CLIENT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,6 +23,7 @@ struct weir_http_request {
     const char *upload_part;  /* its name; NULL: "jarfile" */
     const char *token;        /* sent as Authorization: Bearer; NULL: none */
     const char *ca_file;      /* for https: who may have signed the server's certificate; NULL: the system's list */
+    bool any_certificate;     /* for https: whoever answers is believed; only where nothing secret is sent */
     int connect_timeout_ms;   /* 0: 5 s */
     int timeout_ms;           /* whole exchange; 0: 60 s */
     size_t response_size_max; /* 0: 64 MiB */

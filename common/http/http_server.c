@@ -821,20 +821,33 @@ weir_err weir_http_server_start(const struct weir_http_server_options *options, 
     }
     int timeout_ms = options->timeout_ms ? options->timeout_ms : 30000;
     int connections_max = options->connections_max ? options->connections_max : 256;
+    struct MHD_OptionItem tls[] = {
+        {MHD_OPTION_HTTPS_MEM_CERT, 0, (void *)(uintptr_t)options->certificate},
+        {MHD_OPTION_HTTPS_MEM_KEY, 0, (void *)(uintptr_t)options->certificate_key},
+        {MHD_OPTION_END, 0, NULL},
+    };
+    bool with_tls = options->certificate != NULL;
+    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | MHD_USE_ITC;
     server->connections = weir_http_connections_new(connections_max, timeout_ms, REQUEST_MS_MAX);
     server->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | MHD_USE_ITC, 0, NULL, NULL,
-        on_access, server, MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
-        MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_NOTIFY_CONNECTION, on_connection, server,
-        MHD_OPTION_URI_LOG_CALLBACK, on_request_line, server, MHD_OPTION_CONNECTION_TIMEOUT,
+        flags | (with_tls ? MHD_USE_TLS : 0), 0, NULL, NULL, on_access, server, MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log,
+        NULL, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, server, MHD_OPTION_URI_LOG_CALLBACK, on_request_line, server,
+        MHD_OPTION_CONNECTION_TIMEOUT,
         (unsigned)timeout_ms / 1000 + 5, /* readers that stand still: the others are timed by http_connections.c */
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)connections_max * 4, /* meanwhile */
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
-        MHD_OPTION_END);
+        MHD_OPTION_ARRAY, with_tls ? tls : tls + 2, MHD_OPTION_END);
     if (!server->daemon) {
         close(fd);
-        err =
-            weir_fail_errno(error, WEIR_ERR_IO, "cannot start the HTTP server on %s:%d", server->address, server->port);
+        if (with_tls)
+            err = weir_fail(error, WEIR_ERR_INVALID, "TLS does not take the certificate and its key%s",
+                            MHD_is_feature_supported(MHD_FEATURE_TLS) == MHD_YES
+                                ? ""
+                                : ": this libmicrohttpd was built without TLS");
+        else
+            err = weir_fail_errno(error, WEIR_ERR_IO, "cannot start the HTTP server on %s:%d", server->address,
+                                  server->port);
         weir_http_connections_free(server->connections);
         free_server(server);
         return err;

@@ -93,11 +93,13 @@ struct weir_http_server_options {
     size_t body_size_max;           /* 0: 1 MiB */
     int64_t upload_size_max;        /* 0: 256 MiB */
     const char *upload_dir;         /* where uploads lie while they arrive; needed by upload routes */
-    int timeout_ms;                 /* for a request's line and headers, and between parts of its body; 0: 30 s */
-    int connections_max;            /* 0: 256; beyond, idle and slow ones are closed */
+    const char *certificate;        /* PEM text, copied; with it, and its key, HTTPS only */
+    const char *certificate_key;
+    int timeout_ms;      /* for a request's line and headers, and between parts of its body; 0: 30 s */
+    int connections_max; /* 0: 256; beyond, idle and slow ones are closed */
 };
 
-/* Binds and starts. WEIR_ERR_EXISTS: the port is in use. */
+/* Binds and starts. INVALID: the certificate and its key are not taken. WEIR_ERR_EXISTS: the port is in use. */
 weir_err weir_http_server_start(const struct weir_http_server_options *options, struct weir_http_server **server,
                                 struct weir_error *error);
 int weir_http_server_port(const struct weir_http_server *server);

@@ -112,38 +112,13 @@ weir_err weir_curve_pair_read(const char *what, const char *path, struct weir_cu
     return err ? err : check_pair(what, path, pair, error);
 }
 
-/* A file without a secret: whoever may read it. */
-static weir_err read_public_text(const char *what, const char *path, char **text, struct stat *info,
-                                 struct weir_error *error)
-{
-    FILE *file = fopen(path, "re");
-    if (!file || fstat(fileno(file), info) != 0) {
-        weir_err err = weir_fail_errno(error, errno == ENOENT ? WEIR_ERR_NOT_FOUND : WEIR_ERR_IO, "%s: cannot open %s",
-                                       what, path);
-        if (file)
-            fclose(file);
-        return err;
-    }
-    *text = weir_alloc(WEIR_SECRET_FILE_MAX + 1);
-    size_t size = fread(*text, 1, WEIR_SECRET_FILE_MAX + 1, file);
-    bool bad = ferror(file) || size > WEIR_SECRET_FILE_MAX || memchr(*text, 0, size);
-    fclose(file);
-    if (bad) {
-        free(*text);
-        return weir_fail(error, WEIR_ERR_INVALID, "%s: %s is no text of at most 1 MiB", what, path);
-    }
-    (*text)[size] = 0;
-    return WEIR_OK;
-}
-
 weir_err weir_curve_public_read(const char *what, const char *path, uint8_t key[WEIR_CURVE_KEY_SIZE],
                                 struct weir_error *error)
 {
     char *text;
-    struct stat info;
     struct weir_curve_pair pair;
     bool has_public, has_secret;
-    weir_err err = read_public_text(what, path, &text, &info, error);
+    weir_err err = weir_public_read(what, path, &text, error);
     if (err)
         return err;
     err = parse_pair(what, path, text, &pair, &has_public, &has_secret, error);
@@ -166,8 +141,10 @@ weir_err weir_curve_public_read(const char *what, const char *path, uint8_t key[
 static weir_err read_list(struct weir_curve_list *list, struct weir_error *error)
 {
     char *text;
-    struct stat info;
-    weir_err err = read_public_text(list->what, list->path, &text, &info, error);
+    struct stat info; /* of before: a change while it is read is seen as one */
+    if (stat(list->path, &info) != 0)
+        memset(&info, 0, sizeof info);
+    weir_err err = weir_public_read(list->what, list->path, &text, error);
     if (err)
         return err;
     struct entry *entries = NULL;

@@ -103,9 +103,10 @@ static weir_err serve(struct weir_daemon *daemon, struct weir_jobmanager *jobman
     weir_err err = weir_rest_start(&options, &rest, error);
     if (!err) {
         char fields[256];
-        snprintf(fields, sizeof fields, "\"rest_port\": %d, \"rpc_port\": %d, \"rest_address\": \"%s\"",
+        snprintf(fields, sizeof fields, "\"rest_port\": %d, \"rpc_port\": %d, \"rest_address\": \"%s\"%s",
                  weir_rest_port(rest), port_of(weir_jobmanager_endpoint(jobmanager)),
-                 weir_config_string(daemon->config, "rest.bind-address"));
+                 weir_config_string(daemon->config, "rest.bind-address"),
+                 weir_rest_tls(rest) ? ", \"rest_tls\": true" : "");
         weir_log(INFO, "JobManager listens on %s (%s), REST on port %d (%s)", weir_jobmanager_endpoint(jobmanager),
                  curve_on ? "CURVE" : "no keys", weir_rest_port(rest), weir_rest_security(rest));
         err = weir_daemon_ready(daemon, fields, error);

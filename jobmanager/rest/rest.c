@@ -14,6 +14,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/secret.h"
 #include "jobmanager/rest/rest_int.h"
 
 #define TOKEN_KEY "security.rest.token-file"
@@ -300,6 +301,30 @@ static void free_rest(struct weir_rest *rest)
     free(rest);
 }
 
+/* NULL for both: REST is not to use TLS. */
+static weir_err read_certificate(const struct weir_config *config, char **certificate, char **key,
+                                 struct weir_error *error)
+{
+    static const char certificate_name[] = "security.ssl.rest.certificate-file";
+    static const char key_name[] = "security.ssl.rest.key-file";
+    if (!weir_config_int(config, "security.ssl.rest.enabled"))
+        return WEIR_OK;
+    const char *certificate_path = weir_config_string(config, certificate_name);
+    const char *key_path = weir_config_string(config, key_name);
+    if (!certificate_path || !key_path)
+        return weir_fail(error, WEIR_ERR_INVALID, "'security.ssl.rest.enabled' is true and '%s' is not set",
+                         certificate_path ? key_name : certificate_name);
+    weir_err err = weir_public_read(certificate_name, certificate_path, certificate, error);
+    if (err)
+        return err;
+    err = weir_secret_read(key_name, key_path, key, error);
+    if (err) {
+        free(*certificate);
+        *certificate = NULL;
+    }
+    return err;
+}
+
 weir_err weir_rest_start(const struct weir_rest_options *options, struct weir_rest **out, struct weir_error *error)
 {
     const struct weir_config *c = options->config;
@@ -325,12 +350,20 @@ weir_err weir_rest_start(const struct weir_rest_options *options, struct weir_re
         free_rest(rest);
         return err;
     }
+    char *certificate = NULL, *certificate_key = NULL;
+    if ((err = read_certificate(c, &certificate, &certificate_key, error))) {
+        free_rest(rest);
+        return err;
+    }
+    rest->tls = certificate != NULL;
     struct weir_http_server_options server = {
         .address = weir_config_string(c, "rest.bind-address"),
         .port = (int)weir_config_int(c, "rest.port"),
         .routes = routes,
         .arg = rest,
         .authorize = token_file ? authorize : NULL,
+        .certificate = certificate,
+        .certificate_key = certificate_key,
         .body_size_max = (size_t)weir_config_int(c, "rest.server.max-content-length"),
         .upload_size_max = weir_config_int(c, "rest.upload-max-size"),
         .upload_dir = rest->options.upload_dir,
@@ -338,6 +371,8 @@ weir_err weir_rest_start(const struct weir_rest_options *options, struct weir_re
         .connections_max = (int)weir_config_int(c, "rest.server.max-connections"),
     };
     err = weir_http_server_start(&server, &rest->server, error);
+    free(certificate);
+    weir_secret_free(certificate_key);
     if (err) {
         free_rest(rest);
         return weir_wrap(error, "the REST interface (rest.bind-address, rest.port)");
@@ -348,7 +383,12 @@ weir_err weir_rest_start(const struct weir_rest_options *options, struct weir_re
 
 const char *weir_rest_security(const struct weir_rest *rest)
 {
-    return rest->tokens ? "with a token" : "no token";
+    return rest->tokens ? rest->tls ? "TLS and a token" : "a token, no TLS" : rest->tls ? "TLS, no token" : "no token";
+}
+
+bool weir_rest_tls(const struct weir_rest *rest)
+{
+    return rest->tls;
 }
 
 int weir_rest_port(const struct weir_rest *rest)

@@ -26,6 +26,7 @@ struct weir_rest_options {
 weir_err weir_rest_start(const struct weir_rest_options *options, struct weir_rest **rest, struct weir_error *error);
 int weir_rest_port(const struct weir_rest *rest);
 const char *weir_rest_security(const struct weir_rest *rest); /* in words, for the log */
-void weir_rest_stop(struct weir_rest *rest);                  /* waits for running requests; NULL is allowed */
+bool weir_rest_tls(const struct weir_rest *rest);
+void weir_rest_stop(struct weir_rest *rest); /* waits for running requests; NULL is allowed */
 
 #endif

@@ -17,6 +17,7 @@ struct weir_rest {
     struct weir_http_server *server;
     pthread_mutex_t code_lock; /* one at a time stores or collects in code_dir */
     int64_t started_ms;
+    bool tls;
     struct weir_tokens *tokens; /* NULL: none is wanted. With the two below: the server's thread */
     int64_t refused_due_ms;     /* when the next refusal may be logged */
     uint64_t refused_unsaid;

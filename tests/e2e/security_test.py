@@ -220,6 +220,52 @@ def test_token_of_the_command():
         assert cluster.rest("/overview")[0] == 401
 
 
+def make_certificate(directory, *names):
+    """A self-signed certificate for these names; (certificate, key)."""
+    paths = os.path.join(directory, "rest.crt"), os.path.join(directory, "rest-tls.key")
+    done = run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=weir",
+               "-addext", "subjectAltName=" + ",".join(names), "-out", paths[0], "-keyout", paths[1])
+    assert done.returncode == 0, done.stderr
+    os.chmod(paths[1], 0o600)
+    return paths
+
+
+def test_rest_over_tls():
+    cluster = Secured(taskmanagers=1)
+    certificate, key = make_certificate(cluster.home, "IP:127.0.0.1", "DNS:localhost")
+    plain = open(cluster.path("conf", "weir.yaml")).read()
+    with open(cluster.path("conf", "weir.yaml"), "a") as file:
+        file.write(f"security.ssl.rest.enabled: true\nsecurity.ssl.rest.certificate-file: {certificate}\n"
+                   f"security.ssl.rest.key-file: {key}\nsecurity.ssl.rest.ca-file: {certificate}\n")
+    with cluster:
+        out = cluster.path("out") # upload, run and the TaskManager's fetch of the code go over TLS
+        done = cluster.weir("run", os.path.join(EXAMPLES, "gpu-temperature.so"), "--input", WEATHER, "--output", out, "--window", "1 d")
+        assert done.returncode == 0, done.stderr
+        assert len(read_rows(os.path.join(out, "windows"))) == 1092
+        assert cluster.weir("health").returncode == 0
+        assert "TLS and a token" in cluster.log()
+        token = {"WEIR_REST_TOKEN": cluster.tokens["admin"]}
+        with tempfile.TemporaryDirectory() as home:
+            there = ("list", "-m", f"https://127.0.0.1:{cluster.port}")
+            done = run(WEIR, *there, env={"WEIR_HOME": home, **token})
+            assert done.returncode == 3 and "certificate" in done.stderr and "ca-file" in done.stderr, done.stderr
+            done = run(WEIR, *there, env={"WEIR_HOME": home, "WEIR_SECURITY_SSL_REST_CA_FILE": certificate})
+            assert done.returncode == 1 and "token" in done.stderr, done.stderr
+            assert run(WEIR, *there, env={"WEIR_HOME": home, "WEIR_SECURITY_SSL_REST_CA_FILE": certificate, **token}).returncode == 0
+            done = run(WEIR, "list", "-m", f"http://127.0.0.1:{cluster.port}", env={"WEIR_HOME": home, **token})
+            assert done.returncode != 0 and cluster.tokens["admin"] not in done.stderr, done.stderr
+    for lines, word in ((f"security.ssl.rest.enabled: true\nsecurity.ssl.rest.certificate-file: {certificate}\n", "key-file"),
+                        (f"security.ssl.rest.enabled: true\nsecurity.ssl.rest.certificate-file: {key}\nsecurity.ssl.rest.key-file: {key}\n", "certificate")):
+        other = Secured()
+        certificate, key = make_certificate(other.home, "IP:127.0.0.1")
+        lines = re.sub(r"/\S*rest.crt", certificate, re.sub(r"/\S*rest-tls.key", key, lines))
+        with open(other.path("conf", "weir.yaml"), "a") as file:
+            file.write(lines)
+        started = run(WEIR, "cluster", "start", "-D", "rest.port=0", "-D", "jobmanager.rpc.port=0", env=other.env)
+        other.__exit__(None, None, None)
+        assert started.returncode == 1 and word in started.stderr, started.stderr
+
+
 def test_secret_files_that_all_may_read_are_refused():
     for name, daemon in (("jobmanager.key", "jobmanager"), ("taskmanager.key", "taskmanager-1"), ("rest.token", "jobmanager")):
         cluster = Secured()
