@@ -260,7 +260,7 @@ def test_configuration_keys_that_are_named_exist():
         for span in spans(path):
             key = re.fullmatch(r"(?:-D )?([a-z]\w*(?:-\w+)*(?:\.[\w-]+)+)(?:[:=].*)?", span)
             if key and key[1].split(".")[0] in prefixes and key[1] not in known and \
-                    not re.search(r"\.(log|out|json|py|sh|c|h|md|service|yaml|so|html|mk|txt|conf)$", key[1]):
+                    not re.search(r"\.(log|out|json|py|sh|c|h|md|service|yaml|so|html|mk|txt|conf|key|pub|token|crt)$", key[1]):
                 wrong.append(f"{path}: {span}")
     assert not wrong, "\n".join(wrong)
 
