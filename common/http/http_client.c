@@ -157,7 +157,12 @@ static weir_err perform(const struct weir_http_request *request, struct sink *si
         if (!part)
             weir_out_of_memory(0);
         must(curl_mime_name(part, request->upload_part ? request->upload_part : "jarfile"));
-        must(curl_mime_filedata(part, request->upload_path));
+        CURLcode read = curl_mime_filedata(part, request->upload_path);
+        if (read == CURLE_READ_ERROR) {
+            err = weir_fail_errno(error, WEIR_ERR_IO, "cannot read '%s'", request->upload_path);
+            goto out;
+        }
+        must(read);
         must(curl_mime_type(part, "application/octet-stream"));
         must(curl_easy_setopt(curl, CURLOPT_MIMEPOST, mime));
         headers = add_header(headers, "Expect: 100-continue"); /* a refusal comes before the file is sent */

@@ -1,5 +1,6 @@
 #include "http/http_connections.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -180,8 +181,14 @@ struct weir_http_connections *weir_http_connections_new(int connections_max, int
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&connections->wake, &attributes);
     pthread_condattr_destroy(&attributes);
-    int rc = pthread_create(&connections->thread, NULL, main_loop, connections);
-    weir_assert(rc == 0);
+    int failed = pthread_create(&connections->thread, NULL, main_loop, connections);
+    if (failed) {
+        pthread_mutex_destroy(&connections->lock);
+        pthread_cond_destroy(&connections->wake);
+        free(connections);
+        errno = failed;
+        return NULL;
+    }
     return connections;
 }
 

@@ -22,6 +22,7 @@
 struct weir_http_connections;
 struct weir_http_connection;
 
+/* NULL, with errno: its thread cannot be started. */
 struct weir_http_connections *weir_http_connections_new(int connections_max, int64_t timeout_ms,
                                                         int64_t request_ms_max);
 /* After libmicrohttpd has stopped. NULL is allowed. */

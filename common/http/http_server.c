@@ -829,6 +829,12 @@ weir_err weir_http_server_start(const struct weir_http_server_options *options, 
     bool with_tls = options->certificate != NULL;
     unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | MHD_USE_ITC;
     server->connections = weir_http_connections_new(connections_max, timeout_ms, REQUEST_MS_MAX);
+    if (!server->connections) {
+        err = weir_fail_errno(error, WEIR_ERR_IO, "cannot start the HTTP server's threads");
+        close(fd);
+        free_server(server);
+        return err;
+    }
     server->daemon = MHD_start_daemon(
         flags | (with_tls ? MHD_USE_TLS : 0), 0, NULL, NULL, on_access, server, MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log,
         NULL, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,

@@ -30,6 +30,7 @@
 
 #define SECONDS_MAX 30
 #define WRONG_SHOWN 10 /* of a scenario */
+#define FEW_CALLS 12
 #define SLOW_FAULTS 60 /* of a slow scenario, when all are wanted */
 
 struct way {
@@ -327,8 +328,9 @@ static bool torture(int number, const struct scenario *scenario, int share)
         share = SLOW_FAULTS;
     for (int w = 0; w < WAYS; w++)
         for (uint64_t n = 1; n <= counts[ways[w].kind]; n++)
-            /* The first call of a kind always; of the others so many that it comes to the share. */
-            if (!share || (uint64_t)share >= all || rnd() % all < (uint64_t)share || (n == 1 && share >= SLOW_FAULTS))
+            /* Of kinds that are called often so many that it comes to the share; the others always. */
+            if (!share || (uint64_t)share >= all || rnd() % all < (uint64_t)share ||
+                (counts[ways[w].kind] <= FEW_CALLS && share == SLOW_FAULTS))
                 inject(scenario, &ways[w], n, &tally);
     printf("%sok %d - %s: %d of %llu faults: %d right results, %d errors, %d aborted, %d not reached, %d wrong\n",
            tally.wrong ? "not " : "", number, scenario->name, tally.played, (unsigned long long)all, tally.right,
