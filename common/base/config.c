@@ -156,15 +156,21 @@ static weir_err check_special(const char *what, const struct weir_option *option
     return WEIR_OK;
 }
 
+/* The key that an older spelling stands for; else the key itself. */
+static const char *today(const char *key)
+{
+    for (const struct weir_config_alias *a = weir_config_aliases; a->old_name; a++)
+        if (!strcmp(a->old_name, key))
+            return a->name;
+    return key;
+}
+
 static weir_err set_value(struct weir_config *config, const char *what, const char *origin, const char *key,
                           const char *text, struct weir_error *error)
 {
-    for (const struct weir_config_alias *a = weir_config_aliases; a->old_name; a++)
-        if (!strcmp(a->old_name, key)) {
-            add_note(config, what, key, a->name);
-            key = a->name;
-            break;
-        }
+    if (today(key) != key)
+        add_note(config, what, key, today(key));
+    key = today(key);
     int index = find_index(key);
     if (index < 0)
         return unknown_key(what, key, error);
@@ -241,7 +247,7 @@ static weir_err load_line(struct weir_config *config, const char *path, int line
     char *value = clean_value(colon + 1);
     if (!value)
         return weir_fail(error, WEIR_ERR_INVALID, "%s: '%s': the quotes do not match", where, key);
-    int index = find_index(key);
+    int index = find_index(today(key));
     if (index >= 0 && config->values[index].origin)
         return weir_fail(error, WEIR_ERR_INVALID, "%s: '%s' is given twice, before at %s", where, key,
                          config->values[index].origin);

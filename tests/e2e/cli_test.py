@@ -226,6 +226,8 @@ def test_configuration_says_where_values_are_from():
         open(other, "w").write("rest.port: 1\n\nrset.port: 2\n")
         expect(weir("config", "--config", other, home=directory), USAGE, f"{other}:3", "'rset.port'", "'rest.port'")
         expect(weir("config", "--local", home=directory, WEIR_CONF=other), USAGE, f"{other}:3")
+        open(other, "w").write("state.backend: hashmap\nstate.backend.type: hashmap\n") # the same key by two names
+        expect(weir("config", "--config", other, home=directory), USAGE, f"{other}:2", "twice", f"{other}:1")
         expect(weir("config", "--config", "/nonexistent.yaml"), USAGE, "/nonexistent.yaml")
         expect(weir("config", "--local", "rest.prot"), USAGE, "'rest.port'")
         expect(weir("config", "--local", home=directory, WEIR_REST_PROT="1"), USAGE, "WEIR_REST_PORT")
