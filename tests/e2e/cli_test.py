@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import threading
 
-from weir_test import JOBS, PATIENCE, WEIR, Cluster, free_port, main, run, wait_for
+from weir_test import EXAMPLES, JOBS, PATIENCE, WEIR, Cluster, free_port, main, run, wait_for
 
 FAULTS = os.path.join(JOBS, "faults.so")
 MISTAKES = os.path.join(JOBS, "mistakes.so")
@@ -192,6 +192,10 @@ def test_output_that_does_not_arrive_is_a_failure():
             assert done.returncode == FAILED and "cannot write to standard output" in done.stderr, (command, where, done)
     done = run("bash", "-c", f"set -o pipefail; {WEIR} help | head -1")
     assert done.stdout.startswith("weir ") and done.stderr == "", done
+    # What a job prints must not end up in whatever file or socket got the closed descriptor's number.
+    telemetry = os.path.join(EXAMPLES, "host-telemetry.so")
+    done = run("bash", "-c", f"exec {WEIR} run --local -D restart-strategy.type=none {telemetry} --samples 2 --window '1 s' >&-")
+    assert done.returncode == FAILED and "cannot print to standard output: Bad file descriptor" in done.stderr, done
     done = run("bash", "-c", f"exec {WEIR} lits 2>&-")
     assert done.returncode == USAGE, done
     done = run("bash", "-c", f"exec {WEIR} eval 1 <&-")
