@@ -447,20 +447,30 @@ static void drop_job(struct weir_jm *jm, int index)
     jm->job_count--;
 }
 
-/* The oldest ended jobs go when there are too many; one whose output is still to be aborted stays a little longer. */
+/* The one that ended first; -1: none may go. A job whose output is still to be aborted stays, unless `all`. */
+static int first_ended(const struct weir_jm *jm, bool all)
+{
+    int first = -1;
+    for (int i = 0; i < jm->job_count; i++) {
+        const struct weir_jm_job *job = jm->jobs[i];
+        if (weir_job_state_terminal(job->state) && (all || !job->in->abort_wanted) &&
+            (first < 0 || job->ended_ms < jm->jobs[first]->ended_ms))
+            first = i;
+    }
+    return first;
+}
+
+/* Jobs that ended long ago go when there are too many: by their end, so that one that ran long can still be looked at when it has ended. */
 void weir_jm_job_expire(struct weir_jm *jm)
 {
     int ended = 0;
     for (int i = 0; i < jm->job_count; i++)
         ended += weir_job_state_terminal(jm->jobs[i]->state);
-    for (int i = 0; i < jm->job_count && ended > jm->options.jobs_ended_max;) {
-        const struct weir_jm_job *job = jm->jobs[i];
-        if (weir_job_state_terminal(job->state) && (!job->in->abort_wanted || ended > 2 * jm->options.jobs_ended_max)) {
-            drop_job(jm, i);
-            ended--;
-        } else {
-            i++;
-        }
+    for (; ended > jm->options.jobs_ended_max; ended--) {
+        int first = first_ended(jm, ended > 2 * jm->options.jobs_ended_max);
+        if (first < 0)
+            return;
+        drop_job(jm, first);
     }
 }
 

@@ -231,13 +231,13 @@ static struct weir_plan *two_regions(uint8_t **bytes, size_t *size)
     return plan;
 }
 
-static void submit(struct rig *rig, const struct weir_jm_job_options *options)
+static void submit_as(struct rig *rig, const struct weir_jm_job_options *options, const char *job_id)
 {
     uint8_t *bytes;
     size_t size;
     struct weir_plan *plan = two_regions(&bytes, &size);
     run(rig, (struct weir_jm_event){.kind = WEIR_JM_EVENT_SUBMIT,
-                                    .job_id = JOB,
+                                    .job_id = job_id,
                                     .take_plan = plan,
                                     .graph = bytes,
                                     .graph_size = size,
@@ -245,9 +245,19 @@ static void submit(struct rig *rig, const struct weir_jm_job_options *options)
     free(bytes);
 }
 
+static void submit(struct rig *rig, const struct weir_jm_job_options *options)
+{
+    submit_as(rig, options, JOB);
+}
+
+static void cancel_as(struct rig *rig, const char *job_id)
+{
+    run(rig, (struct weir_jm_event){.kind = WEIR_JM_EVENT_CANCEL, .job_id = job_id});
+}
+
 static void cancel(struct rig *rig)
 {
-    run(rig, (struct weir_jm_event){.kind = WEIR_JM_EVENT_CANCEL, .job_id = JOB});
+    cancel_as(rig, JOB);
 }
 
 static void rig_init(struct rig *rig, struct weir_jm_job_options *options)
@@ -365,6 +375,36 @@ static void waits_for_slots(void **state)
     assert_int_equal(rig.reply, WEIR_OK);
     run(&rig, (struct weir_jm_event){.kind = WEIR_JM_EVENT_CANCEL, .job_id = "none"});
     assert_int_equal(rig.reply, WEIR_ERR_NOT_FOUND);
+    rig_fini(&rig);
+}
+
+/* Of the jobs that have ended the ones that ended last are kept, whenever they were submitted. */
+static void old_jobs_are_forgotten(void **state)
+{
+    (void)state;
+    struct rig rig;
+    struct weir_jm_job_options options;
+    rig_init(&rig, &options);
+    enum { ENDED = 103 }; /* 100 are kept */
+    char id[33];
+    submit(&rig, &options);
+    for (int i = 0; i < ENDED; i++) {
+        rig.now_ms += 10;
+        snprintf(id, sizeof id, "%032x", 0xb00 + i);
+        submit_as(&rig, &options, id);
+        cancel_as(&rig, id);
+        assert_int_equal(weir_jm_job_find(rig.jm, id)->state, WEIR_JOB_CANCELED);
+    }
+    assert_int_equal(weir_jm_job_count(rig.jm), 101);
+    rig.now_ms += 10;
+    cancel(&rig); /* the first that was submitted ends last */
+    assert_non_null(job(&rig));
+    assert_int_equal(job(&rig)->state, WEIR_JOB_CANCELED);
+    assert_int_equal(weir_jm_job_count(rig.jm), 100);
+    for (int i = 0; i < ENDED; i++) {
+        snprintf(id, sizeof id, "%032x", 0xb00 + i);
+        assert_int_equal(weir_jm_job_find(rig.jm, id) != NULL, i >= 4);
+    }
     rig_fini(&rig);
 }
 
@@ -663,6 +703,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(finishes_and_commits),
         cmocka_unit_test(waits_for_slots),
+        cmocka_unit_test(old_jobs_are_forgotten),
         cmocka_unit_test(only_the_failed_region_restarts),
         cmocka_unit_test(no_strategy_helps_against_fail_job),
         cmocka_unit_test(cancel_kills_what_does_not_stop),

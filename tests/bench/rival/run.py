@@ -145,7 +145,6 @@ class Flink:
 
     def begin(self):
         wait_for("slots", lambda: (get(self.url + "/overview") or {}).get("slots-available") == PARALLELISM)
-        self.slots_s = time.monotonic() - self.start
         self.uploaded = self.upload(self.jar)
 
     def post(self, path, data, kind):
@@ -222,12 +221,13 @@ def main():
             systems.append(system)
             try:
                 system.begin()
+                ready_s = time.monotonic() - system.start
                 time.sleep(1)
                 memory[kind.name] = sum(map(rss_mb, system.pids))
-                started = time.monotonic() - 1
+                started = time.monotonic()
                 system.run("first")
                 wait_for("output", lambda: os.path.getsize(system.output) > 0)
-                first_s[kind.name] = time.monotonic() - started + (getattr(system, "slots_s", None) or started - system.start)
+                first_s[kind.name] = ready_s + time.monotonic() - started
                 for name, (rows, arguments, sample, _) in jobs.items():
                     if sample:
                         directory = os.path.join(work, f"{kind.name}-{name}")
