@@ -171,7 +171,8 @@ struct weir_connector {
     /* The input of this subtask ended: begins to make what was written durable (by a call); when busy() is not true any more, finish()
      * follows. May be NULL. */
     weir_err (*seal)(struct weir_writer *writer, struct weir_error *error);
-    /* What was written is durable now. What is to be published only when the whole JOB has finished is left under hidden names and described in `committable` (text of the connector's own, at most 64 KiB; empty: nothing). May be NULL. */
+    /* What was written is durable now. What is to be published only when the whole JOB has finished is left under hidden names and described
+     * in `committable` (text of the connector's own, at most 64 KiB; empty: nothing). May be NULL. */
     weir_err (*finish)(struct weir_writer *writer, struct weir_buf *committable, struct weir_error *error);
     void (*writer_close)(struct weir_writer *writer); /* after writer_open() said 0, once; also without finish() */
     /* Publishes what finish() described; any process on a host that reaches the storage may be asked, also twice: idempotent. */
