@@ -161,3 +161,8 @@ check-containers: deps
 	@$(MAKE) --no-print-directory all test-jobs
 	WEIR_TEST_WHOLE_IMAGE=1 WEIR_BUILD=$(BUILD) tests/run.py --timeout 2400 tests/e2e/deploy_test.py tests/e2e/container_test.py
 .PHONY: check-containers
+
+# --- The same, and deploy/kubernetes on a real one-node cluster, whose programs are built the first time (scripts/kubernetes). Root, Go.
+check-kubernetes: check-containers
+	WEIR_BUILD=$(BUILD) tests/run.py --timeout 7200 tests/kubernetes/kubernetes_test.py
+.PHONY: check-kubernetes

@@ -4,12 +4,14 @@
 set -eu
 build="build-essential pkg-config libzmq3-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler libcurl4-openssl-dev
 libssl-dev libmicrohttpd-dev libjansson-dev libsimdjson-dev libxxhash-dev zlib1g-dev python3 procps"
-test="libcmocka-dev sqlite3 curl zsh fish iproute2 iptables python3-venv debootstrap buildah podman runc netavark aardvark-dns"
+test="libcmocka-dev sqlite3 curl zsh fish iproute2 iptables"
+containers="python3-venv debootstrap buildah podman runc netavark aardvark-dns"
 want=$build
 fuzz="clang libclang-rt-dev"
 rival="openjdk-17-jdk-headless python3-pip" # Flink 1.20 runs best on Java 17, which Debian 12 has
 portable="clang"
 roots="debootstrap"
+kubernetes="$containers etcd-server containerd containernetworking-plugins bind9-dnsutils conntrack iproute2 iptables libc6-dev"
 list=
 if [ "${1:-}" = list ]; then
     list=1
@@ -21,7 +23,8 @@ fuzz) want="$build $fuzz" ;;
 rival) want="$build $rival" ;;
 portable) want="$build $test $portable" ;; # inside a root
 roots) want=$roots ;;                      # what makes the roots
-*) want="$build $test" ;;
+kubernetes) want=$kubernetes ;;             # a cluster of one node
+*) want="$build $test $containers" ;;
 esac
 if [ -n "$list" ]; then
     echo $want
