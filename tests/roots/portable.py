@@ -109,7 +109,7 @@ def arm64(tap):
         if why:
             tap.skip("arm64 gcc: unit tests", why)
             return
-        env["WEIR_TEST_PATIENCE"] = "8"
+        env.update(WEIR_TEST_PATIENCE="8", WEIR_TEST_EMULATED="1")
         register = f"printf '%s' '{INTERPRETER}' > /proc/sys/fs/binfmt_misc/register"
         tap.step("arm64 gcc: unit tests under qemu",
                  lambda: unit_tests(root, variables, env=env, private_binfmt=True, before=register))

@@ -101,7 +101,8 @@ def run(root, command, binds=(), env=None, timeout_s=1800, private_binfmt=False,
     os.makedirs(os.path.join(archives, "partial"), exist_ok=True)
     setup += [f"mount -t proc proc {quoted}/proc", f"mount --rbind /sys {quoted}/sys", f"mount --rbind /dev {quoted}/dev",
               f"mount --bind {shlex.quote(archives)} {quoted}/var/cache/apt/archives",
-              f"cp /etc/resolv.conf {quoted}/etc/resolv.conf" if os.path.exists("/etc/resolv.conf") else ":"]
+              f"cp /etc/resolv.conf {quoted}/etc/resolv.conf" if os.path.exists("/etc/resolv.conf") else ":",
+              f"test -e {quoted}/etc/hosts || printf '127.0.0.1 localhost\\n::1 localhost\\n' > {quoted}/etc/hosts"]
     if private_binfmt:
         setup.append(f"mount -t binfmt_misc none {quoted}/proc/sys/fs/binfmt_misc")
     whole = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8",

@@ -72,6 +72,9 @@ static enum weir_step crash_batch(struct weir_op *op, struct weir_op_ctx *ctx, i
 static enum weir_step hang_batch(struct weir_op *op, struct weir_op_ctx *ctx, int input, struct weir_batch *batch)
 {
     (void)op, (void)ctx, (void)input, (void)batch;
+    const char *mark = getenv("WEIR_TEST_HANG_MARK"); /* tells the test that it hangs now */
+    if (mark)
+        close(open(mark, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
     for (;;)
         pause();
     return WEIR_STEP_DONE;
@@ -662,6 +665,9 @@ static void a_task_that_cannot_be_cancelled_ends_the_process(void **state)
     (void)state;
     struct graph graph = graph_of(1, "kit_hang", 1);
     struct super s;
+    char mark[64];
+    snprintf(mark, sizeof mark, "/tmp/weir-executor-test-hang-%d", (int)getpid());
+    setenv("WEIR_TEST_HANG_MARK", mark, 1);
     super_process(&s, "executor");
     send_start_keys(&s, 0, &graph, 60000, "task.cancellation.timeout", "200 ms");
     expect_ready(&s);
@@ -672,6 +678,11 @@ static void a_task_that_cannot_be_cancelled_ends_the_process(void **state)
         running += message->task_report->state == WEIR__TASK_STATE__RUNNING;
         weir__control__free_unpacked(message, NULL);
     }
+    for (int64_t begin = weir_clock_mono_ms(); unlink(mark) != 0;) { /* cancelled earlier it would simply end */
+        assert_true(weir_clock_mono_ms() - begin < 60000);
+        poll(NULL, 0, 5);
+    }
+    unsetenv("WEIR_TEST_HANG_MARK");
     send_cancel(&s, 0, 0, 1);
     super_end(&s, 3);
     free(graph.bytes);
