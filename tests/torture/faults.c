@@ -496,6 +496,11 @@ static bool strikes_transfer(enum fault_kind kind, int fd, size_t *size)
 {
     if (!strikes_at(kind, NULL, fd))
         return false;
+    if (errno == EPIPE || errno == ECONNRESET) { /* then it is broken indeed */
+        int saved = errno;
+        syscall(SYS_shutdown, fd, SHUT_RDWR);
+        errno = saved;
+    }
     if (errno != FAULT_SHORT)
         return true;
     if (*size > 1)
