@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 
-from weir_test import JOBS, ROOT, WEIR, Cluster, main, run
+from weir_test import JOBS, ROOT, WEIR, Cluster, main, run, wait_for
 
 FAULTS = os.path.join(JOBS, "faults.so")
 PAGE = os.path.join(ROOT, "docs", "cli.md")
@@ -81,6 +81,8 @@ def test_the_fields_of_json():
             check("list", parsed("list"))
             check("exceptions", parsed("exceptions", failed["jobid"]))
             cluster.wait_state(running["jobid"], "RUNNING")
+            # Counters come with the first heartbeat after the tasks run.
+            wait_for("metrics of operators", lambda: all(v["operators"] for v in parsed("metrics", running["jobid"])["vertices"]))
             check("metrics", parsed("metrics", running["jobid"]))
             lines = cluster.weir("logs", running["jobid"], "-o", "json").stdout.splitlines()
             assert lines
