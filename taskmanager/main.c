@@ -180,9 +180,11 @@ static int print_document(weir_err (*document)(struct weir_buf *out, struct weir
     weir_buf_init(&text, (size_t)1 << 20);
     if (document(&text, &error)) {
         fprintf(stderr, "weir-taskmanager: %s\n", error.message);
+        weir_buf_fini(&text);
         return 1;
     }
     fwrite(text.data, 1, text.size, stdout);
+    weir_buf_fini(&text);
     return fflush(stdout) == 0 ? 0 : 1;
 }
 

@@ -58,6 +58,7 @@ class Target:
         self.daemons = {"jobmanager": state["pid"], "taskmanager 1": self.cluster.taskmanager_pid(1),
                         "taskmanager 2": self.cluster.taskmanager_pid(2)}
         self.daemons.update({f"executor {i}": pid for i, pid in enumerate(self.executors, 1)})
+        wait_for("executors that listen", lambda: all(listening(pid) for pid in self.executors))
         self.data_ports = [p for pid in self.executors for p in listening(pid)]
         time.sleep(1)  # caches fill: what grows from here on is counted
         self.before = {name: (resident(pid), files(pid)) for name, pid in self.daemons.items()}

@@ -35,7 +35,9 @@ said = []
 def collect_sanitizer_reports():
     """For all processes started from now on. A crash of a job's code is the executor's to report, by its signal."""
     options = f"log_path={REPORTS}/report:handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0:handle_abort=0"
-    more = {"TSAN_OPTIONS": f"suppressions={ROOT}/tests/tsan.supp", "UBSAN_OPTIONS": "print_stacktrace=1"}
+    # What was freed is held back for a while, to find its uses: little of it, so that a test of memory can tell.
+    more = {"ASAN_OPTIONS": "quarantine_size_mb=16:allocator_release_to_os_interval_ms=500",
+            "TSAN_OPTIONS": f"suppressions={ROOT}/tests/tsan.supp", "UBSAN_OPTIONS": "print_stacktrace=1"}
     for name in ("ASAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS"):
         os.environ[name] = ":".join(filter(None, (options, more.get(name), os.environ.get(name))))
 
