@@ -2,7 +2,7 @@
 """REST against recorded replies of Apache Flink 1.20: for running, finished, failed and cancelled jobs every field that a client may
 read is there, of the same JSON type; errors have the same status and form; uploads; /metrics.
 
-The recordings are looked for in $WEIR_REST_RECORDED, else beside the checkout (../shared/reference/rest-recorded).
+The recordings are looked for in $WEIR_TEST_RECORDED, else beside the checkout (../shared/reference/rest-recorded).
 """
 import glob
 import http.client
@@ -14,7 +14,7 @@ from weir_test import JOBS, ROOT, Cluster, Skip, main, wait_for
 
 FAULTS = os.path.join(JOBS, "faults.so")
 MISTAKES = os.path.join(JOBS, "mistakes.so")
-RECORDED = os.environ.get("WEIR_REST_RECORDED", os.path.join(ROOT, "..", "shared", "reference", "rest-recorded"))
+RECORDED = os.environ.get("WEIR_TEST_RECORDED", os.path.join(ROOT, "..", "shared", "reference", "rest-recorded"))
 ROWS = 20000
 
 # Paths that come with later issues (checkpoints, metrics by REST, profiling, savepoints): 404 with an error body until then. One that
@@ -32,9 +32,9 @@ KINDS = {dict: "object", list: "list", str: "text", bool: "boolean", int: "whole
 
 def exchanges(folder):
     if not os.path.isdir(RECORDED):
-        if "WEIR_REST_RECORDED" in os.environ:
-            raise AssertionError(f"WEIR_REST_RECORDED is {RECORDED}, which is not there")
-        raise Skip("no recorded replies beside this checkout (WEIR_REST_RECORDED)")
+        if "WEIR_TEST_RECORDED" in os.environ:
+            raise AssertionError(f"WEIR_TEST_RECORDED is {RECORDED}, which is not there")
+        raise Skip("no recorded replies beside this checkout (WEIR_TEST_RECORDED)")
     found = [json.load(open(path)) for path in sorted(glob.glob(os.path.join(RECORDED, folder, "*.json")))]
     assert found, f"no recordings in {folder}"
     return found
