@@ -25,7 +25,8 @@ static const struct {
     [WEIR_ERR_UNSUPPORTED] = {"UNSUPPORTED", WEIR_CLASS_USER, WEIR_REACT_FAIL_JOB},
 };
 
-static void fill(struct weir_error *error, enum weir_err_code code, const char *format, va_list args)
+__attribute__((format(printf, 3, 0))) static void fill(struct weir_error *error, enum weir_err_code code,
+                                                       const char *format, va_list args)
 {
     error->code = code;
     error->effect = WEIR_EFFECT_NONE;

@@ -741,7 +741,7 @@ static size_t keep_escapes(void *arg, struct MHD_Connection *connection, char *t
     return strlen(text);
 }
 
-static void on_mhd_log(void *arg, const char *format, va_list args)
+__attribute__((format(printf, 2, 0))) static void on_mhd_log(void *arg, const char *format, va_list args)
 {
     (void)arg;
     char text[512];

@@ -218,7 +218,7 @@ static weir_err append_row(struct row_map *map, const uint8_t *row, struct weir_
 
 /* --- What functions call */
 
-static int ctx_fail(struct weir_ctx *ctx, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static int ctx_fail(struct weir_ctx *ctx, const char *format, ...)
 {
     struct stage *stage = (struct stage *)(void *)ctx; /* its first member */
     char text[700];

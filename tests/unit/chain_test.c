@@ -211,7 +211,8 @@ static void a_call_that_blocks(void **state)
     for (int closed_early = 0; closed_early < 2; closed_early++) {
         struct weir_pool *pool = weir_pool_new();
         sem_init(&gate, 0, 0);
-        end_calls = woken = 0;
+        end_calls = 0;
+        woken = 0;
         struct kit_spec source = {.rows = 16, .batch_rows = 4, .keys = 5};
         struct weir_chain_op ops[] = {kit_op(&kit_source, -1, 0, &source), kit_op(&gated, 0, 0, NULL)};
         ops[1].ctx.pool = pool;
