@@ -63,6 +63,24 @@ struct weir_column {
     struct weir_buffer *bytes_buffer;
 };
 
+/* Stores an integer that is known to fit into a column of this width (1, 2, 4, 8 bytes). */
+static inline void weir_column_set_int(const struct weir_column *column, int row, int width, int64_t value)
+{
+    switch (width) {
+    case 1:
+        column->i8[row] = (int8_t)value;
+        break;
+    case 2:
+        column->i16[row] = (int16_t)value;
+        break;
+    case 4:
+        column->i32[row] = (int32_t)value;
+        break;
+    default:
+        column->i64[row] = value;
+    }
+}
+
 struct weir_batch {
     int refs; /* atomic */
     int row_count;

@@ -58,6 +58,8 @@ enum unit {
     UNIT_MICROSECOND,
     UNIT_NANOSECOND
 };
+int64_t expr_unit_ms(enum unit unit); /* of one; 0: it is counted in months, or not at all */
+int expr_unit_months(enum unit unit); /* of one; 0: it is counted in ms */
 
 /* --- Tokens */
 enum token_kind {

@@ -152,37 +152,12 @@ static weir_err skip_precision(struct expr_parser *p)
     return expr_take_operator(p, ")");
 }
 
-/* Ms of one unit; 0: counted in months. */
-static int64_t unit_ms(enum unit unit)
-{
-    switch (unit) {
-    case UNIT_MILLISECOND:
-        return 1;
-    case UNIT_SECOND:
-        return 1000;
-    case UNIT_MINUTE:
-        return 60000;
-    case UNIT_HOUR:
-        return 3600000;
-    case UNIT_DAY:
-        return 86400000;
-    case UNIT_WEEK:
-        return 7 * (int64_t)86400000;
-    default:
-        return 0;
-    }
-}
-static int unit_months(enum unit unit)
-{
-    return unit == UNIT_MONTH ? 1 : unit == UNIT_QUARTER ? 3 : unit == UNIT_YEAR ? 12 : 0;
-}
-
 /* "12", "0.008", "-10 00:00:00.004", "2-3": numbers from unit `first` down to `last`. */
 static bool interval_value(const char *text, enum unit first, enum unit last, int64_t *value, bool *months)
 {
     static const enum unit chain_ms[] = {UNIT_DAY, UNIT_HOUR, UNIT_MINUTE, UNIT_SECOND, UNIT_NONE};
     static const enum unit chain_months[] = {UNIT_YEAR, UNIT_MONTH, UNIT_NONE};
-    *months = unit_months(first) > 0;
+    *months = expr_unit_months(first) > 0;
     const enum unit *chain = *months ? chain_months : chain_ms;
     const char *s = text + strspn(text, " ");
     bool minus = *s == '-';
@@ -204,7 +179,7 @@ static bool interval_value(const char *text, enum unit first, enum unit last, in
         }
         if (!isdigit((unsigned char)*s))
             return false;
-        int64_t n = 0, factor = *months ? unit_months(unit) : unit_ms(unit);
+        int64_t n = 0, factor = *months ? expr_unit_months(unit) : expr_unit_ms(unit);
         for (; isdigit((unsigned char)*s); s++) {
             if (n > 100000000000) /* far past the years that there are */
                 return false;

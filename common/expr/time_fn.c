@@ -24,7 +24,7 @@ static unsigned days_of_month(int64_t year, unsigned month)
     int64_t next = month == 12 ? weir_days_from_civil(year + 1, 1, 1) : weir_days_from_civil(year, month + 1, 1);
     return (unsigned)(next - weir_days_from_civil(year, month, 1));
 }
-static int64_t unit_ms(enum unit unit)
+int64_t expr_unit_ms(enum unit unit)
 {
     switch (unit) {
     case UNIT_MILLISECOND:
@@ -43,7 +43,8 @@ static int64_t unit_ms(enum unit unit)
         return 0;
     }
 }
-static int unit_months(enum unit unit)
+
+int expr_unit_months(enum unit unit)
 {
     return unit == UNIT_MONTH ? 1 : unit == UNIT_QUARTER ? 3 : unit == UNIT_YEAR ? 12 : 0;
 }
@@ -92,18 +93,19 @@ ROW_FN(fn_time_add_ms)
 /* TIMESTAMPADD(unit, count, time) */
 ROW_FN(fn_timestamp_add)
 {
-    int months = unit_months(call->def->unit);
+    int months = expr_unit_months(call->def->unit);
     uint64_t count = (uint64_t)a[0].i;
     if (call->def->type == WEIR_TYPE_TIME) {
-        out->i = months ? a[1].i
-                        : floor_mod(a[1].i + (int64_t)(count * (uint64_t)unit_ms(call->def->unit)) % DAY_MS, DAY_MS);
+        out->i = months
+                     ? a[1].i
+                     : floor_mod(a[1].i + (int64_t)(count * (uint64_t)expr_unit_ms(call->def->unit)) % DAY_MS, DAY_MS);
     } else if (months) {
         int64_t all = (int64_t)(count * (uint64_t)months);
         out->i = call->def->type == WEIR_TYPE_DATE ? add_months(a[1].i, all) : timestamp_add_months(a[1].i, all);
     } else if (call->def->type == WEIR_TYPE_DATE) {
-        out->i = (int64_t)((uint64_t)a[1].i + count * (uint64_t)(unit_ms(call->def->unit) / DAY_MS));
+        out->i = (int64_t)((uint64_t)a[1].i + count * (uint64_t)(expr_unit_ms(call->def->unit) / DAY_MS));
     } else {
-        out->i = (int64_t)((uint64_t)a[1].i + count * (uint64_t)unit_ms(call->def->unit));
+        out->i = (int64_t)((uint64_t)a[1].i + count * (uint64_t)expr_unit_ms(call->def->unit));
     }
     return FN_OK;
 }
@@ -112,9 +114,9 @@ ROW_FN(fn_timestamp_add)
 ROW_FN(fn_timestamp_diff)
 {
     int64_t from = a[0].i, to = a[1].i;
-    int months = unit_months(call->def->unit);
+    int months = expr_unit_months(call->def->unit);
     if (!months) {
-        out->i = (int64_t)((uint64_t)to - (uint64_t)from) / unit_ms(call->def->unit);
+        out->i = (int64_t)((uint64_t)to - (uint64_t)from) / expr_unit_ms(call->def->unit);
         return FN_OK;
     }
     bool minus = to < from;
@@ -205,7 +207,7 @@ ROW_FN(fn_extract)
     case EXPR_INTERVAL_MS:
         out->i = unit == UNIT_DAY     ? a->i / DAY_MS
                  : unit == UNIT_EPOCH ? a->i / 1000
-                 : unit < UNIT_DAY    ? a->i / unit_ms(unit) %
+                 : unit < UNIT_DAY    ? a->i / expr_unit_ms(unit) %
                                          (unit == UNIT_HOUR          ? 24
                                           : unit == UNIT_MILLISECOND ? 1000
                                                                      : 60)
@@ -253,7 +255,7 @@ static int64_t round_to(enum unit unit, int64_t ms, bool up)
         int64_t start = floor_div(ms + shift, week) * week - shift;
         return up && start != ms ? start + week : start;
     }
-    int64_t size = unit_ms(unit);
+    int64_t size = expr_unit_ms(unit);
     if (size) {
         int64_t start = floor_div(ms, size) * size;
         return up && start != ms ? start + size : start;

@@ -238,19 +238,7 @@ static bool store_int(struct weir_column *to, int row, const struct csv_field *f
     int width = weir_type_width(to->type);
     if (!parse_int(field, limits[width], &value))
         return false;
-    switch (width) {
-    case 1:
-        to->i8[row] = (int8_t)value;
-        break;
-    case 2:
-        to->i16[row] = (int16_t)value;
-        break;
-    case 4:
-        to->i32[row] = (int32_t)value;
-        break;
-    default:
-        to->i64[row] = value;
-    }
+    weir_column_set_int(to, row, width, value);
     return true;
 }
 

@@ -372,19 +372,7 @@ static weir_err store_int(struct weir_decoder *decoder, struct weir_column *to, 
         return wrong_kind(decoder, column, *v, error);
     if (!weir_json_number_to_int(&number, limits[width], &value))
         return bad_value(decoder, column, "is a number that is not whole or out of range", error);
-    switch (width) {
-    case 1:
-        to->i8[row] = (int8_t)value;
-        break;
-    case 2:
-        to->i16[row] = (int16_t)value;
-        break;
-    case 4:
-        to->i32[row] = (int32_t)value;
-        break;
-    default:
-        to->i64[row] = value;
-    }
+    weir_column_set_int(to, row, width, value);
     return WEIR_OK;
 }
 

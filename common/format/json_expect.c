@@ -227,19 +227,7 @@ static const uint8_t *take_int(const uint8_t *p, struct weir_column *to, int row
     const uint8_t *after = take_any_number(p, &number);
     if (!after || !weir_json_number_to_int(&number, limits[width], &value))
         return NULL;
-    switch (width) {
-    case 1:
-        to->i8[row] = (int8_t)value;
-        break;
-    case 2:
-        to->i16[row] = (int16_t)value;
-        break;
-    case 4:
-        to->i32[row] = (int32_t)value;
-        break;
-    default:
-        to->i64[row] = value;
-    }
+    weir_column_set_int(to, row, width, value);
     return after;
 }
 

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 
 from weir_test import BUILD, Cluster, Skip, free_port, main, run, wait_for, WEIR
 
@@ -85,7 +84,7 @@ def test_as_process_1_it_waits_for_orphans_and_passes_signals_on():
         ready = os.path.join(home, "run", "jobmanager.json")
         wait_for("the JobManager", lambda: os.path.exists(ready))
         first, = children_of(outer.pid)
-        time.sleep(1)
+        wait_for(f"the end of the orphan (children {children_of(first)})", lambda: len(children_of(first)) == 1)
         assert zombies_below(first) == []
         daemon, = children_of(first)
         assert open(f"/proc/{daemon}/comm").read().startswith("weir-jobmanager")

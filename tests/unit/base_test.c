@@ -106,6 +106,9 @@ static void options_are_converted(void **state)
     assert_int_equal(weir_options_get_int(given, 4, table, "size"), 64 << 20);
     assert_int_equal(weir_options_get_int(given, 0, table, "size"), 0);
     assert_true(weir_options_get_double(given, 0, table, "rate") == 0.5);
+    struct weir_key_value huge[] = {{"rate", "1e300"}}, low[] = {{"rate", "-1e300"}};
+    assert_true(weir_options_get_int(huge, 1, table, "rate") == INT64_MAX);
+    assert_true(weir_options_get_int(low, 1, table, "rate") == INT64_MIN);
     assert_string_equal(weir_options_get(given, 0, table, "on-error"), "fail");
     assert_null(weir_options_get(given, 0, table, "path"));
     int64_t n;

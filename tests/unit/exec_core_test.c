@@ -162,6 +162,18 @@ static void the_lease_only_grows(void **state)
     assert_string_equal(said, "exit:2 ");
 }
 
+/* A process that was stopped finds old commands in its line when it goes on. */
+static void nothing_starts_after_the_lease(void **state)
+{
+    (void)state;
+    struct weir_exec_event event = {.kind = WEIR_EXEC_EVENT_DEPLOY, .now_ms = 1000000, .task = {1, 2, 1}};
+    struct weir_exec_effects effects;
+    weir_exec_step(core, &event, &effects);
+    assert_int_equal(effects.count, 1);
+    assert_int_equal(effects.items[0].kind, WEIR_EXEC_EFFECT_EXIT);
+    assert_int_equal(effects.items[0].exit, WEIR_EXEC_EXIT_LEASE);
+}
+
 /* Never two attempts of a subtask at once; none started twice or after its cancellation; reported ends stay. */
 static void random_commands_keep_the_invariants(void **state)
 {
@@ -238,6 +250,7 @@ int main(void)
         T(a_queued_attempt_can_be_cancelled),
         T(time_ends_it),
         T(the_lease_only_grows),
+        T(nothing_starts_after_the_lease),
         T(random_commands_keep_the_invariants),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
