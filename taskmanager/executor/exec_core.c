@@ -222,8 +222,8 @@ static int64_t next_wake(const struct weir_exec_core *core)
 void weir_exec_step(struct weir_exec_core *core, const struct weir_exec_event *event, struct weir_exec_effects *effects)
 {
     core->effect_count = 0;
-    if (event->kind !=
-        WEIR_EXEC_EVENT_LEASE) /* what was found in the line after a stop past the lease starts nothing */
+    /* First of all: what was found in the line after a stop past the lease starts nothing. */
+    if (event->kind != WEIR_EXEC_EVENT_LEASE)
         check_time(core, event->now_ms);
     if (!core->exited) {
         switch (event->kind) {

@@ -428,6 +428,12 @@ void exec_control(struct world *w, int index, const Weir__Control *control)
     if (x->stuck)
         return;
     w->events++;
+    bool renews =
+        control->body_case == WEIR__CONTROL__BODY_EXECUTOR_START || control->body_case == WEIR__CONTROL__BODY_LEASE;
+    if (!renews && w->now_ms >= x->lease_until_ms) { /* it was stopped past it: what is in its line starts nothing */
+        exec_lease(w, index, x->lease_gen);
+        return;
+    }
     switch (control->body_case) {
     case WEIR__CONTROL__BODY_EXECUTOR_START:
         set_lease(w, index, control->executor_start->lease_until_ms);
