@@ -87,7 +87,7 @@ static void emit_exit(struct weir_exec_core *core, enum weir_exec_exit exit)
     if (core->exited)
         return;
     core->exited = true;
-    core->effect_count = 0;
+    core->effect_count = 0; /* whatever the step began: after a stop past the lease nothing starts any more */
     core->effects[core->effect_count++] = (struct weir_exec_effect){.kind = WEIR_EXEC_EFFECT_EXIT, .exit = exit};
 }
 
@@ -222,9 +222,6 @@ static int64_t next_wake(const struct weir_exec_core *core)
 void weir_exec_step(struct weir_exec_core *core, const struct weir_exec_event *event, struct weir_exec_effects *effects)
 {
     core->effect_count = 0;
-    /* First of all: what was found in the line after a stop past the lease starts nothing. */
-    if (event->kind != WEIR_EXEC_EVENT_LEASE)
-        check_time(core, event->now_ms);
     if (!core->exited) {
         switch (event->kind) {
         case WEIR_EXEC_EVENT_DEPLOY:
