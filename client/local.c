@@ -284,6 +284,7 @@ static weir_err set_up(struct local *local, void *context, const struct weir_con
         .code_directory = "",
         .stop_fd = local->supervisor_stop_fd,
         .local_code = path,
+        .config = config,
     };
     return weir_jobmanager_new(&options, &local->jobmanager, error);
 }

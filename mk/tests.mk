@@ -20,6 +20,8 @@ UNIT_LIBS_csv_test := common/format common/data common/base
 
 UNIT_LIBS_plan_test := common/graph common/base proto
 UNIT_LIBS_jm_test := jobmanager/core common/graph common/base proto
+UNIT_LIBS_jm_checkpoint_test := $(UNIT_LIBS_jm_test)
+UNIT_LIBS_head_test := jobmanager/core common/graph common/base proto
 UNIT_LIBS_tm_test := taskmanager/core common/base proto
 
 UNIT_LIBS_base_test := common/base
@@ -28,13 +30,16 @@ UNIT_LIBS_pool_test := common/base
 UNIT_LIBS_own_host_test := taskmanager/io common/base
 UNIT_LIBS_http_test := common/http common/base
 UNIT_LIBS_rest_test := jobmanager/rest common/http common/base
+UNIT_LIBS_sigv4_test := common/store common/base
+UNIT_LIBS_store_test := common/store common/http common/base
 
 UNIT_LIBS_frame_test := common/net common/base proto
 UNIT_LIBS_curve_test := common/net common/http common/base proto
-UNIT_LIBS_chain_test := taskmanager/task taskmanager/exchange taskmanager/executor common/data common/base
-UNIT_LIBS_exchange_test := taskmanager/task taskmanager/exchange taskmanager/executor common/net common/data common/base proto
+UNIT_LIBS_chain_test := taskmanager/task taskmanager/exchange taskmanager/executor taskmanager/state common/data common/base
+UNIT_LIBS_barrier_test := $(UNIT_LIBS_chain_test)
+UNIT_LIBS_exchange_test := taskmanager/task taskmanager/state taskmanager/exchange taskmanager/executor common/net common/data common/base proto
 UNIT_LIBS_exec_core_test := taskmanager/executor common/base
-UNIT_LIBS_executor_test := taskmanager/executor taskmanager/io taskmanager/task taskmanager/exchange common/net common/graph common/data common/base proto
+UNIT_LIBS_executor_test := taskmanager/executor taskmanager/state taskmanager/io taskmanager/task taskmanager/exchange common/net common/graph common/store common/http common/data common/base proto
 UNIT_LIBS_OPS := taskmanager/ops taskmanager/connectors taskmanager/state common/expr common/format common/data common/base
 UNIT_LIBS_ops_test := $(UNIT_LIBS_OPS)
 UNIT_LIBS_window_test := $(UNIT_LIBS_OPS)
@@ -166,3 +171,7 @@ check-containers: deps
 check-kubernetes: check-containers
 	WEIR_BUILD=$(BUILD) tests/run.py --timeout 7200 tests/kubernetes/kubernetes_test.py
 .PHONY: check-kubernetes
+# The object store against a real S3 server, which is built on the first run (about 5 minutes).
+check-s3: $(BUILD)/tests/unit/store_test
+	WEIR_BUILD=$(BUILD) tests/run.py --timeout 3600 tests/s3/store_test.py
+.PHONY: check-s3

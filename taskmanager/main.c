@@ -152,6 +152,7 @@ static int run_supervisor(int argc, char **argv)
             .output_inherited = !log_file || !*log_file,
             .stop_fd = daemon.stop_fd,
             .status_fd = status_fd,
+            .config = daemon.config,
             .executor_arguments = arguments,
             .registered = say_ready,
             .arg = &daemon,

@@ -121,6 +121,32 @@ uint32_t weir_crc32c(uint32_t crc, const void *bytes, size_t size)
     return crc32c(crc, bytes, size);
 }
 
+/* Product of two polynomials modulo that of CRC-32C, bits reflected: x^0 is the highest. a is not 0. */
+static uint32_t crc_multiply(uint32_t a, uint32_t b)
+{
+    uint32_t product = 0;
+    for (uint32_t bit = 1u << 31;; bit >>= 1) {
+        if (a & bit) {
+            product ^= b;
+            if ((a & (bit - 1)) == 0)
+                return product;
+        }
+        b = b & 1 ? b >> 1 ^ 0x82F63B78u : b >> 1;
+    }
+}
+
+uint32_t weir_crc32c_join(uint32_t a, uint32_t b, int64_t size_b)
+{
+    weir_assert(size_b >= 0);
+    uint32_t shift = 1u << 31, square = 1u << 30; /* x^0, x^1 */
+    for (uint64_t bits = (uint64_t)size_b * 8; bits; bits >>= 1) {
+        if (bits & 1)
+            shift = crc_multiply(square, shift);
+        square = crc_multiply(square, square);
+    }
+    return crc_multiply(shift, a) ^ b;
+}
+
 /* --- SHA-256 */
 
 static void to_hex(const unsigned char *digest, char out[65])

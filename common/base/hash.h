@@ -7,6 +7,8 @@
 uint64_t weir_xxh3(const void *bytes, size_t size);                          /* seed 0 */
 uint32_t weir_crc32c(uint32_t crc, const void *bytes, size_t size);          /* start with 0 */
 uint32_t weir_crc32c_portable(uint32_t crc, const void *bytes, size_t size); /* the same, for tests */
+/* The CRC-32C of a followed by b, from theirs and b's size: for what was checksummed in parts. */
+uint32_t weir_crc32c_join(uint32_t a, uint32_t b, int64_t size_b);
 void weir_sha256_hex(const void *bytes, size_t size, char out[65]);
 weir_err weir_sha256_file_hex(const char *path, char out[65], struct weir_error *error);
 #endif

@@ -44,6 +44,15 @@ void weir_agg_update(const struct weir_agg *agg, struct weir_agg_input *input, c
 /* Adds `from` to `into` (panes of a sliding window, sessions that merge; `from` is the later one in time). */
 void weir_agg_merge(const struct weir_agg *agg, uint8_t *into, const uint8_t *from, struct weir_arena *heap);
 
+/* The accumulator as bytes for a checkpoint: for each aggregate 8 (COUNT) or 16 bytes, little-endian; of text u8 1, u32 size, the text, or u8 0
+ * when there is none yet. At most `out->max`; asserted. */
+void weir_agg_encode(const struct weir_agg *agg, const uint8_t *accumulator, struct weir_buf *out);
+/* Into an accumulator of zeros. False: the bytes are not of these aggregates. */
+bool weir_agg_decode(const struct weir_agg *agg, const uint8_t *bytes, size_t size, uint8_t *accumulator,
+                     struct weir_arena *heap);
+/* Of which aggregates: kinds and types, in order. Accumulators can be decoded where it is the same. */
+uint64_t weir_agg_layout(const struct weir_agg *agg);
+
 /* Results of `count` groups as a batch (count <= WEIR_BATCH_ROWS_MAX). keys: canonical encodings (row_key.h) of the groups;
  * window bounds are used when windowed. */
 struct weir_agg_group {

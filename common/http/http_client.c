@@ -14,12 +14,18 @@
 
 #include "base/assert.h"
 #include "base/secret.h"
+#include "http/http_int.h"
 
 static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
 
 static void init_curl(void)
 {
     curl_global_init(CURL_GLOBAL_ALL);
+}
+
+void weir_http_init(void)
+{
+    pthread_once(&curl_once, init_curl);
 }
 
 struct sink {
@@ -64,46 +70,46 @@ static void authority_of(const char *url, char out[256])
     snprintf(out, 256, "%.*s", (int)strcspn(start, "/?"), start);
 }
 
-static weir_err explain(CURLcode code, CURL *curl, const char *url, const struct sink *sink, int timeout_ms,
-                        const char *detail, struct weir_error *error)
+weir_err weir_http_explain(const struct weir_http_trouble *trouble, struct weir_error *error)
 {
     char authority[256];
-    authority_of(url, authority);
+    authority_of(trouble->url, authority);
+    CURLcode code = (CURLcode)trouble->code;
+    const char *text = *trouble->detail ? trouble->detail : curl_easy_strerror(code);
     long os_errno = 0;
     double connected = 0;
-    curl_easy_getinfo(curl, CURLINFO_OS_ERRNO, &os_errno);
-    curl_easy_getinfo(curl, CURLINFO_CONNECT_TIME, &connected);
+    curl_easy_getinfo(trouble->curl, CURLINFO_OS_ERRNO, &os_errno);
+    curl_easy_getinfo(trouble->curl, CURLINFO_CONNECT_TIME, &connected);
     weir_err err;
-    if (sink->full)
+    if (trouble->full)
         err = weir_fail(error, WEIR_ERR_FULL, "the answer of %s is larger than %lld bytes", authority,
-                        (long long)sink->size_max);
-    else if (sink->write_errno)
-        err =
-            weir_fail(error, WEIR_ERR_IO, "cannot store the answer of %s: %s", authority, strerror(sink->write_errno));
+                        (long long)trouble->size_max);
+    else if (trouble->write_errno)
+        err = weir_fail(error, WEIR_ERR_IO, "cannot store the answer of %s: %s", authority,
+                        strerror(trouble->write_errno));
     else if (code == CURLE_URL_MALFORMAT || code == CURLE_UNSUPPORTED_PROTOCOL)
-        err = weir_fail(error, WEIR_ERR_INVALID, "'%s' is not a URL of HTTP", url);
+        err = weir_fail(error, WEIR_ERR_INVALID, "'%s' is not a URL of HTTP", trouble->url);
     else if (code == CURLE_OPERATION_TIMEDOUT && connected > 0)
-        err = weir_fail(error, WEIR_ERR_TIMEOUT, "%s did not answer within %d ms", authority, timeout_ms);
+        err = weir_fail(error, WEIR_ERR_TIMEOUT, "%s did not answer within %d ms", authority, trouble->timeout_ms);
     else if (code == CURLE_OPERATION_TIMEDOUT)
         err = weir_fail(error, WEIR_ERR_IO, "%s is not reachable: no connection in time", authority);
     else if (code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE)
         err = weir_fail(error, WEIR_ERR_IO, "the certificate of %s is not believed: %s (security.ssl.rest.ca-file)",
-                        authority, *detail ? detail : curl_easy_strerror(code));
+                        authority, text);
     else if (code == CURLE_SSL_CONNECT_ERROR)
         err = weir_fail(error, WEIR_ERR_IO, "%s does not speak TLS, or not ours: %s (security.ssl.rest.enabled)",
-                        authority, *detail ? detail : curl_easy_strerror(code));
+                        authority, text);
     else if (code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST)
         err = weir_fail(error, WEIR_ERR_IO, "%s is not reachable: %s", authority,
-                        os_errno  ? strerror((int)os_errno)
-                        : *detail ? detail
-                                  : curl_easy_strerror(code));
+                        os_errno ? strerror((int)os_errno) : text);
     else if (code == CURLE_OUT_OF_MEMORY)
         weir_out_of_memory(0);
     else
-        err = weir_fail(error, WEIR_ERR_IO, "the connection to %s broke: %s", authority,
-                        *detail ? detail : curl_easy_strerror(code));
+        err = weir_fail(error, WEIR_ERR_IO, "the connection to %s broke: %s", authority, text);
+    long sent = 0; /* on a connection that was there already, connected is 0 */
+    curl_easy_getinfo(trouble->curl, CURLINFO_REQUEST_SIZE, &sent);
     if (error)
-        error->effect = connected > 0 ? WEIR_EFFECT_MAYBE : WEIR_EFFECT_NONE;
+        error->effect = connected > 0 || sent > 0 ? WEIR_EFFECT_MAYBE : WEIR_EFFECT_NONE;
     return err;
 }
 
@@ -126,7 +132,7 @@ static struct curl_slist *add_header(struct curl_slist *headers, const char *lin
 static weir_err perform(const struct weir_http_request *request, struct sink *sink, int *status,
                         struct weir_error *error)
 {
-    pthread_once(&curl_once, init_curl);
+    weir_http_init();
     weir_err err = WEIR_OK;
     int timeout_ms = request->timeout_ms ? request->timeout_ms : 60000;
     CURL *curl = curl_easy_init();
@@ -191,7 +197,17 @@ static weir_err perform(const struct weir_http_request *request, struct sink *si
     must(curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request->method));
     CURLcode code = curl_easy_perform(curl);
     if (code != CURLE_OK) {
-        err = explain(code, curl, request->url, sink, timeout_ms, detail, error);
+        struct weir_http_trouble trouble = {
+            .code = (int)code,
+            .curl = curl,
+            .url = request->url,
+            .full = sink->full,
+            .size_max = sink->size_max,
+            .write_errno = sink->write_errno,
+            .timeout_ms = timeout_ms,
+            .detail = detail,
+        };
+        err = weir_http_explain(&trouble, error);
         goto out;
     }
     long http_status = 0;

@@ -40,6 +40,8 @@ static bool length_fits(unsigned type, size_t length)
         return length > 0;
     case WEIR_FRAME_WATERMARK:
         return length == 8;
+    case WEIR_FRAME_BARRIER:
+        return length == 32;
     case WEIR_FRAME_IDLE:
     case WEIR_FRAME_ACTIVE:
     case WEIR_FRAME_END:

@@ -92,6 +92,7 @@ struct weir_connector_ctx {
     bool (*call_ended)(struct weir_connector_ctx *ctx, const struct weir_call *call);
     struct weir_schema *schema; /* of the rows; for connectors inside weir */
     void *runtime;              /* the runtime's own */
+    bool checkpoints; /* the job has checkpoints: what earlier attempts left under hidden names may be output yet */
 };
 
 /* --- Sources */
@@ -131,6 +132,14 @@ struct weir_writer;
 struct weir_arena;          /* memory that lives as long as the coordinator */
 struct weir_buf;            /* bytes that grow */
 struct weir_connector_rows; /* connectors inside weir may carry rows */
+
+/* What makes the output of a barrier durable. run() may be called more than once, by any thread, and must give the same each time; the
+ * argument is freed, on any thread, when it is not needed any more. */
+struct weir_barrier_sync {
+    weir_err (*run)(void *arg, struct weir_error *error);
+    void *arg;
+    void (*free_arg)(void *arg);
+};
 
 struct weir_connector {
     uint32_t size;           /* sizeof(struct weir_connector): what a newer one has behind it reads as zero */
@@ -182,6 +191,20 @@ struct weir_connector {
                       struct weir_error *error);
 
     const struct weir_connector_rows *rows; /* NULL outside of weir: bytes, by a format */
+
+    /* --- Checkpoints. All may be NULL. A reader without them simply goes on from where a new one begins: what its source gave since the
+     * checkpoint is lost, or read twice (a split is read again from its beginning). A writer without barrier() writes at least once; one
+     * with commit() needs barrier() in a job that has checkpoints. */
+    /* Appends to `position` (text of the reader's own) what reader_restore() needs to go on right behind what was given out. `bytes`: what
+     * read() gave last, `used` says how much of it was consumed; NULL: nothing of it is left, or the reader gives rows. */
+    weir_err (*reader_snapshot)(struct weir_reader *reader, const struct weir_read_bytes *bytes,
+                                struct weir_buf *position, struct weir_error *error);
+    /* In a later attempt, before the first read(); with splits after reader_split() with the split that was being read. */
+    weir_err (*reader_restore)(struct weir_reader *reader, const char *position, struct weir_error *error);
+    /* A barrier: what was written up to here belongs to `checkpoint`, and commit() of what is put into `committable` (empty: there is nothing)
+     * will publish it once that is complete. Must not block: what must be durable by then is done by `sync`, if set, on another thread. */
+    weir_err (*barrier)(struct weir_writer *writer, uint64_t checkpoint, struct weir_buf *committable,
+                        struct weir_barrier_sync *sync, struct weir_error *error);
 };
 
 /* --- The connectors that a shared object brings: WEIR_CONNECTORS(&first, &second); once, at file scope */

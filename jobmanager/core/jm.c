@@ -1,6 +1,6 @@
 /* The step: one event in, effects out. What an event means is in the files of its subject:
  *   jm_tm.c messages, sessions, outboxes    jm_executor.c executors    jm_task.c executions    jm_job.c jobs, output
- *   jm_failover.c regions    jm_restart.c restart strategies    jm_schedule.c slots, deployment    jm_view.c for readers
+ *   jm_checkpoint.c checkpoints and HEAD    jm_failover.c regions    jm_restart.c restart strategies    jm_schedule.c slots, deployment    jm_view.c for readers
  * After each event all due timers fire and everything that now can be scheduled is: no decision waits for the next event.
  */
 #include "jobmanager/core/jm_int.h"
@@ -121,6 +121,12 @@ void weir_jm_trash(struct weir_jm *jm, Weir__Control *take_control)
     jm->trash[jm->trash_count++] = take_control;
 }
 
+void weir_jm_fence(struct weir_jm *jm, const char *text)
+{
+    jm->fenced = true;
+    weir_jm_effect(jm, WEIR_JM_EFFECT_FENCED)->text = text;
+}
+
 /* --- The step */
 
 static void take_event(struct weir_jm *jm, const struct weir_jm_event *event)
@@ -134,11 +140,21 @@ static void take_event(struct weir_jm *jm, const struct weir_jm_event *event)
     case WEIR_JM_EVENT_CANCEL:
         weir_jm_job_cancel(jm, event);
         break;
+    case WEIR_JM_EVENT_CHECKPOINT:
+        weir_jm_checkpoint_request(jm, event);
+        break;
     case WEIR_JM_EVENT_MESSAGE:
         weir_jm_tm_message(jm, event->peer, event->control);
         break;
     case WEIR_JM_EVENT_DISCONNECTED:
         weir_jm_tm_disconnected(jm, event->peer);
+        break;
+    case WEIR_JM_EVENT_STORED:
+        weir_jm_stored(jm, event);
+        break;
+    case WEIR_JM_EVENT_HEAD_PUT:
+    case WEIR_JM_EVENT_HEAD_GOT:
+        weir_jm_head_event(jm, event);
         break;
     }
 }
@@ -147,7 +163,8 @@ static void refuse_fenced(struct weir_jm *jm, const struct weir_jm_event *event)
 {
     if (event->kind == WEIR_JM_EVENT_SUBMIT)
         weir_plan_free(event->take_plan);
-    if (event->kind != WEIR_JM_EVENT_SUBMIT && event->kind != WEIR_JM_EVENT_CANCEL)
+    if (event->kind != WEIR_JM_EVENT_SUBMIT && event->kind != WEIR_JM_EVENT_CANCEL &&
+        event->kind != WEIR_JM_EVENT_CHECKPOINT)
         return;
     struct weir_jm_effect *effect = weir_jm_effect(jm, WEIR_JM_EFFECT_REPLY);
     effect->request = event->request;
@@ -164,6 +181,9 @@ static int64_t wake_ms(const struct weir_jm *jm)
     for (int i = 0; i < jm->job_count; i++)
         if (jm->jobs[i]->in->timer_ms < wake)
             wake = jm->jobs[i]->in->timer_ms;
+    for (int i = 0; i < jm->job_count; i++)
+        if (jm->jobs[i]->in->checkpoint_timer_ms < wake)
+            wake = jm->jobs[i]->in->checkpoint_timer_ms;
     return wake;
 }
 
@@ -190,8 +210,9 @@ void weir_jm_step(struct weir_jm *jm, const struct weir_jm_event *event, struct 
                 weir_jm_task_timers(jm, jm->jobs[i]);
                 weir_jm_region_timers(jm, jm->jobs[i]);
             }
-        weir_jm_schedule(jm);
-        weir_jm_job_outputs(jm);
+        weir_jm_job_outputs(jm); /* what is published makes room for checkpoints, and ends jobs */
+        weir_jm_checkpoints(jm); /* may fail jobs */
+        weir_jm_schedule(jm);    /* slots of what has ended */
         weir_jm_job_expire(jm);
     }
     *effects = (struct weir_jm_effects){jm->effects, jm->effect_count, jm->fenced ? NEVER_MS : wake_ms(jm)};

@@ -34,6 +34,7 @@
 #include "base/options.h"
 #include "control.pb-c.h"
 #include "graph/plan.h"
+#include "jobmanager/core/head.h"
 
 #define WEIR_JM_JOB_ID_SIZE 33      /* 32 hex digits */
 #define WEIR_JM_EXECUTOR_ID_SIZE 33 /* 32 hex digits */
@@ -84,6 +85,12 @@ struct weir_jm_job_options {
     int64_t exponential_attempts;                      /* .attempts-before-reset-backoff: -1 without end */
     int64_t rate_max, rate_interval_ms, rate_delay_ms; /* .failure-rate.max-failures-per-interval 1, 1 min, 1 s */
     int64_t cancellation_timeout_ms; /* task.cancellation.timeout: 180 s; then the executor is killed */
+    int64_t checkpoint_interval_ms;    /* execution.checkpointing.interval; 0: no checkpoints (the default) */
+    int64_t checkpoint_timeout_ms;     /* .timeout: 10 min */
+    int64_t checkpoint_pause_ms;       /* .min-pause: 0 */
+    int64_t checkpoints_concurrent;    /* .max-concurrent-checkpoints: 1 */
+    int64_t checkpoints_tolerable;     /* .tolerable-failed-checkpoints: 0 */
+    int64_t checkpoints_retained;      /* .num-retained: 1 */
 };
 void weir_jm_job_options_init(struct weir_jm_job_options *options); /* the defaults above; restart NONE */
 /* One option by its Flink key. WEIR_ERR_NOT_FOUND: not a key of this table (not an error to the caller, perhaps);
@@ -98,16 +105,21 @@ enum weir_jm_event_kind {
     WEIR_JM_EVENT_SUBMIT, /* answered by a REPLY */
     WEIR_JM_EVENT_CANCEL, /* answered by a REPLY: WEIR_OK (also when it is cancelling or canceled already), NOT_FOUND, EXISTS
                                    (it has ended otherwise, or its output is being published) */
+    WEIR_JM_EVENT_CHECKPOINT,  /* one is wanted now; answered by a REPLY with its id: NOT_FOUND, UNSUPPORTED (the job makes none), EXISTS
+                                   (not all tasks run), FULL (not at this moment) */
     WEIR_JM_EVENT_MESSAGE,     /* from a TaskManager's line */
-    WEIR_JM_EVENT_DISCONNECTED /* the transport says that this peer is gone */
+    WEIR_JM_EVENT_DISCONNECTED, /* the transport says that this peer is gone */
+    WEIR_JM_EVENT_STORED,       /* job_id, checkpoint: answers STORE_PUT; text: why it failed, NULL: it is durable */
+    WEIR_JM_EVENT_HEAD_PUT,     /* job_id, put_result, tag: answers HEAD_PUT */
+    WEIR_JM_EVENT_HEAD_GOT      /* job_id, get_result, tag, nonce: answers HEAD_GET */
 };
 
 struct weir_jm_event {
     enum weir_jm_event_kind kind;
     int64_t now_ms;     /* monotonic, never less than in the event before */
     int64_t wall_ms;    /* since 1970: only shown, never decided on */
-    uint64_t request;   /* SUBMIT, CANCEL: returned in the REPLY */
-    const char *job_id; /* SUBMIT, CANCEL: 32 hex */
+    uint64_t request;   /* SUBMIT, CANCEL, CHECKPOINT: returned in the REPLY */
+    const char *job_id; /* SUBMIT, CANCEL, CHECKPOINT: 32 hex */
     /* SUBMIT */
     struct weir_plan *take_plan; /* owned by the core from here, also when it is refused */
     const uint8_t *graph;        /* the serialized JobGraph that the plan was made of; copied */
@@ -118,17 +130,28 @@ struct weir_jm_event {
     /* MESSAGE, DISCONNECTED */
     const char *peer;             /* routing id */
     const Weir__Control *control; /* borrowed */
+    /* STORED, HEAD_* */
+    uint64_t checkpoint;
+    const char *text;
+    enum weir_head_put_result put_result;
+    enum weir_head_get_result get_result;
+    const char *tag;
+    const uint8_t *nonce; /* WEIR_HEAD_NONCE_SIZE bytes */
 };
 
 /* --- Effects: valid until the next step */
 
 enum weir_jm_effect_kind {
     WEIR_JM_EFFECT_SEND,        /* control to peer; what cannot be sent is dropped (the protocol resends) */
-    WEIR_JM_EFFECT_REPLY,       /* to request: code, text */
+    WEIR_JM_EFFECT_REPLY,       /* to request: code, text; checkpoint */
     WEIR_JM_EFFECT_LOG,         /* level, job_id (may be NULL), text */
     WEIR_JM_EFFECT_TM_LOST,     /* taskmanager_id, peer, lost, text: for the log (no LOG beside it) and metrics */
     WEIR_JM_EFFECT_JOB_ENDED,   /* job_id: terminal; what io keeps only for running it can go */
     WEIR_JM_EFFECT_JOB_DROPPED, /* job_id: forgotten (more than jobs_ended_max) */
+    WEIR_JM_EFFECT_STORE_PUT,   /* job_id, checkpoint, text (key), bytes, size: an object that is written once; then STORED */
+    WEIR_JM_EFFECT_STORE_DROP,  /* job_id, checkpoint, text: every object whose key begins so can go; no answer */
+    WEIR_JM_EFFECT_HEAD_PUT,    /* job_id, bytes, size, tag (NULL: there must be none): jobs/<job_id>/HEAD; then HEAD_PUT */
+    WEIR_JM_EFFECT_HEAD_GET,    /* job_id; then HEAD_GOT */
     WEIR_JM_EFFECT_FENCED       /* a higher leader epoch exists: text; the process should end */
 };
 
@@ -146,6 +169,10 @@ struct weir_jm_effect {
     const char *job_id;
     const char *text;
     const Weir__Control *control;
+    uint64_t checkpoint;
+    const uint8_t *bytes;
+    size_t size;
+    const char *tag;
 };
 
 struct weir_jm_effects {
@@ -205,6 +232,26 @@ struct weir_jm_exception {
     Weir__Failure *failure;
 };
 
+struct weir_jm_retained { /* a complete checkpoint */
+    uint64_t id;
+    char metadata[128]; /* key of its metadata */
+    char sha256[65];    /* of that object */
+    int64_t size_bytes; /* of all state */
+    int64_t triggered_ms, completed_ms; /* wall */
+};
+
+/* One of the last checkpoints, for REST. */
+#define WEIR_JM_CHECKPOINTS_KEPT 10 /* Flink's web.checkpoints.history */
+enum weir_jm_checkpoint_status { WEIR_JM_CHECKPOINT_IN_PROGRESS, WEIR_JM_CHECKPOINT_COMPLETED, WEIR_JM_CHECKPOINT_FAILED };
+struct weir_jm_checkpoint {
+    uint64_t id;
+    enum weir_jm_checkpoint_status status;
+    int64_t triggered_ms, ended_ms; /* wall; -1: has not */
+    int64_t size_bytes;             /* of all state; 0 until all parts are here */
+    int acknowledged;               /* subtasks whose part is here; those included that had FINISHED */
+    char *failure;                  /* FAILED: why */
+};
+
 struct weir_jm_slot { /* of a job: one subtask of each vertex of a slot sharing group */
     const char *group;
     int index;                               /* the subtasks in it have this index */
@@ -233,6 +280,11 @@ struct weir_jm_job {
     int exception_count; /* newest first */
     struct weir_jm_exception *exceptions;
     bool exceptions_truncated;
+    int retained_count; /* complete checkpoints that HEAD names, oldest first */
+    struct weir_jm_retained *retained;
+    uint64_t checkpoints_completed, checkpoints_failed; /* ever */
+    int checkpoint_count;                               /* newest first */
+    struct weir_jm_checkpoint *checkpoints;
     const Weir__Failure *cause; /* of FAILING, FAILED; NULL otherwise. Also the newest exception */
     struct weir_jm_job_options options;
     const struct weir_key_value *configuration;

@@ -48,6 +48,8 @@ void weir_jm_regions_failed(struct weir_jm *jm, struct weir_jm_job *job, const b
         weir_jm_job_fail(jm, job, failure);
         return;
     }
+    if (!WEIR_MUTANT(jm_checkpoint_survives))
+        weir_jm_checkpoints_abort(jm, job, "a region of the job failed");
     job->restarts++;
     weir_jm_log(jm, WEIR_JM_LOG_WARN, job, "job %s: %s: %s; its region restarts in %" PRId64 " ms", job->name,
                 failure->kind, failure->message, delay_ms);

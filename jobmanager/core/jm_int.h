@@ -77,6 +77,15 @@ struct restart_state {
     int failure_first, failure_count;
 };
 
+#define COMMITS_MAX 16
+struct commit { /* output to be published: of a complete checkpoint, or of a job that has no checkpoints and whose tasks have all FINISHED */
+    uint64_t checkpoint;    /* 0: without checkpoints */
+    bool final;             /* then the job is FINISHED */
+    Weir__Control *control; /* CommitOutput */
+};
+
+struct job_checkpoints; /* jm_checkpoint.c */
+
 struct weir_jm_job_int {
     struct weir_plan *plan;
     uint8_t *graph;
@@ -89,7 +98,11 @@ struct weir_jm_job_int {
     struct weir_jm_taskmanager *output_tm; /* was sent CommitOutput or AbortOutput */
     uint64_t output_command;               /* its id; AbortOutput is done when it is acknowledged */
     bool abort_wanted, ever_deployed;
-    bool commit_sent;
+    bool commit_sent, commit_failed;
+    struct commit commits[COMMITS_MAX]; /* in order; the first may be under way */
+    int commit_count;
+    struct job_checkpoints *checkpoints; /* NULL: the job makes none */
+    int64_t checkpoint_timer_ms;
 };
 
 struct lost_tm {
@@ -140,6 +153,8 @@ void weir_jm_log(struct weir_jm *jm, enum weir_jm_log_level level, const struct 
 uint64_t weir_jm_random(struct weir_jm *jm);
 Weir__Control *weir_jm_control_copy(const Weir__Control *control); /* heap; weir__control__free_unpacked(c, NULL) */
 void weir_jm_trash(struct weir_jm *jm, Weir__Control *take_control);
+/* Another JobManager has taken over: this one does nothing any more. */
+void weir_jm_fence(struct weir_jm *jm, const char *text);
 
 /* --- jm_tm.c: sessions, outboxes, heartbeats */
 void weir_jm_tm_message(struct weir_jm *jm, const char *peer, const Weir__Control *control);
@@ -176,6 +191,9 @@ void weir_jm_job_set_status(struct weir_jm_job *job, const char *format, ...) __
 void weir_jm_job_fail(struct weir_jm *jm, struct weir_jm_job *job, const Weir__Failure *failure);
 /* After tasks have ended: the job may have. */
 void weir_jm_job_settle(struct weir_jm *jm, struct weir_jm_job *job);
+/* Queues output; the committables are copied. At most COMMITS_MAX wait. */
+void weir_jm_job_add_commit(struct weir_jm *jm, struct weir_jm_job *job, uint64_t checkpoint, bool final, Weir__Committable **committables,
+                            size_t count);
 void weir_jm_job_commit_done(struct weir_jm *jm, struct weir_jm_taskmanager *tm, const Weir__CommitDone *done);
 /* Sends CommitOutput and AbortOutput that are due and have no TaskManager working on them. */
 void weir_jm_job_outputs(struct weir_jm *jm);
@@ -190,12 +208,40 @@ void weir_jm_task_set_state(struct weir_jm *jm, struct weir_jm_job *job, struct 
                             Weir__TaskState state);
 void weir_jm_task_set_deadline(struct weir_jm_job *job, struct weir_jm_task *task, int64_t deadline_ms);
 void weir_jm_task_report(struct weir_jm *jm, struct weir_jm_taskmanager *tm, const Weir__TaskReport *report);
+void weir_jm_task_checkpoint_report(struct weir_jm *jm, struct weir_jm_taskmanager *tm, const Weir__Control *control);
 void weir_jm_task_metrics(struct weir_jm *jm, struct weir_jm_taskmanager *tm, const Weir__TaskMetrics *metrics);
 void weir_jm_task_new_attempt(struct weir_jm *jm, struct weir_jm_job *job, struct weir_jm_task *task);
 /* Cancels those of `tasks` (indexes) that have not ended; one CancelTasks per executor. */
 void weir_jm_tasks_cancel(struct weir_jm *jm, struct weir_jm_job *job, const int *tasks, int count);
 void weir_jm_task_timers(struct weir_jm *jm, struct weir_jm_job *job);
 void weir_jm_task_clear(struct weir_jm *jm, struct weir_jm_task *task);
+
+/* --- jm_checkpoint.c */
+/* Its output is published, and all before it. */
+void weir_jm_checkpoint_committed(struct weir_jm_job *job, uint64_t checkpoint);
+void weir_jm_checkpoints_init(struct weir_jm_job *job); /* by its options */
+void weir_jm_checkpoints_free(struct weir_jm_job *job);
+void weir_jm_checkpoints(struct weir_jm *jm); /* in each step: what is due */
+void weir_jm_checkpoint_report(struct weir_jm *jm, struct weir_jm_job *job, struct weir_jm_task *task,
+                               const Weir__Control *control);
+/* Task t has FINISHED: its report has its part. */
+void weir_jm_checkpoint_task_finished(struct weir_jm *jm, struct weir_jm_job *job, int t);
+/* All tasks have FINISHED. True: a last checkpoint brings the output; false: the job makes none. */
+bool weir_jm_checkpoint_final(struct weir_jm *jm, struct weir_jm_job *job);
+/* Those that are not in HEAD yet are given up. */
+void weir_jm_checkpoints_abort(struct weir_jm *jm, struct weir_jm_job *job, const char *why);
+/* Whether one is complete is not known yet: nothing may be deployed. */
+bool weir_jm_checkpoint_undecided(const struct weir_jm_job *job);
+/* What the task begins with; NULL: from the start. Allocated in the step's arena, borrows from the checkpoint. */
+Weir__TaskRestore *weir_jm_checkpoint_restore(struct weir_jm *jm, const struct weir_jm_job *job, const struct weir_jm_task *task);
+/* The job is terminal: HEAD is to say so. */
+void weir_jm_checkpoints_ended(struct weir_jm_job *job);
+/* Something is to be written to HEAD, or is being written. */
+bool weir_jm_checkpoints_busy(const struct weir_jm_job *job);
+void weir_jm_checkpoint_request(struct weir_jm *jm, const struct weir_jm_event *event);
+uint64_t weir_jm_checkpoints_digest(uint64_t hash, const struct weir_jm_job *job);
+void weir_jm_stored(struct weir_jm *jm, const struct weir_jm_event *event);
+void weir_jm_head_event(struct weir_jm *jm, const struct weir_jm_event *event);
 
 /* --- jm_failover.c: regions */
 bool weir_jm_region_finished(const struct weir_jm_job *job, int region);

@@ -195,6 +195,7 @@ void weir_jm_job_submit(struct weir_jm *jm, const struct weir_jm_event *event)
     jm->jobs[jm->job_count++] = job;
     make_tasks(jm, job);
     make_slots(job);
+    weir_jm_checkpoints_init(job);
     weir_jm_job_set_state(jm, job, WEIR_JOB_CREATED);
     weir_jm_job_set_state(jm, job, WEIR_JOB_RUNNING);
     reply(jm, event->request, WEIR_OK, "");
@@ -255,6 +256,7 @@ static void cancel_all(struct weir_jm *jm, struct weir_jm_job *job)
 
 void weir_jm_job_fail(struct weir_jm *jm, struct weir_jm_job *job, const Weir__Failure *failure)
 {
+    weir_jm_checkpoints_abort(jm, job, "the job fails");
     weir_jm_job_set_state(jm, job, WEIR_JOB_FAILING);
     weir_jm_job_set_status(job, "failing: %s: %s", failure->kind, failure->message);
     weir__failure__free_unpacked((Weir__Failure *)(uintptr_t)job->cause, NULL);
@@ -287,6 +289,7 @@ void weir_jm_job_cancel(struct weir_jm *jm, const struct weir_jm_event *event)
         return;
     }
     reply(jm, event->request, WEIR_OK, "");
+    weir_jm_checkpoints_abort(jm, job, "the job is cancelled");
     weir_jm_job_set_state(jm, job, WEIR_JOB_CANCELLING);
     weir_jm_job_set_status(job, "cancelling: waiting for its tasks to stop (task.cancellation.timeout %" PRId64 " ms)",
                            job->options.cancellation_timeout_ms);
@@ -302,9 +305,12 @@ static void end_job(struct weir_jm *jm, struct weir_jm_job *job, enum weir_job_s
     job->ended_ms = jm->wall_ms;
     weir_jm_job_set_status(job, "%s", "");
     job->in->timer_ms = NEVER_MS;
-    job->in->output_tm = NULL;
-    job->in->abort_wanted = state != WEIR_JOB_FINISHED && job->in->ever_deployed &&
-                            (!job->in->commit_sent || WEIR_MUTANT(jm_abort_after_commit));
+    if (job->in->commit_count == 0) /* else it is publishing what a checkpoint has made output */
+        job->in->output_tm = NULL;
+    bool published = job->in->commit_sent && !job->in->checkpoints;
+    job->in->abort_wanted = state != WEIR_JOB_FINISHED && job->in->ever_deployed && !job->in->commit_failed &&
+                            (!published || WEIR_MUTANT(jm_abort_after_commit));
+    weir_jm_checkpoints_ended(job);
     weir_jm_slots_release(job);
     for (int i = 0; i < jm->executor_count; i++)
         if (jm->executors[i]->job == job && !WEIR_MUTANT(jm_executors_left))
@@ -312,13 +318,64 @@ static void end_job(struct weir_jm *jm, struct weir_jm_job *job, enum weir_job_s
     weir_jm_effect(jm, WEIR_JM_EFFECT_JOB_ENDED)->job_id = weir_arena_strdup(&jm->arena, job->id);
 }
 
-static size_t count_committables(const struct weir_jm_job *job)
+/* --- What is to be published, in order */
+
+static bool commit_room(const struct weir_jm_job *job)
+{
+    return job->in->commit_count < COMMITS_MAX;
+}
+
+void weir_jm_job_add_commit(struct weir_jm *jm, struct weir_jm_job *job, uint64_t checkpoint, bool final,
+                            Weir__Committable **committables, size_t count)
+{
+    (void)jm;
+    weir_assert(commit_room(job));
+    Weir__CommitOutput output;
+    weir__commit_output__init(&output);
+    output.job_id = job->id;
+    output.code_sha256 = job->plan->graph->code_sha256; /* a connector of the job's own may be needed */
+    output.checkpoint = checkpoint;
+    output.committables = committables;
+    output.n_committables = count;
+    Weir__Control control;
+    weir__control__init(&control);
+    control.body_case = WEIR__CONTROL__BODY_COMMIT_OUTPUT;
+    control.commit_output = &output;
+    job->in->commits[job->in->commit_count++] = (struct commit){checkpoint, final, weir_jm_control_copy(&control)};
+}
+
+static void add_final_commit(struct weir_jm *jm, struct weir_jm_job *job)
 {
     size_t count = 0;
     for (int t = 0; t < job->task_count; t++)
-        if (job->tasks[t].finished)
-            count += job->tasks[t].finished->task_report->n_committables;
-    return count;
+        count += job->tasks[t].finished ? job->tasks[t].finished->task_report->n_committables : 0;
+    Weir__Committable **list = weir_arena_alloc(&jm->arena, (count + 1) * sizeof *list);
+    size_t n = 0;
+    for (int t = 0; t < job->task_count; t++) {
+        const Weir__Control *finished = job->tasks[t].finished;
+        for (size_t i = 0; finished && i < finished->task_report->n_committables; i++)
+            list[n++] = finished->task_report->committables[i];
+    }
+    weir_jm_job_add_commit(jm, job, 0, true, list, n);
+}
+
+static struct commit take_commit(struct weir_jm *jm, struct weir_jm_job *job)
+{
+    struct commit first = job->in->commits[0];
+    job->in->commit_count--;
+    memmove(job->in->commits, job->in->commits + 1, (size_t)job->in->commit_count * sizeof first);
+    job->in->output_tm = NULL;
+    weir_jm_trash(jm, first.control);
+    return first;
+}
+
+/* The first one is published (or there was nothing in it). */
+static void commit_is_done(struct weir_jm *jm, struct weir_jm_job *job)
+{
+    struct commit done = take_commit(jm, job);
+    weir_jm_checkpoint_committed(job, done.checkpoint);
+    if (done.final && !weir_job_state_terminal(job->state))
+        end_job(jm, job, WEIR_JOB_FINISHED);
 }
 
 void weir_jm_job_settle(struct weir_jm *jm, struct weir_jm_job *job)
@@ -339,12 +396,10 @@ void weir_jm_job_settle(struct weir_jm *jm, struct weir_jm_job *job)
     } else if (job->state == WEIR_JOB_CANCELLING && ended) {
         end_job(jm, job, WEIR_JOB_CANCELED);
     } else if (job->state == WEIR_JOB_RUNNING && finished && !job->committing) {
-        if (count_committables(job) == 0) {
-            end_job(jm, job, WEIR_JOB_FINISHED);
-            return;
-        }
         job->committing = true;
         weir_jm_job_set_status(job, "publishing its output");
+        if (!weir_jm_checkpoint_final(jm, job))
+            add_final_commit(jm, job);
     }
 }
 
@@ -361,23 +416,9 @@ static struct weir_jm_taskmanager *choose_tm(struct weir_jm *jm, const struct we
 
 static void send_commit(struct weir_jm *jm, struct weir_jm_job *job, struct weir_jm_taskmanager *tm)
 {
-    Weir__CommitOutput commit;
-    weir__commit_output__init(&commit);
-    commit.job_id = job->id;
-    commit.code_sha256 = job->plan->graph->code_sha256; /* a connector of the job's own may be needed */
-    commit.committables = weir_arena_alloc(&jm->arena, (count_committables(job) + 1) * sizeof *commit.committables);
-    for (int t = 0; t < job->task_count; t++) {
-        const Weir__Control *finished = job->tasks[t].finished;
-        for (size_t i = 0; finished && i < finished->task_report->n_committables; i++)
-            commit.committables[commit.n_committables++] = finished->task_report->committables[i];
-    }
-    Weir__Control control;
-    weir__control__init(&control);
-    control.body_case = WEIR__CONTROL__BODY_COMMIT_OUTPUT;
-    control.commit_output = &commit;
     job->in->output_tm = tm;
     job->in->commit_sent = true;
-    job->in->output_command = weir_jm_command(jm, tm, &control);
+    job->in->output_command = weir_jm_command(jm, tm, job->in->commits[0].control);
 }
 
 static void send_abort(struct weir_jm *jm, struct weir_jm_job *job, struct weir_jm_taskmanager *tm)
@@ -403,37 +444,55 @@ static bool executors_left(const struct weir_jm *jm, const struct weir_jm_job *j
     return false;
 }
 
+static void publish(struct weir_jm *jm, struct weir_jm_job *job)
+{
+    while (job->in->commit_count > 0 && job->in->commits[0].control->commit_output->n_committables == 0)
+        commit_is_done(jm, job);
+    if (job->in->commit_count == 0)
+        return;
+    struct weir_jm_taskmanager *tm = choose_tm(jm, job);
+    if (tm)
+        send_commit(jm, job, tm);
+    if (job->committing && tm)
+        weir_jm_job_set_status(job, "publishing its output on TaskManager %s", tm->id);
+    else if (job->committing)
+        weir_jm_job_set_status(job, "publishing its output: waiting for a TaskManager");
+}
+
 void weir_jm_job_outputs(struct weir_jm *jm)
 {
     for (int i = 0; i < jm->job_count; i++) {
         struct weir_jm_job *job = jm->jobs[i];
-        bool ended = weir_job_state_terminal(job->state);
-        if (job->in->output_tm || !(ended ? job->in->abort_wanted : job->committing))
+        if (job->in->output_tm)
+            continue;
+        if (job->in->commit_count > 0)
+            publish(jm, job);
+        if (job->in->output_tm || !weir_job_state_terminal(job->state) || !job->in->abort_wanted ||
+            executors_left(jm, job) || (weir_jm_checkpoint_undecided(job) && !WEIR_MUTANT(jm_abort_undecided)))
             continue;
         struct weir_jm_taskmanager *tm = choose_tm(jm, job);
-        if (!tm) {
-            if (!ended)
-                weir_jm_job_set_status(job, "publishing its output: waiting for a TaskManager");
-        } else if (!ended) {
-            weir_jm_job_set_status(job, "publishing its output on TaskManager %s", tm->id);
-            send_commit(jm, job, tm);
-        } else if (!executors_left(jm, job)) {
+        if (tm)
             send_abort(jm, job, tm);
-        }
     }
 }
 
 void weir_jm_job_commit_done(struct weir_jm *jm, struct weir_jm_taskmanager *tm, const Weir__CommitDone *done)
 {
     struct weir_jm_job *job = weir_jm_job_get(jm, done->job_id);
-    if (!job || !job->committing || weir_job_state_terminal(job->state) || job->in->output_tm != tm)
+    if (!job || job->in->output_tm != tm || job->in->commit_count == 0 ||
+        job->in->commits[0].checkpoint != done->checkpoint)
         return;
     if (!done->failure) {
-        end_job(jm, job, WEIR_JOB_FINISHED);
+        commit_is_done(jm, job);
         return;
     }
+    job->in->commit_failed = true;
+    job->in->abort_wanted = false;    /* what a complete checkpoint has made output stays to be published */
+    while (job->in->commit_count > 0) /* nothing after it either: HEAD says from where on output is missing */
+        take_commit(jm, job);
     weir_jm_exception(jm, job, NULL, tm->id, done->failure);
-    weir_jm_job_fail(jm, job, done->failure);
+    if (job->state == WEIR_JOB_RUNNING || job->state == WEIR_JOB_RESTARTING)
+        weir_jm_job_fail(jm, job, done->failure);
 }
 
 /* --- Bounds */
@@ -453,7 +512,8 @@ static int first_ended(const struct weir_jm *jm, bool all)
     int first = -1;
     for (int i = 0; i < jm->job_count; i++) {
         const struct weir_jm_job *job = jm->jobs[i];
-        if (weir_job_state_terminal(job->state) && (all || !job->in->abort_wanted) &&
+        if (weir_job_state_terminal(job->state) &&
+            (all || (!job->in->abort_wanted && job->in->commit_count == 0 && !weir_jm_checkpoints_busy(job))) &&
             (first < 0 || job->ended_ms < jm->jobs[first]->ended_ms))
             first = i;
     }
@@ -486,6 +546,13 @@ void weir_jm_job_free(struct weir_jm_job *job)
     }
     weir__failure__free_unpacked((Weir__Failure *)(uintptr_t)job->cause, NULL);
     free((void *)(uintptr_t)job->configuration);
+    for (int i = 0; i < job->in->commit_count; i++)
+        weir__control__free_unpacked(job->in->commits[i].control, NULL);
+    weir_jm_checkpoints_free(job);
+    for (int i = 0; i < job->checkpoint_count; i++)
+        free(job->checkpoints[i].failure);
+    free(job->checkpoints);
+    free(job->retained);
     free(job->exceptions);
     free(job->tasks);
     free(job->slots);

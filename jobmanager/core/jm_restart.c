@@ -17,6 +17,9 @@ void weir_jm_job_options_init(struct weir_jm_job_options *options)
         .rate_interval_ms = 60000,
         .rate_delay_ms = 1000,
         .cancellation_timeout_ms = 180000,
+        .checkpoint_timeout_ms = 600000,
+        .checkpoints_concurrent = 1,
+        .checkpoints_retained = 1,
     };
 }
 
@@ -162,6 +165,25 @@ static weir_err parse_double(const char *key, const char *value, double min, dou
     return WEIR_OK;
 }
 
+static weir_err set_checkpointing(struct weir_jm_job_options *options, const char *key, const char *value,
+                                  struct weir_error *error)
+{
+    const char *name = key + strlen("execution.checkpointing.");
+    if (strcmp(name, "interval") == 0)
+        return parse_duration(key, value, 0, &options->checkpoint_interval_ms, error);
+    if (strcmp(name, "timeout") == 0)
+        return parse_duration(key, value, 1, &options->checkpoint_timeout_ms, error);
+    if (strcmp(name, "min-pause") == 0)
+        return parse_duration(key, value, 0, &options->checkpoint_pause_ms, error);
+    if (strcmp(name, "max-concurrent-checkpoints") == 0)
+        return parse_count(key, value, 1, &options->checkpoints_concurrent, error);
+    if (strcmp(name, "tolerable-failed-checkpoints") == 0)
+        return parse_count(key, value, 0, &options->checkpoints_tolerable, error);
+    if (strcmp(name, "num-retained") == 0)
+        return parse_count(key, value, 1, &options->checkpoints_retained, error);
+    return WEIR_ERR_NOT_FOUND;
+}
+
 weir_err weir_jm_job_options_set(struct weir_jm_job_options *options, const char *key, const char *value,
                                  struct weir_error *error)
 {
@@ -170,6 +192,8 @@ weir_err weir_jm_job_options_set(struct weir_jm_job_options *options, const char
         return parse_duration(key, value, 1, &options->cancellation_timeout_ms, error);
     if (strcmp(key, "restart-strategy") == 0) /* the older spelling */
         return parse_type(options, value, error);
+    if (strncmp(key, "execution.checkpointing.", 24) == 0)
+        return set_checkpointing(options, key, value, error);
     if (strncmp(key, prefix, sizeof prefix - 1) != 0)
         return WEIR_ERR_NOT_FOUND;
     const char *name = key + sizeof prefix - 1;

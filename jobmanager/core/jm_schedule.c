@@ -204,6 +204,7 @@ static void fill_deployment(struct weir_jm *jm, struct weir_jm_job *job, struct 
     message->tasks = weir_arena_alloc(&jm->arena, tasks * sizeof *message->tasks);
     message->slots = weir_arena_alloc(&jm->arena, tasks * sizeof *message->slots);
     message->locations = weir_arena_alloc(&jm->arena, tasks * sizeof *message->locations);
+    message->restores = weir_arena_alloc(&jm->arena, tasks * sizeof *message->restores);
     message->peers = weir_arena_alloc(&jm->arena, (size_t)(jm->executor_count + 1) * sizeof *message->peers);
     uint32_t *peer_index =
         weir_arena_zalloc(&jm->arena, (size_t)(jm->executor_count + 1) * sizeof *peer_index); /* +1; 0: none */
@@ -226,6 +227,11 @@ static void fill_deployment(struct weir_jm *jm, struct weir_jm_job *job, struct 
         if (jm->executors[e] == deployment->executor) {
             message->tasks[message->n_tasks++] = location->task;
             message->slots[message->n_slots++] = (uint32_t)job->slots[task->shared_slot].slot;
+            Weir__TaskRestore *restore = weir_jm_checkpoint_restore(jm, job, task);
+            if (restore) {
+                restore->task = (uint32_t)message->n_tasks - 1;
+                message->restores[message->n_restores++] = restore;
+            }
         }
     }
 }
@@ -273,7 +279,9 @@ void weir_jm_schedule(struct weir_jm *jm)
         released = false;
         for (int i = 0; i < jm->job_count; i++) {
             struct weir_jm_job *job = jm->jobs[i];
-            if (any_waiting(job) && take_slots(jm, job, &released) && executors_ready(jm, job))
+            if (any_waiting(job) && weir_jm_checkpoint_undecided(job))
+                weir_jm_job_set_status(job, "waiting for the checkpoint storage to answer");
+            else if (any_waiting(job) && take_slots(jm, job, &released) && executors_ready(jm, job))
                 deploy(jm, job);
         }
     } while (released);

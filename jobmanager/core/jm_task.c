@@ -164,6 +164,16 @@ static void task_finished(struct weir_jm *jm, struct weir_jm_job *job, struct we
     control.task_report = (Weir__TaskReport *)(uintptr_t)report;
     task->finished = weir_jm_control_copy(&control);
     advance(jm, job, task, WEIR__TASK_STATE__FINISHED);
+    weir_jm_checkpoint_task_finished(jm, job, (int)(task - job->tasks));
+}
+
+void weir_jm_task_checkpoint_report(struct weir_jm *jm, struct weir_jm_taskmanager *tm, const Weir__Control *control)
+{
+    const Weir__CheckpointReport *report = control->checkpoint_report;
+    struct weir_jm_job *job;
+    struct weir_jm_task *task = current_task(jm, tm, report->executor_id, report->job_id, report->task, &job);
+    if (task)
+        weir_jm_checkpoint_report(jm, job, task, control);
 }
 
 void weir_jm_task_report(struct weir_jm *jm, struct weir_jm_taskmanager *tm, const Weir__TaskReport *report)

@@ -76,7 +76,7 @@ static void take_ack(struct weir_jm *jm, struct weir_jm_taskmanager *tm, uint64_
     in->progress_ms = jm->now_ms;
     for (int i = 0; i < jm->job_count; i++) {
         struct weir_jm_job_int *job = jm->jobs[i]->in;
-        if (job->output_tm == tm && job->abort_wanted && job->output_command <= id) {
+        if (job->output_tm == tm && job->abort_wanted && job->commit_count == 0 && job->output_command <= id) {
             job->abort_wanted = false;
             job->output_tm = NULL;
         }
@@ -328,6 +328,8 @@ static void take_report(struct weir_jm *jm, struct weir_jm_taskmanager *tm, cons
         weir_jm_executor_report(jm, tm, control->executor_report);
     else if (control->body_case == WEIR__CONTROL__BODY_TASK_REPORT)
         weir_jm_task_report(jm, tm, control->task_report);
+    else if (control->body_case == WEIR__CONTROL__BODY_CHECKPOINT_REPORT)
+        weir_jm_task_checkpoint_report(jm, tm, control);
     else
         weir_jm_job_commit_done(jm, tm, control->commit_done);
 }
@@ -357,6 +359,7 @@ static void take_from_session(struct weir_jm *jm, const char *peer, const Weir__
         break;
     case WEIR__CONTROL__BODY_EXECUTOR_REPORT:
     case WEIR__CONTROL__BODY_TASK_REPORT:
+    case WEIR__CONTROL__BODY_CHECKPOINT_REPORT:
     case WEIR__CONTROL__BODY_COMMIT_DONE:
         take_report(jm, tm, control);
         break;
@@ -370,10 +373,10 @@ void weir_jm_tm_message(struct weir_jm *jm, const char *peer, const Weir__Contro
     if (control->version != 1 || strlen(peer) >= WEIR_JM_PEER_SIZE)
         return;
     if (control->leader_epoch > jm->options.leader_epoch && !WEIR_MUTANT(jm_never_fenced)) {
-        jm->fenced = true;
-        weir_jm_effect(jm, WEIR_JM_EFFECT_FENCED)->text = weir_arena_format(
-            &jm->arena, "a JobManager with leader epoch %" PRIu64 " has taken over; this one has %" PRIu64,
-            control->leader_epoch, jm->options.leader_epoch);
+        weir_jm_fence(jm, weir_arena_format(&jm->arena,
+                                            "a JobManager with leader epoch %" PRIu64
+                                            " has taken over; this one has %" PRIu64,
+                                            control->leader_epoch, jm->options.leader_epoch));
         return;
     }
     if (control->body_case == WEIR__CONTROL__BODY_REGISTER)

@@ -155,7 +155,8 @@ static uint64_t mix_job(uint64_t hash, const struct weir_jm_job *job)
         hash = mix(hash, (uint64_t)job->in->regions[r].state);
     for (int s = 0; s < job->slot_count; s++)
         hash = mix(hash, job->slots[s].taskmanager ? (uint64_t)job->slots[s].slot + 1 : 0);
-    return hash;
+    hash = mix(hash, (uint64_t)job->in->commit_count);
+    return mix(hash, weir_jm_checkpoints_digest(hash, job));
 }
 
 uint64_t weir_jm_digest(const struct weir_jm *jm)

@@ -133,6 +133,7 @@ int weir_jobmanager_main(int argc, char **argv)
     struct weir_jobmanager *jobmanager = NULL;
     struct weir_curve curve = {.on = false};
     uint64_t epoch = 0;
+    char *checkpoints = weir_format("%s/checkpoints", daemon.data_directory);
     char *endpoint = weir_format("tcp://%s:%d", weir_config_string(daemon.config, "jobmanager.bind-host"),
                                  (int)weir_config_int(daemon.config, "jobmanager.rpc.port"));
     weir_err err = weir_config_check_bind(daemon.config, "jobmanager.bind-host", &error);
@@ -147,6 +148,7 @@ int weir_jobmanager_main(int argc, char **argv)
             .rpc_endpoint = endpoint,
             .curve = &curve,
             .config = daemon.config,
+            .checkpoint_dir = checkpoints,
             .leader_epoch = epoch,
             .stop_fd = daemon.stop_fd,
             .epoch_exists = epoch_exists,
@@ -163,6 +165,7 @@ int weir_jobmanager_main(int argc, char **argv)
     weir_jobmanager_free(jobmanager);
     weir_curve_fini(&curve);
     free(endpoint);
+    free(checkpoints);
     weir_daemon_fini(&daemon);
     return err == WEIR_OK ? 0 : err == WEIR_ERR_INVALID ? 2 : 1;
 }

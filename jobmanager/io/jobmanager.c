@@ -15,7 +15,9 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/pool.h"
 #include "base/proto_memory.h"
+#include "jobmanager/io/job_store.h"
 #include "net/control_line.h"
 
 #define REQUEST_TIMEOUT_MS 30000
@@ -28,6 +30,7 @@ struct request {
     uint64_t id;
     bool taken, answered;
     enum weir_err_code code;
+    uint64_t checkpoint;
     struct weir_error *error;
     struct request *next;
 };
@@ -36,7 +39,9 @@ struct weir_jobmanager {
     struct weir_jobmanager_options options;
     void *context;
     struct weir_line *line;
-    struct weir_jm *jm; /* under lock */
+    struct weir_pool *pool;
+    struct weir_job_store *store; /* the loop's; NULL: there is none */
+    struct weir_jm *jm;           /* under lock */
     pthread_mutex_t lock;
     pthread_cond_t answered;
     struct request *requests; /* under lock: waiting, then taken until answered */
@@ -53,6 +58,25 @@ static uint64_t random_u64(void)
     if (getrandom(&value, sizeof value, 0) != (ssize_t)sizeof value)
         value = (uint64_t)weir_clock_mono_ns() ^ (uint64_t)getpid() << 32;
     return value;
+}
+
+/* On a thread of the pool. */
+static void wake(void *arg)
+{
+    struct weir_jobmanager *jobmanager = arg;
+    eventfd_write(jobmanager->wake_fd, 1);
+}
+
+static weir_err open_store(struct weir_jobmanager *jobmanager, struct weir_error *error)
+{
+    const char *dir = weir_config_string(jobmanager->options.config, "execution.checkpointing.dir");
+    if (!dir || !*dir)
+        dir = jobmanager->options.checkpoint_dir;
+    if (!dir)
+        return WEIR_OK;
+    jobmanager->pool = weir_pool_new();
+    jobmanager->store = weir_job_store_new(dir, jobmanager->options.config, jobmanager->pool, wake, jobmanager, error);
+    return jobmanager->store ? WEIR_OK : (weir_err)error->code;
 }
 
 weir_err weir_jobmanager_new(const struct weir_jobmanager_options *options, struct weir_jobmanager **out,
@@ -82,6 +106,8 @@ weir_err weir_jobmanager_new(const struct weir_jobmanager_options *options, stru
     else if (core.heartbeat_interval_ms <= 0 || core.heartbeat_timeout_ms < 3 * core.heartbeat_interval_ms)
         err = weir_fail(error, WEIR_ERR_INVALID, "heartbeat.timeout must be at least three times heartbeat.interval");
     if (!err)
+        err = open_store(jobmanager, error);
+    if (!err)
         jobmanager->jm = weir_jm_new(&core);
     if (!err)
         err = weir_line_serve(jobmanager->context, options->rpc_endpoint, options->curve, &jobmanager->line, error);
@@ -103,6 +129,8 @@ void weir_jobmanager_free(struct weir_jobmanager *jobmanager)
     if (!jobmanager)
         return;
     weir_line_close(jobmanager->line);
+    weir_job_store_free(jobmanager->store);
+    weir_pool_unref(jobmanager->pool);
     weir_jm_free(jobmanager->jm);
     if (!jobmanager->options.zmq_context)
         weir_net_context_free(jobmanager->context);
@@ -124,6 +152,7 @@ static void answer(struct weir_jobmanager *jobmanager, const struct weir_jm_effe
         *at = request->next;
         request->answered = true;
         request->code = effect->code;
+        request->checkpoint = effect->checkpoint;
         if (effect->code != WEIR_OK)
             request->code = (enum weir_err_code)weir_fail(request->error, effect->code, "%s", effect->text);
         pthread_cond_broadcast(&jobmanager->answered);
@@ -168,6 +197,12 @@ static void perform(struct weir_jobmanager *jobmanager, const struct weir_jm_eff
             jobmanager->options.job_ended(jobmanager->options.arg, effect->job_id);
         break;
     case WEIR_JM_EFFECT_JOB_DROPPED:
+        break;
+    case WEIR_JM_EFFECT_STORE_PUT:
+    case WEIR_JM_EFFECT_STORE_DROP:
+    case WEIR_JM_EFFECT_HEAD_PUT:
+    case WEIR_JM_EFFECT_HEAD_GET:
+        weir_job_store_begin(jobmanager->store, effect);
         break;
     case WEIR_JM_EFFECT_FENCED:
         do_log(WEIR_JM_LOG_ERROR, NULL, effect->text);
@@ -267,6 +302,19 @@ static bool run_requests_and_timers(struct weir_jobmanager *jobmanager)
     return any;
 }
 
+static bool take_stored(struct weir_jobmanager *jobmanager)
+{
+    bool any = false;
+    struct weir_jm_event event;
+    while (jobmanager->store && weir_job_store_take(jobmanager->store, &event)) {
+        any = true;
+        pthread_mutex_lock(&jobmanager->lock);
+        step(jobmanager, &event);
+        pthread_mutex_unlock(&jobmanager->lock);
+    }
+    return any;
+}
+
 static int wait_ms(const struct weir_jobmanager *jobmanager)
 {
     int64_t ms = jobmanager->wake_at_ms - weir_clock_mono_ms();
@@ -281,6 +329,7 @@ weir_err weir_jobmanager_run(struct weir_jobmanager *jobmanager, struct weir_err
     weir_err err = WEIR_OK;
     for (;;) {
         bool any = drain_line(jobmanager);
+        any |= take_stored(jobmanager);
         any |= run_requests_and_timers(jobmanager);
         if (jobmanager->fenced) {
             err = weir_fail(error, WEIR_ERR_CANCELED, "another JobManager has taken over");
@@ -338,6 +387,7 @@ static weir_err ask(struct weir_jobmanager *jobmanager, struct weir_jm_event *ev
     while (!request.answered && !jobmanager->stopped && !timed_out)
         timed_out = pthread_cond_timedwait(&jobmanager->answered, &jobmanager->lock, &deadline);
     weir_err err = request.code;
+    event->checkpoint = request.checkpoint;
     if (!request.answered) {
         if (!request.taken)
             weir_plan_free(request.event.take_plan);
@@ -392,8 +442,14 @@ weir_err weir_jobmanager_plan(struct weir_jobmanager *jobmanager, const struct w
 
 /* What executors need of the cluster's configuration, and every key that the job set itself. */
 static const char *const executor_keys[] = {
-    "execution.buffer-timeout",  "heartbeat.interval",       "heartbeat.timeout",
-    "parallelism.default",       "pipeline.max-parallelism", "pipeline.operator-chaining.enabled",
+    "execution.buffer-timeout",
+    "execution.checkpointing.interval",
+    "execution.checkpointing.mode",
+    "heartbeat.interval",
+    "heartbeat.timeout",
+    "parallelism.default",
+    "pipeline.max-parallelism",
+    "pipeline.operator-chaining.enabled",
     "task.cancellation.timeout",
 };
 #define EXECUTOR_KEYS (sizeof executor_keys / sizeof executor_keys[0])
@@ -404,13 +460,25 @@ static void set_job_options(struct weir_jm_job_options *options, const struct we
     for (const struct weir_option *option = weir_config_table; option->name; option++) {
         const char *value = weir_config_string(config, option->name);
         if (value && *value &&
-            (strncmp(option->name, "restart-strategy.", 17) == 0 ||
+            (strncmp(option->name, "restart-strategy.", 17) == 0 || strncmp(option->name, "execution.checkpointing.", 24) == 0 ||
              strcmp(option->name, "task.cancellation.timeout") == 0)) {
             struct weir_error ignored;
             if (weir_jm_job_options_set(options, option->name, value, &ignored) == WEIR_ERR_INVALID)
                 weir_log(WARN, "%s", ignored.message);
         }
     }
+}
+
+static weir_err check_checkpointing(const struct weir_jobmanager *jobmanager, const struct weir_config *config, const struct weir_key_value *pairs,
+                                    int count, struct weir_error *error)
+{
+    const char *dir = weir_config_string(jobmanager->options.config, "execution.checkpointing.dir");
+    for (int i = 0; i < count; i++)
+        if (strcmp(pairs[i].key, "execution.checkpointing.dir") == 0 && strcmp(pairs[i].value, dir ? dir : "") != 0)
+            return weir_fail(error, WEIR_ERR_INVALID, "execution.checkpointing.dir is the cluster's: set it where the JobManager starts, not with a job");
+    if (weir_config_int(config, "execution.checkpointing.interval") > 0 && !jobmanager->store)
+        return weir_fail(error, WEIR_ERR_INVALID, "execution.checkpointing.interval is set, and this JobManager has no execution.checkpointing.dir");
+    return WEIR_OK;
 }
 
 weir_err weir_jobmanager_submit(struct weir_jobmanager *jobmanager, const struct weir_jobmanager_submission *submission,
@@ -428,14 +496,18 @@ weir_err weir_jobmanager_submit(struct weir_jobmanager *jobmanager, const struct
     if (!err)
         err = weir_config_overlay(jobmanager->options.config, pairs, count, &config, error);
     if (!err)
+        err = check_checkpointing(jobmanager, config, pairs, count, error);
+    if (!err)
         err = build_plan(jobmanager, submission, config, &plan, error);
     if (!err) {
         if (submission->job_id)
             snprintf(job_id, WEIR_JM_JOB_ID_SIZE, "%s", submission->job_id);
         else
             snprintf(job_id, WEIR_JM_JOB_ID_SIZE, "%016" PRIx64 "%016" PRIx64, random_u64(), random_u64());
-        struct weir_key_value all[EXECUTOR_KEYS + 64];
+        struct weir_key_value all[EXECUTOR_KEYS + 65];
         int all_count = 0;
+        if (jobmanager->store) /* where the parts must be, whatever is set elsewhere */
+            all[all_count++] = (struct weir_key_value){"execution.checkpointing.dir", weir_job_store_uri(jobmanager->store)};
         for (size_t i = 0; i < EXECUTOR_KEYS; i++)
             all[all_count++] = (struct weir_key_value){executor_keys[i], weir_config_string(config, executor_keys[i])};
         char parallelism[16];
@@ -470,6 +542,14 @@ weir_err weir_jobmanager_cancel(struct weir_jobmanager *jobmanager, const char *
 {
     struct weir_jm_event event = {.kind = WEIR_JM_EVENT_CANCEL, .job_id = job_id};
     return ask(jobmanager, &event, error);
+}
+
+weir_err weir_jobmanager_checkpoint(struct weir_jobmanager *jobmanager, const char *job_id, uint64_t *id, struct weir_error *error)
+{
+    struct weir_jm_event event = {.kind = WEIR_JM_EVENT_CHECKPOINT, .job_id = job_id};
+    weir_err err = ask(jobmanager, &event, error);
+    *id = err ? 0 : event.checkpoint;
+    return err;
 }
 
 uint64_t weir_jobmanager_refused(const struct weir_jobmanager *jobmanager)

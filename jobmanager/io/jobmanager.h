@@ -18,6 +18,8 @@ struct weir_jobmanager_options {
     const struct weir_curve *curve;   /* borrowed; NULL: TaskManagers come without keys */
     const char *rpc_endpoint;         /* "tcp://127.0.0.1:6123" ("...:0": any port), "inproc://NAME" */
     const struct weir_config *config; /* borrowed */
+    /* Where checkpoints are kept when execution.checkpointing.dir is not set; NULL: jobs make none. */
+    const char *checkpoint_dir;
     uint64_t leader_epoch;
     /* Has a JobManager with this epoch, or a later one, really begun here? A message that says so is no proof: it may be damaged, or a
      * stranger's. Called on the loop's thread; NULL: never. */
@@ -47,6 +49,9 @@ weir_err weir_jobmanager_submit(struct weir_jobmanager *jobmanager, const struct
                                 char *job_id, struct weir_error *error);
 /* WEIR_OK, NOT_FOUND, EXISTS (it has ended otherwise). Blocks until the core has answered. */
 weir_err weir_jobmanager_cancel(struct weir_jobmanager *jobmanager, const char *job_id, struct weir_error *error);
+/* One checkpoint now. *id: of it, or of one that is under way. NOT_FOUND, UNSUPPORTED (the job makes none), EXISTS (not all its tasks run),
+ * FULL (not at this moment). */
+weir_err weir_jobmanager_checkpoint(struct weir_jobmanager *jobmanager, const char *job_id, uint64_t *id, struct weir_error *error);
 /* The plan that a submission would get, without submitting. */
 weir_err weir_jobmanager_plan(struct weir_jobmanager *jobmanager, const struct weir_jobmanager_submission *submission,
                               struct weir_plan **plan, struct weir_error *error);

@@ -188,7 +188,7 @@ static void take_event(struct weir_tm *tm, const struct weir_tm_event *event)
         tm->process_known = true;
         break;
     case WEIR_TM_EVENT_COMMITTED:
-        weir_tm_committed(tm, event->job_id, event->failure);
+        weir_tm_committed(tm, event->job_id, event->checkpoint, event->failure);
         break;
     }
 }

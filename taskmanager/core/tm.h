@@ -70,7 +70,7 @@ enum weir_tm_event_kind {
     WEIR_TM_EVENT_EXECUTOR_MESSAGE, /* executor_id, control: from the executor's control line */
     WEIR_TM_EVENT_EXECUTOR_MEMORY,  /* executor_id, rss_bytes: what its process was seen to use just now */
     WEIR_TM_EVENT_PROCESS_METRICS,  /* process: of this supervisor; goes with the next heartbeat */
-    WEIR_TM_EVENT_COMMITTED         /* job_id, failure (NULL: done): answers a COMMIT */
+    WEIR_TM_EVENT_COMMITTED         /* job_id, checkpoint, failure (NULL: done): answers a COMMIT */
 };
 
 struct weir_tm_orphan { /* an executor recorded in the run directory by an earlier boot */
@@ -85,6 +85,7 @@ struct weir_tm_event {
     const Weir__Control *control; /* borrowed */
     const char *executor_id;
     const char *job_id;
+    uint64_t checkpoint;
     const char *sha256;
     const char *text;
     uint32_t pid;

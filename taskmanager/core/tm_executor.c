@@ -298,6 +298,13 @@ void weir_tm_executor_cancel(struct weir_tm *tm, const Weir__Control *control)
         send_executor(tm, executor, control);
 }
 
+void weir_tm_executor_trigger(struct weir_tm *tm, const Weir__Control *control)
+{
+    struct tm_executor *executor = find(tm, control->trigger_checkpoint->executor_id);
+    if (executor && executor->state == WEIR_TM_EXECUTOR_READY)
+        send_executor(tm, executor, control);
+}
+
 /* --- Stop */
 
 void weir_tm_executor_stop(struct weir_tm *tm, const Weir__StopExecutor *stop)
@@ -453,6 +460,20 @@ static void task_reported(struct weir_tm *tm, struct tm_executor *executor, cons
     weir_tm_report(tm, &control);
 }
 
+static void checkpoint_reported(struct weir_tm *tm, struct tm_executor *executor, const Weir__CheckpointReport *from)
+{
+    if (!find_task(executor, from->task))
+        return;
+    Weir__CheckpointReport report = *from;
+    report.executor_id = executor->id;
+    report.job_id = executor->job_id;
+    Weir__Control control;
+    weir__control__init(&control);
+    control.body_case = WEIR__CONTROL__BODY_CHECKPOINT_REPORT;
+    control.checkpoint_report = &report;
+    weir_tm_report(tm, &control);
+}
+
 static void take_metrics(struct tm_executor *executor, const Weir__Heartbeat *heartbeat)
 {
     for (size_t i = 0; i < heartbeat->n_metrics; i++) {
@@ -483,6 +504,9 @@ void weir_tm_executor_message(struct weir_tm *tm, const char *executor_id, const
         break;
     case WEIR__CONTROL__BODY_TASK_REPORT:
         task_reported(tm, executor, control->task_report);
+        break;
+    case WEIR__CONTROL__BODY_CHECKPOINT_REPORT:
+        checkpoint_reported(tm, executor, control->checkpoint_report);
         break;
     case WEIR__CONTROL__BODY_HEARTBEAT:
         take_metrics(executor, control->heartbeat);

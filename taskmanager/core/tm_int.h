@@ -45,6 +45,7 @@ struct tm_executor {
 
 struct tm_commit { /* being performed by io */
     char job_id[WEIR_TM_JOB_ID_SIZE];
+    uint64_t checkpoint;
     uint64_t session; /* that wants to know */
 };
 
@@ -128,6 +129,7 @@ void weir_tm_executor_start(struct weir_tm *tm, const Weir__Control *control);
 void weir_tm_executor_stop(struct weir_tm *tm, const Weir__StopExecutor *stop);
 void weir_tm_executor_deploy(struct weir_tm *tm, const Weir__Control *control);
 void weir_tm_executor_cancel(struct weir_tm *tm, const Weir__Control *control);
+void weir_tm_executor_trigger(struct weir_tm *tm, const Weir__Control *control);
 void weir_tm_executor_code(struct weir_tm *tm, const char *sha256, const char *path, const char *error);
 void weir_tm_executor_spawned(struct weir_tm *tm, const char *executor_id, uint32_t pid);
 void weir_tm_executor_exited(struct weir_tm *tm, const struct weir_tm_event *event);
@@ -143,6 +145,6 @@ Weir__ExecutorReport *weir_tm_executor_report(struct weir_tm *tm, const struct t
 /* --- tm_output.c: publishing and removing output */
 void weir_tm_commit(struct weir_tm *tm, const Weir__Control *control);
 void weir_tm_abort(struct weir_tm *tm, const Weir__Control *control);
-void weir_tm_committed(struct weir_tm *tm, const char *job_id, const Weir__Failure *failure);
+void weir_tm_committed(struct weir_tm *tm, const char *job_id, uint64_t checkpoint, const Weir__Failure *failure);
 
 #endif

@@ -5,10 +5,10 @@
  */
 #include "taskmanager/core/tm_int.h"
 
-static struct tm_commit *find(struct weir_tm *tm, const char *job_id)
+static struct tm_commit *find(struct weir_tm *tm, const char *job_id, uint64_t checkpoint)
 {
     for (int i = 0; i < tm->commit_count; i++)
-        if (strcmp(tm->commits[i].job_id, job_id) == 0)
+        if (strcmp(tm->commits[i].job_id, job_id) == 0 && tm->commits[i].checkpoint == checkpoint)
             return &tm->commits[i];
     return NULL;
 }
@@ -16,7 +16,7 @@ static struct tm_commit *find(struct weir_tm *tm, const char *job_id)
 void weir_tm_commit(struct weir_tm *tm, const Weir__Control *control)
 {
     const char *job_id = control->commit_output->job_id;
-    struct tm_commit *commit = find(tm, job_id);
+    struct tm_commit *commit = find(tm, job_id, control->commit_output->checkpoint);
     if (commit) {
         commit->session = tm->session;
         return;
@@ -27,6 +27,7 @@ void weir_tm_commit(struct weir_tm *tm, const Weir__Control *control)
     commit = &tm->commits[tm->commit_count++];
     memset(commit, 0, sizeof *commit);
     snprintf(commit->job_id, sizeof commit->job_id, "%s", job_id);
+    commit->checkpoint = control->commit_output->checkpoint;
     commit->session = tm->session;
     struct weir_tm_effect *effect = weir_tm_effect(tm, WEIR_TM_EFFECT_COMMIT);
     effect->job_id = weir_arena_strdup(&tm->arena, job_id);
@@ -40,15 +41,16 @@ void weir_tm_abort(struct weir_tm *tm, const Weir__Control *control)
     effect->control = control;
 }
 
-void weir_tm_committed(struct weir_tm *tm, const char *job_id, const Weir__Failure *failure)
+void weir_tm_committed(struct weir_tm *tm, const char *job_id, uint64_t checkpoint, const Weir__Failure *failure)
 {
-    struct tm_commit *commit = find(tm, job_id);
+    struct tm_commit *commit = find(tm, job_id, checkpoint);
     if (!commit)
         return;
     Weir__CommitDone done;
     weir__commit_done__init(&done);
     done.job_id = (char *)(uintptr_t)job_id;
     done.failure = (Weir__Failure *)(uintptr_t)failure;
+    done.checkpoint = checkpoint;
     Weir__Control control;
     weir__control__init(&control);
     control.body_case = WEIR__CONTROL__BODY_COMMIT_DONE;

@@ -262,6 +262,9 @@ static void take_command(struct weir_tm *tm, const Weir__Control *control)
     case WEIR__CONTROL__BODY_CANCEL_TASKS:
         weir_tm_executor_cancel(tm, control);
         break;
+    case WEIR__CONTROL__BODY_TRIGGER_CHECKPOINT:
+        weir_tm_executor_trigger(tm, control);
+        break;
     case WEIR__CONTROL__BODY_COMMIT_OUTPUT:
         weir_tm_commit(tm, control);
         break;

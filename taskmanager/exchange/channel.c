@@ -128,6 +128,11 @@ bool weir_channel_peek(struct weir_channel *chan)
     return chan->head != atomic_load_explicit(&chan->tail, memory_order_acquire);
 }
 
+enum weir_item_kind weir_channel_peek_kind(struct weir_channel *chan)
+{
+    return weir_channel_peek(chan) ? chan->ring[chan->head & (uint64_t)(chan->slots - 1)].kind : WEIR_ITEM_NONE;
+}
+
 bool weir_channel_pop(struct weir_channel *chan, struct weir_item *item)
 {
     if (!weir_channel_peek(chan))
@@ -181,8 +186,8 @@ void weir_channel_break(struct weir_channel *chan, const struct weir_error *erro
         return;
     chan->error = *error;
     atomic_store(&chan->broken, 1);
-    if (!chan->remote_out && chan->consumer)
-        weir_ready_add(&chan->consumer->list, &chan->data);
+    if (!chan->remote_out && chan->consumer && !weir_ready_add(&chan->consumer->list, &chan->data))
+        weir_wake(chan->consumer->list.waker); /* announced before, but perhaps put aside: behind a barrier */
     if (!chan->remote_in && chan->producer)
         weir_wake(chan->producer);
 }

@@ -23,20 +23,32 @@
 #define WEIR_CHANNEL_CREDITS 8
 #define WEIR_CHANNEL_CREDITS_ON_DEMAND 1
 
-enum weir_item_kind { /* part of the frame format: never renumber; 3 is the barrier's */
+enum weir_item_kind { /* part of the frame format: never renumber */
                       WEIR_ITEM_NONE = 0,
                       WEIR_ITEM_BATCH = 1,
                       WEIR_ITEM_WATERMARK = 2,
+                      WEIR_ITEM_BARRIER = 3,
                       WEIR_ITEM_IDLE = 4,
                       WEIR_ITEM_ACTIVE = 5,
                       WEIR_ITEM_END = 6
 };
+enum weir_barrier_flags { /* part of the frame format */
+                          WEIR_BARRIER_SAVEPOINT = 1 /* everything is written, nothing is shared with earlier checkpoints */
+};
+/* Everything before it is in checkpoint `checkpoint`, everything behind it is not. */
+struct weir_barrier {
+    uint64_t checkpoint; /* from 1; never used twice in a job */
+    uint64_t complete;   /* the newest checkpoint that is known to be complete; 0: none */
+    uint32_t flags;
+};
+
 struct weir_item {
     enum weir_item_kind kind;
     int input; /* of the receiving operator */
     union {
         struct weir_batch *batch; /* one reference */
         int64_t watermark_ms;
+        struct weir_barrier barrier;
     };
 };
 
@@ -119,6 +131,8 @@ static inline bool weir_channel_broken(const struct weir_channel *chan)
 
 /* --- Consumer */
 bool weir_channel_peek(struct weir_channel *chan); /* something is there */
+/* What the next pop gives; NONE: nothing. */
+enum weir_item_kind weir_channel_peek_kind(struct weir_channel *chan);
 bool weir_channel_pop(struct weir_channel *chan, struct weir_item *item);
 /* Done with an item that was popped: gives its room, and for a batch its credit, back. Not for remote_out. */
 void weir_channel_done(struct weir_channel *chan, bool was_batch);

@@ -194,6 +194,18 @@ static bool make_item(struct weir_io *io, struct weir_io_port *port, const struc
     item->kind = (enum weir_item_kind)frame->type;
     if (frame->type == WEIR_FRAME_WATERMARK)
         item->watermark_ms = (int64_t)weir_get_u64(frame->payload);
+    if (frame->type == WEIR_FRAME_BARRIER) {
+        item->barrier.checkpoint = weir_get_u64(frame->payload);
+        item->barrier.complete = weir_get_u64(frame->payload + 16);
+        item->barrier.flags = weir_get_u32(frame->payload + 24);
+        uint64_t sent = weir_get_u64(frame->payload + 8);
+        if (item->barrier.checkpoint > item->barrier.complete && sent == port->chan->batches_pushed)
+            return true;
+        weir_io_break_port(io, port, "the barrier of checkpoint %llu from executor %s follows %llu batches, %llu have come",
+                           (unsigned long long)item->barrier.checkpoint, port->peer->id, (unsigned long long)sent,
+                           (unsigned long long)port->chan->batches_pushed);
+        return false;
+    }
     if (frame->type != WEIR_FRAME_BATCH)
         return true;
     struct weir_error error;
@@ -261,6 +273,7 @@ static const char *take_frame(struct weir_io *io, const struct weir_frame *frame
         return take_open(io, frame, *conn);
     case WEIR_FRAME_BATCH:
     case WEIR_FRAME_WATERMARK:
+    case WEIR_FRAME_BARRIER:
     case WEIR_FRAME_IDLE:
     case WEIR_FRAME_ACTIVE:
     case WEIR_FRAME_END:

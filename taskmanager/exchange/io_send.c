@@ -258,6 +258,15 @@ void weir_io_send_open(struct weir_io *io, struct weir_io_port *port)
     port->opened = true;
 }
 
+static void put_barrier(uint8_t *out, const struct weir_barrier *barrier, uint64_t batches_sent)
+{
+    weir_put_u64(out, barrier->checkpoint);
+    weir_put_u64(out + 8, batches_sent);
+    weir_put_u64(out + 16, barrier->complete);
+    weir_put_u32(out + 24, barrier->flags);
+    weir_put_u32(out + 28, 0);
+}
+
 /* One item as a frame. False: the peer was lost, or the item can never go. The item's batch is released. */
 static bool send_item(struct weir_io *io, struct weir_io_port *port, struct weir_item *item)
 {
@@ -268,6 +277,7 @@ static bool send_item(struct weir_io *io, struct weir_io_port *port, struct weir
                                .attempt = port->producer_attempt};
     size_t size = item->kind == WEIR_ITEM_BATCH       ? weir_batch_wire_size(item->batch)
                   : item->kind == WEIR_ITEM_WATERMARK ? 8
+                  : item->kind == WEIR_ITEM_BARRIER   ? 32
                                                       : 0;
     uint8_t *at = NULL;
     if (size > WEIR_FRAME_PAYLOAD_MAX)
@@ -279,9 +289,12 @@ static bool send_item(struct weir_io *io, struct weir_io_port *port, struct weir
             weir_batch_wire_encode(item->batch, at + WEIR_FRAME_HEADER_SIZE);
         else if (item->kind == WEIR_ITEM_WATERMARK)
             weir_put_u64(at + WEIR_FRAME_HEADER_SIZE, (uint64_t)item->watermark_ms);
+        else if (item->kind == WEIR_ITEM_BARRIER)
+            put_barrier(at + WEIR_FRAME_HEADER_SIZE, &item->barrier, port->batches_sent);
         frame.length = (uint32_t)size;
         seal(port->peer, &frame, at);
         port->seq++;
+        port->batches_sent += item->kind == WEIR_ITEM_BATCH;
     }
     if (item->kind == WEIR_ITEM_BATCH)
         weir_batch_unref(item->batch);

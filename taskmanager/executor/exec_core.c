@@ -201,6 +201,18 @@ static void task_ended(struct weir_exec_core *core, const struct weir_exec_event
     report(core, task);
 }
 
+/* A trigger, or what came of one. What is for another attempt, or one that does not run (any more), changes nothing: the JobManager has
+ * given that checkpoint up, or counts the task's last snapshot. */
+static void checkpoint(struct weir_exec_core *core, const struct weir_exec_event *event,
+                       enum weir_exec_effect_kind kind)
+{
+    const struct task *task = find(core, event->task.vertex, event->task.subtask);
+    if (!task || task->attempt != event->task.attempt || task->state != WEIR_EXEC_RUNNING || event->checkpoint == 0)
+        return;
+    emit(core, kind, task, task->attempt, task->state);
+    core->effects[core->effect_count - 1].checkpoint = event->checkpoint;
+}
+
 static void check_time(struct weir_exec_core *core, int64_t now_ms)
 {
     if (now_ms >= core->lease_until_ms)
@@ -235,6 +247,12 @@ void weir_exec_step(struct weir_exec_core *core, const struct weir_exec_event *e
             break;
         case WEIR_EXEC_EVENT_TASK_ENDED:
             task_ended(core, event);
+            break;
+        case WEIR_EXEC_EVENT_TRIGGER:
+            checkpoint(core, event, WEIR_EXEC_EFFECT_TRIGGER);
+            break;
+        case WEIR_EXEC_EVENT_STORED:
+            checkpoint(core, event, WEIR_EXEC_EFFECT_REPORT_CHECKPOINT);
             break;
         case WEIR_EXEC_EVENT_LEASE:
             if (event->until_ms > core->lease_until_ms)

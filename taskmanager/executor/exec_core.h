@@ -3,7 +3,7 @@
  * It knows every task that was deployed here by (vertex, subtask) and its newest attempt:
  *     QUEUED (an older attempt has not ended yet) -> INITIALIZING -> RUNNING -> [CANCELING ->] FINISHED, FAILED, CANCELED
  * Commands are idempotent: a second deployment of an attempt that is known reports its state again and starts nothing; a lower
- * attempt changes nothing; a cancellation that comes before its deployment is remembered. A task that does not end within the
+ * attempt changes nothing; checkpoints are the newest attempt's affair, and only while it runs; a cancellation that comes before its deployment is remembered. A task that does not end within the
  * cancellation timeout ends the executor (its process can be killed where a thread cannot), and so does the end of the lease.
  */
 #ifndef WEIR_EXECUTOR_EXEC_CORE_H
@@ -33,6 +33,8 @@ enum weir_exec_event_kind {
     WEIR_EXEC_EVENT_CANCEL,       /* task */
     WEIR_EXEC_EVENT_TASK_RUNNING, /* task: its operators are open */
     WEIR_EXEC_EVENT_TASK_ENDED,   /* task, state: FINISHED, FAILED or CANCELED */
+    WEIR_EXEC_EVENT_TRIGGER,      /* task, checkpoint: its barrier is to begin there */
+    WEIR_EXEC_EVENT_STORED,       /* task, checkpoint: its part is in the store, or could not be written */
     WEIR_EXEC_EVENT_LEASE,        /* until_ms */
     WEIR_EXEC_EVENT_STOP,         /* asked to end */
     WEIR_EXEC_EVENT_LINE_CLOSED,  /* the supervisor is gone */
@@ -43,14 +45,17 @@ struct weir_exec_event {
     int64_t now_ms; /* monotonic, as until_ms */
     struct weir_exec_task_id task;
     enum weir_exec_state state;
+    uint64_t checkpoint;
     int64_t until_ms;
 };
 
 enum weir_exec_effect_kind {
-    WEIR_EXEC_EFFECT_START,  /* task */
-    WEIR_EXEC_EFFECT_CANCEL, /* task: it will end, with TASK_ENDED */
-    WEIR_EXEC_EFFECT_REPORT, /* task, state */
-    WEIR_EXEC_EFFECT_EXIT    /* the last effect ever: exit */
+    WEIR_EXEC_EFFECT_START,             /* task */
+    WEIR_EXEC_EFFECT_CANCEL,            /* task: it will end, with TASK_ENDED */
+    WEIR_EXEC_EFFECT_REPORT,            /* task, state */
+    WEIR_EXEC_EFFECT_TRIGGER,           /* task, checkpoint: to the task */
+    WEIR_EXEC_EFFECT_REPORT_CHECKPOINT, /* task, checkpoint: what came of it */
+    WEIR_EXEC_EFFECT_EXIT               /* the last effect ever: exit */
 };
 enum weir_exec_exit {
     WEIR_EXEC_EXIT_STOP,
@@ -62,6 +67,7 @@ struct weir_exec_effect {
     enum weir_exec_effect_kind kind;
     struct weir_exec_task_id task;
     enum weir_exec_state state;
+    uint64_t checkpoint;
     enum weir_exec_exit exit;
 };
 struct weir_exec_effects {

@@ -39,19 +39,8 @@ static struct weir_control *control_of(struct weir_executor *executor)
 
 /* --- Tasks */
 
-/* On a worker's thread. */
-static void on_state(void *arg, struct weir_task *weir_task, enum weir_task_state state, const struct weir_error *error,
-                     int op)
+static void put_event(struct weir_control *c, struct weir_task_event *event)
 {
-    struct weir_executor_task *task = arg;
-    struct weir_control *c = control_of(task->executor);
-    (void)weir_task;
-    struct weir_task_event *event = weir_zalloc(sizeof *event);
-    event->task = task;
-    event->state = state;
-    event->op = op;
-    if (error)
-        event->error = *error;
     pthread_mutex_lock(&c->lock);
     if (c->last_event)
         c->last_event->next = event;
@@ -60,6 +49,33 @@ static void on_state(void *arg, struct weir_task *weir_task, enum weir_task_stat
     c->last_event = event;
     pthread_mutex_unlock(&c->lock);
     weir_wake(&c->waker);
+}
+
+/* On a worker's thread. */
+static void on_snapshot(void *arg, struct weir_snapshot *take_snapshot)
+{
+    struct weir_executor_task *task = arg;
+    struct weir_task_event *event = weir_zalloc(sizeof *event);
+    event->task = task;
+    event->state = WEIR_TASK_RUNNING;
+    event->snapshot = take_snapshot;
+    put_event(control_of(task->executor), event);
+}
+
+/* On a worker's thread. */
+static void on_state(void *arg, struct weir_task *weir_task, enum weir_task_state state, const struct weir_error *error,
+                     int op)
+{
+    struct weir_executor_task *task = arg;
+    struct weir_task_event *event = weir_zalloc(sizeof *event);
+    event->task = task;
+    event->state = state;
+    event->op = op;
+    if (error)
+        event->error = *error;
+    if (state == WEIR_TASK_FINISHED)
+        event->snapshot = weir_task_take_last_snapshot(weir_task);
+    put_event(control_of(task->executor), event);
 }
 
 static void let_go(struct weir_control *c, struct weir_executor_task *task, bool finished)
@@ -80,6 +96,9 @@ static void free_task(struct weir_control *c, struct weir_executor_task *task)
             *at = task->next;
             break;
         }
+    weir_control_drop_writes(c, task);
+    weir_executor_fetch_free(task->fetch);
+    weir_restored_free(task->restored);
     weir_task_free(task->task);
     free(task->name);
     free(task->channels);
@@ -88,12 +107,52 @@ static void free_task(struct weir_control *c, struct weir_executor_task *task)
 
 static void step(struct weir_control *c, struct weir_exec_event *event, const struct weir_task_event *details);
 
-static uint32_t slot_of(const Weir__DeployTasks *deploy, const struct weir_exec_task_id *id)
+/* --- Deployments: what an attempt needs when it starts, which may be when an older one has ended */
+
+static struct weir_executor_deployment *find_deployment(const struct weir_control *c,
+                                                        const struct weir_exec_task_id *id)
 {
-    for (size_t i = 0; deploy && i < deploy->n_tasks; i++)
-        if (deploy->tasks[i]->vertex == id->vertex && deploy->tasks[i]->subtask == id->subtask && i < deploy->n_slots)
-            return deploy->slots[i];
-    return id->subtask;
+    struct weir_executor_deployment *deployment = c->deployments;
+    while (deployment && (deployment->id.vertex != id->vertex || deployment->id.subtask != id->subtask))
+        deployment = deployment->next;
+    return deployment;
+}
+
+static void keep_deployment(struct weir_control *c, const struct weir_exec_task_id *id, uint32_t slot,
+                            const Weir__TaskRestore *restore)
+{
+    struct weir_executor_deployment *deployment = find_deployment(c, id);
+    if (!deployment) {
+        deployment = weir_zalloc(sizeof *deployment);
+        deployment->next = c->deployments;
+        c->deployments = deployment;
+    } else if (deployment->id.attempt >= id->attempt) {
+        return;
+    }
+    weir__task_restore__free_unpacked(deployment->restore, NULL);
+    deployment->id = *id;
+    deployment->slot = slot;
+    deployment->restore = restore ? weir_executor_restore_copy(restore) : NULL;
+}
+
+/* Of the attempt that starts now. Its number stays, so that a repeated command is not kept again. */
+static Weir__TaskRestore *take_restore(struct weir_control *c, const struct weir_exec_task_id *id, uint32_t *slot)
+{
+    struct weir_executor_deployment *deployment = find_deployment(c, id);
+    weir_assert(deployment && deployment->id.attempt == id->attempt);
+    *slot = deployment->slot;
+    Weir__TaskRestore *restore = deployment->restore;
+    deployment->restore = NULL;
+    return restore;
+}
+
+static void free_deployments(struct weir_control *c)
+{
+    for (struct weir_executor_deployment *deployment = c->deployments, *next; deployment; deployment = next) {
+        next = deployment->next;
+        weir__task_restore__free_unpacked(deployment->restore, NULL);
+        free(deployment);
+    }
 }
 
 /* Slots are the TaskManager's numbers: the worker is the slot's place among those of this executor. */
@@ -107,27 +166,97 @@ static struct weir_worker *worker_of(const struct weir_control *c, uint32_t slot
     return c->executor.workers[place % (uint32_t)c->executor.worker_count];
 }
 
-static void start_task(struct weir_control *c, const struct weir_exec_task_id *id, uint32_t slot)
+/* One that no worker has (any more) is over. */
+static void end_unstarted(struct weir_control *c, struct weir_executor_task *task, enum weir_exec_state state,
+                          const struct weir_task_event *details)
 {
+    let_go(c, task, false);
+    struct weir_exec_event event = {
+        .kind = WEIR_EXEC_EVENT_TASK_ENDED, .now_ms = weir_clock_mono_ms(), .task = task->id, .state = state};
+    step(c, &event, details);
+    free_task(c, task);
+}
+
+static void build_task(struct weir_control *c, struct weir_executor_task *task)
+{
+    struct weir_error error;
+    if (weir_executor_build_task(&c->executor, task, on_state, on_snapshot, &error) == WEIR_OK) {
+        if (task->restored)
+            weir_log(INFO, "starting %s from checkpoint %" PRIu64, task->name, task->restored->checkpoint);
+        else
+            weir_log(INFO, "starting %s", task->name);
+        weir_worker_add(task->worker, task->task);
+        return;
+    }
+    weir_log(ERROR, "cannot start %s: %s", task->name, error.message);
+    struct weir_task_event details = {.task = task, .state = WEIR_TASK_FAILED, .error = error, .op = -1};
+    end_unstarted(c, task, WEIR_EXEC_FAILED, &details);
+}
+
+static void start_task(struct weir_control *c, const struct weir_exec_task_id *id)
+{
+    uint32_t slot;
+    Weir__TaskRestore *restore = take_restore(c, id, &slot);
     struct weir_executor_task *task = weir_zalloc(sizeof *task);
     task->executor = &c->executor;
     task->id = *id;
     task->worker = worker_of(c, slot);
     task->next = c->executor.tasks;
     c->executor.tasks = task;
-    struct weir_error error;
-    if (weir_executor_build_task(&c->executor, task, on_state, &error) == WEIR_OK) {
-        weir_log(INFO, "starting %s", task->name);
-        weir_worker_add(task->worker, task->task);
+    if (restore)
+        weir_control_fetch(c, task, restore);
+    else
+        build_task(c, task);
+}
+
+/* Tasks whose parts have come are built; those whose have not fail. */
+static void take_fetched(struct weir_control *c)
+{
+    struct weir_task_event details = {.state = WEIR_TASK_FAILED, .op = -1};
+    weir_err err;
+    for (struct weir_executor_task *task;
+         !c->exiting && (task = weir_control_fetched(c, &err, &details.kind, &details.error));) {
+        if (!err) {
+            build_task(c, task);
+            continue;
+        }
+        weir_log(ERROR, "cannot start attempt %u of subtask %u: %s", task->id.attempt, task->id.subtask,
+                 details.error.message);
+        details.task = task;
+        end_unstarted(c, task, WEIR_EXEC_FAILED, &details);
+    }
+}
+
+static void cancel_task(struct weir_control *c, const struct weir_exec_task_id *id)
+{
+    struct weir_executor_task *task = weir_control_find_task(c, id);
+    weir_assert(task != NULL);
+    if (!task->task) { /* it is still being fetched */
+        struct weir_task_event details = {.task = task, .state = WEIR_TASK_CANCELED, .op = -1};
+        end_unstarted(c, task, WEIR_EXEC_CANCELED, &details);
         return;
     }
-    weir_log(ERROR, "cannot start %s: %s", task->name, error.message);
-    struct weir_task_event details = {.task = task, .state = WEIR_TASK_FAILED, .error = error, .op = -1};
-    let_go(c, task, false);
-    struct weir_exec_event event = {
-        .kind = WEIR_EXEC_EVENT_TASK_ENDED, .now_ms = weir_clock_mono_ms(), .task = *id, .state = WEIR_EXEC_FAILED};
-    step(c, &event, &details);
-    free_task(c, task);
+    weir_task_cancel(task->task);
+    weir_worker_wake(task->worker);
+}
+
+/* --- Checkpoints */
+
+static void trigger_task(struct weir_control *c, const struct weir_exec_task_id *id,
+                         const Weir__TriggerCheckpoint *message)
+{
+    struct weir_executor_task *task = weir_control_find_task(c, id);
+    weir_assert(task && task->task);
+    struct weir_barrier barrier = {
+        .checkpoint = message->checkpoint, .complete = message->complete, .flags = message->flags};
+    if (weir_task_trigger(task->task, &barrier)) {
+        weir_worker_wake(task->worker);
+        return;
+    }
+    struct weir_error error;
+    (void)weir_fail(&error, WEIR_ERR_FULL, "%s has not come to the %d checkpoints before this one", task->name,
+                    WEIR_TASK_BARRIERS_MAX);
+    weir_control_report_checkpoint(c, id, message->checkpoint, NULL, &error);
 }
 
 static void begin_exit(struct weir_control *c, enum weir_exec_exit exit)
@@ -146,20 +275,30 @@ static void begin_exit(struct weir_control *c, enum weir_exec_exit exit)
     c->exit_why = exits[exit].why;
 }
 
+/* What the effects of a step are about; what does not apply is NULL. */
+struct details {
+    const struct weir_task_event *event;
+    const Weir__TriggerCheckpoint *trigger;
+    const struct weir_executor_write *write;
+    const struct weir_error *write_error;
+};
+
 /* Performs what the core decided. */
-static void perform(struct weir_control *c, const struct weir_exec_effect *effect,
-                    const struct weir_task_event *details, uint32_t slot)
+static void perform(struct weir_control *c, const struct weir_exec_effect *effect, const struct details *about)
 {
-    struct weir_executor_task *task;
+    const struct weir_task_event *details = about->event;
     switch (effect->kind) {
     case WEIR_EXEC_EFFECT_START:
-        start_task(c, &effect->task, slot);
+        start_task(c, &effect->task);
         break;
     case WEIR_EXEC_EFFECT_CANCEL:
-        task = weir_control_find_task(c, &effect->task);
-        weir_assert(task != NULL);
-        weir_task_cancel(task->task);
-        weir_worker_wake(task->worker);
+        cancel_task(c, &effect->task);
+        break;
+    case WEIR_EXEC_EFFECT_TRIGGER:
+        trigger_task(c, &effect->task, about->trigger);
+        break;
+    case WEIR_EXEC_EFFECT_REPORT_CHECKPOINT:
+        weir_control_report_checkpoint(c, &effect->task, effect->checkpoint, about->write, about->write_error);
         break;
     case WEIR_EXEC_EFFECT_REPORT: {
         bool of_details = details && details->task->id.vertex == effect->task.vertex &&
@@ -174,8 +313,7 @@ static void perform(struct weir_control *c, const struct weir_exec_effect *effec
     }
 }
 
-static void step_slot(struct weir_control *c, struct weir_exec_event *event, const struct weir_task_event *details,
-                      uint32_t slot)
+static void step_about(struct weir_control *c, struct weir_exec_event *event, const struct details *about)
 {
     struct weir_exec_effects effects;
     weir_exec_step(c->core, event, &effects);
@@ -185,12 +323,82 @@ static void step_slot(struct weir_control *c, struct weir_exec_event *event, con
     weir_assert(count <= 8);
     memcpy(copies, effects.items, (size_t)count * sizeof *copies);
     for (int i = 0; i < count && !c->exiting; i++)
-        perform(c, &copies[i], details, slot);
+        perform(c, &copies[i], about);
 }
 
 static void step(struct weir_control *c, struct weir_exec_event *event, const struct weir_task_event *details)
 {
-    step_slot(c, event, details, event->task.subtask);
+    step_about(c, event, &(struct details){.event = details});
+}
+
+static void end_task(struct weir_control *c, struct weir_task_event *take_event)
+{
+    struct weir_executor_task *task = take_event->task;
+    struct weir_exec_event core_event = {
+        .kind = WEIR_EXEC_EVENT_TASK_ENDED, .now_ms = weir_clock_mono_ms(), .task = task->id};
+    core_event.state = take_event->state == WEIR_TASK_FINISHED ? WEIR_EXEC_FINISHED
+                       : take_event->state == WEIR_TASK_FAILED ? WEIR_EXEC_FAILED
+                                                               : WEIR_EXEC_CANCELED;
+    let_go(c, task, take_event->state == WEIR_TASK_FINISHED);
+    if (take_event->state == WEIR_TASK_FAILED)
+        weir_log(WARN, "%s failed: %s", task->name, take_event->error.message);
+    step(c, &core_event, take_event);
+    free_task(c, task);
+    weir_snapshot_free(take_event->snapshot);
+    free(take_event);
+}
+
+/* Parts that are in the store are reported; a FINISHED task is so only now. */
+static void take_written(struct weir_control *c)
+{
+    weir_err err;
+    struct weir_error error;
+    for (struct weir_executor_write *write; !c->exiting && (write = weir_control_written(c, &err, &error));) {
+        struct weir_executor_task *task = weir_executor_write_task(write);
+        struct weir_task_event *event = weir_executor_write_take_event(write);
+        if (err)
+            weir_log(WARN, "%s: a snapshot could not be stored: %s", task->name, error.message);
+        if (event) {
+            event->last = write;
+            if (err) {
+                event->state = WEIR_TASK_FAILED;
+                event->error = error;
+            }
+            end_task(c, event);
+        } else {
+            struct weir_exec_event core_event = {.kind = WEIR_EXEC_EVENT_STORED,
+                                                 .now_ms = weir_clock_mono_ms(),
+                                                 .task = task->id,
+                                                 .checkpoint = weir_executor_write_checkpoint(write)};
+            struct details about = {.write = err ? NULL : write, .write_error = err ? &error : NULL};
+            step_about(c, &core_event, &about);
+        }
+        weir_executor_write_free(write);
+    }
+}
+
+static void take_event(struct weir_control *c, struct weir_task_event *take_event)
+{
+    struct weir_executor_task *task = take_event->task;
+    struct weir_snapshot *snapshot = take_event->snapshot;
+    take_event->snapshot = NULL;
+    if (take_event->state != WEIR_TASK_RUNNING) {
+        if (snapshot)
+            weir_control_write(c, task, snapshot, take_event);
+        else
+            end_task(c, take_event);
+        return;
+    }
+    if (snapshot) {
+        weir_control_write(c, task, snapshot, NULL);
+    } else {
+        weir_restored_free(task->restored);
+        task->restored = NULL;
+        struct weir_exec_event core_event = {
+            .kind = WEIR_EXEC_EVENT_TASK_RUNNING, .now_ms = weir_clock_mono_ms(), .task = task->id};
+        step(c, &core_event, take_event);
+    }
+    free(take_event);
 }
 
 static void take_events(struct weir_control *c)
@@ -201,25 +409,11 @@ static void take_events(struct weir_control *c)
     pthread_mutex_unlock(&c->lock);
     while (event) {
         struct weir_task_event *next = event->next;
-        struct weir_executor_task *task = event->task;
-        struct weir_exec_event core_event = {.now_ms = weir_clock_mono_ms(), .task = task->id};
-        core_event.kind = WEIR_EXEC_EVENT_TASK_ENDED;
-        if (event->state == WEIR_TASK_RUNNING) {
-            core_event.kind = WEIR_EXEC_EVENT_TASK_RUNNING;
-        } else {
-            core_event.state = event->state == WEIR_TASK_FINISHED ? WEIR_EXEC_FINISHED
-                               : event->state == WEIR_TASK_FAILED ? WEIR_EXEC_FAILED
-                                                                  : WEIR_EXEC_CANCELED;
-            let_go(c, task, event->state == WEIR_TASK_FINISHED);
-            if (event->state == WEIR_TASK_FAILED)
-                weir_log(WARN, "%s failed: %s", task->name, event->error.message);
-        }
-        step(c, &core_event, event);
-        if (event->state != WEIR_TASK_RUNNING)
-            free_task(c, task);
-        free(event);
+        take_event(c, event);
         event = next;
     }
+    take_written(c);
+    take_fetched(c);
 }
 
 /* --- Messages in */
@@ -253,6 +447,14 @@ static void set_location(struct weir_control *c, const Weir__DeployTasks *deploy
     at->endpoint = weir_strdup(peer->endpoint);
 }
 
+static const Weir__TaskRestore *restore_of(const Weir__DeployTasks *message, size_t task)
+{
+    for (size_t i = 0; i < message->n_restores; i++)
+        if (message->restores[i]->task == task)
+            return message->restores[i];
+    return NULL;
+}
+
 static void deploy(struct weir_control *c, const Weir__DeployTasks *message)
 {
     for (size_t i = 0; i < message->n_locations; i++)
@@ -266,7 +468,8 @@ static void deploy(struct weir_control *c, const Weir__DeployTasks *message)
         struct weir_exec_event event = {.kind = WEIR_EXEC_EVENT_DEPLOY,
                                         .now_ms = weir_clock_mono_ms(),
                                         .task = {id->vertex, id->subtask, id->attempt}};
-        step_slot(c, &event, NULL, slot_of(message, &event.task));
+        keep_deployment(c, &event.task, i < message->n_slots ? message->slots[i] : id->subtask, restore_of(message, i));
+        step(c, &event, NULL);
     }
 }
 
@@ -283,6 +486,20 @@ static void cancel(struct weir_control *c, const Weir__CancelTasks *message)
     }
 }
 
+static void trigger(struct weir_control *c, const Weir__TriggerCheckpoint *message)
+{
+    for (size_t i = 0; i < message->n_tasks && !c->exiting; i++) {
+        const Weir__TaskId *id = message->tasks[i];
+        if (!is_task(c, id))
+            continue;
+        struct weir_exec_event event = {.kind = WEIR_EXEC_EVENT_TRIGGER,
+                                        .now_ms = weir_clock_mono_ms(),
+                                        .task = {id->vertex, id->subtask, id->attempt},
+                                        .checkpoint = message->checkpoint};
+        step_about(c, &event, &(struct details){.trigger = message});
+    }
+}
+
 static void take_message(struct weir_control *c, const Weir__Control *message)
 {
     struct weir_exec_event event = {.now_ms = weir_clock_mono_ms()};
@@ -292,6 +509,9 @@ static void take_message(struct weir_control *c, const Weir__Control *message)
         break;
     case WEIR__CONTROL__BODY_CANCEL_TASKS:
         cancel(c, message->cancel_tasks);
+        break;
+    case WEIR__CONTROL__BODY_TRIGGER_CHECKPOINT:
+        trigger(c, message->trigger_checkpoint);
         break;
     case WEIR__CONTROL__BODY_STOP_EXECUTOR:
         event.kind = WEIR_EXEC_EVENT_STOP;
@@ -435,6 +655,26 @@ static int setting_int(const struct weir_control *c, const char *key, int fallba
     return value > 0 ? value : fallback;
 }
 
+/* What the JobManager says counts: parts must be where it looks for them. */
+static const char *checkpoint_dir(const struct weir_control *c)
+{
+    static const char key[] = "execution.checkpointing.dir";
+    const char *dir = setting(c, key);
+    for (size_t i = 0; !dir && i < c->executor.start->n_store; i++)
+        if (strcmp(c->executor.start->store[i]->key, key) == 0)
+            dir = c->executor.start->store[i]->value;
+    return dir && *dir ? dir : NULL;
+}
+
+static weir_err set_up_checkpoints(struct weir_control *c, struct weir_error *error)
+{
+    const char *mode = setting(c, "execution.checkpointing.mode");
+    c->executor.checkpoints = setting_ms(c, "execution.checkpointing.interval", 0) > 0;
+    c->executor.at_least_once = mode && strcmp(mode, "at-least-once") == 0;
+    const char *dir = c->executor.checkpoints ? checkpoint_dir(c) : NULL;
+    return dir ? weir_control_open_store(c, dir, error) : WEIR_OK;
+}
+
 static void worker_started(void *arg)
 {
     struct weir_control *c = arg;
@@ -492,6 +732,8 @@ static weir_err start_up(struct weir_control *c, struct weir_error *error)
         return err;
     if ((err = weir_executor_resolve_ops(executor, error)))
         return err;
+    if ((err = set_up_checkpoints(c, error)))
+        return err;
     executor->curve = message->curve;
     if (executor->curve && (err = weir_curve_pair_new(&executor->keys, error)))
         return err;
@@ -524,8 +766,11 @@ static void free_executor(struct weir_control *c)
         weir_worker_stop(executor->workers[i]);
     for (struct weir_task_event *event = c->first_event, *next; event; event = next) {
         next = event->next;
+        weir_snapshot_free(event->snapshot);
         free(event);
     }
+    weir_control_drop_writes(c, NULL);
+    free_deployments(c);
     for (struct weir_executor_task *task = executor->tasks; task; task = task->next)
         let_go(c, task, false);
     weir_io_stop(executor->io);
@@ -544,6 +789,7 @@ static void free_executor(struct weir_control *c)
     weir_plan_free(executor->plan);
     weir_job_code_free(executor->code);
     weir_pool_unref(executor->pool);
+    weir_executor_store_unref(executor->store);
     weir_exec_core_free(c->core);
 }
 

@@ -8,6 +8,8 @@
 #include "executor/job_code.h"
 #include "graph/plan.h"
 #include "net/curve.h"
+#include "state/snapshot.h"
+#include "store/store.h"
 #include "task/worker.h"
 
 struct weir_executor_location {   /* where a subtask runs, by the newest deployment that said so */
@@ -25,6 +27,13 @@ struct weir_executor_op { /* an operator of the plan, resolved in this process *
     const void *row_in, *row_out;
 };
 
+struct weir_executor_fetch; /* executor_checkpoint.c */
+
+struct weir_executor_store { /* where checkpoints are; calls under way hold a reference each */
+    _Atomic int refs;
+    struct weir_store *store;
+};
+
 struct weir_executor_task {
     struct weir_executor *executor;
     struct weir_exec_task_id id;
@@ -34,6 +43,8 @@ struct weir_executor_task {
     int channel_count;
     char *name;
     bool ended;
+    struct weir_executor_fetch *fetch; /* what it begins with is being fetched: there is no `task` yet */
+    struct weir_restored *restored;    /* until its operators are open; NULL: it begins from nothing */
     struct weir_executor_task *next;
 };
 
@@ -56,7 +67,9 @@ struct weir_executor {
     bool curve; /* data goes with CURVE: */
     struct weir_curve_pair keys;
     struct weir_io *io;
-    struct weir_pool *pool; /* for calls that block */
+    struct weir_pool *pool;            /* for calls that block */
+    struct weir_executor_store *store; /* NULL: execution.checkpointing.dir is not set */
+    bool checkpoints, at_least_once;   /* the job's */
     struct weir_worker **workers;
     int worker_count;
     int64_t buffer_timeout_ns;
@@ -68,10 +81,12 @@ struct weir_executor {
 /* Schemas, options, functions of all operators. */
 weir_err weir_executor_resolve_ops(struct weir_executor *executor, struct weir_error *error);
 void weir_executor_free_ops(struct weir_executor *executor);
-/* Builds the task and connects its channels; it is not yet given to its worker. on_state is called on the worker's thread. */
+/* Builds the task and connects its channels; it is not yet given to its worker. on_state and on_snapshot are called on the worker's
+ * thread. */
 weir_err weir_executor_build_task(struct weir_executor *executor, struct weir_executor_task *task,
                                   void (*on_state)(void *arg, struct weir_task *task, enum weir_task_state state,
                                                    const struct weir_error *error, int op),
+                                  void (*on_snapshot)(void *arg, struct weir_snapshot *take_snapshot),
                                   struct weir_error *error);
 /* Forgets local channels that wait for their other end, when this one is over. */
 void weir_executor_drop_locals(struct weir_executor *executor, const struct weir_executor_task *task);

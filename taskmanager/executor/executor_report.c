@@ -137,6 +137,15 @@ void weir_control_report_task(struct weir_control *c, const struct weir_exec_tas
         weir_control_fill_failure(&failure, &event->error,
                                   event->op >= 0 ? c->executor.plan->ops[vertex->ops[event->op]].vertex->name : NULL);
         report.failure = &failure;
+        if (event->kind) {
+            failure.kind = (char *)(uintptr_t)event->kind;
+            failure.fail_job = true; /* another attempt would find the same */
+        }
+    }
+    struct weir_snapshot_message last = {.parts = NULL};
+    if (event && event->last && state == WEIR_EXEC_FINISHED) {
+        weir_snapshot_message_init(&last, event->last);
+        report.snapshot = &last.snapshot;
     }
     if (task && task->task && task->ended) {
         fill_metrics(task, &metrics);
@@ -157,9 +166,41 @@ void weir_control_report_task(struct weir_control *c, const struct weir_exec_tas
     message.body_case = WEIR__CONTROL__BODY_TASK_REPORT;
     message.task_report = &report;
     send_control(c, &message);
+    weir_snapshot_message_fini(&last);
     free_metrics(&metrics);
     free(committables);
     free(pointers);
+}
+
+void weir_control_report_checkpoint(struct weir_control *c, const struct weir_exec_task_id *id, uint64_t checkpoint,
+                                    const struct weir_executor_write *write, const struct weir_error *error)
+{
+    Weir__Control message;
+    Weir__CheckpointReport report;
+    Weir__TaskId task_id;
+    Weir__Failure failure;
+    struct weir_snapshot_message snapshot = {.parts = NULL};
+    weir__control__init(&message);
+    weir__checkpoint_report__init(&report);
+    weir__task_id__init(&task_id);
+    task_id.vertex = id->vertex;
+    task_id.subtask = id->subtask;
+    task_id.attempt = id->attempt;
+    report.executor_id = (char *)(uintptr_t)c->executor.id;
+    report.job_id = (char *)(uintptr_t)c->executor.job_id;
+    report.task = &task_id;
+    report.checkpoint = checkpoint;
+    if (error) {
+        weir_control_fill_failure(&failure, error, NULL);
+        report.failure = &failure;
+    } else {
+        weir_snapshot_message_init(&snapshot, write);
+        report.snapshot = &snapshot.snapshot;
+    }
+    message.body_case = WEIR__CONTROL__BODY_CHECKPOINT_REPORT;
+    message.checkpoint_report = &report;
+    send_control(c, &message);
+    weir_snapshot_message_fini(&snapshot);
 }
 
 static void fill_process(Weir__ProcessMetrics *process)

@@ -346,7 +346,8 @@ static void wake_worker(void *arg)
     weir_worker_wake(arg);
 }
 
-static struct weir_chain *build_chain(struct weir_executor_task *task)
+static struct weir_chain *build_chain(struct weir_executor_task *task,
+                                      void (*on_snapshot)(void *arg, struct weir_snapshot *take_snapshot))
 {
     struct weir_executor *executor = task->executor;
     const struct weir_plan *plan = executor->plan;
@@ -373,6 +374,8 @@ static struct weir_chain *build_chain(struct weir_executor_task *task)
         ctx->arguments = (const char *const *)plan->graph->arguments;
         ctx->argument_count = (int)plan->graph->n_arguments;
         ctx->code = executor->code;
+        ctx->restored = task->restored;
+        ctx->checkpoints = executor->checkpoints;
         ctx->pool = executor->pool;
         ctx->wake = wake_worker;
         ctx->wake_arg = task->worker;
@@ -380,7 +383,11 @@ static struct weir_chain *build_chain(struct weir_executor_task *task)
         ctx->row_in = resolved->row_in;
         ctx->row_out = resolved->row_out;
     }
-    struct weir_chain_options options = {.ops = ops, .op_count = vertex->op_count, .input_count = vertex->input_count};
+    struct weir_chain_options options = {.ops = ops,
+                                         .op_count = vertex->op_count,
+                                         .input_count = vertex->input_count,
+                                         .on_snapshot = on_snapshot,
+                                         .on_snapshot_arg = task};
     struct weir_chain *chain = weir_chain_new(&options);
     free(ops);
     return chain;
@@ -389,6 +396,7 @@ static struct weir_chain *build_chain(struct weir_executor_task *task)
 weir_err weir_executor_build_task(struct weir_executor *executor, struct weir_executor_task *task,
                                   void (*on_state)(void *arg, struct weir_task *task, enum weir_task_state state,
                                                    const struct weir_error *error, int op),
+                                  void (*on_snapshot)(void *arg, struct weir_snapshot *take_snapshot),
                                   struct weir_error *error)
 {
     const struct weir_plan_vertex *vertex = &executor->plan->vertices[task->id.vertex];
@@ -397,7 +405,7 @@ weir_err weir_executor_build_task(struct weir_executor *executor, struct weir_ex
     if (vertex->input_count == 0 && !executor->ops[vertex->ops[0]].vtable->produce)
         return weir_fail(error, WEIR_ERR_INVALID, "operator '%s' has no input and is no source",
                          executor->plan->ops[vertex->ops[0]].vertex->name);
-    struct weir_chain *chain = build_chain(task);
+    struct weir_chain *chain = build_chain(task, on_snapshot);
     struct weir_input *input = vertex->input_count > 0 ? weir_input_new(weir_worker_waker(task->worker)) : NULL;
     weir_err err = WEIR_OK;
     for (int i = 0; i < vertex->input_count && !err; i++)
@@ -417,6 +425,8 @@ weir_err weir_executor_build_task(struct weir_executor *executor, struct weir_ex
         .input = input,
         .on_state = on_state,
         .arg = task,
+        .at_least_once = executor->at_least_once,
+        .last_snapshot = executor->checkpoints,
     };
     task->task = weir_task_new(&options);
     return WEIR_OK;

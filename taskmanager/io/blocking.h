@@ -1,6 +1,6 @@
 /* One thread for a supervisor's blocking work: fetching job code, publishing and removing output. Jobs run in order; results are taken
  * by the supervisor's thread after the eventfd became readable. The queue is bounded by what the core asks for (one fetch per code, one
- * commit or abort per job).
+ * commit per checkpoint, one abort per job).
  */
 #ifndef WEIR_TASKMANAGER_IO_BLOCKING_H
 #define WEIR_TASKMANAGER_IO_BLOCKING_H

@@ -42,6 +42,7 @@
 #define BROKEN_LINE \
     "what came over its control line was no message: does the job's code write to a file descriptor that it did not " \
     "open (3)?"
+#define STORE_KEYS_MAX 32
 #define FIXED_FDS 5 /* line, monitor, blocking work, stop, status */
 
 struct executor {
@@ -243,6 +244,30 @@ static void do_log(const struct weir_tm_effect *effect)
     weir_log_scope(NULL, NULL, -1);
 }
 
+/* Executors get what they need to reach checkpoints with their first message: an argument or the environment would show secrets. */
+static bool send_start(struct supervisor *s, struct executor *executor, const Weir__Control *control)
+{
+    Weir__KeyValue pairs[STORE_KEYS_MAX], *pointers[STORE_KEYS_MAX];
+    Weir__ExecutorStart start = *control->executor_start;
+    Weir__Control message = *control;
+    start.n_store = 0;
+    start.store = pointers;
+    for (const struct weir_option *option = weir_config_table; option->name && s->options->config; option++) {
+        const char *value = weir_config_string(s->options->config, option->name);
+        if (!value ||
+            (strncmp(option->name, "s3.", 3) != 0 && strcmp(option->name, "execution.checkpointing.dir") != 0))
+            continue;
+        weir_assert(start.n_store < STORE_KEYS_MAX);
+        Weir__KeyValue *pair = pointers[start.n_store] = &pairs[start.n_store];
+        start.n_store++;
+        weir__key_value__init(pair);
+        pair->key = (char *)(uintptr_t)option->name;
+        pair->value = (char *)(uintptr_t)value;
+    }
+    message.executor_start = &start;
+    return weir_executor_line_send(&executor->line, &message);
+}
+
 static void perform(struct supervisor *s, const struct weir_tm_effect *effect)
 {
     struct executor *executor;
@@ -256,7 +281,9 @@ static void perform(struct supervisor *s, const struct weir_tm_effect *effect)
         break;
     case WEIR_TM_EFFECT_SEND_EXECUTOR:
         executor = find_executor(s, effect->executor_id);
-        if (executor && !weir_executor_line_send(&executor->line, effect->control))
+        if (executor && !(effect->control->body_case == WEIR__CONTROL__BODY_EXECUTOR_START
+                              ? send_start(s, executor, effect->control)
+                              : weir_executor_line_send(&executor->line, effect->control)))
             executor->ending = true;
         break;
     case WEIR_TM_EFFECT_FETCH_CODE:
@@ -496,6 +523,7 @@ static bool drain_blocking(struct supervisor *s)
             event.text = work->err ? work->error.message : work->path;
         } else if (work->kind == WEIR_BLOCKING_COMMIT) {
             event.kind = WEIR_TM_EVENT_COMMITTED;
+            event.checkpoint = work->control->commit_output->checkpoint;
             event.failure = work->err ? &failure : NULL;
         } else {
             if (work->err)

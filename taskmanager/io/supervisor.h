@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/config.h"
 #include "base/error.h"
 #include "net/curve.h"
 
@@ -34,6 +35,8 @@ struct weir_supervisor_options {
     int stop_fd;           /* readable: end; -1: never */
     /* `weir run --local`: the executor is a thread of this process and this is the job's shared object; else NULL. */
     const char *local_code;
+    const struct weir_config
+        *config; /* borrowed: s3.* of it, by which executors reach checkpoints; NULL: no such keys */
     char *const *executor_arguments; /* more arguments for an executor process, NULL-terminated; may be NULL */
     /* Called by the supervisor's thread at the first registration; may be NULL. */
     /* An error ends the run: a TaskManager that cannot say that it is there is not left half started. */

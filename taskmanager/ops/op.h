@@ -30,6 +30,8 @@ struct weir_out;    /* one output of an operator: to chained operators and to ch
 struct weir_op;     /* private to the operator: its struct begins as it likes; vtable->size bytes, zeroed, are given */
 struct weir_op_ctx; /* below */
 struct weir_job_code; /* the loaded shared object, executor/job_code.h */
+struct weir_snapshot; /* state/snapshot.h */
+struct weir_restored; /* state/snapshot.h */
 
 /* What an operator learns when the graph is built: checks options, compiles expressions, gives its output schemas.
  * Runs in the graph's child process, in the JobManager (never user code), and in open(). */
@@ -74,6 +76,12 @@ struct weir_op_vtable {
     enum weir_step (*batch)(struct weir_op *op, struct weir_op_ctx *ctx, int input, struct weir_batch *batch);
     enum weir_step (*watermark)(struct weir_op *op, struct weir_op_ctx *ctx, int64_t watermark_ms);
     enum weir_step (*end)(struct weir_op *op, struct weir_op_ctx *ctx); /* after watermark MAX */
+    /* At a barrier: adds all that the operator must have again to go on from here, at once (no AGAIN; what is large is captured now and
+     * written later). Between two calls, so nothing is half done; a source may be asked in the middle of a split. NULL: it keeps
+     * nothing. open() of a later attempt finds it in ctx->restored. Asked once more when all operators of the task have ended
+     * (snapshot->checkpoint 0): that one stands for the task in all later checkpoints. */
+    weir_err (*snapshot)(struct weir_op *op, struct weir_op_ctx *ctx, struct weir_snapshot *snapshot,
+                         struct weir_error *error);
     /* Processing-time timer set by weir_op_set_timer(). */
     enum weir_step (*timer)(struct weir_op *op, struct weir_op_ctx *ctx, int64_t now_ms);
 
@@ -110,7 +118,11 @@ struct weir_op_ctx {
     struct weir_out *sides[2];    /* NULL when nobody listens: rows for it are counted and dropped */
     int64_t watermark_ms;         /* the last one that this operator has seen */
     bool batch_mode;
+    bool checkpoints;        /* the job has them */
     struct weir_error error; /* set it before FAILED */
+    /* open() only: what snapshot() gave to the checkpoint that this attempt begins with; NULL: it begins from nothing. An operator asks
+     * for its states by name: weir_restored_next(ctx->restored, ctx->plan->uid, "windows", NULL), until there is no other part. */
+    const struct weir_restored *restored;
     struct weir_pool *pool;  /* for weir_op_call(); NULL: calls are made at once */
     void (*wake)(void *arg); /* the driver's: has the task called again; any thread */
     void *wake_arg;

@@ -3,14 +3,32 @@
  * With a format rows are encoded here, a few hundred KiB at a time, and the connector writes bytes; else it gets batches.
  * What finish() describes is committed when the whole job has finished. A connector that keeps bytes back is flushed
  * FLUSH_DELAY_MS after the last batch, so that people see what was written.
+ *
+ * With checkpoints, barrier() closes what was written before each. It is pending from then on, and rides in every snapshot until a barrier
+ * says that a checkpoint which carried it is complete (docs/checkpoints.md, "Output"). A restored sink has nothing pending.
  */
+#include <stdlib.h>
+
 #include "base/assert.h"
 #include "ops/ops_int.h"
+#include "state/snapshot.h"
 
 #define WRITE_SIZE ((size_t)128 << 10) /* encoded bytes per write() */
 #define RECORD_SIZE_MAX ((size_t)64 << 20)
 #define COMMITTABLE_SIZE_MAX ((size_t)64 << 10)
 #define FLUSH_DELAY_MS 5
+#define PENDING_MAX 10000 /* checkpoints, one after the other, none of which became complete */
+
+struct shared_sync { /* of a pending entry and of the snapshots that carry it */
+    _Atomic int refs;
+    struct weir_barrier_sync sync;
+};
+
+struct pending { /* output of the rows before a barrier */
+    uint64_t checkpoint;
+    char *committable;
+    struct shared_sync *sync; /* NULL: none is needed */
+};
 
 struct sink {
     struct weir_op_carrier carrier;
@@ -21,6 +39,8 @@ struct sink {
     struct weir_buf bytes;
     int row; /* next row of the current batch: the cursor across AGAIN */
     bool unflushed;
+    struct pending *pending; /* in the order of their checkpoints */
+    int pending_count;
     bool sealed; /* the connector has begun to make everything durable */
 };
 
@@ -56,6 +76,12 @@ static weir_err sink_open(struct weir_op *op, struct weir_op_ctx *ctx, struct we
     if (sink->carrier.format && (err = sink->carrier.format->encoder_new(plan->inputs[0], plan->options,
                                                                          plan->option_count, &sink->encoder, error)))
         return weir_wrap(error, "%s", plan->name);
+    if (ctx->checkpoints && sink->carrier.connector->commit && !sink->carrier.connector->barrier)
+        return weir_fail(
+            error, WEIR_ERR_UNSUPPORTED,
+            "connector '%s' publishes only at the job's end: it has no barrier(), so a job with checkpoints "
+            "(execution.checkpointing.interval) would lose rows with it",
+            sink->carrier.connector->name);
     weir_op_connector_ctx(&sink->connector_ctx, ctx, plan->inputs[0]);
     if ((err = sink->carrier.connector->writer_open(&sink->connector_ctx, plan->options, plan->option_count,
                                                     &sink->writer, error)))
@@ -178,6 +204,91 @@ static enum weir_step sink_end(struct weir_op *op, struct weir_op_ctx *ctx)
     return step;
 }
 
+/* --- Checkpoints */
+
+static void free_sync(void *arg)
+{
+    struct shared_sync *shared = arg;
+    if (!shared || --shared->refs > 0)
+        return;
+    shared->sync.free_arg(shared->sync.arg);
+    free(shared);
+}
+
+static weir_err run_sync(void *arg, struct weir_error *error)
+{
+    const struct shared_sync *shared = arg;
+    return shared->sync.run(shared->sync.arg, error);
+}
+
+static void drop_complete(struct sink *sink, uint64_t complete)
+{
+    int done = 0;
+    while (done < sink->pending_count && sink->pending[done].checkpoint <= complete) {
+        free(sink->pending[done].committable);
+        free_sync(sink->pending[done].sync);
+        done++;
+    }
+    sink->pending_count -= done;
+    if (done > 0)
+        memmove(sink->pending, sink->pending + done, (size_t)sink->pending_count * sizeof *sink->pending);
+}
+
+static weir_err add_pending(struct sink *sink, struct weir_op_ctx *ctx, uint64_t checkpoint, struct weir_error *error)
+{
+    struct weir_barrier_sync sync = {.run = NULL};
+    struct weir_buf committable;
+    weir_buf_init(&committable, COMMITTABLE_SIZE_MAX);
+    weir_err err = sink->carrier.connector->barrier(sink->writer, checkpoint, &committable, &sync, error);
+    if (err) {
+        weir_buf_fini(&committable);
+        return weir_wrap(error, "%s", ctx->plan->name);
+    }
+    if (committable.size > 0) {
+        sink->pending = weir_realloc(sink->pending, (size_t)(sink->pending_count + 1) * sizeof *sink->pending);
+        struct pending *pending = &sink->pending[sink->pending_count++];
+        *pending =
+            (struct pending){.checkpoint = checkpoint, .committable = weir_strdup((const char *)committable.data)};
+        if (sync.run) {
+            pending->sync = weir_zalloc(sizeof *pending->sync);
+            pending->sync->refs = 1;
+            pending->sync->sync = sync;
+        }
+    } else if (sync.run) {
+        sync.free_arg(sync.arg);
+    }
+    weir_buf_fini(&committable);
+    return WEIR_OK;
+}
+
+static weir_err sink_snapshot(struct weir_op *op, struct weir_op_ctx *ctx, struct weir_snapshot *snapshot,
+                              struct weir_error *error)
+{
+    struct sink *sink = (struct sink *)op;
+    const struct weir_connector *connector = sink->carrier.connector;
+    weir_err err = WEIR_OK;
+    if (!sink->sealed && connector->flush && (err = connector->flush(sink->writer, error)))
+        return weir_wrap(error, "%s", ctx->plan->name);
+    if (!connector->barrier)
+        return WEIR_OK;
+    drop_complete(sink, snapshot->complete);
+    if (sink->pending_count == PENDING_MAX)
+        return weir_fail(error, WEIR_ERR_FULL,
+                         "%s: the output of %d checkpoints waits for one of them to become complete", ctx->plan->name,
+                         PENDING_MAX);
+    if (snapshot->checkpoint != 0 && (err = add_pending(sink, ctx, snapshot->checkpoint, error)))
+        return err;
+    for (int i = 0; i < sink->pending_count; i++) {
+        struct pending *pending = &sink->pending[i];
+        weir_snapshot_add_committable(snapshot, connector->name, pending->committable);
+        if (!pending->sync)
+            continue;
+        pending->sync->refs++;
+        weir_snapshot_add_sync(snapshot, run_sync, pending->sync, free_sync);
+    }
+    return WEIR_OK;
+}
+
 static void sink_close(struct weir_op *op, struct weir_op_ctx *ctx, bool finished)
 {
     struct sink *sink = (struct sink *)op;
@@ -186,6 +297,8 @@ static void sink_close(struct weir_op *op, struct weir_op_ctx *ctx, bool finishe
         sink->carrier.connector->writer_close(sink->writer);
     if (sink->encoder)
         sink->carrier.format->encoder_free(sink->encoder);
+    drop_complete(sink, UINT64_MAX);
+    free(sink->pending);
     weir_buf_fini(&sink->bytes);
 }
 
@@ -198,6 +311,7 @@ const struct weir_op_vtable weir_op_sink = {
     .open = sink_open,
     .batch = sink_batch,
     .end = sink_end,
+    .snapshot = sink_snapshot,
     .timer = sink_timer,
     .close = sink_close,
 };

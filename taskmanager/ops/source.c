@@ -9,6 +9,11 @@
  * A split's watermark is sent only when the split said that none is left to be assigned (remaining = 0): until then a later
  * split may hold earlier rows, and the reader's watermark is minus infinity.
  *
+ * Checkpoints: the state "reader" is where it reads. Without splits that is the reader's position; with them every split that it was given
+ * and has not ended, with the position in the one that it is reading; they are read first in a later attempt, before
+ * anything of the input. Format: u8 1, u32 count, then for each: bytes id, i64 offset, i64 size, i64 remaining, u8 begun, and when begun
+ * i64 watermark, u8 in the middle of a line to be skipped, bytes position (the connector's own). Without splits there is one, without a name.
+ *
  * Invariant: no decoded row is held between two calls, so a barrier never overtakes one. Each round of a call begins with room in
  * every output and pushes at most one batch into each.
  */
@@ -18,9 +23,21 @@
 
 #include "base/assert.h"
 #include "ops/ops_int.h"
+#include "state/snapshot.h"
 
 #define DEAD_ROWS_MAX 256
 #define DEAD_LONG_SIZE ((size_t)4096) /* what is kept of a record that is too long */
+
+#define STATE "reader"
+#define STATE_VERSION 1
+
+struct open_split { /* as it is kept: given and not ended */
+    struct weir_split split;
+    bool begun;
+    int64_t watermark_ms;
+    bool skipping;
+    char *position;
+};
 
 struct source {
     struct weir_op_carrier carrier;
@@ -47,7 +64,11 @@ struct source {
     int split_row; /* of the input batch */
     char *split_id;
     int64_t split_offset;
-    int64_t split_remaining;
+    int64_t split_size, split_remaining;
+    const struct weir_batch *splits; /* the input batch in hand; borrowed from the driver */
+
+    struct open_split *restored; /* from a checkpoint */
+    int restored_count, restored_at;
 };
 
 static const struct weir_option source_options[] = {
@@ -142,6 +163,8 @@ static weir_err source_plan(struct weir_op_plan *plan, struct weir_error *error)
 
 /* --- Open, close */
 
+static weir_err restore(struct source *source, struct weir_op_ctx *ctx, struct weir_error *error);
+
 static weir_err source_open(struct weir_op *op, struct weir_op_ctx *ctx, struct weir_error *error)
 {
     struct source *source = (struct source *)op;
@@ -172,7 +195,19 @@ static weir_err source_open(struct weir_op *op, struct weir_op_ctx *ctx, struct 
     if ((err =
              connector->reader_open(&source->connector_ctx, plan->options, plan->option_count, &source->reader, error)))
         return weir_wrap(error, "%s", plan->name);
-    return 0;
+    err = restore(source, ctx, error);
+    return err ? weir_wrap(error, "%s", plan->name) : WEIR_OK;
+}
+
+static void free_restored(struct source *source)
+{
+    for (int i = 0; i < source->restored_count; i++) {
+        free((char *)(uintptr_t)source->restored[i].split.id);
+        free(source->restored[i].position);
+    }
+    free(source->restored);
+    source->restored = NULL;
+    source->restored_count = source->restored_at = 0;
 }
 
 static void source_close(struct weir_op *op, struct weir_op_ctx *ctx, bool finished)
@@ -187,6 +222,7 @@ static void source_close(struct weir_op *op, struct weir_op_ctx *ctx, bool finis
     weir_batch_unref(source->dead);
     weir_watermarker_close(&source->marker);
     free(source->split_id);
+    free_restored(source);
 }
 
 /* --- Batches out */
@@ -467,49 +503,248 @@ static enum weir_step source_produce(struct weir_op *op, struct weir_op_ctx *ctx
 
 /* --- Splits as input */
 
-static weir_err begin_split(struct source *source, struct weir_op_ctx *ctx, const struct weir_batch *batch, int row)
+static struct weir_split split_of(const struct weir_batch *batch, int row)
 {
     size_t size = 0;
     const char *id = (const char *)weir_column_bytes(&batch->columns[0], row, &size);
+    return (struct weir_split){.id = weir_strndup(id, size),
+                               .offset = batch->columns[1].i64[row],
+                               .size = batch->columns[2].i64[row],
+                               .remaining = batch->columns[3].i64[row]};
+}
+
+/* The id is taken over. */
+static weir_err begin_split(struct source *source, struct weir_op_ctx *ctx, const struct weir_split *split)
+{
     free(source->split_id);
-    source->split_id = weir_strndup(id, size);
-    source->split_offset = batch->columns[1].i64[row];
-    source->split_remaining = batch->columns[3].i64[row];
+    source->split_id = (char *)(uintptr_t)split->id;
+    source->split_offset = split->offset;
+    source->split_size = split->size;
+    source->split_remaining = split->remaining;
     source->bytes = (struct weir_read_bytes){.bytes = NULL};
     source->at = 0;
     source->has_bytes = source->skipping = false;
     source->marker.max_ms = WEIR_WATERMARK_MIN; /* watermarks are per split */
-    struct weir_split split = {.id = source->split_id,
-                               .offset = source->split_offset,
-                               .size = batch->columns[2].i64[row],
-                               .remaining = source->split_remaining};
-    if (source->carrier.connector->reader_split(source->reader, &split, &ctx->error))
+    if (source->carrier.connector->reader_split(source->reader, split, &ctx->error))
         return weir_wrap(&ctx->error, "%s", ctx->plan->name);
     source->in_split = true;
     return 0;
+}
+
+/* Reads the split that was begun. DONE: it is at its end. */
+static enum weir_step read_split(struct source *source, struct weir_op_ctx *ctx)
+{
+    int64_t wait_until_ms;
+    bool progress = false;
+    enum weir_read read = read_some(source, ctx, &wait_until_ms, &progress);
+    if (read == WEIR_READ_FAILED)
+        return WEIR_STEP_FAILED;
+    if (read != WEIR_READ_END)
+        return WEIR_STEP_AGAIN;
+    source->in_split = false;
+    return WEIR_STEP_DONE;
+}
+
+static weir_err begin_restored(struct source *source, struct weir_op_ctx *ctx, struct open_split *open)
+{
+    const struct weir_connector *connector = source->carrier.connector;
+    struct weir_split split = open->split;
+    open->split.id = NULL;
+    weir_err err = begin_split(source, ctx, &split);
+    if (err || !open->begun || !connector->reader_restore)
+        return err; /* without it the split is read again */
+    if (connector->reader_restore(source->reader, open->position, &ctx->error))
+        return weir_wrap(&ctx->error, "%s", ctx->plan->name);
+    source->marker.max_ms = open->watermark_ms;
+    source->skipping = open->skipping;
+    return WEIR_OK;
+}
+
+/* Splits of an earlier attempt come before what the input says, whatever that is. */
+static enum weir_step read_restored(struct source *source, struct weir_op_ctx *ctx)
+{
+    while (source->restored_at < source->restored_count) {
+        if (!has_room(ctx))
+            return WEIR_STEP_AGAIN;
+        if (!source->in_split && begin_restored(source, ctx, &source->restored[source->restored_at]))
+            return WEIR_STEP_FAILED;
+        enum weir_step step = read_split(source, ctx);
+        if (step != WEIR_STEP_DONE)
+            return step;
+        source->restored_at++;
+    }
+    free_restored(source);
+    return has_room(ctx) ? WEIR_STEP_DONE : WEIR_STEP_AGAIN;
 }
 
 static enum weir_step source_batch(struct weir_op *op, struct weir_op_ctx *ctx, int input, struct weir_batch *batch)
 {
     struct source *source = (struct source *)op;
     (void)input;
+    source->splits = batch;
+    if (source->restored_count > 0) {
+        enum weir_step step = read_restored(source, ctx);
+        if (step != WEIR_STEP_DONE)
+            return step;
+    }
     while (source->split_row < batch->row_count) {
-        if (!source->in_split && begin_split(source, ctx, batch, source->split_row))
-            return WEIR_STEP_FAILED;
-        int64_t wait_until_ms;
-        bool progress = false;
-        enum weir_read read = read_some(source, ctx, &wait_until_ms, &progress);
-        if (read == WEIR_READ_FAILED)
-            return WEIR_STEP_FAILED;
-        if (read != WEIR_READ_END)
-            return WEIR_STEP_AGAIN;
-        source->in_split = false;
+        if (!source->in_split) {
+            struct weir_split split = split_of(batch, source->split_row);
+            if (begin_split(source, ctx, &split))
+                return WEIR_STEP_FAILED;
+        }
+        enum weir_step step = read_split(source, ctx);
+        if (step != WEIR_STEP_DONE)
+            return step;
         source->split_row++;
         if (!has_room(ctx) && source->split_row < batch->row_count)
             return WEIR_STEP_AGAIN;
     }
     source->split_row = 0;
+    source->splits = NULL;
     return WEIR_STEP_DONE;
+}
+
+static enum weir_step source_watermark(struct weir_op *op, struct weir_op_ctx *ctx, int64_t watermark_ms)
+{
+    struct source *source = (struct source *)op;
+    (void)watermark_ms;
+    return source->restored_count > 0 ? read_restored(source, ctx) : WEIR_STEP_DONE;
+}
+
+/* --- Checkpoints */
+
+static void put_split(struct weir_buf *out, const struct weir_split *split, bool begun)
+{
+    weir_put_bytes(out, split->id, strlen(split->id));
+    weir_put_i64(out, split->offset);
+    weir_put_i64(out, split->size);
+    weir_put_i64(out, split->remaining);
+    weir_put_u8(out, begun);
+}
+
+/* Where the reader is, in the split that was begun or in all that it reads. */
+static weir_err put_reading(struct source *source, struct weir_buf *out, struct weir_error *error)
+{
+    const struct weir_connector *connector = source->carrier.connector;
+    struct weir_read_bytes bytes = source->bytes;
+    struct weir_buf position;
+    weir_buf_init(&position, SIZE_MAX / 2);
+    bytes.used = source->at;
+    weir_err err = connector->reader_snapshot
+                       ? connector->reader_snapshot(source->reader, source->has_bytes ? &bytes : NULL, &position, error)
+                       : WEIR_OK;
+    weir_put_i64(out, source->marker.max_ms);
+    weir_put_u8(out, source->skipping);
+    weir_put_bytes(out, position.data, position.size);
+    weir_buf_fini(&position);
+    return err;
+}
+
+static weir_err put_splits(struct source *source, struct weir_buf *out, struct weir_error *error)
+{
+    int left = source->splits ? source->splits->row_count - source->split_row : 0;
+    int restored = source->restored_count - source->restored_at;
+    weir_put_u32(out, (uint32_t)(left + restored));
+    weir_err err = WEIR_OK;
+    for (int i = 0; i < restored && !err; i++) {
+        const struct open_split *open = &source->restored[source->restored_at + i];
+        bool now = i == 0 && source->in_split;
+        struct weir_split split = open->split;
+        if (now)
+            split.id = source->split_id;
+        put_split(out, &split, now || open->begun);
+        if (now) {
+            err = put_reading(source, out, error);
+        } else if (open->begun) {
+            weir_put_i64(out, open->watermark_ms);
+            weir_put_u8(out, open->skipping);
+            weir_put_bytes(out, open->position, strlen(open->position));
+        }
+    }
+    for (int i = 0; i < left && !err; i++) {
+        bool now = i == 0 && restored == 0 && source->in_split;
+        struct weir_split split = split_of(source->splits, source->split_row + i);
+        put_split(out, &split, now);
+        free((char *)(uintptr_t)split.id);
+        if (now)
+            err = put_reading(source, out, error);
+    }
+    return err;
+}
+
+static weir_err source_snapshot(struct weir_op *op, struct weir_op_ctx *ctx, struct weir_snapshot *snapshot,
+                                struct weir_error *error)
+{
+    struct source *source = (struct source *)op;
+    if (source->nothing)
+        return WEIR_OK;
+    struct weir_buf out;
+    weir_buf_init(&out, SIZE_MAX / 2);
+    weir_put_u8(&out, STATE_VERSION);
+    weir_err err;
+    bool splits = source->carrier.connector->enumerate != NULL;
+    if (splits) {
+        err = put_splits(source, &out, error);
+    } else {
+        weir_put_u32(&out, 1);
+        put_split(&out, &(struct weir_split){.id = ""}, true);
+        err = put_reading(source, &out, error);
+    }
+    if (!err)
+        weir_snapshot_add(snapshot, ctx->plan->uid, STATE, splits ? WEIR_STATE_SPLIT : WEIR_STATE_SUBTASK, &out);
+    weir_buf_fini(&out);
+    return err ? weir_wrap(error, "%s", ctx->plan->name) : WEIR_OK;
+}
+
+static void get_split(struct source *source, struct weir_part_reader *in)
+{
+    size_t size;
+    source->restored = weir_realloc(source->restored, (size_t)(source->restored_count + 1) * sizeof *source->restored);
+    struct open_split *open = &source->restored[source->restored_count++];
+    *open = (struct open_split){.begun = false};
+    const uint8_t *id = weir_get_bytes(in, &size);
+    open->split.id = weir_strndup((const char *)id, size);
+    open->split.offset = weir_get_i64(in);
+    open->split.size = weir_get_i64(in);
+    open->split.remaining = weir_get_i64(in);
+    open->begun = weir_get_u8(in) != 0;
+    if (!open->begun)
+        return;
+    open->watermark_ms = weir_get_i64(in);
+    open->skipping = weir_get_u8(in) != 0;
+    const uint8_t *position = weir_get_bytes(in, &size);
+    open->position = weir_strndup((const char *)position, size);
+}
+
+/* Splits are kept for batch(); a reader without them goes on from here. */
+static weir_err restore(struct source *source, struct weir_op_ctx *ctx, struct weir_error *error)
+{
+    const struct weir_connector *connector = source->carrier.connector;
+    const struct weir_restored_part *part = NULL;
+    while ((part = weir_restored_next(ctx->restored, ctx->plan->uid, STATE, part))) {
+        struct weir_part_reader in = weir_part_read(part);
+        in.bad |= weir_get_u8(&in) != STATE_VERSION;
+        uint32_t count = weir_get_u32(&in);
+        for (uint32_t i = 0; i < count && !in.bad; i++)
+            get_split(source, &in);
+        weir_err err = weir_part_read_end(&in, STATE, error);
+        if (err)
+            return err;
+    }
+    /* A watermark of one is no bound for the rows of those behind it. */
+    for (int i = 0; i < source->restored_count; i++)
+        if (source->restored[i].split.remaining < source->restored_count - 1 - i)
+            source->restored[i].split.remaining = source->restored_count - 1 - i;
+    if (connector->enumerate || source->restored_count == 0)
+        return WEIR_OK;
+    const struct open_split *open = &source->restored[0];
+    weir_err err = WEIR_OK;
+    if (open->position && connector->reader_restore)
+        err = connector->reader_restore(source->reader, open->position, error);
+    source->marker.max_ms = open->watermark_ms;
+    free_restored(source);
+    return err;
 }
 
 const struct weir_op_vtable weir_op_source = {
@@ -521,6 +756,8 @@ const struct weir_op_vtable weir_op_source = {
     .plan = source_plan,
     .open = source_open,
     .batch = source_batch,
+    .watermark = source_watermark,
+    .snapshot = source_snapshot,
     .produce = source_produce,
     .close = source_close,
 };

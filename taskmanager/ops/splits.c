@@ -1,7 +1,14 @@
 /* splits: the coordinator of a source whose connector has splits (files). It finds them when it opens and hands one
  * at a time to whichever reader has credit and asks: its output edge is ON_DEMAND, and a batch is one split.
+ *
+ * Checkpoints: the state "splits" is those that are not handed out; the others are their readers'. A later attempt hands out these, and does
+ * not look for files again. Format: u8 1, u32 count, then for each: bytes id, i64 offset, i64 size.
  */
 #include "ops/ops_int.h"
+#include "state/snapshot.h"
+
+#define STATE "splits"
+#define STATE_VERSION 1
 
 struct splits {
     struct weir_arena arena;
@@ -38,6 +45,44 @@ static weir_err splits_plan(struct weir_op_plan *plan, struct weir_error *error)
     return err;
 }
 
+static weir_err restore(struct splits *splits, const struct weir_restored_part *part, struct weir_error *error)
+{
+    struct weir_part_reader in = weir_part_read(part);
+    in.bad |= weir_get_u8(&in) != STATE_VERSION;
+    uint32_t count = weir_get_u32(&in);
+    in.bad |= count > part->size; /* each takes some bytes */
+    splits->splits = weir_arena_zalloc(&splits->arena, (in.bad ? 1 : (size_t)count + 1) * sizeof *splits->splits);
+    for (uint32_t i = 0; i < count && !in.bad; i++) {
+        size_t size;
+        const uint8_t *id = weir_get_bytes(&in, &size);
+        struct weir_split *split = &splits->splits[splits->count++];
+        split->id = weir_arena_strndup(&splits->arena, (const char *)id, size);
+        split->offset = weir_get_i64(&in);
+        split->size = weir_get_i64(&in);
+    }
+    return weir_part_read_end(&in, STATE, error);
+}
+
+static weir_err splits_snapshot(struct weir_op *op, struct weir_op_ctx *ctx, struct weir_snapshot *snapshot,
+                                struct weir_error *error)
+{
+    const struct splits *splits = (struct splits *)op;
+    (void)error;
+    if (ctx->subtask > 0)
+        return WEIR_OK;
+    struct weir_buf out;
+    weir_buf_init(&out, SIZE_MAX / 2);
+    weir_put_u8(&out, STATE_VERSION);
+    weir_put_u32(&out, (uint32_t)(splits->count - splits->next));
+    for (int i = splits->next; i < splits->count; i++) {
+        weir_put_bytes(&out, splits->splits[i].id, strlen(splits->splits[i].id));
+        weir_put_i64(&out, splits->splits[i].offset);
+        weir_put_i64(&out, splits->splits[i].size);
+    }
+    weir_snapshot_add(snapshot, ctx->plan->uid, STATE, WEIR_STATE_SUBTASK, &out);
+    return WEIR_OK;
+}
+
 static weir_err splits_open(struct weir_op *op, struct weir_op_ctx *ctx, struct weir_error *error)
 {
     struct splits *splits = (struct splits *)op;
@@ -48,6 +93,9 @@ static weir_err splits_open(struct weir_op *op, struct weir_op_ctx *ctx, struct 
         return err;
     if (ctx->subtask > 0) /* one subtask hands out all */
         return 0;
+    const struct weir_restored_part *part = weir_restored_next(ctx->restored, ctx->plan->uid, STATE, NULL);
+    if (part)
+        return restore(splits, part, error);
     int readers = ctx->consumer_parallelism > 0 ? ctx->consumer_parallelism : 1;
     err = carrier.connector->enumerate(ctx->plan->options, ctx->plan->option_count, readers, &splits->arena,
                                        &splits->splits, &splits->count, error);
@@ -90,5 +138,6 @@ const struct weir_op_vtable weir_op_splits = {
     .plan = splits_plan,
     .open = splits_open,
     .produce = splits_produce,
+    .snapshot = splits_snapshot,
     .close = splits_close,
 };

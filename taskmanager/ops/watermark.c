@@ -7,6 +7,10 @@
  */
 #include "base/assert.h"
 #include "ops/ops_int.h"
+#include "state/snapshot.h"
+
+#define STATE "watermark"
+#define STATE_VERSION 1
 
 /* --- The watermarker */
 
@@ -118,6 +122,21 @@ static weir_err watermark_plan(struct weir_op_plan *plan, struct weir_error *err
     return 0;
 }
 
+/* Rows that follow are judged as they would have been: it goes on from the same bound. */
+static weir_err restore(struct weir_watermarker *marker, struct weir_op_ctx *ctx, struct weir_error *error)
+{
+    const struct weir_restored_part *part = weir_restored_next(ctx->restored, ctx->plan->uid, STATE, NULL);
+    if (!part)
+        return WEIR_OK;
+    struct weir_part_reader in = weir_part_read(part);
+    in.bad |= weir_get_u8(&in) != STATE_VERSION;
+    marker->max_ms = weir_get_i64(&in);
+    weir_err err = weir_part_read_end(&in, STATE, error);
+    if (!err && marker->max_ms != WEIR_WATERMARK_MIN)
+        weir_out_watermark(ctx->out, marker->max_ms);
+    return err;
+}
+
 static weir_err watermark_open(struct weir_op *op, struct weir_op_ctx *ctx, struct weir_error *error)
 {
     struct weir_watermarker *marker = (struct weir_watermarker *)op;
@@ -129,7 +148,19 @@ static weir_err watermark_open(struct weir_op *op, struct weir_op_ctx *ctx, stru
         weir_watermarker_open(marker, option(plan, "watermark.expression"), plan->inputs[0], timeout_ms, now_ms, error);
     if (!err && timeout_ms > 0)
         weir_op_set_timer(ctx, now_ms + timeout_ms);
-    return err;
+    return err ? err : restore(marker, ctx, error);
+}
+
+static weir_err watermark_snapshot(struct weir_op *op, struct weir_op_ctx *ctx, struct weir_snapshot *snapshot,
+                                   struct weir_error *error)
+{
+    (void)error;
+    struct weir_buf out;
+    weir_buf_init(&out, SIZE_MAX / 2);
+    weir_put_u8(&out, STATE_VERSION);
+    weir_put_i64(&out, ((struct weir_watermarker *)op)->max_ms);
+    weir_snapshot_add(snapshot, ctx->plan->uid, STATE, WEIR_STATE_SUBTASK, &out);
+    return WEIR_OK;
 }
 
 static enum weir_step watermark_batch(struct weir_op *op, struct weir_op_ctx *ctx, int input, struct weir_batch *batch)
@@ -175,5 +206,6 @@ const struct weir_op_vtable weir_op_watermark = {
     .open = watermark_open,
     .batch = watermark_batch,
     .timer = watermark_timer,
+    .snapshot = watermark_snapshot,
     .close = watermark_close,
 };

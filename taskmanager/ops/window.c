@@ -203,6 +203,19 @@ static weir_err window_plan(struct weir_op_plan *plan, struct weir_error *error)
 
 /* --- Life */
 
+static void set_timer(struct weir_window *window, struct weir_op_ctx *ctx);
+
+/* With what a checkpoint has, or from nothing. */
+static weir_err begin(struct weir_window *window, struct weir_op_ctx *ctx, struct weir_error *error)
+{
+    weir_err err = weir_window_restore(window, ctx, error);
+    if (err)
+        return weir_wrap(error, "%s", ctx->plan->name);
+    if (ctx->restored)
+        set_timer(window, ctx);
+    return WEIR_OK;
+}
+
 static weir_err window_open(struct weir_op *op, struct weir_op_ctx *ctx, struct weir_error *error)
 {
     struct weir_window *window = (struct weir_window *)op;
@@ -230,6 +243,7 @@ static weir_err window_open(struct weir_op *op, struct weir_op_ctx *ctx, struct 
                          "possible",
                          window->accumulator_size, WEIR_STATE_VALUE_SIZE_MAX);
     window->global = !plan->keyed;
+    window->max_parallelism = ctx->max_parallelism;
     window->skip_bad = weir_on_error_parse(option(plan, "on-error")) == WEIR_ON_ERROR_SKIP;
     window->watermark_ms = WEIR_WATERMARK_MIN;
     window->emit_rows = WEIR_WINDOW_ROWS;
@@ -243,7 +257,7 @@ static weir_err window_open(struct weir_op *op, struct weir_op_ctx *ctx, struct 
     };
     if (window->spec.type == WEIR_WINDOW_SESSION) {
         weir_sessions_open(window, &spec);
-        return WEIR_OK;
+        return begin(window, ctx, error);
     }
     spec.name = "window";
     window->panes = weir_state_new(&spec);
@@ -252,7 +266,7 @@ static weir_err window_open(struct weir_op *op, struct weir_op_ctx *ctx, struct 
     spec.name = "window-again";
     spec.value_size = 0;
     window->dirty = weir_state_new(&spec);
-    return WEIR_OK;
+    return begin(window, ctx, error);
 }
 
 static void window_close(struct weir_op *op, struct weir_op_ctx *ctx, bool finished)
@@ -497,5 +511,6 @@ const struct weir_op_vtable weir_op_window = {
     .batch = window_batch,
     .watermark = window_watermark,
     .timer = window_timer,
+    .snapshot = weir_window_snapshot,
     .close = window_close,
 };

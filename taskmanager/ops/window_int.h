@@ -1,15 +1,17 @@
-/* Private to window*.c: the window operator in four files.
+/* Private to window*.c: the window operator in five files.
  *
  *     window.c          options, plan, the handlers
  *     window_assign.c   time arithmetic: panes, windows, rows of a batch grouped by pane; pure
  *     window_pane.c     tumbling and sliding: update, firing, results again for late rows
  *     window_session.c  sessions
+ *     window_snapshot.c what goes into checkpoints
  */
 #ifndef WEIR_TASKMANAGER_OPS_WINDOW_INT_H
 #define WEIR_TASKMANAGER_OPS_WINDOW_INT_H
 
 #include "expr/agg.h"
 #include "ops/ops_int.h"
+#include "state/snapshot.h"
 #include "state/table.h"
 
 /* Times of rows are within [-MAX, MAX] (146 million years), durations at most 2^53 ms: no sum below wraps. */
@@ -88,6 +90,7 @@ struct weir_window {
     struct weir_window_groups *groups;
     bool global; /* not keyed */
     bool skip_bad;
+    int max_parallelism;
     int time_column; /* -1: processing time */
     size_t accumulator_size;
     int64_t watermark_ms; /* of event time, or the processing time - 1 up to which windows fired */
@@ -153,5 +156,27 @@ int64_t weir_sessions_next_end(const struct weir_window *window); /* INT64_MAX: 
 void weir_sessions_open(struct weir_window *window,
                         const struct weir_state_spec *spec); /* spec: uid and fixed_key are used */
 void weir_sessions_close(struct weir_window *window);
+
+/* Sessions one by one, each key's latest first, and back. */
+struct weir_session_kept {
+    int64_t start_ms, end_ms;
+    bool fired;
+    const uint8_t *accumulator;
+};
+struct weir_session_walk {
+    int64_t cursor;
+    int index, count; /* in window->entries */
+    const struct weir_session_node *next;
+};
+bool weir_sessions_walk(struct weir_window *window, struct weir_session_walk *walk, struct weir_state_entry *entry,
+                        struct weir_session_kept *kept);
+/* `bytes`: the encoded accumulator. False: they do not fit. */
+bool weir_sessions_put(struct weir_window *window, const uint8_t *key, uint32_t key_size,
+                       const struct weir_session_kept *kept, const uint8_t *bytes, size_t size);
+
+#define WEIR_WINDOW_STATE "windows"
+weir_err weir_window_snapshot(struct weir_op *op, struct weir_op_ctx *ctx, struct weir_snapshot *snapshot,
+                              struct weir_error *error);
+weir_err weir_window_restore(struct weir_window *window, struct weir_op_ctx *ctx, struct weir_error *error);
 
 #endif

@@ -428,6 +428,46 @@ void weir_sessions_open(struct weir_window *window, const struct weir_state_spec
     weir_buf_init(&window->emit_keys, SIZE_MAX / 2);
 }
 
+bool weir_sessions_walk(struct weir_window *window, struct weir_session_walk *walk, struct weir_state_entry *entry,
+                        struct weir_session_kept *kept)
+{
+    while (!walk->next) {
+        if (++walk->index >= walk->count) {
+            walk->count =
+                weir_state_walk_entries(table_of(window), &walk->cursor, window->entries, WEIR_BATCH_ROWS_MAX);
+            walk->index = 0;
+            if (walk->count == 0)
+                return false;
+        }
+        walk->next = *list_of(window->entries[walk->index].value);
+    }
+    *entry = window->entries[walk->index];
+    kept->start_ms = walk->next->start_ms;
+    kept->end_ms = walk->next->end_ms;
+    kept->fired = walk->next->flags & FIRED;
+    kept->accumulator = walk->next->accumulator;
+    walk->next = walk->next->next;
+    return true;
+}
+
+bool weir_sessions_put(struct weir_window *window, const uint8_t *key, uint32_t key_size,
+                       const struct weir_session_kept *kept, const uint8_t *bytes, size_t size)
+{
+    struct weir_state_table *table = table_of(window);
+    uint8_t *value = weir_state_put(table, key, key_size);
+    if (!value)
+        return false;
+    struct weir_session_node **link = list_of(value);
+    while (*link)
+        link = &(*link)->next;
+    struct weir_session_node *node = *link = node_new(window, table);
+    node->start_ms = kept->start_ms;
+    node->end_ms = kept->end_ms;
+    node->flags = kept->fired ? FIRED : 0;
+    timer_arm(window, node, weir_state_id_of(table, value));
+    return weir_agg_decode(window->agg, bytes, size, node->accumulator, weir_state_heap(table));
+}
+
 void weir_sessions_close(struct weir_window *window)
 {
     weir_state_free(window->sessions);

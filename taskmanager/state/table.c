@@ -705,6 +705,30 @@ uint8_t *weir_state_get(struct weir_state_table *table, uint64_t hash, const uin
     return slot ? slot + table->state->value_at : NULL;
 }
 
+uint8_t *weir_state_put(struct weir_state_table *table, const uint8_t *key, uint32_t key_size)
+{
+    struct weir_state_keys keys = {.row_count = 1};
+    uint64_t raw = 0, valid = 1, hash;
+    uint32_t offsets[2] = {0, key_size};
+    uint8_t *value;
+    if (is_fixed(table)) {
+        uint8_t whole[WEIR_STATE_RAW_KEY_SIZE_MAX];
+        bool null = key_size > 0 && key[0] == 0;
+        if (key_size < 1 || (!null && key_size != weir_state_encode_raw(table->state->fixed_key, 0, whole)))
+            return NULL;
+        valid = weir_state_decode_raw(table->state->fixed_key, key, key_size, &raw);
+        keys.fixed = &raw;
+        keys.validity = &valid;
+    } else {
+        hash = weir_xxh3(key, key_size);
+        keys.hashes = &hash;
+        keys.bytes = key;
+        keys.offsets = offsets;
+    }
+    weir_state_upsert(table, &keys, NULL, 1, &value);
+    return value;
+}
+
 static uint64_t index_of(const struct weir_state_table *table, const uint8_t *slot)
 {
     return (uint64_t)(slot - table->slots.bytes) / table->state->stride;

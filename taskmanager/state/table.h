@@ -75,6 +75,8 @@ void weir_state_lookup(struct weir_state_table *table, const struct weir_state_k
 void weir_state_reserve(struct weir_state_table *table, int64_t count);
 /* One key by its canonical encoding and hash; NULL: absent. */
 uint8_t *weir_state_get(struct weir_state_table *table, uint64_t hash, const uint8_t *key, uint32_t key_size);
+/* The same, inserted when absent: what is restored comes key by key. NULL: these bytes are no key of this state. */
+uint8_t *weir_state_put(struct weir_state_table *table, const uint8_t *key, uint32_t key_size);
 bool weir_state_remove(struct weir_state_table *table, uint64_t hash, const uint8_t *key, uint32_t key_size);
 struct weir_arena *weir_state_heap(struct weir_state_table *table); /* variable parts of its values */
 int64_t weir_state_table_count(const struct weir_state_table *table);

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "executor/crash.h"
+#include "state/snapshot.h"
 
 #define OUT_ITEMS_MAX 64 /* of a queue: batches are bounded by weir_out_full(), control items collapse */
 #define OUTPUTS 3
@@ -37,6 +38,7 @@ struct op_node {
     int index;
     struct weir_out *outs[OUTPUTS];
     struct weir_item item; /* the inbox; NONE: empty */
+    bool begun;            /* its handler has seen the item */
     bool in_timer;         /* timer() said AGAIN */
     bool waiting;          /* the item's handler has nothing to do before its timer or fd */
     bool open, ended;
@@ -62,6 +64,12 @@ struct weir_chain {
     struct weir_error error;
     struct weir_chain_committable committables[COMMITTABLES_MAX];
     int committable_count;
+    struct weir_snapshot *snapshot; /* of the barrier that is on its way; NULL: none is */
+    int snapshot_missing;           /* operators that it has not passed */
+    uint64_t complete;              /* the newest complete checkpoint that a barrier named */
+    struct weir_barrier injected;   /* waits for room behind the source; checkpoint 0: none */
+    void (*on_snapshot)(void *arg, struct weir_snapshot *take_snapshot);
+    void *on_snapshot_arg;
 };
 
 static struct op_node *node_of(struct weir_op_ctx *ctx)
@@ -114,6 +122,8 @@ struct weir_chain *weir_chain_new(const struct weir_chain_options *options)
     struct weir_chain *chain = weir_zalloc(sizeof *chain);
     chain->op_count = options->op_count;
     chain->input_count = options->input_count;
+    chain->on_snapshot = options->on_snapshot;
+    chain->on_snapshot_arg = options->on_snapshot_arg;
     chain->failed_op = -1;
     chain->nodes = weir_zalloc((size_t)options->op_count * sizeof *chain->nodes);
     for (int i = 0; i < options->op_count; i++) {
@@ -269,6 +279,7 @@ void weir_chain_free(struct weir_chain *chain)
         free(chain->committables[i].connector);
         free(chain->committables[i].text);
     }
+    weir_snapshot_free(chain->snapshot);
     free(chain->nodes);
     free(chain);
 }
@@ -518,6 +529,104 @@ static void finish_end(struct op_node *node)
         end_out(node->outs[o]);
 }
 
+/* --- Barriers */
+
+static void pass_barrier(struct op_node *node, const struct weir_barrier *barrier)
+{
+    for (int o = 0; o < OUTPUTS; o++) {
+        struct weir_out *out = node->outs[o];
+        if (out && !out->ended && out->child_count + out->writer_count > 0)
+            append(out, (struct weir_item){.kind = WEIR_ITEM_BARRIER, .barrier = *barrier});
+    }
+}
+
+/* The operator gives its state; behind the last one the snapshot is whole. */
+static void take_snapshot(struct op_node *node, const struct weir_barrier *barrier)
+{
+    struct weir_chain *chain = node->chain;
+    if (node->index == 0) {
+        chain->snapshot = weir_snapshot_new(barrier->checkpoint, barrier->complete, barrier->flags);
+        chain->snapshot_missing = chain->op_count;
+        chain->complete = barrier->complete;
+    }
+    weir_assert(chain->snapshot && chain->snapshot->checkpoint == barrier->checkpoint);
+    if (node->vtable->snapshot) {
+        enter(node);
+        weir_err err = node->vtable->snapshot(node->state, &node->ctx, chain->snapshot, &node->ctx.error);
+        leave();
+        if (err) {
+            fail(chain, node);
+            return;
+        }
+    }
+    if (--chain->snapshot_missing > 0)
+        return;
+    struct weir_snapshot *whole = chain->snapshot;
+    chain->snapshot = NULL;
+    if (chain->on_snapshot)
+        chain->on_snapshot(chain->on_snapshot_arg, whole);
+    else
+        weir_snapshot_free(whole);
+}
+
+struct weir_snapshot *weir_chain_last_snapshot(struct weir_chain *chain)
+{
+    weir_assert(chain->state == WEIR_CHAIN_FINISHED);
+    struct weir_snapshot *snapshot = weir_snapshot_new(0, chain->complete, 0);
+    for (int i = 0; i < chain->op_count; i++) {
+        struct op_node *node = &chain->nodes[i];
+        if (!node->vtable->snapshot)
+            continue;
+        enter(node);
+        weir_err err = node->vtable->snapshot(node->state, &node->ctx, snapshot, &node->ctx.error);
+        leave();
+        if (err) {
+            fail(chain, node);
+            weir_snapshot_free(snapshot);
+            return NULL;
+        }
+    }
+    for (int i = 0; i < chain->committable_count; i++)
+        weir_snapshot_add_committable(snapshot, chain->committables[i].connector, chain->committables[i].text);
+    return snapshot;
+}
+
+bool weir_chain_head_is_source(const struct weir_chain *chain)
+{
+    return chain->nodes[0].vtable->is_source;
+}
+
+bool weir_chain_may_inject(const struct weir_chain *chain)
+{
+    return !chain->snapshot && chain->injected.checkpoint == 0;
+}
+
+bool weir_chain_inject(struct weir_chain *chain, const struct weir_barrier *barrier)
+{
+    if (!weir_chain_may_inject(chain))
+        return false;
+    chain->injected = *barrier;
+    return true;
+}
+
+/* Between two calls of the source, as soon as there is room: before it makes more, or it would never come to it. */
+static bool step_injected(struct weir_chain *chain)
+{
+    struct op_node *head = &chain->nodes[0];
+    if (head->ended) /* the task is about to be FINISHED, which says it all */
+        chain->injected.checkpoint = 0;
+    if (chain->injected.checkpoint == 0 || chain->snapshot || head->in_timer || !has_room(head))
+        return false;
+    if (head->item.kind == WEIR_ITEM_BATCH && !head->begun)
+        return false; /* what came before the barrier must be in the operator's state */
+    struct weir_barrier barrier = chain->injected;
+    chain->injected.checkpoint = 0;
+    take_snapshot(head, &barrier);
+    pass_barrier(head, &barrier);
+    deliver_all(head);
+    return true;
+}
+
 static enum weir_step call_handler(struct op_node *node)
 {
     const struct weir_op_vtable *v = node->vtable;
@@ -529,6 +638,9 @@ static enum weir_step call_handler(struct op_node *node)
         return v->watermark ? v->watermark(node->state, &node->ctx, node->item.watermark_ms) : WEIR_STEP_DONE;
     case WEIR_ITEM_END:
         return v->end ? v->end(node->state, &node->ctx) : WEIR_STEP_DONE;
+    case WEIR_ITEM_BARRIER:
+        take_snapshot(node, &node->item.barrier);
+        return node->chain->state == WEIR_CHAIN_FAILED ? WEIR_STEP_FAILED : WEIR_STEP_DONE;
     case WEIR_ITEM_IDLE:
     case WEIR_ITEM_ACTIVE:
     case WEIR_ITEM_NONE:
@@ -555,6 +667,9 @@ static void finish_item(struct op_node *node)
             for (int o = 0; o < OUTPUTS; o++)
                 weir_out_idle(node->outs[o], item.kind == WEIR_ITEM_IDLE);
         break;
+    case WEIR_ITEM_BARRIER:
+        pass_barrier(node, &item.barrier);
+        break;
     case WEIR_ITEM_END:
         finish_end(node);
         break;
@@ -562,6 +677,7 @@ static void finish_item(struct op_node *node)
         break;
     }
     node->item.kind = WEIR_ITEM_NONE;
+    node->begun = false;
 }
 
 /* AGAIN: did it do something, or does it wait for its timer, its fd, or a call? */
@@ -576,6 +692,7 @@ static bool made_progress(struct op_node *node, uint64_t pushes_before)
 static bool run_item(struct op_node *node)
 {
     uint64_t pushes = node->pushes;
+    node->begun = true;
     node->ctx.awaits_call = false;
     enter(node);
     if (node->item.kind == WEIR_ITEM_BATCH) {
@@ -621,6 +738,8 @@ static bool run_timer(struct op_node *node)
 static bool step_node(struct op_node *node)
 {
     bool moved = deliver_all(node);
+    if (node->index == 0)
+        moved |= step_injected(node->chain);
     if (node->ended || !has_room(node))
         return moved;
     if (node->item.kind == WEIR_ITEM_NONE || node->waiting || node->in_timer) {
@@ -640,7 +759,7 @@ static bool step_node(struct op_node *node)
 static bool step_source(struct weir_chain *chain)
 {
     struct op_node *head = &chain->nodes[0];
-    bool moved = deliver_all(head);
+    bool moved = deliver_all(head) | step_injected(chain);
     if (head->timer_ms != INT64_MAX || head->in_timer)
         moved |= run_timer(head);
     if (chain->source_waits || !has_room(head) || chain->state != WEIR_CHAIN_RUNNING)
@@ -742,7 +861,7 @@ bool weir_chain_wants_input(const struct weir_chain *chain)
 {
     const struct op_node *head = &chain->nodes[0];
     return chain->state == WEIR_CHAIN_RUNNING && chain->input_count > 0 && head->item.kind == WEIR_ITEM_NONE &&
-           !head->in_timer && !head->ended && has_room(head);
+           !chain->snapshot && !head->in_timer && !head->ended && has_room(head);
 }
 
 void weir_chain_give(struct weir_chain *chain, const struct weir_item *item)

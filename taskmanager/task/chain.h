@@ -30,6 +30,9 @@ struct weir_chain_options {
     int input_count;        /* of the head; 0: it is a source and produces */
     int batches_max;        /* of an output; 0: WEIR_OUT_BATCHES_MAX */
     struct weir_task *task; /* for ctx.task; may be NULL */
+    /* A barrier has passed every operator: what they gave, owned by the callee. On the worker. NULL: it is dropped. */
+    void (*on_snapshot)(void *arg, struct weir_snapshot *take_snapshot);
+    void *on_snapshot_arg;
 };
 struct weir_chain *weir_chain_new(const struct weir_chain_options *options);
 /* Before open. Output `output` of `op` goes to this edge, too. The chain owns the writer from now on. */
@@ -53,8 +56,16 @@ void weir_chain_begin(struct weir_chain *chain, int64_t now_ns, int64_t deadline
 bool weir_chain_run(struct weir_chain *chain);
 /* The head has no item and room behind it. */
 bool weir_chain_wants_input(const struct weir_chain *chain);
+/* A barrier for a head that is a source: between two calls, ahead of the item that it may have in hand. One at a time: false while the
+ * last one is on its way through the operators. */
+bool weir_chain_inject(struct weir_chain *chain, const struct weir_barrier *barrier);
+bool weir_chain_may_inject(const struct weir_chain *chain);
+bool weir_chain_head_is_source(const struct weir_chain *chain);
 /* Gives the head one item (its batch's reference too); wants_input() must have said yes. */
 void weir_chain_give(struct weir_chain *chain, const struct weir_item *item);
+/* FINISHED, before it is closed: the last snapshot, with everything that is to be committed. NULL: an operator could not give it,
+ * weir_chain_error(). */
+struct weir_snapshot *weir_chain_last_snapshot(struct weir_chain *chain);
 /* The last item given was consumed by the head. */
 bool weir_chain_head_idle(const struct weir_chain *chain);
 /* Gathered rows leave: all when `dry`, else those that are old enough. True: something left. */

@@ -5,7 +5,7 @@
 #include "base/assert.h"
 #include "base/mem.h"
 
-#define PENDING_MAX 4
+#define PENDING_MAX 6
 
 struct entry {
     struct weir_channel *chan;
@@ -13,6 +13,9 @@ struct entry {
     int64_t watermark_ms;
     bool idle, ended;
     bool aligned;       /* counts in the minimum: active, and has reached the merged watermark */
+    bool blocked;       /* behind the barrier that the others have not given yet */
+    bool parked;        /* blocked, has data, and is not in the queue */
+    uint64_t barrier;   /* the last checkpoint whose barrier it gave */
     struct entry *next; /* in the queue of channels with data */
 };
 
@@ -29,6 +32,10 @@ struct weir_input {
     bool ended;                            /* END was said */
     struct weir_item pending[PENDING_MAX]; /* made by one event, not yet given */
     int pending_first, pending_count;
+    struct weir_barrier barrier;           /* being aligned; checkpoint 0: none */
+    int barrier_missing;                   /* channels that have neither given it nor ended */
+    uint64_t barrier_last;                 /* the newest that was said, or given up */
+    bool at_least_once;
     uint64_t records, bytes;
 };
 
@@ -174,6 +181,90 @@ static void take_idle(struct weir_input *input, struct entry *entry)
         merge(input);
 }
 
+/* --- Barriers */
+
+static void enqueue(struct weir_input *input, struct entry *entry)
+{
+    entry->next = NULL;
+    if (input->last)
+        input->last->next = entry;
+    else
+        input->first = entry;
+    input->last = entry;
+}
+
+static void unblock_all(struct weir_input *input)
+{
+    for (int i = 0; i < input->count; i++) {
+        struct entry *entry = input->entries[i];
+        entry->blocked = false;
+        if (entry->parked)
+            enqueue(input, entry);
+        entry->parked = false;
+    }
+}
+
+static void settle_barrier(struct weir_input *input)
+{
+    if (input->barrier.checkpoint == 0 || input->barrier_missing > 0)
+        return;
+    say(input, (struct weir_item){.kind = WEIR_ITEM_BARRIER, .barrier = input->barrier});
+    input->barrier_last = input->barrier.checkpoint;
+    input->barrier.checkpoint = 0;
+    unblock_all(input);
+}
+
+/* False: of a checkpoint that is over. */
+static bool begin_barrier(struct weir_input *input, const struct weir_barrier *barrier)
+{
+    if (barrier->checkpoint <= input->barrier_last || barrier->checkpoint < input->barrier.checkpoint)
+        return false;
+    if (barrier->checkpoint == input->barrier.checkpoint)
+        return true;
+    if (input->barrier.checkpoint > 0)
+        unblock_all(input);
+    input->barrier = *barrier;
+    input->barrier_missing = input->count - input->ended_count;
+    return true;
+}
+
+static void take_barrier(struct weir_input *input, struct entry *entry, const struct weir_barrier *barrier)
+{
+    if (!begin_barrier(input, barrier) || entry->barrier == barrier->checkpoint)
+        return;
+    entry->barrier = barrier->checkpoint;
+    entry->blocked = !input->at_least_once;
+    input->barrier_missing--;
+    settle_barrier(input);
+}
+
+void weir_input_set_aligned(struct weir_input *input, bool aligned)
+{
+    input->at_least_once = !aligned;
+}
+
+void weir_input_trigger(struct weir_input *input, const struct weir_barrier *barrier)
+{
+    if (!input->ended && begin_barrier(input, barrier))
+        settle_barrier(input);
+}
+
+bool weir_input_take_barrier(struct weir_input *input, struct weir_barrier *barrier)
+{
+    if (input->count != 1 || input->pending_count > 0)
+        return false;
+    struct entry *entry = input->entries[0];
+    struct weir_item item;
+    if (weir_channel_peek_kind(entry->chan) != WEIR_ITEM_BARRIER || !weir_channel_pop(entry->chan, &item))
+        return false;
+    weir_channel_done(entry->chan, false);
+    *barrier = item.barrier;
+    bool newer = item.barrier.checkpoint > input->barrier_last;
+    if (newer)
+        input->barrier_last = item.barrier.checkpoint;
+    return newer;
+}
+
 static void take_end(struct weir_input *input, struct entry *entry)
 {
     weir_assert(!entry->ended);
@@ -182,6 +273,10 @@ static void take_end(struct weir_input *input, struct entry *entry)
     entry->idle = false;
     entry->ended = true;
     input->ended_count++;
+    if (input->barrier.checkpoint > 0 && entry->barrier != input->barrier.checkpoint) {
+        input->barrier_missing--;
+        settle_barrier(input); /* before what the end says: all its rows came before */
+    }
     if (input->ended_count == input->count) {
         say_watermark(input, INT64_MAX);
         say(input, (struct weir_item){.kind = WEIR_ITEM_END});
@@ -194,16 +289,6 @@ static void take_end(struct weir_input *input, struct entry *entry)
 
 /* --- Channels in turn */
 
-static void enqueue(struct weir_input *input, struct entry *entry)
-{
-    entry->next = NULL;
-    if (input->last)
-        input->last->next = entry;
-    else
-        input->first = entry;
-    input->last = entry;
-}
-
 static void take_announced(struct weir_input *input)
 {
     struct weir_ready_node *node = weir_ready_take(&input->inbox->list);
@@ -215,18 +300,32 @@ static void take_announced(struct weir_input *input)
     }
 }
 
+/* A parked channel that breaks is announced already: it is seen here. */
+static void look_at_parked(struct weir_input *input)
+{
+    for (int i = 0; i < input->count && input->barrier.checkpoint > 0 && !input->error; i++)
+        if (input->entries[i]->parked && weir_channel_broken(input->entries[i]->chan))
+            input->error = &input->entries[i]->chan->error;
+}
+
 /* The first channel with data and its item. A channel stays in the queue, marked queued, while it has some. */
 static struct entry *pop_in_turn(struct weir_input *input, struct weir_item *item)
 {
     for (;;) {
         struct entry *entry = input->first;
-        if (!entry)
+        if (!entry) {
+            look_at_parked(input);
             return NULL;
+        }
         input->first = entry->next;
         if (!input->first)
             input->last = NULL;
         if (weir_channel_broken(entry->chan) && !input->error)
             input->error = &entry->chan->error;
+        if (entry->blocked) {
+            entry->parked = true;
+            continue;
+        }
         if (weir_channel_pop(entry->chan, item)) {
             enqueue(input, entry);
             return entry;
@@ -276,6 +375,9 @@ bool weir_input_next(struct weir_input *input, struct weir_item *item)
             break;
         case WEIR_ITEM_ACTIVE:
             set_active(input, entry);
+            break;
+        case WEIR_ITEM_BARRIER:
+            take_barrier(input, entry, &item->barrier);
             break;
         case WEIR_ITEM_END:
             take_end(input, entry);

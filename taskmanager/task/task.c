@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "state/snapshot.h"
 
 #define PUBLISH_NS 100000000
 
@@ -21,6 +22,12 @@ struct weir_task {
                      int op);
     void *arg;
     _Atomic int cancel;
+    pthread_mutex_t barriers_lock;
+    struct weir_barrier barriers[WEIR_TASK_BARRIERS_MAX]; /* triggered, in order */
+    _Atomic int barrier_count;
+    bool wants_last;
+    struct weir_snapshot *last; /* FINISHED */
+    bool reads_splits;          /* the head is a source that has an input: it works inside one item for long */
     enum weir_task_state state; /* the worker's */
     int64_t seen_ns;            /* until when the time is accounted for */
     int64_t published_ns;
@@ -43,6 +50,11 @@ struct weir_task *weir_task_new(const struct weir_task_options *options)
     task->on_state = options->on_state;
     task->arg = options->arg;
     task->spent = SPENT_IDLE;
+    task->reads_splits = options->input && weir_chain_head_is_source(options->chain);
+    task->wants_last = options->last_snapshot;
+    pthread_mutex_init(&task->barriers_lock, NULL);
+    if (task->input)
+        weir_input_set_aligned(task->input, !options->at_least_once);
     atomic_init(&task->stats.watermark_ms, WEIR_WATERMARK_MIN);
     return task;
 }
@@ -53,6 +65,8 @@ void weir_task_free(struct weir_task *task)
         return;
     weir_chain_free(task->chain);
     weir_input_free(task->input);
+    weir_snapshot_free(task->last);
+    pthread_mutex_destroy(&task->barriers_lock);
     free(task->name);
     free(task->job_id);
     free(task);
@@ -61,6 +75,19 @@ void weir_task_free(struct weir_task *task)
 void weir_task_cancel(struct weir_task *task)
 {
     atomic_store(&task->cancel, 1);
+}
+
+bool weir_task_trigger(struct weir_task *task, const struct weir_barrier *barrier)
+{
+    pthread_mutex_lock(&task->barriers_lock);
+    int count = atomic_load(&task->barrier_count);
+    bool room = count < WEIR_TASK_BARRIERS_MAX;
+    if (room) {
+        task->barriers[count] = *barrier;
+        atomic_store(&task->barrier_count, count + 1);
+    }
+    pthread_mutex_unlock(&task->barriers_lock);
+    return room;
 }
 
 /* --- Statistics */
@@ -126,16 +153,44 @@ static bool open_task(struct weir_task *task, struct weir_error *error)
     return true;
 }
 
+/* One triggered barrier to where it begins. False: there is none, or the one before is still on its way. */
+static bool take_trigger(struct weir_task *task)
+{
+    if (atomic_load_explicit(&task->barrier_count, memory_order_relaxed) == 0)
+        return false;
+    pthread_mutex_lock(&task->barriers_lock);
+    struct weir_barrier barrier = task->barriers[0];
+    bool taken = true;
+    if (task->reads_splits && weir_chain_head_idle(task->chain))
+        taken = false; /* the last split, or the end, may be on its way to it, and is to be before the barrier */
+    else if (!task->input || task->reads_splits)
+        taken = weir_chain_inject(task->chain, &barrier);
+    else
+        weir_input_trigger(task->input, &barrier);
+    if (taken) {
+        int left = atomic_load(&task->barrier_count) - 1;
+        memmove(task->barriers, task->barriers + 1, (size_t)left * sizeof *task->barriers);
+        atomic_store(&task->barrier_count, left);
+    }
+    pthread_mutex_unlock(&task->barriers_lock);
+    return taken;
+}
+
 /* The next item from the channels to the head. */
 static bool feed(struct weir_task *task)
 {
+    bool triggered = take_trigger(task);
     if (!task->input)
-        return false;
+        return triggered;
+    struct weir_barrier barrier;
+    if (task->reads_splits && !weir_chain_head_idle(task->chain) && weir_chain_may_inject(task->chain) &&
+        weir_input_take_barrier(task->input, &barrier))
+        return weir_chain_inject(task->chain, &barrier);
     if (weir_chain_head_idle(task->chain))
         weir_input_done(task->input);
     struct weir_item item;
     if (!weir_chain_wants_input(task->chain) || !weir_input_next(task->input, &item))
-        return false;
+        return triggered;
     weir_chain_give(task->chain, &item);
     return true;
 }
@@ -171,6 +226,10 @@ enum weir_progress weir_task_call(struct weir_task *task, int64_t now_ns)
     int op;
     switch (weir_chain_state(task->chain)) {
     case WEIR_CHAIN_FINISHED:
+        if (task->wants_last && !(task->last = weir_chain_last_snapshot(task->chain))) {
+            const struct weir_error *why = weir_chain_error(task->chain, &op);
+            return end_task(task, WEIR_TASK_FAILED, why, op);
+        }
         return end_task(task, WEIR_TASK_FINISHED, NULL, -1);
     case WEIR_CHAIN_FAILED: {
         const struct weir_error *why = weir_chain_error(task->chain, &op);
@@ -197,6 +256,13 @@ int64_t weir_task_due_ns(const struct weir_task *task, int64_t now_ns)
 int weir_task_wait_fd(const struct weir_task *task)
 {
     return weir_chain_wait_fd(task->chain);
+}
+
+struct weir_snapshot *weir_task_take_last_snapshot(struct weir_task *task)
+{
+    struct weir_snapshot *last = task->last;
+    task->last = NULL;
+    return last;
 }
 
 void weir_task_abandon(struct weir_task *task)

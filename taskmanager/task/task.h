@@ -35,6 +35,8 @@ struct weir_task_options {
     void (*on_state)(void *arg, struct weir_task *task, enum weir_task_state state, const struct weir_error *error,
                      int op);
     void *arg;
+    bool at_least_once; /* channels do not wait for each other's barriers */
+    bool last_snapshot; /* there are checkpoints: weir_task_take_last_snapshot() has something at the end */
 };
 struct weir_task *weir_task_new(const struct weir_task_options *options);
 void weir_task_free(struct weir_task *task);
@@ -42,11 +44,19 @@ void weir_task_free(struct weir_task *task);
 /* Any thread: the task ends as CANCELED at its next call. The caller wakes the worker (weir_worker_wake()). */
 void weir_task_cancel(struct weir_task *task);
 
+/* Any thread: takes part in a checkpoint. A source makes the barrier; for a task whose producers have all finished it stands for theirs; for any
+ * other the barrier comes in its input, and this does nothing. At most WEIR_TASK_BARRIERS_MAX wait; beyond, false. The caller wakes the
+ * worker. */
+#define WEIR_TASK_BARRIERS_MAX 8
+bool weir_task_trigger(struct weir_task *task, const struct weir_barrier *barrier);
+
 /* --- The worker */
 enum weir_progress weir_task_call(struct weir_task *task, int64_t now_ns);
 /* When it wants to be called though nothing was announced; INT64_MAX: never. */
 int64_t weir_task_due_ns(const struct weir_task *task, int64_t now_ns);
 int weir_task_wait_fd(const struct weir_task *task); /* -1: none */
+/* In on_state() with FINISHED: the last snapshot, the caller's from now on; NULL: none was wanted. */
+struct weir_snapshot *weir_task_take_last_snapshot(struct weir_task *task);
 /* The worker stops: closes the operators without a report. */
 void weir_task_abandon(struct weir_task *task);
 

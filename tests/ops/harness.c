@@ -12,6 +12,7 @@
 
 #include "base/assert.h"
 #include "data/time_text.h"
+#include "state/snapshot.h"
 
 #define CALLS_MAX 10000000 /* of one item: more is an operator that never says DONE */
 #define TEXT_MAX ((size_t)256 << 20)
@@ -41,7 +42,8 @@ struct weir_harness {
     struct weir_task task;
     int64_t now_ms, timer_ms;
     int wait_fd;
-    unsigned asked; /* should_yield() */
+    unsigned asked;      /* should_yield() */
+    uint64_t checkpoint; /* the last one */
     uint64_t bad, late;
     bool done, ended, failed;
     struct weir_buf committable;
@@ -55,6 +57,12 @@ const struct weir_harness_mode weir_harness_modes[] = {
     {.name = "full outputs", .full = true},
     {.name = "full outputs, batches of two rows, yielding", .rows = 2, .full = true, .yield = true},
     {.name = "yielding", .full = true, .yield = true},
+    {.name = "restored", .restore = true},
+    {.name = "restored, full outputs, batches of two rows, yielding",
+     .rows = 2,
+     .full = true,
+     .yield = true,
+     .restore = true},
     {.name = NULL},
 };
 
@@ -197,6 +205,8 @@ static void fill_ctx(struct weir_harness *h)
     ctx->row_out = setup->row_out;
     ctx->watermark_ms = WEIR_WATERMARK_MIN;
     ctx->task = &h->task;
+    ctx->restored = setup->restored;
+    ctx->checkpoints = setup->checkpoints || (h->mode.restore && !setup->no_restore);
     ctx->pool = h->pool = weir_pool_new();
     ctx->num_records_bad = &h->bad;
     ctx->num_late_records_dropped = &h->late;
@@ -263,6 +273,69 @@ void weir_harness_free(struct weir_harness *h)
     free(h);
 }
 
+/* --- Snapshots */
+
+static struct weir_restored *restored_of(const struct weir_harness *h, const struct weir_snapshot *snapshot)
+{
+    struct weir_restored *restored = weir_restored_new(snapshot->checkpoint);
+    for (const struct weir_snapshot_part *part = snapshot->parts; part; part = part->next) {
+        uint8_t *bytes = weir_alloc(part->bytes.size + 1);
+        if (part->bytes.size > 0)
+            memcpy(bytes, part->bytes.data, part->bytes.size);
+        weir_restored_add(restored, part->uid, part->name, part->kind, h->ctx.subtask, h->ctx.parallelism, bytes,
+                          part->bytes.size);
+    }
+    return restored;
+}
+
+bool weir_harness_restore(struct weir_harness *h)
+{
+    const struct weir_op_vtable *vtable = h->setup->op;
+    struct weir_snapshot *snapshot = weir_snapshot_new(h->checkpoint + 1, h->checkpoint, 0);
+    h->checkpoint++;
+    weir_err err = vtable->snapshot ? vtable->snapshot(h->op, &h->ctx, snapshot, &h->ctx.error) : WEIR_OK;
+    if (!err)
+        err = weir_snapshot_run_syncs(snapshot, &h->ctx.error);
+    struct weir_restored *restored = restored_of(h, snapshot);
+    weir_snapshot_free(snapshot);
+    if (!err) {
+        if (vtable->close)
+            vtable->close(h->op, &h->ctx, false);
+        free(h->op);
+        h->op = weir_zalloc(vtable->size ? vtable->size : 1);
+        h->ctx.restored = restored;
+        h->ctx.attempt++;
+        h->ctx.watermark_ms = WEIR_WATERMARK_MIN;
+        h->timer_ms = INT64_MAX;
+        h->wait_fd = -1;
+        err = vtable->open ? vtable->open(h->op, &h->ctx, &h->ctx.error) : WEIR_OK;
+        h->ctx.restored = NULL;
+    }
+    weir_restored_free(restored);
+    h->failed |= err != WEIR_OK;
+    return err == WEIR_OK;
+}
+
+struct weir_snapshot *weir_harness_snapshot(struct weir_harness *h, uint64_t checkpoint, uint64_t complete)
+{
+    struct weir_snapshot *snapshot = weir_snapshot_new(checkpoint, complete, 0);
+    if (h->setup->op->snapshot(h->op, &h->ctx, snapshot, &h->ctx.error) ||
+        weir_snapshot_run_syncs(snapshot, &h->ctx.error))
+        fail_msg("%s", h->ctx.error.message);
+    return snapshot;
+}
+
+static bool restores(const struct weir_harness *h)
+{
+    return h->mode.restore && !h->setup->no_restore;
+}
+
+/* Between two items, in the mode that does so. */
+static bool between(struct weir_harness *h)
+{
+    return !restores(h) || weir_harness_restore(h);
+}
+
 /* --- Driving */
 
 static void begin_call(struct weir_harness *h)
@@ -297,8 +370,10 @@ static bool one_batch(struct weir_harness *h, int input, struct weir_batch *batc
     do {
         begin_call(h);
         step = h->setup->op->batch(h->op, &h->ctx, input, batch);
+        if (step == WEIR_STEP_AGAIN && h->setup->op->is_source && restores(h))
+            return weir_harness_restore(h); /* in the middle of a split, which is its state from now on */
     } while (!ended_step(h, step, &calls));
-    return step == WEIR_STEP_DONE;
+    return step == WEIR_STEP_DONE && between(h);
 }
 
 bool weir_harness_batch(struct weir_harness *h, int input, struct weir_batch *take_batch)
@@ -343,7 +418,7 @@ bool weir_harness_watermark(struct weir_harness *h, int64_t watermark_ms)
         for (int i = 0; i < WEIR_HARNESS_OUTPUTS; i++)
             if (h->outs[i].schema)
                 weir_out_watermark(&h->outs[i], watermark_ms);
-    return true;
+    return watermark_ms == WEIR_WATERMARK_MAX || between(h);
 }
 
 bool weir_harness_end(struct weir_harness *h)
@@ -372,7 +447,7 @@ bool weir_harness_advance(struct weir_harness *h, int64_t now_ms)
             begin_call(h);
             step = h->setup->op->timer ? h->setup->op->timer(h->op, &h->ctx, h->now_ms) : WEIR_STEP_DONE;
         } while (!ended_step(h, step, &calls));
-        if (step != WEIR_STEP_DONE)
+        if (step != WEIR_STEP_DONE || !between(h))
             return false;
     }
     if (now_ms > h->now_ms)
@@ -393,6 +468,8 @@ bool weir_harness_produce(struct weir_harness *h)
             h->done = step == WEIR_STEP_DONE;
             return h->done;
         }
+        if (progress && restores(h) && h->checkpoint < 1000 && !weir_harness_restore(h))
+            return false;
         if (progress || awaits_call)
             continue;
         if (h->timer_ms <= h->now_ms)

@@ -6,7 +6,8 @@
  * A mode says how hard the driver is to the operator:
  *     rows     input batches are cut into pieces of so many rows (0: as given);
  *     full     an output is full after one batch and has room again at the next call;
- *     yield    weir_op_should_yield() answers true at every second question.
+ *     yield    weir_op_should_yield() answers true at every second question;
+ *     restore  after every item (and between the calls of a source) a snapshot is taken, and a new instance opened from it.
  * Pushing into a full output, an empty batch, a batch of another schema, or a handler that says AGAIN for ever
  * fails the test. weir_harness_all_modes() runs one scenario through all of them and compares the rows that came out.
  *
@@ -24,6 +25,7 @@ struct weir_harness_mode {
     int rows;
     bool full;
     bool yield;
+    bool restore;
 };
 extern const struct weir_harness_mode weir_harness_modes[]; /* ends with name NULL; [0] is the easy one */
 
@@ -41,8 +43,11 @@ struct weir_harness_setup {
     int consumer_parallelism;     /* 0: 1 */
     int attempt;
     int64_t now_ms;
-    bool no_sides;  /* nobody listens to the side outputs */
-    bool unordered; /* weir_harness_all_modes() compares rows as a multiset */
+    bool no_sides;                        /* nobody listens to the side outputs */
+    bool checkpoints;                     /* as in a job that has them, in every mode */
+    const struct weir_restored *restored; /* borrowed: what it begins with */
+    bool no_restore;                      /* it cannot go on where it was, and says so */
+    bool unordered;                       /* weir_harness_all_modes() compares rows as a multiset */
 };
 
 struct weir_harness; /* below */
@@ -59,6 +64,11 @@ bool weir_harness_rows_in(struct weir_harness *h, int input, const char *rows); 
 bool weir_harness_watermark(struct weir_harness *h, int64_t watermark_ms);
 bool weir_harness_end(struct weir_harness *h);                     /* watermark MAX, then end() */
 bool weir_harness_advance(struct weir_harness *h, int64_t now_ms); /* fires the timers that are due on the way */
+/* Takes a snapshot, closes the operator and opens a new one that begins with it, as attempt + 1. What it keeps outside is lost: timers,
+ * the watermark. False: it could not; weir_harness_error() says why. */
+bool weir_harness_restore(struct weir_harness *h);
+/* What the operator gives at a barrier, or (checkpoint 0) when its task has ended; all syncs are done. The caller's. */
+struct weir_snapshot *weir_harness_snapshot(struct weir_harness *h, uint64_t checkpoint, uint64_t complete);
 /* Sources: calls produce() until it is DONE, or has nothing to give at `now_ms`. Waits for its fd (300 ms). */
 bool weir_harness_produce(struct weir_harness *h);
 bool weir_harness_done(const struct weir_harness *h); /* produce() said DONE */

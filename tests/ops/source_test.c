@@ -343,6 +343,7 @@ static void test_split_watermarks(void **state)
         "connector", "filesystem", "path", dir, "format", "json", "watermark.expression", "ts - INTERVAL '2' SECOND",
         NULL};
     struct weir_harness_setup setup = reader_setup(options);
+    setup.no_restore = true; /* a restored reader goes on with its split at the next item, and this test looks before */
     for (int m = 0; weir_harness_modes[m].name; m++) {
         struct weir_error error;
         struct weir_harness *h = weir_harness_new(&setup, &weir_harness_modes[m], &error);
@@ -716,7 +717,8 @@ static struct weir_harness *connect_to(int port, const char *on_close, const cha
                           NULL};
     memcpy(options, list, sizeof list);
     static struct weir_harness_setup setup;
-    setup = (struct weir_harness_setup){.op = &weir_op_source, .options = options, .declared = "line STRING NOT NULL"};
+    setup = (struct weir_harness_setup){
+        .op = &weir_op_source, .options = options, .declared = "line STRING NOT NULL", .no_restore = true};
     struct weir_error error;
     struct weir_harness *h = weir_harness_new(&setup, mode, &error);
     if (!h)

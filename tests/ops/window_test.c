@@ -16,6 +16,7 @@
 #include "base/assert.h"
 #include "data/time_text.h"
 #include "ops/harness.h"
+#include "state/snapshot.h"
 #include "ops/window_int.h"
 
 static uint64_t random_next(uint64_t *seed)
@@ -784,6 +785,112 @@ static void many_keys_check(struct weir_harness *h, void *arg)
     }
 }
 
+/* --- Another parallelism: each subtask takes the entries of its key groups from all parts that it is given */
+
+/* Rows of all harnesses, sorted; they are ended and freed. */
+static char *results_of(struct weir_harness **harnesses, int count)
+{
+    char *lines[2000];
+    int line_count = 0;
+    for (int h = 0; h < count; h++) {
+        assert_true(weir_harness_end(harnesses[h]));
+        char *text = weir_strdup(weir_harness_rows(harnesses[h], 0)), *rest = NULL;
+        for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+            assert_true(line_count < 2000);
+            lines[line_count++] = weir_strdup(line);
+        }
+        free(text);
+        weir_harness_free(harnesses[h]);
+    }
+    qsort(lines, (size_t)line_count, sizeof *lines, by_text);
+    struct weir_buf all;
+    weir_buf_init(&all, 1 << 20);
+    for (int l = 0; l < line_count; l++) {
+        assert_true(weir_buf_printf(&all, "%s\n", lines[l]));
+        free(lines[l]);
+    }
+    return (char *)all.data;
+}
+
+static void open_all(struct weir_harness_setup *setup, int parallelism, const struct weir_restored *restored,
+                     struct weir_harness **out)
+{
+    struct weir_error error;
+    setup->parallelism = parallelism;
+    setup->restored = restored;
+    for (int s = 0; s < parallelism; s++) {
+        setup->subtask = s;
+        out[s] = weir_harness_new(setup, &weir_harness_modes[0], &error);
+        if (!out[s])
+            fail_msg("%s", error.message);
+    }
+}
+
+static void give_rows(struct weir_harness **harnesses, int parallelism, int round)
+{
+    for (int key = 0; key < 300; key++) {
+        char row[64];
+        snprintf(row, sizeof row, "%d|%d|%d", key, key * 3 + round, 5 + round * 7 + key % 3);
+        struct weir_schema *schema = weir_harness_input_schema(harnesses[0], 0);
+        struct weir_batch *batch = weir_harness_batch_of(schema, row);
+        struct weir_key_spec spec;
+        const char *column = "k";
+        uint64_t hash;
+        assert_int_equal(weir_key_spec_resolve(schema, &column, 1, &spec, NULL), 0);
+        weir_key_hash(batch, &spec, &hash);
+        int group = weir_key_group(hash, WEIR_MAX_PARALLELISM_DEFAULT);
+        assert_true(weir_harness_batch(
+            harnesses[weir_key_group_subtask(group, WEIR_MAX_PARALLELISM_DEFAULT, parallelism)], 0, batch));
+    }
+}
+
+static void rescaled(const char *const *options, int from, int to)
+{
+    struct weir_harness_setup setup = {.op = &weir_op_window, .options = options, .inputs = {INPUT}, .key = {"k"}};
+    struct weir_harness *plain[1], *before[8], *after[8];
+    open_all(&setup, 1, NULL, plain);
+    give_rows(plain, 1, 0);
+    give_rows(plain, 1, 1);
+    char *want = results_of(plain, 1);
+    open_all(&setup, from, NULL, before);
+    give_rows(before, from, 0);
+    struct weir_restored *restored = weir_restored_new(1);
+    for (int s = 0; s < from; s++) {
+        struct weir_snapshot *snapshot = weir_harness_snapshot(before[s], 1, 0);
+        const struct weir_snapshot_part *part = snapshot->parts;
+        uint8_t *bytes = weir_alloc(part->bytes.size);
+        memcpy(bytes, part->bytes.data, part->bytes.size);
+        weir_restored_add(restored, part->uid, part->name, part->kind, s, from, bytes, part->bytes.size);
+        weir_snapshot_free(snapshot);
+        weir_harness_free(before[s]);
+    }
+    open_all(&setup, to, restored, after);
+    weir_restored_free(restored);
+    give_rows(after, to, 1);
+    char *got = results_of(after, to);
+    assert_true(strlen(got) > 3000);
+    assert_string_equal(got, want);
+    free(want);
+    free(got);
+}
+
+static void another_parallelism(void **state)
+{
+    (void)state;
+    const char *const tumbling[] = {"window.type", "tumbling",
+                                    "window.size", "10 ms",
+                                    "aggregates",  "k, window_end, COUNT(*) AS n, SUM(v) AS s, MAX(v) AS z",
+                                    TIME,          NULL};
+    const char *const sessions[] = {"window.type", "session",
+                                    "window.gap",  "10 ms",
+                                    "aggregates",  "k, window_start, window_end, COUNT(*) AS n, LAST_VALUE(v) AS z",
+                                    TIME,          NULL};
+    rescaled(tumbling, 2, 3);
+    rescaled(tumbling, 3, 1);
+    rescaled(sessions, 2, 3);
+    rescaled(sessions, 5, 2);
+}
+
 static void many_keys(void **state)
 {
     (void)state;
@@ -910,6 +1017,7 @@ int main(void)
         cmocka_unit_test(negative_offset),
         cmocka_unit_test(processing_time),
         cmocka_unit_test(processing_time_sessions),
+        cmocka_unit_test(another_parallelism),
         cmocka_unit_test(many_keys),
         cmocka_unit_test(a_window_per_row),
         cmocka_unit_test(session_churn),

@@ -32,6 +32,26 @@
     X(jm_failed_at_once, "a job is FAILED when its tasks have ended") \
     X(jm_slot_freed_early, "a slot is free when its executor has gone") \
     X(jm_never_gives_way, "a job that cannot run leaves its slots to one that waits") \
+    X(jm_in_head_aborted, "a checkpoint that may be in HEAD is not given up") \
+    X(jm_restore_undecided, "nothing is deployed while it is not known whether a checkpoint is complete") \
+    X(jm_checkpoint_survives, "a checkpoint that HEAD does not name is given up when a region fails") \
+    X(jm_ids_unreserved, "HEAD names a bound of checkpoint ids before it is passed") \
+    X(jm_part_missing, "a checkpoint is complete with all parts") \
+    X(jm_part_twice, "a part that is reported twice counts once") \
+    X(jm_late_root_forgotten, "a task whose producers have finished meanwhile makes its own barrier") \
+    X(jm_skipped_barrier, "a task that has finished without a barrier that it gave up is no part of that checkpoint") \
+    X(jm_head_before_metadata, "HEAD names a checkpoint when its metadata is durable") \
+    X(jm_commit_before_head, "output is committed when HEAD names its checkpoint") \
+    X(jm_older_after_newer, "an older checkpoint does not follow a newer one") \
+    X(jm_uncommitted_dropped, "a checkpoint stays in HEAD until its output is published") \
+    X(jm_shared_dropped, "an object that a retained checkpoint refers to is not deleted") \
+    X(jm_dropped_on_abort, "giving up a checkpoint deletes nothing") \
+    X(jm_abort_undecided, "output is not removed while a checkpoint may be complete") \
+    X(jm_no_final_checkpoint, "a bounded job ends with a last checkpoint") \
+    X(jm_no_terminal_record, "HEAD says that its job has ended") \
+    X(jm_head_unknown_is_done, "a write of HEAD without an answer is not taken as done") \
+    X(jm_head_condition_is_lost, "a condition that does not hold may be one's own success") \
+    X(jm_head_nonce_ignored, "what HEAD says is one's own only by its nonce") \
     X(tm_orphans_left, "executors of an earlier boot are killed") \
     X(tm_register_hides_executors, "Register names the executors that still run") \
     X(tm_lease_from_receipt, "the lease counts from when the heartbeat was sent") \

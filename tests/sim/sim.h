@@ -30,6 +30,9 @@
 #define SIM_MEMORY_INTERVAL_MS 500           /* how often its supervisor looks */
 #define SIM_FAULTS_MAX 64
 #define SIM_OPS_MAX 40
+#define SIM_RETAINED_MAX 64
+#define SIM_SPELLS 4
+#define SIM_PENDING_MAX 64
 #define SENT_KEPT 256
 
 /* --- Random numbers: independent streams, so that a choice in one place does not move those of another. */
@@ -63,6 +66,8 @@ enum ev_kind {
     EV_OP,
     EV_TM_RESTART,
     EV_JM_RESTART,
+    EV_STORE_APPLY,
+    EV_STORE_REPLY,
     EV_CHECK,
     EV_HEAL
 };
@@ -137,6 +142,14 @@ struct xtask {
     Weir__TaskState last; /* reported */
     bool ignores_cancel, fails_job, asked;
     int64_t stale_since_ms; /* -1: it is current */
+    /* checkpoints */
+    uint64_t passed;    /* the last barrier that has passed it; at first what it was restored from */
+    uint64_t triggered; /* the last one that it was asked to make */
+    bool at_end;        /* it was restored at its end */
+    struct {
+        uint64_t from, to;
+    } pending[SIM_PENDING_MAX]; /* output of a sink that is not known to be of a complete checkpoint */
+    int pending_count;
 };
 
 struct exec {
@@ -174,6 +187,26 @@ struct jtask {
     uint32_t attempt;
     Weir__TaskState state;
     bool finished_in_attempt;
+    char uid[40];           /* of its first operator */
+    uint64_t producers;     /* set of tasks */
+    uint64_t finish_passed; /* the last barrier that passed the last attempt that has finished */
+};
+
+struct sim_checkpoint { /* true, about one checkpoint of a job */
+    bool triggered, put, named, published, dropped;
+    uint64_t complete; /* as its trigger said */
+    int64_t triggered_ms;
+    Weir__Snapshot *arriving, *metadata; /* on its way; there */
+    char sha256[65];
+};
+
+struct sim_head { /* a job's HEAD as it is in the store */
+    bool exists;
+    uint64_t tag, epoch, next, newest, committed_upto, floor;
+    enum weir_job_state state;
+    uint8_t nonce[WEIR_HEAD_NONCE_SIZE];
+    int retained_count;
+    uint64_t retained[SIM_RETAINED_MAX];
 };
 
 struct job {
@@ -202,6 +235,15 @@ struct job {
     int commit_tm;     /* connection it was last sent on */
     int abort_conn;    /* AbortOutput was last sent on this connection, */
     uint64_t abort_id; /* with this id; 0: not yet */
+    /* checkpoints: sim_store.c */
+    bool checkpoints;
+    struct sim_head head;
+    struct sim_checkpoint *checkpoint_list; /* by id */
+    uint64_t checkpoint_capacity;
+    uint64_t published_to[SIM_TASKS_MAX]; /* each sink subtask's output */
+    char (*published)[64];
+    int published_count, published_capacity;
+    uint64_t commit_checkpoint; /* that commit_tm was asked to publish */
 };
 
 /* --- Faults */
@@ -260,7 +302,10 @@ struct op {
     X(aborted) X(foreign_executor_stopped) X(duplicate_report) X(duplicate_command) X(gap_report) X(gap_command)  \
     X(stale_attempt_report) X(stale_session_message) X(stale_epoch_message) X(stale_register) X(register_refused) \
     X(window_full) X(resent_command) X(resent_report) X(code_failed) X(spawn_failed) X(channel_broken)            \
-    X(late_terminal_report) X(metrics_shown) X(confused_start) X(slot_refused) X(message_lost) X(message_duplicated) X(message_overtaken) X(half_open) X(heartbeat_old)
+    X(late_terminal_report) X(metrics_shown) X(confused_start) X(slot_refused) X(message_lost) X(message_duplicated) X(message_overtaken) X(half_open) X(heartbeat_old) \
+    X(checkpoint_complete) X(checkpoint_published) X(published_again) X(restored) X(restored_at_end) X(part_of_finished) X(garbage_dropped) \
+    X(store_request_lost) X(store_reply_lost) X(store_write_late) X(store_write_twice) X(store_condition_failed) X(store_put_failed) \
+    X(checkpoint_failed) X(checkpoint_subsumed) X(restart_undecided)
 /* clang-format on */
 
 enum counter {
@@ -278,7 +323,7 @@ struct world {
     uint64_t next_seq, events;
     struct ev *heap;
     int heap_count, heap_capacity;
-    struct rng net, exe, ops;
+    struct rng net, exe, ops, store;
     /* shape */
     int tm_count;
     int64_t fault_end_ms;
@@ -300,6 +345,11 @@ struct world {
     int fault_count;
     struct op ops_list[SIM_OPS_MAX];
     int op_count;
+    struct {
+        int64_t from_ms, to_ms;
+    } spells[SIM_SPELLS]; /* the object store is unwell */
+    struct store_op *store_ops;
+    int store_op_count, store_op_capacity;
     /* network and behaviour windows: until when, and how much */
     int64_t window_ms[F_KINDS];
     int window_value[F_KINDS];
@@ -377,6 +427,23 @@ static inline bool exec_runs(const struct world *w, const struct exec *x)
 {
     return x->exists && !x->stuck && w->now_ms >= x->paused_until_ms;
 }
+
+/* --- sim_store.c */
+void store_plan(struct world *w);
+void store_plan_job(struct world *w, struct job *job); /* does it make checkpoints, and how */
+void store_begin(struct world *w, int jm, const struct weir_jm_effect *effect);
+void store_apply(struct world *w, int op, int answer);
+void store_reply(struct world *w, int op, int result);
+int store_jm(const struct world *w, int op);
+void store_check_sent(struct world *w, const Weir__Control *control); /* what a JobManager sends for the first time */
+void store_check_commit(struct world *w, struct job *job, const Weir__CommitOutput *commit);
+void store_check_abort(struct world *w, struct job *job);
+/* A checkpoint did not get its parts in time. */
+void store_check_stalled(struct world *w, const struct job *job, int64_t after_ms);
+void store_check_finished(struct world *w, struct job *job);
+const char *store_leftover(const struct job *job, const struct weir_jm_job *view);
+struct sim_checkpoint *sim_checkpoint(struct job *job, uint64_t id);
+void store_free(struct world *w);
 
 /* --- sim_plan.c */
 void world_prepare(struct world *w); /* shape, faults, operations of the seed; may then be edited */

@@ -223,7 +223,9 @@ static void check_ended(struct world *w, struct job *job, const struct weir_jm_j
             (view->state == WEIR_JOB_FINISHED && view->tasks[t].state != WEIR__TASK_STATE__FINISHED))
             violate(w, "ended-too-early", "job %.8s is %s and task %d is %s", job->id, weir_job_state_name(view->state),
                     t, weir_task_state_name(view->tasks[t].state));
-    if (view->state == WEIR_JOB_FINISHED && job->output && !job->committed)
+    if (view->state == WEIR_JOB_FINISHED && job->checkpoints)
+        store_check_finished(w, job);
+    else if (view->state == WEIR_JOB_FINISHED && job->output && !job->committed)
         violate(w, "finished-without-output", "job %.8s is FINISHED and its output was not published", job->id);
     if (view->state != WEIR_JOB_FINISHED && job->committed && !job->commit_failed)
         violate(w, "output-of-a-failed-job", "job %.8s is %s and its output was published", job->id,
@@ -235,8 +237,8 @@ static void check_ended(struct world *w, struct job *job, const struct weir_jm_j
         count(w, C_failed_by_strategy);
     const struct weir_jm_job_options *options = &job->options;
     bool may_fail =
-        job->commit_failed || job->fail_job_reported || options->restart == WEIR_JM_RESTART_NONE ||
-        options->restart == WEIR_JM_RESTART_FAILURE_RATE ||
+        job->commit_failed || job->fail_job_reported || (job->checkpoints && options->checkpoints_tolerable < 1000) ||
+        options->restart == WEIR_JM_RESTART_NONE || options->restart == WEIR_JM_RESTART_FAILURE_RATE ||
         (options->restart == WEIR_JM_RESTART_FIXED_DELAY && view->restarts >= (uint64_t)options->fixed_attempts) ||
         (options->restart == WEIR_JM_RESTART_EXPONENTIAL_DELAY && options->exponential_attempts >= 0);
     if (view->state == WEIR_JOB_FAILED && !may_fail)
@@ -282,6 +284,8 @@ static void check_job(struct world *w, int jm, struct job *job, const struct wei
         if (weir_job_state_terminal(view->state))
             check_ended(w, job, view);
     }
+    if (strstr(view->status, "checkpoint storage") && view->restarts)
+        count(w, C_restart_undecided);
     if (strstr(view->status, "more slot"))
         count(w, C_waited_for_slots);
     job->state = view->state;
@@ -558,6 +562,12 @@ void check_jm_effect(struct world *w, int jm, const struct weir_jm_effect *effec
                 if (w->conns[i].registered && w->conns[i].jm == jm && w->tms[w->conns[i].tm].boot == w->conns[i].boot &&
                     strstr(effect->text, w->tms[w->conns[i].tm].id))
                     w->conns[i].full_ms = w->now_ms;
+        if (strstr(effect->text, "is given up: a newer"))
+            count(w, C_checkpoint_subsumed);
+        if (strstr(effect->text, ": checkpoint") && strstr(effect->text, "failed:"))
+            count(w, C_checkpoint_failed);
+        if (strstr(effect->text, "gave nothing within"))
+            store_check_stalled(w, &w->jobs[job_find(w, effect->job_id)], INT64_MAX);
         if (strstr(effect->text, "gives way"))
             count(w, C_gave_way);
         if (strstr(effect->text, "not known here"))
@@ -581,7 +591,12 @@ void check_jm_effect(struct world *w, int jm, const struct weir_jm_effect *effec
                 if (strcmp(w->conns[i].peer, effect->peer) == 0)
                     conn = i;
             if (job >= 0 && conn >= 0) {
-                if (w->jobs[job].commit_asked && w->jobs[job].commit_tm != conn) {
+                bool first = effect->control->id > w->conns[conn].cmd_sent;
+                uint64_t checkpoint = effect->control->commit_output->checkpoint;
+                if (w->jobs[job].checkpoints && !first) /* of one that is published, perhaps */
+                    break;
+                if (w->jobs[job].commit_asked && w->jobs[job].commit_tm != conn &&
+                    w->jobs[job].commit_checkpoint == checkpoint) {
                     count(w, C_commit_moved);
                     if (w->conns[w->jobs[job].commit_tm].registered)
                         violate(w, "commit-moved", "jm%d: job %.8s: two TaskManagers are asked to publish its output",
@@ -589,6 +604,7 @@ void check_jm_effect(struct world *w, int jm, const struct weir_jm_effect *effec
                 }
                 w->jobs[job].commit_asked = true;
                 w->jobs[job].commit_tm = conn;
+                w->jobs[job].commit_checkpoint = checkpoint;
             }
         } else if (effect->control->body_case == WEIR__CONTROL__BODY_ABORT_OUTPUT) {
             int job = job_find(w, effect->control->abort_output->job_id), conn = -1;
@@ -676,8 +692,12 @@ void check_commit(struct world *w, int tm, const Weir__CommitOutput *commit)
     if (index < 0)
         violate(w, "commit-of-unknown-job", "tm%d", tm);
     struct job *job = &w->jobs[index];
-    if (job->aborted)
+    if (job->aborted && !job->checkpoints)
         violate(w, "commit-after-abort", "job %.8s", job->id);
+    if (job->checkpoints) {
+        store_check_commit(w, job, commit);
+        return;
+    }
     size_t expected = 0;
     for (int t = 0; t < job->task_count; t++) {
         if (job->tasks[t].finished == 0 || job->tasks[t].finished < job->tasks[t].started)
@@ -706,7 +726,9 @@ void check_abort(struct world *w, const char *job_id)
     if (index < 0)
         return;
     struct job *job = &w->jobs[index];
-    if (job->committed || job->commit_asked)
+    if (job->checkpoints)
+        store_check_abort(w, job);
+    else if (job->committed || job->commit_asked)
         violate(w, "abort-after-commit", "job %.8s", job->id);
     for (int i = 0; i < w->exec_count;
          i++) /* what it removes must not be written any more, where the JobManager could know */
@@ -908,7 +930,7 @@ static const char *unsettled(const struct world *w, const struct weir_jm_job *vi
             view->tasks[t].state == WEIR__TASK_STATE__RUNNING || view->tasks[t].state == WEIR__TASK_STATE__FINISHED;
     const struct job *job = &w->jobs[job_find(w, view->id)];
     if (running && !job->bounded)
-        return NULL;
+        return job->checkpoints && view->checkpoints_completed == 0 ? "makes no checkpoint" : NULL;
     if (waiting) {
         int missing = 0;
         for (int s = 0; s < view->slot_count; s++)
@@ -948,8 +970,14 @@ static const char *leftover(const struct world *w)
     for (int j = 0; j < w->job_count; j++) {
         const struct weir_jm_job *view = weir_jm_job_find(core, w->jobs[j].id);
         if (view && view->state != WEIR_JOB_FINISHED && weir_jm_taskmanager_count(core) && w->jobs[j].output &&
-            !w->jobs[j].aborted && !w->jobs[j].commit_asked && view->tasks[0].executor_id[0])
+            !w->jobs[j].aborted && (w->jobs[j].checkpoints ? !w->jobs[j].commit_failed : !w->jobs[j].commit_asked) &&
+            view->tasks[0].executor_id[0])
             return "output was not removed";
+        const char *left = view && w->jobs[j].checkpoints && weir_jm_taskmanager_count(core)
+                               ? store_leftover(&w->jobs[j], view)
+                               : NULL;
+        if (left)
+            return left;
     }
     return NULL;
 }

@@ -12,6 +12,7 @@ enum act {
     ACT_CANCELED,
     ACT_EXIT,
     ACT_AGAIN,
+    ACT_BARRIER,
     ACT_HEARTBEAT
 };
 
@@ -205,6 +206,59 @@ static void set_lease(struct world *w, int index, int64_t until_ms)
 
 /* --- Tasks */
 
+/* One part, and what of a sink's output is pending. `at`: "12" or "end". */
+struct snapshot_room {
+    Weir__SubtaskSnapshot snapshot;
+    Weir__StatePart part, *parts[1];
+    Weir__Committable committables[SIM_PENDING_MAX + 1], *list[SIM_PENDING_MAX + 1];
+    char texts[SIM_PENDING_MAX + 1][64], bytes[64], object[80];
+};
+
+static void add_committable(struct snapshot_room *room, int task, uint64_t from, const char *to, uint32_t attempt)
+{
+    size_t i = room->snapshot.n_committables++;
+    snprintf(room->texts[i], sizeof room->texts[i], "%d.%" PRIu64 ".%s.%" PRIu32, task, from, to, attempt);
+    weir__committable__init(&room->committables[i]);
+    room->committables[i].connector = (char *)"files";
+    room->committables[i].text = room->texts[i];
+    room->list[i] = &room->committables[i];
+}
+
+static Weir__SubtaskSnapshot *take_snapshot(const struct job *job, const struct xtask *task, bool at_end,
+                                            struct snapshot_room *room)
+{
+    const struct jtask *truth = &job->tasks[task->index];
+    char at[24];
+    if (at_end)
+        snprintf(at, sizeof at, "end");
+    else /* e: it was at its end when it began */
+        snprintf(at, sizeof at, "%" PRIu64 "%s", task->passed, task->at_end ? "e" : "");
+    weir__subtask_snapshot__init(&room->snapshot);
+    weir__state_part__init(&room->part);
+    room->part.uid = (char *)(uintptr_t)truth->uid;
+    room->part.name = (char *)"state";
+    room->part.kind = 1;
+    room->part.subtask = (uint32_t)truth->subtask;
+    room->part.parallelism = 1;
+    snprintf(room->bytes, sizeof room->bytes, "%d.%" PRIu32 ".%s", task->index, task->attempt, at);
+    room->part.bytes.data = (uint8_t *)room->bytes;
+    room->part.bytes.len = strlen(room->bytes);
+    snprintf(room->object, sizeof room->object, task->passed ? "jobs/x/chk-%" PRIu64 "/1" : "", task->passed);
+    room->part.object = room->object;
+    room->parts[0] = &room->part;
+    room->snapshot.parts = room->parts;
+    room->snapshot.n_parts = 1;
+    room->snapshot.committables = room->list;
+    for (int i = 0; i < task->pending_count; i++) {
+        char to[24];
+        snprintf(to, sizeof to, "%" PRIu64, task->pending[i].to);
+        add_committable(room, task->index, task->pending[i].from, to, task->attempt);
+    }
+    if (at_end && truth->sink && job->output && !task->at_end)
+        add_committable(room, task->index, task->passed, "end", task->attempt);
+    return &room->snapshot;
+}
+
 static void report_task(struct world *w, int index, int t, Weir__TaskState state)
 {
     struct exec *x = &w->execs[index];
@@ -234,7 +288,10 @@ static void report_task(struct world *w, int index, int t, Weir__TaskState state
     char text[64];
     Weir__Committable committable, *list[1] = {&committable};
     weir__committable__init(&committable);
-    if (state == WEIR__TASK_STATE__FINISHED && truth->sink && job->output) {
+    struct snapshot_room room;
+    if (state == WEIR__TASK_STATE__FINISHED && job->checkpoints)
+        report.snapshot = take_snapshot(job, task, true, &room);
+    else if (state == WEIR__TASK_STATE__FINISHED && truth->sink && job->output) {
         snprintf(text, sizeof text, "%d.%" PRIu32, task->index, task->attempt);
         committable.connector = (char *)"files";
         committable.text = text;
@@ -247,6 +304,130 @@ static void report_task(struct world *w, int index, int t, Weir__TaskState state
     control.body_case = WEIR__CONTROL__BODY_TASK_REPORT;
     control.task_report = &report;
     to_tm(w, index, &control);
+}
+
+/* --- Barriers */
+
+static struct xtask *find_task(struct world *w, const struct job *job, int task, uint32_t attempt, int *index, int *t)
+{
+    for (int i = 0; i < w->exec_count; i++)
+        for (int k = 0; w->execs[i].job >= 0 && &w->jobs[w->execs[i].job] == job && k < w->execs[i].task_count; k++)
+            if (w->execs[i].tasks[k].index == task && w->execs[i].tasks[k].attempt == attempt) {
+                *index = i;
+                *t = k;
+                return &w->execs[i].tasks[k];
+            }
+    return NULL;
+}
+
+static bool has_finished(const struct xtask *task)
+{
+    return task->state == XT_ENDED && task->last == WEIR__TASK_STATE__FINISHED;
+}
+
+/* The barrier that is next for it: all its producers have passed it, or have finished. 0: none. `made`: one that it was asked for counts. */
+static uint64_t next_barrier(struct world *w, const struct job *job, const struct xtask *task, bool made)
+{
+    uint64_t least = UINT64_MAX, newest = made ? task->triggered : 0;
+    int index, t;
+    for (int p = 0; p < job->task_count; p++) {
+        if (!(job->tasks[task->index].producers >> p & 1))
+            continue;
+        const struct xtask *producer = find_task(w, job, p, task->attempt, &index, &t);
+        if (!producer || (producer->state == XT_ENDED && !has_finished(producer)))
+            return 0;
+        if (!has_finished(producer))
+            least = producer->passed < least ? producer->passed : least;
+        else if (producer->passed > newest)
+            newest = producer->passed;
+    }
+    uint64_t id = least != UINT64_MAX ? least : newest;
+    return id > task->passed ? id : 0;
+}
+
+static bool producers_finished(struct world *w, const struct job *job, const struct xtask *task)
+{
+    int index, t;
+    for (int p = 0; p < job->task_count; p++) {
+        const struct xtask *producer =
+            job->tasks[task->index].producers >> p & 1 ? find_task(w, job, p, task->attempt, &index, &t) : NULL;
+        if (job->tasks[task->index].producers >> p & 1 && (!producer || !has_finished(producer)))
+            return false;
+    }
+    return true;
+}
+
+static void wake_consumers(struct world *w, const struct job *job, const struct xtask *task)
+{
+    int index, t;
+    for (int c = 0; c < job->task_count; c++)
+        if (job->tasks[c].producers >> task->index & 1 && find_task(w, job, c, task->attempt, &index, &t))
+            act_later(w, index, t, ACT_BARRIER, task->attempt,
+                      rng_range(&w->store, 1, rng_chance(&w->store, 5) ? 400 : 30));
+}
+
+static void pass_barrier(struct world *w, int index, int t, uint64_t id)
+{
+    struct exec *x = &w->execs[index];
+    struct xtask *task = &x->tasks[t];
+    struct job *job = &w->jobs[x->job];
+    const struct jtask *truth = &job->tasks[task->index];
+    uint64_t complete = sim_checkpoint(job, id)->complete;
+    int kept = 0;
+    for (int i = 0; i < task->pending_count; i++)
+        if (task->pending[i].to > complete)
+            task->pending[kept++] = task->pending[i];
+    task->pending_count = kept;
+    weir_assert(kept < SIM_PENDING_MAX);
+    if (truth->sink && job->output && !task->at_end) {
+        task->pending[task->pending_count].from = task->passed;
+        task->pending[task->pending_count++].to = id;
+    }
+    task->passed = id;
+    Weir__TaskId task_id;
+    weir__task_id__init(&task_id);
+    task_id.vertex = (uint32_t)truth->vertex;
+    task_id.subtask = (uint32_t)truth->subtask;
+    task_id.attempt = task->attempt;
+    Weir__Failure failure;
+    weir__failure__init(&failure);
+    failure.kind = (char *)"StoreFailed";
+    failure.message = (char *)"its part could not be written";
+    Weir__CheckpointReport report;
+    weir__checkpoint_report__init(&report);
+    report.executor_id = x->id;
+    report.job_id = job->id;
+    report.task = &task_id;
+    report.checkpoint = id;
+    struct snapshot_room room;
+    report.snapshot = take_snapshot(job, task, false, &room);
+    if (!w->healed && rng_chance(&w->store, 2))
+        report.failure = &failure;
+    Weir__Control control;
+    weir__control__init(&control);
+    control.version = 1;
+    control.body_case = WEIR__CONTROL__BODY_CHECKPOINT_REPORT;
+    control.checkpoint_report = &report;
+    to_tm(w, index, &control);
+    if (rng_chance(&w->store, 5)) /* an executor that repeats itself */
+        to_tm(w, index, &control);
+    wake_consumers(w, job, task);
+}
+
+static void trigger_checkpoint(struct world *w, int index, const Weir__TriggerCheckpoint *trigger)
+{
+    struct exec *x = &w->execs[index];
+    for (size_t i = 0; i < trigger->n_tasks; i++)
+        for (int t = 0; t < x->task_count; t++) {
+            const struct jtask *truth = &w->jobs[x->job].tasks[x->tasks[t].index];
+            if (truth->vertex != (int)trigger->tasks[i]->vertex || truth->subtask != (int)trigger->tasks[i]->subtask ||
+                x->tasks[t].attempt != trigger->tasks[i]->attempt)
+                continue;
+            if (trigger->checkpoint > x->tasks[t].triggered)
+                x->tasks[t].triggered = trigger->checkpoint;
+            act_later(w, index, t, ACT_BARRIER, x->tasks[t].attempt,
+                      rng_range(&w->store, 1, rng_chance(&w->store, 20) ? 300 : 20));
+        }
 }
 
 static void task_act(struct world *w, int index, int t, enum act act)
@@ -266,15 +447,32 @@ static void task_act(struct world *w, int index, int t, enum act act)
         report_task(w, index, t, WEIR__TASK_STATE__RUNNING);
         if (job->bounded)
             act_later(w, index, t, ACT_FINISH, task->attempt, rng_range(&w->exe, 50, 9000));
+        if (job->checkpoints)
+            act_later(w, index, t, ACT_BARRIER, task->attempt, 1);
         break;
+    case ACT_BARRIER: {
+        uint64_t id = task->state == XT_RUNNING ? next_barrier(w, job, task, true) : 0;
+        if (id)
+            pass_barrier(w, index, t, id);
+        break;
+    }
     case ACT_FINISH:
         if (task->state != XT_RUNNING)
             return;
+        if (job->checkpoints && !producers_finished(w, job, task)) {
+            act_later(w, index, t, ACT_FINISH, task->attempt, 50);
+            return;
+        }
+        if (job->checkpoints && next_barrier(w, job, task, false)) /* it came before the end */
+            pass_barrier(w, index, t, next_barrier(w, job, task, false));
         task->state = XT_ENDED;
         if (task->attempt > job->tasks[task->index].finished)
             job->tasks[task->index].finished = task->attempt;
         job->tasks[task->index].finished_set |= 1ull << (task->attempt & 63);
+        job->tasks[task->index].finish_passed = task->passed;
         report_task(w, index, t, WEIR__TASK_STATE__FINISHED);
+        if (job->checkpoints)
+            wake_consumers(w, job, task);
         break;
     case ACT_FAIL:
         if (task->state != XT_RUNNING && task->state != XT_STARTING)
@@ -394,6 +592,12 @@ static void start_tasks(struct world *w, int index, const Weir__DeployTasks *dep
             .stale_since_ms = -1,
         };
         x->slots |= 1u << deploy->slots[i];
+        for (size_t r = 0; r < deploy->n_restores; r++)
+            if (deploy->restores[r]->task == i) {
+                const Weir__StatePart *part = deploy->restores[r]->parts[0];
+                x->tasks[t].passed = deploy->restores[r]->checkpoint;
+                x->tasks[t].at_end = memchr(part->bytes.data, 'e', part->bytes.len) != NULL;
+            }
         check_task_start(w, index, t);
         if (stuck)
             continue;
@@ -450,6 +654,9 @@ void exec_control(struct world *w, int index, const Weir__Control *control)
         break;
     case WEIR__CONTROL__BODY_DEPLOY_TASKS:
         start_tasks(w, index, control->deploy_tasks);
+        break;
+    case WEIR__CONTROL__BODY_TRIGGER_CHECKPOINT:
+        trigger_checkpoint(w, index, control->trigger_checkpoint);
         break;
     case WEIR__CONTROL__BODY_CANCEL_TASKS:
         cancel_tasks(w, index, control->cancel_tasks);

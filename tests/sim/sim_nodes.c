@@ -71,6 +71,8 @@ static void perform_jm_send(struct world *w, int jm, const struct weir_jm_effect
     }
     if (control->id && c->cmd_sent <= c->cmd_acked)
         c->cmd_progress_ms = w->now_ms;
+    if (control->id > c->cmd_sent)
+        store_check_sent(w, control);
     if (control->id)
         c->cmd_last_ms = w->now_ms;
     if (control->id)
@@ -100,6 +102,14 @@ static void perform_jm(struct world *w, int jm, const struct weir_jm_effect *eff
         trace(w, "jm%d: %s", jm, effect->text);
         count(w, C_jm_fenced);
         w->jms[jm].fenced = true;
+        if (strstr(effect->text, "writes HEAD"))
+            violate(w, "fenced-by-itself", "jm%d: %s, and nobody does", jm, effect->text);
+        break;
+    case WEIR_JM_EFFECT_STORE_PUT:
+    case WEIR_JM_EFFECT_STORE_DROP:
+    case WEIR_JM_EFFECT_HEAD_PUT:
+    case WEIR_JM_EFFECT_HEAD_GET:
+        store_begin(w, jm, effect);
         break;
     default:
         break;
@@ -187,18 +197,20 @@ static const char *stale_for_jm(struct world *w, int conn, const Weir__Control *
 /* A report about an attempt that is not current, or has ended, must not change its job. */
 static const struct weir_jm_job *unaffected_job(struct world *w, int jm, const Weir__Control *control)
 {
-    if (control->body_case != WEIR__CONTROL__BODY_TASK_REPORT)
+    bool checkpoint = control->body_case == WEIR__CONTROL__BODY_CHECKPOINT_REPORT;
+    if (control->body_case != WEIR__CONTROL__BODY_TASK_REPORT && !checkpoint)
         return NULL;
-    const Weir__TaskReport *report = control->task_report;
-    const struct weir_jm_job *job = weir_jm_job_find(w->jms[jm].core, report->job_id);
+    const Weir__TaskId *id = checkpoint ? control->checkpoint_report->task : control->task_report->task;
+    const char *executor_id = checkpoint ? control->checkpoint_report->executor_id : control->task_report->executor_id;
+    const struct weir_jm_job *job = weir_jm_job_find(w->jms[jm].core, checkpoint ? control->checkpoint_report->job_id
+                                                                                 : control->task_report->job_id);
     if (!job)
         return NULL;
-    const struct weir_jm_task *task =
-        &job->tasks[job->plan->vertices[report->task->vertex].first_task + (int)report->task->subtask];
-    if (task->attempt == report->task->attempt && strcmp(task->executor_id, report->executor_id) == 0 &&
+    const struct weir_jm_task *task = &job->tasks[job->plan->vertices[id->vertex].first_task + (int)id->subtask];
+    if (task->attempt == id->attempt && strcmp(task->executor_id, executor_id) == 0 &&
         !weir_task_state_terminal(task->state))
         return NULL;
-    count(w, task->attempt == report->task->attempt ? C_late_terminal_report : C_stale_attempt_report);
+    count(w, task->attempt == id->attempt ? C_late_terminal_report : C_stale_attempt_report);
     return job;
 }
 
@@ -259,8 +271,8 @@ void jm_message(struct world *w, int conn, const Weir__Control *control)
         violate(w, stale, "jm%d: %s id %" PRIu64 " on %s changed something", jm, body_name(control), control->id,
                 w->conns[conn].peer);
     if (job && job->version != version)
-        violate(w, "stale-task-report", "jm%d: a report of attempt %" PRIu32 " changed job %.8s", jm,
-                control->task_report->task->attempt, job->id);
+        violate(w, "stale-task-report", "jm%d: a %s of another attempt changed job %.8s", jm, body_name(control),
+                job->id);
 }
 
 void jm_start(struct world *w)
@@ -367,7 +379,7 @@ static void perform_tm(struct world *w, int tm, const struct weir_tm_effect *eff
         break;
     case WEIR_TM_EFFECT_COMMIT:
         x = job_find(w, effect->job_id);
-        if (x >= 0 && t->commits & 1u << x)
+        if (x >= 0 && t->commits & 1u << x && !w->jobs[x].checkpoints)
             violate(w, "commit-twice-at-once", "tm%d: job %.8s", tm, effect->job_id);
         if (x >= 0)
             t->commits |= 1u << x;
@@ -567,6 +579,7 @@ void tm_commit_now(struct world *w, int tm, const Weir__Control *control)
     struct weir_tm_event event;
     node_init_tm_event(w, tm, &event, WEIR_TM_EVENT_COMMITTED);
     event.job_id = control->commit_output->job_id;
+    event.checkpoint = control->commit_output->checkpoint;
     event.failure = fails ? &failure : NULL;
     tm_event(w, tm, &event);
 }

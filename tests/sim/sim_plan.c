@@ -100,6 +100,7 @@ void world_prepare(struct world *w)
     plan_shape(w, &rng);
     plan_faults(w, &rng);
     plan_ops(w, &rng);
+    store_plan(w);
 }
 
 /* --- Faults */
@@ -415,6 +416,14 @@ static void describe_job(struct job *job, const struct weir_plan *plan)
         for (int i = 0; i < plan->vertices[v].parallelism; i++) {
             int t = plan->vertices[v].first_task + i;
             job->tasks[t] = (struct jtask){.vertex = v, .subtask = i, .region = plan->task_regions[t], .sink = sink};
+            snprintf(job->tasks[t].uid, sizeof job->tasks[t].uid, "%s", plan->ops[plan->vertices[v].ops[0]].uid);
+            for (int e = 0; e < plan->vertices[v].input_count; e++) {
+                const struct weir_plan_edge *edge = &plan->edges[plan->vertices[v].inputs[e]];
+                const struct weir_plan_vertex *from = &plan->vertices[edge->from_vertex];
+                for (int s = 0; s < from->parallelism; s++)
+                    if (edge->partition != WEIR__PARTITION__FORWARD || s == i)
+                        job->tasks[t].producers |= 1ull << (from->first_task + s);
+            }
         }
     }
 }
@@ -431,6 +440,7 @@ void submit_job(struct world *w)
     job->output = rng_chance(&w->ops, 80);
     job->hangs = rng_chance(&w->ops, 8);
     job->options = random_options(&w->ops);
+    store_plan_job(w, job);
     job->ending_deadline_ms = INT64_MAX;
     for (int r = 0; r < SIM_TASKS_MAX; r++)
         job->region_ended_ms[r] = -1;

@@ -85,6 +85,10 @@ const char *body_name(const Weir__Control *control)
         return "ExecutorReport";
     case WEIR__CONTROL__BODY_TASK_REPORT:
         return "TaskReport";
+    case WEIR__CONTROL__BODY_TRIGGER_CHECKPOINT:
+        return "TriggerCheckpoint";
+    case WEIR__CONTROL__BODY_CHECKPOINT_REPORT:
+        return "CheckpointReport";
     case WEIR__CONTROL__BODY_LEASE:
         return "Lease";
     case WEIR__CONTROL__BODY_EXECUTOR_START:
@@ -325,7 +329,7 @@ static bool exec_busy(struct world *w, int x, struct ev *ev)
 /* True: the event was put back, its message with it. */
 static bool run_jm_ev(struct world *w, struct ev *ev)
 {
-    int jm = ev->kind == EV_WAKE_JM ? ev->a : w->conns[ev->a].jm;
+    int jm = ev->kind == EV_WAKE_JM ? ev->a : ev->kind == EV_STORE_REPLY ? store_jm(w, ev->a) : w->conns[ev->a].jm;
     if (!w->jms[jm].alive)
         return false;
     if (jm_busy(w, jm, ev))
@@ -338,6 +342,9 @@ static bool run_jm_ev(struct world *w, struct ev *ev)
         break;
     case EV_TO_JM:
         jm_message(w, ev->a, ev->msg->control);
+        break;
+    case EV_STORE_REPLY:
+        store_reply(w, ev->a, ev->b);
         break;
     case EV_JM_DISCONNECTED:
         trace(w, "%s disconnected at jm%d", w->conns[ev->a].peer, jm);
@@ -459,7 +466,11 @@ static bool run_ev(struct world *w, struct ev *ev)
     case EV_WAKE_JM:
     case EV_TO_JM:
     case EV_JM_DISCONNECTED:
+    case EV_STORE_REPLY:
         return run_jm_ev(w, ev);
+    case EV_STORE_APPLY:
+        store_apply(w, ev->a, ev->b);
+        break;
     case EV_WAKE_TM:
     case EV_TO_TM:
     case EV_TM_CONNECTED:
@@ -541,6 +552,7 @@ void world_free(struct world *w)
         weir_jm_free(w->jms[i].core);
     for (int i = 0; i < SIM_TMS_MAX; i++)
         weir_tm_free(w->tms[i].core);
+    store_free(w);
     for (int i = 0; i < w->job_count; i++)
         free(w->jobs[i].graph);
     free(w->conns);

@@ -374,6 +374,7 @@ static const char *drain(struct feed *f)
         case WEIR_ITEM_END:
             at += (size_t)sprintf(text + at, "END ");
             break;
+        case WEIR_ITEM_BARRIER: /* barrier_test */
         case WEIR_ITEM_NONE:
             break;
         }

@@ -239,6 +239,39 @@ static void random_commands_keep_the_invariants(void **state)
     }
 }
 
+static void checkpoints_are_of_the_newest_attempt_that_runs(void **state)
+{
+    (void)state;
+    struct weir_exec_effects effects;
+    struct weir_exec_event event = {.kind = WEIR_EXEC_EVENT_DEPLOY, .task = {1, 2, 3}};
+    struct weir_exec_event trigger = {.kind = WEIR_EXEC_EVENT_TRIGGER, .task = {1, 2, 3}, .checkpoint = 9};
+    weir_exec_step(core, &event, &effects);
+    weir_exec_step(core, &trigger, &effects); /* INITIALIZING */
+    assert_int_equal(effects.count, 0);
+    event.kind = WEIR_EXEC_EVENT_TASK_RUNNING;
+    weir_exec_step(core, &event, &effects);
+    weir_exec_step(core, &trigger, &effects);
+    assert_int_equal(effects.count, 1);
+    assert_int_equal(effects.items[0].kind, WEIR_EXEC_EFFECT_TRIGGER);
+    assert_int_equal(effects.items[0].checkpoint, 9);
+    struct weir_exec_event stored = {.kind = WEIR_EXEC_EVENT_STORED, .task = {1, 2, 3}, .checkpoint = 9};
+    weir_exec_step(core, &stored, &effects);
+    assert_int_equal(effects.count, 1);
+    assert_int_equal(effects.items[0].kind, WEIR_EXEC_EFFECT_REPORT_CHECKPOINT);
+    assert_int_equal(effects.items[0].task.attempt, 3);
+    trigger.task.attempt = 2;
+    weir_exec_step(core, &trigger, &effects);
+    assert_int_equal(effects.count, 0);
+    event.kind = WEIR_EXEC_EVENT_DEPLOY; /* a newer one waits for it */
+    event.task.attempt = 4;
+    weir_exec_step(core, &event, &effects);
+    weir_exec_step(core, &stored, &effects);
+    assert_int_equal(effects.count, 0);
+    trigger.task = (struct weir_exec_task_id){7, 7, 7};
+    weir_exec_step(core, &trigger, &effects);
+    assert_int_equal(effects.count, 0);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, begin, end)
@@ -251,6 +284,7 @@ int main(void)
         T(time_ends_it),
         T(the_lease_only_grows),
         T(nothing_starts_after_the_lease),
+        T(checkpoints_are_of_the_newest_attempt_that_runs),
         T(random_commands_keep_the_invariants),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -17,6 +17,7 @@
 #include "control.pb-c.h"
 #include "executor/executor.h"
 #include "graph/graph_build.h"
+#include "state/snapshot.h"
 #include "taskmanager/io/executor_line.h"
 #include "unit/task_kit.h"
 
@@ -46,6 +47,61 @@ static weir_err open_with_spec(struct weir_op *op, struct weir_op_ctx *ctx, stru
                                                                     : passes;
     ctx->function = &specs[ctx->subtask];
     return kit_open(op, ctx, error);
+}
+
+/* The source's state is where it is; the sink's its row count in a part too large for a message. */
+#define BIG_SIZE 40000
+static _Atomic int64_t restored_next[4], restored_rows[8];
+
+static weir_err source_snapshot(struct weir_op *op, struct weir_op_ctx *ctx, struct weir_snapshot *snapshot,
+                                struct weir_error *error)
+{
+    (void)error;
+    struct weir_buf bytes;
+    weir_buf_init(&bytes, SIZE_MAX / 2);
+    weir_put_i64(&bytes, ((struct kit_state *)op)->next);
+    weir_snapshot_add(snapshot, ctx->plan->uid, "position", WEIR_STATE_SUBTASK, &bytes);
+    return WEIR_OK;
+}
+
+static weir_err source_open(struct weir_op *op, struct weir_op_ctx *ctx, struct weir_error *error)
+{
+    weir_err err = open_with_spec(op, ctx, error);
+    const struct weir_restored_part *part = weir_restored_next(ctx->restored, ctx->plan->uid, "position", NULL);
+    if (err || !part)
+        return err;
+    struct weir_part_reader reader = weir_part_read(part);
+    ((struct kit_state *)op)->next = restored_next[ctx->subtask] = weir_get_i64(&reader);
+    return weir_part_read_end(&reader, "position", error);
+}
+
+static weir_err sink_snapshot(struct weir_op *op, struct weir_op_ctx *ctx, struct weir_snapshot *snapshot,
+                              struct weir_error *error)
+{
+    (void)op, (void)error;
+    struct weir_buf bytes;
+    static const uint8_t zeros[BIG_SIZE];
+    weir_buf_init(&bytes, SIZE_MAX / 2);
+    weir_put_i64(&bytes, sinks[ctx->subtask].row_count);
+    weir_put_bytes(&bytes, zeros, sizeof zeros);
+    weir_snapshot_add(snapshot, ctx->plan->uid, "rows", WEIR_STATE_SUBTASK, &bytes);
+    weir_snapshot_add_committable(snapshot, "kit", "pending");
+    return WEIR_OK;
+}
+
+static weir_err sink_open(struct weir_op *op, struct weir_op_ctx *ctx, struct weir_error *error)
+{
+    const struct weir_restored_part *part = weir_restored_next(ctx->restored, ctx->plan->uid, "rows", NULL);
+    if (part) {
+        struct weir_part_reader reader = weir_part_read(part);
+        restored_rows[ctx->subtask] = weir_get_i64(&reader);
+        size_t size;
+        (void)weir_get_bytes(&reader, &size);
+        weir_err err = weir_part_read_end(&reader, "rows", error);
+        if (err)
+            return err;
+    }
+    return open_with_spec(op, ctx, error);
 }
 
 static weir_err plan_rows(struct weir_op_plan *plan, struct weir_error *error)
@@ -84,7 +140,8 @@ static const struct weir_op_vtable op_source = {.name = "kit_source",
                                                 .size = sizeof(struct kit_state),
                                                 .is_source = true,
                                                 .plan = plan_rows,
-                                                .open = open_with_spec,
+                                                .open = source_open,
+                                                .snapshot = source_snapshot,
                                                 .produce = kit_produce,
                                                 .close = kit_close};
 static const struct weir_op_vtable op_pass = {.name = "kit_pass",
@@ -96,7 +153,8 @@ static const struct weir_op_vtable op_pass = {.name = "kit_pass",
 static const struct weir_op_vtable op_sink = {.name = "kit_sink",
                                               .size = sizeof(struct kit_state),
                                               .plan = plan_nothing,
-                                              .open = open_with_spec,
+                                              .open = sink_open,
+                                              .snapshot = sink_snapshot,
                                               .batch = kit_sink_batch,
                                               .watermark = kit_sink_watermark,
                                               .end = kit_sink_end,
@@ -241,6 +299,8 @@ static struct graph graph_of(int source_parallelism, const char *op, int sink_pa
     return out;
 }
 
+static const char *checkpoint_dir; /* of the jobs that are started; NULL: no checkpoints */
+
 static void send_start_keys(struct super *s, int which, const struct graph *graph, int64_t lease_ms, const char *key,
                             const char *value)
 {
@@ -266,6 +326,17 @@ static void send_start_keys(struct super *s, int which, const struct graph *grap
     if (key) {
         inner.configuration = pairs;
         inner.n_configuration = 1;
+    }
+    char interval_key[] = "execution.checkpointing.interval", interval[] = "1 s",
+         dir_key[] = "execution.checkpointing.dir";
+    Weir__KeyValue every = WEIR__KEY_VALUE__INIT, where = WEIR__KEY_VALUE__INIT, *both[] = {&every, &where};
+    every.key = interval_key;
+    every.value = interval;
+    where.key = dir_key;
+    where.value = (char *)(uintptr_t)checkpoint_dir;
+    if (checkpoint_dir) {
+        inner.configuration = both;
+        inner.n_configuration = 2;
     }
     start.start = &inner;
     start.host = host;
@@ -296,6 +367,9 @@ struct place {
     uint32_t vertex, subtask;
     int executor;
 };
+
+static Weir__TaskRestore **restores; /* of the next deployment */
+static size_t restore_count;
 
 static void send_deploy(struct super *supers, int super_count, int which, const struct place *places, int count,
                         uint32_t attempt)
@@ -328,6 +402,8 @@ static void send_deploy(struct super *supers, int super_count, int which, const 
             task_pointers[deploy.n_tasks++] = &tasks[i];
         }
     }
+    deploy.restores = restores;
+    deploy.n_restores = restore_count;
     deploy.executor_id = (char *)(uintptr_t)ids[which];
     deploy.tasks = task_pointers;
     deploy.slots = slots;
@@ -356,6 +432,23 @@ static void send_cancel(struct super *s, uint32_t vertex, uint32_t subtask, uint
     cancel.n_tasks = 1;
     message.body_case = WEIR__CONTROL__BODY_CANCEL_TASKS;
     message.cancel_tasks = &cancel;
+    send_message(s, &message);
+}
+
+static void send_trigger(struct super *s, uint64_t checkpoint, uint32_t attempt)
+{
+    Weir__Control message;
+    Weir__TriggerCheckpoint trigger;
+    Weir__TaskId id, *pointers[] = {&id};
+    weir__control__init(&message);
+    weir__trigger_checkpoint__init(&trigger);
+    weir__task_id__init(&id);
+    id.attempt = attempt;
+    trigger.checkpoint = checkpoint;
+    trigger.tasks = pointers;
+    trigger.n_tasks = 1;
+    message.body_case = WEIR__CONTROL__BODY_TRIGGER_CHECKPOINT;
+    message.trigger_checkpoint = &trigger;
     send_message(s, &message);
 }
 
@@ -659,6 +752,126 @@ static void a_crash_says_signal_operator_and_stack(void **state)
     free(graph.bytes);
 }
 
+static void wait_running(struct super *s, int count)
+{
+    while (count > 0) {
+        Weir__Control *message = next_message(s, false);
+        assert_int_equal(message->body_case, WEIR__CONTROL__BODY_TASK_REPORT);
+        count -= message->task_report->state == WEIR__TASK_STATE__RUNNING;
+        weir__control__free_unpacked(message, NULL);
+    }
+}
+
+static Weir__Control *expect_part(struct super *s, uint64_t checkpoint)
+{
+    Weir__Control *message = next_message(s, false);
+    assert_int_equal(message->body_case, WEIR__CONTROL__BODY_CHECKPOINT_REPORT);
+    assert_int_equal(message->checkpoint_report->checkpoint, checkpoint);
+    assert_null(message->checkpoint_report->failure);
+    assert_int_equal(message->checkpoint_report->snapshot->n_parts, 1);
+    return message;
+}
+
+static void a_checkpoint_is_stored_and_restored(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/weir-executor-test-XXXXXX";
+    checkpoint_dir = mkdtemp(dir);
+    reset_specs(0);
+    sources[0].endless = true;
+    specs_set++;
+    struct graph graph = graph_of(1, NULL, 1);
+    struct super s;
+    super_thread(&s);
+    send_start(&s, 0, &graph, 60000);
+    expect_ready(&s);
+    struct place places[] = {{0, 0, 0}, {1, 0, 0}};
+    send_deploy(&s, 1, 0, places, 2, 1);
+    wait_running(&s, 2);
+    while (sinks[0].row_count < 1000)
+        sched_yield();
+    send_trigger(&s, 6, 2); /* of an attempt that is not there: nothing */
+    send_trigger(&s, 7, 1);
+    Weir__Control *got[] = {expect_part(&s, 7), expect_part(&s, 7)};
+    if (got[0]->checkpoint_report->task->vertex == 1) { /* in any order */
+        Weir__Control *other = got[0];
+        got[0] = got[1];
+        got[1] = other;
+    }
+    const Weir__SubtaskSnapshot *source = got[0]->checkpoint_report->snapshot,
+                                *sink = got[1]->checkpoint_report->snapshot;
+    assert_string_equal(source->parts[0]->object, "");
+    assert_int_equal(source->parts[0]->bytes.len, 8);
+    assert_string_equal(source->parts[0]->name, "position");
+    assert_string_equal(sink->parts[0]->object, "jobs/" JOB "/chk-7/1-0-1");
+    assert_int_equal(sink->parts[0]->size, BIG_SIZE + 12);
+    assert_int_equal(sink->parts[0]->parallelism, 1);
+    assert_int_equal(sink->n_committables, 1);
+    assert_string_equal(sink->committables[0]->text, "pending");
+    send_cancel(&s, 0, 0, 1);
+    send_cancel(&s, 1, 0, 1);
+    expect_ends(&s, 2, WEIR__TASK_STATE__CANCELED, NULL, 0);
+
+    Weir__TaskRestore begin[2], *both[] = {&begin[0], &begin[1]};
+    for (uint32_t i = 0; i < 2; i++) {
+        weir__task_restore__init(&begin[i]);
+        begin[i].task = i;
+        begin[i].checkpoint = 7;
+        begin[i].parts = got[i]->checkpoint_report->snapshot->parts;
+        begin[i].n_parts = 1;
+    }
+    restores = both;
+    restore_count = 2;
+    reset_specs(300000000);
+    sources[0].rows = 0; /* it is at its end when it has found its place */
+    specs_set++;
+    restored_next[0] = restored_rows[0] = -1;
+    send_deploy(&s, 1, 0, places, 2, 2);
+    for (int ended = 0; ended < 2;) { /* the last snapshot comes with the end */
+        Weir__Control *message = next_message(&s, false);
+        const Weir__TaskReport *report = message->task_report;
+        if (report->state == WEIR__TASK_STATE__FAILED)
+            fail_msg("%s", report->failure->message);
+        if (report->state == WEIR__TASK_STATE__FINISHED) {
+            ended++;
+            assert_int_equal(report->snapshot->n_parts, 1);
+            if (report->task->vertex == 1) {
+                assert_string_equal(report->snapshot->parts[0]->object, "jobs/" JOB "/finished/1-0-2");
+                assert_int_equal(report->snapshot->n_committables, 2);
+                assert_string_equal(report->snapshot->committables[1]->text, "done");
+            }
+        }
+        weir__control__free_unpacked(message, NULL);
+    }
+    assert_true(restored_next[0] > 0);
+    assert_int_equal(restored_next[0], restored_rows[0]); /* one cut */
+
+    sink->parts[0]->crc32c ^= 1; /* one bit */
+    send_deploy(&s, 1, 0, places, 2, 3);
+    for (bool failed = false; !failed;) {
+        Weir__Control *message = next_message(&s, false);
+        failed = message->task_report->state == WEIR__TASK_STATE__FAILED;
+        if (failed) {
+            assert_string_equal(message->task_report->failure->kind, "CHECKPOINT_CORRUPT");
+            assert_true(message->task_report->failure->fail_job);
+            assert_non_null(strstr(message->task_report->failure->message, "does not fit its checksum"));
+            assert_int_equal(message->task_report->task->vertex, 1);
+        }
+        weir__control__free_unpacked(message, NULL);
+    }
+    restores = NULL;
+    restore_count = 0;
+    checkpoint_dir = NULL;
+    weir__control__free_unpacked(got[0], NULL);
+    weir__control__free_unpacked(got[1], NULL);
+    send_stop(&s);
+    super_end(&s, 0);
+    free(graph.bytes);
+    char *command = weir_format("rm -r %s", dir);
+    assert_int_equal(system(command), 0);
+    free(command);
+}
+
 /* User code that never returns: cancelling it ends the process. */
 static void a_task_that_cannot_be_cancelled_ends_the_process(void **state)
 {
@@ -737,6 +950,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_job_runs_on_two_executors),
         cmocka_unit_test(a_second_attempt_replaces_the_first),
         cmocka_unit_test(a_failing_operator_is_named),
+        cmocka_unit_test(a_checkpoint_is_stored_and_restored),
         cmocka_unit_test(metrics_come_by_heartbeat),
         cmocka_unit_test(a_bad_graph_is_refused),
         cmocka_unit_test(the_end_of_the_lease_ends_it),

@@ -12,6 +12,7 @@
  *   now       the wall clock (TIMESTAMP, BIGINT)
  * and fields.<name>.null-rate, from 0 to 1.
  */
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -567,6 +568,31 @@ static enum weir_read read_batch(struct weir_reader *reader, struct weir_connect
     return WEIR_READ_DATA;
 }
 
+/* The next row's number; at a rate it is due at once, and the others after it. */
+static weir_err reader_snapshot(struct weir_reader *reader, const struct weir_read_bytes *bytes,
+                                struct weir_buf *position, struct weir_error *error)
+{
+    (void)bytes, (void)error;
+    bool ok = weir_buf_printf(position, "%" PRId64 " %" PRId64, reader->next, reader->stride);
+    weir_assert(ok);
+    return WEIR_OK;
+}
+
+static weir_err reader_restore(struct weir_reader *reader, const char *position, struct weir_error *error)
+{
+    int64_t next, stride;
+    if (sscanf(position, "%" SCNd64 " %" SCNd64, &next, &stride) != 2 || next < 0 || stride < 1)
+        return weir_fail(error, WEIR_ERR_DATA, "'%.100s' is no position of datagen", position);
+    if (stride != reader->stride)
+        return weir_fail(error, WEIR_ERR_UNSUPPORTED,
+                         "datagen cannot go on at another parallelism: %" PRId64 ", and it was %" PRId64,
+                         reader->stride, stride);
+    reader->next = next;
+    if (reader->rate > 0)
+        reader->start_ms -= (int64_t)((__int128)next * 1000 / reader->rate);
+    return WEIR_OK;
+}
+
 static void reader_close(struct weir_reader *reader)
 {
     free_fields(reader->fields, reader->schema->field_count);
@@ -584,4 +610,6 @@ const struct weir_connector weir_connector_datagen = {
     .reader_open = reader_open,
     .reader_close = reader_close,
     .rows = &rows_interface,
+    .reader_snapshot = reader_snapshot,
+    .reader_restore = reader_restore,
 };

@@ -55,4 +55,7 @@ const struct weir_connector weir_connector_filesystem = {
     .writer_close = weir_fs_writer_close,
     .commit = weir_fs_commit,
     .abort = weir_fs_abort,
+    .reader_snapshot = weir_fs_reader_snapshot,
+    .reader_restore = weir_fs_reader_restore,
+    .barrier = weir_fs_barrier,
 };

@@ -20,6 +20,9 @@ weir_err weir_fs_reader_open(struct weir_connector_ctx *ctx, const struct weir_k
 weir_err weir_fs_reader_split(struct weir_reader *reader, const struct weir_split *split, struct weir_error *error);
 enum weir_read weir_fs_read(struct weir_reader *reader, struct weir_connector_ctx *ctx, struct weir_read_bytes *bytes,
                             int64_t *wait_until_ms, struct weir_error *error);
+weir_err weir_fs_reader_snapshot(struct weir_reader *reader, const struct weir_read_bytes *bytes,
+                                 struct weir_buf *position, struct weir_error *error);
+weir_err weir_fs_reader_restore(struct weir_reader *reader, const char *position, struct weir_error *error);
 void weir_fs_reader_close(struct weir_reader *reader);
 
 /* writer.c */
@@ -30,6 +33,8 @@ weir_err weir_fs_write(struct weir_writer *writer, const uint8_t *bytes, size_t 
 bool weir_fs_writer_busy(struct weir_writer *writer);
 weir_err weir_fs_seal(struct weir_writer *writer, struct weir_error *error);
 weir_err weir_fs_finish(struct weir_writer *writer, struct weir_buf *committable, struct weir_error *error);
+weir_err weir_fs_barrier(struct weir_writer *writer, uint64_t checkpoint, struct weir_buf *committable,
+                         struct weir_barrier_sync *sync, struct weir_error *error);
 void weir_fs_writer_close(struct weir_writer *writer);
 weir_err weir_fs_commit(const char *committable, struct weir_error *error);
 weir_err weir_fs_abort(const struct weir_key_value *options, int option_count, const char *job_id,

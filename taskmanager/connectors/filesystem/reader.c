@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -28,6 +29,7 @@ struct weir_reader {
     int64_t start;     /* the split's offset */
     int64_t file_at;   /* next byte to read of the file */
     int64_t range_end; /* lines that begin here or later are not ours; -1: to the file's end */
+    int64_t skip;      /* unpacked bytes that an earlier attempt has read */
     bool aligning;     /* the first bytes are another range's line */
     bool at_end;       /* nothing more comes from the file */
 
@@ -90,6 +92,7 @@ weir_err weir_fs_reader_split(struct weir_reader *reader, const struct weir_spli
     reader->range_end = split->size < 0 ? -1 : split->offset + split->size;
     reader->at_end = false;
     reader->size = 0;
+    reader->skip = 0;
     (void)posix_fadvise(reader->fd, reader->file_at, split->size < 0 ? 0 : split->size, POSIX_FADV_SEQUENTIAL);
     if (reader->gzip) {
         if (!reader->packed)
@@ -260,6 +263,48 @@ static size_t own_size(const struct weir_reader *reader, bool *complete)
     return (size_t)(newline - reader->bytes) + 1;
 }
 
+/* --- Positions: "<byte of the file, or of what is unpacked> <aligning>" */
+
+weir_err weir_fs_reader_snapshot(struct weir_reader *reader, const struct weir_read_bytes *bytes,
+                                 struct weir_buf *position, struct weir_error *error)
+{
+    (void)error;
+    int64_t at = reader->position + (bytes ? (int64_t)bytes->used : 0) + reader->skip;
+    bool ok = weir_buf_printf(position, "%" PRId64 " %d", at, reader->aligning);
+    weir_assert(ok);
+    return WEIR_OK;
+}
+
+weir_err weir_fs_reader_restore(struct weir_reader *reader, const char *position, struct weir_error *error)
+{
+    int64_t at;
+    int aligning;
+    if (sscanf(position, "%" SCNd64 " %d", &at, &aligning) != 2 || at < 0)
+        return weir_fail(error, WEIR_ERR_DATA, "'%.100s' is no position in '%s'", position, reader->path);
+    if (reader->gzip)
+        reader->skip = at; /* unpacked again */
+    else
+        reader->file_at = reader->position = at;
+    reader->aligning = aligning;
+    return WEIR_OK;
+}
+
+/* Unpacks what an earlier attempt has read, some of it a call. */
+static weir_err skip_some(struct weir_reader *reader, struct weir_error *error)
+{
+    weir_err err = fill(reader, error);
+    if (err)
+        return err;
+    int64_t size = (int64_t)reader->size < reader->skip ? (int64_t)reader->size : reader->skip;
+    consume(reader, (size_t)size);
+    reader->skip -= size;
+    if (reader->skip > 0 && reader->at_end)
+        return weir_fail(error, WEIR_ERR_IO,
+                         "'%s' is shorter than when it was read before: %" PRId64 " bytes are missing", reader->path,
+                         reader->skip);
+    return WEIR_OK;
+}
+
 enum weir_read weir_fs_read(struct weir_reader *reader, struct weir_connector_ctx *ctx, struct weir_read_bytes *bytes,
                             int64_t *wait_until_ms, struct weir_error *error)
 {
@@ -268,6 +313,15 @@ enum weir_read weir_fs_read(struct weir_reader *reader, struct weir_connector_ct
     size_t used = bytes->used;
     bytes->used = 0;
     consume(reader, used);
+    if (reader->skip > 0) {
+        if (skip_some(reader, error))
+            return WEIR_READ_FAILED;
+        bytes->bytes = reader->bytes; /* nothing for the caller yet, but work was done */
+        bytes->size = 0;
+        bytes->last = false;
+        bytes->position = reader->position - reader->start;
+        return WEIR_READ_DATA;
+    }
     bool complete = false;
     size_t own = own_size(reader, &complete);
     if (reader->aligning && reader->range_end >= 0 && reader->position >= reader->range_end)

@@ -3,19 +3,23 @@
  *     part-<subtask>-<attempt>-<n>-<tag>                once committed
  * <tag> is 8 hex digits of a hash over job and vertex, so that two jobs, or two sinks of one job, can share a directory and
  * never overwrite each other. n counts from 0; a file that reaches the rolling size is closed and made durable by the pool, while
- * another follows; at most one is being synced at a time, until then the next one grows beyond its size or the rows wait.
+ * another follows; at most one full file is being synced at a time, until then the next one grows beyond its size or the rows wait.
  *
- * Commit renames every hidden file of one subtask's attempt and syncs the directory. Doing so twice is the same as once; a file that
- * is there under neither name is an error. What older attempts of the same subtask left is removed when the writer opens and again at
- * the commit; what a job that failed left, by abort().
+ * A barrier closes the current file: the files since the one before are its checkpoint's, durable before that counts. n goes on
+ * counting, and attempts are never used twice, so no name is.
  *
- * The committable is "<subtask> <attempt> <count> <tag> <job id>\n<directory>".
+ * Commit renames the hidden files that a committable names and syncs the directory. Doing so twice is the same as once; a file that
+ * is there under neither name is an error. What older attempts of the same subtask left is removed at the commit (what of it was output
+ * was committed before: checkpoints are, in order), and, without checkpoints, when the writer opens; what a job that failed left, by abort().
+ *
+ * The committable is "<subtask> <attempt> <first>-<end> <tag> <job id>\n<directory>": files first to end - 1.
  */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -36,6 +40,7 @@ struct weir_writer {
     char job_id[40];
     int64_t file_size_max;
     int fd;       /* of the current hidden file; -1: none is open */
+    int first;    /* of the files since the last barrier */
     int count;    /* files begun */
     int64_t size; /* of the current file, buffer included */
     int64_t flushed_ahead;
@@ -43,6 +48,8 @@ struct weir_writer {
     size_t used;
     struct weir_connector_ctx *ctx;
     struct weir_call *rolled, *last; /* being synced: the file that was full, the one at the end; NULL: none */
+    struct sync *syncs;              /* of the files since the last barrier but the open one, one reference each */
+    struct sync *before;             /* what the last barrier began to sync: when that fails, so does the task */
     bool sealed;
 };
 
@@ -115,7 +122,7 @@ static bool has_suffix(const char *name, const char *suffix)
 }
 
 /* Of the same job, vertex and subtask, by an earlier attempt (or by this one, were it opened twice). */
-static bool is_older_attempt(const char *name, const void *arg)
+static bool is_older_attempt_or_this(const char *name, const void *arg)
 {
     const struct part *part = arg;
     int subtask, attempt, n;
@@ -123,6 +130,14 @@ static bool is_older_attempt(const char *name, const void *arg)
     snprintf(suffix, sizeof suffix, "-%s.%s", part->tag, part->job_id);
     return sscanf(name, ".part-%d-%d-%d-", &subtask, &attempt, &n) == 3 && subtask == part->subtask &&
            attempt <= part->attempt && has_suffix(name, suffix);
+}
+
+static bool is_older_attempt(const char *name, const void *arg)
+{
+    const struct part *part = arg;
+    int subtask, attempt, n;
+    return is_older_attempt_or_this(name, arg) && sscanf(name, ".part-%d-%d-%d-", &subtask, &attempt, &n) == 3 &&
+           attempt < part->attempt;
 }
 
 static bool is_of_job(const char *name, const void *arg)
@@ -165,7 +180,7 @@ weir_err weir_fs_writer_open(struct weir_connector_ctx *ctx, const struct weir_k
     snprintf(writer->tag, sizeof writer->tag, "%08x", (unsigned)(weir_xxh3(both, strlen(both)) & 0xffffffffu));
     free(both);
     struct part part = part_of(writer);
-    if ((err = remove_hidden(dir, is_older_attempt, &part, error))) {
+    if (!ctx->checkpoints && (err = remove_hidden(dir, is_older_attempt_or_this, &part, error))) {
         weir_fs_writer_close(writer);
         return err;
     }
@@ -230,10 +245,17 @@ static weir_err flush_buffer(struct weir_writer *writer, struct weir_error *erro
 
 /* --- Making files durable: by the pool, a sync may take seconds */
 
+/* Done once, by whoever comes first: the call that began with it, or a checkpoint that needs it. What came of it stays. */
 struct sync {
+    _Atomic int refs;
+    _Atomic int state; /* 0, SYNCED or SYNC_FAILED */
+    pthread_mutex_t lock;
+    struct weir_error error;
     int fd; /* -1: closed */
     char *path, *dir;
+    struct sync *next; /* of those that a barrier needs; a reference */
 };
+enum { SYNCED = 1, SYNC_FAILED = 2 };
 
 static weir_err sync_directory(const char *dir, struct weir_error *error)
 {
@@ -247,9 +269,8 @@ static weir_err sync_directory(const char *dir, struct weir_error *error)
     return err;
 }
 
-static weir_err run_sync(void *arg, struct weir_error *error)
+static weir_err make_durable(struct sync *sync, struct weir_error *error)
 {
-    struct sync *sync = arg;
     if (fsync(sync->fd) != 0)
         return weir_fail_errno(error, WEIR_ERR_IO, "cannot make durable '%s'", sync->path);
     int fd = sync->fd;
@@ -259,32 +280,70 @@ static weir_err run_sync(void *arg, struct weir_error *error)
     return sync_directory(sync->dir, error);
 }
 
-static void free_sync(void *arg)
+static weir_err run_sync(void *arg, struct weir_error *error)
 {
     struct sync *sync = arg;
-    if (sync->fd >= 0)
-        close(sync->fd);
-    free(sync->path);
-    free(sync->dir);
-    free(sync);
+    pthread_mutex_lock(&sync->lock);
+    if (!sync->state)
+        sync->state = make_durable(sync, &sync->error) ? SYNC_FAILED : SYNCED;
+    pthread_mutex_unlock(&sync->lock);
+    if (sync->state == SYNCED)
+        return WEIR_OK;
+    *error = sync->error;
+    return sync->error.code;
 }
 
-/* The current file is complete. */
+static weir_err run_syncs(void *arg, struct weir_error *error)
+{
+    weir_err err = WEIR_OK;
+    for (struct sync *sync = arg; sync && !err; sync = sync->next)
+        err = run_sync(sync, error);
+    return err;
+}
+
+static void free_sync(void *arg)
+{
+    for (struct sync *sync = arg, *next; sync && --sync->refs == 0; sync = next) {
+        next = sync->next;
+        if (sync->fd >= 0)
+            close(sync->fd);
+        pthread_mutex_destroy(&sync->lock);
+        free(sync->path);
+        free(sync->dir);
+        free(sync);
+    }
+}
+
+static struct sync *ref_sync(struct sync *sync)
+{
+    sync->refs++;
+    return sync;
+}
+
+/* The current file is complete. `syncing`: it is made durable at once, by a call; NULL: by the barrier. */
 static weir_err end_file(struct weir_writer *writer, struct weir_call **syncing, struct weir_error *error)
 {
     weir_err err = flush_buffer(writer, error);
     if (err)
         return err;
-    weir_assert(!*syncing);
+    weir_assert(!syncing || !*syncing);
     char name[NAME_SIZE];
     struct part part = part_of(writer);
     hidden_name(&part, writer->count - 1, name);
     struct sync *sync = weir_zalloc(sizeof *sync);
+    pthread_mutex_init(&sync->lock, NULL);
+    sync->refs = 1;
     sync->fd = writer->fd;
     sync->path = weir_format("%s/%s", writer->dir, name);
     sync->dir = weir_strdup(writer->dir);
     writer->fd = -1;
-    *syncing = writer->ctx->call(writer->ctx, run_sync, sync, free_sync);
+    if (writer->ctx->checkpoints) { /* the list is the newest one's */
+        sync->next = writer->syncs;
+        writer->syncs = sync;
+    }
+    if (syncing)
+        *syncing =
+            writer->ctx->call(writer->ctx, run_sync, writer->ctx->checkpoints ? ref_sync(sync) : sync, free_sync);
     return 0;
 }
 
@@ -307,11 +366,24 @@ bool weir_fs_writer_busy(struct weir_writer *writer)
                     (writer->last && !writer->ctx->call_ended(writer->ctx, writer->last)));
 }
 
+/* Rows that could not be made durable are lost to every later checkpoint, too: a new attempt writes them again. */
+static weir_err check_before(const struct weir_writer *writer, struct weir_error *error)
+{
+    for (const struct sync *sync = writer->before; sync; sync = sync->next)
+        if (sync->state == SYNC_FAILED) {
+            *error = sync->error;
+            return sync->error.code;
+        }
+    return WEIR_OK;
+}
+
 weir_err weir_fs_write(struct weir_writer *writer, const uint8_t *bytes, size_t size, int row_count,
                        struct weir_error *error)
 {
     (void)row_count;
     weir_err err = take_synced(&writer->rolled, error);
+    if (!err)
+        err = check_before(writer, error);
     if (err || (writer->fd < 0 && (err = begin_file(writer, error))))
         return err;
     if (writer->used + size > BUFFER_SIZE && (err = flush_buffer(writer, error)))
@@ -328,6 +400,33 @@ weir_err weir_fs_write(struct weir_writer *writer, const uint8_t *bytes, size_t 
     return err;
 }
 
+static weir_err describe(const struct weir_writer *writer, struct weir_buf *committable, struct weir_error *error)
+{
+    if (!weir_buf_printf(committable, "%d %d %d-%d %s %s\n%s", writer->subtask, writer->attempt, writer->first,
+                         writer->count, writer->tag, writer->job_id, writer->dir))
+        return weir_fail(error, WEIR_ERR_FULL, "the directory's name '%.200s...' is too long", writer->dir);
+    return WEIR_OK;
+}
+
+weir_err weir_fs_barrier(struct weir_writer *writer, uint64_t checkpoint, struct weir_buf *committable,
+                         struct weir_barrier_sync *sync, struct weir_error *error)
+{
+    (void)checkpoint;
+    weir_err err = check_before(writer, error);
+    if (!err && writer->fd >= 0)
+        err = end_file(writer, NULL, error);
+    if (err || writer->first == writer->count)
+        return err;
+    if ((err = describe(writer, committable, error)))
+        return err;
+    writer->first = writer->count;
+    free_sync(writer->before);
+    writer->before = writer->syncs;
+    writer->syncs = NULL;
+    *sync = (struct weir_barrier_sync){.run = run_syncs, .arg = ref_sync(writer->before), .free_arg = free_sync};
+    return WEIR_OK;
+}
+
 weir_err weir_fs_seal(struct weir_writer *writer, struct weir_error *error)
 {
     writer->sealed = true;
@@ -342,16 +441,15 @@ weir_err weir_fs_finish(struct weir_writer *writer, struct weir_buf *committable
     if (err)
         return err;
     weir_assert(!writer->rolled && !writer->last);
-    if (!weir_buf_printf(committable, "%d %d %d %s %s\n%s", writer->subtask, writer->attempt, writer->count,
-                         writer->tag, writer->job_id, writer->dir))
-        return weir_fail(error, WEIR_ERR_FULL, "the directory's name '%.200s...' is too long", writer->dir);
-    return 0;
+    return describe(writer, committable, error);
 }
 
 void weir_fs_writer_close(struct weir_writer *writer)
 {
     weir_call_free(writer->rolled);
     weir_call_free(writer->last);
+    free_sync(writer->syncs);
+    free_sync(writer->before);
     if (writer->fd >= 0)
         close(writer->fd);
     free(writer->buffer);
@@ -393,11 +491,11 @@ static weir_err commit_file(int dir_fd, const char *dir, const struct part *part
 weir_err weir_fs_commit(const char *committable, struct weir_error *error)
 {
     struct part part;
-    int count, dir_at = -1;
+    int first, end, dir_at = -1;
     char tag[9], job_id[40];
-    if (sscanf(committable, "%d %d %d %8[0-9a-f] %39[^ \n]\n%n", &part.subtask, &part.attempt, &count, tag, job_id,
-               &dir_at) != 5 ||
-        dir_at < 0 || committable[dir_at] != '/' || strchr(job_id, '/') || count < 0)
+    if (sscanf(committable, "%d %d %d-%d %8[0-9a-f] %39[^ \n]\n%n", &part.subtask, &part.attempt, &first, &end, tag,
+               job_id, &dir_at) != 6 ||
+        dir_at < 0 || committable[dir_at] != '/' || strchr(job_id, '/') || first < 0 || end < first)
         return weir_fail(error, WEIR_ERR_PROTOCOL, "this describes no part files: '%.100s'", committable);
     part.tag = tag;
     part.job_id = job_id;
@@ -406,7 +504,7 @@ weir_err weir_fs_commit(const char *committable, struct weir_error *error)
     if (dir_fd < 0)
         return weir_fail_errno(error, WEIR_ERR_IO, "cannot open the directory '%s'", dir);
     weir_err err = 0;
-    for (int n = 0; !err && n < count; n++)
+    for (int n = first; !err && n < end; n++)
         err = commit_file(dir_fd, dir, &part, n, error);
     /* An attempt that was lost may have made files after this one had begun (its process was stopped, and then went on). */
     if (!err)

@@ -1,0 +1,451 @@
+/* Objects as files below a directory. A write is a new file "<parent>/.put-<pid>-<n>", fsynced, renamed, its directory fsynced: a reader
+ * sees the old object or the new one, and a crash leaves at most a hidden file. A conditional write holds flock("<parent>/.lock")
+ * from the comparison to the rename, so that of two writers, also of two processes or hosts (NFS passes flock on), one is first.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/hash.h"
+#include "store/store_int.h"
+
+#define LOCK_WAIT_MS 10000
+#define COPY_SIZE ((size_t)1 << 20)
+#define DEPTH_MAX 32
+
+struct local {
+    struct weir_store head;
+    char *root; /* absolute, without a slash at the end */
+};
+
+static _Atomic uint64_t next_file; /* names of files under way, in this process */
+
+static void local_close(struct weir_store *store)
+{
+    struct local *local = (struct local *)store;
+    free(local->root);
+    free(local);
+}
+
+static weir_err sync_directory(const char *path, struct weir_error *error)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return weir_fail_errno(error, WEIR_ERR_IO, "cannot open the directory '%s'", path);
+    weir_err err =
+        fsync(fd) == 0 ? WEIR_OK : weir_fail_errno(error, WEIR_ERR_IO, "cannot fsync the directory '%s'", path);
+    close(fd);
+    return err;
+}
+
+/* Makes the parents of `path`, each durable in its own parent. */
+static weir_err make_parents(const char *path, struct weir_error *error)
+{
+    char part[PATH_MAX];
+    for (const char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        snprintf(part, sizeof part, "%.*s", (int)(slash - path), path);
+        if (mkdir(part, 0777) == 0) {
+            *strrchr(part, '/') = 0;
+            weir_err err = sync_directory(*part ? part : "/", error);
+            if (err)
+                return err;
+        } else if (errno != EEXIST) {
+            enum weir_err_code code =
+                errno == ENOTDIR || errno == EACCES || errno == EROFS ? WEIR_ERR_INVALID : WEIR_ERR_IO;
+            return weir_fail_errno(error, code, "cannot create the directory '%s'", part);
+        }
+    }
+    return WEIR_OK;
+}
+
+static weir_err path_of(const struct local *local, const char *key, char path[PATH_MAX], struct weir_error *error)
+{
+    if (snprintf(path, PATH_MAX, "%s/%s", local->root, key) >= PATH_MAX - 64)
+        return weir_fail(error, WEIR_ERR_INVALID, "the path is longer than %d bytes", PATH_MAX - 64);
+    return WEIR_OK;
+}
+
+static void tag_of(const void *data, size_t size, struct weir_store_tag *tag)
+{
+    snprintf(tag->text, sizeof tag->text, "%016" PRIx64 "-%zx", weir_xxh3(data, size), size);
+}
+
+static weir_err write_all(int fd, const char *data, size_t size)
+{
+    for (size_t done = 0; done < size;) {
+        ssize_t n = write(fd, data + done, size - done);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return WEIR_ERR_IO;
+        done += (size_t)n;
+    }
+    return WEIR_OK;
+}
+
+static weir_err lock_parent(const char *parent, int *fd, struct weir_error *error)
+{
+    char path[PATH_MAX + 8];
+    snprintf(path, sizeof path, "%s/.lock", parent);
+    *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (*fd < 0)
+        return weir_fail_errno(error, WEIR_ERR_IO, "cannot open '%s'", path);
+    int64_t until = weir_clock_mono_ms() + LOCK_WAIT_MS;
+    for (int pause_us = 200;; pause_us = pause_us < 20000 ? pause_us * 2 : pause_us) {
+        if (flock(*fd, LOCK_EX | LOCK_NB) == 0)
+            return WEIR_OK;
+        if (errno != EWOULDBLOCK && errno != EINTR)
+            break;
+        if (weir_clock_mono_ms() > until) {
+            close(*fd);
+            return weir_fail(error, WEIR_ERR_TIMEOUT, "'%s' is locked by another process for %d s", path,
+                             LOCK_WAIT_MS / 1000);
+        }
+        usleep((useconds_t)pause_us);
+    }
+    weir_err err = weir_fail_errno(error, WEIR_ERR_INVALID, "cannot lock '%s'", path);
+    close(*fd);
+    return err;
+}
+
+static weir_err read_whole(const char *path, struct weir_buf *out, struct weir_error *error)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    struct stat info;
+    if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
+        return weir_fail(error, WEIR_ERR_NOT_FOUND, "there is no such object");
+    if (fd < 0 || fstat(fd, &info) != 0) {
+        weir_err err = weir_fail_errno(error, WEIR_ERR_IO, "cannot open '%s'", path);
+        if (fd >= 0)
+            close(fd);
+        return err;
+    }
+    weir_err err = WEIR_OK;
+    if (S_ISDIR(info.st_mode))
+        err = weir_fail(error, WEIR_ERR_NOT_FOUND, "there is no such object (a directory has its name)");
+    else if (!weir_buf_reserve(out, (size_t)info.st_size))
+        err = weir_fail(error, WEIR_ERR_FULL, "it has %lld bytes, more than %zu", (long long)info.st_size,
+                        out->max - out->size);
+    for (ssize_t n = 1, left = info.st_size; !err && left > 0; left -= n) {
+        n = read(fd, out->data + out->size, (size_t)left);
+        if (n < 0 && errno == EINTR) {
+            n = 0;
+            continue;
+        }
+        if (n <= 0) {
+            err = n < 0 ? weir_fail_errno(error, WEIR_ERR_IO, "cannot read '%s'", path)
+                        : weir_fail(error, WEIR_ERR_DATA, "'%s' became shorter while it was read", path);
+            break;
+        }
+        out->size += (size_t)n;
+        out->data[out->size] = 0;
+    }
+    close(fd);
+    return err;
+}
+
+/* Does the condition hold? To be asked under the lock. */
+static weir_err check(const char *path, enum weir_store_condition condition, const struct weir_store_tag *match,
+                      struct weir_error *error)
+{
+    struct stat info;
+    if (condition == WEIR_STORE_IF_ABSENT)
+        return stat(path, &info) == 0 ? weir_fail(error, WEIR_ERR_EXISTS, "there is such an object already")
+               : errno == ENOENT      ? WEIR_OK
+                                      : weir_fail_errno(error, WEIR_ERR_IO, "cannot look at '%s'", path);
+    struct weir_buf buf;
+    weir_buf_init(&buf, (size_t)64 << 20);
+    struct weir_store_tag tag;
+    weir_err err = read_whole(path, &buf, error);
+    if (!err) {
+        tag_of(buf.data, buf.size, &tag);
+        if (strcmp(tag.text, match->text) != 0)
+            err = weir_fail(error, WEIR_ERR_EXISTS, "it has been changed since it was read");
+    } else if (err == WEIR_ERR_NOT_FOUND) {
+        err = weir_fail(error, WEIR_ERR_EXISTS, "it has been removed since it was read");
+    }
+    weir_buf_fini(&buf);
+    return err;
+}
+
+/* A hidden file beside `path`, open for writing; its directories are made, again if a delete of the last object removes them meanwhile. */
+static weir_err create_beside(const char *path, char temporary[PATH_MAX], int *fd, struct weir_error *error)
+{
+    const char *slash = strrchr(path, '/');
+    snprintf(temporary, PATH_MAX, "%.*s/.put-%d-%" PRIu64, (int)(slash - path), path, (int)getpid(),
+             atomic_fetch_add(&next_file, 1));
+    for (int attempt = 0; attempt < 10; attempt++) {
+        weir_err err = make_parents(path, error);
+        if (err)
+            return err;
+        *fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (*fd >= 0)
+            return WEIR_OK;
+        if (errno != ENOENT)
+            break;
+    }
+    return weir_fail_errno(error, WEIR_ERR_IO, "cannot create '%s'", temporary);
+}
+
+/* Makes `fd`'s file the object. Closes fd. */
+static weir_err publish(int fd, const char *temporary, const char *path, struct weir_error *error)
+{
+    char parent[PATH_MAX];
+    snprintf(parent, sizeof parent, "%.*s", (int)(strrchr(path, '/') - path), path);
+    weir_err err = WEIR_OK;
+    if (fsync(fd) != 0)
+        err = weir_fail_errno(error, WEIR_ERR_IO, "cannot fsync '%s'", temporary);
+    if (close(fd) != 0 && !err)
+        err = weir_fail_errno(error, WEIR_ERR_IO, "cannot write '%s'", temporary);
+    if (!err && rename(temporary, path) != 0)
+        err = weir_fail_errno(error, WEIR_ERR_IO, "cannot rename '%s' to '%s'", temporary, path);
+    if (err) {
+        unlink(temporary);
+        return err;
+    }
+    err = sync_directory(parent, error);
+    if (err && error)
+        error->effect = WEIR_EFFECT_MAYBE;
+    return err;
+}
+
+static weir_err local_put(struct weir_store *store, const char *key, const void *data, size_t size,
+                          enum weir_store_condition condition, const struct weir_store_tag *match,
+                          struct weir_store_tag *tag, struct weir_error *error)
+{
+    struct local *local = (struct local *)store;
+    char path[PATH_MAX], temporary[PATH_MAX], parent[PATH_MAX];
+    weir_err err = path_of(local, key, path, error);
+    if (!err)
+        err = make_parents(path, error); /* for the lock */
+    if (err)
+        return err;
+    snprintf(parent, sizeof parent, "%.*s", (int)(strrchr(path, '/') - path), path);
+    int lock = -1;
+    if (condition != WEIR_STORE_ALWAYS) {
+        err = lock_parent(parent, &lock, error);
+        if (err)
+            return err;
+        err = check(path, condition, match, error);
+    }
+    if (!err) {
+        int fd;
+        err = create_beside(path, temporary, &fd, error);
+        if (!err && write_all(fd, data, size)) {
+            err = weir_fail_errno(error, WEIR_ERR_IO, "cannot write '%s'", temporary);
+            close(fd);
+            unlink(temporary);
+        } else if (!err) {
+            err = publish(fd, temporary, path, error);
+        }
+    }
+    if (lock >= 0)
+        close(lock);
+    tag_of(data, size, tag);
+    return err;
+}
+
+static weir_err local_get(struct weir_store *store, const char *key, struct weir_buf *out, struct weir_store_tag *tag,
+                          struct weir_error *error)
+{
+    char path[PATH_MAX];
+    weir_err err = path_of((struct local *)store, key, path, error);
+    if (err)
+        return err;
+    size_t before = out->size;
+    err = read_whole(path, out, error);
+    if (!err)
+        tag_of(out->data + before, out->size - before, tag);
+    return err;
+}
+
+/* size bytes from one descriptor to another; the offset of `to` moves where to_offset is -1. */
+static weir_err copy(int from, int64_t offset, int to, int64_t to_offset, int64_t size, uint32_t *crc,
+                     struct weir_error *error)
+{
+    char *bytes = weir_alloc(COPY_SIZE);
+    weir_err err = WEIR_OK;
+    *crc = 0;
+    for (int64_t done = 0; !err && done < size;) {
+        size_t want = size - done < (int64_t)COPY_SIZE ? (size_t)(size - done) : COPY_SIZE;
+        ssize_t n = pread(from, bytes, want, offset + done);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            err = n < 0 ? weir_fail_errno(error, WEIR_ERR_IO, "cannot read")
+                        : weir_fail(error, WEIR_ERR_DATA, "it ends at byte %lld, before byte %lld",
+                                    (long long)(offset + done), (long long)(offset + size));
+            break;
+        }
+        *crc = weir_crc32c(*crc, bytes, (size_t)n);
+        for (ssize_t written = 0; written < n;) {
+            ssize_t w = to_offset < 0 ? write(to, bytes + written, (size_t)(n - written))
+                                      : pwrite(to, bytes + written, (size_t)(n - written), to_offset + done + written);
+            if (w < 0 && errno != EINTR) {
+                err = weir_fail_errno(error, WEIR_ERR_IO, "cannot write");
+                break;
+            }
+            written += w > 0 ? w : 0;
+        }
+        done += n;
+    }
+    free(bytes);
+    return err;
+}
+
+static weir_err local_put_file(struct weir_store *store, const char *key, int fd, int64_t size, uint32_t *crc32c,
+                               struct weir_error *error)
+{
+    char path[PATH_MAX], temporary[PATH_MAX];
+    int to = -1;
+    weir_err err = path_of((struct local *)store, key, path, error);
+    if (!err)
+        err = create_beside(path, temporary, &to, error);
+    if (err)
+        return err;
+    err = copy(fd, 0, to, -1, size, crc32c, error);
+    if (err) {
+        close(to);
+        unlink(temporary);
+        return err;
+    }
+    return publish(to, temporary, path, error);
+}
+
+static weir_err local_get_range(struct weir_store *store, const char *key, int64_t offset, int64_t size, int fd,
+                                int64_t fd_offset, uint32_t *crc32c, struct weir_error *error)
+{
+    char path[PATH_MAX];
+    weir_err err = path_of((struct local *)store, key, path, error);
+    if (err)
+        return err;
+    int from = open(path, O_RDONLY | O_CLOEXEC);
+    if (from < 0)
+        return errno == ENOENT || errno == ENOTDIR ? weir_fail(error, WEIR_ERR_NOT_FOUND, "there is no such object")
+                                                   : weir_fail_errno(error, WEIR_ERR_IO, "cannot open '%s'", path);
+    err = copy(from, offset, fd, fd_offset, size, crc32c, error);
+    close(from);
+    return err;
+}
+
+/* --- List: a walk; what begins with a dot is not an object */
+
+struct walk {
+    const char *prefix;
+    weir_store_visit *visit;
+    void *arg;
+    bool stopped;
+};
+
+static weir_err walk(struct walk *w, const char *directory, const char *key, int depth, struct weir_error *error)
+{
+    DIR *dir = opendir(directory);
+    if (!dir) /* removed meanwhile */
+        return errno == ENOENT || errno == ENOTDIR ? WEIR_OK
+                                                   : weir_fail_errno(error, WEIR_ERR_IO, "cannot open '%s'", directory);
+    weir_err err = WEIR_OK;
+    size_t prefix_size = strlen(w->prefix);
+    errno = 0;
+    for (struct dirent *entry; !err && !w->stopped && (entry = readdir(dir)) != NULL; errno = 0) {
+        if (entry->d_name[0] == '.')
+            continue;
+        char path[PATH_MAX], sub[WEIR_STORE_KEY_SIZE_MAX + 1];
+        struct stat info;
+        if (snprintf(path, sizeof path, "%s/%s", directory, entry->d_name) >= (int)sizeof path ||
+            snprintf(sub, sizeof sub, "%s%s%s", key, *key ? "/" : "", entry->d_name) >= (int)sizeof sub)
+            continue; /* not written by this store */
+        size_t common = strlen(sub) < prefix_size ? strlen(sub) : prefix_size;
+        if (memcmp(sub, w->prefix, common) != 0 || stat(path, &info) != 0)
+            continue;
+        if (S_ISDIR(info.st_mode) && depth < DEPTH_MAX)
+            err = walk(w, path, sub, depth + 1, error);
+        else if (S_ISREG(info.st_mode) && strlen(sub) >= prefix_size)
+            w->stopped = !w->visit(
+                &(struct weir_store_entry){.key = sub,
+                                           .size = info.st_size,
+                                           .modified_ms = info.st_mtim.tv_sec * 1000 + info.st_mtim.tv_nsec / 1000000},
+                w->arg);
+    }
+    if (!err && errno)
+        err = weir_fail_errno(error, WEIR_ERR_IO, "cannot read the directory '%s'", directory);
+    closedir(dir);
+    return err;
+}
+
+static weir_err local_list(struct weir_store *store, const char *prefix, weir_store_visit *visit, void *arg,
+                           struct weir_error *error)
+{
+    struct walk w = {.prefix = prefix, .visit = visit, .arg = arg};
+    return walk(&w, ((struct local *)store)->root, "", 0, error);
+}
+
+/* Objects, then the directories that became empty. One that was written to conditionally keeps its lock file, and so stays: a lock that
+ * is removed while another waits for it would be held twice. */
+static weir_err local_remove(struct weir_store *store, const char *const *keys, int count, struct weir_error *error)
+{
+    struct local *local = (struct local *)store;
+    for (int i = 0; i < count; i++) {
+        char path[PATH_MAX];
+        weir_err err = path_of(local, keys[i], path, error);
+        if (err)
+            return err;
+        if (unlink(path) != 0 && errno != ENOENT && errno != ENOTDIR)
+            return weir_fail_errno(error, WEIR_ERR_IO, "cannot remove '%s'", path);
+        for (char *slash = strrchr(path, '/'); slash && slash > path + strlen(local->root);
+             slash = strrchr(path, '/')) {
+            *slash = 0;
+            if (rmdir(path) != 0)
+                break;
+        }
+    }
+    return WEIR_OK;
+}
+
+static const struct weir_store_ops local_ops = {
+    .close = local_close,
+    .put = local_put,
+    .get = local_get,
+    .put_file = local_put_file,
+    .get_range = local_get_range,
+    .list = local_list,
+    .remove = local_remove,
+};
+
+weir_err weir_store_local_open(const char *path, struct weir_store **store, struct weir_error *error)
+{
+    char whole[PATH_MAX], working[PATH_MAX] = "";
+    if (*path != '/' && !getcwd(working, sizeof working - 1))
+        return weir_fail_errno(error, WEIR_ERR_IO, "the working directory is not known");
+    if (*path != '/')
+        strcat(working, "/");
+    if (snprintf(whole, sizeof whole, "%s%s/", working, path) >= PATH_MAX - WEIR_STORE_KEY_SIZE_MAX)
+        return weir_fail(error, WEIR_ERR_INVALID, "'%s': the path is too long", path);
+    weir_err err = make_parents(whole, error);
+    if (err)
+        return err;
+    size_t size = strlen(whole);
+    while (size > 1 && whole[size - 1] == '/')
+        whole[--size] = 0;
+    struct stat info;
+    if (stat(whole, &info) != 0 || !S_ISDIR(info.st_mode))
+        return weir_fail(error, WEIR_ERR_INVALID, "'%s' is not a directory", whole);
+    if (access(whole, R_OK | W_OK | X_OK) != 0)
+        return weir_fail_errno(error, WEIR_ERR_INVALID, "the directory '%s' cannot be written", whole);
+    struct local *local = weir_zalloc(sizeof *local);
+    local->head.ops = &local_ops;
+    local->head.uri = weir_format("file://%s", whole);
+    local->root = weir_strdup(whole);
+    *store = &local->head;
+    return WEIR_OK;
+}

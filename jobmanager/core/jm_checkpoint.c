@@ -1,0 +1,950 @@
+/* Checkpoints: the coordinator, and what a job's HEAD says (protocol: "Checkpoint order").
+ *
+ *   TRIGGERED   barriers are sent; subtasks report their parts (exactly once each; a FINISHED one has given its part with that report)
+ *   WRITING     all parts are here: the metadata object is being written
+ *   WRITTEN     it is durable; the next write of HEAD will name it
+ *   IN_HEAD     that write is under way: nobody knows whether the checkpoint is complete
+ *   complete    HEAD names it: it is what a restart begins with, and its output is committed, in order, before any later one's
+ *
+ * When a region fails, every checkpoint that is not IN_HEAD yet is given up: a later restart from it would commit output of the failed
+ * attempt that its successor produces again. Nothing is deployed while one is IN_HEAD, for the same reason: the
+ * answer decides what the new attempt begins with. Nor is anything deployed before HEAD exists. Ids are never used twice: HEAD names a
+ * bound below which they may be used, and is written before it is passed.
+ *
+ * A complete checkpoint stays in HEAD while it is one of the num-retained newest, or its output is not known to be published: without it
+ * nobody could publish that after a restart. Giving up deletes nothing: objects go when HEAD's floor has passed the checkpoint whose name
+ * they bear and no retained one refers to them (a task that has FINISHED may have written its last part long ago).
+ */
+#include "jobmanager/core/jm_int.h"
+
+#include "base/hash.h"
+#include "base/proto_memory.h"
+
+#define IDS_RESERVED 4 /* beyond the next one: every complete checkpoint reserves anew, so only failures use them up */
+#define PENDING_MAX 8  /* less than WEIR_JM_CHECKPOINTS_KEPT */
+#define FINAL_AGAIN_MS 1000 /* from a last checkpoint that failed to the next attempt */
+
+enum checkpoint_state { CHECKPOINT_TRIGGERED, CHECKPOINT_WRITING, CHECKPOINT_WRITTEN, CHECKPOINT_IN_HEAD };
+
+struct checkpoint {
+    uint64_t id;
+    enum checkpoint_state state;
+    bool final; /* of a job whose tasks have all FINISHED */
+    int64_t triggered_ms, triggered_wall_ms, deadline_ms;
+    int missing;              /* subtasks whose part is not here */
+    Weir__Control **reports;  /* by task: CheckpointReport, or NULL */
+    Weir__Snapshot *snapshot; /* from WRITING on */
+    struct weir_jm_retained entry;
+};
+
+struct
+    references { /* of a retained checkpoint, in the order of job->retained: the checkpoints whose objects it needs */
+    uint64_t *ids;
+    int count;
+};
+
+struct job_checkpoints {
+    struct weir_head head;
+    bool head_dirty;
+    uint64_t next_id, reserved_to, reserving_to; /* ids below reserved_to may be used */
+    struct checkpoint *pending[PENDING_MAX];     /* by id */
+    int pending_count;
+    int64_t next_trigger_ms; /* NEVER_MS: not all tasks run */
+    int64_t
+        pause_until_ms; /* min-pause after the last end; with a last checkpoint that failed: when it is tried again */
+    int64_t failures;   /* one after the other */
+    Weir__Snapshot *latest; /* complete; NULL: none yet */
+    struct references *references;
+    uint64_t floor_written, floor_writing; /* HEAD's gc_floor: as it is there, as the write under way says */
+    uint64_t garbage_from;                 /* what is below has been dropped, but for those in `spared` */
+    uint64_t *spared;                      /* below HEAD's floor, but referred to */
+    int spared_count;
+    uint64_t committed_upto;
+    uint64_t *reported;    /* by task: the newest barrier that it has spoken of */
+    bool *output_complete; /* by task: a complete checkpoint has brought the output of its FINISHED report */
+    bool final_begun;
+    uint8_t *head_bytes; /* of the write under way */
+    size_t head_size;
+};
+
+/* --- HEAD */
+
+static bool is_in_head(const struct job_checkpoints *c)
+{
+    for (int i = 0; i < c->pending_count; i++)
+        if (c->pending[i]->state == CHECKPOINT_IN_HEAD)
+            return true;
+    return false;
+}
+
+static void add_retained(struct weir_jm *jm, Weir__Head *head, const struct weir_jm_retained *retained)
+{
+    Weir__RetainedCheckpoint *entry = weir_arena_alloc(&jm->arena, sizeof *entry);
+    weir__retained_checkpoint__init(entry);
+    entry->id = retained->id;
+    entry->metadata = weir_arena_strdup(&jm->arena, retained->metadata);
+    entry->sha256 = weir_arena_strdup(&jm->arena, retained->sha256);
+    entry->size_bytes = retained->size_bytes;
+    entry->triggered_ms = retained->triggered_ms;
+    entry->completed_ms = retained->completed_ms;
+    head->retained[head->n_retained++] = entry;
+}
+
+/* What HEAD is to say now. WRITTEN checkpoints go into it and are IN_HEAD from here. */
+static void fill_head(struct weir_jm *jm, struct weir_jm_job *job, Weir__Head *head)
+{
+    struct job_checkpoints *c = job->in->checkpoints;
+    weir__head__init(head);
+    head->job_id = job->id;
+    head->name = (char *)(uintptr_t)job->name;
+    head->incarnation = 1;
+    head->leader_epoch = jm->options.leader_epoch;
+    head->job_state = (uint32_t)job->state;
+    c->reserving_to = c->next_id + IDS_RESERVED;
+    head->next_checkpoint = c->reserving_to;
+    head->committed_upto = c->committed_upto;
+    head->started_ms = job->started_ms;
+    head->retained = weir_arena_alloc(&jm->arena, (size_t)(job->retained_count + PENDING_MAX) * sizeof *head->retained);
+    for (int i = 0; i < job->retained_count; i++)
+        add_retained(jm, head, &job->retained[i]);
+    for (int i = 0; i < c->pending_count; i++) {
+        if (c->pending[i]->state != CHECKPOINT_WRITTEN)
+            continue;
+        c->pending[i]->state = CHECKPOINT_IN_HEAD;
+        c->pending[i]->entry.completed_ms = jm->wall_ms;
+        add_retained(jm, head, &c->pending[i]->entry);
+    }
+    size_t over = 0;
+    while (head->n_retained - over > (size_t)job->options.checkpoints_retained &&
+           (head->retained[over]->id <= c->committed_upto || WEIR_MUTANT(jm_uncommitted_dropped)))
+        over++;
+    head->n_retained -= over;
+    memmove(head->retained, head->retained + over, head->n_retained * sizeof *head->retained);
+    head->gc_floor = c->floor_writing = head->n_retained ? head->retained[0]->id : 0;
+    head->graph_sha256 = weir_arena_alloc(&jm->arena, 65);
+    weir_sha256_hex(job->in->graph, job->in->graph_size, head->graph_sha256);
+    head->code_sha256 = job->plan->graph->code_sha256;
+    head->subtasks_max = weir_arena_alloc(&jm->arena, (size_t)job->plan->vertex_count * sizeof *head->subtasks_max);
+    for (int v = 0; v < job->plan->vertex_count; v++)
+        head->subtasks_max[head->n_subtasks_max++] = (uint32_t)job->plan->vertices[v].parallelism;
+}
+
+static void act_on_head(struct weir_jm *jm, struct weir_jm_job *job, enum weir_head_action action);
+
+/* One write at a time: what changes meanwhile goes into the next. */
+static void write_head(struct weir_jm *jm, struct weir_jm_job *job)
+{
+    struct job_checkpoints *c = job->in->checkpoints;
+    if (!c->head_dirty || c->head.state != WEIR_HEAD_IDLE)
+        return;
+    c->head_dirty = false;
+    Weir__Head head;
+    fill_head(jm, job, &head);
+    uint64_t nonce[2] = {weir_jm_random(jm), weir_jm_random(jm)};
+    head.nonce.data = (uint8_t *)nonce;
+    head.nonce.len = sizeof nonce;
+    free(c->head_bytes);
+    c->head_size = weir__head__get_packed_size(&head);
+    c->head_bytes = weir_alloc(c->head_size);
+    weir__head__pack(&head, c->head_bytes);
+    act_on_head(jm, job, weir_head_write(&c->head, (const uint8_t *)nonce));
+}
+
+/* --- Completion */
+
+static struct weir_jm_checkpoint *record_of(struct weir_jm_job *job, uint64_t id)
+{
+    int i = 0;
+    while (i < job->checkpoint_count && job->checkpoints[i].id != id)
+        i++;
+    weir_assert(i < job->checkpoint_count); /* more are kept than can be under way, and those stay */
+    return &job->checkpoints[i];
+}
+
+static void begun(struct weir_jm *jm, struct weir_jm_job *job, const struct checkpoint *checkpoint)
+{
+    if (!job->checkpoints)
+        job->checkpoints = weir_zalloc(WEIR_JM_CHECKPOINTS_KEPT * sizeof *job->checkpoints);
+    int last = job->checkpoint_count;
+    if (last == WEIR_JM_CHECKPOINTS_KEPT) { /* the oldest that has ended goes */
+        last--;
+        while (job->checkpoints[last].status == WEIR_JM_CHECKPOINT_IN_PROGRESS)
+            last--;
+        free(job->checkpoints[last].failure);
+    } else {
+        job->checkpoint_count++;
+    }
+    memmove(job->checkpoints + 1, job->checkpoints, (size_t)last * sizeof *job->checkpoints);
+    job->checkpoints[0] = (struct weir_jm_checkpoint){
+        .id = checkpoint->id, .status = WEIR_JM_CHECKPOINT_IN_PROGRESS, .triggered_ms = jm->wall_ms, .ended_ms = -1};
+    job->version++;
+}
+
+/* Complete (`why` NULL) or not. */
+static void ended(struct weir_jm *jm, struct weir_jm_job *job, const struct checkpoint *checkpoint, const char *why)
+{
+    struct weir_jm_checkpoint *record = record_of(job, checkpoint->id);
+    record->status = why ? WEIR_JM_CHECKPOINT_FAILED : WEIR_JM_CHECKPOINT_COMPLETED;
+    record->ended_ms = jm->wall_ms;
+    record->failure = why ? weir_strdup(why) : NULL;
+    job->in->checkpoints->pause_until_ms = later_ms(jm->now_ms, job->options.checkpoint_pause_ms);
+}
+
+static void free_checkpoint(const struct weir_jm_job *job, struct checkpoint *checkpoint)
+{
+    for (int t = 0; t < job->task_count; t++)
+        if (checkpoint->reports[t])
+            weir__control__free_unpacked(checkpoint->reports[t], NULL);
+    free(checkpoint->reports);
+    weir__snapshot__free_unpacked(checkpoint->snapshot, NULL);
+    free(checkpoint);
+}
+
+static void remove_pending(struct weir_jm_job *job, int index)
+{
+    struct job_checkpoints *c = job->in->checkpoints;
+    free_checkpoint(job, c->pending[index]);
+    c->pending_count--;
+    memmove(&c->pending[index], &c->pending[index + 1],
+            (size_t)(c->pending_count - index) * sizeof(struct checkpoint *));
+}
+
+static void drop_objects(struct weir_jm *jm, const struct weir_jm_job *job, uint64_t id)
+{
+    struct weir_jm_effect *effect = weir_jm_effect(jm, WEIR_JM_EFFECT_STORE_DROP);
+    effect->job_id = weir_arena_strdup(&jm->arena, job->id);
+    effect->checkpoint = id;
+    effect->text = weir_arena_format(&jm->arena, "jobs/%s/chk-%" PRIu64 "/", job->id, id);
+}
+
+static bool is_referred_to(const struct weir_jm_job *job, uint64_t id)
+{
+    const struct job_checkpoints *c = job->in->checkpoints;
+    for (int i = 0; i < job->retained_count && !WEIR_MUTANT(jm_shared_dropped); i++)
+        for (int r = 0; r < c->references[i].count; r++)
+            if (c->references[i].ids[r] == id)
+                return true;
+    return false;
+}
+
+/* HEAD's floor has been raised: objects below it that nothing retained refers to go. */
+static void drop_garbage(struct weir_jm *jm, struct weir_jm_job *job)
+{
+    struct job_checkpoints *c = job->in->checkpoints;
+    int kept = 0;
+    for (int i = 0; i < c->spared_count; i++)
+        if (is_referred_to(job, c->spared[i]))
+            c->spared[kept++] = c->spared[i];
+        else
+            drop_objects(jm, job, c->spared[i]);
+    c->spared_count = kept;
+    for (; c->garbage_from < c->floor_written; c->garbage_from++) {
+        if (!is_referred_to(job, c->garbage_from)) {
+            drop_objects(jm, job, c->garbage_from);
+            continue;
+        }
+        c->spared = weir_realloc(c->spared, (size_t)(c->spared_count + 1) * sizeof *c->spared);
+        c->spared[c->spared_count++] = c->garbage_from;
+    }
+}
+
+/* The id in "jobs/<job>/chk-<id>/<name>"; 0: it is none. */
+static uint64_t id_of_object(const char *key)
+{
+    const char *at = key ? strstr(key, "chk-") : NULL;
+    return at ? strtoull(at + 4, NULL, 10) : 0;
+}
+
+static struct references references_of(const Weir__Snapshot *snapshot)
+{
+    struct references refs = {NULL, 0};
+    for (size_t i = 0; i < snapshot->n_parts; i++) {
+        uint64_t id = id_of_object(snapshot->parts[i]->object);
+        bool known = id == 0 || id == snapshot->checkpoint;
+        for (int r = 0; r < refs.count && !known; r++)
+            known = refs.ids[r] == id;
+        if (known)
+            continue;
+        refs.ids = weir_realloc(refs.ids, (size_t)(refs.count + 1) * sizeof *refs.ids);
+        refs.ids[refs.count++] = id;
+    }
+    return refs;
+}
+
+static void retain(struct weir_jm_job *job, const struct checkpoint *checkpoint)
+{
+    struct job_checkpoints *c = job->in->checkpoints;
+    job->retained = weir_realloc(job->retained, (size_t)(job->retained_count + 1) * sizeof *job->retained);
+    c->references = weir_realloc(c->references, (size_t)(job->retained_count + 1) * sizeof *c->references);
+    c->references[job->retained_count] = references_of(checkpoint->snapshot);
+    job->retained[job->retained_count++] = checkpoint->entry;
+}
+
+/* What HEAD names no more is not retained. */
+static void release_retained(struct weir_jm_job *job)
+{
+    struct job_checkpoints *c = job->in->checkpoints;
+    while (job->retained_count > 0 && job->retained[0].id < c->floor_written) {
+        free(c->references[0].ids);
+        job->retained_count--;
+        memmove(job->retained, job->retained + 1, (size_t)job->retained_count * sizeof *job->retained);
+        memmove(c->references, c->references + 1, (size_t)job->retained_count * sizeof *c->references);
+    }
+}
+
+/* HEAD names it. */
+static void complete(struct weir_jm *jm, struct weir_jm_job *job, struct checkpoint *checkpoint)
+{
+    struct job_checkpoints *c = job->in->checkpoints;
+    retain(job, checkpoint);
+    weir__snapshot__free_unpacked(c->latest, NULL);
+    c->latest = checkpoint->snapshot;
+    c->failures = 0;
+    job->checkpoints_completed++;
+    for (int t = 0; t < job->task_count; t++)
+        if (job->tasks[t].finished && !checkpoint->reports[t])
+            c->output_complete[t] = true;
+    ended(jm, job, checkpoint, NULL);
+    weir_jm_log(jm, WEIR_JM_LOG_INFO, job,
+                "job %s: checkpoint %" PRIu64 " is complete: %" PRId64 " bytes, %" PRId64 " ms", job->name,
+                checkpoint->id, checkpoint->entry.size_bytes, jm->now_ms - checkpoint->triggered_ms);
+    weir_jm_job_add_commit(jm, job, checkpoint->id, checkpoint->final, c->latest->committables,
+                           c->latest->n_committables);
+    checkpoint->snapshot = NULL;
+}
+
+/* An older one that is not there yet can be of no use any more: the newer one has brought its output too. */
+static void subsumed(struct weir_jm *jm, struct weir_jm_job *job, struct checkpoint *checkpoint)
+{
+    weir_jm_log(jm, WEIR_JM_LOG_INFO, job, "job %s: checkpoint %" PRIu64 " is given up: a newer one is complete",
+                job->name, checkpoint->id);
+    ended(jm, job, checkpoint, "a newer one is complete");
+    job->checkpoints_failed++;
+}
+
+static void head_written(struct weir_jm *jm, struct weir_jm_job *job)
+{
+    struct job_checkpoints *c = job->in->checkpoints;
+    c->reserved_to = c->reserving_to;
+    c->floor_written = c->floor_writing;
+    int last = -1;
+    for (int i = 0; i < c->pending_count; i++)
+        if (c->pending[i]->state == CHECKPOINT_IN_HEAD)
+            last = i;
+    for (int i = 0; i <= last; last--) {
+        if (c->pending[i]->state == CHECKPOINT_IN_HEAD) {
+            complete(jm, job, c->pending[i]);
+        } else if (WEIR_MUTANT(jm_older_after_newer)) {
+            i++;
+            last++;
+            continue;
+        } else {
+            subsumed(jm, job, c->pending[i]);
+        }
+        remove_pending(job, i);
+    }
+    release_retained(job);
+    drop_garbage(jm, job);
+    job->version++;
+}
+
+static void act_on_head(struct weir_jm *jm, struct weir_jm_job *job, enum weir_head_action action)
+{
+    struct job_checkpoints *c = job->in->checkpoints;
+    struct weir_jm_effect *effect;
+    switch (action) {
+    case WEIR_HEAD_NOTHING:
+        return; /* set_timer() looks at the machine's own */
+    case WEIR_HEAD_PUT:
+        effect = weir_jm_effect(jm, WEIR_JM_EFFECT_HEAD_PUT);
+        effect->job_id = weir_arena_strdup(&jm->arena, job->id);
+        effect->tag = c->head.exists ? weir_arena_strdup(&jm->arena, c->head.tag) : NULL;
+        effect->bytes = memcpy(weir_arena_alloc(&jm->arena, c->head_size), c->head_bytes, c->head_size);
+        effect->size = c->head_size;
+        return;
+    case WEIR_HEAD_GET:
+        weir_jm_effect(jm, WEIR_JM_EFFECT_HEAD_GET)->job_id = weir_arena_strdup(&jm->arena, job->id);
+        return;
+    case WEIR_HEAD_DONE:
+        head_written(jm, job);
+        return;
+    case WEIR_HEAD_LOST:
+        weir_jm_fence(jm, weir_arena_format(&jm->arena, "another JobManager writes HEAD of job %s", job->id));
+        return;
+    }
+}
+
+void weir_jm_head_event(struct weir_jm *jm, const struct weir_jm_event *event)
+{
+    struct weir_jm_job *job = weir_jm_job_get(jm, event->job_id);
+    if (!job || !job->in->checkpoints)
+        return;
+    struct weir_head *head = &job->in->checkpoints->head;
+    act_on_head(jm, job,
+                event->kind == WEIR_JM_EVENT_HEAD_PUT
+                    ? weir_head_put_done(head, event->put_result, event->tag)
+                    : weir_head_got(head, event->get_result, event->tag, event->nonce, jm->now_ms));
+}
+
+/* --- Failure */
+
+static void checkpoint_failed(struct weir_jm *jm, struct weir_jm_job *job, int index, bool counts, const char *why)
+{
+    struct job_checkpoints *c = job->in->checkpoints;
+    struct checkpoint *checkpoint = c->pending[index];
+    uint64_t id = checkpoint->id;
+    weir_jm_log(jm, WEIR_JM_LOG_WARN, job, "job %s: checkpoint %" PRIu64 " failed: %s", job->name, id, why);
+    ended(jm, job, checkpoint, why);
+    if (WEIR_MUTANT(jm_dropped_on_abort))
+        drop_objects(jm, job, id);
+    if (checkpoint->final) { /* it is tried again */
+        c->final_begun = false;
+        c->pause_until_ms = later_ms(jm->now_ms, FINAL_AGAIN_MS);
+    }
+    remove_pending(job, index);
+    job->checkpoints_failed++;
+    job->version++;
+    if (!counts || ++c->failures <= job->options.checkpoints_tolerable)
+        return;
+    Weir__Failure failure;
+    weir__failure__init(&failure);
+    failure.kind = (char *)"CheckpointsFailed";
+    failure.message = weir_arena_format(
+        &jm->arena,
+        "checkpoint %" PRIu64 " failed (%s), and execution.checkpointing.tolerable-failed-checkpoints is %" PRId64, id,
+        why, job->options.checkpoints_tolerable);
+    weir_jm_exception(jm, job, NULL, "", &failure);
+    if (job->state == WEIR_JOB_RUNNING || job->state == WEIR_JOB_RESTARTING)
+        weir_jm_job_fail(jm, job, &failure);
+}
+
+void weir_jm_checkpoints_abort(struct weir_jm *jm, struct weir_jm_job *job, const char *why)
+{
+    struct job_checkpoints *c = job->in->checkpoints;
+    for (int i = c ? c->pending_count : 0; i-- > 0;)
+        if (c->pending[i]->state != CHECKPOINT_IN_HEAD || WEIR_MUTANT(jm_in_head_aborted))
+            checkpoint_failed(jm, job, i, false, why);
+}
+
+bool weir_jm_checkpoint_undecided(const struct weir_jm_job *job)
+{
+    const struct job_checkpoints *c = job->in->checkpoints;
+    return c && (!c->head.exists || (is_in_head(c) && !WEIR_MUTANT(jm_restore_undecided)));
+}
+
+/* --- Parts */
+
+static void add_parts(Weir__Snapshot *snapshot, const Weir__SubtaskSnapshot *from, bool output, int64_t *size)
+{
+    for (size_t i = 0; from && i < from->n_parts; i++) {
+        snapshot->parts[snapshot->n_parts++] = from->parts[i];
+        *size += from->parts[i]->size;
+    }
+    for (size_t i = 0; from && output && i < from->n_committables; i++)
+        snapshot->committables[snapshot->n_committables++] = from->committables[i];
+}
+
+static const Weir__SubtaskSnapshot *part_of(const struct weir_jm_job *job, const struct checkpoint *checkpoint, int t)
+{
+    if (checkpoint->reports[t])
+        return checkpoint->reports[t]->checkpoint_report->snapshot;
+    return job->tasks[t].finished ? job->tasks[t].finished->task_report->snapshot : NULL;
+}
+
+/* All parts are here: the metadata object, which nobody changes afterwards. */
+static void write_metadata(struct weir_jm *jm, struct weir_jm_job *job, struct checkpoint *checkpoint)
+{
+    size_t parts = 0, committables = 0;
+    for (int t = 0; t < job->task_count; t++) {
+        const Weir__SubtaskSnapshot *part = part_of(job, checkpoint, t);
+        parts += part ? part->n_parts : 0;
+        committables += part ? part->n_committables : 0;
+    }
+    Weir__Snapshot whole;
+    weir__snapshot__init(&whole);
+    whole.version = 1;
+    whole.job_id = job->id;
+    whole.job_name = (char *)(uintptr_t)job->name;
+    whole.checkpoint = checkpoint->id;
+    whole.triggered_ms = checkpoint->triggered_wall_ms;
+    whole.weir_version = (char *)WEIR_VERSION;
+    whole.parts = weir_arena_alloc(&jm->arena, (parts + 1) * sizeof *whole.parts);
+    whole.committables = weir_arena_alloc(&jm->arena, (committables + 1) * sizeof *whole.committables);
+    int64_t size = 0;
+    for (int t = 0; t < job->task_count; t++)
+        add_parts(&whole, part_of(job, checkpoint, t),
+                  checkpoint->reports[t] || !job->in->checkpoints->output_complete[t], &size);
+    size_t packed = weir__snapshot__get_packed_size(&whole);
+    uint8_t *bytes = weir_arena_alloc(&jm->arena, packed + 1);
+    weir__snapshot__pack(&whole, bytes);
+    checkpoint->snapshot = weir__snapshot__unpack(&weir_proto_memory, packed, bytes);
+    weir_assert(checkpoint->snapshot);
+    struct weir_jm_retained *entry = &checkpoint->entry;
+    entry->id = checkpoint->id;
+    entry->size_bytes = size;
+    entry->triggered_ms = checkpoint->triggered_wall_ms;
+    snprintf(entry->metadata, sizeof entry->metadata, "jobs/%s/chk-%" PRIu64 "/metadata", job->id, checkpoint->id);
+    weir_sha256_hex(bytes, packed, entry->sha256);
+    record_of(job, checkpoint->id)->size_bytes = size;
+    checkpoint->state = CHECKPOINT_WRITING;
+    if (WEIR_MUTANT(jm_head_before_metadata)) {
+        checkpoint->state = CHECKPOINT_WRITTEN;
+        job->in->checkpoints->head_dirty = true;
+    }
+    struct weir_jm_effect *effect = weir_jm_effect(jm, WEIR_JM_EFFECT_STORE_PUT);
+    effect->job_id = weir_arena_strdup(&jm->arena, job->id);
+    effect->checkpoint = checkpoint->id;
+    effect->text = weir_arena_strdup(&jm->arena, entry->metadata);
+    effect->bytes = bytes;
+    effect->size = packed;
+}
+
+static int find_pending(const struct weir_jm_job *job, uint64_t id)
+{
+    const struct job_checkpoints *c = job->in->checkpoints;
+    for (int i = 0; c && i < c->pending_count; i++)
+        if (c->pending[i]->id == id)
+            return i;
+    return -1;
+}
+
+static void part_is_here(struct weir_jm *jm, struct weir_jm_job *job, struct checkpoint *checkpoint)
+{
+    checkpoint->missing--;
+    job->version++;
+    record_of(job, checkpoint->id)->acknowledged++;
+    if (checkpoint->missing == 0 || (WEIR_MUTANT(jm_part_missing) && checkpoint->missing == 1))
+        write_metadata(jm, job, checkpoint);
+}
+
+void weir_jm_checkpoint_report(struct weir_jm *jm, struct weir_jm_job *job, struct weir_jm_task *task,
+                               const Weir__Control *control)
+{
+    const Weir__CheckpointReport *report = control->checkpoint_report;
+    int index = find_pending(job, report->checkpoint), t = (int)(task - job->tasks);
+    struct job_checkpoints *c = job->in->checkpoints;
+    if (c && report->checkpoint > c->reported[t])
+        c->reported[t] = report->checkpoint;
+    if (index < 0 || weir_task_state_terminal(task->state))
+        return;
+    struct checkpoint *checkpoint = job->in->checkpoints->pending[index];
+    if (checkpoint->state != CHECKPOINT_TRIGGERED || (checkpoint->reports[t] && !WEIR_MUTANT(jm_part_twice)))
+        return;
+    if (report->failure) {
+        checkpoint_failed(jm, job, index, true, report->failure->message);
+        return;
+    }
+    if (checkpoint->reports[t])
+        weir__control__free_unpacked(checkpoint->reports[t], NULL);
+    checkpoint->reports[t] = weir_jm_control_copy(control);
+    part_is_here(jm, job, checkpoint);
+}
+
+void weir_jm_stored(struct weir_jm *jm, const struct weir_jm_event *event)
+{
+    struct weir_jm_job *job = weir_jm_job_get(jm, event->job_id);
+    int index = job ? find_pending(job, event->checkpoint) : -1;
+    if (index < 0 || job->in->checkpoints->pending[index]->state != CHECKPOINT_WRITING)
+        return;
+    if (event->text) {
+        checkpoint_failed(jm, job, index, true, event->text);
+        return;
+    }
+    if (WEIR_MUTANT(jm_commit_before_head)) {
+        const Weir__Snapshot *snapshot = job->in->checkpoints->pending[index]->snapshot;
+        weir_jm_job_add_commit(jm, job, event->checkpoint, false, snapshot->committables, snapshot->n_committables);
+    }
+    job->in->checkpoints->pending[index]->state = CHECKPOINT_WRITTEN;
+    job->in->checkpoints->head_dirty = true;
+}
+
+/* --- Trigger */
+
+/* A source, or a task whose producers have all finished. */
+static bool is_root(const struct weir_jm_job *job, const struct weir_jm_task *task)
+{
+    const struct weir_plan_vertex *vertex = &job->plan->vertices[task->vertex];
+    for (int i = 0; i < vertex->input_count; i++) {
+        const struct weir_plan_edge *edge = &job->plan->edges[vertex->inputs[i]];
+        const struct weir_plan_vertex *from = &job->plan->vertices[edge->from_vertex];
+        for (int s = 0; s < from->parallelism; s++)
+            if ((edge->partition != WEIR__PARTITION__FORWARD || s == task->subtask) &&
+                job->tasks[from->first_task + s].state != WEIR__TASK_STATE__FINISHED)
+                return false;
+    }
+    return true;
+}
+
+/* Does it get anything of task `from`? */
+static bool consumes(const struct weir_jm_job *job, const struct weir_jm_task *task, const struct weir_jm_task *from)
+{
+    const struct weir_plan_vertex *vertex = &job->plan->vertices[task->vertex];
+    for (int i = 0; i < vertex->input_count; i++) {
+        const struct weir_plan_edge *edge = &job->plan->edges[vertex->inputs[i]];
+        if (edge->from_vertex == from->vertex &&
+            (edge->partition != WEIR__PARTITION__FORWARD || from->subtask == task->subtask))
+            return true;
+    }
+    return false;
+}
+
+/* To the roots whose part is not here, or, with `of`, to its consumers among them. A task that has passed the barrier takes a second
+ * trigger as none. */
+static void send_triggers(struct weir_jm *jm, struct weir_jm_job *job, const struct checkpoint *checkpoint,
+                          const struct weir_jm_task *of)
+{
+    Weir__TaskId *ids = weir_arena_alloc(&jm->arena, (size_t)job->task_count * sizeof *ids);
+    Weir__TaskId **list = weir_arena_alloc(&jm->arena, (size_t)job->task_count * sizeof *list);
+    for (int e = 0; e < jm->executor_count; e++) {
+        struct weir_jm_executor *executor = jm->executors[e];
+        size_t n = 0;
+        for (int t = 0; t < job->task_count && executor->job == job; t++) {
+            const struct weir_jm_task *task = &job->tasks[t];
+            if (job->in->executors[t] != executor || task->state != WEIR__TASK_STATE__RUNNING ||
+                checkpoint->reports[t] || !is_root(job, task) || (of && !consumes(job, task, of)))
+                continue;
+            weir__task_id__init(&ids[n]);
+            ids[n].vertex = (uint32_t)task->vertex;
+            ids[n].subtask = (uint32_t)task->subtask;
+            ids[n].attempt = task->attempt;
+            list[n] = &ids[n];
+            n++;
+        }
+        if (n == 0)
+            continue;
+        Weir__TriggerCheckpoint trigger;
+        weir__trigger_checkpoint__init(&trigger);
+        trigger.executor_id = executor->id;
+        trigger.checkpoint = checkpoint->id;
+        trigger.complete = job->in->checkpoints->latest ? job->in->checkpoints->latest->checkpoint : 0;
+        trigger.tasks = list;
+        trigger.n_tasks = n;
+        Weir__Control control;
+        weir__control__init(&control);
+        control.body_case = WEIR__CONTROL__BODY_TRIGGER_CHECKPOINT;
+        control.trigger_checkpoint = &trigger;
+        weir_jm_command(jm, executor->tm, &control);
+    }
+}
+
+/* Its last snapshot is its part, unless it has passed a newer barrier: then it gave this one up, and its end is no part of the same cut.
+ * Tasks that had only finished producers left may have become roots: no barrier comes to them any more. */
+void weir_jm_checkpoint_task_finished(struct weir_jm *jm, struct weir_jm_job *job, int t)
+{
+    struct job_checkpoints *c = job->in->checkpoints;
+    if (!c)
+        return;
+    c->output_complete[t] = false;
+    for (int i = c->pending_count; i-- > 0;)
+        if (c->pending[i]->state == CHECKPOINT_TRIGGERED && !c->pending[i]->reports[t] &&
+            c->reported[t] > c->pending[i]->id && !WEIR_MUTANT(jm_skipped_barrier))
+            checkpoint_failed(jm, job, i, false, "a subtask gave it up for a newer one");
+    for (int i = 0; i < c->pending_count; i++) {
+        struct checkpoint *checkpoint = c->pending[i];
+        if (checkpoint->state == CHECKPOINT_TRIGGERED && !checkpoint->reports[t])
+            part_is_here(jm, job, checkpoint);
+        if (checkpoint->state == CHECKPOINT_TRIGGERED && !WEIR_MUTANT(jm_late_root_forgotten))
+            send_triggers(jm, job, checkpoint, &job->tasks[t]);
+    }
+}
+
+static struct checkpoint *new_checkpoint(struct weir_jm *jm, struct weir_jm_job *job)
+{
+    struct job_checkpoints *c = job->in->checkpoints;
+    struct checkpoint *checkpoint = weir_zalloc(sizeof *checkpoint);
+    checkpoint->id = c->next_id++;
+    checkpoint->triggered_ms = jm->now_ms;
+    checkpoint->triggered_wall_ms = jm->wall_ms;
+    checkpoint->deadline_ms = later_ms(jm->now_ms, job->options.checkpoint_timeout_ms);
+    checkpoint->reports = weir_zalloc((size_t)job->task_count * sizeof(Weir__Control *));
+    c->pending[c->pending_count++] = checkpoint;
+    begun(jm, job, checkpoint);
+    return checkpoint;
+}
+
+/* Ids that HEAD allows are there, and room for what is not committed yet. */
+static bool may_begin(const struct weir_jm_job *job)
+{
+    struct job_checkpoints *c = job->in->checkpoints;
+    if (c->next_id >= c->reserved_to && !WEIR_MUTANT(jm_ids_unreserved)) {
+        c->head_dirty |= c->head.state == WEIR_HEAD_IDLE; /* a write that is under way reserves some */
+        return false;
+    }
+    return c->pending_count < PENDING_MAX && c->pending_count + job->in->commit_count < COMMITS_MAX;
+}
+
+/* How many run, when the others have FINISHED; 0: not all are up, or none is left. */
+static int running_tasks(const struct weir_jm_job *job)
+{
+    int running = 0;
+    for (int t = 0; t < job->task_count; t++) {
+        if (job->tasks[t].state == WEIR__TASK_STATE__RUNNING)
+            running++;
+        else if (job->tasks[t].state != WEIR__TASK_STATE__FINISHED)
+            return 0;
+    }
+    return job->state == WEIR_JOB_RUNNING ? running : 0;
+}
+
+static struct checkpoint *trigger(struct weir_jm *jm, struct weir_jm_job *job, int running)
+{
+    struct checkpoint *checkpoint = new_checkpoint(jm, job);
+    checkpoint->missing = running;
+    struct weir_jm_checkpoint *record = record_of(job, checkpoint->id);
+    record->acknowledged = job->task_count - running;
+    send_triggers(jm, job, checkpoint, NULL);
+    return checkpoint;
+}
+
+/* The first one is an interval after all tasks run, also after a restart. */
+static void trigger_if_due(struct weir_jm *jm, struct weir_jm_job *job)
+{
+    struct job_checkpoints *c = job->in->checkpoints;
+    int running = running_tasks(job);
+    if (running == 0) {
+        c->next_trigger_ms = NEVER_MS;
+        return;
+    }
+    if (c->next_trigger_ms == NEVER_MS)
+        c->next_trigger_ms = later_ms(jm->now_ms, job->options.checkpoint_interval_ms);
+    if (jm->now_ms < c->next_trigger_ms || jm->now_ms < c->pause_until_ms ||
+        c->pending_count >= job->options.checkpoints_concurrent || !may_begin(job))
+        return;
+    c->next_trigger_ms = later_ms(jm->now_ms, job->options.checkpoint_interval_ms);
+    trigger(jm, job, running);
+}
+
+static const char *cannot_trigger(const struct weir_jm_job *job, enum weir_err_code *code)
+{
+    *code = WEIR_ERR_NOT_FOUND;
+    if (!job)
+        return "there is no such job";
+    *code = WEIR_ERR_UNSUPPORTED;
+    if (!job->in->checkpoints)
+        return "the job makes no checkpoints: set execution.checkpointing.interval when it is submitted";
+    *code = WEIR_ERR_EXISTS;
+    if (running_tasks(job) == 0)
+        return "a checkpoint needs all tasks of the job to run";
+    return NULL;
+}
+
+/* While as many are under way as may be, the newest of them is the answer: a further barrier would only give it up. */
+void weir_jm_checkpoint_request(struct weir_jm *jm, const struct weir_jm_event *event)
+{
+    struct weir_jm_job *job = weir_jm_job_get(jm, event->job_id);
+    enum weir_err_code code;
+    const char *text = cannot_trigger(job, &code);
+    uint64_t id = 0;
+    if (!text) {
+        struct job_checkpoints *c = job->in->checkpoints;
+        if (c->pending_count > 0 && c->pending_count >= job->options.checkpoints_concurrent)
+            id = c->pending[c->pending_count - 1]->id;
+        else if (may_begin(job))
+            id = trigger(jm, job, running_tasks(job))->id;
+        code = id ? WEIR_OK : WEIR_ERR_FULL;
+        text = id ? "" : "the checkpoint storage has not answered yet, or output waits to be published: try again";
+    }
+    struct weir_jm_effect *effect = weir_jm_effect(jm, WEIR_JM_EFFECT_REPLY);
+    effect->request = event->request;
+    effect->code = code;
+    effect->text = text;
+    effect->checkpoint = id;
+}
+
+/* --- Restore */
+
+/* Key groups [*first, *first + *count) of a subtask (data/row_key.h has the same for rows). */
+static void key_groups(int max_parallelism, int parallelism, int subtask, int *first, int *count)
+{
+    *first = (int)(((int64_t)subtask * max_parallelism + parallelism - 1) / parallelism);
+    *count = (int)(((int64_t)(subtask + 1) * max_parallelism + parallelism - 1) / parallelism) - *first;
+}
+
+enum { KIND_SUBTASK = 1, KIND_SPLIT = 2, KIND_UNION = 3, KIND_KEYED = 4 }; /* enum weir_state_kind */
+
+static bool part_is_for(const struct weir_plan_vertex *vertex, const Weir__StatePart *part, int subtask, int number)
+{
+    int first, count, part_first, part_count;
+    switch (part->kind) {
+    case KIND_UNION:
+        return true;
+    case KIND_SPLIT:
+        return number % vertex->parallelism == subtask;
+    case KIND_KEYED:
+        key_groups(vertex->max_parallelism, vertex->parallelism, subtask, &first, &count);
+        key_groups(vertex->max_parallelism, (int)part->parallelism, (int)part->subtask, &part_first, &part_count);
+        return first < part_first + part_count && part_first < first + count;
+    default:
+        return (int)part->subtask == subtask;
+    }
+}
+
+Weir__TaskRestore *weir_jm_checkpoint_restore(struct weir_jm *jm, const struct weir_jm_job *job,
+                                              const struct weir_jm_task *task)
+{
+    const struct job_checkpoints *c = job->in->checkpoints;
+    if (!c || !c->latest)
+        return NULL;
+    const struct weir_plan_vertex *vertex = &job->plan->vertices[task->vertex];
+    Weir__TaskRestore *restore = weir_arena_alloc(&jm->arena, sizeof *restore);
+    weir__task_restore__init(restore);
+    restore->checkpoint = c->latest->checkpoint;
+    restore->parts = weir_arena_alloc(&jm->arena, (c->latest->n_parts + 1) * sizeof *restore->parts);
+    for (int o = 0; o < vertex->op_count; o++) {
+        const char *uid = job->plan->ops[vertex->ops[o]].uid;
+        int number = 0;
+        for (size_t i = 0; i < c->latest->n_parts; i++) {
+            Weir__StatePart *part = c->latest->parts[i];
+            if (strcmp(part->uid, uid) == 0 && part_is_for(vertex, part, task->subtask, number++))
+                restore->parts[restore->n_parts++] = part;
+        }
+    }
+    return restore;
+}
+
+/* --- The end */
+
+bool weir_jm_checkpoint_final(struct weir_jm *jm, struct weir_jm_job *job)
+{
+    struct job_checkpoints *c = job->in->checkpoints;
+    if (!c || WEIR_MUTANT(jm_no_final_checkpoint))
+        return false;
+    if (c->final_begun || c->pending_count > 0 || jm->now_ms < c->pause_until_ms || !may_begin(job))
+        return true; /* it is under way, or begun in a later step */
+    c->final_begun = true;
+    struct checkpoint *checkpoint = new_checkpoint(jm, job);
+    checkpoint->final = true;
+    record_of(job, checkpoint->id)->acknowledged = job->task_count;
+    write_metadata(jm, job, checkpoint);
+    return true;
+}
+
+void weir_jm_checkpoint_committed(struct weir_jm_job *job, uint64_t checkpoint)
+{
+    if (job->in->checkpoints)
+        job->in->checkpoints->committed_upto = checkpoint; /* rides on the next write of HEAD */
+}
+
+void weir_jm_checkpoints_ended(struct weir_jm_job *job)
+{
+    if (job->in->checkpoints && !WEIR_MUTANT(jm_no_terminal_record))
+        job->in->checkpoints->head_dirty = true; /* the terminal record */
+}
+
+bool weir_jm_checkpoints_busy(const struct weir_jm_job *job)
+{
+    const struct job_checkpoints *c = job->in->checkpoints;
+    return c && (c->head_dirty || c->head.state != WEIR_HEAD_IDLE);
+}
+
+void weir_jm_checkpoints_init(struct weir_jm_job *job)
+{
+    job->in->checkpoint_timer_ms = NEVER_MS;
+    if (job->options.checkpoint_interval_ms == 0)
+        return;
+    struct job_checkpoints *c = job->in->checkpoints = weir_zalloc(sizeof *c);
+    weir_head_init(&c->head);
+    c->head_dirty = true;
+    c->next_id = c->garbage_from = 1;
+    c->next_trigger_ms = NEVER_MS;
+    c->reported = weir_zalloc((size_t)job->task_count * sizeof *c->reported);
+    c->output_complete = weir_zalloc((size_t)job->task_count * sizeof *c->output_complete);
+}
+
+void weir_jm_checkpoints_free(struct weir_jm_job *job)
+{
+    struct job_checkpoints *c = job->in->checkpoints;
+    if (!c)
+        return;
+    while (c->pending_count > 0)
+        remove_pending(job, c->pending_count - 1);
+    weir__snapshot__free_unpacked(c->latest, NULL);
+    for (int i = 0; i < job->retained_count; i++)
+        free(c->references[i].ids);
+    free(c->references);
+    free(c->spared);
+    free(c->output_complete);
+    free(c->reported);
+    free(c->head_bytes);
+    free(c);
+}
+
+/* --- Each step */
+
+static void expire(struct weir_jm *jm, struct weir_jm_job *job)
+{
+    struct job_checkpoints *c = job->in->checkpoints;
+    for (int i = 0; i < c->pending_count;) {
+        struct checkpoint *checkpoint = c->pending[i];
+        if (checkpoint->deadline_ms > jm->now_ms || checkpoint->state != CHECKPOINT_TRIGGERED) {
+            i++;
+            continue;
+        }
+        const char *why =
+            weir_arena_format(&jm->arena, "%d of %d subtasks gave nothing within execution.checkpointing.timeout",
+                              checkpoint->missing, job->task_count);
+        checkpoint_failed(jm, job, i, true, why); /* all of them go when that fails the job */
+        i = 0;
+    }
+}
+
+/* What is due but has to wait is woken by what it waits for. */
+static void set_timer(const struct weir_jm *jm, struct weir_jm_job *job)
+{
+    struct job_checkpoints *c = job->in->checkpoints;
+    int64_t at_ms = c->head.wake_at_ms;
+    int64_t trigger_ms = c->next_trigger_ms > c->pause_until_ms ? c->next_trigger_ms : c->pause_until_ms;
+    if (job->committing)
+        trigger_ms = c->pause_until_ms;
+    if (job->state == WEIR_JOB_RUNNING && trigger_ms > jm->now_ms && trigger_ms < at_ms)
+        at_ms = trigger_ms;
+    for (int i = 0; i < c->pending_count; i++)
+        if (c->pending[i]->state == CHECKPOINT_TRIGGERED && c->pending[i]->deadline_ms < at_ms)
+            at_ms = c->pending[i]->deadline_ms;
+    job->in->checkpoint_timer_ms = at_ms;
+}
+
+static uint64_t mix(uint64_t hash, uint64_t value)
+{
+    hash = (hash ^ value) * 0x9e3779b97f4a7c15u;
+    return hash ^ (hash >> 29);
+}
+
+uint64_t weir_jm_checkpoints_digest(uint64_t hash, const struct weir_jm_job *job)
+{
+    const struct job_checkpoints *c = job->in->checkpoints;
+    if (!c)
+        return hash;
+    hash = mix(hash, c->next_id);
+    hash = mix(hash, c->reserved_to);
+    hash = mix(hash, c->committed_upto);
+    hash = mix(hash, (uint64_t)c->head.state << 2 | (uint64_t)c->head_dirty << 1 | (uint64_t)c->final_begun);
+    hash = mix(hash, (uint64_t)c->failures);
+    hash = mix(hash, c->latest ? c->latest->checkpoint : 0);
+    for (int i = 0; i < c->pending_count; i++) {
+        hash = mix(hash, c->pending[i]->id);
+        hash = mix(hash, (uint64_t)c->pending[i]->state << 32 | (uint64_t)c->pending[i]->missing);
+    }
+    for (int i = 0; i < job->retained_count; i++)
+        hash = mix(hash, job->retained[i].id);
+    return hash;
+}
+
+void weir_jm_checkpoints(struct weir_jm *jm)
+{
+    for (int i = 0; i < jm->job_count; i++) {
+        struct weir_jm_job *job = jm->jobs[i];
+        struct job_checkpoints *c = job->in->checkpoints;
+        if (!c)
+            continue;
+        act_on_head(jm, job, weir_head_tick(&c->head, jm->now_ms));
+        if (!weir_job_state_terminal(job->state)) {
+            expire(jm, job);
+            trigger_if_due(jm, job);
+            if (job->committing && job->state == WEIR_JOB_RUNNING)
+                weir_jm_checkpoint_final(jm, job);
+        }
+        write_head(jm, job);
+        set_timer(jm, job);
+    }
+}

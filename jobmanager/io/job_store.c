@@ -1,0 +1,288 @@
+#include "jobmanager/io/job_store.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/assert.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "base/proto_memory.h"
+#include "snapshot.pb-c.h"
+#include "store/store.h"
+
+#define ENVELOPE_SIZE 16
+#define HEAD_SIZE_MAX ((size_t)16 << 20)
+
+struct operation {
+    struct weir_job_store *owner;
+    enum weir_jm_effect_kind kind;
+    char job_id[WEIR_JM_JOB_ID_SIZE];
+    uint64_t checkpoint;
+    char *key;
+    uint8_t *bytes; /* with the envelope */
+    size_t size;
+    bool has_tag;
+    struct weir_store_tag tag;
+    /* the end */
+    enum weir_head_put_result put_result;
+    enum weir_head_get_result get_result;
+    uint8_t nonce[WEIR_HEAD_NONCE_SIZE];
+    struct weir_error error;
+    bool failed;
+    struct weir_call *call;
+    struct operation *next;
+};
+
+struct weir_job_store {
+    struct weir_store *store;
+    struct weir_pool *pool;
+    void (*wake)(void *arg);
+    void *arg;
+    struct operation *first, *last; /* under way, the loop's */
+    struct operation *taken;        /* lent out by the last take */
+};
+
+/* --- The envelope */
+
+static void seal(const char kind[4], const uint8_t *bytes, size_t size, uint8_t *out)
+{
+    uint64_t hash = weir_xxh3(bytes, size);
+    memcpy(out, "WEIR", 4);
+    memcpy(out + 4, kind, 4);
+    for (int i = 0; i < 8; i++)
+        out[8 + i] = (uint8_t)(hash >> 8 * i);
+    memcpy(out + ENVELOPE_SIZE, bytes, size);
+}
+
+static bool unseal(const char kind[4], const uint8_t *bytes, size_t size)
+{
+    if (size < ENVELOPE_SIZE || memcmp(bytes, "WEIR", 4) != 0 || memcmp(bytes + 4, kind, 4) != 0)
+        return false;
+    uint64_t hash = 0;
+    for (int i = 0; i < 8; i++)
+        hash |= (uint64_t)bytes[8 + i] << 8 * i;
+    return weir_xxh3(bytes + ENVELOPE_SIZE, size - ENVELOPE_SIZE) == hash;
+}
+
+/* --- On the pool */
+
+static void put_head(struct operation *op)
+{
+    struct weir_store *store = op->owner->store;
+    struct weir_store_tag now;
+    weir_err err = weir_store_put(store, op->key, op->bytes, op->size, op->has_tag ? WEIR_STORE_IF_MATCH : WEIR_STORE_IF_ABSENT,
+                                  op->has_tag ? &op->tag : NULL, &now, &op->error);
+    op->put_result = !err ? WEIR_HEAD_PUT_OK : err == WEIR_ERR_EXISTS ? WEIR_HEAD_PUT_CONDITION : WEIR_HEAD_PUT_UNKNOWN;
+    if (!err)
+        op->tag = now;
+}
+
+static void get_head(struct operation *op)
+{
+    struct weir_buf buf;
+    weir_buf_init(&buf, HEAD_SIZE_MAX);
+    weir_err err = weir_store_get(op->owner->store, op->key, &buf, &op->tag, &op->error);
+    op->get_result = !err ? WEIR_HEAD_GET_OK : err == WEIR_ERR_NOT_FOUND ? WEIR_HEAD_GET_ABSENT : WEIR_HEAD_GET_FAILED;
+    Weir__Head *head = !err && unseal("HEAD", buf.data, buf.size)
+                           ? weir__head__unpack(&weir_proto_memory, buf.size - ENVELOPE_SIZE, buf.data + ENVELOPE_SIZE)
+                           : NULL;
+    if (!err && !head)
+        weir_log(ERROR, "CHECKPOINT_CORRUPT: %s/%s is not a HEAD object, or was damaged", weir_store_uri(op->owner->store), op->key);
+    if (head && head->nonce.len == sizeof op->nonce)
+        memcpy(op->nonce, head->nonce.data, sizeof op->nonce);
+    if (head)
+        weir__head__free_unpacked(head, NULL);
+    weir_buf_fini(&buf);
+}
+
+struct keys {
+    char *list[WEIR_STORE_DELETE_MAX];
+    int count;
+};
+
+static bool collect(const struct weir_store_entry *entry, void *arg)
+{
+    struct keys *keys = arg;
+    keys->list[keys->count++] = weir_strdup(entry->key);
+    return keys->count < WEIR_STORE_DELETE_MAX;
+}
+
+static void drop(struct operation *op)
+{
+    struct keys *keys = weir_zalloc(sizeof *keys);
+    weir_err err;
+    do {
+        for (int i = 0; i < keys->count; i++)
+            free(keys->list[i]);
+        keys->count = 0;
+        err = weir_store_list(op->owner->store, op->key, collect, keys, &op->error);
+        if (!err)
+            err = weir_store_delete(op->owner->store, (const char *const *)keys->list, keys->count, &op->error);
+    } while (!err && keys->count == WEIR_STORE_DELETE_MAX);
+    if (err)
+        weir_log(WARN, "garbage remains for now: %s", op->error.message);
+    for (int i = 0; i < keys->count; i++)
+        free(keys->list[i]);
+    free(keys);
+}
+
+static weir_err run(void *arg, struct weir_error *error)
+{
+    (void)error;
+    struct operation *op = arg;
+    switch (op->kind) {
+    case WEIR_JM_EFFECT_STORE_PUT:
+        op->failed = weir_store_put(op->owner->store, op->key, op->bytes, op->size, WEIR_STORE_ALWAYS, NULL, NULL, &op->error) != WEIR_OK;
+        break;
+    case WEIR_JM_EFFECT_HEAD_PUT:
+        put_head(op);
+        break;
+    case WEIR_JM_EFFECT_HEAD_GET:
+        get_head(op);
+        break;
+    default:
+        drop(op);
+    }
+    return WEIR_OK;
+}
+
+static void ended(void *arg)
+{
+    struct weir_job_store *store = arg;
+    store->wake(store->arg);
+}
+
+/* --- The loop */
+
+static void free_operation(void *arg)
+{
+    struct operation *op = arg;
+    free(op->key);
+    free(op->bytes);
+    free(op);
+}
+
+struct weir_job_store *weir_job_store_new(const char *uri, const struct weir_config *config, struct weir_pool *pool, void (*wake)(void *arg),
+                                          void *arg, struct weir_error *error)
+{
+    struct weir_store *store = NULL;
+    weir_err err = weir_store_open(uri, config, &store, error);
+    if (!err)
+        err = weir_store_probe(store, "probe", error);
+    if (err) {
+        (void)!weir_wrap(error, "execution.checkpointing.dir");
+        weir_store_close(store);
+        return NULL;
+    }
+    struct weir_job_store *jobs = weir_zalloc(sizeof *jobs);
+    jobs->store = store;
+    jobs->pool = pool;
+    jobs->wake = wake;
+    jobs->arg = arg;
+    return jobs;
+}
+
+const char *weir_job_store_uri(const struct weir_job_store *store)
+{
+    return weir_store_uri(store->store);
+}
+
+void weir_job_store_free(struct weir_job_store *store)
+{
+    if (!store)
+        return;
+    struct weir_jm_event event;
+    while (store->first || store->taken)
+        if (!weir_job_store_take(store, &event) && store->first)
+            nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    weir_store_close(store->store);
+    free(store);
+}
+
+void weir_job_store_begin(struct weir_job_store *store, const struct weir_jm_effect *effect)
+{
+    struct operation *op = weir_zalloc(sizeof *op);
+    op->owner = store;
+    op->kind = effect->kind;
+    snprintf(op->job_id, sizeof op->job_id, "%s", effect->job_id);
+    op->checkpoint = effect->checkpoint;
+    bool head = effect->kind == WEIR_JM_EFFECT_HEAD_PUT || effect->kind == WEIR_JM_EFFECT_HEAD_GET;
+    op->key = head ? weir_format("jobs/%s/HEAD", effect->job_id) : weir_strdup(effect->text);
+    if (effect->bytes) {
+        op->size = effect->size + ENVELOPE_SIZE;
+        op->bytes = weir_alloc(op->size);
+        seal(head ? "HEAD" : "META", effect->bytes, effect->size, op->bytes);
+    }
+    op->has_tag = effect->tag != NULL;
+    if (effect->tag)
+        snprintf(op->tag.text, sizeof op->tag.text, "%s", effect->tag);
+    if (store->last)
+        store->last->next = op;
+    else
+        store->first = op;
+    store->last = op;
+    struct weir_call_spec spec = {.run = run, .arg = op, .free_arg = free_operation, .ended = ended, .ended_arg = store};
+    op->call = weir_call_begin(store->pool, &spec);
+}
+
+static void give_back(struct weir_job_store *store)
+{
+    if (store->taken)
+        weir_call_free(store->taken->call);
+    store->taken = NULL;
+}
+
+/* True: it is an event for the core. */
+static bool describe(struct operation *op, struct weir_jm_event *event)
+{
+    *event = (struct weir_jm_event){.job_id = op->job_id, .checkpoint = op->checkpoint};
+    switch (op->kind) {
+    case WEIR_JM_EFFECT_STORE_PUT:
+        event->kind = WEIR_JM_EVENT_STORED;
+        event->text = op->failed ? op->error.message : NULL;
+        return true;
+    case WEIR_JM_EFFECT_HEAD_PUT:
+        event->kind = WEIR_JM_EVENT_HEAD_PUT;
+        event->put_result = op->put_result;
+        event->tag = op->tag.text;
+        if (op->put_result == WEIR_HEAD_PUT_UNKNOWN)
+            weir_log(WARN, "%s; what is there is looked at", op->error.message);
+        return true;
+    case WEIR_JM_EFFECT_HEAD_GET:
+        event->kind = WEIR_JM_EVENT_HEAD_GOT;
+        event->get_result = op->get_result;
+        event->tag = op->tag.text;
+        event->nonce = op->nonce;
+        if (op->get_result == WEIR_HEAD_GET_FAILED)
+            weir_log(WARN, "%s; it is tried again", op->error.message);
+        return true;
+    default:
+        return false;
+    }
+}
+
+bool weir_job_store_take(struct weir_job_store *store, struct weir_jm_event *event)
+{
+    give_back(store);
+    struct operation *before = NULL;
+    for (struct operation *op = store->first, *next; op; op = next) {
+        next = op->next;
+        if (!op->call || !weir_call_ended(op->call)) {
+            before = op;
+            continue;
+        }
+        if (before)
+            before->next = next;
+        else
+            store->first = next;
+        if (store->last == op)
+            store->last = before;
+        store->taken = op;
+        if (describe(op, event))
+            return true;
+        give_back(store);
+    }
+    return false;
+}

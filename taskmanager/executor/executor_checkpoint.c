@@ -1,0 +1,454 @@
+/* Snapshots on their way into the store, and parts on their way out of it. The control thread begins calls of the pool, which do all that
+ * may block, and takes what came of them; workers are not waited for and do not wait.
+ *
+ * A subtask's snapshot is one object, jobs/<job>/chk-<n>/<vertex>-<subtask>-<attempt>: its parts one behind the other, each known by
+ * offset, size and CRC-32C, which the checkpoint's metadata carries. Together at most INLINE_SIZE_MAX bytes: they travel in the report and
+ * there is no object. The last snapshot of a task that has FINISHED is jobs/<job>/finished/<vertex>-<subtask>-<attempt>: it belongs to
+ * every later checkpoint, so it goes with the job and not with a checkpoint.
+ */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/config.h"
+#include "base/hash.h"
+#include "base/proto_memory.h"
+#include "executor/control_int.h"
+
+#define INLINE_SIZE_MAX ((int64_t)16 << 10)
+#define WHOLE_SIZE_MAX ((int64_t)8 << 20) /* larger objects are streamed */
+
+/* --- The store */
+
+weir_err weir_control_open_store(struct weir_control *c, const char *uri, struct weir_error *error)
+{
+    const Weir__ExecutorStart *start = c->executor.start;
+    struct weir_key_value *pairs = weir_zalloc((start->n_store + 1) * sizeof *pairs);
+    for (size_t i = 0; i < start->n_store; i++)
+        pairs[i] = (struct weir_key_value){start->store[i]->key, start->store[i]->value};
+    struct weir_config *config = NULL;
+    struct weir_store *store = NULL;
+    weir_err err = weir_config_load("/dev/null", "", pairs, (int)start->n_store, &config, error);
+    if (!err)
+        err = weir_store_open(uri, config, &store, error);
+    weir_config_free(config);
+    free(pairs);
+    if (err)
+        return weir_wrap(error, "execution.checkpointing.dir");
+    c->executor.store = weir_zalloc(sizeof *c->executor.store);
+    atomic_init(&c->executor.store->refs, 1);
+    c->executor.store->store = store;
+    return WEIR_OK;
+}
+
+static struct weir_executor_store *store_ref(struct weir_executor_store *store)
+{
+    if (store)
+        atomic_fetch_add(&store->refs, 1);
+    return store;
+}
+
+void weir_executor_store_unref(struct weir_executor_store *store)
+{
+    if (!store || atomic_fetch_sub(&store->refs, 1) > 1)
+        return;
+    weir_store_close(store->store);
+    free(store);
+}
+
+static void wake_control(void *arg)
+{
+    weir_wake(&((struct weir_control *)arg)->waker);
+}
+
+/* --- Writing. On the pool until the call has ended */
+
+struct write_work {
+    struct weir_executor_store *store; /* a reference; NULL: there is none */
+    struct weir_snapshot *snapshot;
+    char *key;
+    bool has_object; /* else the parts travel in the report */
+    uint32_t *crcs;  /* of the parts */
+};
+
+struct weir_executor_write {
+    struct weir_executor_task *task;
+    uint64_t checkpoint;
+    struct weir_task_event *event; /* of a FINISHED task */
+    struct weir_call *call;
+    struct write_work *work; /* the call's */
+    struct weir_executor_write *next;
+};
+
+static void free_write_work(void *arg)
+{
+    struct write_work *work = arg;
+    weir_executor_store_unref(work->store);
+    weir_snapshot_free(work->snapshot);
+    free(work->key);
+    free(work->crcs);
+    free(work);
+}
+
+static weir_err put_whole(struct write_work *work, int64_t size, struct weir_error *error)
+{
+    struct weir_buf bytes;
+    weir_buf_init(&bytes, (size_t)size);
+    for (const struct weir_snapshot_part *part = work->snapshot->parts; part; part = part->next) {
+        bool ok = part->bytes.size == 0 || weir_buf_append(&bytes, part->bytes.data, part->bytes.size);
+        weir_assert(ok);
+    }
+    weir_err err =
+        weir_store_put(work->store->store, work->key, bytes.data, bytes.size, WEIR_STORE_ALWAYS, NULL, NULL, error);
+    weir_buf_fini(&bytes);
+    return err;
+}
+
+static weir_err write_all(int fd, const uint8_t *bytes, size_t size, struct weir_error *error)
+{
+    while (size > 0) {
+        ssize_t n = write(fd, bytes, size);
+        if (n < 0)
+            return weir_fail_errno(error, WEIR_ERR_IO, "cannot gather a snapshot in memory");
+        bytes += n;
+        size -= (size_t)n;
+    }
+    return WEIR_OK;
+}
+
+static weir_err put_streamed(struct write_work *work, struct weir_error *error)
+{
+    int fd = memfd_create("weir-snapshot", MFD_CLOEXEC);
+    if (fd < 0)
+        return weir_fail_errno(error, WEIR_ERR_IO, "cannot gather a snapshot in memory");
+    weir_err err = WEIR_OK;
+    for (struct weir_snapshot_part *part = work->snapshot->parts; part && !err; part = part->next) {
+        err = write_all(fd, part->bytes.data, part->bytes.size, error);
+        size_t size = part->bytes.size;
+        weir_buf_fini(&part->bytes); /* it is there once */
+        part->bytes.size = size;
+    }
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    int64_t size = 0;
+    if (!err)
+        err = weir_store_put_file(work->store->store, work->key, path, &size, NULL, error);
+    close(fd);
+    return err;
+}
+
+static weir_err run_write(void *arg, struct weir_error *error)
+{
+    struct write_work *work = arg;
+    weir_err err = weir_snapshot_run_syncs(work->snapshot, error);
+    if (err)
+        return err;
+    int count = 0;
+    for (const struct weir_snapshot_part *part = work->snapshot->parts; part; part = part->next)
+        count++;
+    work->crcs = weir_zalloc((size_t)(count + 1) * sizeof *work->crcs);
+    count = 0;
+    for (const struct weir_snapshot_part *part = work->snapshot->parts; part; part = part->next)
+        work->crcs[count++] = weir_crc32c(0, part->bytes.data, part->bytes.size);
+    int64_t size = weir_snapshot_size(work->snapshot);
+    if (size <= INLINE_SIZE_MAX)
+        return WEIR_OK;
+    if (!work->store)
+        return weir_fail(error, WEIR_ERR_INVALID, "execution.checkpointing.dir is not set where this task runs");
+    work->has_object = true;
+    err = size <= WHOLE_SIZE_MAX ? put_whole(work, size, error) : put_streamed(work, error);
+    return err ? weir_wrap(error, "cannot write %s", work->key) : WEIR_OK;
+}
+
+void weir_control_write(struct weir_control *c, struct weir_executor_task *task, struct weir_snapshot *take_snapshot,
+                        struct weir_task_event *take_event)
+{
+    struct weir_executor_write *write = weir_zalloc(sizeof *write);
+    struct write_work *work = write->work = weir_zalloc(sizeof *work);
+    work->store = store_ref(c->executor.store);
+    work->snapshot = take_snapshot;
+    char directory[40];
+    snprintf(directory, sizeof directory, take_event ? "finished" : "chk-%" PRIu64, take_snapshot->checkpoint);
+    work->key = weir_format("jobs/%s/%s/%u-%u-%u", c->executor.job_id, directory, task->id.vertex, task->id.subtask,
+                            task->id.attempt);
+    write->task = task;
+    write->checkpoint = take_snapshot->checkpoint;
+    write->event = take_event;
+    write->next = c->writes;
+    c->writes = write;
+    struct weir_call_spec spec = {
+        .run = run_write, .arg = work, .free_arg = free_write_work, .ended = wake_control, .ended_arg = c};
+    write->call = weir_call_begin(c->executor.pool, &spec);
+}
+
+struct weir_executor_write *weir_control_written(struct weir_control *c, weir_err *err, struct weir_error *error)
+{
+    for (struct weir_executor_write **at = &c->writes; *at; at = &(*at)->next) {
+        struct weir_executor_write *write = *at;
+        if (!weir_call_ended(write->call))
+            continue;
+        *at = write->next;
+        *err = weir_call_result(write->call, error);
+        return write;
+    }
+    return NULL;
+}
+
+static void free_event(struct weir_task_event *event)
+{
+    if (event)
+        weir_snapshot_free(event->snapshot);
+    free(event);
+}
+
+void weir_executor_write_free(struct weir_executor_write *write)
+{
+    weir_call_free(write->call);
+    free_event(write->event);
+    free(write);
+}
+
+struct weir_executor_task *weir_executor_write_task(const struct weir_executor_write *write)
+{
+    return write->task;
+}
+
+uint64_t weir_executor_write_checkpoint(const struct weir_executor_write *write)
+{
+    return write->checkpoint;
+}
+
+struct weir_task_event *weir_executor_write_take_event(struct weir_executor_write *write)
+{
+    struct weir_task_event *event = write->event;
+    write->event = NULL;
+    return event;
+}
+
+void weir_control_drop_writes(struct weir_control *c, const struct weir_executor_task *task)
+{
+    for (struct weir_executor_write **at = &c->writes; *at;) {
+        struct weir_executor_write *write = *at;
+        if (task && write->task != task) {
+            at = &write->next;
+            continue;
+        }
+        *at = write->next;
+        weir_executor_write_free(write);
+    }
+}
+
+/* --- What was written, as a message */
+
+static void fill_parts(struct weir_snapshot_message *message, const struct weir_executor_write *write, int count)
+{
+    const struct write_work *work = write->work;
+    const struct weir_executor_task *task = write->task;
+    message->parts = weir_zalloc((size_t)(count + 1) * sizeof *message->parts);
+    message->part_pointers = weir_zalloc((size_t)(count + 1) * sizeof *message->part_pointers);
+    int64_t offset = 0;
+    int i = 0;
+    for (const struct weir_snapshot_part *from = work->snapshot->parts; from; from = from->next, i++) {
+        Weir__StatePart *part = message->part_pointers[i] = &message->parts[i];
+        weir__state_part__init(part);
+        part->uid = from->uid;
+        part->name = from->name;
+        part->kind = (uint32_t)from->kind;
+        part->subtask = task->id.subtask;
+        part->parallelism = (uint32_t)task->executor->plan->vertices[task->id.vertex].parallelism;
+        part->size = (int64_t)from->bytes.size;
+        part->crc32c = work->crcs[i];
+        if (work->has_object) {
+            part->object = work->key;
+            part->offset = offset;
+            offset += part->size;
+        } else {
+            part->bytes.data = from->bytes.data;
+            part->bytes.len = from->bytes.size;
+        }
+    }
+    message->snapshot.n_parts = (size_t)count;
+    message->snapshot.parts = message->part_pointers;
+}
+
+void weir_snapshot_message_init(struct weir_snapshot_message *message, const struct weir_executor_write *write)
+{
+    const struct weir_snapshot *snapshot = write->work->snapshot;
+    weir__subtask_snapshot__init(&message->snapshot);
+    int count = 0;
+    for (const struct weir_snapshot_part *part = snapshot->parts; part; part = part->next)
+        count++;
+    fill_parts(message, write, count);
+    count = 0;
+    for (const struct weir_snapshot_committable *c = snapshot->committables; c; c = c->next)
+        count++;
+    message->committables = weir_zalloc((size_t)(count + 1) * sizeof *message->committables);
+    message->committable_pointers = weir_zalloc((size_t)(count + 1) * sizeof *message->committable_pointers);
+    int i = 0;
+    for (const struct weir_snapshot_committable *from = snapshot->committables; from; from = from->next, i++) {
+        Weir__Committable *committable = message->committable_pointers[i] = &message->committables[i];
+        weir__committable__init(committable);
+        committable->connector = from->connector;
+        committable->text = from->text;
+    }
+    message->snapshot.n_committables = (size_t)count;
+    message->snapshot.committables = message->committable_pointers;
+}
+
+void weir_snapshot_message_fini(struct weir_snapshot_message *message)
+{
+    free(message->parts);
+    free(message->part_pointers);
+    free(message->committables);
+    free(message->committable_pointers);
+}
+
+/* --- Fetching. On the pool until the call has ended */
+
+struct fetch_work {
+    struct weir_executor_store *store;
+    Weir__TaskRestore *restore;
+    struct weir_restored *restored; /* the result */
+    bool corrupt;
+};
+
+struct weir_executor_fetch {
+    struct weir_call *call;
+    struct fetch_work *work; /* the call's */
+};
+
+static void free_fetch_work(void *arg)
+{
+    struct fetch_work *work = arg;
+    weir_executor_store_unref(work->store);
+    weir__task_restore__free_unpacked(work->restore, NULL);
+    weir_restored_free(work->restored);
+    free(work);
+}
+
+static weir_err corrupt(struct fetch_work *work, const Weir__StatePart *part, const char *how, struct weir_error *error)
+{
+    work->corrupt = true;
+    return weir_fail(error, WEIR_ERR_DATA,
+                     "CHECKPOINT_CORRUPT: state '%s' of operator %s in checkpoint %" PRIu64 " %s (%s, %" PRId64
+                     " bytes from %" PRId64 ")",
+                     part->name, part->uid, work->restore->checkpoint, how, part->object[0] ? part->object : "metadata",
+                     part->size, part->offset);
+}
+
+static weir_err read_back(int fd, uint8_t *bytes, int64_t size, struct weir_error *error)
+{
+    for (int64_t at = 0; at < size;) {
+        ssize_t n = pread(fd, bytes + at, (size_t)(size - at), at);
+        if (n <= 0)
+            return weir_fail_errno(error, WEIR_ERR_IO, "cannot read a part that was fetched");
+        at += n;
+    }
+    return WEIR_OK;
+}
+
+static weir_err fetch_object(struct fetch_work *work, const Weir__StatePart *part, uint8_t *bytes,
+                             struct weir_error *error)
+{
+    if (!work->store)
+        return weir_fail(error, WEIR_ERR_INVALID, "execution.checkpointing.dir is not set where this task is to run");
+    int fd = memfd_create("weir-restore", MFD_CLOEXEC);
+    if (fd < 0)
+        return weir_fail_errno(error, WEIR_ERR_IO, "cannot make memory for a part");
+    weir_err err = weir_store_get_range(work->store->store, part->object, part->offset, part->size, fd, 0, NULL, error);
+    if (err == WEIR_ERR_NOT_FOUND || err == WEIR_ERR_DATA)
+        err = corrupt(work, part, err == WEIR_ERR_DATA ? "is damaged" : "is not there", error);
+    else if (err)
+        (void)weir_wrap(error, "cannot read %s", part->object);
+    if (!err)
+        err = read_back(fd, bytes, part->size, error);
+    close(fd);
+    return err;
+}
+
+static weir_err fetch_part(struct fetch_work *work, const Weir__StatePart *part, struct weir_error *error)
+{
+    bool inlined = part->object[0] == 0;
+    if (part->size < 0 || part->offset < 0 || (inlined && (int64_t)part->bytes.len != part->size))
+        return corrupt(work, part, "has no such size", error);
+    uint8_t *bytes = weir_alloc((size_t)part->size + 1);
+    weir_err err = WEIR_OK;
+    if (inlined && part->size > 0)
+        memcpy(bytes, part->bytes.data, part->bytes.len);
+    else if (part->size > 0)
+        err = fetch_object(work, part, bytes, error);
+    if (!err && weir_crc32c(0, bytes, (size_t)part->size) != part->crc32c)
+        err = corrupt(work, part, "does not fit its checksum", error);
+    if (err) {
+        free(bytes);
+        return err;
+    }
+    weir_restored_add(work->restored, part->uid, part->name, (enum weir_state_kind)part->kind, (int)part->subtask,
+                      (int)part->parallelism, bytes, (size_t)part->size);
+    return WEIR_OK;
+}
+
+static weir_err run_fetch(void *arg, struct weir_error *error)
+{
+    struct fetch_work *work = arg;
+    work->restored = weir_restored_new(work->restore->checkpoint);
+    weir_err err = WEIR_OK;
+    for (size_t i = 0; i < work->restore->n_parts && !err; i++)
+        err = fetch_part(work, work->restore->parts[i], error);
+    return err;
+}
+
+Weir__TaskRestore *weir_executor_restore_copy(const Weir__TaskRestore *restore)
+{
+    size_t size = weir__task_restore__get_packed_size(restore);
+    uint8_t *bytes = weir_alloc(size + 1);
+    weir__task_restore__pack(restore, bytes);
+    Weir__TaskRestore *copy = weir__task_restore__unpack(&weir_proto_memory, size, bytes);
+    weir_assert(copy != NULL);
+    free(bytes);
+    return copy;
+}
+
+void weir_control_fetch(struct weir_control *c, struct weir_executor_task *task, Weir__TaskRestore *take_restore)
+{
+    struct weir_executor_fetch *fetch = task->fetch = weir_zalloc(sizeof *fetch);
+    fetch->work = weir_zalloc(sizeof *fetch->work);
+    fetch->work->store = store_ref(c->executor.store);
+    fetch->work->restore = take_restore;
+    struct weir_call_spec spec = {
+        .run = run_fetch, .arg = fetch->work, .free_arg = free_fetch_work, .ended = wake_control, .ended_arg = c};
+    fetch->call = weir_call_begin(c->executor.pool, &spec);
+}
+
+struct weir_executor_task *weir_control_fetched(struct weir_control *c, weir_err *err, const char **kind,
+                                                struct weir_error *error)
+{
+    for (struct weir_executor_task *task = c->executor.tasks; task; task = task->next) {
+        if (!task->fetch || !weir_call_ended(task->fetch->call))
+            continue;
+        struct fetch_work *work = task->fetch->work;
+        *err = weir_call_result(task->fetch->call, error);
+        *kind = work->corrupt ? "CHECKPOINT_CORRUPT" : NULL;
+        if (!*err) {
+            task->restored = work->restored;
+            work->restored = NULL;
+        }
+        weir_executor_fetch_free(task->fetch);
+        task->fetch = NULL;
+        return task;
+    }
+    return NULL;
+}
+
+void weir_executor_fetch_free(struct weir_executor_fetch *fetch)
+{
+    if (!fetch)
+        return;
+    weir_call_free(fetch->call);
+    free(fetch);
+}

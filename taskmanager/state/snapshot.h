@@ -1,0 +1,110 @@
+/* One subtask's part of a checkpoint while it is captured: what its operators gave when the barrier passed them.
+ *
+ * A state is addressed by (operator uid, state name). Its bytes are the operator's affair; `kind` says how a restore with another parallelism
+ * deals with them. Captured on the task's worker; handed on whole, then read by one thread.
+ */
+#ifndef WEIR_TASKMANAGER_STATE_SNAPSHOT_H
+#define WEIR_TASKMANAGER_STATE_SNAPSHOT_H
+
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/mem.h"
+
+enum weir_state_kind {                         /* written into checkpoints: never renumber */
+                       WEIR_STATE_SUBTASK = 1, /* belongs to this subtask's number */
+                       WEIR_STATE_SPLIT = 2,   /* entries that are dealt out anew (operator list state) */
+                       WEIR_STATE_UNION = 3,   /* every subtask gets all */
+                       WEIR_STATE_KEYED = 4    /* by key group */
+};
+
+struct weir_snapshot_part {
+    char *uid, *name;
+    enum weir_state_kind kind;
+    struct weir_buf bytes;
+    struct weir_snapshot_part *next;
+};
+
+struct weir_snapshot_committable { /* output that the checkpoint publishes */
+    char *connector, *text;
+    struct weir_snapshot_committable *next;
+};
+
+struct weir_snapshot_sync { /* what must have been done before the snapshot counts */
+    weir_err (*run)(void *arg, struct weir_error *error);
+    void *arg;
+    void (*free_arg)(void *arg);
+    struct weir_snapshot_sync *next;
+};
+
+struct weir_snapshot {
+    uint64_t checkpoint; /* 0: the last one, of a task that has FINISHED */
+    uint64_t complete;   /* the newest checkpoint that is known to be complete: its output is published, or will be */
+    uint32_t flags;      /* enum weir_barrier_flags */
+    struct weir_snapshot_part *parts; /* in the order of the operators */
+    struct weir_snapshot_part **end;
+    struct weir_snapshot_committable *committables, **committables_end;
+    struct weir_snapshot_sync *syncs, **syncs_end;
+};
+
+struct weir_snapshot *weir_snapshot_new(uint64_t checkpoint, uint64_t complete, uint32_t flags);
+void weir_snapshot_free(struct weir_snapshot *snapshot); /* NULL is allowed */
+/* The bytes are taken over; *take_bytes is empty afterwards. */
+void weir_snapshot_add(struct weir_snapshot *snapshot, const char *uid, const char *name, enum weir_state_kind kind,
+                       struct weir_buf *take_bytes);
+/* NULL: there is no such state. */
+const struct weir_snapshot_part *weir_snapshot_find(const struct weir_snapshot *snapshot, const char *uid,
+                                                    const char *name);
+int64_t weir_snapshot_size(const struct weir_snapshot *snapshot); /* bytes of all parts */
+/* Strings are copied. */
+void weir_snapshot_add_committable(struct weir_snapshot *snapshot, const char *connector, const char *text);
+/* run(take_arg) may block: it is called, on another thread, before the snapshot is reported, which happens only when it said 0. */
+void weir_snapshot_add_sync(struct weir_snapshot *snapshot, weir_err (*run)(void *arg, struct weir_error *error),
+                            void *take_arg, void (*free_arg)(void *arg));
+weir_err weir_snapshot_run_syncs(const struct weir_snapshot *snapshot, struct weir_error *error);
+
+/* --- What a restored subtask finds: the parts of a checkpoint that concern it. After a change of parallelism several old subtasks' parts of
+ * one state. Read-only, valid in open() only. */
+
+struct weir_restored_part {
+    char *uid, *name;
+    enum weir_state_kind kind;
+    int subtask, parallelism; /* that wrote it */
+    uint8_t *bytes;
+    size_t size;
+    struct weir_restored_part *next;
+};
+struct weir_restored {
+    uint64_t checkpoint;
+    struct weir_restored_part *parts, **end;
+};
+struct weir_restored *weir_restored_new(uint64_t checkpoint);
+void weir_restored_free(struct weir_restored *restored); /* NULL is allowed */
+/* `bytes` is malloc()ed and taken over; NULL with size 0. */
+void weir_restored_add(struct weir_restored *restored, const char *uid, const char *name, enum weir_state_kind kind,
+                       int subtask, int parallelism, uint8_t *take_bytes, size_t size);
+/* The next part of the state after `after` (NULL: the first); NULL: there is none. `restored` may be NULL: the start was from nothing. */
+const struct weir_restored_part *weir_restored_next(const struct weir_restored *restored, const char *uid,
+                                                    const char *name, const struct weir_restored_part *after);
+
+/* --- Bytes of parts: little-endian numbers, and bytes with their size before them. What is read is checked: once something was not there,
+ * `bad` stays set and zeros come. */
+
+void weir_put_u8(struct weir_buf *out, uint8_t value);
+void weir_put_u32(struct weir_buf *out, uint32_t value);
+void weir_put_i64(struct weir_buf *out, int64_t value);
+void weir_put_bytes(struct weir_buf *out, const void *bytes, size_t size);
+
+struct weir_part_reader {
+    const uint8_t *at, *end;
+    bool bad;
+};
+struct weir_part_reader weir_part_read(const struct weir_restored_part *part);
+uint8_t weir_get_u8(struct weir_part_reader *reader);
+uint32_t weir_get_u32(struct weir_part_reader *reader);
+int64_t weir_get_i64(struct weir_part_reader *reader);
+const uint8_t *weir_get_bytes(struct weir_part_reader *reader, size_t *size); /* never NULL */
+/* Everything was read, and nothing was missing; else DATA: the part is damaged or another operator's. */
+weir_err weir_part_read_end(const struct weir_part_reader *reader, const char *state, struct weir_error *error);
+
+#endif
