@@ -85,12 +85,12 @@ struct weir_jm_job_options {
     int64_t exponential_attempts;                      /* .attempts-before-reset-backoff: -1 without end */
     int64_t rate_max, rate_interval_ms, rate_delay_ms; /* .failure-rate.max-failures-per-interval 1, 1 min, 1 s */
     int64_t cancellation_timeout_ms; /* task.cancellation.timeout: 180 s; then the executor is killed */
-    int64_t checkpoint_interval_ms;    /* execution.checkpointing.interval; 0: no checkpoints (the default) */
-    int64_t checkpoint_timeout_ms;     /* .timeout: 10 min */
-    int64_t checkpoint_pause_ms;       /* .min-pause: 0 */
-    int64_t checkpoints_concurrent;    /* .max-concurrent-checkpoints: 1 */
-    int64_t checkpoints_tolerable;     /* .tolerable-failed-checkpoints: 0 */
-    int64_t checkpoints_retained;      /* .num-retained: 1 */
+    int64_t checkpoint_interval_ms;  /* execution.checkpointing.interval; 0: no checkpoints (the default) */
+    int64_t checkpoint_timeout_ms;   /* .timeout: 10 min */
+    int64_t checkpoint_pause_ms;     /* .min-pause: 0 */
+    int64_t checkpoints_concurrent;  /* .max-concurrent-checkpoints: 1 */
+    int64_t checkpoints_tolerable;   /* .tolerable-failed-checkpoints: 0 */
+    int64_t checkpoints_retained;    /* .num-retained: 1 */
 };
 void weir_jm_job_options_init(struct weir_jm_job_options *options); /* the defaults above; restart NONE */
 /* One option by its Flink key. WEIR_ERR_NOT_FOUND: not a key of this table (not an error to the caller, perhaps);
@@ -105,9 +105,9 @@ enum weir_jm_event_kind {
     WEIR_JM_EVENT_SUBMIT, /* answered by a REPLY */
     WEIR_JM_EVENT_CANCEL, /* answered by a REPLY: WEIR_OK (also when it is cancelling or canceled already), NOT_FOUND, EXISTS
                                    (it has ended otherwise, or its output is being published) */
-    WEIR_JM_EVENT_CHECKPOINT,  /* one is wanted now; answered by a REPLY with its id: NOT_FOUND, UNSUPPORTED (the job makes none), EXISTS
+    WEIR_JM_EVENT_CHECKPOINT, /* one is wanted now; answered by a REPLY with its id: NOT_FOUND, UNSUPPORTED (the job makes none), EXISTS
                                    (not all tasks run), FULL (not at this moment) */
-    WEIR_JM_EVENT_MESSAGE,     /* from a TaskManager's line */
+    WEIR_JM_EVENT_MESSAGE,      /* from a TaskManager's line */
     WEIR_JM_EVENT_DISCONNECTED, /* the transport says that this peer is gone */
     WEIR_JM_EVENT_STORED,       /* job_id, checkpoint: answers STORE_PUT; text: why it failed, NULL: it is durable */
     WEIR_JM_EVENT_HEAD_PUT,     /* job_id, put_result, tag: answers HEAD_PUT */
@@ -148,11 +148,11 @@ enum weir_jm_effect_kind {
     WEIR_JM_EFFECT_TM_LOST,     /* taskmanager_id, peer, lost, text: for the log (no LOG beside it) and metrics */
     WEIR_JM_EFFECT_JOB_ENDED,   /* job_id: terminal; what io keeps only for running it can go */
     WEIR_JM_EFFECT_JOB_DROPPED, /* job_id: forgotten (more than jobs_ended_max) */
-    WEIR_JM_EFFECT_STORE_PUT,   /* job_id, checkpoint, text (key), bytes, size: an object that is written once; then STORED */
-    WEIR_JM_EFFECT_STORE_DROP,  /* job_id, checkpoint, text: every object whose key begins so can go; no answer */
-    WEIR_JM_EFFECT_HEAD_PUT,    /* job_id, bytes, size, tag (NULL: there must be none): jobs/<job_id>/HEAD; then HEAD_PUT */
-    WEIR_JM_EFFECT_HEAD_GET,    /* job_id; then HEAD_GOT */
-    WEIR_JM_EFFECT_FENCED       /* a higher leader epoch exists: text; the process should end */
+    WEIR_JM_EFFECT_STORE_PUT, /* job_id, checkpoint, text (key), bytes, size: an object that is written once; then STORED */
+    WEIR_JM_EFFECT_STORE_DROP, /* job_id, checkpoint, text: every object whose key begins so can go; no answer */
+    WEIR_JM_EFFECT_HEAD_PUT, /* job_id, bytes, size, tag (NULL: there must be none): jobs/<job_id>/HEAD; then HEAD_PUT */
+    WEIR_JM_EFFECT_HEAD_GET, /* job_id; then HEAD_GOT */
+    WEIR_JM_EFFECT_FENCED    /* a higher leader epoch exists: text; the process should end */
 };
 
 enum weir_jm_lost { WEIR_JM_LOST_HEARTBEAT, WEIR_JM_LOST_DISCONNECT, WEIR_JM_LOST_NEW_SESSION, WEIR_JM_LOST_OUTBOX };
@@ -234,15 +234,19 @@ struct weir_jm_exception {
 
 struct weir_jm_retained { /* a complete checkpoint */
     uint64_t id;
-    char metadata[128]; /* key of its metadata */
-    char sha256[65];    /* of that object */
-    int64_t size_bytes; /* of all state */
+    char metadata[128];                 /* key of its metadata */
+    char sha256[65];                    /* of that object */
+    int64_t size_bytes;                 /* of all state */
     int64_t triggered_ms, completed_ms; /* wall */
 };
 
 /* One of the last checkpoints, for REST. */
 #define WEIR_JM_CHECKPOINTS_KEPT 10 /* Flink's web.checkpoints.history */
-enum weir_jm_checkpoint_status { WEIR_JM_CHECKPOINT_IN_PROGRESS, WEIR_JM_CHECKPOINT_COMPLETED, WEIR_JM_CHECKPOINT_FAILED };
+enum weir_jm_checkpoint_status {
+    WEIR_JM_CHECKPOINT_IN_PROGRESS,
+    WEIR_JM_CHECKPOINT_COMPLETED,
+    WEIR_JM_CHECKPOINT_FAILED
+};
 struct weir_jm_checkpoint {
     uint64_t id;
     enum weir_jm_checkpoint_status status;

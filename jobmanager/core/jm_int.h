@@ -78,7 +78,8 @@ struct restart_state {
 };
 
 #define COMMITS_MAX 16
-struct commit { /* output to be published: of a complete checkpoint, or of a job that has no checkpoints and whose tasks have all FINISHED */
+struct
+    commit { /* output to be published: of a complete checkpoint, or of a job that has no checkpoints and whose tasks have all FINISHED */
     uint64_t checkpoint;    /* 0: without checkpoints */
     bool final;             /* then the job is FINISHED */
     Weir__Control *control; /* CommitOutput */
@@ -192,8 +193,8 @@ void weir_jm_job_fail(struct weir_jm *jm, struct weir_jm_job *job, const Weir__F
 /* After tasks have ended: the job may have. */
 void weir_jm_job_settle(struct weir_jm *jm, struct weir_jm_job *job);
 /* Queues output; the committables are copied. At most COMMITS_MAX wait. */
-void weir_jm_job_add_commit(struct weir_jm *jm, struct weir_jm_job *job, uint64_t checkpoint, bool final, Weir__Committable **committables,
-                            size_t count);
+void weir_jm_job_add_commit(struct weir_jm *jm, struct weir_jm_job *job, uint64_t checkpoint, bool final,
+                            Weir__Committable **committables, size_t count);
 void weir_jm_job_commit_done(struct weir_jm *jm, struct weir_jm_taskmanager *tm, const Weir__CommitDone *done);
 /* Sends CommitOutput and AbortOutput that are due and have no TaskManager working on them. */
 void weir_jm_job_outputs(struct weir_jm *jm);
@@ -233,7 +234,8 @@ void weir_jm_checkpoints_abort(struct weir_jm *jm, struct weir_jm_job *job, cons
 /* Whether one is complete is not known yet: nothing may be deployed. */
 bool weir_jm_checkpoint_undecided(const struct weir_jm_job *job);
 /* What the task begins with; NULL: from the start. Allocated in the step's arena, borrows from the checkpoint. */
-Weir__TaskRestore *weir_jm_checkpoint_restore(struct weir_jm *jm, const struct weir_jm_job *job, const struct weir_jm_task *task);
+Weir__TaskRestore *weir_jm_checkpoint_restore(struct weir_jm *jm, const struct weir_jm_job *job,
+                                              const struct weir_jm_task *task);
 /* The job is terminal: HEAD is to say so. */
 void weir_jm_checkpoints_ended(struct weir_jm_job *job);
 /* Something is to be written to HEAD, or is being written. */

@@ -72,8 +72,9 @@ static void put_head(struct operation *op)
 {
     struct weir_store *store = op->owner->store;
     struct weir_store_tag now;
-    weir_err err = weir_store_put(store, op->key, op->bytes, op->size, op->has_tag ? WEIR_STORE_IF_MATCH : WEIR_STORE_IF_ABSENT,
-                                  op->has_tag ? &op->tag : NULL, &now, &op->error);
+    weir_err err =
+        weir_store_put(store, op->key, op->bytes, op->size, op->has_tag ? WEIR_STORE_IF_MATCH : WEIR_STORE_IF_ABSENT,
+                       op->has_tag ? &op->tag : NULL, &now, &op->error);
     op->put_result = !err ? WEIR_HEAD_PUT_OK : err == WEIR_ERR_EXISTS ? WEIR_HEAD_PUT_CONDITION : WEIR_HEAD_PUT_UNKNOWN;
     if (!err)
         op->tag = now;
@@ -89,7 +90,8 @@ static void get_head(struct operation *op)
                            ? weir__head__unpack(&weir_proto_memory, buf.size - ENVELOPE_SIZE, buf.data + ENVELOPE_SIZE)
                            : NULL;
     if (!err && !head)
-        weir_log(ERROR, "CHECKPOINT_CORRUPT: %s/%s is not a HEAD object, or was damaged", weir_store_uri(op->owner->store), op->key);
+        weir_log(ERROR, "CHECKPOINT_CORRUPT: %s/%s is not a HEAD object, or was damaged",
+                 weir_store_uri(op->owner->store), op->key);
     if (head && head->nonce.len == sizeof op->nonce)
         memcpy(op->nonce, head->nonce.data, sizeof op->nonce);
     if (head)
@@ -134,7 +136,8 @@ static weir_err run(void *arg, struct weir_error *error)
     struct operation *op = arg;
     switch (op->kind) {
     case WEIR_JM_EFFECT_STORE_PUT:
-        op->failed = weir_store_put(op->owner->store, op->key, op->bytes, op->size, WEIR_STORE_ALWAYS, NULL, NULL, &op->error) != WEIR_OK;
+        op->failed = weir_store_put(op->owner->store, op->key, op->bytes, op->size, WEIR_STORE_ALWAYS, NULL, NULL,
+                                    &op->error) != WEIR_OK;
         break;
     case WEIR_JM_EFFECT_HEAD_PUT:
         put_head(op);
@@ -164,8 +167,8 @@ static void free_operation(void *arg)
     free(op);
 }
 
-struct weir_job_store *weir_job_store_new(const char *uri, const struct weir_config *config, struct weir_pool *pool, void (*wake)(void *arg),
-                                          void *arg, struct weir_error *error)
+struct weir_job_store *weir_job_store_new(const char *uri, const struct weir_config *config, struct weir_pool *pool,
+                                          void (*wake)(void *arg), void *arg, struct weir_error *error)
 {
     struct weir_store *store = NULL;
     weir_err err = weir_store_open(uri, config, &store, error);
@@ -223,7 +226,8 @@ void weir_job_store_begin(struct weir_job_store *store, const struct weir_jm_eff
     else
         store->first = op;
     store->last = op;
-    struct weir_call_spec spec = {.run = run, .arg = op, .free_arg = free_operation, .ended = ended, .ended_arg = store};
+    struct weir_call_spec spec = {
+        .run = run, .arg = op, .free_arg = free_operation, .ended = ended, .ended_arg = store};
     op->call = weir_call_begin(store->pool, &spec);
 }
 

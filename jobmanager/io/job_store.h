@@ -14,8 +14,8 @@ struct weir_job_store;
 
 /* Opens `uri`, with the s3.* keys of `config`, and shows that conditional writes work there: blocks for a moment. `wake` is called, on any
  * thread, when something can be taken. NULL and error: not usable. */
-struct weir_job_store *weir_job_store_new(const char *uri, const struct weir_config *config, struct weir_pool *pool, void (*wake)(void *arg),
-                                          void *arg, struct weir_error *error);
+struct weir_job_store *weir_job_store_new(const char *uri, const struct weir_config *config, struct weir_pool *pool,
+                                          void (*wake)(void *arg), void *arg, struct weir_error *error);
 const char *weir_job_store_uri(const struct weir_job_store *store);
 /* Waits for what is under way (bounded by the store). NULL is allowed. */
 void weir_job_store_free(struct weir_job_store *store);

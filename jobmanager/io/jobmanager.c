@@ -460,7 +460,8 @@ static void set_job_options(struct weir_jm_job_options *options, const struct we
     for (const struct weir_option *option = weir_config_table; option->name; option++) {
         const char *value = weir_config_string(config, option->name);
         if (value && *value &&
-            (strncmp(option->name, "restart-strategy.", 17) == 0 || strncmp(option->name, "execution.checkpointing.", 24) == 0 ||
+            (strncmp(option->name, "restart-strategy.", 17) == 0 ||
+             strncmp(option->name, "execution.checkpointing.", 24) == 0 ||
              strcmp(option->name, "task.cancellation.timeout") == 0)) {
             struct weir_error ignored;
             if (weir_jm_job_options_set(options, option->name, value, &ignored) == WEIR_ERR_INVALID)
@@ -469,15 +470,19 @@ static void set_job_options(struct weir_jm_job_options *options, const struct we
     }
 }
 
-static weir_err check_checkpointing(const struct weir_jobmanager *jobmanager, const struct weir_config *config, const struct weir_key_value *pairs,
-                                    int count, struct weir_error *error)
+static weir_err check_checkpointing(const struct weir_jobmanager *jobmanager, const struct weir_config *config,
+                                    const struct weir_key_value *pairs, int count, struct weir_error *error)
 {
     const char *dir = weir_config_string(jobmanager->options.config, "execution.checkpointing.dir");
     for (int i = 0; i < count; i++)
         if (strcmp(pairs[i].key, "execution.checkpointing.dir") == 0 && strcmp(pairs[i].value, dir ? dir : "") != 0)
-            return weir_fail(error, WEIR_ERR_INVALID, "execution.checkpointing.dir is the cluster's: set it where the JobManager starts, not with a job");
+            return weir_fail(
+                error, WEIR_ERR_INVALID,
+                "execution.checkpointing.dir is the cluster's: set it where the JobManager starts, not with a job");
     if (weir_config_int(config, "execution.checkpointing.interval") > 0 && !jobmanager->store)
-        return weir_fail(error, WEIR_ERR_INVALID, "execution.checkpointing.interval is set, and this JobManager has no execution.checkpointing.dir");
+        return weir_fail(
+            error, WEIR_ERR_INVALID,
+            "execution.checkpointing.interval is set, and this JobManager has no execution.checkpointing.dir");
     return WEIR_OK;
 }
 
@@ -507,7 +512,8 @@ weir_err weir_jobmanager_submit(struct weir_jobmanager *jobmanager, const struct
         struct weir_key_value all[EXECUTOR_KEYS + 65];
         int all_count = 0;
         if (jobmanager->store) /* where the parts must be, whatever is set elsewhere */
-            all[all_count++] = (struct weir_key_value){"execution.checkpointing.dir", weir_job_store_uri(jobmanager->store)};
+            all[all_count++] =
+                (struct weir_key_value){"execution.checkpointing.dir", weir_job_store_uri(jobmanager->store)};
         for (size_t i = 0; i < EXECUTOR_KEYS; i++)
             all[all_count++] = (struct weir_key_value){executor_keys[i], weir_config_string(config, executor_keys[i])};
         char parallelism[16];
@@ -544,7 +550,8 @@ weir_err weir_jobmanager_cancel(struct weir_jobmanager *jobmanager, const char *
     return ask(jobmanager, &event, error);
 }
 
-weir_err weir_jobmanager_checkpoint(struct weir_jobmanager *jobmanager, const char *job_id, uint64_t *id, struct weir_error *error)
+weir_err weir_jobmanager_checkpoint(struct weir_jobmanager *jobmanager, const char *job_id, uint64_t *id,
+                                    struct weir_error *error)
 {
     struct weir_jm_event event = {.kind = WEIR_JM_EVENT_CHECKPOINT, .job_id = job_id};
     weir_err err = ask(jobmanager, &event, error);

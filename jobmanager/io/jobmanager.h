@@ -51,7 +51,8 @@ weir_err weir_jobmanager_submit(struct weir_jobmanager *jobmanager, const struct
 weir_err weir_jobmanager_cancel(struct weir_jobmanager *jobmanager, const char *job_id, struct weir_error *error);
 /* One checkpoint now. *id: of it, or of one that is under way. NOT_FOUND, UNSUPPORTED (the job makes none), EXISTS (not all its tasks run),
  * FULL (not at this moment). */
-weir_err weir_jobmanager_checkpoint(struct weir_jobmanager *jobmanager, const char *job_id, uint64_t *id, struct weir_error *error);
+weir_err weir_jobmanager_checkpoint(struct weir_jobmanager *jobmanager, const char *job_id, uint64_t *id,
+                                    struct weir_error *error);
 /* The plan that a submission would get, without submitting. */
 weir_err weir_jobmanager_plan(struct weir_jobmanager *jobmanager, const struct weir_jobmanager_submission *submission,
                               struct weir_plan **plan, struct weir_error *error);

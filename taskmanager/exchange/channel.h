@@ -33,7 +33,8 @@ enum weir_item_kind { /* part of the frame format: never renumber */
                       WEIR_ITEM_END = 6
 };
 enum weir_barrier_flags { /* part of the frame format */
-                          WEIR_BARRIER_SAVEPOINT = 1 /* everything is written, nothing is shared with earlier checkpoints */
+                          WEIR_BARRIER_SAVEPOINT =
+                              1 /* everything is written, nothing is shared with earlier checkpoints */
 };
 /* Everything before it is in checkpoint `checkpoint`, everything behind it is not. */
 struct weir_barrier {

@@ -79,7 +79,7 @@ struct weir_io_port {         /* a channel's end here */
     struct weir_channel *chan;
     struct weir_schema *schema;
     uint32_t producer_attempt, consumer_attempt;
-    uint64_t seq; /* last one sent or received */
+    uint64_t seq;          /* last one sent or received */
     uint64_t batches_sent; /* said with barriers */
     struct weir_io_peer_conn *peer;
     struct weir_io_conn *conn;            /* in: where its credits go; NULL: no OPEN yet */

@@ -201,7 +201,8 @@ static bool make_item(struct weir_io *io, struct weir_io_port *port, const struc
         uint64_t sent = weir_get_u64(frame->payload + 8);
         if (item->barrier.checkpoint > item->barrier.complete && sent == port->chan->batches_pushed)
             return true;
-        weir_io_break_port(io, port, "the barrier of checkpoint %llu from executor %s follows %llu batches, %llu have come",
+        weir_io_break_port(io, port,
+                           "the barrier of checkpoint %llu from executor %s follows %llu batches, %llu have come",
                            (unsigned long long)item->barrier.checkpoint, port->peer->id, (unsigned long long)sent,
                            (unsigned long long)port->chan->batches_pushed);
         return false;

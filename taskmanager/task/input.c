@@ -32,9 +32,9 @@ struct weir_input {
     bool ended;                            /* END was said */
     struct weir_item pending[PENDING_MAX]; /* made by one event, not yet given */
     int pending_first, pending_count;
-    struct weir_barrier barrier;           /* being aligned; checkpoint 0: none */
-    int barrier_missing;                   /* channels that have neither given it nor ended */
-    uint64_t barrier_last;                 /* the newest that was said, or given up */
+    struct weir_barrier barrier; /* being aligned; checkpoint 0: none */
+    int barrier_missing;         /* channels that have neither given it nor ended */
+    uint64_t barrier_last;       /* the newest that was said, or given up */
     bool at_least_once;
     uint64_t records, bytes;
 };
