@@ -36,7 +36,7 @@ struct weir_http_engine {
     /* under the mutex */
     struct weir_http_exchange *first, *last; /* waiting */
     int waiting;
-    bool stopping, cancels;
+    bool stopping;
     /* the thread's */
     struct weir_http_exchange *running;
     int running_count;
@@ -149,15 +149,11 @@ static void finish(struct weir_http_engine *engine, struct weir_http_exchange *x
         free(transfer);
         x->transfer = NULL;
     }
-    void (*done)(struct weir_http_exchange *) = x->done;
     pthread_mutex_lock(&engine->mutex);
     x->state = WEIR_HTTP_DONE;
     x->next = NULL;
-    if (!done)
-        pthread_cond_broadcast(&engine->done);
+    pthread_cond_broadcast(&engine->done);
     pthread_mutex_unlock(&engine->mutex);
-    if (done)
-        done(x);
 }
 
 static void conclude(struct weir_http_engine *engine, struct weir_http_exchange *x, CURLcode code)
@@ -194,23 +190,21 @@ static void cancel(struct weir_http_engine *engine, struct weir_http_exchange *x
 /* --- The thread */
 
 /* Takes from the queue what may run, or what must end: a list. */
-static struct weir_http_exchange *take_waiting(struct weir_http_engine *engine, bool *stopping, bool *cancels)
+static struct weir_http_exchange *take_waiting(struct weir_http_engine *engine, bool *stopping)
 {
     struct weir_http_exchange *taken = NULL, **end = &taken;
     pthread_mutex_lock(&engine->mutex);
     *stopping = engine->stopping;
-    *cancels = engine->cancels;
-    engine->cancels = false;
     int room = engine->options.connections_max - engine->running_count;
     struct weir_http_exchange **at = &engine->first, *kept = NULL;
     while (*at) {
         struct weir_http_exchange *x = *at;
-        if (!*stopping && !x->cancel && room <= 0) {
+        if (!*stopping && room <= 0) {
             kept = x;
             at = &x->next;
             continue;
         }
-        room -= !x->cancel;
+        room--;
         *at = x->next;
         x->next = NULL;
         x->state = WEIR_HTTP_RUNNING;
@@ -223,15 +217,11 @@ static struct weir_http_exchange *take_waiting(struct weir_http_engine *engine, 
     return taken;
 }
 
-static void cancel_running(struct weir_http_engine *engine, bool all)
+static void cancel_running(struct weir_http_engine *engine)
 {
     for (struct weir_http_exchange *x = engine->running, *next; x; x = next) {
         next = x->next;
-        pthread_mutex_lock(&engine->mutex);
-        bool asked = x->cancel;
-        pthread_mutex_unlock(&engine->mutex);
-        if (all || asked)
-            cancel(engine, x);
+        cancel(engine, x);
     }
 }
 
@@ -242,18 +232,17 @@ static void *run(void *arg)
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, NULL);
     for (bool stopping = false; !stopping;) {
-        bool cancels;
-        struct weir_http_exchange *list = take_waiting(engine, &stopping, &cancels);
+        struct weir_http_exchange *list = take_waiting(engine, &stopping);
         while (list) {
             struct weir_http_exchange *x = list;
             list = x->next;
-            if (stopping || x->cancel)
+            if (stopping)
                 cancel(engine, x);
             else
                 begin(engine, x);
         }
-        if (stopping || cancels)
-            cancel_running(engine, stopping);
+        if (stopping)
+            cancel_running(engine);
         int active, left;
         weir_assert(curl_multi_perform(engine->multi, &active) == CURLM_OK);
         bool ended = false;
@@ -319,13 +308,12 @@ void weir_http_engine_free(struct weir_http_engine *engine)
     free(engine);
 }
 
-weir_err weir_http_engine_start(struct weir_http_engine *engine, struct weir_http_exchange *x, struct weir_error *error)
+static weir_err start(struct weir_http_engine *engine, struct weir_http_exchange *x, struct weir_error *error)
 {
     weir_assert(x->state == WEIR_HTTP_IDLE);
     x->err = WEIR_OK;
     x->status = 0;
     x->response_size = 0;
-    x->cancel = false;
     x->next = NULL;
     memset(&x->error, 0, sizeof x->error);
     weir_buf_init(&x->headers_out, HEADERS_SIZE_MAX);
@@ -349,40 +337,25 @@ weir_err weir_http_engine_start(struct weir_http_engine *engine, struct weir_htt
     return WEIR_OK;
 }
 
-weir_err weir_http_engine_wait(struct weir_http_engine *engine, struct weir_http_exchange *x)
+static void wait_for(struct weir_http_engine *engine, const struct weir_http_exchange *x)
 {
-    weir_assert(!x->done && x->state != WEIR_HTTP_IDLE);
     pthread_mutex_lock(&engine->mutex);
     while (x->state != WEIR_HTTP_DONE)
         pthread_cond_wait(&engine->done, &engine->mutex);
     pthread_mutex_unlock(&engine->mutex);
-    return x->err;
-}
-
-void weir_http_engine_cancel(struct weir_http_engine *engine, struct weir_http_exchange *x)
-{
-    pthread_mutex_lock(&engine->mutex);
-    bool under_way = x->state == WEIR_HTTP_WAITING || x->state == WEIR_HTTP_RUNNING;
-    if (under_way) {
-        x->cancel = true;
-        engine->cancels = true;
-    }
-    pthread_mutex_unlock(&engine->mutex);
-    if (under_way)
-        curl_multi_wakeup(engine->multi);
 }
 
 weir_err weir_http_engine_call(struct weir_http_engine *engine, struct weir_http_exchange *x)
 {
-    weir_assert(!x->done);
     struct weir_error error = {0};
-    weir_err err = weir_http_engine_start(engine, x, &error);
+    weir_err err = start(engine, x, &error);
     if (err) {
         x->err = err;
         x->error = error;
         return err;
     }
-    return weir_http_engine_wait(engine, x);
+    wait_for(engine, x);
+    return x->err;
 }
 
 void weir_http_exchange_fini(struct weir_http_exchange *x)

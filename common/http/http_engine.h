@@ -1,9 +1,9 @@
 /* HTTP exchanges, many at a time, over libcurl's multi interface: one thread, one pool of connections. For what http_client.h is too simple
- * for: an object store's uploads and downloads, model servers, anything that is asked often or in parallel.
+ * for: an object store's uploads and downloads, anything that is asked often or in parallel.
  *
- * An exchange is the caller's struct: filled, started, and not touched until it is done. Whatever happens it is done exactly once:
- * answered (err WEIR_OK, any status), failed, or canceled. Bounds: connections_max exchanges run, the others wait in order (their timeouts
- * begin when they run); at most waiting_max may wait. Any thread may start, wait and cancel.
+ * An exchange is the caller's struct. Whatever happens it is done exactly once: answered (err WEIR_OK, any status), failed, or canceled
+ * because the engine ends. Bounds: connections_max exchanges run, the others wait in order (their timeouts begin when they run); at most
+ * waiting_max may wait.
  */
 #ifndef WEIR_HTTP_HTTP_ENGINE_H
 #define WEIR_HTTP_HTTP_ENGINE_H
@@ -41,10 +41,6 @@ struct weir_http_exchange {
     int response_fd;          /* a body of status 2xx goes there by pwrite; -1 or 0: into `body_out` */
     int64_t response_offset;  /* of its first byte there */
 
-    void (*done)(struct weir_http_exchange
-                     *exchange); /* on the engine's thread, which it must not block; NULL: weir_http_engine_wait() */
-    void *arg;
-
     /* The answer, once done. */
     weir_err err;            /* IO (not reachable, broken), TIMEOUT, FULL (too large), INVALID (URL), CANCELED */
     struct weir_error error; /* with effect NONE when no connection was made */
@@ -57,7 +53,6 @@ struct weir_http_exchange {
     enum weir_http_exchange_state state;
     struct weir_http_exchange *next;
     struct weir_http_transfer *transfer;
-    bool cancel;
 };
 
 /* NULL and error: no thread, no such ca_file. */
@@ -65,14 +60,7 @@ struct weir_http_engine *weir_http_engine_new(const struct weir_http_engine_opti
 /* Cancels what is under way, joins the thread. NULL is allowed. */
 void weir_http_engine_free(struct weir_http_engine *engine);
 
-/* FULL: waiting_max are waiting; the exchange was not started. */
-weir_err weir_http_engine_start(struct weir_http_engine *engine, struct weir_http_exchange *exchange,
-                                struct weir_error *error);
-/* Blocks until done; for exchanges without `done`. Returns exchange->err. */
-weir_err weir_http_engine_wait(struct weir_http_engine *engine, struct weir_http_exchange *exchange);
-/* Asks for an early end; the exchange is still done by itself, soon. No effect on one that is idle or done. */
-void weir_http_engine_cancel(struct weir_http_engine *engine, struct weir_http_exchange *exchange);
-/* start and wait. */
+/* Blocks until it is done; any thread, any number of them. FULL: waiting_max are waiting. Returns exchange->err. */
 weir_err weir_http_engine_call(struct weir_http_engine *engine, struct weir_http_exchange *exchange);
 
 /* Frees the answer; the request may be started again then. */

@@ -33,7 +33,7 @@ void weir_sigv4_encode(struct weir_buf *out, const char *text, bool keep_slash)
             weir_assert(weir_buf_printf(out, "%%%02X", *c));
 }
 
-void weir_sigv4_date(int64_t time_ms, char out[WEIR_SIGV4_DATE_SIZE])
+static void format_date(int64_t time_ms, char out[WEIR_SIGV4_DATE_SIZE])
 {
     time_t seconds = (time_t)(time_ms / 1000);
     struct tm tm;
@@ -228,7 +228,7 @@ void weir_sigv4_sign_header(const struct weir_sigv4_request *request, const stru
                             struct weir_sigv4 *out)
 {
     init(out);
-    weir_sigv4_date(request->time_ms, out->date);
+    format_date(request->time_ms, out->date);
     char *scope = scope_of(key, out->date);
     int count = request->header_count;
     struct weir_key_value *headers = weir_alloc((size_t)(count + 2) * sizeof *headers);
@@ -258,7 +258,7 @@ void weir_sigv4_sign_query(const struct weir_sigv4_request *request, const struc
 {
     weir_assert(expires_s > 0 && expires_s <= 604800);
     init(out);
-    weir_sigv4_date(request->time_ms, out->date);
+    format_date(request->time_ms, out->date);
     char *scope = scope_of(key, out->date), *credential = weir_format("%s/%s", key->access_key, scope), expires[16];
     snprintf(expires, sizeof expires, "%d", expires_s);
     struct weir_buf text, names;

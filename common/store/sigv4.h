@@ -53,6 +53,5 @@ void weir_sigv4_fini(struct weir_sigv4 *out);
 
 /* Percent-encodes all but A-Z a-z 0-9 - . _ ~ and, where keep_slash, '/'. */
 void weir_sigv4_encode(struct weir_buf *out, const char *text, bool keep_slash);
-void weir_sigv4_date(int64_t time_ms, char out[WEIR_SIGV4_DATE_SIZE]);
 
 #endif

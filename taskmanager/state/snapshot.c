@@ -42,10 +42,18 @@ void weir_snapshot_free(struct weir_snapshot *snapshot)
     free(snapshot);
 }
 
+static bool has_part(const struct weir_snapshot *snapshot, const char *uid, const char *name)
+{
+    for (const struct weir_snapshot_part *part = snapshot->parts; part; part = part->next)
+        if (strcmp(part->uid, uid) == 0 && strcmp(part->name, name) == 0)
+            return true;
+    return false;
+}
+
 void weir_snapshot_add(struct weir_snapshot *snapshot, const char *uid, const char *name, enum weir_state_kind kind,
                        struct weir_buf *take_bytes)
 {
-    weir_assert(!weir_snapshot_find(snapshot, uid, name));
+    weir_assert(!has_part(snapshot, uid, name));
     struct weir_snapshot_part *part = weir_zalloc(sizeof *part);
     part->uid = weir_strdup(uid);
     part->name = weir_strdup(name);
@@ -54,15 +62,6 @@ void weir_snapshot_add(struct weir_snapshot *snapshot, const char *uid, const ch
     weir_buf_init(take_bytes, take_bytes->max);
     *snapshot->end = part;
     snapshot->end = &part->next;
-}
-
-const struct weir_snapshot_part *weir_snapshot_find(const struct weir_snapshot *snapshot, const char *uid,
-                                                    const char *name)
-{
-    for (const struct weir_snapshot_part *part = snapshot->parts; part; part = part->next)
-        if (strcmp(part->uid, uid) == 0 && strcmp(part->name, name) == 0)
-            return part;
-    return NULL;
 }
 
 int64_t weir_snapshot_size(const struct weir_snapshot *snapshot)

@@ -52,9 +52,6 @@ void weir_snapshot_free(struct weir_snapshot *snapshot); /* NULL is allowed */
 /* The bytes are taken over; *take_bytes is empty afterwards. */
 void weir_snapshot_add(struct weir_snapshot *snapshot, const char *uid, const char *name, enum weir_state_kind kind,
                        struct weir_buf *take_bytes);
-/* NULL: there is no such state. */
-const struct weir_snapshot_part *weir_snapshot_find(const struct weir_snapshot *snapshot, const char *uid,
-                                                    const char *name);
 int64_t weir_snapshot_size(const struct weir_snapshot *snapshot); /* bytes of all parts */
 /* Strings are copied. */
 void weir_snapshot_add_committable(struct weir_snapshot *snapshot, const char *connector, const char *text);
