@@ -15,57 +15,10 @@
  * nobody could publish that after a restart. Giving up deletes nothing: objects go when HEAD's floor has passed the checkpoint whose name
  * they bear and no retained one refers to them (a task that has FINISHED may have written its last part long ago).
  */
-#include "jobmanager/core/jm_int.h"
+#include "jobmanager/core/jm_checkpoint_int.h"
 
 #include "base/hash.h"
 #include "base/proto_memory.h"
-
-#define IDS_RESERVED 4 /* beyond the next one: every complete checkpoint reserves anew, so only failures use them up */
-#define PENDING_MAX 8  /* less than WEIR_JM_CHECKPOINTS_KEPT */
-#define FINAL_AGAIN_MS 1000 /* from a last checkpoint that failed to the next attempt */
-
-enum checkpoint_state { CHECKPOINT_TRIGGERED, CHECKPOINT_WRITING, CHECKPOINT_WRITTEN, CHECKPOINT_IN_HEAD };
-
-struct checkpoint {
-    uint64_t id;
-    enum checkpoint_state state;
-    bool final; /* of a job whose tasks have all FINISHED */
-    int64_t triggered_ms, triggered_wall_ms, deadline_ms;
-    int missing;              /* subtasks whose part is not here */
-    Weir__Control **reports;  /* by task: CheckpointReport, or NULL */
-    Weir__Snapshot *snapshot; /* from WRITING on */
-    struct weir_jm_retained entry;
-};
-
-struct
-    references { /* of a retained checkpoint, in the order of job->retained: the checkpoints whose objects it needs */
-    uint64_t *ids;
-    int count;
-};
-
-struct job_checkpoints {
-    struct weir_head head;
-    bool head_dirty;
-    uint64_t next_id, reserved_to, reserving_to; /* ids below reserved_to may be used */
-    struct checkpoint *pending[PENDING_MAX];     /* by id */
-    int pending_count;
-    int64_t next_trigger_ms; /* NEVER_MS: not all tasks run */
-    int64_t
-        pause_until_ms; /* min-pause after the last end; with a last checkpoint that failed: when it is tried again */
-    int64_t failures;   /* one after the other */
-    Weir__Snapshot *latest; /* complete; NULL: none yet */
-    struct references *references;
-    uint64_t floor_written, floor_writing; /* HEAD's gc_floor: as it is there, as the write under way says */
-    uint64_t garbage_from;                 /* what is below has been dropped, but for those in `spared` */
-    uint64_t *spared;                      /* below HEAD's floor, but referred to */
-    int spared_count;
-    uint64_t committed_upto;
-    uint64_t *reported;    /* by task: the newest barrier that it has spoken of */
-    bool *output_complete; /* by task: a complete checkpoint has brought the output of its FINISHED report */
-    bool final_begun;
-    uint8_t *head_bytes; /* of the write under way */
-    size_t head_size;
-};
 
 /* --- HEAD */
 
