@@ -307,9 +307,10 @@ static void end_job(struct weir_jm *jm, struct weir_jm_job *job, enum weir_job_s
     job->in->timer_ms = NEVER_MS;
     if (job->in->commit_count == 0) /* else it is publishing what a checkpoint has made output */
         job->in->output_tm = NULL;
-    bool published = job->in->commit_sent && !job->in->checkpoints;
-    job->in->abort_wanted = state != WEIR_JOB_FINISHED && job->in->ever_deployed && !job->in->commit_failed &&
-                            (!published || WEIR_MUTANT(jm_abort_after_commit));
+    /* Perhaps: what could not be published may have been in part. What a complete checkpoint has made output is published before. */
+    bool published = job->in->checkpoints ? job->in->commit_failed : job->in->commit_sent;
+    job->in->abort_wanted =
+        state != WEIR_JOB_FINISHED && job->in->ever_deployed && (!published || WEIR_MUTANT(jm_abort_after_commit));
     weir_jm_checkpoints_ended(job);
     weir_jm_slots_release(job);
     for (int i = 0; i < jm->executor_count; i++)

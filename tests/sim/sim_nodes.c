@@ -496,7 +496,9 @@ void tm_message(struct world *w, int conn, const Weir__Control *control)
     }
     if (!stale && control->body_case == WEIR__CONTROL__BODY_STOP_EXECUTOR) {
         int x = exec_find(w, tm, control->stop_executor->executor_id);
-        if (x >= 0 &&
+        bool heard =
+            weir_tm_registered(t->core); /* else it is of the session that has just ended, and counts no more */
+        if (x >= 0 && heard &&
             !w->execs[x].known_exit) /* later, its end has been explained, and the report may only be under way */
             w->execs[x].asked = true;
         if (x >= 0 && !control->stop_executor->kill && w->execs[x].ready && !w->execs[x].killed)
