@@ -196,6 +196,7 @@ int weir_command_health(struct weir_client *client);
 int weir_command_security(struct weir_client *client);
 int weir_command_eval(struct weir_client *client);
 int weir_command_new(struct weir_client *client);
+int weir_command_fault(struct weir_client *client);
 int weir_command_completion(struct weir_client *client);
 /* `weir __complete WORD..`: candidates for the last word, one a line; what the scripts of `weir completion` call. */
 int weir_client_complete(int argc, char **argv);

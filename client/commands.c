@@ -81,6 +81,15 @@ const struct weir_command weir_commands[] = {
      "  weir eval \"UPPER('weir')\" '1 + 2 * 3'\n"
      "  weir eval --schema 'id BIGINT NOT NULL, t TIMESTAMP(3)' --row '[7, \"2026-01-02 03:04:05\"]' 'EXTRACT(YEAR FROM t) + id'\n",
      NULL, WEIR_COMPLETE_NONE, WEIR_COMPLETE_NONE, 0, -1, weir_command_eval},
+    {"fault", "list | reset | arm POINT[:NTH] ACTION", "amo",
+     "For tests: make a process die, stop, fail or be slow at a point.",
+     "A cluster with testing.fault-points=true counts how often it passes named points; an armed one acts once, on its NTH\n"
+     "pass from now (1), in whichever process that is. ACTION: kill (SIGKILL), stop (SIGSTOP), error, delay=MS.\n"
+     "list prints the points that were passed or are armed, with -a all there are; reset disarms them and sets their\n"
+     "counts to 0.\n\n"
+     "  weir fault arm executor.object-put-begun:3 kill\n"
+     "  weir fault list -a\n",
+     "list|reset|arm", WEIR_COMPLETE_CHOICE, WEIR_COMPLETE_NONE, 1, 3, weir_command_fault},
     {"completion", "bash|zsh|fish", "", "Print the completion script of a shell.",
      "  source <(weir completion bash)                                  # now; or for every shell:\n"
      "  weir completion bash > ~/.local/share/bash-completion/completions/weir\n"

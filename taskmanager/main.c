@@ -59,7 +59,8 @@ static int run_executor(int argc, char **argv)
 /* How this process logs, for its executors: they do not see its command line. */
 static void executor_arguments(const struct weir_daemon *daemon, char **arguments)
 {
-    static const char *const keys[] = {"log.format", "log.level", "log.file.max-size", "log.file.max-count"};
+    static const char *const keys[] = {"log.format", "log.level", "log.file.max-size", "log.file.max-count",
+                                       "testing.fault-points"};
     int count = 0;
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         arguments[count++] = weir_strdup("-D");

@@ -125,9 +125,28 @@ def check_libraries_and_layers():
 
 
 UNUSED_ALLOWED = {
-    "weir_fault_on": "fault points that are compiled in", "weir_fault_pass": "the same", "weir_fault_print": "the same",
     "weir_err_class": "the interface of errors", "weir_op_call": "the interface of operators", "weir_op_call_ended": "the same",
 }
+
+
+def check_fault_points():
+    """each fault point of the table is in the code, and the code has no other"""
+    table = set(re.findall(r'^    X\("([^"]+)"', open("common/base/fault_points.h").read(), re.M))
+    steps = {name.split(".", 1)[1] for name in table}
+    used = set()
+    for path in C:
+        if path.startswith(("tests/", "common/base/")):
+            continue
+        text = open(path, errors="replace").read()
+        for call in re.findall(r'\bweir_fault\(([^;{]*?)\)', text):
+            names = re.findall(r'"([^"]+)"', call)
+            used |= set(names)
+            yield from (f"{path}: no fault point '{name}' in the table" for name in names if name not in table)
+        for step in re.findall(r'\bweir_fault_here\("([^"]+)"\)', text):
+            used |= {name for name in table if name.split(".", 1)[1] == step}
+            if step not in steps:
+                yield f"{path}: no fault point '*.{step}' in the table"
+    yield from (f"common/base/fault_points.h: '{name}' is nowhere" for name in sorted(table - used))
 
 
 def check_nothing_is_unused():

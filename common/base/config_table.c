@@ -151,7 +151,7 @@ const struct weir_option weir_config_table[] = {
      "Name or address under which other TaskManagers reach this one's executors. auto: the address from which this host reaches the JobManager."},
     {"taskmanager.numberOfTaskSlots", WEIR_OPTION_INT, "1", NULL, "Slots that this TaskManager offers."},
     {"testing.fault-points", WEIR_OPTION_BOOL, "false", NULL,
-     "For tests: named fault points can be armed and count how often they were reached. The daemons have none yet."},
+     "For tests: named fault points can be armed by weir fault, and count how often they were reached."},
     {"web.cancel.enable", WEIR_OPTION_BOOL, "true", NULL,
      "Jobs can be cancelled through GET /jobs/:jobid/yarn-cancel, as the page does."},
     {"web.exception-history-size", WEIR_OPTION_INT, "16", NULL, "Exceptions that are kept for each job."},

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/notify.h"
 
@@ -182,6 +183,19 @@ static void bound_free_memory(void)
     mallopt(M_TRIM_THRESHOLD, 8 << 20);
 }
 
+static weir_err enable_faults(const struct weir_daemon *daemon, struct weir_error *error)
+{
+    if (!weir_config_int(daemon->config, "testing.fault-points"))
+        return WEIR_OK;
+    char *path = weir_format("%s/fault-points", daemon->run_directory);
+    const char *program = strchr(daemon->program, '-') + 1;
+    weir_err err = weir_fault_enable(path, strcmp(program, "taskmanager") == 0 ? "supervisor" : program, error);
+    free(path);
+    if (!err)
+        weir_log(WARN, "testing.fault-points is true: whoever may submit jobs may stop this process by weir fault arm");
+    return err;
+}
+
 bool weir_daemon_init(struct weir_daemon *daemon, const char *program, const char *default_name, int argc, char **argv,
                       int *exit_code)
 {
@@ -202,6 +216,8 @@ bool weir_daemon_init(struct weir_daemon *daemon, const char *program, const cha
         err = make_places(daemon, &error);
     if (!err)
         err = open_log(daemon, &error);
+    if (!err)
+        err = enable_faults(daemon, &error);
     weir_notify_init();
     raise_file_limit();
     bound_free_memory();

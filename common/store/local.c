@@ -17,6 +17,7 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/hash.h"
 #include "store/store_int.h"
 
@@ -204,6 +205,7 @@ static weir_err publish(int fd, const char *temporary, const char *path, struct 
     char parent[PATH_MAX];
     snprintf(parent, sizeof parent, "%.*s", (int)(strrchr(path, '/') - path), path);
     weir_err err = WEIR_OK;
+    (void)weir_fault_here("store-put-mid");
     if (fsync(fd) != 0)
         err = weir_fail_errno(error, WEIR_ERR_IO, "cannot fsync '%s'", temporary);
     if (close(fd) != 0 && !err)

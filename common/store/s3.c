@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "base/fault.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "store/s3_int.h"
@@ -309,6 +310,7 @@ static weir_err s3_put_file(struct weir_store *store, const char *key, int fd, i
         goto out;
     parts.upload_id = upload_id;
     err = run_parts(&parts, error);
+    (void)weir_fault_here("store-put-mid");
     if (!err)
         err = end_upload(&parts, error);
     if (err && has_size(s3, whole, size))

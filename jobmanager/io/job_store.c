@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "base/assert.h"
+#include "base/fault.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/proto_memory.h"
@@ -72,9 +73,16 @@ static void put_head(struct operation *op)
 {
     struct weir_store *store = op->owner->store;
     struct weir_store_tag now;
+    if (weir_fault("jobmanager.head-put-begun")) {
+        (void)weir_fail(&op->error, WEIR_ERR_IO, "a fault point kept %s from being written", op->key);
+        op->put_result = WEIR_HEAD_PUT_UNKNOWN;
+        return;
+    }
     weir_err err =
         weir_store_put(store, op->key, op->bytes, op->size, op->has_tag ? WEIR_STORE_IF_MATCH : WEIR_STORE_IF_ABSENT,
                        op->has_tag ? &op->tag : NULL, &now, &op->error);
+    if (weir_fault("jobmanager.head-put-done"))
+        err = weir_fail(&op->error, WEIR_ERR_IO, "a fault point lost the reply to %s", op->key);
     op->put_result = !err ? WEIR_HEAD_PUT_OK : err == WEIR_ERR_EXISTS ? WEIR_HEAD_PUT_CONDITION : WEIR_HEAD_PUT_UNKNOWN;
     if (!err)
         op->tag = now;
@@ -84,7 +92,9 @@ static void get_head(struct operation *op)
 {
     struct weir_buf buf;
     weir_buf_init(&buf, HEAD_SIZE_MAX);
-    weir_err err = weir_store_get(op->owner->store, op->key, &buf, &op->tag, &op->error);
+    weir_err err = weir_fault("jobmanager.head-get")
+                       ? weir_fail(&op->error, WEIR_ERR_IO, "a fault point kept %s from being read", op->key)
+                       : weir_store_get(op->owner->store, op->key, &buf, &op->tag, &op->error);
     op->get_result = !err ? WEIR_HEAD_GET_OK : err == WEIR_ERR_NOT_FOUND ? WEIR_HEAD_GET_ABSENT : WEIR_HEAD_GET_FAILED;
     Weir__Head *head = !err && unseal("HEAD", buf.data, buf.size)
                            ? weir__head__unpack(&weir_proto_memory, buf.size - ENVELOPE_SIZE, buf.data + ENVELOPE_SIZE)
@@ -130,14 +140,24 @@ static void drop(struct operation *op)
     free(keys);
 }
 
+static weir_err put_metadata(struct operation *op)
+{
+    if (weir_fault("jobmanager.metadata-put-begun"))
+        return weir_fail(&op->error, WEIR_ERR_IO, "a fault point kept %s from being written", op->key);
+    weir_err err =
+        weir_store_put(op->owner->store, op->key, op->bytes, op->size, WEIR_STORE_ALWAYS, NULL, NULL, &op->error);
+    if (!err && weir_fault("jobmanager.metadata-put-done"))
+        err = weir_fail(&op->error, WEIR_ERR_IO, "a fault point lost the reply to %s", op->key);
+    return err;
+}
+
 static weir_err run(void *arg, struct weir_error *error)
 {
     (void)error;
     struct operation *op = arg;
     switch (op->kind) {
     case WEIR_JM_EFFECT_STORE_PUT:
-        op->failed = weir_store_put(op->owner->store, op->key, op->bytes, op->size, WEIR_STORE_ALWAYS, NULL, NULL,
-                                    &op->error) != WEIR_OK;
+        op->failed = put_metadata(op) != WEIR_OK;
         break;
     case WEIR_JM_EFFECT_HEAD_PUT:
         put_head(op);
@@ -146,7 +166,10 @@ static weir_err run(void *arg, struct weir_error *error)
         get_head(op);
         break;
     default:
+        if (weir_fault("jobmanager.garbage-begun"))
+            break;
         drop(op);
+        (void)weir_fault("jobmanager.garbage-done");
     }
     return WEIR_OK;
 }
@@ -248,6 +271,7 @@ static bool describe(struct operation *op, struct weir_jm_event *event)
         event->text = op->failed ? op->error.message : NULL;
         return true;
     case WEIR_JM_EFFECT_HEAD_PUT:
+        (void)weir_fault("jobmanager.head-answered");
         event->kind = WEIR_JM_EVENT_HEAD_PUT;
         event->put_result = op->put_result;
         event->tag = op->tag.text;

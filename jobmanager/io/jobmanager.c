@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/pool.h"
 #include "base/proto_memory.h"
+#include "jobmanager/io/faults.h"
 #include "jobmanager/io/job_store.h"
 #include "net/control_line.h"
 
@@ -40,6 +41,7 @@ struct weir_jobmanager {
     void *context;
     struct weir_line *line;
     struct weir_pool *pool;
+    struct weir_jm_faults *faults;
     struct weir_job_store *store; /* the loop's; NULL: there is none */
     struct weir_jm *jm;           /* under lock */
     pthread_mutex_t lock;
@@ -85,6 +87,7 @@ weir_err weir_jobmanager_new(const struct weir_jobmanager_options *options, stru
     struct weir_jobmanager *jobmanager = weir_zalloc(sizeof *jobmanager);
     jobmanager->options = *options;
     jobmanager->context = options->zmq_context ? options->zmq_context : weir_net_context_new();
+    jobmanager->faults = weir_jm_faults_new();
     pthread_mutex_init(&jobmanager->lock, NULL);
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);
@@ -132,6 +135,7 @@ void weir_jobmanager_free(struct weir_jobmanager *jobmanager)
     weir_job_store_free(jobmanager->store);
     weir_pool_unref(jobmanager->pool);
     weir_jm_free(jobmanager->jm);
+    weir_jm_faults_free(jobmanager->faults);
     if (!jobmanager->options.zmq_context)
         weir_net_context_free(jobmanager->context);
     if (jobmanager->wake_fd >= 0)
@@ -181,7 +185,9 @@ static void perform(struct weir_jobmanager *jobmanager, const struct weir_jm_eff
 {
     switch (effect->kind) {
     case WEIR_JM_EFFECT_SEND:
+        weir_jm_faults_at(effect->control, false, false);
         weir_line_send(jobmanager->line, effect->peer, effect->control);
+        weir_jm_faults_at(effect->control, false, true);
         break;
     case WEIR_JM_EFFECT_REPLY:
         answer(jobmanager, effect);
@@ -257,6 +263,11 @@ static bool drain_line(struct weir_jobmanager *jobmanager)
     for (int i = 0; i < MESSAGES_AT_ONCE && weir_line_next(jobmanager->line, &e); i++) {
         any = true;
         struct weir_jm_event event = {.peer = e.peer, .control = e.control};
+        weir_jm_faults_event(jobmanager->faults, &e);
+        if (e.kind == WEIR_LINE_MESSAGE && e.control->body_case == WEIR__CONTROL__BODY_FAULT) {
+            weir__control__free_unpacked(e.control, NULL);
+            continue;
+        }
         if (e.kind == WEIR_LINE_BAD_MESSAGE) {
             report_bad_message(&e);
             continue;
@@ -270,11 +281,15 @@ static bool drain_line(struct weir_jobmanager *jobmanager)
             continue;
         }
         event.kind = e.kind == WEIR_LINE_MESSAGE ? WEIR_JM_EVENT_MESSAGE : WEIR_JM_EVENT_DISCONNECTED;
+        if (e.control)
+            weir_jm_faults_at(e.control, true, false);
         pthread_mutex_lock(&jobmanager->lock);
         step(jobmanager, &event);
         pthread_mutex_unlock(&jobmanager->lock);
-        if (e.control)
+        if (e.control) {
+            weir_jm_faults_at(e.control, true, true);
             weir__control__free_unpacked(e.control, NULL);
+        }
     }
     return any;
 }
@@ -331,6 +346,7 @@ weir_err weir_jobmanager_run(struct weir_jobmanager *jobmanager, struct weir_err
         bool any = drain_line(jobmanager);
         any |= take_stored(jobmanager);
         any |= run_requests_and_timers(jobmanager);
+        weir_jm_faults_send(jobmanager->faults, jobmanager->line);
         if (jobmanager->fenced) {
             err = weir_fail(error, WEIR_ERR_CANCELED, "another JobManager has taken over");
             break;
@@ -556,6 +572,20 @@ weir_err weir_jobmanager_checkpoint(struct weir_jobmanager *jobmanager, const ch
     struct weir_jm_event event = {.kind = WEIR_JM_EVENT_CHECKPOINT, .job_id = job_id};
     weir_err err = ask(jobmanager, &event, error);
     *id = err ? 0 : event.checkpoint;
+    return err;
+}
+
+void weir_jobmanager_faults(struct weir_jobmanager *jobmanager, struct weir_arena *arena,
+                            const struct weir_view_fault **faults, int *count)
+{
+    weir_jm_faults_list(jobmanager->faults, arena, faults, count);
+}
+
+weir_err weir_jobmanager_fault_arm(struct weir_jobmanager *jobmanager, const char *point, const char *action,
+                                   struct weir_error *error)
+{
+    weir_err err = weir_jm_faults_arm(jobmanager->faults, point, action, error);
+    eventfd_write(jobmanager->wake_fd, 1);
     return err;
 }
 

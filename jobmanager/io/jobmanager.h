@@ -57,6 +57,13 @@ weir_err weir_jobmanager_checkpoint(struct weir_jobmanager *jobmanager, const ch
 weir_err weir_jobmanager_plan(struct weir_jobmanager *jobmanager, const struct weir_jobmanager_submission *submission,
                               struct weir_plan **plan, struct weir_error *error);
 
+/* Fault points, as struct weir_cluster_view has them. */
+struct weir_view_fault;
+void weir_jobmanager_faults(struct weir_jobmanager *jobmanager, struct weir_arena *arena,
+                            const struct weir_view_fault **faults, int *count);
+weir_err weir_jobmanager_fault_arm(struct weir_jobmanager *jobmanager, const char *point, const char *action,
+                                   struct weir_error *error);
+
 /* Connections and messages that were turned away on the control line since the start. */
 uint64_t weir_jobmanager_refused(const struct weir_jobmanager *jobmanager);
 /* The core, for reading; between lock and unlock only. */

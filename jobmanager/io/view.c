@@ -377,6 +377,18 @@ static void view_print_metrics(void *self, struct weir_buf *out)
     (void)ok; /* no room: then the others have not either, and REST says so */
 }
 
+static void view_faults(void *self, struct weir_arena *arena, const struct weir_view_fault **faults, int *count)
+{
+    const struct weir_jobmanager_view *view = self;
+    weir_jobmanager_faults(view->jobmanager, arena, faults, count);
+}
+
+static weir_err view_fault_arm(void *self, const char *point, const char *action, struct weir_error *error)
+{
+    const struct weir_jobmanager_view *view = self;
+    return weir_jobmanager_fault_arm(view->jobmanager, point, action, error);
+}
+
 void weir_jobmanager_view_init(struct weir_jobmanager_view *view)
 {
     view->view = (struct weir_cluster_view){
@@ -389,5 +401,7 @@ void weir_jobmanager_view_init(struct weir_jobmanager_view *view)
         .submit = view_submit,
         .plan = view_plan,
         .print_metrics = view_print_metrics,
+        .faults = view_faults,
+        .fault_arm = view_fault_arm,
     };
 }

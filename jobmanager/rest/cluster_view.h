@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/fault.h"
 #include "base/mem.h"
 #include "base/options.h"
 
@@ -157,6 +158,11 @@ struct weir_view_build { /* a shared object whose graph a child process builds *
     int argument_count;
 };
 
+struct weir_view_fault {
+    struct weir_fault_state state;
+    const char *taskmanager; /* of another host; "": this one's processes */
+};
+
 struct weir_cluster_view {
     void *self;
     /* All jobs in order of submission, without parts. */
@@ -177,6 +183,9 @@ struct weir_cluster_view {
                      const char **json, struct weir_error *error);
     /* Metrics beyond those that REST derives from the above: Prometheus text, appended. May be NULL. */
     void (*print_metrics)(void *self, struct weir_buf *out);
+    /* Fault points of all processes; and arming one ("" for `action`: all are disarmed, counts are 0). */
+    void (*faults)(void *self, struct weir_arena *arena, const struct weir_view_fault **faults, int *count);
+    weir_err (*fault_arm)(void *self, const char *point, const char *action, struct weir_error *error);
 };
 
 #endif

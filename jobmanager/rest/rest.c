@@ -232,6 +232,9 @@ static const struct weir_http_route routes[] = {
     {"GET", "/jars/:jarid/plan", weir_rest_jar_plan, WEIR_HTTP_BLOCKING | WEIR_HTTP_CHANGES},
     {"POST", "/jars/:jarid/plan", weir_rest_jar_plan, WEIR_HTTP_BLOCKING},
     {"GET", "/weir/code/:sha256", weir_rest_code, 0},
+    {"GET", "/weir/faults", weir_rest_faults, 0},
+    {"POST", "/weir/faults", weir_rest_fault_arm, 0},
+    {"DELETE", "/weir/faults", weir_rest_faults_reset, 0},
     {NULL, NULL, NULL, 0},
 };
 

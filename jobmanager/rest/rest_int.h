@@ -56,6 +56,7 @@ weir_http_handler weir_rest_taskmanagers, weir_rest_taskmanager, weir_rest_taskm
     weir_rest_taskmanager_log_file, weir_rest_taskmanager_log, weir_rest_jobmanager_logs, weir_rest_jobmanager_log_file,
     weir_rest_jobmanager_log;
 weir_http_handler weir_rest_metrics;
+weir_http_handler weir_rest_faults, weir_rest_fault_arm, weir_rest_faults_reset;
 
 extern const char weir_rest_page_start[], weir_rest_page_end[]; /* web/index.html */
 

@@ -17,6 +17,7 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/options.h"
@@ -57,6 +58,7 @@ static void on_snapshot(void *arg, struct weir_snapshot *take_snapshot)
     struct weir_executor_task *task = arg;
     struct weir_task_event *event = weir_zalloc(sizeof *event);
     event->task = task;
+    (void)weir_fault("executor.snapshot-captured");
     event->state = WEIR_TASK_RUNNING;
     event->snapshot = take_snapshot;
     put_event(control_of(task->executor), event);
@@ -334,6 +336,7 @@ static void step(struct weir_control *c, struct weir_exec_event *event, const st
 static void end_task(struct weir_control *c, struct weir_task_event *take_event)
 {
     struct weir_executor_task *task = take_event->task;
+    (void)weir_fault("executor.task-ended");
     struct weir_exec_event core_event = {
         .kind = WEIR_EXEC_EVENT_TASK_ENDED, .now_ms = weir_clock_mono_ms(), .task = task->id};
     core_event.state = take_event->state == WEIR_TASK_FINISHED ? WEIR_EXEC_FINISHED
@@ -394,6 +397,7 @@ static void take_event(struct weir_control *c, struct weir_task_event *take_even
     } else {
         weir_restored_free(task->restored);
         task->restored = NULL;
+        (void)weir_fault("executor.task-running");
         struct weir_exec_event core_event = {
             .kind = WEIR_EXEC_EVENT_TASK_RUNNING, .now_ms = weir_clock_mono_ms(), .task = task->id};
         step(c, &core_event, take_event);
@@ -505,12 +509,14 @@ static void take_message(struct weir_control *c, const Weir__Control *message)
     struct weir_exec_event event = {.now_ms = weir_clock_mono_ms()};
     switch (message->body_case) {
     case WEIR__CONTROL__BODY_DEPLOY_TASKS:
+        (void)weir_fault("executor.deploy-received");
         deploy(c, message->deploy_tasks);
         break;
     case WEIR__CONTROL__BODY_CANCEL_TASKS:
         cancel(c, message->cancel_tasks);
         break;
     case WEIR__CONTROL__BODY_TRIGGER_CHECKPOINT:
+        (void)weir_fault("executor.trigger-received");
         trigger(c, message->trigger_checkpoint);
         break;
     case WEIR__CONTROL__BODY_STOP_EXECUTOR:
@@ -721,6 +727,8 @@ static weir_err start_up(struct weir_control *c, struct weir_error *error)
         .chaining = !setting(c, "pipeline.operator-chaining.enabled") ||
                     strcmp(setting(c, "pipeline.operator-chaining.enabled"), "false") != 0,
     };
+    if (weir_fault("executor.starting"))
+        return weir_fail(error, WEIR_ERR_IO, "a fault point failed the start of this executor");
     executor->pool = weir_pool_new();
     executor->buffer_timeout_ns = setting_ms(c, "execution.buffer-timeout", DEFAULT_BUFFER_TIMEOUT_MS) * 1000000;
     weir_err err = weir_plan_build(start->graph.data, start->graph.len, &plan_options, &executor->plan, error);

@@ -16,6 +16,7 @@
 
 #include "base/assert.h"
 #include "base/config.h"
+#include "base/fault.h"
 #include "base/hash.h"
 #include "base/proto_memory.h"
 #include "executor/control_int.h"
@@ -146,6 +147,8 @@ static weir_err run_write(void *arg, struct weir_error *error)
 {
     struct write_work *work = arg;
     weir_err err = weir_snapshot_run_syncs(work->snapshot, error);
+    if (!err && weir_fault("executor.output-synced"))
+        err = weir_fail(error, WEIR_ERR_IO, "a fault point failed what makes a sink's output durable");
     if (err)
         return err;
     int count = 0;
@@ -161,7 +164,11 @@ static weir_err run_write(void *arg, struct weir_error *error)
     if (!work->store)
         return weir_fail(error, WEIR_ERR_INVALID, "execution.checkpointing.dir is not set where this task runs");
     work->has_object = true;
+    if (weir_fault("executor.object-put-begun"))
+        return weir_fail(error, WEIR_ERR_IO, "a fault point kept %s from being written", work->key);
     err = size <= WHOLE_SIZE_MAX ? put_whole(work, size, error) : put_streamed(work, error);
+    if (!err && weir_fault("executor.object-put-done"))
+        err = weir_fail(error, WEIR_ERR_IO, "a fault point lost the reply");
     return err ? weir_wrap(error, "cannot write %s", work->key) : WEIR_OK;
 }
 
@@ -388,6 +395,10 @@ static weir_err fetch_part(struct fetch_work *work, const Weir__StatePart *part,
         free(bytes);
         return err;
     }
+    if (weir_fault("executor.restore-part")) {
+        free(bytes);
+        return weir_fail(error, WEIR_ERR_IO, "a fault point failed the fetch of a part");
+    }
     weir_restored_add(work->restored, part->uid, part->name, (enum weir_state_kind)part->kind, (int)part->subtask,
                       (int)part->parallelism, bytes, (size_t)part->size);
     return WEIR_OK;
@@ -398,8 +409,12 @@ static weir_err run_fetch(void *arg, struct weir_error *error)
     struct fetch_work *work = arg;
     work->restored = weir_restored_new(work->restore->checkpoint);
     weir_err err = WEIR_OK;
+    if (weir_fault("executor.restore-begun"))
+        return weir_fail(error, WEIR_ERR_IO, "a fault point failed the restore");
     for (size_t i = 0; i < work->restore->n_parts && !err; i++)
         err = fetch_part(work, work->restore->parts[i], error);
+    if (!err && weir_fault("executor.restore-done"))
+        err = weir_fail(error, WEIR_ERR_IO, "a fault point failed the restore");
     return err;
 }
 

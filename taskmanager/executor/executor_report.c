@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "executor/control_int.h"
 
 static void send_control(struct weir_control *c, Weir__Control *message)
@@ -199,7 +200,9 @@ void weir_control_report_checkpoint(struct weir_control *c, const struct weir_ex
     }
     message.body_case = WEIR__CONTROL__BODY_CHECKPOINT_REPORT;
     message.checkpoint_report = &report;
+    (void)weir_fault("executor.report-send");
     send_control(c, &message);
+    (void)weir_fault("executor.report-sent");
     weir_snapshot_message_fini(&snapshot);
 }
 

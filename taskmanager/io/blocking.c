@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -99,7 +100,7 @@ static weir_err fetch(const struct weir_blocking_options *options, struct weir_b
 }
 
 /* Where the job's own code is: needed when its output is a connector's that came with it. Its SHA-256 is the graph's. */
-static weir_err output(const struct weir_blocking_options *options, struct weir_blocking_work *work)
+static weir_err perform_output(const struct weir_blocking_options *options, struct weir_blocking_work *work)
 {
     const Weir__Control *control = work->control;
     if (weir_job_output_is_known(control))
@@ -116,6 +117,17 @@ static weir_err output(const struct weir_blocking_options *options, struct weir_
     weir_err err = fetch(options, work);
     return err ? weir_wrap(&work->error, "the job's output needs a connector of its code")
                : weir_job_output_run(work->path, control, OUTPUT_TIMEOUT_MS, &work->error);
+}
+
+static weir_err output(const struct weir_blocking_options *options, struct weir_blocking_work *work)
+{
+    bool is_commit = work->control->body_case == WEIR__CONTROL__BODY_COMMIT_OUTPUT;
+    if (is_commit && weir_fault("supervisor.commit-begun"))
+        return weir_fail(&work->error, WEIR_ERR_IO, "a fault point kept output from being published");
+    weir_err err = perform_output(options, work);
+    if (!err && is_commit && weir_fault("supervisor.commit-done"))
+        err = weir_fail(&work->error, WEIR_ERR_IO, "a fault point lost the answer of what published the output");
+    return err;
 }
 
 /* --- The thread and its queues */

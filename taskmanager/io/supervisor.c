@@ -20,12 +20,14 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/proto_memory.h"
 #include "executor/executor.h"
 #include "taskmanager/io/blocking.h"
 #include "taskmanager/io/executor_line.h"
+#include "taskmanager/io/faults.h"
 #include "taskmanager/io/process.h"
 #include "taskmanager/io/status.h"
 #include "net/control_line.h"
@@ -174,6 +176,7 @@ static void do_spawn(struct supervisor *s, const char *executor_id)
         return;
     }
     s->executors[s->executor_count++] = executor;
+    (void)weir_fault("supervisor.executor-spawned");
     struct weir_tm_event event = {.kind = WEIR_TM_EVENT_EXECUTOR_SPAWNED,
                                   .executor_id = executor->id,
                                   .pid = (uint32_t)(executor->pid ? executor->pid : getpid())};
@@ -278,6 +281,7 @@ static void perform(struct supervisor *s, const struct weir_tm_effect *effect)
     case WEIR_TM_EFFECT_SEND:
         if (s->line)
             weir_line_send(s->line, NULL, effect->control);
+        weir_tm_faults_sent(effect->control);
         break;
     case WEIR_TM_EFFECT_SEND_EXECUTOR:
         executor = find_executor(s, effect->executor_id);
@@ -387,6 +391,7 @@ static void read_messages(struct supervisor *s, struct executor *executor)
     bool open = weir_executor_line_fill(&executor->line);
     bool broken = false;
     for (Weir__Control *control; (control = weir_executor_line_next(&executor->line, &broken));) {
+        weir_tm_faults_received(control);
         struct weir_tm_event event = {
             .kind = WEIR_TM_EVENT_EXECUTOR_MESSAGE, .executor_id = executor->id, .control = control};
         handle(s, &event);
@@ -486,6 +491,11 @@ static bool drain_line(struct supervisor *s)
         struct weir_tm_event event = {.control = e.control};
         switch (e.kind) {
         case WEIR_LINE_MESSAGE:
+            weir_tm_faults_received(e.control);
+            if (e.control->body_case == WEIR__CONTROL__BODY_FAULT) {
+                weir__control__free_unpacked(e.control, NULL);
+                continue;
+            }
             event.kind = WEIR_TM_EVENT_MESSAGE;
             break;
         case WEIR_LINE_CONNECTED:
@@ -578,6 +588,7 @@ static void measure(struct supervisor *s)
     }
     struct weir_tm_event event = {.kind = WEIR_TM_EVENT_PROCESS_METRICS, .process = &process};
     handle(s, &event);
+    weir_tm_faults_report(s->line);
     if (s->options->output_size_max > 0 && !s->options->output_inherited) {
         char output[4096];
         output_path(s, output);

@@ -4,6 +4,7 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/mem.h"
 #include "executor/crash.h"
 #include "state/snapshot.h"
@@ -605,6 +606,7 @@ bool weir_chain_inject(struct weir_chain *chain, const struct weir_barrier *barr
 {
     if (!weir_chain_may_inject(chain))
         return false;
+    (void)weir_fault("executor.barrier-injected");
     chain->injected = *barrier;
     return true;
 }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "base/fault.h"
 #include "base/mem.h"
 
 #define PENDING_MAX 6
@@ -208,6 +209,7 @@ static void settle_barrier(struct weir_input *input)
 {
     if (input->barrier.checkpoint == 0 || input->barrier_missing > 0)
         return;
+    (void)weir_fault("executor.barrier-aligned");
     say(input, (struct weir_item){.kind = WEIR_ITEM_BARRIER, .barrier = input->barrier});
     input->barrier_last = input->barrier.checkpoint;
     input->barrier.checkpoint = 0;

@@ -3,11 +3,13 @@
 #include <limits.h>
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -622,30 +624,93 @@ static void histogram_bounds(void **state)
 
 /* --- Faults */
 
+static struct weir_fault_state fault_state(const char *name)
+{
+    struct weir_fault_state point;
+    for (int i = 0; weir_fault_get(i, &point); i++)
+        if (strcmp(point.name, name) == 0)
+            return point;
+    fail_msg("no point %s", name);
+    return point;
+}
+
 static void fault_points(void **state)
 {
     (void)state;
+    static const char a[] = "executor.object-put-begun", b[] = "executor.report-send";
     struct weir_error error;
-    assert_false(weir_fault("test.off"));
-    assert_int_equal(weir_fault_arm("test.a", "error", &error), WEIR_ERR_INVALID);
-    weir_fault_enable(true);
-    assert_false(weir_fault("test.a"));
-    assert_int_equal(weir_fault_arm("test.a:2", "error", &error), 0);
-    assert_false(weir_fault("test.a"));
-    assert_true(weir_fault("test.a"));
-    assert_false(weir_fault("test.a"));
-    assert_int_equal(weir_fault_passes("test.a"), 4);
-    assert_int_equal(weir_fault_passes("test.none"), 0);
+    assert_false(weir_fault(a));
+    assert_int_equal(weir_fault_arm(a, "error", 1, &error), WEIR_ERR_INVALID);
+    assert_int_equal(weir_fault_reset(1, &error), WEIR_ERR_INVALID);
+    assert_int_equal(weir_fault_table_id(), 0);
+    assert_int_equal(weir_fault_enable(NULL, "executor", &error), 0);
+    assert_false(weir_fault(a));
+    assert_int_equal(weir_fault_arm("executor.object-put-begun:2", "error", 1, &error), 0);
+    assert_string_equal(fault_state(a).action, "error");
+    assert_false(weir_fault(a));
+    assert_true(weir_fault(a));
+    assert_false(weir_fault_here("object-put-begun"));
+    assert_int_equal(fault_state(a).passes, 4);
+    assert_int_equal(fault_state(a).acted, 1);
+    assert_int_equal(fault_state(a).pid, getpid());
+    assert_int_equal(weir_fault_arm(a, "error", 1, &error), 0); /* the same arming again */
+    assert_false(weir_fault(a));
+    assert_int_equal(fault_state(b).passes, 0);
     int64_t before = weir_clock_mono_ms();
-    assert_int_equal(weir_fault_arm("test.b", "delay=20", &error), 0);
-    assert_false(weir_fault("test.b"));
+    assert_int_equal(weir_fault_arm(b, "delay=20", 2, &error), 0);
+    assert_false(weir_fault(b));
     assert_true(weir_clock_mono_ms() - before >= 19);
-    static const char *const bad[][2] = {{"nodot", "kill"},  {"a.b:0", "kill"}, {"a.b:x", "kill"},
-                                         {"a.b", "explode"}, {"a.b", "delay="}, {"a.b", "delay=-1"}};
+    assert_false(weir_fault_here("no-such-step"));
+    static const char *const bad[][2] = {{"executor.report-send:0", "kill"},   {"executor.report-send:x", "kill"},
+                                         {"executor.report-send", "explode"},  {"executor.report-send", "delay="},
+                                         {"executor.report-send", "delay=-1"}, {"executor.report-send", "error"}};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
-        assert_int_equal(weir_fault_arm(bad[i][0], bad[i][1], &error), WEIR_ERR_INVALID);
-    weir_fault_enable(false);
-    assert_false(weir_fault("test.a"));
+        assert_int_equal(weir_fault_arm(bad[i][0], bad[i][1], 3, &error), WEIR_ERR_INVALID);
+    assert_int_equal(weir_fault_arm("executor.report-sned", "kill", 3, &error), WEIR_ERR_NOT_FOUND);
+    assert_non_null(strstr(error.message, "'executor.report-sen"));
+    assert_int_equal(weir_fault_reset(4, &error), 0);
+    assert_int_equal(fault_state(a).passes, 0);
+    weir_fault_disable();
+    assert_false(weir_fault(a));
+}
+
+/* Two processes count in one file, and what one armed acts in the other. */
+static void fault_points_are_shared(void **state)
+{
+    (void)state;
+    static const char point[] = "executor.object-put-done";
+    struct weir_error error;
+    char path[256];
+    snprintf(path, sizeof path, "%s/fault-points", directory);
+    assert_int_equal(weir_fault_enable(path, "supervisor", &error), 0);
+    assert_int_equal(weir_fault_arm("executor.object-put-done:3", "kill", 9, &error), 0);
+    uint64_t id = weir_fault_table_id();
+    assert_false(weir_fault(point));
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        weir_fault_disable();
+        bool ok = weir_fault_enable(path, "executor", &error) == 0 && weir_fault_table_id() == id &&
+                  !weir_fault_here("object-put-done");
+        if (ok)
+            (void)weir_fault(point);
+        _exit(1);
+    }
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    assert_int_equal(fault_state(point).passes, 3);
+    assert_int_equal(fault_state(point).pid, pid);
+    assert_int_equal(fault_state(point).left, 0);
+    weir_fault_disable();
+    FILE *file = fopen(path, "w"); /* another version's: made anew */
+    assert_non_null(file);
+    fputs("something else", file);
+    fclose(file);
+    assert_int_equal(weir_fault_enable(path, "executor", &error), 0);
+    assert_int_equal(fault_state(point).passes, 0);
+    weir_fault_disable();
+    assert_int_not_equal(weir_fault_enable("/no/such/directory/f", "executor", &error), 0);
 }
 
 static int make_directory(void **state)
@@ -683,6 +748,7 @@ int main(void)
         cmocka_unit_test(metrics_print),
         cmocka_unit_test(histogram_bounds),
         cmocka_unit_test(fault_points),
+        cmocka_unit_test(fault_points_are_shared),
     };
     return cmocka_run_group_tests(tests, make_directory, remove_directory);
 }

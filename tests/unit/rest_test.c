@@ -194,7 +194,13 @@ static weir_err fake_plan(void *self, const struct weir_view_submission *s, stru
 }
 
 static const struct weir_cluster_view view = {
-    NULL, fake_jobs, fake_job, fake_taskmanagers, fake_cancel, fake_build, fake_submit, fake_plan, NULL,
+    .jobs = fake_jobs,
+    .job = fake_job,
+    .taskmanagers = fake_taskmanagers,
+    .cancel = fake_cancel,
+    .build = fake_build,
+    .submit = fake_submit,
+    .plan = fake_plan,
 };
 
 static void write_file(const char *name, const char *text)

@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "base/fault.h"
 #include "base/hash.h"
 #include "filesystem_int.h"
 
@@ -466,7 +467,9 @@ static weir_err commit_file(int dir_fd, const char *dir, const struct part *part
     hidden_name(part, n, hidden);
     final_name(part, n, final);
     if (renameat2(dir_fd, hidden, dir_fd, final, RENAME_NOREPLACE) == 0)
-        return 0;
+        return weir_fault("supervisor.commit-file")
+                   ? weir_fail(error, WEIR_ERR_IO, "a fault point failed what publishes '%s/%s'", dir, final)
+                   : WEIR_OK;
     if (errno == EINVAL || errno == ENOSYS || errno == ENOTSUP) {
         /* A file system that cannot refuse to replace: nobody else makes files of this tag, so looking first is enough. */
         if (fstatat(dir_fd, final, &st, 0) == 0 && fstatat(dir_fd, hidden, &st, 0) == 0)
