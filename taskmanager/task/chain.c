@@ -1,4 +1,4 @@
-#include "task/chain.h"
+#include "task/chain_int.h"
 
 #include <stdlib.h>
 
@@ -8,70 +8,6 @@
 #include "base/mem.h"
 #include "executor/crash.h"
 #include "state/snapshot.h"
-
-#define OUT_ITEMS_MAX 64 /* of a queue: batches are bounded by weir_out_full(), control items collapse */
-#define OUTPUTS 3
-#define COMMITTABLES_MAX 256
-
-struct op_node;
-
-struct weir_out {
-    struct op_node *node;
-    struct op_node **children;
-    int child_count;
-    struct weir_edge_writer **writers;
-    int writer_count;
-    struct weir_item items[OUT_ITEMS_MAX];
-    int first, count;
-    int batches, batches_max;
-    bool *taken; /* who has taken items[first]: children, then writers */
-    bool partly; /* somebody has */
-    bool idle, ended;
-    int64_t watermark_ms;
-    uint64_t records, edge_records;
-};
-
-struct op_node {
-    struct weir_op_ctx ctx;
-    struct weir_chain *chain;
-    const struct weir_op_vtable *vtable;
-    struct weir_op *state;
-    int index;
-    struct weir_out *outs[OUTPUTS];
-    struct weir_item item; /* the inbox; NONE: empty */
-    bool begun;            /* its handler has seen the item */
-    bool in_timer;         /* timer() said AGAIN */
-    bool waiting;          /* the item's handler has nothing to do before its timer or fd */
-    bool open, ended;
-    struct op_node *absorbed; /* its only child, whose work this one does: it pushes into the child's output */
-    int64_t timer_ms;
-    int wait_fd;
-    uint64_t pushes; /* counts items put into the outputs, to see whether a call did something */
-    uint64_t records_in, records_bad, late_dropped;
-    uint64_t records_out_extra; /* that an operator counted for this one, whose work it does */
-    struct weir_op_counters counters;
-};
-
-struct weir_chain {
-    struct op_node *nodes;
-    int op_count;
-    int input_count;
-    int64_t now_ns, deadline_ns, now_ms;
-    bool now_ms_known;
-    bool producing; /* the head is a source that is not at its end */
-    bool source_waits;
-    enum weir_chain_state state;
-    int failed_op;
-    struct weir_error error;
-    struct weir_chain_committable committables[COMMITTABLES_MAX];
-    int committable_count;
-    struct weir_snapshot *snapshot; /* of the barrier that is on its way; NULL: none is */
-    int snapshot_missing;           /* operators that it has not passed */
-    uint64_t complete;              /* the newest complete checkpoint that a barrier named */
-    struct weir_barrier injected;   /* waits for room behind the source; checkpoint 0: none */
-    void (*on_snapshot)(void *arg, struct weir_snapshot *take_snapshot);
-    void *on_snapshot_arg;
-};
 
 static struct op_node *node_of(struct weir_op_ctx *ctx)
 {
