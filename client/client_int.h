@@ -186,6 +186,7 @@ int weir_command_run(struct weir_client *client);
 int weir_command_info(struct weir_client *client);
 int weir_command_list(struct weir_client *client);
 int weir_command_cancel(struct weir_client *client);
+int weir_command_checkpoint(struct weir_client *client);
 int weir_command_exceptions(struct weir_client *client);
 int weir_command_metrics(struct weir_client *client);
 int weir_command_logs(struct weir_client *client);

@@ -60,6 +60,7 @@ void weir_jm_free(struct weir_jm *jm)
         free(jm->executors[i]);
     }
     empty_trash(jm);
+    weir_jm_operations_free(jm);
     free(jm->jobs);
     free(jm->tms);
     free(jm->executors);
@@ -140,8 +141,8 @@ static void take_event(struct weir_jm *jm, const struct weir_jm_event *event)
     case WEIR_JM_EVENT_CANCEL:
         weir_jm_job_cancel(jm, event);
         break;
-    case WEIR_JM_EVENT_CHECKPOINT:
-        weir_jm_checkpoint_request(jm, event);
+    case WEIR_JM_EVENT_OPERATION:
+        weir_jm_operation_asked(jm, event);
         break;
     case WEIR_JM_EVENT_MESSAGE:
         weir_jm_tm_message(jm, event->peer, event->control);
@@ -164,7 +165,7 @@ static void refuse_fenced(struct weir_jm *jm, const struct weir_jm_event *event)
     if (event->kind == WEIR_JM_EVENT_SUBMIT)
         weir_plan_free(event->take_plan);
     if (event->kind != WEIR_JM_EVENT_SUBMIT && event->kind != WEIR_JM_EVENT_CANCEL &&
-        event->kind != WEIR_JM_EVENT_CHECKPOINT)
+        event->kind != WEIR_JM_EVENT_OPERATION)
         return;
     struct weir_jm_effect *effect = weir_jm_effect(jm, WEIR_JM_EFFECT_REPLY);
     effect->request = event->request;
@@ -178,6 +179,9 @@ static int64_t wake_ms(const struct weir_jm *jm)
     int64_t executors = weir_jm_executor_wake_ms(jm);
     if (executors < wake)
         wake = executors;
+    int64_t operations = weir_jm_operations_wake_ms(jm);
+    if (operations < wake)
+        wake = operations;
     for (int i = 0; i < jm->job_count; i++)
         if (jm->jobs[i]->in->timer_ms < wake)
             wake = jm->jobs[i]->in->timer_ms;
@@ -211,6 +215,7 @@ void weir_jm_step(struct weir_jm *jm, const struct weir_jm_event *event, struct 
                 weir_jm_region_timers(jm, jm->jobs[i]);
             }
         weir_jm_job_outputs(jm); /* what is published makes room for checkpoints, and ends jobs */
+        weir_jm_operations(jm);
         weir_jm_checkpoints(jm); /* may fail jobs */
         weir_jm_schedule(jm);    /* slots of what has ended */
         weir_jm_job_expire(jm);

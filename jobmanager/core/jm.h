@@ -100,13 +100,22 @@ weir_err weir_jm_job_options_set(struct weir_jm_job_options *options, const char
 
 /* --- Events */
 
+/* What a person asks of a job's checkpoints, and asks after by the id that he gave. One with an id that is known already changes nothing. */
+enum weir_jm_operation_kind {
+    WEIR_JM_OPERATION_CHECKPOINT /* one now */
+};
+struct weir_jm_request {
+    enum weir_jm_operation_kind kind;
+    const char *id;      /* 32 hex */
+    const char *failure; /* it has failed before it came here: this is why; NULL: it has not */
+};
+
 enum weir_jm_event_kind {
     WEIR_JM_EVENT_TICK,   /* the clock reached wake_at_ms (early or late does no harm) */
     WEIR_JM_EVENT_SUBMIT, /* answered by a REPLY */
     WEIR_JM_EVENT_CANCEL, /* answered by a REPLY: WEIR_OK (also when it is cancelling or canceled already), NOT_FOUND, EXISTS
                                    (it has ended otherwise, or its output is being published) */
-    WEIR_JM_EVENT_CHECKPOINT, /* one is wanted now; answered by a REPLY with its id: NOT_FOUND, UNSUPPORTED (the job makes none), EXISTS
-                                   (not all tasks run), FULL (not at this moment) */
+    WEIR_JM_EVENT_OPERATION, /* of `operation`; answered by a REPLY as soon as it is known: OK, FULL (too many are under way) */
     WEIR_JM_EVENT_MESSAGE,      /* from a TaskManager's line */
     WEIR_JM_EVENT_DISCONNECTED, /* the transport says that this peer is gone */
     WEIR_JM_EVENT_STORED,       /* job_id, checkpoint: answers STORE_PUT; text: why it failed, NULL: it is durable */
@@ -118,8 +127,8 @@ struct weir_jm_event {
     enum weir_jm_event_kind kind;
     int64_t now_ms;     /* monotonic, never less than in the event before */
     int64_t wall_ms;    /* since 1970: only shown, never decided on */
-    uint64_t request;   /* SUBMIT, CANCEL, CHECKPOINT: returned in the REPLY */
-    const char *job_id; /* SUBMIT, CANCEL, CHECKPOINT: 32 hex */
+    uint64_t request;   /* SUBMIT, CANCEL, OPERATION: returned in the REPLY */
+    const char *job_id; /* SUBMIT, CANCEL, OPERATION: 32 hex */
     /* SUBMIT */
     struct weir_plan *take_plan; /* owned by the core from here, also when it is refused */
     const uint8_t *graph;        /* the serialized JobGraph that the plan was made of; copied */
@@ -127,6 +136,8 @@ struct weir_jm_event {
     struct weir_jm_job_options job_options;
     const struct weir_key_value *configuration; /* handed to executors (StartExecutor.configuration); copied */
     int configuration_count;
+    /* OPERATION */
+    struct weir_jm_request operation;
     /* MESSAGE, DISCONNECTED */
     const char *peer;             /* routing id */
     const Weir__Control *control; /* borrowed */
@@ -143,7 +154,7 @@ struct weir_jm_event {
 
 enum weir_jm_effect_kind {
     WEIR_JM_EFFECT_SEND,        /* control to peer; what cannot be sent is dropped (the protocol resends) */
-    WEIR_JM_EFFECT_REPLY,       /* to request: code, text; checkpoint */
+    WEIR_JM_EFFECT_REPLY,       /* to request: code, text */
     WEIR_JM_EFFECT_LOG,         /* level, job_id (may be NULL), text */
     WEIR_JM_EFFECT_TM_LOST,     /* taskmanager_id, peer, lost, text: for the log (no LOG beside it) and metrics */
     WEIR_JM_EFFECT_JOB_ENDED,   /* job_id: terminal; what io keeps only for running it can go */
@@ -240,6 +251,11 @@ struct weir_jm_retained { /* a complete checkpoint */
     int64_t triggered_ms, completed_ms; /* wall */
 };
 
+struct weir_jm_checkpoint_part { /* a subtask's */
+    int64_t acknowledged_ms;     /* wall; -1: not here; 0: it had FINISHED */
+    int64_t size_bytes;
+};
+
 /* One of the last checkpoints, for REST. */
 #define WEIR_JM_CHECKPOINTS_KEPT 10 /* Flink's web.checkpoints.history */
 enum weir_jm_checkpoint_status {
@@ -250,10 +266,26 @@ enum weir_jm_checkpoint_status {
 struct weir_jm_checkpoint {
     uint64_t id;
     enum weir_jm_checkpoint_status status;
+    bool savepoint;
     int64_t triggered_ms, ended_ms; /* wall; -1: has not */
     int64_t size_bytes;             /* of all state; 0 until all parts are here */
-    int acknowledged;               /* subtasks whose part is here; those included that had FINISHED */
-    char *failure;                  /* FAILED: why */
+    int64_t acknowledged_ms;        /* wall: the newest part; -1: none yet */
+    uint32_t tasks_version;         /* job->tasks_version then: parts are by that job's tasks */
+    int task_count;
+    struct weir_jm_checkpoint_part *parts; /* by task */
+    int acknowledged;                      /* subtasks whose part is here; those included that had FINISHED */
+    char *failure;                         /* FAILED: why */
+};
+
+enum weir_jm_operation_state { WEIR_JM_OPERATION_IN_PROGRESS, WEIR_JM_OPERATION_COMPLETED, WEIR_JM_OPERATION_FAILED };
+#define WEIR_JM_OPERATIONS_MAX 256 /* known at a time: the oldest that has ended goes */
+struct weir_jm_operation {
+    char id[WEIR_JM_JOB_ID_SIZE], job_id[WEIR_JM_JOB_ID_SIZE];
+    enum weir_jm_operation_kind kind;
+    enum weir_jm_operation_state state;
+    uint64_t checkpoint; /* 0: not begun */
+    char *failure;       /* FAILED: why */
+    int64_t deadline_ms; /* monotonic: of its begin */
 };
 
 struct weir_jm_slot { /* of a job: one subtask of each vertex of a slot sharing group */
@@ -275,6 +307,7 @@ struct weir_jm_job {
     char status
         [WEIR_JM_STATUS_SIZE]; /* a sentence while something is waited for: "waiting for 2 more slots (4 needed, ...)"; else "" */
     const struct weir_plan *plan;
+    uint32_t tasks_version; /* grows when the tasks are others (a change of parallelism) */
     int task_count;
     struct weir_jm_task *tasks; /* by vertex, then subtask: plan->vertices[v].first_task + subtask */
     int slot_count;
@@ -318,6 +351,9 @@ const struct weir_jm_job *weir_jm_job_at(const struct weir_jm *jm, int index);
 const struct weir_jm_job *weir_jm_job_find(const struct weir_jm *jm, const char *job_id); /* NULL: unknown */
 /* Flink's aggregate state of a vertex, from its subtasks' states. */
 Weir__TaskState weir_jm_vertex_state(const struct weir_jm_job *job, int vertex);
+
+/* NULL: there is none, or it ended long ago. */
+const struct weir_jm_operation *weir_jm_operation_find(const struct weir_jm *jm, const char *id);
 
 int weir_jm_taskmanager_count(const struct weir_jm *jm);
 const struct weir_jm_taskmanager *weir_jm_taskmanager_at(const struct weir_jm *jm, int index);

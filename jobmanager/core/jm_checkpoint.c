@@ -114,6 +114,20 @@ static struct weir_jm_checkpoint *record_of(struct weir_jm_job *job, uint64_t id
     return &job->checkpoints[i];
 }
 
+static void free_record(struct weir_jm_checkpoint *record)
+{
+    free(record->failure);
+    free(record->parts);
+}
+
+static int64_t snapshot_size(const Weir__SubtaskSnapshot *snapshot)
+{
+    int64_t size = 0;
+    for (size_t i = 0; snapshot && i < snapshot->n_parts; i++)
+        size += snapshot->parts[i]->size;
+    return size;
+}
+
 static void begun(struct weir_jm *jm, struct weir_jm_job *job, const struct checkpoint *checkpoint)
 {
     if (!job->checkpoints)
@@ -123,13 +137,23 @@ static void begun(struct weir_jm *jm, struct weir_jm_job *job, const struct chec
         last--;
         while (job->checkpoints[last].status == WEIR_JM_CHECKPOINT_IN_PROGRESS)
             last--;
-        free(job->checkpoints[last].failure);
+        free_record(&job->checkpoints[last]);
     } else {
         job->checkpoint_count++;
     }
     memmove(job->checkpoints + 1, job->checkpoints, (size_t)last * sizeof *job->checkpoints);
-    job->checkpoints[0] = (struct weir_jm_checkpoint){
-        .id = checkpoint->id, .status = WEIR_JM_CHECKPOINT_IN_PROGRESS, .triggered_ms = jm->wall_ms, .ended_ms = -1};
+    job->checkpoints[0] = (struct weir_jm_checkpoint){.id = checkpoint->id,
+                                                      .status = WEIR_JM_CHECKPOINT_IN_PROGRESS,
+                                                      .triggered_ms = jm->wall_ms,
+                                                      .ended_ms = -1,
+                                                      .acknowledged_ms = -1,
+                                                      .tasks_version = job->tasks_version,
+                                                      .task_count = job->task_count};
+    job->checkpoints[0].parts = weir_alloc((size_t)job->task_count * sizeof(struct weir_jm_checkpoint_part));
+    for (int t = 0; t < job->task_count; t++)
+        job->checkpoints[0].parts[t] = (struct weir_jm_checkpoint_part){
+            job->tasks[t].finished ? 0 : -1,
+            snapshot_size(job->tasks[t].finished ? job->tasks[t].finished->task_report->snapshot : NULL)};
     job->version++;
 }
 
@@ -140,6 +164,7 @@ static void ended(struct weir_jm *jm, struct weir_jm_job *job, const struct chec
     record->status = why ? WEIR_JM_CHECKPOINT_FAILED : WEIR_JM_CHECKPOINT_COMPLETED;
     record->ended_ms = jm->wall_ms;
     record->failure = why ? weir_strdup(why) : NULL;
+    weir_jm_operation_checkpoint_ended(jm, job, checkpoint->id, why);
     job->in->checkpoints->pause_until_ms = later_ms(jm->now_ms, job->options.checkpoint_pause_ms);
 }
 
@@ -461,11 +486,14 @@ static int find_pending(const struct weir_jm_job *job, uint64_t id)
     return -1;
 }
 
-static void part_is_here(struct weir_jm *jm, struct weir_jm_job *job, struct checkpoint *checkpoint)
+static void part_is_here(struct weir_jm *jm, struct weir_jm_job *job, struct checkpoint *checkpoint, int t)
 {
+    struct weir_jm_checkpoint *record = record_of(job, checkpoint->id);
     checkpoint->missing--;
     job->version++;
-    record_of(job, checkpoint->id)->acknowledged++;
+    record->acknowledged++;
+    record->acknowledged_ms = record->parts[t].acknowledged_ms = jm->wall_ms;
+    record->parts[t].size_bytes = snapshot_size(part_of(job, checkpoint, t));
     if (checkpoint->missing == 0 || (WEIR_MUTANT(jm_part_missing) && checkpoint->missing == 1))
         write_metadata(jm, job, checkpoint);
 }
@@ -490,7 +518,7 @@ void weir_jm_checkpoint_report(struct weir_jm *jm, struct weir_jm_job *job, stru
     if (checkpoint->reports[t])
         weir__control__free_unpacked(checkpoint->reports[t], NULL);
     checkpoint->reports[t] = weir_jm_control_copy(control);
-    part_is_here(jm, job, checkpoint);
+    part_is_here(jm, job, checkpoint, t);
 }
 
 void weir_jm_stored(struct weir_jm *jm, const struct weir_jm_event *event)
@@ -595,7 +623,7 @@ void weir_jm_checkpoint_task_finished(struct weir_jm *jm, struct weir_jm_job *jo
     for (int i = 0; i < c->pending_count; i++) {
         struct checkpoint *checkpoint = c->pending[i];
         if (checkpoint->state == CHECKPOINT_TRIGGERED && !checkpoint->reports[t])
-            part_is_here(jm, job, checkpoint);
+            part_is_here(jm, job, checkpoint, t);
         if (checkpoint->state == CHECKPOINT_TRIGGERED && !WEIR_MUTANT(jm_late_root_forgotten))
             send_triggers(jm, job, checkpoint, &job->tasks[t]);
     }
@@ -667,41 +695,18 @@ static void trigger_if_due(struct weir_jm *jm, struct weir_jm_job *job)
     trigger(jm, job, running);
 }
 
-static const char *cannot_trigger(const struct weir_jm_job *job, enum weir_err_code *code)
-{
-    *code = WEIR_ERR_NOT_FOUND;
-    if (!job)
-        return "there is no such job";
-    *code = WEIR_ERR_UNSUPPORTED;
-    if (!job->in->checkpoints)
-        return "the job makes no checkpoints: set execution.checkpointing.interval when it is submitted";
-    *code = WEIR_ERR_EXISTS;
-    if (running_tasks(job) == 0)
-        return "a checkpoint needs all tasks of the job to run";
-    return NULL;
-}
-
 /* While as many are under way as may be, the newest of them is the answer: a further barrier would only give it up. */
-void weir_jm_checkpoint_request(struct weir_jm *jm, const struct weir_jm_event *event)
+uint64_t weir_jm_checkpoint_now(struct weir_jm *jm, struct weir_jm_job *job, const char **wait)
 {
-    struct weir_jm_job *job = weir_jm_job_get(jm, event->job_id);
-    enum weir_err_code code;
-    const char *text = cannot_trigger(job, &code);
-    uint64_t id = 0;
-    if (!text) {
-        struct job_checkpoints *c = job->in->checkpoints;
-        if (c->pending_count > 0 && c->pending_count >= job->options.checkpoints_concurrent)
-            id = c->pending[c->pending_count - 1]->id;
-        else if (may_begin(job))
-            id = trigger(jm, job, running_tasks(job))->id;
-        code = id ? WEIR_OK : WEIR_ERR_FULL;
-        text = id ? "" : "the checkpoint storage has not answered yet, or output waits to be published: try again";
-    }
-    struct weir_jm_effect *effect = weir_jm_effect(jm, WEIR_JM_EFFECT_REPLY);
-    effect->request = event->request;
-    effect->code = code;
-    effect->text = text;
-    effect->checkpoint = id;
+    struct job_checkpoints *c = job->in->checkpoints;
+    int running = running_tasks(job);
+    *wait = "a checkpoint needs all tasks of the job to run";
+    if (running == 0)
+        return 0;
+    if (c->pending_count > 0 && c->pending_count >= job->options.checkpoints_concurrent)
+        return c->pending[c->pending_count - 1]->id;
+    *wait = "the checkpoint storage has not answered, or output waits to be published";
+    return may_begin(job) ? trigger(jm, job, running)->id : 0;
 }
 
 /* --- Restore */
@@ -807,6 +812,9 @@ void weir_jm_checkpoints_init(struct weir_jm_job *job)
 void weir_jm_checkpoints_free(struct weir_jm_job *job)
 {
     struct job_checkpoints *c = job->in->checkpoints;
+    for (int i = 0; i < job->checkpoint_count; i++)
+        free_record(&job->checkpoints[i]);
+    free(job->checkpoints);
     if (!c)
         return;
     while (c->pending_count > 0)

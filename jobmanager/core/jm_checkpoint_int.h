@@ -51,4 +51,7 @@ struct job_checkpoints {
     size_t head_size;
 };
 
+/* jm_checkpoint.c: begins one now; its id, or that of one under way that answers as well. 0: not at this moment, because of *wait. */
+uint64_t weir_jm_checkpoint_now(struct weir_jm *jm, struct weir_jm_job *job, const char **wait);
+
 #endif

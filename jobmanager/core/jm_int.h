@@ -125,6 +125,8 @@ struct weir_jm {
     int executor_count, executor_capacity;
     struct lost_tm lost[LOST_TMS_KEPT]; /* ring: sessions that have ended */
     int lost_next;
+    struct weir_jm_operation *operations; /* oldest first */
+    int operation_count;
     /* of this step */
     struct weir_arena arena;
     struct weir_jm_effect *effects;
@@ -240,10 +242,20 @@ Weir__TaskRestore *weir_jm_checkpoint_restore(struct weir_jm *jm, const struct w
 void weir_jm_checkpoints_ended(struct weir_jm_job *job);
 /* Something is to be written to HEAD, or is being written. */
 bool weir_jm_checkpoints_busy(const struct weir_jm_job *job);
-void weir_jm_checkpoint_request(struct weir_jm *jm, const struct weir_jm_event *event);
 uint64_t weir_jm_checkpoints_digest(uint64_t hash, const struct weir_jm_job *job);
 void weir_jm_stored(struct weir_jm *jm, const struct weir_jm_event *event);
 void weir_jm_head_event(struct weir_jm *jm, const struct weir_jm_event *event);
+
+/* --- jm_savepoint.c */
+void weir_jm_operation_asked(struct weir_jm *jm, const struct weir_jm_event *event);
+/* In each step: begins what can begin. */
+void weir_jm_operations(struct weir_jm *jm);
+int64_t weir_jm_operations_wake_ms(const struct weir_jm *jm);
+/* A checkpoint is complete (`why` NULL) or has failed. */
+void weir_jm_operation_checkpoint_ended(struct weir_jm *jm, const struct weir_jm_job *job, uint64_t checkpoint,
+                                        const char *why);
+uint64_t weir_jm_operations_digest(uint64_t hash, const struct weir_jm *jm);
+void weir_jm_operations_free(struct weir_jm *jm);
 
 /* --- jm_failover.c: regions */
 bool weir_jm_region_finished(const struct weir_jm_job *job, int region);

@@ -550,9 +550,6 @@ void weir_jm_job_free(struct weir_jm_job *job)
     for (int i = 0; i < job->in->commit_count; i++)
         weir__control__free_unpacked(job->in->commits[i].control, NULL);
     weir_jm_checkpoints_free(job);
-    for (int i = 0; i < job->checkpoint_count; i++)
-        free(job->checkpoints[i].failure);
-    free(job->checkpoints);
     free(job->retained);
     free(job->exceptions);
     free(job->tasks);

@@ -31,7 +31,6 @@ struct request {
     uint64_t id;
     bool taken, answered;
     enum weir_err_code code;
-    uint64_t checkpoint;
     struct weir_error *error;
     struct request *next;
 };
@@ -156,7 +155,6 @@ static void answer(struct weir_jobmanager *jobmanager, const struct weir_jm_effe
         *at = request->next;
         request->answered = true;
         request->code = effect->code;
-        request->checkpoint = effect->checkpoint;
         if (effect->code != WEIR_OK)
             request->code = (enum weir_err_code)weir_fail(request->error, effect->code, "%s", effect->text);
         pthread_cond_broadcast(&jobmanager->answered);
@@ -403,7 +401,6 @@ static weir_err ask(struct weir_jobmanager *jobmanager, struct weir_jm_event *ev
     while (!request.answered && !jobmanager->stopped && !timed_out)
         timed_out = pthread_cond_timedwait(&jobmanager->answered, &jobmanager->lock, &deadline);
     weir_err err = request.code;
-    event->checkpoint = request.checkpoint;
     if (!request.answered) {
         if (!request.taken)
             weir_plan_free(request.event.take_plan);
@@ -566,13 +563,16 @@ weir_err weir_jobmanager_cancel(struct weir_jobmanager *jobmanager, const char *
     return ask(jobmanager, &event, error);
 }
 
-weir_err weir_jobmanager_checkpoint(struct weir_jobmanager *jobmanager, const char *job_id, uint64_t *id,
-                                    struct weir_error *error)
+weir_err weir_jobmanager_operation(struct weir_jobmanager *jobmanager, const char *job_id,
+                                   const struct weir_jm_request *operation, struct weir_error *error)
 {
-    struct weir_jm_event event = {.kind = WEIR_JM_EVENT_CHECKPOINT, .job_id = job_id};
-    weir_err err = ask(jobmanager, &event, error);
-    *id = err ? 0 : event.checkpoint;
-    return err;
+    struct weir_jm_event event = {.kind = WEIR_JM_EVENT_OPERATION, .job_id = job_id, .operation = *operation};
+    return ask(jobmanager, &event, error);
+}
+
+const char *weir_jobmanager_checkpoint_uri(const struct weir_jobmanager *jobmanager)
+{
+    return jobmanager->store ? weir_job_store_uri(jobmanager->store) : NULL;
 }
 
 void weir_jobmanager_faults(struct weir_jobmanager *jobmanager, struct weir_arena *arena,

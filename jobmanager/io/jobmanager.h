@@ -49,10 +49,11 @@ weir_err weir_jobmanager_submit(struct weir_jobmanager *jobmanager, const struct
                                 char *job_id, struct weir_error *error);
 /* WEIR_OK, NOT_FOUND, EXISTS (it has ended otherwise). Blocks until the core has answered. */
 weir_err weir_jobmanager_cancel(struct weir_jobmanager *jobmanager, const char *job_id, struct weir_error *error);
-/* One checkpoint now. *id: of it, or of one that is under way. NOT_FOUND, UNSUPPORTED (the job makes none), EXISTS (not all its tasks run),
- * FULL (not at this moment). */
-weir_err weir_jobmanager_checkpoint(struct weir_jobmanager *jobmanager, const char *job_id, uint64_t *id,
-                                    struct weir_error *error);
+/* Blocks until the core knows it; weir_jm_operation_find() says what came of it. FULL: too many are under way. */
+weir_err weir_jobmanager_operation(struct weir_jobmanager *jobmanager, const char *job_id,
+                                   const struct weir_jm_request *operation, struct weir_error *error);
+/* Where checkpoints are kept; NULL: nowhere. */
+const char *weir_jobmanager_checkpoint_uri(const struct weir_jobmanager *jobmanager);
 /* The plan that a submission would get, without submitting. */
 weir_err weir_jobmanager_plan(struct weir_jobmanager *jobmanager, const struct weir_jobmanager_submission *submission,
                               struct weir_plan **plan, struct weir_error *error);

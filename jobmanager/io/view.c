@@ -216,6 +216,135 @@ static bool view_job(void *self, const char *job_id, int parts, struct weir_aren
     return found != NULL;
 }
 
+/* --- Checkpoints */
+
+static const char *checkpoint_path(const struct weir_jobmanager_view *view, struct weir_arena *arena,
+                                   const struct weir_jm_job *job, const struct weir_jm_checkpoint *from)
+{
+    const char *uri = weir_jobmanager_checkpoint_uri(view->jobmanager);
+    return from->status != WEIR_JM_CHECKPOINT_COMPLETED || !uri
+               ? ""
+               : weir_arena_format(arena, "%s/jobs/%s/chk-%llu", uri, job->id, (unsigned long long)from->id);
+}
+
+static bool is_retained(const struct weir_jm_job *job, uint64_t id)
+{
+    for (int i = 0; i < job->retained_count; i++)
+        if (job->retained[i].id == id)
+            return true;
+    return false;
+}
+
+static void copy_parts(struct weir_arena *arena, const struct weir_jm_job *job, const struct weir_jm_checkpoint *from,
+                       struct weir_view_checkpoint *to)
+{
+    if (from->tasks_version != job->tasks_version)
+        return;
+    const struct weir_plan *plan = job->plan;
+    struct weir_view_checkpoint_part *parts = weir_arena_zalloc(arena, (size_t)job->task_count * sizeof *parts);
+    struct weir_view_checkpoint_vertex *vertices =
+        weir_arena_zalloc(arena, (size_t)plan->vertex_count * sizeof *vertices);
+    for (int t = 0; t < job->task_count; t++)
+        parts[t] = (struct weir_view_checkpoint_part){from->parts[t].acknowledged_ms, from->parts[t].size_bytes};
+    for (int i = 0; i < plan->vertex_count; i++)
+        vertices[i] = (struct weir_view_checkpoint_vertex){.id = copy(arena, plan->vertices[i].id),
+                                                           .part_count = plan->vertices[i].parallelism,
+                                                           .parts = &parts[plan->vertices[i].first_task]};
+    to->vertices = vertices;
+    to->vertex_count = plan->vertex_count;
+}
+
+static void copy_checkpoint(const struct weir_jobmanager_view *view, struct weir_arena *arena,
+                            const struct weir_jm_job *job, const struct weir_jm_checkpoint *from,
+                            struct weir_view_checkpoint *to)
+{
+    *to = (struct weir_view_checkpoint){
+        .id = from->id,
+        .status = (enum weir_view_checkpoint_status)from->status,
+        .savepoint = from->savepoint,
+        .discarded = from->status == WEIR_JM_CHECKPOINT_COMPLETED && !from->savepoint && !is_retained(job, from->id),
+        .triggered_ms = from->triggered_ms,
+        .ended_ms = from->ended_ms,
+        .acknowledged_ms = from->acknowledged_ms,
+        .size_bytes = from->size_bytes,
+        .subtasks = from->task_count,
+        .acknowledged = from->acknowledged,
+        .path = checkpoint_path(view, arena, job, from),
+        .failure = copy(arena, from->failure),
+    };
+    copy_parts(arena, job, from, to);
+}
+
+/* Of the job's own configuration; NULL: it has no such key. */
+static const char *setting(const struct weir_jm_job *job, const char *key)
+{
+    const char *value = NULL;
+    for (int i = 0; i < job->configuration_count; i++)
+        if (strcmp(job->configuration[i].key, key) == 0)
+            value = job->configuration[i].value;
+    return value;
+}
+
+static bool view_checkpoints(void *self, const char *job_id, struct weir_arena *arena,
+                             const struct weir_view_checkpoints **checkpoints)
+{
+    struct weir_jobmanager_view *view = self;
+    const struct weir_jm *jm = weir_jobmanager_lock(view->jobmanager);
+    const struct weir_jm_job *job = weir_jm_job_find(jm, job_id);
+    if (job) {
+        struct weir_view_checkpoints *out = weir_arena_zalloc(arena, sizeof *out);
+        struct weir_view_checkpoint *list =
+            weir_arena_zalloc(arena, (size_t)(job->checkpoint_count + 1) * sizeof *list);
+        const struct weir_jm_job_options *options = &job->options;
+        const char *mode = setting(job, "execution.checkpointing.mode"), *backend = setting(job, "state.backend.type");
+        out->enabled = options->checkpoint_interval_ms > 0;
+        out->mode = copy(arena, mode ? mode : "exactly-once");
+        out->state_backend = copy(arena, backend ? backend : weir_config_string(view->config, "state.backend.type"));
+        out->retention = "";
+        out->interval_ms = options->checkpoint_interval_ms;
+        out->timeout_ms = options->checkpoint_timeout_ms;
+        out->min_pause_ms = options->checkpoint_pause_ms;
+        out->max_concurrent = options->checkpoints_concurrent;
+        out->tolerable_failures = options->checkpoints_tolerable;
+        out->completed = (int64_t)job->checkpoints_completed;
+        out->failed = (int64_t)job->checkpoints_failed;
+        out->count = job->checkpoint_count;
+        out->list = list;
+        for (int i = 0; i < job->checkpoint_count; i++) {
+            copy_checkpoint(view, arena, job, &job->checkpoints[i], &list[i]);
+            out->in_progress += list[i].status == WEIR_VIEW_CHECKPOINT_IN_PROGRESS;
+        }
+        *checkpoints = out;
+    }
+    weir_jobmanager_unlock(view->jobmanager);
+    return job != NULL;
+}
+
+static weir_err view_begin(void *self, const char *job_id, const struct weir_view_request *request,
+                           struct weir_error *error)
+{
+    struct weir_jobmanager_view *view = self;
+    struct weir_jm_request wanted = {.kind = (enum weir_jm_operation_kind)request->kind, .id = request->id};
+    return weir_jobmanager_operation(view->jobmanager, job_id, &wanted, error);
+}
+
+static bool view_operation(void *self, const char *id, struct weir_arena *arena, struct weir_view_operation *operation)
+{
+    struct weir_jobmanager_view *view = self;
+    const struct weir_jm *jm = weir_jobmanager_lock(view->jobmanager);
+    const struct weir_jm_operation *found = weir_jm_operation_find(jm, id);
+    if (found)
+        *operation = (struct weir_view_operation){
+            .kind = (enum weir_view_operation_kind)found->kind,
+            .job_id = copy(arena, found->job_id),
+            .ended = found->state != WEIR_JM_OPERATION_IN_PROGRESS,
+            .checkpoint = found->checkpoint,
+            .failure = found->failure ? copy(arena, found->failure) : NULL,
+        };
+    weir_jobmanager_unlock(view->jobmanager);
+    return found != NULL;
+}
+
 /* --- TaskManagers */
 
 static void view_taskmanagers(void *self, struct weir_arena *arena, const struct weir_view_taskmanager **taskmanagers,
@@ -400,6 +529,9 @@ void weir_jobmanager_view_init(struct weir_jobmanager_view *view)
         .build = view_build,
         .submit = view_submit,
         .plan = view_plan,
+        .checkpoints = view_checkpoints,
+        .begin = view_begin,
+        .operation = view_operation,
         .print_metrics = view_print_metrics,
         .faults = view_faults,
         .fault_arm = view_fault_arm,

@@ -125,6 +125,61 @@ enum weir_view_parts {
     WEIR_VIEW_CONFIGURATION = 8
 };
 
+struct weir_view_checkpoint_part {
+    int64_t acknowledged_ms; /* -1: not here; 0: not known when */
+    int64_t size_bytes;
+};
+struct weir_view_checkpoint_vertex {
+    const char *id;
+    int part_count;
+    const struct weir_view_checkpoint_part *parts; /* by subtask */
+};
+enum weir_view_checkpoint_status {
+    WEIR_VIEW_CHECKPOINT_IN_PROGRESS,
+    WEIR_VIEW_CHECKPOINT_COMPLETED,
+    WEIR_VIEW_CHECKPOINT_FAILED
+};
+struct weir_view_checkpoint {
+    uint64_t id;
+    enum weir_view_checkpoint_status status;
+    bool savepoint, unaligned, discarded;
+    int64_t triggered_ms, ended_ms /* -1: has not */, acknowledged_ms /* -1: not at all */;
+    int64_t size_bytes;
+    int subtasks, acknowledged;
+    const char *path;    /* COMPLETED: where it is; "" */
+    const char *failure; /* FAILED: why; "" */
+    int vertex_count;    /* 0: of tasks that are no more */
+    const struct weir_view_checkpoint_vertex *vertices;
+};
+struct weir_view_checkpoints {
+    bool enabled; /* else nothing of the rest */
+    const char *mode, *state_backend, *retention;
+    int64_t interval_ms, timeout_ms, min_pause_ms, max_concurrent, tolerable_failures;
+    bool unaligned;
+    int64_t aligned_timeout_ms;
+    int64_t completed, failed, in_progress; /* ever; now */
+    int count;                              /* newest first */
+    const struct weir_view_checkpoint *list;
+    bool restored;
+    uint64_t restored_id;
+    int64_t restored_ms;
+    bool restored_savepoint;
+    const char *restored_path;
+};
+
+enum weir_view_operation_kind { WEIR_VIEW_OPERATION_CHECKPOINT };
+struct weir_view_request {
+    enum weir_view_operation_kind kind;
+    const char *id; /* 32 hex: to ask after it; one that is known already changes nothing */
+};
+struct weir_view_operation {
+    enum weir_view_operation_kind kind;
+    const char *job_id;
+    bool ended;
+    uint64_t checkpoint;
+    const char *failure; /* NULL: it has not failed */
+};
+
 struct weir_view_taskmanager {
     const char *id, *host;
     int data_port, slots, slots_free, cpu_cores, pid;
@@ -181,6 +236,14 @@ struct weir_cluster_view {
     /* The plan as JSON text ({jid, name, type, nodes}), in the arena. */
     weir_err (*plan)(void *self, const struct weir_view_submission *submission, struct weir_arena *arena,
                      const char **json, struct weir_error *error);
+    /* false: unknown. */
+    bool (*checkpoints)(void *self, const char *job_id, struct weir_arena *arena,
+                        const struct weir_view_checkpoints **checkpoints);
+    /* May block, bounded. OK whatever comes of it: operation() says. */
+    weir_err (*begin)(void *self, const char *job_id, const struct weir_view_request *request,
+                      struct weir_error *error);
+    /* false: unknown. */
+    bool (*operation)(void *self, const char *id, struct weir_arena *arena, struct weir_view_operation *operation);
     /* Metrics beyond those that REST derives from the above: Prometheus text, appended. May be NULL. */
     void (*print_metrics)(void *self, struct weir_buf *out);
     /* Fault points of all processes; and arming one ("" for `action`: all are disarmed, counts are 0). */

@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <stdio.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
 #include <time.h>
@@ -80,6 +82,16 @@ json_t *weir_rest_string(const char *text)
     json = json_string(copy);
     free(copy);
     return json;
+}
+
+weir_err weir_rest_random_id(char out[33], struct weir_error *error)
+{
+    uint8_t bytes[16];
+    if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes)
+        return weir_fail_errno(error, WEIR_ERR_IO, "cannot get random numbers");
+    for (int i = 0; i < 16; i++)
+        snprintf(out + 2 * i, 3, "%02x", bytes[i]);
+    return WEIR_OK;
 }
 
 bool weir_rest_job_ended(enum weir_view_job_state state)
@@ -225,6 +237,12 @@ static const struct weir_http_route routes[] = {
     {"GET", "/jobs/:jobid/vertices/:vertexid/subtasks/:subtaskindex", weir_rest_subtask, 0},
     {"GET", "/jobs/:jobid/vertices/:vertexid/taskmanagers", weir_rest_vertex_taskmanagers, 0},
     {"GET", "/jobs/:jobid/vertices/:vertexid/watermarks", weir_rest_vertex_watermarks, 0},
+    {"GET", "/jobs/:jobid/checkpoints", weir_rest_checkpoints, 0},
+    {"POST", "/jobs/:jobid/checkpoints", weir_rest_checkpoint_begin, WEIR_HTTP_BLOCKING},
+    {"GET", "/jobs/:jobid/checkpoints/config", weir_rest_checkpoint_config, 0},
+    {"GET", "/jobs/:jobid/checkpoints/details/:checkpointid", weir_rest_checkpoint, 0},
+    {"GET", "/jobs/:jobid/checkpoints/details/:checkpointid/subtasks/:vertexid", weir_rest_checkpoint_vertex, 0},
+    {"GET", "/jobs/:jobid/checkpoints/:triggerid", weir_rest_checkpoint_operation, 0},
     {"GET", "/jars", weir_rest_jars, 0},
     {"POST", "/jars/upload", weir_rest_jar_upload, WEIR_HTTP_UPLOAD | WEIR_HTTP_BLOCKING},
     {"DELETE", "/jars/:jarid", weir_rest_jar_delete, 0},

@@ -39,6 +39,8 @@ const struct weir_view_job *weir_rest_find_job(const struct weir_http_server_req
 void weir_rest_fail(struct weir_http_server_response *response, const struct weir_error *error);
 /* A string that is always valid JSON. */
 json_t *weir_rest_string(const char *text);
+/* 32 hex digits that nobody guesses. */
+weir_err weir_rest_random_id(char out[33], struct weir_error *error);
 bool weir_rest_job_ended(enum weir_view_job_state state);
 /* rest_vertices.c: from start to end, or to now while end_ms is -1; never negative. */
 json_int_t weir_rest_duration_ms(int64_t start_ms, int64_t end_ms, int64_t now_ms);
@@ -57,6 +59,8 @@ weir_http_handler weir_rest_taskmanagers, weir_rest_taskmanager, weir_rest_taskm
     weir_rest_jobmanager_log;
 weir_http_handler weir_rest_metrics;
 weir_http_handler weir_rest_faults, weir_rest_fault_arm, weir_rest_faults_reset;
+weir_http_handler weir_rest_checkpoints, weir_rest_checkpoint_config, weir_rest_checkpoint, weir_rest_checkpoint_vertex,
+    weir_rest_checkpoint_begin, weir_rest_checkpoint_operation;
 
 extern const char weir_rest_page_start[], weir_rest_page_end[]; /* web/index.html */
 

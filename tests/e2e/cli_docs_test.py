@@ -72,7 +72,8 @@ def test_the_fields_of_json():
                     assert set(json.loads(done.stderr)["error"]) >= {"code", "exit-code", "message"}, done.stderr
                 return json.loads(done.stdout)
 
-            check("run -d", running := parsed("run", "-d", FAULTS, "--rows", "1000000000", "--rate", "100"))
+            check("run -d", running := parsed("run", "-d", "-D", "execution.checkpointing.interval=1 h", FAULTS,
+                                              "--rows", "1000000000", "--rate", "100"))
             failed = parsed("run", "-D", "restart-strategy.type=none", FAULTS, "--fault", "fail", code=1)
             check("run", failed)
             local = run(WEIR, "run", "--local", "-o", "json", "-D", "restart-strategy.type=none", FAULTS, "--fault", "fail")
@@ -84,6 +85,7 @@ def test_the_fields_of_json():
             # Counters come with the first heartbeat after the tasks run.
             wait_for("metrics of operators", lambda: all(v["operators"] for v in parsed("metrics", running["jobid"])["vertices"]))
             check("metrics", parsed("metrics", running["jobid"]))
+            check("checkpoint", parsed("checkpoint", running["jobid"]))
             lines = cluster.weir("logs", running["jobid"], "-o", "json").stdout.splitlines()
             assert lines
             for line in lines:

@@ -26,7 +26,6 @@ struct rig {
     int sent_count;
     uint64_t reports;
     enum weir_err_code reply;
-    uint64_t reply_checkpoint;
     bool fenced;
     /* the store */
     Weir__Snapshot *metadata; /* of the last STORE_PUT */
@@ -51,7 +50,6 @@ static void take_effect(struct rig *rig, const struct weir_jm_effect *effect)
         break;
     case WEIR_JM_EFFECT_REPLY:
         rig->reply = effect->code;
-        rig->reply_checkpoint = effect->checkpoint;
         break;
     case WEIR_JM_EFFECT_FENCED:
         rig->fenced = true;
@@ -857,7 +855,9 @@ static void another_writes_head(void **state)
     forget(&rig);
     pass(&rig, 100000);
     assert_int_equal(rig.sent_count, 0);
-    run(&rig, (struct weir_jm_event){.kind = WEIR_JM_EVENT_CHECKPOINT, .job_id = JOB});
+    run(&rig, (struct weir_jm_event){.kind = WEIR_JM_EVENT_OPERATION,
+                                     .job_id = JOB,
+                                     .operation = {WEIR_JM_OPERATION_CHECKPOINT, "a", NULL}});
     assert_int_equal(rig.reply, WEIR_ERR_IO);
     rig_fini(&rig);
 }
@@ -1007,39 +1007,79 @@ static void cancelled_while_undecided(void **state)
     rig_fini(&rig);
 }
 
+static const struct weir_jm_operation *ask_now(struct rig *rig, const char *id)
+{
+    run(rig, (struct weir_jm_event){.kind = WEIR_JM_EVENT_OPERATION,
+                                    .job_id = JOB,
+                                    .operation = {WEIR_JM_OPERATION_CHECKPOINT, id, NULL}});
+    assert_int_equal(rig->reply, WEIR_OK);
+    return weir_jm_operation_find(rig->jm, id);
+}
+
 static void on_demand(void **state)
 {
     (void)state;
     struct rig rig;
     rig_init(&rig);
-    struct weir_jm_event ask = {.kind = WEIR_JM_EVENT_CHECKPOINT, .job_id = JOB};
-    run(&rig, ask);
-    assert_int_equal(rig.reply, WEIR_ERR_NOT_FOUND);
+    assert_int_equal(ask_now(&rig, "none")->state, WEIR_JM_OPERATION_FAILED);
+    assert_string_equal(weir_jm_operation_find(rig.jm, "none")->failure, "there is no job " JOB);
     submit(&rig, WEIR__PARTITION__FORWARD);
-    run(&rig, ask);
-    assert_int_equal(rig.reply, WEIR_ERR_EXISTS);
+    assert_int_equal(ask_now(&rig, "early")->state, WEIR_JM_OPERATION_IN_PROGRESS); /* it begins when all tasks run */
     head_put(&rig, WEIR_HEAD_PUT_OK);
     executor_ready(&rig);
     all_running(&rig);
-    run(&rig, ask);
-    assert_int_equal(rig.reply, WEIR_OK);
-    assert_int_equal(rig.reply_checkpoint, 1);
-    run(&rig, ask); /* one at a time */
-    assert_int_equal(rig.reply_checkpoint, 1);
+    assert_int_equal(weir_jm_operation_find(rig.jm, "early")->checkpoint, 1);
+    assert_int_equal(ask_now(&rig, "second")->checkpoint, 1); /* one at a time */
     report_all(&rig, 1);
     stored(&rig, 1, NULL);
+    assert_int_equal(weir_jm_operation_find(rig.jm, "second")->state, WEIR_JM_OPERATION_IN_PROGRESS);
     head_put(&rig, WEIR_HEAD_PUT_OK);
     assert_int_equal(job(&rig)->checkpoints_completed, 1);
-    run(&rig, ask);
-    assert_int_equal(rig.reply_checkpoint, 2);
+    assert_int_equal(weir_jm_operation_find(rig.jm, "early")->state, WEIR_JM_OPERATION_COMPLETED);
+    assert_int_equal(weir_jm_operation_find(rig.jm, "second")->state, WEIR_JM_OPERATION_COMPLETED);
+    assert_int_equal(ask_now(&rig, "second")->checkpoint, 1); /* the same request again */
+    assert_int_equal(ask_now(&rig, "third")->checkpoint, 2);
+    checkpoint_report(&rig, 0, 1, 2, "no room");
+    assert_int_equal(weir_jm_operation_find(rig.jm, "third")->state, WEIR_JM_OPERATION_FAILED);
+    rig_fini(&rig);
+
+    rig_init(&rig);
+    submit(&rig, WEIR__PARTITION__FORWARD);
+    (void)ask_now(&rig, "never");
+    pass(&rig, 30000);
+    assert_string_equal(weir_jm_operation_find(rig.jm, "never")->failure,
+                        "a checkpoint needs all tasks of the job to run");
     rig_fini(&rig);
 
     rig_init(&rig);
     rig.options.checkpoint_interval_ms = 0;
     submit(&rig, WEIR__PARTITION__FORWARD);
     assert_int_equal(rig.head_puts, 0);
-    run(&rig, ask);
-    assert_int_equal(rig.reply, WEIR_ERR_UNSUPPORTED);
+    assert_non_null(strstr(ask_now(&rig, "off")->failure, "execution.checkpointing.interval"));
+    rig_fini(&rig);
+}
+
+static void requests_have_a_bound(void **state)
+{
+    (void)state;
+    struct rig rig;
+    char id[16];
+    rig_init(&rig);
+    for (int i = 0; i < WEIR_JM_OPERATIONS_MAX + 1; i++) { /* each fails at once: there is no job */
+        snprintf(id, sizeof id, "%d", i);
+        (void)ask_now(&rig, id);
+    }
+    assert_null(weir_jm_operation_find(rig.jm, "0"));
+    assert_non_null(weir_jm_operation_find(rig.jm, "1"));
+    submit(&rig, WEIR__PARTITION__FORWARD);
+    for (int i = 0; i < WEIR_JM_OPERATIONS_MAX; i++) {
+        snprintf(id, sizeof id, "w%d", i);
+        assert_int_equal(ask_now(&rig, id)->state, WEIR_JM_OPERATION_IN_PROGRESS);
+    }
+    run(&rig, (struct weir_jm_event){.kind = WEIR_JM_EVENT_OPERATION,
+                                     .job_id = JOB,
+                                     .operation = {WEIR_JM_OPERATION_CHECKPOINT, "more", NULL}});
+    assert_int_equal(rig.reply, WEIR_ERR_FULL);
     rig_fini(&rig);
 }
 
@@ -1064,6 +1104,7 @@ int main(void)
         cmocka_unit_test(a_last_checkpoint_ends_the_job),
         cmocka_unit_test(cancelled_while_undecided),
         cmocka_unit_test(on_demand),
+        cmocka_unit_test(requests_have_a_bound),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -169,6 +169,76 @@ static const struct {
      "or\":\"s\",\"operator_strategy\":\"s\",\"description\":\"s\",\"optimizer_properties\":{}}]}}"},
     {"jar_run", "{\"jobid\":\"s\"}"},
     {"not_found", "{\"errors\":[\"s\"]}"},
+    {"checkpoints",
+     "{\"counts\":{\"restored\":\"i\",\"total\":\"i\",\"in_progress\":\"i\",\"completed\":\"i\",\"failed\""
+     ":\"i\"},\"summary\":{\"checkpointed_size\":{\"min\":\"i\",\"max\":\"i\",\"avg\":\"i\",\"p50\":\"n\","
+     "\"p90\":\"n\",\"p95\":\"n\",\"p99\":\"n\",\"p999\":\"n\"},\"state_size\":{\"min\":\"i\",\"max\":\"i"
+     "\",\"avg\":\"i\",\"p50\":\"n\",\"p90\":\"n\",\"p95\":\"n\",\"p99\":\"n\",\"p999\":\"n\"},\"end_to_en"
+     "d_duration\":{\"min\":\"i\",\"max\":\"i\",\"avg\":\"i\",\"p50\":\"n\",\"p90\":\"n\",\"p95\":\"n\",\""
+     "p99\":\"n\",\"p999\":\"n\"},\"alignment_buffered\":{\"min\":\"i\",\"max\":\"i\",\"avg\":\"i\",\"p50"
+     "\":\"n\",\"p90\":\"n\",\"p95\":\"n\",\"p99\":\"n\",\"p999\":\"n\"},\"processed_data\":{\"min\":\"i\""
+     ",\"max\":\"i\",\"avg\":\"i\",\"p50\":\"n\",\"p90\":\"n\",\"p95\":\"n\",\"p99\":\"n\",\"p999\":\"n\"}"
+     ",\"persisted_data\":{\"min\":\"i\",\"max\":\"i\",\"avg\":\"i\",\"p50\":\"n\",\"p90\":\"n\",\"p95\":"
+     "\"n\",\"p99\":\"n\",\"p999\":\"n\"}},\"latest\":{\"completed\":{\"className\":\"s\",\"id\":\"i\",\"s"
+     "tatus\":\"s\",\"is_savepoint\":\"b\",\"savepointFormat\":\"n\",\"trigger_timestamp\":\"i\",\"latest_"
+     "ack_timestamp\":\"i\",\"checkpointed_size\":\"i\",\"state_size\":\"i\",\"end_to_end_duration\":\"i\""
+     ",\"alignment_buffered\":\"i\",\"processed_data\":\"i\",\"persisted_data\":\"i\",\"num_subtasks\":\"i"
+     "\",\"num_acknowledged_subtasks\":\"i\",\"checkpoint_type\":\"s\",\"tasks\":{},\"external_path\":\"s"
+     "\",\"discarded\":\"b\"},\"savepoint\":{\"className\":\"s\",\"id\":\"i\",\"status\":\"s\",\"is_savepo"
+     "int\":\"b\",\"savepointFormat\":\"s\",\"trigger_timestamp\":\"i\",\"latest_ack_timestamp\":\"i\",\"c"
+     "heckpointed_size\":\"i\",\"state_size\":\"i\",\"end_to_end_duration\":\"i\",\"alignment_buffered\":"
+     "\"i\",\"processed_data\":\"i\",\"persisted_data\":\"i\",\"num_subtasks\":\"i\",\"num_acknowledged_su"
+     "btasks\":\"i\",\"checkpoint_type\":\"s\",\"tasks\":{},\"external_path\":\"s\",\"discarded\":\"b\"},"
+     "\"failed\":{\"className\":\"s\",\"id\":\"i\",\"status\":\"s\",\"is_savepoint\":\"b\",\"savepointForm"
+     "at\":\"s\",\"trigger_timestamp\":\"i\",\"latest_ack_timestamp\":\"i\",\"checkpointed_size\":\"i\",\""
+     "state_size\":\"i\",\"end_to_end_duration\":\"i\",\"alignment_buffered\":\"i\",\"processed_data\":\"i"
+     "\",\"persisted_data\":\"i\",\"num_subtasks\":\"i\",\"num_acknowledged_subtasks\":\"i\",\"checkpoint_"
+     "type\":\"s\",\"tasks\":{},\"failure_timestamp\":\"i\",\"failure_message\":\"s\"},\"restored\":\"n\"}"
+     ",\"history\":[{\"className\":\"s\",\"id\":\"i\",\"status\":\"s\",\"is_savepoint\":\"b\",\"savepointF"
+     "ormat\":\"n\",\"trigger_timestamp\":\"i\",\"latest_ack_timestamp\":\"i\",\"checkpointed_size\":\"i\""
+     ",\"state_size\":\"i\",\"end_to_end_duration\":\"i\",\"alignment_buffered\":\"i\",\"processed_data\":"
+     "\"i\",\"persisted_data\":\"i\",\"num_subtasks\":\"i\",\"num_acknowledged_subtasks\":\"i\",\"checkpoi"
+     "nt_type\":\"s\",\"tasks\":{}}]}"},
+    {"checkpoints_config",
+     "{\"mode\":\"s\",\"interval\":\"i\",\"timeout\":\"i\",\"min_pause\":\"i\",\"max_concurrent\":\"i\",\""
+     "externalization\":{\"enabled\":\"b\",\"delete_on_cancellation\":\"b\"},\"state_backend\":\"s\",\"che"
+     "ckpoint_storage\":\"s\",\"unaligned_checkpoints\":\"b\",\"tolerable_failed_checkpoints\":\"i\",\"ali"
+     "gned_checkpoint_timeout\":\"i\",\"checkpoints_after_tasks_finish\":\"b\",\"state_changelog_enabled\""
+     ":\"b\",\"changelog_periodic_materialization_interval\":\"i\",\"changelog_storage\":\"s\"}"},
+    {"checkpoint",
+     "{\"className\":\"s\",\"id\":\"i\",\"status\":\"s\",\"is_savepoint\":\"b\",\"savepointFormat\":\"n\","
+     "\"trigger_timestamp\":\"i\",\"latest_ack_timestamp\":\"i\",\"checkpointed_size\":\"i\",\"state_size"
+     "\":\"i\",\"end_to_end_duration\":\"i\",\"alignment_buffered\":\"i\",\"processed_data\":\"i\",\"persi"
+     "sted_data\":\"i\",\"num_subtasks\":\"i\",\"num_acknowledged_subtasks\":\"i\",\"checkpoint_type\":\"s"
+     "\",\"tasks\":{\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\":{\"id\":\"i\",\"status\":\"s\",\"latest_ack_times"
+     "tamp\":\"i\",\"checkpointed_size\":\"i\",\"state_size\":\"i\",\"end_to_end_duration\":\"i\",\"alignm"
+     "ent_buffered\":\"i\",\"processed_data\":\"i\",\"persisted_data\":\"i\",\"num_subtasks\":\"i\",\"num_"
+     "acknowledged_subtasks\":\"i\"}},\"external_path\":\"s\",\"discarded\":\"b\"}"},
+    {"checkpoint_subtasks",
+     "{\"id\":\"i\",\"status\":\"s\",\"latest_ack_timestamp\":\"i\",\"checkpointed_size\":\"i\",\"state_si"
+     "ze\":\"i\",\"end_to_end_duration\":\"i\",\"alignment_buffered\":\"i\",\"processed_data\":\"i\",\"per"
+     "sisted_data\":\"i\",\"num_subtasks\":\"i\",\"num_acknowledged_subtasks\":\"i\",\"summary\":{\"checkp"
+     "ointed_size\":{\"min\":\"i\",\"max\":\"i\",\"avg\":\"i\",\"p50\":\"n\",\"p90\":\"n\",\"p95\":\"n\","
+     "\"p99\":\"n\",\"p999\":\"n\"},\"state_size\":{\"min\":\"i\",\"max\":\"i\",\"avg\":\"i\",\"p50\":\"n"
+     "\",\"p90\":\"n\",\"p95\":\"n\",\"p99\":\"n\",\"p999\":\"n\"},\"end_to_end_duration\":{\"min\":\"i\","
+     "\"max\":\"i\",\"avg\":\"i\",\"p50\":\"n\",\"p90\":\"n\",\"p95\":\"n\",\"p99\":\"n\",\"p999\":\"n\"},"
+     "\"checkpoint_duration\":{\"sync\":{\"min\":\"i\",\"max\":\"i\",\"avg\":\"i\",\"p50\":\"n\",\"p90\":"
+     "\"n\",\"p95\":\"n\",\"p99\":\"n\",\"p999\":\"n\"},\"async\":{\"min\":\"i\",\"max\":\"i\",\"avg\":\"i"
+     "\",\"p50\":\"n\",\"p90\":\"n\",\"p95\":\"n\",\"p99\":\"n\",\"p999\":\"n\"}},\"alignment\":{\"buffere"
+     "d\":{\"min\":\"i\",\"max\":\"i\",\"avg\":\"i\",\"p50\":\"n\",\"p90\":\"n\",\"p95\":\"n\",\"p99\":\"n"
+     "\",\"p999\":\"n\"},\"processed\":{\"min\":\"i\",\"max\":\"i\",\"avg\":\"i\",\"p50\":\"n\",\"p90\":\""
+     "n\",\"p95\":\"n\",\"p99\":\"n\",\"p999\":\"n\"},\"persisted\":{\"min\":\"i\",\"max\":\"i\",\"avg\":"
+     "\"i\",\"p50\":\"n\",\"p90\":\"n\",\"p95\":\"n\",\"p99\":\"n\",\"p999\":\"n\"},\"duration\":{\"min\":"
+     "\"i\",\"max\":\"i\",\"avg\":\"i\",\"p50\":\"n\",\"p90\":\"n\",\"p95\":\"n\",\"p99\":\"n\",\"p999\":"
+     "\"n\"}},\"start_delay\":{\"min\":\"i\",\"max\":\"i\",\"avg\":\"i\",\"p50\":\"n\",\"p90\":\"n\",\"p95"
+     "\":\"n\",\"p99\":\"n\",\"p999\":\"n\"}},\"subtasks\":[{\"className\":\"s\",\"index\":\"i\",\"ack_tim"
+     "estamp\":\"i\",\"end_to_end_duration\":\"i\",\"checkpointed_size\":\"i\",\"state_size\":\"i\",\"chec"
+     "kpoint\":{\"sync\":\"i\",\"async\":\"i\"},\"alignment\":{\"buffered\":\"i\",\"processed\":\"i\",\"pe"
+     "rsisted\":\"i\",\"duration\":\"i\"},\"start_delay\":\"i\",\"unaligned_checkpoint\":\"b\",\"aborted\""
+     ":\"b\",\"status\":\"s\"}]}"},
+    {"trigger", "{\"request-id\":\"s\"}"},
+    {"checkpoint_done", "{\"status\":{\"id\":\"s\"},\"operation\":{\"checkpointId\":\"i\"}}"},
+    {"savepoint_done", "{\"status\":{\"id\":\"s\"},\"operation\":{\"location\":\"s\"}}"},
 };
 
 #endif

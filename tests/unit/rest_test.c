@@ -193,6 +193,113 @@ static weir_err fake_plan(void *self, const struct weir_view_submission *s, stru
     return WEIR_OK;
 }
 
+/* The running job has two checkpoints and a savepoint that has failed; the finished one makes none. */
+static bool fake_checkpoints(void *self, const char *id, struct weir_arena *arena,
+                             const struct weir_view_checkpoints **out)
+{
+    (void)self;
+    static const struct weir_view_checkpoint_part parts[] = {{1100, 100}, {1300, 200}}, none[] = {{-1, 0}, {1100, 5}};
+    static const struct weir_view_checkpoint_vertex all = {VERTEX, 2, parts}, some = {VERTEX, 2, none};
+    static const struct weir_view_checkpoint list[] = {
+        {.id = 4,
+         .status = WEIR_VIEW_CHECKPOINT_IN_PROGRESS,
+         .triggered_ms = 1000,
+         .ended_ms = -1,
+         .acknowledged_ms = 1100,
+         .subtasks = 2,
+         .acknowledged = 1,
+         .path = "",
+         .failure = "",
+         .vertex_count = 1,
+         .vertices = &some},
+        {.id = 3,
+         .status = WEIR_VIEW_CHECKPOINT_FAILED,
+         .savepoint = true,
+         .triggered_ms = 1000,
+         .ended_ms = 1010,
+         .acknowledged_ms = -1,
+         .subtasks = 2,
+         .path = "",
+         .failure = "no \xff room"},
+        {.id = 2,
+         .status = WEIR_VIEW_CHECKPOINT_COMPLETED,
+         .triggered_ms = 1000,
+         .ended_ms = 1350,
+         .acknowledged_ms = 1300,
+         .size_bytes = 300,
+         .subtasks = 2,
+         .acknowledged = 2,
+         .path = "file:///c/chk-2",
+         .failure = "",
+         .vertex_count = 1,
+         .vertices = &all},
+        {.id = 1,
+         .status = WEIR_VIEW_CHECKPOINT_COMPLETED,
+         .savepoint = true,
+         .triggered_ms = 1000,
+         .ended_ms = 1350,
+         .acknowledged_ms = 1100,
+         .size_bytes = 100,
+         .subtasks = 2,
+         .acknowledged = 2,
+         .path = "file:///s/savepoint-1",
+         .failure = ""},
+    };
+    if (strcmp(id, RUNNING_JOB) != 0 && strcmp(id, FINISHED_JOB) != 0)
+        return false;
+    struct weir_view_checkpoints *checkpoints = weir_arena_zalloc(arena, sizeof *checkpoints);
+    *checkpoints = (struct weir_view_checkpoints){
+        .enabled = strcmp(id, RUNNING_JOB) == 0,
+        .mode = "exactly-once",
+        .state_backend = "hashmap",
+        .retention = "",
+        .interval_ms = 1000,
+        .timeout_ms = 600000,
+        .max_concurrent = 1,
+        .completed = 22,
+        .failed = 3,
+        .in_progress = 1,
+        .count = 4,
+        .list = list,
+        .restored = true,
+        .restored_id = 9,
+        .restored_ms = 999,
+        .restored_savepoint = true,
+        .restored_path = "file:///s/savepoint-0",
+    };
+    *out = checkpoints;
+    return true;
+}
+
+static struct {
+    char job_id[33], id[33], failure[100];
+    enum weir_view_operation_kind kind;
+    bool ended, full;
+} fake_op;
+
+static weir_err fake_begin(void *self, const char *job_id, const struct weir_view_request *request,
+                           struct weir_error *error)
+{
+    (void)self;
+    strcpy(fake_op.job_id, job_id);
+    strcpy(fake_op.id, request->id);
+    fake_op.kind = request->kind;
+    return fake_op.full ? weir_fail(error, WEIR_ERR_FULL, "too many are under way") : WEIR_OK;
+}
+
+static bool fake_operation(void *self, const char *id, struct weir_arena *arena, struct weir_view_operation *operation)
+{
+    (void)self, (void)arena;
+    if (strcmp(id, fake_op.id) != 0)
+        return false;
+    *operation = (struct weir_view_operation){.kind = fake_op.kind,
+                                              .job_id = fake_op.job_id,
+                                              .ended = fake_op.ended,
+                                              .checkpoint = 32,
+                                              .failure = *fake_op.failure ? fake_op.failure : NULL};
+    return true;
+}
+
 static const struct weir_cluster_view view = {
     .jobs = fake_jobs,
     .job = fake_job,
@@ -201,6 +308,9 @@ static const struct weir_cluster_view view = {
     .build = fake_build,
     .submit = fake_submit,
     .plan = fake_plan,
+    .checkpoints = fake_checkpoints,
+    .begin = fake_begin,
+    .operation = fake_operation,
 };
 
 static void write_file(const char *name, const char *text)
@@ -370,6 +480,11 @@ static void replies_have_flinks_fields(void **state)
         {"taskmanager", "GET", "/taskmanagers/tm-1", 200},
         {"jobmanager_config", "GET", "/jobmanager/config", 200},
         {"jobmanager_logs", "GET", "/jobmanager/logs", 200},
+        {"checkpoints", "GET", "/jobs/" RUNNING_JOB "/checkpoints", 200},
+        {"checkpoints_config", "GET", "/jobs/" RUNNING_JOB "/checkpoints/config", 200},
+        {"checkpoint", "GET", "/jobs/" RUNNING_JOB "/checkpoints/details/2", 200},
+        {"checkpoint_subtasks", "GET", "/jobs/" RUNNING_JOB "/checkpoints/details/2/subtasks/" VERTEX, 200},
+        {"trigger", "POST", "/jobs/" RUNNING_JOB "/checkpoints", 202},
         {"jars", "GET", "/jars", 200},
         {"jar_plan", "GET", jar_plan, 200},
         {"jar_plan", "POST", jar_plan, 200},
@@ -458,6 +573,87 @@ static void values(void **state)
     assert_int_equal(json_array_size(json), 1);
     assert_string_equal(json_string_value(json_object_get(json_array_get(json, 0), "id")), "1.currentInputWatermark");
     json_decref(json);
+}
+
+static void checkpoints(void **state)
+{
+    (void)state;
+    json_t *json = call("GET", "/jobs/" RUNNING_JOB "/checkpoints", NULL, 200);
+    assert_int_equal(number(json, "counts", "total"), 26);
+    json_t *newest = json_object_get(json, "latest"), *history = json_object_get(json, "history");
+    assert_int_equal(number(newest, "completed", "id"), 2);
+    assert_int_equal(number(newest, "savepoint", "id"), 1);
+    assert_int_equal(number(newest, "failed", "id"), 3);
+    assert_int_equal(number(newest, "restored", "id"), 9);
+    assert_int_equal(json_array_size(history), 4);
+    assert_string_equal(json_string_value(json_object_get(json_array_get(history, 0), "className")), "in_progress");
+    assert_string_equal(json_string_value(json_object_get(json_array_get(history, 1), "failure_message")), "no ? room");
+    json_t *size = json_object_get(json_object_get(json, "summary"), "state_size");
+    assert_int_equal(number(size, "avg", NULL), 200);
+    assert_true(json_real_value(json_object_get(size, "p50")) == 200);
+    assert_true(json_real_value(json_object_get(size, "p99")) == 300);
+    assert_int_equal(number(json_object_get(json, "summary"), "end_to_end_duration", "max"), 300);
+    json_decref(json);
+
+    json = call("GET", "/jobs/" RUNNING_JOB "/checkpoints/details/4", NULL, 200);
+    json_t *task = json_object_get(json_object_get(json, "tasks"), VERTEX);
+    assert_int_equal(number(task, "num_acknowledged_subtasks", NULL), 1);
+    assert_string_equal(json_string_value(json_object_get(task, "status")), "IN_PROGRESS");
+    json_decref(json);
+    json = call("GET", "/jobs/" RUNNING_JOB "/checkpoints/details/4/subtasks/" VERTEX, NULL, 200);
+    json_t *subtasks = json_object_get(json, "subtasks");
+    assert_string_equal(json_string_value(json_object_get(json_array_get(subtasks, 0), "className")), "pending");
+    assert_int_equal(number(json_array_get(subtasks, 1), "state_size", NULL), 5);
+    json_decref(json);
+    json = call("GET", "/jobs/" RUNNING_JOB "/checkpoints/config", NULL, 200);
+    assert_string_equal(json_string_value(json_object_get(json, "mode")), "exactly_once");
+    json_decref(json);
+
+    expect_error("GET", "/jobs/" FINISHED_JOB "/checkpoints", NULL, 404, "has not been enabled");
+    expect_error("GET", "/jobs/" FAILED_JOB "/checkpoints/config", NULL, 404, "not found");
+    expect_error("GET", "/jobs/zz/checkpoints", NULL, 400, "(jobid)");
+    expect_error("GET", "/jobs/" RUNNING_JOB "/checkpoints/details/999999", NULL, 404, "for checkpoint 999999.");
+    expect_error("GET", "/jobs/" RUNNING_JOB "/checkpoints/details/-1", NULL, 400, "(checkpointid)");
+    expect_error("GET", "/jobs/" RUNNING_JOB "/checkpoints/details/2/subtasks/" RUNNING_JOB, NULL, 404, RUNNING_JOB);
+}
+
+static void checkpoint_requests(void **state)
+{
+    (void)state;
+    char path[200];
+    json_t *json = call("POST", "/jobs/" RUNNING_JOB "/checkpoints", "{\"checkpointType\": \"FULL\", \"x\": 1}", 202);
+    assert_string_equal(json_string_value(json_object_get(json, "request-id")), fake_op.id);
+    assert_string_equal(fake_op.job_id, RUNNING_JOB);
+    snprintf(path, sizeof path, "/jobs/" RUNNING_JOB "/checkpoints/%s", fake_op.id);
+    json_decref(json);
+    json = call("GET", path, NULL, 200);
+    assert_string_equal(json_string_value(json_object_get(json_object_get(json, "status"), "id")), "IN_PROGRESS");
+    assert_true(json_is_null(json_object_get(json, "operation")));
+    json_decref(json);
+    fake_op.ended = true;
+    json = call("GET", path, NULL, 200);
+    assert_string_equal(json_string_value(json_object_get(json_object_get(json, "status"), "id")), "COMPLETED");
+    assert_int_equal(number(json, "operation", "checkpointId"), 32);
+    json_decref(json);
+    strcpy(fake_op.failure, "no room");
+    json = call("GET", path, NULL, 200);
+    json_t *cause = json_object_get(json_object_get(json, "operation"), "failureCause");
+    assert_string_equal(json_string_value(json_object_get(cause, "stack-trace")), "no room");
+    json_decref(json);
+
+    json = call("POST", "/jobs/" RUNNING_JOB "/checkpoints", "{\"triggerId\": \"" FAILED_JOB "\"}", 202);
+    assert_string_equal(json_string_value(json_object_get(json, "request-id")), FAILED_JOB);
+    json_decref(json);
+    expect_error("POST", "/jobs/" RUNNING_JOB "/checkpoints", "{\"triggerId\": 7}", 400, "triggerId");
+    expect_error("POST", "/jobs/" RUNNING_JOB "/checkpoints", "{\"checkpointType\": \"ALL\"}", 400, "checkpointType");
+    expect_error("POST", "/jobs/" RUNNING_JOB "/checkpoints", "{bad", 400, "");
+    expect_error("GET", "/jobs/" FINISHED_JOB "/checkpoints/" FAILED_JOB, NULL, 404,
+                 "There is no checkpoint operation");
+    expect_error("GET", "/jobs/" RUNNING_JOB "/checkpoints/" VERTEX, NULL, 404, "There is no checkpoint operation");
+    expect_error("GET", "/jobs/" RUNNING_JOB "/checkpoints/zz", NULL, 400, "(triggerid)");
+    fake_op.full = true;
+    expect_error("POST", "/jobs/" RUNNING_JOB "/checkpoints", NULL, 503, "too many");
+    memset(&fake_op, 0, sizeof fake_op);
 }
 
 static void errors(void **state)
@@ -824,6 +1020,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(replies_have_flinks_fields),
         cmocka_unit_test(values),
+        cmocka_unit_test(checkpoints),
+        cmocka_unit_test(checkpoint_requests),
         cmocka_unit_test(errors),
         cmocka_unit_test(cancelling),
         cmocka_unit_test(jars),
