@@ -8,7 +8,8 @@ UNIT_ALL  := $(TM_AR) $(JM_AR) $(COMMON_AR)
 UNIT_LIBS_expr_test := common/expr common/data common/base
 UNIT_LIBS_agg_test := common/expr common/data common/base
 UNIT_LIBS_flink_scalar_test := common/expr common/data common/base
-UNIT_LIBS_state_test := taskmanager/state common/data common/base
+UNIT_LIBS_state_test := taskmanager/state common/statefile common/data common/base
+UNIT_LIBS_run_test := common/statefile common/data common/base
 UNIT_LIBS_schema_test := common/data common/base
 UNIT_LIBS_batch_test := common/data common/base
 UNIT_LIBS_batch_wire_test := common/data common/base
@@ -35,12 +36,12 @@ UNIT_LIBS_store_test := common/store common/http common/base
 
 UNIT_LIBS_frame_test := common/net common/base proto
 UNIT_LIBS_curve_test := common/net common/http common/base proto
-UNIT_LIBS_chain_test := taskmanager/task taskmanager/exchange taskmanager/executor taskmanager/state common/data common/base
+UNIT_LIBS_chain_test := taskmanager/task taskmanager/exchange taskmanager/executor taskmanager/state common/statefile common/data common/base
 UNIT_LIBS_barrier_test := $(UNIT_LIBS_chain_test)
-UNIT_LIBS_exchange_test := taskmanager/task taskmanager/state taskmanager/exchange taskmanager/executor common/net common/data common/base proto
+UNIT_LIBS_exchange_test := taskmanager/task taskmanager/state common/statefile taskmanager/exchange taskmanager/executor common/net common/data common/base proto
 UNIT_LIBS_exec_core_test := taskmanager/executor common/base
-UNIT_LIBS_executor_test := taskmanager/executor taskmanager/state taskmanager/io taskmanager/task taskmanager/exchange common/net common/graph common/store common/http common/data common/base proto
-UNIT_LIBS_OPS := taskmanager/ops taskmanager/connectors taskmanager/state common/expr common/format common/data common/base
+UNIT_LIBS_executor_test := taskmanager/executor taskmanager/state common/statefile taskmanager/io taskmanager/task taskmanager/exchange common/net common/graph common/store common/http common/data common/base proto
+UNIT_LIBS_OPS := taskmanager/ops taskmanager/connectors taskmanager/state common/statefile common/expr common/format common/data common/base
 UNIT_LIBS_ops_test := $(UNIT_LIBS_OPS)
 UNIT_LIBS_window_test := $(UNIT_LIBS_OPS)
 UNIT_LIBS_source_test := $(UNIT_LIBS_OPS)
@@ -126,7 +127,7 @@ check-tsan:
 .PHONY: test-jobs check check-unit check-e2e check-asan check-tsan
 
 # --- Benches of one part: state tables, the window operator beside loops by hand.
-BENCH_LIBS_state_bench := taskmanager/state common/data common/base
+BENCH_LIBS_state_bench := taskmanager/state common/statefile common/data common/base
 BENCH_LIBS_window_bench := $(UNIT_LIBS_OPS)
 PART_BENCHES := $(BUILD)/bench/state_bench $(BUILD)/bench/window_bench
 $(PART_BENCHES): $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.c.o $(foreach d,$(UNIT_LIBS_OPS),$(call archive,$(d)))

@@ -243,7 +243,6 @@ static weir_err window_open(struct weir_op *op, struct weir_op_ctx *ctx, struct 
                          "possible",
                          window->accumulator_size, WEIR_STATE_VALUE_SIZE_MAX);
     window->global = !plan->keyed;
-    window->max_parallelism = ctx->max_parallelism;
     window->skip_bad = weir_on_error_parse(option(plan, "on-error")) == WEIR_ON_ERROR_SKIP;
     window->watermark_ms = WEIR_WATERMARK_MIN;
     window->emit_rows = WEIR_WINDOW_ROWS;
@@ -254,13 +253,18 @@ static weir_err window_open(struct weir_op *op, struct weir_op_ctx *ctx, struct 
         .uid = plan->uid ? plan->uid : plan->name,
         .value_size = window->accumulator_size,
         .fixed_key = weir_state_fixed_key(plan->inputs[0], key),
+        .codec = weir_window_codec(window),
+        .max_parallelism = ctx->max_parallelism,
+        .key_group_first = ctx->key_group_first,
+        .key_group_count = ctx->key_group_count,
     };
     if (window->spec.type == WEIR_WINDOW_SESSION) {
         weir_sessions_open(window, &spec);
         return begin(window, ctx, error);
     }
-    spec.name = "window";
+    spec.name = WEIR_WINDOW_STATE;
     window->panes = weir_state_new(&spec);
+    spec.codec = NULL;
     spec.name = "window-merged";
     window->merged = weir_state_new(&spec);
     spec.name = "window-again";

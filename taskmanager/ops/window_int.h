@@ -90,18 +90,18 @@ struct weir_window {
     struct weir_window_groups *groups;
     bool global; /* not keyed */
     bool skip_bad;
-    int max_parallelism;
     int time_column; /* -1: processing time */
     size_t accumulator_size;
     int64_t watermark_ms; /* of event time, or the processing time - 1 up to which windows fired */
     int64_t row_time_ms;  /* processing time: of all rows of the current batch */
     int emit_rows;        /* at most so many rows in an output batch, fewer where rows are large */
 
-    /* What is kept. panes: namespace = pane end, value = accumulator. sessions: one namespace, `session_namespace`;
+    /* What is kept. panes: namespace = pane end, value = accumulator. sessions: one namespace;
      * value = list of the key's sessions. */
     struct weir_state *panes;
     struct weir_state *sessions;
-    int64_t session_namespace;
+    struct weir_state_codec codec;
+    uint8_t schema[9]; /* of the codec */
 
     /* Within one item only: merged panes, keys whose windows fire again. */
     struct weir_state *merged;
@@ -157,24 +157,15 @@ void weir_sessions_open(struct weir_window *window,
                         const struct weir_state_spec *spec); /* spec: uid and fixed_key are used */
 void weir_sessions_close(struct weir_window *window);
 
-/* Sessions one by one, each key's latest first, and back. */
-struct weir_session_kept {
-    int64_t start_ms, end_ms;
-    bool fired;
-    const uint8_t *accumulator;
-};
-struct weir_session_walk {
-    int64_t cursor;
-    int index, count; /* in window->entries */
-    const struct weir_session_node *next;
-};
-bool weir_sessions_walk(struct weir_window *window, struct weir_session_walk *walk, struct weir_state_entry *entry,
-                        struct weir_session_kept *kept);
-/* `bytes`: the encoded accumulator. False: they do not fit. */
-bool weir_sessions_put(struct weir_window *window, const uint8_t *key, uint32_t key_size,
-                       const struct weir_session_kept *kept, const uint8_t *bytes, size_t size);
+/* A key's sessions as bytes, and back. */
+void weir_sessions_encode(struct weir_window *window, const uint8_t *value, struct weir_buf *out);
+bool weir_sessions_decode(struct weir_window *window, const uint8_t *bytes, size_t size, uint8_t *value,
+                          struct weir_arena *heap);
+void weir_sessions_arm(struct weir_window *window); /* the timers of what was restored */
 
 #define WEIR_WINDOW_STATE "windows"
+#define WEIR_WINDOW_TIME_STATE "watermark"
+const struct weir_state_codec *weir_window_codec(struct weir_window *window); /* valid as long as the window */
 weir_err weir_window_snapshot(struct weir_op *op, struct weir_op_ctx *ctx, struct weir_snapshot *snapshot,
                               struct weir_error *error);
 weir_err weir_window_restore(struct weir_window *window, struct weir_op_ctx *ctx, struct weir_error *error);

@@ -5,8 +5,7 @@
  * touches none can be late. A session that has fired and gets another row within its lateness fires again, once a batch.
  *
  * State: one table; the value is a pointer to the key's sessions, latest first, in the table's heap. Nodes are recycled by a free list;
- * what variable-size accumulators leave behind in the heap is reclaimed by copying all to a new table (the next
- * namespace) when the heap has doubled. Timers are a heap of (time, key id); each session has one valid timer (`timer_ms`), not
+ * what variable-size accumulators leave behind is reclaimed by copying all to a new heap when it has doubled. Timers are a heap of (time, key id); each session has one valid timer (`timer_ms`), not
  * later than its end or cleanup, so that a growing session costs no timer per row: an early one is set again when it comes up.
  * Owning thread: the worker.
  */
@@ -36,7 +35,7 @@ static struct weir_session_node **list_of(uint8_t *value)
 
 static struct weir_state_table *table_of(struct weir_window *window)
 {
-    return weir_state_open(window->sessions, window->session_namespace);
+    return weir_state_open(window->sessions, 0);
 }
 
 /* --- Timers */
@@ -100,14 +99,14 @@ int64_t weir_sessions_next_end(const struct weir_window *window)
 
 /* --- Nodes */
 
-static struct weir_session_node *node_new(struct weir_window *window, struct weir_state_table *table)
+static struct weir_session_node *node_new(struct weir_window *window, struct weir_arena *heap)
 {
     size_t size = sizeof(struct weir_session_node) + window->accumulator_size;
     struct weir_session_node *node = window->free_nodes;
     if (node)
         window->free_nodes = node->next;
     else
-        node = weir_arena_alloc(weir_state_heap(table), size);
+        node = weir_arena_alloc(heap, size);
     memset(node, 0, size);
     node->timer_ms = INT64_MAX;
     return node;
@@ -119,36 +118,31 @@ static void node_free(struct weir_window *window, struct weir_session_node *node
     window->free_nodes = node;
 }
 
-/* Copies all sessions into a new namespace, leaving behind what is dead in the heap. */
+/* Copies a key's sessions, leaving behind what is dead in the heap. */
+static void move_sessions(void *arg, uint8_t *value, struct weir_arena *heap)
+{
+    struct weir_window *window = arg;
+    struct weir_session_node **end = list_of(value);
+    for (const struct weir_session_node *old = *end; old; old = old->next) {
+        struct weir_session_node *node = node_new(window, heap);
+        node->start_ms = old->start_ms;
+        node->end_ms = old->end_ms;
+        node->timer_ms = old->timer_ms;
+        node->flags = old->flags;
+        weir_agg_merge(window->agg, node->accumulator, old->accumulator, heap);
+        *end = node;
+        end = &node->next;
+    }
+}
+
 static void compact(struct weir_window *window)
 {
-    struct weir_state_table *from = table_of(window);
-    if (weir_state_heap(from)->size_total <= window->heap_bytes_compact)
+    struct weir_state_table *table = table_of(window);
+    if (weir_state_heap(table)->size_total <= window->heap_bytes_compact)
         return;
-    struct weir_state_table *into = weir_state_open(window->sessions, window->session_namespace + 1);
-    weir_state_reserve(into, weir_state_table_count(from));
     window->free_nodes = NULL;
-    struct weir_state_keys keys;
-    int64_t cursor = 0;
-    int count;
-    while ((count = weir_state_walk_keys(from, &cursor, &keys, window->values2, WEIR_BATCH_ROWS_MAX)) > 0) {
-        weir_state_upsert(into, &keys, NULL, count, window->values);
-        for (int i = 0; i < count; i++) {
-            struct weir_session_node **end = list_of(window->values[i]);
-            for (const struct weir_session_node *old = *list_of(window->values2[i]); old; old = old->next) {
-                struct weir_session_node *node = node_new(window, into);
-                node->start_ms = old->start_ms;
-                node->end_ms = old->end_ms;
-                node->timer_ms = old->timer_ms;
-                node->flags = old->flags;
-                weir_agg_merge(window->agg, node->accumulator, old->accumulator, weir_state_heap(into));
-                *end = node;
-                end = &node->next;
-            }
-        }
-    }
-    weir_state_drop(window->sessions, window->session_namespace++);
-    size_t live = weir_state_heap(into)->size_total;
+    weir_state_compact(table, move_sessions, window);
+    size_t live = weir_state_heap(table)->size_total;
     window->heap_bytes_compact = 2 * live > COMPACT_MIN ? 2 * live : COMPACT_MIN;
 }
 
@@ -196,7 +190,7 @@ static struct weir_session_node *session_for(struct weir_window *window, struct 
     if (!node || node->end_ms < start_ms) {
         if (end_ms - 1 + window->spec.lateness_ms <= window->watermark_ms)
             return NULL;
-        node = node_new(window, table);
+        node = node_new(window, weir_state_heap(table));
         node->start_ms = start_ms;
         node->end_ms = end_ms;
         node->next = *link;
@@ -369,6 +363,7 @@ static int handle_timer(struct weir_window *window, struct weir_state_table *tab
         for (struct weir_session_node *node = *list_of(entry.value); node; node = node->next) {
             if (node->timer_ms != timer.time_ms)
                 continue;
+            weir_state_touch(table, entry.value);
             bool fired = node->flags & FIRED;
             int64_t due = fired ? node->end_ms + window->spec.lateness_ms : node->end_ms;
             if (due > timer.time_ms) {
@@ -420,7 +415,7 @@ enum weir_step weir_sessions_fire(struct weir_window *window, struct weir_op_ctx
 void weir_sessions_open(struct weir_window *window, const struct weir_state_spec *spec)
 {
     struct weir_state_spec own = *spec;
-    own.name = "sessions";
+    own.name = WEIR_WINDOW_STATE;
     own.value_size = sizeof(struct weir_session_node *);
     window->sessions = weir_state_new(&own);
     window->session_dirty = weir_alloc(WEIR_BATCH_ROWS_MAX * sizeof *window->session_dirty);
@@ -428,44 +423,61 @@ void weir_sessions_open(struct weir_window *window, const struct weir_state_spec
     weir_buf_init(&window->emit_keys, SIZE_MAX / 2);
 }
 
-bool weir_sessions_walk(struct weir_window *window, struct weir_session_walk *walk, struct weir_state_entry *entry,
-                        struct weir_session_kept *kept)
+void weir_sessions_encode(struct weir_window *window, const uint8_t *value, struct weir_buf *out)
 {
-    while (!walk->next) {
-        if (++walk->index >= walk->count) {
-            walk->count =
-                weir_state_walk_entries(table_of(window), &walk->cursor, window->entries, WEIR_BATCH_ROWS_MAX);
-            walk->index = 0;
-            if (walk->count == 0)
-                return false;
-        }
-        walk->next = *list_of(window->entries[walk->index].value);
+    const struct weir_session_node *node;
+    memcpy(&node, value, sizeof node);
+    for (; node; node = node->next) {
+        weir_put_i64(out, node->start_ms);
+        weir_put_i64(out, node->end_ms);
+        weir_put_i64(out, node->timer_ms);
+        weir_put_u8(out, (uint8_t)(node->flags & FIRED));
+        size_t at = out->size;
+        weir_put_u32(out, 0);
+        weir_agg_encode(window->agg, node->accumulator, out);
+        size_t size = out->size - at - 4;
+        weir_assert(size <= UINT32_MAX);
+        for (int i = 0; i < 4; i++)
+            out->data[at + (size_t)i] = (uint8_t)(size >> (8 * i));
     }
-    *entry = window->entries[walk->index];
-    kept->start_ms = walk->next->start_ms;
-    kept->end_ms = walk->next->end_ms;
-    kept->fired = walk->next->flags & FIRED;
-    kept->accumulator = walk->next->accumulator;
-    walk->next = walk->next->next;
-    return true;
 }
 
-bool weir_sessions_put(struct weir_window *window, const uint8_t *key, uint32_t key_size,
-                       const struct weir_session_kept *kept, const uint8_t *bytes, size_t size)
+bool weir_sessions_decode(struct weir_window *window, const uint8_t *bytes, size_t size, uint8_t *value,
+                          struct weir_arena *heap)
+{
+    struct weir_part_reader in = {.at = bytes, .end = bytes + size};
+    struct weir_session_node **link = list_of(value);
+    while (in.at < in.end) {
+        struct weir_session_node *node = *link = node_new(window, heap);
+        node->start_ms = weir_get_i64(&in);
+        node->end_ms = weir_get_i64(&in);
+        node->timer_ms = weir_get_i64(&in);
+        node->flags = weir_get_u8(&in) ? FIRED : 0;
+        size_t accumulator_size;
+        const uint8_t *accumulator = weir_get_bytes(&in, &accumulator_size);
+        if (in.bad || !weir_agg_decode(window->agg, accumulator, accumulator_size, node->accumulator, heap))
+            return false;
+        link = &node->next;
+    }
+    return *list_of(value) != NULL; /* a key without sessions is not kept */
+}
+
+void weir_sessions_arm(struct weir_window *window)
 {
     struct weir_state_table *table = table_of(window);
-    uint8_t *value = weir_state_put(table, key, key_size);
-    if (!value)
-        return false;
-    struct weir_session_node **link = list_of(value);
-    while (*link)
-        link = &(*link)->next;
-    struct weir_session_node *node = *link = node_new(window, table);
-    node->start_ms = kept->start_ms;
-    node->end_ms = kept->end_ms;
-    node->flags = kept->fired ? FIRED : 0;
-    timer_arm(window, node, weir_state_id_of(table, value));
-    return weir_agg_decode(window->agg, bytes, size, node->accumulator, weir_state_heap(table));
+    int64_t cursor = 0;
+    int count;
+    while ((count = weir_state_walk_entries(table, &cursor, window->entries, WEIR_BATCH_ROWS_MAX)) > 0)
+        for (int i = 0; i < count; i++) {
+            uint8_t *value = window->entries[i].value;
+            struct weir_state_id id = weir_state_id_of(table, value);
+            for (struct weir_session_node *node = *list_of(value); node; node = node->next) {
+                if (node->timer_ms != INT64_MAX)
+                    timer_push(window, node->timer_ms, id);
+                else
+                    timer_arm(window, node, id);
+            }
+        }
 }
 
 void weir_sessions_close(struct weir_window *window)

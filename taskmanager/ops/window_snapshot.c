@@ -1,59 +1,67 @@
-/* The window operator's state in checkpoints: one part "windows" of kind KEYED. Little-endian:
- *     u8 1, u8 enum weir_window_type, u64 layout of the accumulators (expr/agg.h), i64 watermark, then for each entry
- *     u32 size of what follows, u16 key group (big-endian), bytes key (canonical), i64 namespace, value
- * Value of a pane (namespace: its end): the accumulator. Of a session (namespace 0, a record each, latest first): i64 start, i64 end, u8 has
- * fired, the accumulator. What is left out is rebuilt: timers, merged panes.
+/* What a window operator has in checkpoints: its state, whose values are a pane's accumulator or a key's sessions, and the watermark by which it
+ * judges rows. The merged panes and keys that fire again are of one item only; which windows have fired follows from the watermark.
+ * Timers of sessions are in their values. Owning thread: the worker.
  *
- * A restored subtask takes the entries of its own key groups from every part that it is given. Owning thread: the worker.
+ * Values: a pane's accumulator (namespace: the pane's end); a key's sessions, latest first: i64 start, i64 end, i64 timer, u8 has fired, bytes
+ * accumulator (namespace 0). Schema of the values: u8 type of window, u64 layout of the accumulators.
  */
 #include "ops/window_int.h"
 
 #include "base/assert.h"
-#include "base/hash.h"
 
 #define VERSION 1
 
-static void put_key(struct weir_window *window, struct weir_buf *out, const struct weir_state_entry *entry,
-                    int64_t namespace)
+/* --- Values */
+
+static void encode(void *arg, const uint8_t *value, struct weir_buf *out)
 {
-    int group = weir_key_group(weir_xxh3(entry->key, entry->key_size), window->max_parallelism);
-    weir_put_u8(out, (uint8_t)(group >> 8));
-    weir_put_u8(out, (uint8_t)group);
-    weir_put_bytes(out, entry->key, entry->key_size);
-    weir_put_i64(out, namespace);
+    struct weir_window *window = arg;
+    if (window->spec.type == WEIR_WINDOW_SESSION)
+        weir_sessions_encode(window, value, out);
+    else
+        weir_agg_encode(window->agg, value, out);
 }
 
-/* A record's size is known when it is there. */
-static size_t begin_record(struct weir_buf *out)
+static weir_err decode(void *arg, const void *reader, const uint8_t *bytes, size_t size, uint8_t *value,
+                       struct weir_arena *heap, struct weir_error *error)
 {
-    size_t at = out->size;
-    weir_put_u32(out, 0);
-    return at;
+    struct weir_window *window = arg;
+    (void)reader;
+    bool ok = window->spec.type == WEIR_WINDOW_SESSION ? weir_sessions_decode(window, bytes, size, value, heap)
+                                                       : weir_agg_decode(window->agg, bytes, size, value, heap);
+    return ok ? WEIR_OK : weir_fail(error, WEIR_ERR_DATA, "CHECKPOINT_CORRUPT: the values are not those of windows");
 }
 
-static void end_record(struct weir_buf *out, size_t at)
+static weir_err other_schema(void *arg, const uint8_t *schema, size_t size, void **reader, struct weir_error *error)
 {
-    size_t size = out->size - at - 4;
-    weir_assert(size <= UINT32_MAX);
-    for (int i = 0; i < 4; i++)
-        out->data[at + (size_t)i] = (uint8_t)(size >> (8 * i));
+    (void)arg, (void)schema, (void)size, (void)reader;
+    return weir_fail(error, WEIR_ERR_INVALID,
+                     "the checkpoint holds windows of another type or with other aggregates than this operator has; "
+                     "give it another uid, or take the change back");
 }
 
-static void put_panes(struct weir_window *window, struct weir_buf *out)
+const struct weir_state_codec *weir_window_codec(struct weir_window *window)
 {
-    for (int64_t pane_ms = weir_state_next(window->panes, INT64_MIN); pane_ms != INT64_MAX;
-         pane_ms = weir_state_next(window->panes, pane_ms + 1)) {
-        struct weir_state_table *table = weir_state_find(window->panes, pane_ms);
-        int64_t cursor = 0;
-        int count;
-        while ((count = weir_state_walk_entries(table, &cursor, window->entries, WEIR_BATCH_ROWS_MAX)) > 0)
-            for (int i = 0; i < count; i++) {
-                size_t at = begin_record(out);
-                put_key(window, out, &window->entries[i], pane_ms);
-                weir_agg_encode(window->agg, window->entries[i].value, out);
-                end_record(out, at);
-            }
-    }
+    uint64_t layout = weir_agg_layout(window->agg);
+    window->schema[0] = (uint8_t)window->spec.type;
+    for (int i = 0; i < 8; i++)
+        window->schema[1 + i] = (uint8_t)(layout >> (8 * i));
+    window->codec = (struct weir_state_codec){
+        .arg = window,
+        .encode = encode,
+        .decode = decode,
+        .schema = window->schema,
+        .schema_size = sizeof window->schema,
+        .reader_new = other_schema,
+    };
+    return &window->codec;
+}
+
+/* --- Checkpoints */
+
+static struct weir_state *kept(const struct weir_window *window)
+{
+    return window->spec.type == WEIR_WINDOW_SESSION ? window->sessions : window->panes;
 }
 
 weir_err weir_window_snapshot(struct weir_op *op, struct weir_op_ctx *ctx, struct weir_snapshot *snapshot,
@@ -63,88 +71,31 @@ weir_err weir_window_snapshot(struct weir_op *op, struct weir_op_ctx *ctx, struc
     struct weir_buf out;
     (void)error;
     weir_assert(!window->current && window->fire.phase == WEIR_FIRE_NONE); /* barriers come between items */
+    weir_state_snapshot(kept(window), snapshot);
     weir_buf_init(&out, SIZE_MAX / 2);
     weir_put_u8(&out, VERSION);
-    weir_put_u8(&out, (uint8_t)window->spec.type);
-    weir_put_i64(&out, (int64_t)weir_agg_layout(window->agg));
     weir_put_i64(&out, window->watermark_ms);
-    if (window->spec.type == WEIR_WINDOW_SESSION) {
-        struct weir_state_entry entry;
-        struct weir_session_kept kept;
-        for (struct weir_session_walk walk = {.index = 0}; weir_sessions_walk(window, &walk, &entry, &kept);) {
-            size_t at = begin_record(&out);
-            put_key(window, &out, &entry, 0);
-            weir_put_i64(&out, kept.start_ms);
-            weir_put_i64(&out, kept.end_ms);
-            weir_put_u8(&out, kept.fired);
-            weir_agg_encode(window->agg, kept.accumulator, &out);
-            end_record(&out, at);
-        }
-    } else {
-        put_panes(window, &out);
-    }
-    weir_snapshot_add(snapshot, ctx->plan->uid, WEIR_WINDOW_STATE, WEIR_STATE_KEYED, &out);
+    weir_snapshot_add(snapshot, ctx->plan->uid, WEIR_WINDOW_TIME_STATE, WEIR_STATE_KEYED, &out);
     weir_buf_fini(&out);
     return WEIR_OK;
-}
-
-/* --- Restore */
-
-static bool take_value(struct weir_window *window, const uint8_t *key, size_t key_size, int64_t namespace,
-                       struct weir_part_reader *in)
-{
-    if (window->spec.type == WEIR_WINDOW_SESSION) {
-        struct weir_session_kept kept;
-        kept.start_ms = weir_get_i64(in);
-        kept.end_ms = weir_get_i64(in);
-        kept.fired = weir_get_u8(in) != 0;
-        return !in->bad &&
-               weir_sessions_put(window, key, (uint32_t)key_size, &kept, in->at, (size_t)(in->end - in->at));
-    }
-    struct weir_state_table *table = weir_state_open(window->panes, namespace);
-    uint8_t *value = in->bad ? NULL : weir_state_put(table, key, (uint32_t)key_size);
-    return value && weir_agg_decode(window->agg, in->at, (size_t)(in->end - in->at), value, weir_state_heap(table));
-}
-
-/* One entry; those of other key groups are somebody else's. */
-static void take_entry(struct weir_window *window, const struct weir_op_ctx *ctx, struct weir_part_reader *in)
-{
-    size_t size, key_size;
-    struct weir_part_reader record;
-    record.at = weir_get_bytes(in, &size);
-    record.end = record.at + size;
-    record.bad = in->bad;
-    int group = weir_get_u8(&record) << 8;
-    group |= weir_get_u8(&record);
-    const uint8_t *key = weir_get_bytes(&record, &key_size);
-    int64_t namespace = weir_get_i64(&record);
-    if (!record.bad && (group < ctx->key_group_first || group >= ctx->key_group_first + ctx->key_group_count))
-        return;
-    in->bad |= record.bad || !take_value(window, key, key_size, namespace, &record);
 }
 
 weir_err weir_window_restore(struct weir_window *window, struct weir_op_ctx *ctx, struct weir_error *error)
 {
     const struct weir_restored_part *part = NULL;
     int64_t watermark_ms = INT64_MAX;
-    while ((part = weir_restored_next(ctx->restored, ctx->plan->uid, WEIR_WINDOW_STATE, part))) {
+    while ((part = weir_restored_next(ctx->restored, ctx->plan->uid, WEIR_WINDOW_TIME_STATE, part))) {
         struct weir_part_reader in = weir_part_read(part);
         in.bad |= weir_get_u8(&in) != VERSION;
-        int type = weir_get_u8(&in);
-        uint64_t layout = (uint64_t)weir_get_i64(&in);
         int64_t at_ms = weir_get_i64(&in);
-        if (!in.bad && (type != (int)window->spec.type || layout != weir_agg_layout(window->agg)))
-            return weir_fail(
-                error, WEIR_ERR_INVALID,
-                "the checkpoint holds windows of another type or with other aggregates than this operator has; "
-                "give it another uid, or take the change back");
-        watermark_ms = at_ms < watermark_ms ? at_ms : watermark_ms;
-        while (!in.bad && in.at < in.end)
-            take_entry(window, ctx, &in);
-        weir_err err = weir_part_read_end(&in, WEIR_WINDOW_STATE, error);
+        weir_err err = weir_part_read_end(&in, WEIR_WINDOW_TIME_STATE, error);
         if (err)
             return err;
+        watermark_ms = at_ms < watermark_ms ? at_ms : watermark_ms;
         window->watermark_ms = watermark_ms;
     }
-    return WEIR_OK;
+    weir_err err = weir_state_restore(kept(window), ctx->restored, error);
+    if (!err && window->spec.type == WEIR_WINDOW_SESSION)
+        weir_sessions_arm(window);
+    return err;
 }

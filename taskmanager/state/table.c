@@ -14,7 +14,9 @@
 
 #include "base/assert.h"
 #include "base/hash.h"
+#include "state/snapshot.h"
 #include "state/state_int.h"
+#include "statefile/run.h"
 
 #define GROUP 32 /* rows whose slots are prefetched together */
 #define CAPACITY_MIN 16
@@ -62,6 +64,8 @@ struct namespace_entry {
 
 struct weir_state {
     char *uid, *name;
+    struct weir_state_codec codec; /* encode NULL: there is none */
+    int max_parallelism, key_group_first, key_group_count;
     enum weir_type_id fixed_key;
     size_t value_at; /* in a slot */
     size_t stride;
@@ -307,6 +311,11 @@ struct weir_state *weir_state_new(const struct weir_state_spec *spec)
     state->uid = weir_strdup(spec->uid);
     state->name = weir_strdup(spec->name);
     state->fixed_key = spec->fixed_key;
+    if (spec->codec)
+        state->codec = *spec->codec;
+    state->max_parallelism = spec->max_parallelism;
+    state->key_group_first = spec->key_group_first;
+    state->key_group_count = spec->key_group_count;
     state->value_at = spec->fixed_key != WEIR_TYPE_NONE ? sizeof(uint64_t) : sizeof(struct var_slot);
     state->stride = state->value_at + spec->value_size;
     state->seed = weir_xxh3(spec->uid, strlen(spec->uid)) ^ weir_xxh3(spec->name, strlen(spec->name)) * MIX;
@@ -437,6 +446,23 @@ struct weir_arena *weir_state_heap(struct weir_state_table *table)
 int64_t weir_state_table_count(const struct weir_state_table *table)
 {
     return table->count + table->special_count;
+}
+
+void weir_state_touch(struct weir_state_table *table, uint8_t *value)
+{
+    (void)table, (void)value;
+}
+
+void weir_state_compact(struct weir_state_table *table,
+                        void (*move)(void *arg, uint8_t *value, struct weir_arena *heap), void *arg)
+{
+    struct weir_arena old = table->heap;
+    weir_arena_init(&table->heap);
+    uint8_t *slot = slot_at(table, 0);
+    for (uint64_t i = 0; i < table->capacity + SPECIAL_SLOTS; i++, slot += table->state->stride)
+        if (i < table->capacity ? *head_of(slot) != 0 : table->special >> (i - table->capacity + 1) & 1)
+            move(arg, slot + table->state->value_at, &table->heap);
+    weir_arena_fini(&old);
 }
 
 /* --- Upsert and lookup of a batch
@@ -930,4 +956,59 @@ bool weir_state_find_id(struct weir_state_table *table, struct weir_state_id id,
     }
     *cursor = (int64_t)i;
     return false;
+}
+
+/* --- Checkpoints */
+
+struct weir_state_about weir_state_about(const struct weir_state *state)
+{
+    return (struct weir_state_about){
+        state->uid, state->name, state->max_parallelism, state->key_group_first, state->key_group_count,
+    };
+}
+
+const struct weir_state_codec *weir_state_codec(const struct weir_state *state)
+{
+    return &state->codec;
+}
+
+static void capture_entry(struct weir_state *state, struct weir_records *records, int64_t namespace,
+                          const struct weir_state_entry *entry)
+{
+    int group = weir_key_group(weir_xxh3(entry->key, entry->key_size), state->max_parallelism);
+    weir_records_begin(records, group, entry->key, entry->key_size, namespace, WEIR_RECORD_VALUE);
+    state->codec.encode(state->codec.arg, entry->value, &records->bytes);
+    weir_records_end(records);
+}
+
+void weir_state_snapshot(struct weir_state *state, struct weir_snapshot *snapshot)
+{
+    weir_assert(state->codec.encode != NULL && state->max_parallelism > 0);
+    struct weir_state_entry entries[64];
+    struct weir_records records;
+    weir_records_init(&records);
+    for (int i = 0; i < state->count; i++) {
+        struct namespace_entry *at = &state->entries[state->first + i];
+        int64_t cursor = 0;
+        int count;
+        while ((count = weir_state_walk_entries(at->table, &cursor, entries, 64)) > 0)
+            for (int j = 0; j < count; j++)
+                capture_entry(state, &records, at->namespace, &entries[j]);
+    }
+    struct weir_run_info info = {
+        .uid = state->uid,
+        .name = state->name,
+        .checkpoint = snapshot->checkpoint,
+        .max_parallelism = state->max_parallelism,
+        .key_group_first = state->key_group_first,
+        .key_group_count = state->key_group_count,
+        .schema = state->codec.schema,
+        .schema_size = state->codec.schema_size,
+    };
+    struct weir_buf bytes;
+    weir_buf_init(&bytes, SIZE_MAX / 2);
+    weir_records_write(&records, &info, &bytes);
+    weir_records_fini(&records);
+    weir_snapshot_add(snapshot, state->uid, state->name, WEIR_STATE_KEYED, &bytes);
+    weir_buf_fini(&bytes);
 }

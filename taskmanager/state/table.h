@@ -9,8 +9,7 @@
  * whose key is one column of at most 64 bits (`fixed_key`) keeps the raw key beside the value in the slot and hashes it itself:
  * one cache miss a row, no encoding. Other keys are compared by their 64-bit hash, then by their bytes.
  *
- * Owner: the task's worker thread. Snapshots, RocksDB behind the tables and TTL come with checkpoints; weir_state_walk_*() and
- * weir_state_next() are what they will use.
+ * Owner: the task's worker thread.
  */
 #ifndef WEIR_TASKMANAGER_STATE_TABLE_H
 #define WEIR_TASKMANAGER_STATE_TABLE_H
@@ -21,12 +20,36 @@
 
 struct weir_state;       /* one state: all its namespaces */
 struct weir_state_table; /* one namespace */
+struct weir_snapshot;    /* state/snapshot.h */
+struct weir_restored;    /* state/snapshot.h */
+
+/* How a value is written, so that an entry can go into a checkpoint or to disk and come back without its operator. Called on the state's
+ * thread. */
+struct weir_state_codec {
+    void *arg;
+    /* Portable bytes, variable parts included. They must not depend on anything but the value. */
+    void (*encode)(void *arg, const uint8_t *value, struct weir_buf *out);
+    /* The inverse, into zeros; variable parts go into `heap`. `reader`: NULL, the bytes are of this codec's own schema; else what
+     * reader_new() made. Bytes that cannot be are DATA, "CHECKPOINT_CORRUPT: ...". */
+    weir_err (*decode)(void *arg, const void *reader, const uint8_t *bytes, size_t size, uint8_t *value,
+                       struct weir_arena *heap, struct weir_error *error);
+    /* What the values are, in the operator's words (any bytes; borrowed as long as the state lives): stored with them. */
+    const void *schema;
+    size_t schema_size;
+    /* Bytes of another schema are to be read: makes a reader for decode(), or fails with a sentence about both schemas (INVALID). NULL: only
+     * the same schema is read. reader_free (may be NULL) frees what it made. */
+    weir_err (*reader_new)(void *arg, const uint8_t *schema, size_t size, void **reader, struct weir_error *error);
+    void (*reader_free)(void *arg, void *reader);
+};
 
 struct weir_state_spec {
     const char *uid;   /* of the operator */
     const char *name;  /* "window" */
     size_t value_size; /* bytes, a multiple of 8, at most WEIR_STATE_VALUE_SIZE_MAX; new entries begin as zeros */
     enum weir_type_id fixed_key; /* weir_state_fixed_key() of the key; NONE: variable keys */
+    /* For a state that goes into checkpoints; NULL: it is scratch of one item, and not kept. */
+    const struct weir_state_codec *codec;                  /* copied */
+    int max_parallelism, key_group_first, key_group_count; /* of this subtask; its keys are of these key groups */
 };
 #define WEIR_STATE_VALUE_SIZE_MAX ((size_t)1 << 16)
 
@@ -68,7 +91,7 @@ void weir_state_keys(struct weir_state_key_scratch *scratch, const struct weir_b
  * upsert into this table or removal from it. */
 void weir_state_upsert(struct weir_state_table *table, const struct weir_state_keys *keys, const int32_t *rows,
                        int count, uint8_t **values);
-/* The same without inserting: NULL where the key is absent. */
+/* The same without inserting: NULL where the key is absent. For reading: see weir_state_touch(). */
 void weir_state_lookup(struct weir_state_table *table, const struct weir_state_keys *keys, const int32_t *rows,
                        int count, uint8_t **values);
 /* Room for `count` entries without growing; worth it before many inserts of known number. */
@@ -80,6 +103,14 @@ uint8_t *weir_state_put(struct weir_state_table *table, const uint8_t *key, uint
 bool weir_state_remove(struct weir_state_table *table, uint64_t hash, const uint8_t *key, uint32_t key_size);
 struct weir_arena *weir_state_heap(struct weir_state_table *table); /* variable parts of its values */
 int64_t weir_state_table_count(const struct weir_state_table *table);
+
+/* A value that was found in another way than by upsert or put, or that was got before the last item, is about to change, or what it points to in
+ * the heap is: call this first, then change it. (A checkpoint that is being taken may not have it yet.) */
+void weir_state_touch(struct weir_state_table *table, uint8_t *value);
+/* Values leave behind dead bytes in the heap as they change: moves what is alive into a new one. move() makes the value's variable parts
+ * anew in `heap`, the same by content. All at once. */
+void weir_state_compact(struct weir_state_table *table,
+                        void (*move)(void *arg, uint8_t *value, struct weir_arena *heap), void *arg);
 
 /* A short name of an entry that outlives growth, for timers: fixed keys are named exactly, variable ones by their hash, so that a name
  * may (very rarely) mean several entries or, after removals, another one. Whoever acts on it checks what it finds. */
@@ -108,5 +139,12 @@ int weir_state_walk_entries(struct weir_state_table *table, int64_t *cursor, str
 /* The same, with the keys in the form that weir_state_upsert() takes. */
 int weir_state_walk_keys(struct weir_state_table *table, int64_t *cursor, struct weir_state_keys *keys,
                          uint8_t **values, int max);
+
+/* --- Checkpoints: states with a codec */
+
+/* In the operator's snapshot(): what the state is now belongs to the checkpoint. Returns at once; what changes afterwards does not show. */
+void weir_state_snapshot(struct weir_state *state, struct weir_snapshot *snapshot);
+/* In open(), into an empty state: the entries of its key groups from all parts that are there under its uid and name. restored may be NULL. */
+weir_err weir_state_restore(struct weir_state *state, const struct weir_restored *restored, struct weir_error *error);
 
 #endif
