@@ -32,9 +32,10 @@ enum weir_item_kind { /* part of the frame format: never renumber */
                       WEIR_ITEM_ACTIVE = 5,
                       WEIR_ITEM_END = 6
 };
-enum weir_barrier_flags { /* part of the frame format */
-                          WEIR_BARRIER_SAVEPOINT =
-                              1 /* everything is written, nothing is shared with earlier checkpoints */
+enum weir_barrier_flags {                             /* part of the frame format */
+                          WEIR_BARRIER_SAVEPOINT = 1, /* of a savepoint: it is aligned, whatever the mode */
+                          WEIR_BARRIER_STOP = 2, /* nothing follows it: tasks halt behind it until they are cancelled */
+                          WEIR_BARRIER_DRAIN = 4 /* no checkpoint: sources end here, as at the end of their input */
 };
 /* Everything before it is in checkpoint `checkpoint`, everything behind it is not. */
 struct weir_barrier {

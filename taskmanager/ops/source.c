@@ -577,11 +577,32 @@ static enum weir_step read_restored(struct source *source, struct weir_op_ctx *c
     return has_room(ctx) ? WEIR_STEP_DONE : WEIR_STEP_AGAIN;
 }
 
+/* What is left of a batch joins the splits that the snapshot has; the first of all may have been begun. */
+static enum weir_step keep_splits(struct source *source)
+{
+    int left = source->splits->row_count - source->split_row, had = source->restored_count - source->restored_at;
+    struct open_split *all = weir_zalloc((size_t)(had + left + 1) * sizeof *all);
+    for (int i = 0; i < had; i++) {
+        all[i] = source->restored[source->restored_at + i];
+        source->restored[source->restored_at + i] = (struct open_split){.begun = false};
+    }
+    for (int i = 0; i < left; i++)
+        all[had + i].split = split_of(source->splits, source->split_row + i);
+    free_restored(source);
+    source->restored = all;
+    source->restored_count = had + left;
+    source->split_row = 0;
+    source->splits = NULL;
+    return WEIR_STEP_DONE;
+}
+
 static enum weir_step source_batch(struct weir_op *op, struct weir_op_ctx *ctx, int input, struct weir_batch *batch)
 {
     struct source *source = (struct source *)op;
     (void)input;
     source->splits = batch;
+    if (ctx->draining)
+        return keep_splits(source);
     if (source->restored_count > 0) {
         enum weir_step step = read_restored(source, ctx);
         if (step != WEIR_STEP_DONE)
@@ -609,7 +630,7 @@ static enum weir_step source_watermark(struct weir_op *op, struct weir_op_ctx *c
 {
     struct source *source = (struct source *)op;
     (void)watermark_ms;
-    return source->restored_count > 0 ? read_restored(source, ctx) : WEIR_STEP_DONE;
+    return source->restored_count > 0 && !ctx->draining ? read_restored(source, ctx) : WEIR_STEP_DONE;
 }
 
 /* --- Checkpoints */

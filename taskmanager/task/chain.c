@@ -487,6 +487,11 @@ static void take_snapshot(struct op_node *node, const struct weir_barrier *barri
         chain->complete = barrier->complete;
     }
     weir_assert(chain->snapshot && chain->snapshot->checkpoint == barrier->checkpoint);
+    if (barrier->flags & WEIR_BARRIER_STOP) {
+        node->halted = true;
+        node->timer_ms = INT64_MAX;
+        node->wait_fd = -1;
+    }
     if (node->vtable->snapshot) {
         enter(node);
         weir_err err = node->vtable->snapshot(node->state, &node->ctx, chain->snapshot, &node->ctx.error);
@@ -547,6 +552,26 @@ bool weir_chain_inject(struct weir_chain *chain, const struct weir_barrier *barr
     return true;
 }
 
+/* The head, a source, ends where it is. */
+static void end_source(struct weir_chain *chain)
+{
+    struct op_node *head = &chain->nodes[0];
+    chain->producing = false;
+    for (int o = 0; o < OUTPUTS; o++)
+        weir_out_watermark(head->outs[o], WEIR_WATERMARK_MAX);
+    head->ctx.watermark_ms = WEIR_WATERMARK_MAX;
+    head->item = (struct weir_item){.kind = WEIR_ITEM_END};
+}
+
+/* A source ends; a reader of splits reads no more of them, and ends behind whoever gives it some. */
+static void drain(struct weir_chain *chain)
+{
+    if (chain->producing)
+        end_source(chain);
+    chain->nodes[0].ctx.draining = true;
+    chain->nodes[0].waiting = false;
+}
+
 /* Between two calls of the source, as soon as there is room: before it makes more, or it would never come to it. */
 static bool step_injected(struct weir_chain *chain)
 {
@@ -559,8 +584,11 @@ static bool step_injected(struct weir_chain *chain)
         return false; /* what came before the barrier must be in the operator's state */
     struct weir_barrier barrier = chain->injected;
     chain->injected.checkpoint = 0;
-    take_snapshot(head, &barrier);
-    pass_barrier(head, &barrier);
+    if (!(barrier.flags & WEIR_BARRIER_DRAIN))
+        take_snapshot(head, &barrier);
+    pass_barrier(head, &barrier); /* readers of splits are told to end, too */
+    if (barrier.flags & WEIR_BARRIER_DRAIN)
+        drain(chain);
     deliver_all(head);
     return true;
 }
@@ -577,6 +605,8 @@ static enum weir_step call_handler(struct op_node *node)
     case WEIR_ITEM_END:
         return v->end ? v->end(node->state, &node->ctx) : WEIR_STEP_DONE;
     case WEIR_ITEM_BARRIER:
+        if (node->item.barrier.flags & WEIR_BARRIER_DRAIN)
+            return WEIR_STEP_DONE;
         take_snapshot(node, &node->item.barrier);
         return node->chain->state == WEIR_CHAIN_FAILED ? WEIR_STEP_FAILED : WEIR_STEP_DONE;
     case WEIR_ITEM_IDLE:
@@ -606,6 +636,11 @@ static void finish_item(struct op_node *node)
                 weir_out_idle(node->outs[o], item.kind == WEIR_ITEM_IDLE);
         break;
     case WEIR_ITEM_BARRIER:
+        if (item.barrier.flags & WEIR_BARRIER_DRAIN) { /* whoever reads what it was handed ends; it stops here */
+            if (node->index == 0 && node->vtable->is_source)
+                drain(node->chain);
+            break;
+        }
         pass_barrier(node, &item.barrier);
         break;
     case WEIR_ITEM_END:
@@ -678,7 +713,7 @@ static bool step_node(struct op_node *node)
     bool moved = deliver_all(node);
     if (node->index == 0)
         moved |= step_injected(node->chain);
-    if (node->ended || !has_room(node))
+    if (node->ended || node->halted || !has_room(node))
         return moved;
     if (node->item.kind == WEIR_ITEM_NONE || node->waiting || node->in_timer) {
         if ((node->timer_ms != INT64_MAX || node->in_timer) && run_timer(node)) {
@@ -698,6 +733,8 @@ static bool step_source(struct weir_chain *chain)
 {
     struct op_node *head = &chain->nodes[0];
     bool moved = deliver_all(head) | step_injected(chain);
+    if (head->halted || !chain->producing)
+        return moved;
     if (head->timer_ms != INT64_MAX || head->in_timer)
         moved |= run_timer(head);
     if (chain->source_waits || !has_room(head) || chain->state != WEIR_CHAIN_RUNNING)
@@ -711,11 +748,7 @@ static bool step_source(struct weir_chain *chain)
         return true;
     }
     if (step == WEIR_STEP_DONE) {
-        chain->producing = false;
-        for (int o = 0; o < OUTPUTS; o++)
-            weir_out_watermark(head->outs[o], WEIR_WATERMARK_MAX);
-        head->ctx.watermark_ms = WEIR_WATERMARK_MAX;
-        head->item = (struct weir_item){.kind = WEIR_ITEM_END};
+        end_source(chain);
         return true;
     }
     chain->source_waits = !progress; /* until the next call */
@@ -799,7 +832,7 @@ bool weir_chain_wants_input(const struct weir_chain *chain)
 {
     const struct op_node *head = &chain->nodes[0];
     return chain->state == WEIR_CHAIN_RUNNING && chain->input_count > 0 && head->item.kind == WEIR_ITEM_NONE &&
-           !chain->snapshot && !head->in_timer && !head->ended && has_room(head);
+           !chain->snapshot && !head->in_timer && !head->ended && !head->halted && has_room(head);
 }
 
 void weir_chain_give(struct weir_chain *chain, const struct weir_item *item)

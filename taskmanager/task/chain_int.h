@@ -38,6 +38,7 @@ struct op_node {
     bool in_timer;         /* timer() said AGAIN */
     bool waiting;          /* the item's handler has nothing to do before its timer or fd */
     bool open, ended;
+    bool halted;              /* behind a barrier that nothing follows */
     struct op_node *absorbed; /* its only child, whose work this one does: it pushes into the child's output */
     int64_t timer_ms;
     int wait_fd;

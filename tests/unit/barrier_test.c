@@ -439,6 +439,86 @@ static void the_cut_is_consistent(void **state)
     assert_true(complete > 100);
 }
 
+/* Calls every task in a random order until `done` says so, or `steps` are over. */
+static bool run_until(struct job *job, uint64_t seed, int steps, bool (*done)(const struct job *job))
+{
+    uint64_t rng = seed * 104729 + 1;
+    for (int step = 0; step < steps; step++) {
+        if (done && done(job))
+            return true;
+        int t = (int)(kit_random(&rng) % TASKS);
+        if (!job->done[t])
+            weir_task_call(job->tasks[t], weir_clock_mono_ns());
+    }
+    return !done;
+}
+
+static bool all_acked(const struct job *job)
+{
+    for (int t = 0; t < TASKS; t++)
+        if (!job->acked[1][t])
+            return false;
+    return true;
+}
+
+static bool all_done(const struct job *job)
+{
+    for (int t = 0; t < TASKS; t++)
+        if (!job->done[t])
+            return false;
+    return true;
+}
+
+/* What follows a barrier that stops the job is nothing, though sources and timers would have more. */
+static void nothing_follows_a_barrier_that_stops(void **state)
+{
+    (void)state;
+    static struct job job;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        build(&job, 1000000, seed % 2 == 0);
+        run_until(&job, seed, 200, NULL);
+        for (int t = 0; t < SOURCES; t++)
+            assert_true(weir_task_trigger(job.tasks[t], &(struct weir_barrier){1, 0, WEIR_BARRIER_STOP}));
+        assert_true(run_until(&job, seed + 1, 1000000, all_acked));
+        struct cut sources = sum(&job, 1, 0, SOURCES), sinks = sum(&job, 1, SOURCES + MIDDLES, SINKS);
+        assert_int_equal(sources.rows, sinks.rows);
+        assert_true(sources.rows > 0);
+        run_until(&job, seed + 2, 300, NULL);
+        int64_t rows = 0;
+        for (int t = SOURCES + MIDDLES; t < TASKS; t++)
+            rows += job.specs[t].row_count;
+        assert_int_equal(rows, sinks.rows);
+        for (int t = 0; t < TASKS; t++) {
+            assert_false(job.done[t]);
+            weir_task_cancel(job.tasks[t]);
+            assert_int_equal(weir_task_call(job.tasks[t], weir_clock_mono_ns()), WEIR_DONE);
+        }
+        tear_down(&job);
+    }
+}
+
+/* Sources that are drained end where they are: no checkpoint, and every row comes out. */
+static void drained_sources_end(void **state)
+{
+    (void)state;
+    static struct job job;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        build(&job, 1000000, false);
+        run_until(&job, seed, 200, NULL);
+        for (int t = 0; t < SOURCES; t++)
+            assert_true(weir_task_trigger(job.tasks[t], &(struct weir_barrier){1, 0, WEIR_BARRIER_DRAIN}));
+        assert_true(run_until(&job, seed + 1, 1000000, all_done));
+        int64_t in = 0, rows = 0;
+        for (int t = SOURCES; t < TASKS; t++)
+            *(t < SOURCES + MIDDLES ? &in : &rows) += job.specs[t].row_count;
+        assert_int_equal(rows, in);
+        assert_true(rows > 0 && rows < 3 * 1000000);
+        for (int t = 0; t < TASKS; t++)
+            assert_false(job.acked[1][t]);
+        tear_down(&job);
+    }
+}
+
 /* With at-least-once the sinks may be ahead of the sources, never behind. */
 static void without_alignment_nothing_is_missing(void **state)
 {
@@ -574,6 +654,8 @@ int main(void)
         cmocka_unit_test(a_split_on_its_way_comes_before_a_triggered_barrier),
         cmocka_unit_test(a_blocked_channel_that_breaks_is_seen),
         cmocka_unit_test(the_cut_is_consistent),
+        cmocka_unit_test(nothing_follows_a_barrier_that_stops),
+        cmocka_unit_test(drained_sources_end),
         cmocka_unit_test(without_alignment_nothing_is_missing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
