@@ -42,6 +42,8 @@
     X("supervisor.commit-done", true, "its output is published; nobody knows") \
     X("supervisor.commit-answered", false, "the answer is sent") \
     X("jobmanager.commit-done", false, "the answer came, and is about to be counted") \
+    X("jobmanager.job-store", true, "a submission's graph and code are about to be stored") \
+    X("jobmanager.job-read", true, "a job of an earlier JobManager is about to be read") \
     X("jobmanager.garbage-begun", true, "objects below the floor are about to be deleted") \
     X("jobmanager.garbage-done", false, "they are") \
     /* deployment and restore */ \

@@ -1,6 +1,6 @@
 /* The step: one event in, effects out. What an event means is in the files of its subject:
  *   jm_tm.c messages, sessions, outboxes    jm_executor.c executors    jm_task.c executions    jm_job.c jobs, output
- *   jm_checkpoint.c checkpoints and HEAD    jm_failover.c regions    jm_restart.c restart strategies    jm_schedule.c slots, deployment    jm_view.c for readers
+ *   jm_checkpoint.c checkpoints and HEAD    jm_recover.c jobs of earlier JobManagers    jm_failover.c regions    jm_restart.c restart strategies    jm_schedule.c slots, deployment    jm_view.c for readers
  * After each event all due timers fire and everything that now can be scheduled is: no decision waits for the next event.
  */
 #include "jobmanager/core/jm_int.h"
@@ -35,6 +35,7 @@ struct weir_jm *weir_jm_new(const struct weir_jm_options *options)
     struct weir_jm *jm = weir_zalloc(sizeof *jm);
     jm->options = *options;
     jm->random = options->seed;
+    jm->list_at_ms = options->recovers ? 0 : NEVER_MS;
     weir_arena_init(&jm->arena);
     return jm;
 }
@@ -61,6 +62,7 @@ void weir_jm_free(struct weir_jm *jm)
     }
     empty_trash(jm);
     weir_jm_operations_free(jm);
+    free(jm->recoveries);
     free(jm->jobs);
     free(jm->tms);
     free(jm->executors);
@@ -157,6 +159,15 @@ static void take_event(struct weir_jm *jm, const struct weir_jm_event *event)
     case WEIR_JM_EVENT_HEAD_GOT:
         weir_jm_head_event(jm, event);
         break;
+    case WEIR_JM_EVENT_JOB_STORED:
+        weir_jm_job_stored(jm, event);
+        break;
+    case WEIR_JM_EVENT_JOBS_LISTED:
+        weir_jm_jobs_listed(jm, event);
+        break;
+    case WEIR_JM_EVENT_JOB_READ:
+        weir_jm_job_was_read(jm, event);
+        break;
     }
 }
 
@@ -164,6 +175,8 @@ static void refuse_fenced(struct weir_jm *jm, const struct weir_jm_event *event)
 {
     if (event->kind == WEIR_JM_EVENT_SUBMIT)
         weir_plan_free(event->take_plan);
+    if (event->kind == WEIR_JM_EVENT_JOB_READ)
+        weir_jm_read_free(event->read);
     if (event->kind != WEIR_JM_EVENT_SUBMIT && event->kind != WEIR_JM_EVENT_CANCEL &&
         event->kind != WEIR_JM_EVENT_OPERATION)
         return;
@@ -182,6 +195,9 @@ static int64_t wake_ms(const struct weir_jm *jm)
     int64_t operations = weir_jm_operations_wake_ms(jm);
     if (operations < wake)
         wake = operations;
+    int64_t recoveries = weir_jm_recoveries_wake_ms(jm);
+    if (recoveries < wake)
+        wake = recoveries;
     for (int i = 0; i < jm->job_count; i++)
         if (jm->jobs[i]->in->timer_ms < wake)
             wake = jm->jobs[i]->in->timer_ms;
@@ -214,6 +230,7 @@ void weir_jm_step(struct weir_jm *jm, const struct weir_jm_event *event, struct 
                 weir_jm_task_timers(jm, jm->jobs[i]);
                 weir_jm_region_timers(jm, jm->jobs[i]);
             }
+        weir_jm_recoveries(jm);
         weir_jm_job_outputs(jm); /* what is published makes room for checkpoints, and ends jobs */
         weir_jm_operations(jm);
         weir_jm_checkpoints(jm); /* may fail jobs */

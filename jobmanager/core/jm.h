@@ -63,6 +63,7 @@ struct weir_jm_options {
     int jobs_ended_max;  /* terminal jobs kept; 100 */
     int jobs_max;        /* jobs that have not ended; 1000 */
     int exceptions_max;  /* kept per job; 16 */
+    bool recovers;       /* the object store is asked for jobs of earlier JobManagers, and they go on */
 };
 /* The defaults above, with Flink's heartbeats (10 s, 50 s); epoch and seed 1. */
 void weir_jm_options_init(struct weir_jm_options *options);
@@ -120,7 +121,30 @@ enum weir_jm_event_kind {
     WEIR_JM_EVENT_DISCONNECTED, /* the transport says that this peer is gone */
     WEIR_JM_EVENT_STORED,       /* job_id, checkpoint: answers STORE_PUT; text: why it failed, NULL: it is durable */
     WEIR_JM_EVENT_HEAD_PUT,     /* job_id, put_result, tag: answers HEAD_PUT */
-    WEIR_JM_EVENT_HEAD_GOT      /* job_id, get_result, tag, nonce: answers HEAD_GET */
+    WEIR_JM_EVENT_HEAD_GOT,     /* job_id, get_result, tag, nonce: answers HEAD_GET */
+    WEIR_JM_EVENT_JOB_STORED,   /* job_id, text (why it failed; NULL: durable): answers JOB_STORE */
+    WEIR_JM_EVENT_JOBS_LISTED,  /* job_ids, job_id_count, text (why it failed, or NULL): answers JOBS_LIST */
+    WEIR_JM_EVENT_JOB_READ      /* job_id, read: answers JOB_READ */
+};
+
+/* A job as it is in the object store. */
+enum weir_jm_read_result {
+    WEIR_JM_READ_OK,
+    WEIR_JM_READ_ABSENT, /* it has no HEAD */
+    WEIR_JM_READ_FAILED, /* the store did not answer: it is asked again */
+    WEIR_JM_READ_CORRUPT /* something cannot be read as what was written: `text` names it */
+};
+struct weir_jm_read {
+    enum weir_jm_read_result result;
+    const char *text;            /* FAILED, CORRUPT */
+    const Weir__Head *head;      /* NULL: there is none, or it is what is corrupt */
+    const char *tag;             /* of that HEAD */
+    struct weir_plan *take_plan; /* of the graph that HEAD names; CORRUPT: it may have no operators */
+    const uint8_t *graph;        /* copied */
+    size_t graph_size;
+    struct weir_jm_job_options options;
+    Weir__Snapshot *
+        *take_snapshots; /* by head->retained; on the heap; one that is NULL cannot be read as what HEAD names */
 };
 
 struct weir_jm_event {
@@ -136,6 +160,7 @@ struct weir_jm_event {
     struct weir_jm_job_options job_options;
     const struct weir_key_value *configuration; /* handed to executors (StartExecutor.configuration); copied */
     int configuration_count;
+    bool durable; /* answered when graph, code and HEAD are in the store */
     /* OPERATION */
     struct weir_jm_request operation;
     /* MESSAGE, DISCONNECTED */
@@ -148,6 +173,10 @@ struct weir_jm_event {
     enum weir_head_get_result get_result;
     const char *tag;
     const uint8_t *nonce; /* WEIR_HEAD_NONCE_SIZE bytes */
+    /* JOBS_LISTED, JOB_READ */
+    const char *const *job_ids;
+    int job_id_count;
+    const struct weir_jm_read *read;
 };
 
 /* --- Effects: valid until the next step */
@@ -163,7 +192,10 @@ enum weir_jm_effect_kind {
     WEIR_JM_EFFECT_STORE_DROP, /* job_id, checkpoint, text: every object whose key begins so can go; no answer */
     WEIR_JM_EFFECT_HEAD_PUT, /* job_id, bytes, size, tag (NULL: there must be none): jobs/<job_id>/HEAD; then HEAD_PUT */
     WEIR_JM_EFFECT_HEAD_GET, /* job_id; then HEAD_GOT */
-    WEIR_JM_EFFECT_FENCED    /* a higher leader epoch exists: text; the process should end */
+    WEIR_JM_EFFECT_JOB_STORE, /* job_id, bytes, size (the graph), text (SHA-256 of its code, or ""): both; then JOB_STORED */
+    WEIR_JM_EFFECT_JOBS_LIST, /* which jobs have objects; then JOBS_LISTED */
+    WEIR_JM_EFFECT_JOB_READ,  /* job_id: HEAD, and the graph, code and metadata that it names; then JOB_READ */
+    WEIR_JM_EFFECT_FENCED     /* a higher leader epoch exists: text; the process should end */
 };
 
 enum weir_jm_lost { WEIR_JM_LOST_HEARTBEAT, WEIR_JM_LOST_DISCONNECT, WEIR_JM_LOST_NEW_SESSION, WEIR_JM_LOST_OUTBOX };

@@ -43,6 +43,28 @@ static void add_retained(struct weir_jm *jm, Weir__Head *head, const struct weir
     head->retained[head->n_retained++] = entry;
 }
 
+static uint32_t highest_attempt(const struct weir_jm_job *job)
+{
+    uint32_t highest = 0;
+    for (int t = 0; t < job->task_count; t++)
+        if (job->tasks[t].attempt > highest)
+            highest = job->tasks[t].attempt;
+    return highest;
+}
+
+static void add_configuration(struct weir_jm *jm, const struct weir_jm_job *job, Weir__Head *head)
+{
+    head->configuration =
+        weir_arena_alloc(&jm->arena, (size_t)(job->configuration_count + 1) * sizeof *head->configuration);
+    for (int i = 0; i < job->configuration_count; i++) {
+        Weir__KeyValue *pair = head->configuration[head->n_configuration++] =
+            weir_arena_alloc(&jm->arena, sizeof *pair);
+        weir__key_value__init(pair);
+        pair->key = (char *)(uintptr_t)job->configuration[i].key;
+        pair->value = (char *)(uintptr_t)job->configuration[i].value;
+    }
+}
+
 /* What HEAD is to say now. WRITTEN checkpoints go into it and are IN_HEAD from here. */
 static void fill_head(struct weir_jm *jm, struct weir_jm_job *job, Weir__Head *head)
 {
@@ -52,11 +74,22 @@ static void fill_head(struct weir_jm *jm, struct weir_jm_job *job, Weir__Head *h
     head->name = (char *)(uintptr_t)job->name;
     head->incarnation = 1;
     head->leader_epoch = jm->options.leader_epoch;
-    head->job_state = (uint32_t)job->state;
     c->reserving_to = c->next_id + IDS_RESERVED;
     head->next_checkpoint = c->reserving_to;
     head->committed_upto = c->committed_upto;
     head->started_ms = job->started_ms;
+    head->ended_ms = job->ended_ms;
+    c->state_writing =
+        job->in->cancel_wanted && !weir_job_state_terminal(job->state) ? WEIR_JOB_CANCELLING : job->state;
+    head->job_state = (uint32_t)c->state_writing;
+    c->attempts_writing = highest_attempt(job) + 1 + ATTEMPTS_RESERVED;
+    head->next_attempt = c->attempts_writing;
+    head->output_open = !weir_job_state_terminal(job->state) || job->in->abort_wanted;
+    if (job->cause) {
+        head->failure_kind = job->cause->kind;
+        head->failure = job->cause->message;
+    }
+    add_configuration(jm, job, head);
     head->retained = weir_arena_alloc(&jm->arena, (size_t)(job->retained_count + PENDING_MAX) * sizeof *head->retained);
     for (int i = 0; i < job->retained_count; i++)
         add_retained(jm, head, &job->retained[i]);
@@ -88,7 +121,7 @@ static void act_on_head(struct weir_jm *jm, struct weir_jm_job *job, enum weir_h
 static void write_head(struct weir_jm *jm, struct weir_jm_job *job)
 {
     struct job_checkpoints *c = job->in->checkpoints;
-    if (!c->head_dirty || c->head.state != WEIR_HEAD_IDLE)
+    if (!c->head_dirty || c->head.state != WEIR_HEAD_IDLE || job->in->submitting_store)
         return;
     c->head_dirty = false;
     Weir__Head head;
@@ -198,10 +231,13 @@ static void drop_objects(struct weir_jm *jm, const struct weir_jm_job *job, uint
 static bool is_referred_to(const struct weir_jm_job *job, uint64_t id)
 {
     const struct job_checkpoints *c = job->in->checkpoints;
-    for (int i = 0; i < job->retained_count && !WEIR_MUTANT(jm_shared_dropped); i++)
+    for (int i = 0; i < job->retained_count && !WEIR_MUTANT(jm_shared_dropped); i++) {
+        if (c->references[i].count < 0 && id < job->retained[i].id)
+            return true;
         for (int r = 0; r < c->references[i].count; r++)
             if (c->references[i].ids[r] == id)
                 return true;
+    }
     return false;
 }
 
@@ -249,13 +285,14 @@ static struct references references_of(const Weir__Snapshot *snapshot)
     return refs;
 }
 
-static void retain(struct weir_jm_job *job, const struct checkpoint *checkpoint)
+void weir_jm_checkpoint_retain(struct weir_jm_job *job, const struct weir_jm_retained *entry,
+                               const Weir__Snapshot *snapshot)
 {
     struct job_checkpoints *c = job->in->checkpoints;
     job->retained = weir_realloc(job->retained, (size_t)(job->retained_count + 1) * sizeof *job->retained);
     c->references = weir_realloc(c->references, (size_t)(job->retained_count + 1) * sizeof *c->references);
-    c->references[job->retained_count] = references_of(checkpoint->snapshot);
-    job->retained[job->retained_count++] = checkpoint->entry;
+    c->references[job->retained_count] = snapshot ? references_of(snapshot) : (struct references){NULL, -1};
+    job->retained[job->retained_count++] = *entry;
 }
 
 /* What HEAD names no more is not retained. */
@@ -274,7 +311,7 @@ static void release_retained(struct weir_jm_job *job)
 static void complete(struct weir_jm *jm, struct weir_jm_job *job, struct checkpoint *checkpoint)
 {
     struct job_checkpoints *c = job->in->checkpoints;
-    retain(job, checkpoint);
+    weir_jm_checkpoint_retain(job, &checkpoint->entry, checkpoint->snapshot);
     weir__snapshot__free_unpacked(c->latest, NULL);
     c->latest = checkpoint->snapshot;
     c->failures = 0;
@@ -304,6 +341,8 @@ static void head_written(struct weir_jm *jm, struct weir_jm_job *job)
 {
     struct job_checkpoints *c = job->in->checkpoints;
     c->reserved_to = c->reserving_to;
+    c->attempts_to = c->attempts_writing;
+    c->state_written = c->state_writing;
     c->floor_written = c->floor_writing;
     int last = -1;
     for (int i = 0; i < c->pending_count; i++)
@@ -324,6 +363,7 @@ static void head_written(struct weir_jm *jm, struct weir_jm_job *job)
     release_retained(job);
     drop_garbage(jm, job);
     job->version++;
+    weir_jm_head_recorded(jm, job);
 }
 
 static void act_on_head(struct weir_jm *jm, struct weir_jm_job *job, enum weir_head_action action)
@@ -347,7 +387,7 @@ static void act_on_head(struct weir_jm *jm, struct weir_jm_job *job, enum weir_h
         head_written(jm, job);
         return;
     case WEIR_HEAD_LOST:
-        weir_jm_fence(jm, weir_arena_format(&jm->arena, "another JobManager writes HEAD of job %s", job->id));
+        weir_jm_head_lost(jm, job);
         return;
     }
 }
@@ -407,10 +447,20 @@ void weir_jm_checkpoints_abort(struct weir_jm *jm, struct weir_jm_job *job, cons
 bool weir_jm_checkpoint_undecided(const struct weir_jm_job *job)
 {
     const struct job_checkpoints *c = job->in->checkpoints;
-    return c && (!c->head.exists || (is_in_head(c) && !WEIR_MUTANT(jm_restore_undecided)));
+    return c && (!c->head.exists || c->taking_over || (is_in_head(c) && !WEIR_MUTANT(jm_restore_undecided)));
 }
 
 /* --- Parts */
+
+/* A job that only has a HEAD: its tasks give their output when they FINISH, and nothing else. */
+static void add_output(const struct weir_jm_job *job, Weir__Snapshot *snapshot)
+{
+    for (int t = 0; t < job->task_count; t++) {
+        const Weir__TaskReport *report = job->tasks[t].finished ? job->tasks[t].finished->task_report : NULL;
+        for (size_t i = 0; report && !report->snapshot && i < report->n_committables; i++)
+            snapshot->committables[snapshot->n_committables++] = report->committables[i];
+    }
+}
 
 static void add_parts(Weir__Snapshot *snapshot, const Weir__SubtaskSnapshot *from, bool output, int64_t *size)
 {
@@ -436,7 +486,9 @@ static void write_metadata(struct weir_jm *jm, struct weir_jm_job *job, struct c
     for (int t = 0; t < job->task_count; t++) {
         const Weir__SubtaskSnapshot *part = part_of(job, checkpoint, t);
         parts += part ? part->n_parts : 0;
-        committables += part ? part->n_committables : 0;
+        committables += part                     ? part->n_committables
+                        : job->tasks[t].finished ? job->tasks[t].finished->task_report->n_committables
+                                                 : 0;
     }
     Weir__Snapshot whole;
     weir__snapshot__init(&whole);
@@ -446,12 +498,15 @@ static void write_metadata(struct weir_jm *jm, struct weir_jm_job *job, struct c
     whole.checkpoint = checkpoint->id;
     whole.triggered_ms = checkpoint->triggered_wall_ms;
     whole.weir_version = (char *)WEIR_VERSION;
+    whole.final = checkpoint->final;
     whole.parts = weir_arena_alloc(&jm->arena, (parts + 1) * sizeof *whole.parts);
     whole.committables = weir_arena_alloc(&jm->arena, (committables + 1) * sizeof *whole.committables);
     int64_t size = 0;
     for (int t = 0; t < job->task_count; t++)
         add_parts(&whole, part_of(job, checkpoint, t),
                   checkpoint->reports[t] || !job->in->checkpoints->output_complete[t], &size);
+    if (checkpoint->final)
+        add_output(job, &whole);
     size_t packed = weir__snapshot__get_packed_size(&whole);
     uint8_t *bytes = weir_arena_alloc(&jm->arena, packed + 1);
     weir__snapshot__pack(&whole, bytes);
@@ -681,7 +736,7 @@ static struct checkpoint *trigger(struct weir_jm *jm, struct weir_jm_job *job, i
 static void trigger_if_due(struct weir_jm *jm, struct weir_jm_job *job)
 {
     struct job_checkpoints *c = job->in->checkpoints;
-    int running = running_tasks(job);
+    int running = job->options.checkpoint_interval_ms > 0 ? running_tasks(job) : 0;
     if (running == 0) {
         c->next_trigger_ms = NEVER_MS;
         return;
@@ -789,16 +844,41 @@ void weir_jm_checkpoints_ended(struct weir_jm_job *job)
         job->in->checkpoints->head_dirty = true; /* the terminal record */
 }
 
+void weir_jm_checkpoints_changed(struct weir_jm_job *job)
+{
+    if (job->in->checkpoints)
+        job->in->checkpoints->head_dirty = true;
+}
+
+bool weir_jm_checkpoint_final_is_complete(const struct weir_jm_job *job)
+{
+    const struct job_checkpoints *c = job->in->checkpoints;
+    return !c || (c->latest && c->latest->final);
+}
+
+bool weir_jm_checkpoint_cancel_recorded(const struct weir_jm_job *job)
+{
+    const struct job_checkpoints *c = job->in->checkpoints;
+    return !c ||
+           (c->head.exists && (c->state_written == WEIR_JOB_CANCELLING || weir_job_state_terminal(c->state_written))) ||
+           WEIR_MUTANT(jm_cancel_unrecorded);
+}
+
+bool weir_jm_checkpoint_taking_over(const struct weir_jm_job *job)
+{
+    return job->in->checkpoints && job->in->checkpoints->taking_over;
+}
+
 bool weir_jm_checkpoints_busy(const struct weir_jm_job *job)
 {
     const struct job_checkpoints *c = job->in->checkpoints;
     return c && (c->head_dirty || c->head.state != WEIR_HEAD_IDLE);
 }
 
-void weir_jm_checkpoints_init(struct weir_jm_job *job)
+void weir_jm_checkpoints_init(struct weir_jm_job *job, bool durable)
 {
     job->in->checkpoint_timer_ms = NEVER_MS;
-    if (job->options.checkpoint_interval_ms == 0)
+    if (job->options.checkpoint_interval_ms == 0 && !durable)
         return;
     struct job_checkpoints *c = job->in->checkpoints = weir_zalloc(sizeof *c);
     weir_head_init(&c->head);
@@ -849,11 +929,27 @@ static void expire(struct weir_jm *jm, struct weir_jm_job *job)
     }
 }
 
+/* No attempt is deployed that HEAD does not allow: a later JobManager begins above it. */
+static void reserve_attempts(struct weir_jm_job *job)
+{
+    struct job_checkpoints *c = job->in->checkpoints;
+    if (!weir_job_state_terminal(job->state) && c->attempts_to && highest_attempt(job) >= c->attempts_to)
+        c->head_dirty = true;
+}
+
+bool weir_jm_attempts_allowed(const struct weir_jm_job *job)
+{
+    const struct job_checkpoints *c = job->in->checkpoints;
+    return !c || highest_attempt(job) < c->attempts_to || WEIR_MUTANT(jm_attempts_unreserved);
+}
+
 /* What is due but has to wait is woken by what it waits for. */
 static void set_timer(const struct weir_jm *jm, struct weir_jm_job *job)
 {
     struct job_checkpoints *c = job->in->checkpoints;
-    int64_t at_ms = c->head.wake_at_ms;
+    int64_t at_ms = c->head.wake_at_ms < job->in->cancel_reply_at_ms ? c->head.wake_at_ms : job->in->cancel_reply_at_ms;
+    if (job->in->abort_wanted && job->in->abort_not_before_ms > jm->now_ms && job->in->abort_not_before_ms < at_ms)
+        at_ms = job->in->abort_not_before_ms;
     int64_t trigger_ms = c->next_trigger_ms > c->pause_until_ms ? c->next_trigger_ms : c->pause_until_ms;
     if (job->committing)
         trigger_ms = c->pause_until_ms;
@@ -881,6 +977,7 @@ uint64_t weir_jm_checkpoints_digest(uint64_t hash, const struct weir_jm_job *job
     hash = mix(hash, c->committed_upto);
     hash = mix(hash, (uint64_t)c->head.state << 2 | (uint64_t)c->head_dirty << 1 | (uint64_t)c->final_begun);
     hash = mix(hash, (uint64_t)c->failures);
+    hash = mix(hash, (uint64_t)c->taking_over << 32 | c->attempts_to);
     hash = mix(hash, c->latest ? c->latest->checkpoint : 0);
     for (int i = 0; i < c->pending_count; i++) {
         hash = mix(hash, c->pending[i]->id);
@@ -905,6 +1002,15 @@ void weir_jm_checkpoints(struct weir_jm *jm)
             if (job->committing && job->state == WEIR_JOB_RUNNING)
                 weir_jm_checkpoint_final(jm, job);
         }
+        if (jm->now_ms >= job->in->cancel_reply_at_ms) {
+            weir_jm_log(
+                jm, WEIR_JM_LOG_WARN, job,
+                "job %s is cancelled, and the checkpoint storage does not say that it keeps that: a JobManager that starts "
+                "before it does runs the job again",
+                job->name);
+            weir_jm_job_answer_cancels(jm, job);
+        }
+        reserve_attempts(job);
         write_head(jm, job);
         set_timer(jm, job);
     }

@@ -1,4 +1,4 @@
-/* Between jm_checkpoint.c and jm_savepoint.c only: what the coordinator knows of a job. */
+/* Between jm_checkpoint.c, jm_savepoint.c and jm_recover.c only: what the coordinator knows of a job. */
 #ifndef WEIR_JOBMANAGER_CORE_JM_CHECKPOINT_INT_H
 #define WEIR_JOBMANAGER_CORE_JM_CHECKPOINT_INT_H
 
@@ -6,6 +6,7 @@
 
 #define IDS_RESERVED 4 /* beyond the next one: every complete checkpoint reserves anew, so only failures use them up */
 #define PENDING_MAX 8  /* less than WEIR_JM_CHECKPOINTS_KEPT */
+#define ATTEMPTS_RESERVED 8
 #define FINAL_AGAIN_MS 1000 /* from a last checkpoint that failed to the next attempt */
 
 enum checkpoint_state { CHECKPOINT_TRIGGERED, CHECKPOINT_WRITING, CHECKPOINT_WRITTEN, CHECKPOINT_IN_HEAD };
@@ -49,9 +50,16 @@ struct job_checkpoints {
     bool final_begun;
     uint8_t *head_bytes; /* of the write under way */
     size_t head_size;
+    uint32_t attempts_to,
+        attempts_writing; /* attempts below may be deployed: as HEAD says, as the write under way says */
+    enum weir_job_state state_written, state_writing; /* likewise the job's state */
+    bool taking_over; /* an earlier JobManager's job: the first write of HEAD fences that one */
 };
 
 /* jm_checkpoint.c: begins one now; its id, or that of one under way that answers as well. 0: not at this moment, because of *wait. */
 uint64_t weir_jm_checkpoint_now(struct weir_jm *jm, struct weir_jm_job *job, const char **wait);
+/* jm_checkpoint.c: it is complete; the snapshot is borrowed, NULL: it cannot be read, and is taken to need everything before it. */
+void weir_jm_checkpoint_retain(struct weir_jm_job *job, const struct weir_jm_retained *entry,
+                               const Weir__Snapshot *snapshot);
 
 #endif

@@ -78,6 +78,7 @@ struct restart_state {
 };
 
 #define COMMITS_MAX 16
+#define CANCELS_MAX 8
 struct
     commit { /* output to be published: of a complete checkpoint, or of a job that has no checkpoints and whose tasks have all FINISHED */
     uint64_t checkpoint;    /* 0: without checkpoints */
@@ -99,11 +100,25 @@ struct weir_jm_job_int {
     struct weir_jm_taskmanager *output_tm; /* was sent CommitOutput or AbortOutput */
     uint64_t output_command;               /* its id; AbortOutput is done when it is acknowledged */
     bool abort_wanted, ever_deployed;
+    int64_t abort_not_before_ms; /* executors that an earlier JobManager started may live until then */
     bool commit_sent, commit_failed;
     struct commit commits[COMMITS_MAX]; /* in order; the first may be under way */
     int commit_count;
-    struct job_checkpoints *checkpoints; /* NULL: the job makes none */
+    struct job_checkpoints *checkpoints;   /* NULL: it has no HEAD, and makes none */
+    bool submitting;                       /* INITIALIZING: graph, code and HEAD are not known to be durable */
+    bool submitting_store;                 /* graph and code are not: HEAD is not written */
+    uint64_t submit_request;               /* then answered */
+    bool cancel_wanted;                    /* while INITIALIZING */
+    uint64_t cancel_requests[CANCELS_MAX]; /* answered when HEAD says CANCELLING */
+    int cancel_request_count;
+    int64_t cancel_reply_at_ms; /* at the latest */
     int64_t checkpoint_timer_ms;
+};
+
+struct recovery { /* of an earlier JobManager's job, that is not known here yet */
+    char job_id[WEIR_JM_JOB_ID_SIZE];
+    int64_t at_ms; /* to be read then */
+    bool reading;
 };
 
 struct lost_tm {
@@ -127,6 +142,10 @@ struct weir_jm {
     int lost_next;
     struct weir_jm_operation *operations; /* oldest first */
     int operation_count;
+    int64_t list_at_ms; /* NEVER_MS: jobs have been listed, or need not be */
+    bool listing;
+    struct recovery *recoveries;
+    int recovery_count, recovery_capacity, recoveries_reading;
     /* of this step */
     struct weir_arena arena;
     struct weir_jm_effect *effects;
@@ -185,7 +204,41 @@ void weir_jm_executor_gone(struct weir_jm *jm, struct weir_jm_executor *executor
 void weir_jm_executor_timers(struct weir_jm *jm);
 int64_t weir_jm_executor_wake_ms(const struct weir_jm *jm);
 
+/* --- jm_recover.c: what is durable, and what an earlier JobManager has left */
+void weir_jm_recoveries(struct weir_jm *jm); /* in each step: what is due */
+int64_t weir_jm_recoveries_wake_ms(const struct weir_jm *jm);
+void weir_jm_job_stored(struct weir_jm *jm, const struct weir_jm_event *event);
+void weir_jm_jobs_listed(struct weir_jm *jm, const struct weir_jm_event *event);
+void weir_jm_job_was_read(struct weir_jm *jm, const struct weir_jm_event *event);
+void weir_jm_read_free(const struct weir_jm_read *read);
+uint64_t weir_jm_recoveries_left(const struct weir_jm *jm);
+/* A write of HEAD is done; another writes there. */
+void weir_jm_head_recorded(struct weir_jm *jm, struct weir_jm_job *job);
+void weir_jm_head_lost(struct weir_jm *jm, struct weir_jm_job *job);
+
 /* --- jm_job.c: a job's life */
+struct weir_jm_new_job {
+    const char *id;
+    struct weir_plan *take_plan;
+    const uint8_t *graph; /* copied, as is the configuration */
+    size_t graph_size;
+    const struct weir_jm_job_options *options;
+    const struct weir_key_value *configuration;
+    int configuration_count;
+    bool durable;
+};
+/* INITIALIZING, last of the list. */
+struct weir_jm_job *weir_jm_job_add(struct weir_jm *jm, const struct weir_jm_new_job *from);
+/* From INITIALIZING on: it runs, or is cancelled if that is wanted. */
+void weir_jm_job_begin(struct weir_jm *jm, struct weir_jm_job *job);
+/* Its last checkpoint is complete: all its tasks have FINISHED, and its output is being published. */
+void weir_jm_job_publishes(struct weir_jm *jm, struct weir_jm_job *job, uint64_t checkpoint);
+/* It was never there. */
+void weir_jm_job_remove(struct weir_jm *jm, struct weir_jm_job *job);
+/* Cancels that are answered when they are durable. */
+void weir_jm_job_answer_cancels(struct weir_jm *jm, struct weir_jm_job *job);
+void weir_jm_reply(struct weir_jm *jm, uint64_t request, enum weir_err_code code, const char *text);
+Weir__Failure *weir_jm_failure_copy(const Weir__Failure *failure); /* heap */
 void weir_jm_job_submit(struct weir_jm *jm, const struct weir_jm_event *event);
 void weir_jm_job_cancel(struct weir_jm *jm, const struct weir_jm_event *event);
 struct weir_jm_job *weir_jm_job_get(struct weir_jm *jm, const char *job_id);
@@ -222,7 +275,8 @@ void weir_jm_task_clear(struct weir_jm *jm, struct weir_jm_task *task);
 /* --- jm_checkpoint.c */
 /* Its output is published, and all before it. */
 void weir_jm_checkpoint_committed(struct weir_jm_job *job, uint64_t checkpoint);
-void weir_jm_checkpoints_init(struct weir_jm_job *job); /* by its options */
+void weir_jm_checkpoints_init(struct weir_jm_job *job,
+                              bool durable); /* by its options; durable: it has a HEAD in any case */
 void weir_jm_checkpoints_free(struct weir_jm_job *job);
 void weir_jm_checkpoints(struct weir_jm *jm); /* in each step: what is due */
 void weir_jm_checkpoint_report(struct weir_jm *jm, struct weir_jm_job *job, struct weir_jm_task *task,
@@ -240,6 +294,16 @@ Weir__TaskRestore *weir_jm_checkpoint_restore(struct weir_jm *jm, const struct w
                                               const struct weir_jm_task *task);
 /* The job is terminal: HEAD is to say so. */
 void weir_jm_checkpoints_ended(struct weir_jm_job *job);
+/* HEAD is to say what has changed. */
+void weir_jm_checkpoints_changed(struct weir_jm_job *job);
+/* The last checkpoint of a bounded job is complete, or it makes none: its output is published now. */
+bool weir_jm_checkpoint_final_is_complete(const struct weir_jm_job *job);
+/* HEAD says that it is cancelled, or has ended; or it has none. */
+bool weir_jm_checkpoint_cancel_recorded(const struct weir_jm_job *job);
+/* HEAD is an earlier JobManager's as far as is known: nothing of the job may be done. */
+bool weir_jm_checkpoint_taking_over(const struct weir_jm_job *job);
+/* HEAD allows the attempts of all tasks. */
+bool weir_jm_attempts_allowed(const struct weir_jm_job *job);
 /* Something is to be written to HEAD, or is being written. */
 bool weir_jm_checkpoints_busy(const struct weir_jm_job *job);
 uint64_t weir_jm_checkpoints_digest(uint64_t hash, const struct weir_jm_job *job);

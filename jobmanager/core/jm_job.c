@@ -11,6 +11,8 @@
 #include <ctype.h>
 #include <stdarg.h>
 
+#define CANCEL_REPLY_MS 3000
+
 bool weir_job_state_terminal(enum weir_job_state state)
 {
     return state == WEIR_JOB_FAILED || state == WEIR_JOB_CANCELED || state == WEIR_JOB_FINISHED;
@@ -68,7 +70,7 @@ struct weir_jm_job *weir_jm_job_get(struct weir_jm *jm, const char *job_id)
     return NULL;
 }
 
-static void reply(struct weir_jm *jm, uint64_t request, enum weir_err_code code, const char *text)
+void weir_jm_reply(struct weir_jm *jm, uint64_t request, enum weir_err_code code, const char *text)
 {
     struct weir_jm_effect *effect = weir_jm_effect(jm, WEIR_JM_EFFECT_REPLY);
     effect->request = request;
@@ -159,34 +161,27 @@ static const char *refuse_submit(struct weir_jm *jm, const struct weir_jm_event 
     return NULL;
 }
 
-void weir_jm_job_submit(struct weir_jm *jm, const struct weir_jm_event *event)
+struct weir_jm_job *weir_jm_job_add(struct weir_jm *jm, const struct weir_jm_new_job *from)
 {
-    enum weir_err_code code;
-    const char *refusal = refuse_submit(jm, event, &code);
-    if (refusal) {
-        weir_plan_free(event->take_plan);
-        reply(jm, event->request, code, refusal);
-        return;
-    }
     struct weir_jm_job *job = weir_zalloc(sizeof *job);
     job->in = weir_zalloc(sizeof *job->in);
-    job->in->timer_ms = NEVER_MS;
-    memcpy(job->id, event->job_id, sizeof job->id);
-    job->in->plan = event->take_plan;
+    job->in->timer_ms = job->in->cancel_reply_at_ms = NEVER_MS;
+    memcpy(job->id, from->id, sizeof job->id);
+    job->in->plan = from->take_plan;
     job->plan = job->in->plan;
     job->name = job->plan->graph->name;
-    job->in->graph = weir_alloc(event->graph_size);
-    memcpy(job->in->graph, event->graph, event->graph_size);
-    job->in->graph_size = event->graph_size;
-    job->options = event->job_options;
-    struct weir_key_value *configuration =
-        weir_zalloc((size_t)(event->configuration_count + 1) * sizeof *configuration);
-    for (int i = 0; i < event->configuration_count; i++) {
-        configuration[i].key = weir_strdup(event->configuration[i].key);
-        configuration[i].value = weir_strdup(event->configuration[i].value);
+    job->in->graph = weir_alloc(from->graph_size + 1);
+    if (from->graph_size)
+        memcpy(job->in->graph, from->graph, from->graph_size);
+    job->in->graph_size = from->graph_size;
+    job->options = *from->options;
+    struct weir_key_value *configuration = weir_zalloc((size_t)(from->configuration_count + 1) * sizeof *configuration);
+    for (int i = 0; i < from->configuration_count; i++) {
+        configuration[i].key = weir_strdup(from->configuration[i].key);
+        configuration[i].value = weir_strdup(from->configuration[i].value);
     }
     job->configuration = configuration;
-    job->configuration_count = event->configuration_count;
+    job->configuration_count = from->configuration_count;
     for (int i = 0; i < WEIR_JOB_STATES; i++)
         job->timestamps_ms[i] = -1;
     job->timestamps_ms[WEIR_JOB_INITIALIZING] = job->started_ms = job->modified_ms = jm->wall_ms;
@@ -195,15 +190,76 @@ void weir_jm_job_submit(struct weir_jm *jm, const struct weir_jm_event *event)
     jm->jobs[jm->job_count++] = job;
     make_tasks(jm, job);
     make_slots(job);
-    weir_jm_checkpoints_init(job);
+    weir_jm_checkpoints_init(job, from->durable);
+    return job;
+}
+
+void weir_jm_job_submit(struct weir_jm *jm, const struct weir_jm_event *event)
+{
+    enum weir_err_code code;
+    const char *refusal = refuse_submit(jm, event, &code);
+    if (refusal) {
+        weir_plan_free(event->take_plan);
+        weir_jm_reply(jm, event->request, code, refusal);
+        return;
+    }
+    struct weir_jm_new_job from = {
+        .id = event->job_id,
+        .take_plan = event->take_plan,
+        .graph = event->graph,
+        .graph_size = event->graph_size,
+        .options = &event->job_options,
+        .configuration = event->configuration,
+        .configuration_count = event->configuration_count,
+        .durable = event->durable,
+    };
+    struct weir_jm_job *job = weir_jm_job_add(jm, &from);
+    if (!event->durable || WEIR_MUTANT(jm_acknowledged_early)) {
+        weir_jm_reply(jm, event->request, WEIR_OK, "");
+        weir_jm_job_begin(jm, job);
+    }
+    if (!event->durable)
+        return;
+    job->in->submitting_store = job->in->submitting = job->state == WEIR_JOB_INITIALIZING;
+    job->in->submit_request = event->request;
+    weir_jm_job_set_status(job, "waiting for the checkpoint storage to keep its graph and code");
+    struct weir_jm_effect *effect = weir_jm_effect(jm, WEIR_JM_EFFECT_JOB_STORE);
+    effect->job_id = weir_arena_strdup(&jm->arena, job->id);
+    effect->bytes = memcpy(weir_arena_alloc(&jm->arena, event->graph_size + 1), job->in->graph, event->graph_size);
+    effect->size = event->graph_size;
+    effect->text = weir_arena_strdup(&jm->arena, job->plan->graph->code_sha256);
+}
+
+static void cancel_now(struct weir_jm *jm, struct weir_jm_job *job);
+
+void weir_jm_job_publishes(struct weir_jm *jm, struct weir_jm_job *job, uint64_t checkpoint)
+{
+    for (int t = 0; t < job->task_count; t++) {
+        job->tasks[t].state = WEIR__TASK_STATE__FINISHED;
+        job->tasks[t].timestamps_ms[WEIR__TASK_STATE__FINISHED] = jm->wall_ms;
+    }
+    for (int r = 0; r < job->plan->task_region_count; r++)
+        job->in->regions[r].state = REGION_ACTIVE;
+    job->committing = true;
+    weir_jm_job_set_status(job, "publishing its output");
+    if (job->in->commit_count == 0) /* all of it is published, and only the end is missing */
+        weir_jm_job_add_commit(jm, job, checkpoint, true, NULL, 0);
+}
+
+void weir_jm_job_begin(struct weir_jm *jm, struct weir_jm_job *job)
+{
+    job->in->submitting = false;
+    weir_jm_job_set_status(job, "%s", "");
     weir_jm_job_set_state(jm, job, WEIR_JOB_CREATED);
-    weir_jm_job_set_state(jm, job, WEIR_JOB_RUNNING);
-    reply(jm, event->request, WEIR_OK, "");
+    if (job->in->cancel_wanted)
+        cancel_now(jm, job);
+    else
+        weir_jm_job_set_state(jm, job, WEIR_JOB_RUNNING);
 }
 
 /* --- Failures */
 
-static Weir__Failure *copy_failure(const Weir__Failure *failure)
+Weir__Failure *weir_jm_failure_copy(const Weir__Failure *failure)
 {
     size_t size = weir__failure__get_packed_size(failure);
     uint8_t *bytes = weir_alloc(size);
@@ -234,7 +290,7 @@ void weir_jm_exception(struct weir_jm *jm, struct weir_jm_job *job, const struct
     memmove(job->exceptions + 1, job->exceptions, (size_t)job->exception_count * sizeof *job->exceptions);
     job->exception_count++;
     struct weir_jm_exception *exception = &job->exceptions[0];
-    *exception = (struct weir_jm_exception){.wall_ms = jm->wall_ms, .failure = copy_failure(failure)};
+    *exception = (struct weir_jm_exception){.wall_ms = jm->wall_ms, .failure = weir_jm_failure_copy(failure)};
     snprintf(exception->taskmanager_id, sizeof exception->taskmanager_id, "%s", taskmanager_id);
     if (task) {
         const struct weir_plan_vertex *vertex = &job->plan->vertices[task->vertex];
@@ -260,41 +316,77 @@ void weir_jm_job_fail(struct weir_jm *jm, struct weir_jm_job *job, const Weir__F
     weir_jm_job_set_state(jm, job, WEIR_JOB_FAILING);
     weir_jm_job_set_status(job, "failing: %s: %s", failure->kind, failure->message);
     weir__failure__free_unpacked((Weir__Failure *)(uintptr_t)job->cause, NULL);
-    job->cause = copy_failure(failure);
+    job->cause = weir_jm_failure_copy(failure);
     cancel_all(jm, job);
     weir_jm_job_settle(jm, job);
 }
 
 /* --- Cancel */
 
-void weir_jm_job_cancel(struct weir_jm *jm, const struct weir_jm_event *event)
+static void cancel_now(struct weir_jm *jm, struct weir_jm_job *job)
 {
-    struct weir_jm_job *job = weir_jm_job_get(jm, event->job_id);
-    if (!job) {
-        reply(jm, event->request, WEIR_ERR_NOT_FOUND,
-              weir_arena_format(&jm->arena, "there is no job %.64s", event->job_id));
-        return;
-    }
-    if (job->state == WEIR_JOB_CANCELED || job->state == WEIR_JOB_CANCELLING) {
-        reply(jm, event->request, WEIR_OK, "");
-        return;
-    }
-    if ((weir_job_state_terminal(job->state) || job->committing) && !WEIR_MUTANT(jm_cancel_committing)) {
-        reply(jm, event->request, WEIR_ERR_EXISTS,
-              weir_arena_format(&jm->arena,
-                                job->committing && !weir_job_state_terminal(job->state)
-                                    ? "job %s is %s and its output is being published: it cannot be cancelled any more"
-                                    : "job %s has ended: it is %s",
-                                job->id, weir_job_state_name(job->state)));
-        return;
-    }
-    reply(jm, event->request, WEIR_OK, "");
     weir_jm_checkpoints_abort(jm, job, "the job is cancelled");
+    job->committing = false;
     weir_jm_job_set_state(jm, job, WEIR_JOB_CANCELLING);
     weir_jm_job_set_status(job, "cancelling: waiting for its tasks to stop (task.cancellation.timeout %" PRId64 " ms)",
                            job->options.cancellation_timeout_ms);
     cancel_all(jm, job);
     weir_jm_job_settle(jm, job);
+}
+
+/* NULL: it can be. */
+static const char *refuse_cancel(struct weir_jm *jm, const struct weir_jm_job *job)
+{
+    bool publishing = job->committing && weir_jm_checkpoint_final_is_complete(job);
+    if ((!weir_job_state_terminal(job->state) && !publishing) || WEIR_MUTANT(jm_cancel_committing))
+        return NULL;
+    return weir_arena_format(&jm->arena,
+                             publishing && !weir_job_state_terminal(job->state)
+                                 ? "job %s is %s and its output is being published: it cannot be cancelled any more"
+                                 : "job %s has ended: it is %s",
+                             job->id, weir_job_state_name(job->state));
+}
+
+/* Answered when a later JobManager would cancel it too, or when the store has not said so for CANCEL_REPLY_MS. */
+static void answer_when_durable(struct weir_jm *jm, struct weir_jm_job *job, uint64_t request)
+{
+    if (weir_jm_checkpoint_cancel_recorded(job) || job->in->cancel_request_count == CANCELS_MAX) {
+        weir_jm_reply(jm, request, WEIR_OK, "");
+        return;
+    }
+    if (job->in->cancel_request_count == 0)
+        job->in->cancel_reply_at_ms = later_ms(jm->now_ms, CANCEL_REPLY_MS);
+    job->in->cancel_requests[job->in->cancel_request_count++] = request;
+}
+
+void weir_jm_job_answer_cancels(struct weir_jm *jm, struct weir_jm_job *job)
+{
+    for (int i = 0; i < job->in->cancel_request_count; i++)
+        weir_jm_reply(jm, job->in->cancel_requests[i], WEIR_OK, "");
+    job->in->cancel_request_count = 0;
+    job->in->cancel_reply_at_ms = NEVER_MS;
+}
+
+void weir_jm_job_cancel(struct weir_jm *jm, const struct weir_jm_event *event)
+{
+    struct weir_jm_job *job = weir_jm_job_get(jm, event->job_id);
+    if (!job) {
+        weir_jm_reply(jm, event->request, WEIR_ERR_NOT_FOUND,
+                      weir_arena_format(&jm->arena, "there is no job %.64s", event->job_id));
+        return;
+    }
+    bool already = job->state == WEIR_JOB_CANCELED || job->state == WEIR_JOB_CANCELLING;
+    const char *refusal = already ? NULL : refuse_cancel(jm, job);
+    if (refusal) {
+        weir_jm_reply(jm, event->request, WEIR_ERR_EXISTS, refusal);
+        return;
+    }
+    if (job->state == WEIR_JOB_INITIALIZING)
+        job->in->cancel_wanted = true;
+    else if (!already)
+        cancel_now(jm, job);
+    weir_jm_checkpoints_changed(job);
+    answer_when_durable(jm, job, event->request);
 }
 
 /* --- The end */
@@ -466,10 +558,13 @@ void weir_jm_job_outputs(struct weir_jm *jm)
         struct weir_jm_job *job = jm->jobs[i];
         if (job->in->output_tm)
             continue;
+        if (weir_jm_checkpoint_taking_over(job))
+            continue;
         if (job->in->commit_count > 0)
             publish(jm, job);
         if (job->in->output_tm || !weir_job_state_terminal(job->state) || !job->in->abort_wanted ||
-            executors_left(jm, job) || (weir_jm_checkpoint_undecided(job) && !WEIR_MUTANT(jm_abort_undecided)))
+            executors_left(jm, job) || jm->now_ms < job->in->abort_not_before_ms ||
+            (weir_jm_checkpoint_undecided(job) && !WEIR_MUTANT(jm_abort_undecided)))
             continue;
         struct weir_jm_taskmanager *tm = choose_tm(jm, job);
         if (tm)
@@ -498,13 +593,20 @@ void weir_jm_job_commit_done(struct weir_jm *jm, struct weir_jm_taskmanager *tm,
 
 /* --- Bounds */
 
+void weir_jm_job_remove(struct weir_jm *jm, struct weir_jm_job *job)
+{
+    int index = 0;
+    while (jm->jobs[index] != job)
+        index++;
+    weir_jm_job_free(job);
+    jm->job_count--;
+    memmove(&jm->jobs[index], &jm->jobs[index + 1], (size_t)(jm->job_count - index) * sizeof(struct weir_jm_job *));
+}
+
 static void drop_job(struct weir_jm *jm, int index)
 {
-    struct weir_jm_job *job = jm->jobs[index];
-    weir_jm_effect(jm, WEIR_JM_EFFECT_JOB_DROPPED)->job_id = weir_arena_strdup(&jm->arena, job->id);
-    weir_jm_job_free(job);
-    memmove(&jm->jobs[index], &jm->jobs[index + 1], (size_t)(jm->job_count - index - 1) * sizeof *jm->jobs);
-    jm->job_count--;
+    weir_jm_effect(jm, WEIR_JM_EFFECT_JOB_DROPPED)->job_id = weir_arena_strdup(&jm->arena, jm->jobs[index]->id);
+    weir_jm_job_remove(jm, jm->jobs[index]);
 }
 
 /* The one that ended first; -1: none may go. A job whose output is still to be aborted stays, unless `all`. */

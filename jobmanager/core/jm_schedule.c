@@ -279,7 +279,7 @@ void weir_jm_schedule(struct weir_jm *jm)
         released = false;
         for (int i = 0; i < jm->job_count; i++) {
             struct weir_jm_job *job = jm->jobs[i];
-            if (any_waiting(job) && weir_jm_checkpoint_undecided(job))
+            if (any_waiting(job) && (weir_jm_checkpoint_undecided(job) || !weir_jm_attempts_allowed(job)))
                 weir_jm_job_set_status(job, "waiting for the checkpoint storage to answer");
             else if (any_waiting(job) && take_slots(jm, job, &released) && executors_ready(jm, job))
                 deploy(jm, job);

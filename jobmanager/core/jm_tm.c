@@ -79,6 +79,7 @@ static void take_ack(struct weir_jm *jm, struct weir_jm_taskmanager *tm, uint64_
         if (job->output_tm == tm && job->abort_wanted && job->commit_count == 0 && job->output_command <= id) {
             job->abort_wanted = false;
             job->output_tm = NULL;
+            weir_jm_checkpoints_changed(jm->jobs[i]);
         }
     }
     flush(jm, tm);

@@ -180,5 +180,5 @@ uint64_t weir_jm_digest(const struct weir_jm *jm)
         hash = mix_text(hash, jm->executors[i]->id);
         hash = mix(hash, (uint64_t)jm->executors[i]->state << 1 | (uint64_t)(jm->executors[i]->job != NULL));
     }
-    return weir_jm_operations_digest(hash, jm);
+    return mix(weir_jm_operations_digest(hash, jm), weir_jm_recoveries_left(jm));
 }

@@ -75,12 +75,11 @@ static int port_of(const char *endpoint)
     return colon ? atoi(colon + 1) : 0;
 }
 
-static weir_err serve(struct weir_daemon *daemon, struct weir_jobmanager *jobmanager, bool curve_on,
+static weir_err serve(struct weir_daemon *daemon, struct weir_jobmanager *jobmanager, bool curve_on, const char *code,
                       struct weir_error *error)
 {
     const char *upload_dir = weir_config_string(daemon->config, "web.upload.dir");
     char *jars = upload_dir && *upload_dir ? weir_strdup(upload_dir) : weir_format("%s/jars", daemon->data_directory);
-    char *code = weir_format("%s/job-code", daemon->data_directory);
     char *binary = find_taskmanager();
     const char *log = weir_config_string(daemon->config, "log.file");
     const char *slash = log ? strrchr(log, '/') : NULL;
@@ -118,7 +117,6 @@ static weir_err serve(struct weir_daemon *daemon, struct weir_jobmanager *jobman
     weir_log(INFO, "JobManager stops");
     weir_rest_stop(rest);
     free(jars);
-    free(code);
     free(binary);
     return err;
 }
@@ -134,6 +132,7 @@ int weir_jobmanager_main(int argc, char **argv)
     struct weir_curve curve = {.on = false};
     uint64_t epoch = 0;
     char *checkpoints = weir_format("%s/checkpoints", daemon.data_directory);
+    char *code = weir_format("%s/job-code", daemon.data_directory);
     char *endpoint = weir_format("tcp://%s:%d", weir_config_string(daemon.config, "jobmanager.bind-host"),
                                  (int)weir_config_int(daemon.config, "jobmanager.rpc.port"));
     weir_err err = weir_config_check_bind(daemon.config, "jobmanager.bind-host", &error);
@@ -149,6 +148,8 @@ int weir_jobmanager_main(int argc, char **argv)
             .curve = &curve,
             .config = daemon.config,
             .checkpoint_dir = checkpoints,
+            .code_dir = code,
+            .recovers = true,
             .leader_epoch = epoch,
             .stop_fd = daemon.stop_fd,
             .epoch_exists = epoch_exists,
@@ -157,7 +158,7 @@ int weir_jobmanager_main(int argc, char **argv)
         err = weir_jobmanager_new(&options, &jobmanager, &error);
     }
     if (!err)
-        err = serve(&daemon, jobmanager, curve.on, &error);
+        err = serve(&daemon, jobmanager, curve.on, code, &error);
     if (err) {
         weir_log(ERROR, "%s", error.message);
         fprintf(stderr, "weir-jobmanager: %s\n", error.message);
@@ -166,6 +167,7 @@ int weir_jobmanager_main(int argc, char **argv)
     weir_curve_fini(&curve);
     free(endpoint);
     free(checkpoints);
+    free(code);
     weir_daemon_fini(&daemon);
     return err == WEIR_OK ? 0 : err == WEIR_ERR_INVALID ? 2 : 1;
 }

@@ -7,13 +7,13 @@
 
 #include "base/assert.h"
 #include "base/fault.h"
-#include "base/hash.h"
 #include "base/log.h"
 #include "base/proto_memory.h"
+#include "jobmanager/io/job_files.h"
 #include "snapshot.pb-c.h"
 #include "store/store.h"
 
-#define ENVELOPE_SIZE 16
+#define STOP_WAIT_MS 3000
 #define HEAD_SIZE_MAX ((size_t)16 << 20)
 
 struct operation {
@@ -32,6 +32,11 @@ struct operation {
     uint8_t nonce[WEIR_HEAD_NONCE_SIZE];
     struct weir_error error;
     bool failed;
+    char *code_dir, code_sha256[65]; /* JOB_STORE, JOB_READ */
+    char **ids;                      /* JOBS_LIST */
+    int id_count;
+    struct weir_job_files files; /* JOB_READ */
+    struct weir_jm_read read;
     struct weir_call *call;
     struct operation *next;
 };
@@ -39,33 +44,12 @@ struct operation {
 struct weir_job_store {
     struct weir_store *store;
     struct weir_pool *pool;
+    char *code_dir;
     void (*wake)(void *arg);
     void *arg;
     struct operation *first, *last; /* under way, the loop's */
     struct operation *taken;        /* lent out by the last take */
 };
-
-/* --- The envelope */
-
-static void seal(const char kind[4], const uint8_t *bytes, size_t size, uint8_t *out)
-{
-    uint64_t hash = weir_xxh3(bytes, size);
-    memcpy(out, "WEIR", 4);
-    memcpy(out + 4, kind, 4);
-    for (int i = 0; i < 8; i++)
-        out[8 + i] = (uint8_t)(hash >> 8 * i);
-    memcpy(out + ENVELOPE_SIZE, bytes, size);
-}
-
-static bool unseal(const char kind[4], const uint8_t *bytes, size_t size)
-{
-    if (size < ENVELOPE_SIZE || memcmp(bytes, "WEIR", 4) != 0 || memcmp(bytes + 4, kind, 4) != 0)
-        return false;
-    uint64_t hash = 0;
-    for (int i = 0; i < 8; i++)
-        hash |= (uint64_t)bytes[8 + i] << 8 * i;
-    return weir_xxh3(bytes + ENVELOPE_SIZE, size - ENVELOPE_SIZE) == hash;
-}
 
 /* --- On the pool */
 
@@ -96,8 +80,9 @@ static void get_head(struct operation *op)
                        ? weir_fail(&op->error, WEIR_ERR_IO, "a fault point kept %s from being read", op->key)
                        : weir_store_get(op->owner->store, op->key, &buf, &op->tag, &op->error);
     op->get_result = !err ? WEIR_HEAD_GET_OK : err == WEIR_ERR_NOT_FOUND ? WEIR_HEAD_GET_ABSENT : WEIR_HEAD_GET_FAILED;
-    Weir__Head *head = !err && unseal("HEAD", buf.data, buf.size)
-                           ? weir__head__unpack(&weir_proto_memory, buf.size - ENVELOPE_SIZE, buf.data + ENVELOPE_SIZE)
+    Weir__Head *head = !err && weir_job_unseal("HEAD", buf.data, buf.size)
+                           ? weir__head__unpack(&weir_proto_memory, buf.size - WEIR_JOB_ENVELOPE_SIZE,
+                                                buf.data + WEIR_JOB_ENVELOPE_SIZE)
                            : NULL;
     if (!err && !head)
         weir_log(ERROR, "CHECKPOINT_CORRUPT: %s/%s is not a HEAD object, or was damaged",
@@ -151,6 +136,14 @@ static weir_err put_metadata(struct operation *op)
     return err;
 }
 
+static weir_err store_job(struct operation *op)
+{
+    if (weir_fault("jobmanager.job-store"))
+        return weir_fail(&op->error, WEIR_ERR_IO, "a fault point kept job %s from being stored", op->job_id);
+    return weir_job_files_put(op->owner->store, op->job_id, op->bytes, op->size, op->code_sha256, op->code_dir,
+                              &op->error);
+}
+
 static weir_err run(void *arg, struct weir_error *error)
 {
     (void)error;
@@ -164,6 +157,20 @@ static weir_err run(void *arg, struct weir_error *error)
         break;
     case WEIR_JM_EFFECT_HEAD_GET:
         get_head(op);
+        break;
+    case WEIR_JM_EFFECT_JOB_STORE:
+        op->failed = store_job(op) != WEIR_OK;
+        break;
+    case WEIR_JM_EFFECT_JOBS_LIST:
+        op->failed = weir_job_files_list(op->owner->store, &op->ids, &op->id_count, &op->error) != WEIR_OK;
+        break;
+    case WEIR_JM_EFFECT_JOB_READ:
+        if (weir_fault("jobmanager.job-read")) {
+            op->files.result = WEIR_JM_READ_FAILED;
+            (void)weir_fail(&op->files.error, WEIR_ERR_IO, "a fault point kept job %s from being read", op->job_id);
+            break;
+        }
+        weir_job_files_get(op->owner->store, op->job_id, op->code_dir, &op->files);
         break;
     default:
         if (weir_fault("jobmanager.garbage-begun"))
@@ -185,13 +192,19 @@ static void ended(void *arg)
 static void free_operation(void *arg)
 {
     struct operation *op = arg;
+    for (int i = 0; i < op->id_count; i++)
+        free(op->ids[i]);
+    free(op->ids);
+    weir_job_files_fini(&op->files);
+    free(op->code_dir);
     free(op->key);
     free(op->bytes);
     free(op);
 }
 
 struct weir_job_store *weir_job_store_new(const char *uri, const struct weir_config *config, struct weir_pool *pool,
-                                          void (*wake)(void *arg), void *arg, struct weir_error *error)
+                                          const char *code_dir, void (*wake)(void *arg), void *arg,
+                                          struct weir_error *error)
 {
     struct weir_store *store = NULL;
     weir_err err = weir_store_open(uri, config, &store, error);
@@ -205,6 +218,7 @@ struct weir_job_store *weir_job_store_new(const char *uri, const struct weir_con
     struct weir_job_store *jobs = weir_zalloc(sizeof *jobs);
     jobs->store = store;
     jobs->pool = pool;
+    jobs->code_dir = code_dir ? weir_strdup(code_dir) : NULL;
     jobs->wake = wake;
     jobs->arg = arg;
     return jobs;
@@ -220,10 +234,22 @@ void weir_job_store_free(struct weir_job_store *store)
     if (!store)
         return;
     struct weir_jm_event event;
-    while (store->first || store->taken)
-        if (!weir_job_store_take(store, &event) && store->first)
+    for (int waited_ms = 0; (store->first || store->taken) && waited_ms < STOP_WAIT_MS;)
+        if (!weir_job_store_take(store, &event) && store->first) {
             nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+            waited_ms++;
+        }
+    if (store->first) { /* they use the store until they end, or the process does */
+        weir_log(WARN, "%s has not answered: what was asked of it last may or may not have happened",
+                 weir_store_uri(store->store));
+        for (struct operation *op = store->first, *next; op; op = next) {
+            next = op->next;
+            weir_call_free(op->call);
+        }
+        return;
+    }
     weir_store_close(store->store);
+    free(store->code_dir);
     free(store);
 }
 
@@ -232,14 +258,19 @@ void weir_job_store_begin(struct weir_job_store *store, const struct weir_jm_eff
     struct operation *op = weir_zalloc(sizeof *op);
     op->owner = store;
     op->kind = effect->kind;
-    snprintf(op->job_id, sizeof op->job_id, "%s", effect->job_id);
+    snprintf(op->job_id, sizeof op->job_id, "%s", effect->job_id ? effect->job_id : "");
     op->checkpoint = effect->checkpoint;
     bool head = effect->kind == WEIR_JM_EFFECT_HEAD_PUT || effect->kind == WEIR_JM_EFFECT_HEAD_GET;
-    op->key = head ? weir_format("jobs/%s/HEAD", effect->job_id) : weir_strdup(effect->text);
-    if (effect->bytes) {
-        op->size = effect->size + ENVELOPE_SIZE;
+    op->key = head ? weir_format("jobs/%s/HEAD", effect->job_id) : weir_strdup(effect->text ? effect->text : "");
+    op->code_dir = store->code_dir ? weir_strdup(store->code_dir) : NULL;
+    if (effect->kind == WEIR_JM_EFFECT_JOB_STORE) {
+        snprintf(op->code_sha256, sizeof op->code_sha256, "%s", effect->text);
+        op->size = effect->size;
+        op->bytes = memcpy(weir_alloc(op->size + 1), effect->bytes, op->size);
+    } else if (effect->bytes) {
+        op->size = effect->size + WEIR_JOB_ENVELOPE_SIZE;
         op->bytes = weir_alloc(op->size);
-        seal(head ? "HEAD" : "META", effect->bytes, effect->size, op->bytes);
+        weir_job_seal(head ? "HEAD" : "META", effect->bytes, effect->size, op->bytes);
     }
     op->has_tag = effect->tag != NULL;
     if (effect->tag)
@@ -259,6 +290,22 @@ static void give_back(struct weir_job_store *store)
     if (store->taken)
         weir_call_free(store->taken->call);
     store->taken = NULL;
+}
+
+static void describe_read(struct operation *op, struct weir_jm_event *event)
+{
+    op->read = (struct weir_jm_read){
+        .result = op->files.result,
+        .text = op->files.error.message,
+        .head = op->files.head,
+        .tag = op->files.tag.text,
+        .graph = op->files.graph.data,
+        .graph_size = op->files.graph.size,
+        .take_snapshots = op->files.snapshots,
+    };
+    op->files.snapshots = NULL;
+    event->kind = WEIR_JM_EVENT_JOB_READ;
+    event->read = &op->read;
 }
 
 /* True: it is an event for the core. */
@@ -285,6 +332,19 @@ static bool describe(struct operation *op, struct weir_jm_event *event)
         event->nonce = op->nonce;
         if (op->get_result == WEIR_HEAD_GET_FAILED)
             weir_log(WARN, "%s; it is tried again", op->error.message);
+        return true;
+    case WEIR_JM_EFFECT_JOB_STORE:
+        event->kind = WEIR_JM_EVENT_JOB_STORED;
+        event->text = op->failed ? op->error.message : NULL;
+        return true;
+    case WEIR_JM_EFFECT_JOBS_LIST:
+        event->kind = WEIR_JM_EVENT_JOBS_LISTED;
+        event->text = op->failed ? op->error.message : NULL;
+        event->job_ids = (const char *const *)op->ids;
+        event->job_id_count = op->id_count;
+        return true;
+    case WEIR_JM_EFFECT_JOB_READ:
+        describe_read(op, event);
         return true;
     default:
         return false;

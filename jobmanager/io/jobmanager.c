@@ -76,7 +76,8 @@ static weir_err open_store(struct weir_jobmanager *jobmanager, struct weir_error
     if (!dir)
         return WEIR_OK;
     jobmanager->pool = weir_pool_new();
-    jobmanager->store = weir_job_store_new(dir, jobmanager->options.config, jobmanager->pool, wake, jobmanager, error);
+    jobmanager->store = weir_job_store_new(dir, jobmanager->options.config, jobmanager->pool,
+                                           jobmanager->options.code_dir, wake, jobmanager, error);
     return jobmanager->store ? WEIR_OK : (weir_err)error->code;
 }
 
@@ -109,6 +110,7 @@ weir_err weir_jobmanager_new(const struct weir_jobmanager_options *options, stru
         err = weir_fail(error, WEIR_ERR_INVALID, "heartbeat.timeout must be at least three times heartbeat.interval");
     if (!err)
         err = open_store(jobmanager, error);
+    core.recovers = options->recovers && jobmanager->store;
     if (!err)
         jobmanager->jm = weir_jm_new(&core);
     if (!err)
@@ -206,6 +208,9 @@ static void perform(struct weir_jobmanager *jobmanager, const struct weir_jm_eff
     case WEIR_JM_EFFECT_STORE_DROP:
     case WEIR_JM_EFFECT_HEAD_PUT:
     case WEIR_JM_EFFECT_HEAD_GET:
+    case WEIR_JM_EFFECT_JOB_STORE:
+    case WEIR_JM_EFFECT_JOBS_LIST:
+    case WEIR_JM_EFFECT_JOB_READ:
         weir_job_store_begin(jobmanager->store, effect);
         break;
     case WEIR_JM_EFFECT_FENCED:
@@ -315,12 +320,22 @@ static bool run_requests_and_timers(struct weir_jobmanager *jobmanager)
     return any;
 }
 
+static void complete_read(struct weir_jobmanager *jobmanager, struct weir_jm_read *read, const char *job_id,
+                          struct weir_error *error);
+
 static bool take_stored(struct weir_jobmanager *jobmanager)
 {
     bool any = false;
     struct weir_jm_event event;
     while (jobmanager->store && weir_job_store_take(jobmanager->store, &event)) {
         any = true;
+        struct weir_jm_read read;
+        struct weir_error error;
+        if (event.read) {
+            read = *event.read;
+            event.read = &read;
+            complete_read(jobmanager, &read, event.job_id, &error);
+        }
         pthread_mutex_lock(&jobmanager->lock);
         step(jobmanager, &event);
         pthread_mutex_unlock(&jobmanager->lock);
@@ -499,6 +514,12 @@ static weir_err check_checkpointing(const struct weir_jobmanager *jobmanager, co
     return WEIR_OK;
 }
 
+static bool is_durable(const struct weir_jobmanager *jobmanager, const struct weir_jm_job_options *options)
+{
+    const char *dir = weir_config_string(jobmanager->options.config, "execution.checkpointing.dir");
+    return jobmanager->store && jobmanager->options.recovers && (options->checkpoint_interval_ms > 0 || (dir && *dir));
+}
+
 weir_err weir_jobmanager_submit(struct weir_jobmanager *jobmanager, const struct weir_jobmanager_submission *submission,
                                 char *job_id, struct weir_error *error)
 {
@@ -522,22 +543,20 @@ weir_err weir_jobmanager_submit(struct weir_jobmanager *jobmanager, const struct
             snprintf(job_id, WEIR_JM_JOB_ID_SIZE, "%s", submission->job_id);
         else
             snprintf(job_id, WEIR_JM_JOB_ID_SIZE, "%016" PRIx64 "%016" PRIx64, random_u64(), random_u64());
-        struct weir_key_value all[EXECUTOR_KEYS + 65];
+        struct weir_key_value *all = weir_alloc((EXECUTOR_KEYS + 1 + (size_t)count) * sizeof *all);
         int all_count = 0;
         if (jobmanager->store) /* where the parts must be, whatever is set elsewhere */
             all[all_count++] =
                 (struct weir_key_value){"execution.checkpointing.dir", weir_job_store_uri(jobmanager->store)};
         for (size_t i = 0; i < EXECUTOR_KEYS; i++)
             all[all_count++] = (struct weir_key_value){executor_keys[i], weir_config_string(config, executor_keys[i])};
-        char parallelism[16];
-        if (submission->parallelism > 0) {
-            snprintf(parallelism, sizeof parallelism, "%d", submission->parallelism);
-            for (int i = 0; i < all_count; i++)
-                if (strcmp(all[i].key, "parallelism.default") == 0)
-                    all[i].value = parallelism;
-        }
-        for (int i = 0; i < count && all_count < (int)(sizeof all / sizeof all[0]); i++)
+        for (int i = 0; i < count; i++)
             all[all_count++] = pairs[i];
+        char parallelism[16];
+        snprintf(parallelism, sizeof parallelism, "%d", submission->parallelism);
+        for (int i = 0; i < all_count && submission->parallelism > 0; i++)
+            if (strcmp(all[i].key, "parallelism.default") == 0)
+                all[i].value = parallelism;
         struct weir_jm_event event = {
             .kind = WEIR_JM_EVENT_SUBMIT,
             .job_id = job_id,
@@ -548,13 +567,76 @@ weir_err weir_jobmanager_submit(struct weir_jobmanager *jobmanager, const struct
             .configuration_count = all_count,
         };
         set_job_options(&event.job_options, config);
+        event.durable = is_durable(jobmanager, &event.job_options);
         err = ask(jobmanager, &event, error);
+        free(all);
     }
     weir_config_free(config);
     free(pairs);
     if (graph)
         weir__job_graph__free_unpacked(graph, NULL);
     return err;
+}
+
+/* --- Jobs of earlier JobManagers */
+
+/* A plan without operators, so that a damaged job can be listed. */
+static struct weir_plan *empty_plan(const struct weir_jm_read *read)
+{
+    Weir__JobGraph graph;
+    weir__job_graph__init(&graph);
+    graph.version = 1;
+    graph.name = read->head ? read->head->name : (char *)"(damaged)";
+    size_t size = weir__job_graph__get_packed_size(&graph);
+    uint8_t *bytes = weir_alloc(size);
+    weir__job_graph__pack(&graph, bytes);
+    struct weir_plan *plan = weir_zalloc(sizeof *plan);
+    plan->graph = weir__job_graph__unpack(&weir_proto_memory, size, bytes);
+    free(bytes);
+    weir_assert(plan->graph != NULL);
+    return plan;
+}
+
+/* The checkpoint directory is this JobManager's: it may have been moved. */
+static void set_directory(const struct weir_jobmanager *jobmanager, const Weir__Head *head)
+{
+    for (size_t i = 0; i < head->n_configuration; i++)
+        if (strcmp(head->configuration[i]->key, "execution.checkpointing.dir") == 0) {
+            free(head->configuration[i]->value);
+            head->configuration[i]->value = weir_strdup(weir_job_store_uri(jobmanager->store));
+        }
+}
+
+static weir_err plan_again(struct weir_jobmanager *jobmanager, struct weir_jm_read *read, struct weir_error *error)
+{
+    const Weir__Head *head = read->head;
+    struct weir_config *config = NULL;
+    struct weir_key_value *pairs = weir_alloc((head->n_configuration + 1) * sizeof *pairs);
+    set_directory(jobmanager, head);
+    for (size_t i = 0; i < head->n_configuration; i++)
+        pairs[i] = (struct weir_key_value){head->configuration[i]->key, head->configuration[i]->value};
+    weir_err err = weir_config_overlay(jobmanager->options.config, pairs, (int)head->n_configuration, &config, error);
+    struct weir_jobmanager_submission submission = {.graph = read->graph, .graph_size = read->graph_size};
+    if (!err)
+        err = build_plan(jobmanager, &submission, config, &read->take_plan, error);
+    if (!err)
+        set_job_options(&read->options, config);
+    weir_config_free(config);
+    free(pairs);
+    return err;
+}
+
+static void complete_read(struct weir_jobmanager *jobmanager, struct weir_jm_read *read, const char *job_id,
+                          struct weir_error *error)
+{
+    weir_jm_job_options_init(&read->options);
+    if (read->result == WEIR_JM_READ_OK && plan_again(jobmanager, read, error) != WEIR_OK) {
+        (void)!weir_wrap(error, "jobs/%s: its graph and configuration make no job any more", job_id);
+        read->result = WEIR_JM_READ_CORRUPT;
+        read->text = error->message;
+    }
+    if (read->result == WEIR_JM_READ_CORRUPT && !read->take_plan)
+        read->take_plan = empty_plan(read);
 }
 
 weir_err weir_jobmanager_cancel(struct weir_jobmanager *jobmanager, const char *job_id, struct weir_error *error)

@@ -20,6 +20,11 @@ struct weir_jobmanager_options {
     const struct weir_config *config; /* borrowed */
     /* Where checkpoints are kept when execution.checkpointing.dir is not set; NULL: jobs make none. */
     const char *checkpoint_dir;
+    /* Shared objects of jobs, <sha256>.so; stored with submissions, and put there for jobs that are recovered. NULL: none. */
+    const char *code_dir;
+    /* Jobs of earlier JobManagers that are in the checkpoint storage go on, and those of this one will: submissions of jobs with checkpoints, and
+     * where execution.checkpointing.dir is set all, are acknowledged when they are durable. */
+    bool recovers;
     uint64_t leader_epoch;
     /* Has a JobManager with this epoch, or a later one, really begun here? A message that says so is no proof: it may be damaged, or a
      * stranger's. Called on the loop's thread; NULL: never. */

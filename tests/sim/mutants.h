@@ -52,6 +52,12 @@
     X(jm_head_unknown_is_done, "a write of HEAD without an answer is not taken as done") \
     X(jm_head_condition_is_lost, "a condition that does not hold may be one's own success") \
     X(jm_head_nonce_ignored, "what HEAD says is one's own only by its nonce") \
+    X(jm_acknowledged_early, "a submission is acknowledged when its HEAD is durable") \
+    X(jm_cancel_unrecorded, "a cancel is acknowledged when HEAD says so") \
+    X(jm_attempts_unreserved, "HEAD names a bound of attempts before it is passed") \
+    X(jm_attempts_from_one, "a job that is taken over goes on above the attempts that may have run") \
+    X(jm_no_fencing, "a job is taken over by a write of HEAD before anything of it is done") \
+    X(jm_recovered_unpublished, "what may not be published is published when a job is taken over") \
     X(tm_orphans_left, "executors of an earlier boot are killed") \
     X(tm_register_hides_executors, "Register names the executors that still run") \
     X(tm_lease_from_receipt, "the lease counts from when the heartbeat was sent") \
