@@ -7,7 +7,7 @@ $(BUILD)/bench/%: tests/bench/%.c $(BUILD)/obj/tests/bench/simdjson_walk.cc.o $(
 	@mkdir -p $(@D)
 	@echo '  BENCH $@'
 	@$(CC) $(CPPFLAGS) -Itests $(CFLAGS) $< $(BUILD)/obj/tests/bench/simdjson_walk.cc.o -o $@ $(LDFLAGS) \
-	    -Wl,--start-group $(BENCH_DEPS) -Wl,--end-group $(LIBS)
+	    -Wl,--start-group $(BENCH_DEPS) -Wl,--end-group $(LIBS) $(TM_LIBS)
 
 bench: all $(BENCH_BIN) $(BENCH_JOBS)
 	WEIR_BUILD=$(BUILD) tests/bench/run.py

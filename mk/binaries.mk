@@ -21,7 +21,7 @@ $(LIBWEIR): $(BUILD)/lib/libweir.so.$(VERSION)
 	@ln -sf $(<F) $@
 # What they show by name (for the crash report) is theirs by its prefix, so that no function of a job meets a namesake.
 link_binary = @mkdir -p $(@D); echo "  LINK $@"; $(CC) $(LDFLAGS) -pie $(RPATH) -o $@ $(filter %.o,$^) \
-    -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -L$(BUILD)/lib -lweir $(LIBS) -Wl,--export-dynamic-symbol='weir_*'
+    -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -L$(BUILD)/lib -lweir $(LIBS) $(LINK_EXTRA) -Wl,--export-dynamic-symbol='weir_*'
 
 $(BUILD)/bin/weir-jobmanager: $(BUILD)/obj/jobmanager/main.c.o $(JM_AR) | $(LIBWEIR)
 	$(link_binary)
@@ -30,6 +30,7 @@ $(BUILD)/bin/weir-taskmanager: $(BUILD)/obj/taskmanager/main.c.o $(TM_AR) | $(LI
 $(BUILD)/bin/weir: $(BUILD)/obj/client/main.c.o $(CLIENT_AR) $(JM_AR) $(TM_AR) | $(LIBWEIR)
 	$(link_binary)
 $(BINARIES): $(LIBWEIR)
+$(BUILD)/bin/weir-taskmanager $(BUILD)/bin/weir: LINK_EXTRA := $(TM_LIBS)
 
 # The status page is read into the JobManager by .incbin.
 $(BUILD)/obj/jobmanager/rest/web.c.o: jobmanager/rest/web/index.html

@@ -9,7 +9,7 @@ FUZZ_BUILD := $(BUILD)-fuzz
 $(BUILD)/tests/fuzz/%_fuzz: $(BUILD)/obj/tests/fuzz/%_fuzz.c.o $(if $(LIBFUZZER),,$(BUILD)/obj/tests/fuzz/driver.c.o) $(UNIT_ALL)
 	@mkdir -p $(@D)
 	@echo '  FUZZ $@'
-	@$(if $(LIBFUZZER),$(CXX) -fsanitize=fuzzer,$(CC)) $(filter %.o,$^) -o $@ $(LDFLAGS) -Wl,--start-group $(UNIT_ALL) -Wl,--end-group $(LIBS)
+	@$(if $(LIBFUZZER),$(CXX) -fsanitize=fuzzer,$(CC)) $(filter %.o,$^) -o $@ $(LDFLAGS) -Wl,--start-group $(UNIT_ALL) -Wl,--end-group $(LIBS) $(TM_LIBS)
 $(BUILD)/obj/tests/fuzz/%.o: CPPFLAGS += -Itests
 .SECONDARY: $(FUZZ_SRC:%=$(BUILD)/obj/%.o) $(BUILD)/obj/tests/fuzz/driver.c.o
 

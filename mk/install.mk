@@ -11,6 +11,7 @@ $(PLAIN_BIN)/weir-taskmanager: $(BUILD)/obj/taskmanager/main.c.o $(TM_AR) | $(LI
 $(PLAIN_BIN)/weir: $(BUILD)/obj/client/main.c.o $(CLIENT_AR) $(JM_AR) $(TM_AR) | $(LIBWEIR)
 PLAIN_BINARIES := $(BINARIES:$(BUILD)/bin/%=$(PLAIN_BIN)/%)
 $(PLAIN_BINARIES): RPATH :=
+$(PLAIN_BIN)/weir-taskmanager $(PLAIN_BIN)/weir: LINK_EXTRA := $(TM_LIBS)
 $(PLAIN_BINARIES): $(LIBWEIR)
 	$(link_binary)
 

@@ -8,6 +8,7 @@ UNIT_ALL  := $(TM_AR) $(JM_AR) $(COMMON_AR)
 UNIT_LIBS_expr_test := common/expr common/data common/base
 UNIT_LIBS_agg_test := common/expr common/data common/base
 UNIT_LIBS_flink_scalar_test := common/expr common/data common/base
+UNIT_LIBS_rocks_test := taskmanager/state common/base
 UNIT_LIBS_state_test := taskmanager/state common/statefile common/data common/base
 UNIT_LIBS_run_test := common/statefile common/data common/base
 UNIT_LIBS_schema_test := common/data common/base
@@ -59,7 +60,7 @@ define unit_test
 $(BUILD)/tests/$(1): tests/$(1).c $(wildcard tests/unit/*.h tests/ops/*.h) $(call unit_libs,$(notdir $(1)))
 	@mkdir -p $$(@D)
 	@echo '  TEST $$@'
-	@$$(CC) $$(CPPFLAGS) -Itests $$(CFLAGS) $$< $$(filter %.o,$$^) -o $$@ $$(LDFLAGS) -Wl,--start-group $(call unit_libs,$(notdir $(1))) -Wl,--end-group $$(LIBS) -lcmocka
+	@$$(CC) $$(CPPFLAGS) -Itests $$(CFLAGS) $$< $$(filter %.o,$$^) -o $$@ $$(LDFLAGS) -Wl,--start-group $(call unit_libs,$(notdir $(1))) -Wl,--end-group $$(LIBS) $$(TM_LIBS) -lcmocka
 endef
 $(foreach t,$(UNIT_SRC:tests/%.c=%),$(eval $(call unit_test,$(t))))
 # The operator harness takes the driver's place (taskmanager/task must not be linked beside it).
@@ -132,7 +133,7 @@ BENCH_LIBS_window_bench := $(UNIT_LIBS_OPS)
 PART_BENCHES := $(BUILD)/bench/state_bench $(BUILD)/bench/window_bench
 $(PART_BENCHES): $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.c.o $(foreach d,$(UNIT_LIBS_OPS),$(call archive,$(d)))
 	@mkdir -p $(@D)
-	@$(CC) $< -o $@ $(LDFLAGS) -Wl,--start-group $(foreach d,$(BENCH_LIBS_$*),$(call archive,$(d))) -Wl,--end-group $(LIBS)
+	@$(CC) $< -o $@ $(LDFLAGS) -Wl,--start-group $(foreach d,$(BENCH_LIBS_$*),$(call archive,$(d))) -Wl,--end-group $(LIBS) $(TM_LIBS)
 part-benches: $(PART_BENCHES)
 .PHONY: part-benches
 

@@ -9,7 +9,7 @@ FAULTS       ?= 400
 $(TORTURE): $(patsubst %,$(BUILD)/obj/tests/%.c.o,torture/common_torture torture/common_scenarios torture/faults ops/harness) $(TORTURE_AR)
 	@mkdir -p $(@D)
 	@echo '  TEST $@'
-	@$(CC) $(filter %.o,$^) -o $@ $(LDFLAGS) -rdynamic -Wl,--start-group $(TORTURE_AR) -Wl,--end-group $(LIBS) -lcmocka
+	@$(CC) $(filter %.o,$^) -o $@ $(LDFLAGS) -rdynamic -Wl,--start-group $(TORTURE_AR) -Wl,--end-group $(LIBS) $(TM_LIBS) -lcmocka
 TORTURE_CPPFLAGS := -Itests -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=0
 $(BUILD)/obj/tests/torture/%.c.o: CFLAGS += $(TORTURE_CPPFLAGS)
 $(BUILD)/lib/torture.so: tests/torture/faults.c tests/torture/faults.h

@@ -98,6 +98,7 @@ LIBRARIES = {
     "microhttpd.h": ("common/http/",),
     "simdjson.h": ("common/format/",),
     "zlib.h": ("taskmanager/connectors/",),
+    "rocksdb/": ("taskmanager/state/",),
 }
 # Whom a folder may not know: what lies below does not include what lies above, and the daemons do not include each other.
 LAYERS = [
