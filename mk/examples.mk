@@ -7,8 +7,8 @@ $(BUILD)/examples/%.so: examples/%/job.c $(HEADERS) | $(LIBWEIR)
 	@echo '  JOB  $@'
 	@$(CC) $(JOB_CFLAGS) $< $(wildcard $(<D)/connectors.c) -o $@ -lweir
 $(BUILD)/examples/connector-tutorial.so: examples/connector-tutorial/connectors.c
-$(BUILD)/examples/gpu-temperature-publisher: examples/gpu-temperature/publisher.c
+$(BUILD)/examples/gpu-temperature-publisher: examples/gpu-temperature/publisher.c examples/gpu-temperature/feed.c examples/gpu-temperature/feed.h
 	@mkdir -p $(@D)
 	@echo '  LINK $@'
-	@$(CC) -std=gnu11 -O2 -g -Wall -Wextra -Wshadow $< -o $@ -lm
+	@$(CC) -std=gnu11 -O2 -g -Wall -Wextra -Wshadow $(filter %.c,$^) -o $@ -lm
 all: $(EXAMPLES)

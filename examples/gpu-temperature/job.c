@@ -20,7 +20,8 @@ static struct weir_stream *read_input(struct weir_job *job, const char *input, c
     int port;
     if (sscanf(input, "tcp://%255[^:]:%d", host, &port) == 2)
         return weir_source(job, "socket", "hostname", host, "port", weir_text(job, "%d", port), "format", "json",
-                           "on-error", "dead-letter", "dead-letter.path", bad, NULL);
+                           "replay", weir_arg(job, "replay", "auto"), "on-error", "dead-letter", "dead-letter.path",
+                           bad, NULL);
     return weir_source(job, "filesystem", "path", input, "format", "json", "on-error", "dead-letter",
                        "dead-letter.path", bad, NULL);
 }

@@ -2,40 +2,41 @@
  * to whoever connects. Everything but the clock comes from a seed.
  *
  * usage: gpu-temperature-publisher [--devices N] [--interval '1 s'] [--anomalies 5] [--out-of-order '1 s'] [--bad 0] [--seed 1]
- *            [--count N] [--output FILE|-|tcp://HOST:PORT] [--log FILE]
+ *            [--count N] [--output FILE|-|tcp://HOST:PORT] [--log FILE] [--log-size '256 mb'] [--linger '10 s']
  *
  * --interval      between two readings of a device        --anomalies, --bad  percent of readings (bad: without a temperature)
  * --out-of-order  how much later than its time a reading may be sent, at most
  * --count         readings in all; 0: until SIGTERM       --log  a copy of every line that was published
+ * --log-size      how much of the log is kept, over TCP; 0: all. Default: 0 with --log, else 256 mb
+ * --linger        over TCP, after the last reading: so long readers that ask for an offset may come back (not after SIGTERM)
  * Each flag may be given as PUBLISHER_DEVICES and so on in the environment.
  *
- * Files are written as fast as can be, with times from 2026-01-01; over TCP (it listens, one reader at a time) readings are sent when they
- * are due, with the time of the wall clock, from the first connection on. What is due while nobody is connected is published all the same:
- * a reader that comes back has missed it. SIGTERM and SIGINT end it cleanly, with a summary.
+ * Files are written as fast as can be, with times from 2026-01-01; over TCP (it listens; feed.c) readings are sent when they are due, with
+ * the time of the wall clock, from the first connection on. A plain reader (nc) gets what is published while it is connected. One that
+ * asks for an offset (the job does) gets the log from there: what it missed, or what it lost, too. SIGTERM and SIGINT end it cleanly, with a summary.
  *
  * How: readings are made in the order of their times; each is given a delay and waits in a heap until its sending time comes. */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
-#include <netdb.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <time.h>
-#include <unistd.h>
+
+#include "feed.h"
 
 #define FILE_START_MS 1767225600000 /* 2026-01-01T00:00:00Z */
 #define HEAP_MAX (1 << 22)
 #define LINE_MAX_SIZE 160
+#define STOP_MS 2000 /* so long readers are still given what they lack, after SIGTERM */
 
 struct settings {
-    int64_t devices, interval_ms, out_of_order_ms, count;
+    int64_t devices, interval_ms, out_of_order_ms, count, linger_ms;
+    int64_t log_size;      /* -1: not given */
     double anomalies, bad; /* percent */
     uint64_t seed;
     const char *output, *log;
@@ -59,7 +60,7 @@ struct publisher {
     uint64_t made, published, abnormal, bad;
     int64_t start_ms;
     FILE *file, *log;
-    int listener, client;
+    struct feed *feed; /* NULL: to a file */
     bool ended;
 };
 
@@ -95,6 +96,21 @@ static bool parse_duration(const char *text, int64_t *ms)
     return scale > 0;
 }
 
+static bool parse_size(const char *text, int64_t *size)
+{
+    char unit[16] = "";
+    double value;
+    if (sscanf(text, "%lf %15s", &value, unit) < 1 || !(value >= 0 && value < 1e15))
+        return false;
+    double scale = !*unit || strcmp(unit, "b") == 0 ? 1
+                   : strcmp(unit, "kb") == 0        ? 0x1p10
+                   : strcmp(unit, "mb") == 0        ? 0x1p20
+                   : strcmp(unit, "gb") == 0        ? 0x1p30
+                                                    : 0;
+    *size = (int64_t)(value * scale);
+    return scale > 0 && (*size == 0 || *size >= 1 << 16);
+}
+
 static bool parse_number(const char *text, double *value)
 {
     char *end;
@@ -117,6 +133,10 @@ static bool set(struct settings *settings, const char *name, const char *value)
         return parse_duration(value, &settings->interval_ms) && settings->interval_ms > 0;
     if (strcmp(name, "out-of-order") == 0)
         return parse_duration(value, &settings->out_of_order_ms);
+    if (strcmp(name, "linger") == 0)
+        return parse_duration(value, &settings->linger_ms);
+    if (strcmp(name, "log-size") == 0)
+        return parse_size(value, &settings->log_size);
     if (!parse_number(value, &number))
         return false;
     if (strcmp(name, "devices") == 0)
@@ -132,8 +152,8 @@ static bool set(struct settings *settings, const char *name, const char *value)
     return settings->devices >= 1 && settings->devices <= 1000000 && settings->anomalies <= 100 && settings->bad <= 100;
 }
 
-static const char *const names[] = {"devices", "interval", "anomalies", "bad", "out-of-order",
-                                    "seed",    "count",    "output",    "log"};
+static const char *const names[] = {"devices", "interval", "anomalies", "bad",      "out-of-order", "seed",
+                                    "count",   "output",   "log",       "log-size", "linger"};
 #define NAMES (sizeof names / sizeof names[0])
 
 static const char *known(const char *name)
@@ -176,7 +196,7 @@ static bool read_arguments(struct settings *settings, int argc, char **argv)
         if (!known(name)) {
             fprintf(
                 stderr,
-                "publisher: unknown flag --%s; there are --devices --interval --anomalies --bad --out-of-order --seed --count --output --log\n",
+                "publisher: unknown flag --%s; there are --devices --interval --anomalies --bad --out-of-order --seed --count --output --log --log-size --linger\n",
                 name);
             return false;
         }
@@ -317,67 +337,6 @@ static size_t print(const struct reading *reading, char *line)
 
 /* --- Output */
 
-static int listen_on(const char *address)
-{
-    char host[256], port[16];
-    if (sscanf(address, "tcp://%255[^:]:%15[0-9]", host, port) != 2) {
-        fprintf(stderr, "publisher: '%s' is not tcp://HOST:PORT\n", address);
-        return -1;
-    }
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *found = NULL;
-    int failed = getaddrinfo(host, port, &hints, &found), on = 1;
-    int fd = failed ? -1 : socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    if (fd >= 0)
-        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (fd < 0 || bind(fd, found->ai_addr, found->ai_addrlen) != 0 || listen(fd, 8) != 0) {
-        fprintf(stderr, "publisher: cannot listen on %s: %s\n", address,
-                failed ? gai_strerror(failed) : strerror(errno));
-        fd = -1;
-    }
-    if (found)
-        freeaddrinfo(found);
-    return fd;
-}
-
-/* Waits up to timeout_ms for a reader or the end of one. */
-static void serve(struct publisher *p, int timeout_ms)
-{
-    struct pollfd fds[] = {{.fd = p->listener, .events = POLLIN}, {.fd = p->client, .events = POLLIN}};
-    if (poll(fds, 2, timeout_ms) <= 0)
-        return;
-    if (fds[1].revents) { /* a reader sends nothing: it has gone */
-        char byte;
-        if (recv(p->client, &byte, 1, MSG_DONTWAIT) <= 0) {
-            close(p->client);
-            p->client = -1;
-        }
-    }
-    if (fds[0].revents & POLLIN) {
-        int fd = accept(p->listener, NULL, NULL);
-        if (fd < 0)
-            return;
-        if (p->client >= 0)
-            close(p->client);
-        p->client = fd;
-    }
-}
-
-static void send_line(struct publisher *p, const char *line, size_t size)
-{
-    for (size_t sent = 0; sent < size && p->client >= 0 && !stop;) {
-        ssize_t got = send(p->client, line + sent, size - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (got > 0) {
-            sent += (size_t)got;
-        } else if (got < 0 && errno == EAGAIN) {
-            struct pollfd fd = {.fd = p->client, .events = POLLOUT};
-            poll(&fd, 1, 100);
-        } else if (errno != EINTR) {
-            close(p->client);
-            p->client = -1;
-        }
-    }
-}
-
 static void publish(struct publisher *p, const struct reading *reading)
 {
     char line[LINE_MAX_SIZE];
@@ -387,8 +346,10 @@ static void publish(struct publisher *p, const struct reading *reading)
         p->ended = true;
         return;
     }
-    if (p->listener >= 0)
-        send_line(p, line, size);
+    if (p->feed && !feed_append(p->feed, line, size)) {
+        p->ended = true;
+        return;
+    }
     if (p->log)
         fwrite(line, 1, size, p->log);
     p->published++;
@@ -396,29 +357,50 @@ static void publish(struct publisher *p, const struct reading *reading)
     p->bad += reading->bad;
 }
 
+/* The readers get the rest, and a source that failed meanwhile comes back for it. */
+static void linger(struct publisher *p)
+{
+    int64_t until_ms = INT64_MAX, stopped_ms = INT64_MAX;
+    feed_end(p->feed);
+    for (;;) {
+        int64_t now_ms = wall_ms();
+        if (stop && stopped_ms == INT64_MAX)
+            stopped_ms = now_ms + STOP_MS;
+        if (feed_readers(p->feed) > 0)
+            until_ms = INT64_MAX;
+        else if (until_ms == INT64_MAX)
+            until_ms = now_ms + (feed_was_replayed(p->feed) ? p->settings.linger_ms : 0);
+        if (now_ms >= until_ms || now_ms >= stopped_ms || (stop && feed_readers(p->feed) == 0))
+            return;
+        feed_serve(p->feed, 100);
+    }
+}
+
 static void run(struct publisher *p)
 {
-    bool live = p->listener >= 0;
-    while (live && p->client < 0 && !stop)
-        serve(p, 100);
-    p->start_ms = live ? wall_ms() : FILE_START_MS;
+    while (p->feed && !feed_was_read(p->feed) && !stop)
+        feed_serve(p->feed, 100);
+    p->start_ms = p->feed ? wall_ms() : FILE_START_MS;
     struct reading reading;
     while (!stop && !p->ended && next_reading(p, &reading)) {
-        while (live && !stop) {
+        while (p->feed && !stop) {
             int64_t wait_ms = reading.send_ms - wall_ms();
-            serve(p, wait_ms > 0 ? (int)(wait_ms < 100 ? wait_ms : 100) : 0);
-            if (wait_ms <= 0)
+            feed_serve(p->feed, wait_ms > 0 ? (int)(wait_ms < 100 ? wait_ms : 100) : 0);
+            if (wait_ms <= 0 && !feed_full(p->feed))
                 break;
         }
         if (!stop)
             publish(p, &reading);
     }
+    if (p->feed)
+        linger(p);
 }
 
 static bool set_up(struct publisher *p)
 {
     const char *output = p->settings.output;
-    p->listener = p->client = -1;
+    const struct settings *settings = &p->settings;
+    bool tcp = strncmp(output, "tcp:", 4) == 0;
     p->random = p->settings.seed;
     p->heap = malloc(HEAP_MAX * sizeof *p->heap);
     p->mean = malloc((size_t)p->settings.devices * sizeof *p->mean);
@@ -428,17 +410,18 @@ static bool set_up(struct publisher *p)
     }
     for (int64_t i = 0; i < p->settings.devices; i++)
         p->mean[i] = 62 + uniform(p) * 18;
-    if (strncmp(output, "tcp:", 4) == 0)
-        p->listener = listen_on(output);
-    else
-        p->file = strcmp(output, "-") == 0 ? stdout : fopen(output, "w");
-    if (!p->file && p->listener < 0) {
-        if (strncmp(output, "tcp:", 4) != 0)
-            fprintf(stderr, "publisher: cannot write %s: %s\n", output, strerror(errno));
+    if (tcp) {
+        int64_t size = settings->log_size >= 0 ? settings->log_size : settings->log ? 0 : (int64_t)256 << 20;
+        p->feed = feed_open(output, settings->log, size);
+        return p->feed != NULL;
+    }
+    p->file = strcmp(output, "-") == 0 ? stdout : fopen(output, "w");
+    if (!p->file) {
+        fprintf(stderr, "publisher: cannot write %s: %s\n", output, strerror(errno));
         return false;
     }
-    if (p->settings.log && !(p->log = fopen(p->settings.log, "w"))) {
-        fprintf(stderr, "publisher: cannot write %s: %s\n", p->settings.log, strerror(errno));
+    if (settings->log && !(p->log = fopen(settings->log, "w"))) {
+        fprintf(stderr, "publisher: cannot write %s: %s\n", settings->log, strerror(errno));
         return false;
     }
     return true;
@@ -446,9 +429,14 @@ static bool set_up(struct publisher *p)
 
 int main(int argc, char **argv)
 {
-    struct publisher p = {
-        .settings = {
-            .devices = 10, .interval_ms = 1000, .out_of_order_ms = 1000, .anomalies = 5, .seed = 1, .output = "-"}};
+    struct publisher p = {.settings = {.devices = 10,
+                                       .interval_ms = 1000,
+                                       .out_of_order_ms = 1000,
+                                       .anomalies = 5,
+                                       .seed = 1,
+                                       .output = "-",
+                                       .linger_ms = 10000,
+                                       .log_size = -1}};
     if (!read_environment(&p.settings) || !read_arguments(&p.settings, argc, argv))
         return 2;
     struct sigaction action = {.sa_handler = on_signal};
@@ -458,9 +446,7 @@ int main(int argc, char **argv)
     if (!set_up(&p))
         return 1;
     run(&p);
-    int failed = p.ended || (p.file && fflush(p.file) != 0) || (p.log && fclose(p.log) != 0);
-    if (p.client >= 0)
-        close(p.client);
+    int failed = p.ended || (p.file && fflush(p.file) != 0) || (p.log && fclose(p.log) != 0) || !feed_close(p.feed);
     fprintf(stderr, "publisher: %" PRIu64 " readings published, %" PRIu64 " abnormal, %" PRIu64 " bad\n", p.published,
             p.abnormal, p.bad);
     free(p.heap);

@@ -763,6 +763,7 @@ static weir_err restore(struct source *source, struct weir_op_ctx *ctx, struct w
     weir_err err = WEIR_OK;
     if (open->position && connector->reader_restore)
         err = connector->reader_restore(source->reader, open->position, error);
+    source->skipping = open->skipping;
     source->marker.max_ms = open->watermark_ms;
     free_restored(source);
     return err;

@@ -10,8 +10,11 @@
 #include <ftw.h>
 #include <inttypes.h>
 #include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -837,6 +840,152 @@ static void test_socket_refused(void **state)
     weir_harness_free(h);
 }
 
+/* --- socket: a server that keeps its lines */
+
+#define REPLAY_LOG "log-1.a_B"
+
+/* One connection: greets, is asked (or not: false), answers, and sends the log from there, 4001 bytes at a time. */
+static bool serve_replay(int fd, const uint8_t *log, size_t size, bool breaks)
+{
+    char request[100] = "", name[40] = "", answer[200];
+    long long offset = 0;
+    size_t got = 0;
+    if (send(fd, " ", 1, MSG_OOB | MSG_NOSIGNAL) != 1 || send(fd, "dropped\n", 8, MSG_NOSIGNAL) != 8)
+        return false;
+    for (ssize_t n; !memchr(request, '\n', got); got += (size_t)n)
+        if ((n = recv(fd, request + got, sizeof request - 1 - got, 0)) <= 0)
+            return false;
+    if (strcmp(request, "weir-replay earliest\n") != 0 &&
+        (sscanf(request, "weir-replay %lld %39s", &offset, name) != 2 || strcmp(name, REPLAY_LOG) != 0))
+        return false;
+    int length = snprintf(answer, sizeof answer, "#offset %lld " REPLAY_LOG "\n", offset);
+    if (send(fd, answer, (size_t)length, MSG_NOSIGNAL) != length)
+        return false;
+    for (int parts = 0; (size_t)offset < size; parts++) {
+        size_t part = size - (size_t)offset < 4001 ? size - (size_t)offset : 4001;
+        ssize_t n = send(fd, log + offset, part, MSG_NOSIGNAL);
+        if (n <= 0 || (breaks && parts == 2))
+            return true; /* the reader has gone, or loses us */
+        offset += n;
+        poll(NULL, 0, 1);
+    }
+    length = snprintf(answer, sizeof answer, "#end %lld " REPLAY_LOG "\n", offset);
+    return send(fd, answer, (size_t)length, MSG_NOSIGNAL) == length || breaks;
+}
+
+static struct weir_harness *replay_from(int port, const char *replay, const struct weir_harness_mode *mode)
+{
+    static char text[16];
+    static const char *options[] = {
+        "connector", "socket",          "hostname", "127.0.0.1",          "port", text, "format", "raw", "replay",
+        NULL,        "reconnect.delay", "1 ms",     "reconnect.attempts", "2",    NULL};
+    snprintf(text, sizeof text, "%d", port);
+    options[9] = replay;
+    static struct weir_harness_setup setup;
+    setup = (struct weir_harness_setup){.op = &weir_op_source, .options = options, .declared = "line STRING NOT NULL"};
+    struct weir_error error;
+    struct weir_harness *h = weir_harness_new(&setup, mode, &error);
+    if (!h)
+        fail_msg("%s", error.message);
+    return h;
+}
+
+/* Connections that break, and restores between any two calls: each line once. */
+static void test_socket_replay(void **state)
+{
+    (void)state;
+    for (int m = 0; weir_harness_modes[m].name; m++) {
+        int port = 0, server = listen_on(&port);
+        bool breaks = m % 2 == 0;
+        assert_int_equal(listen(server, 100), 0); /* a restore is a connection */
+        struct weir_buf lines;
+        weir_buf_init(&lines, 1 << 20);
+        for (int i = 0; i < 3000; i++)
+            assert_true(weir_buf_printf(&lines, i % 100 ? "line %d\n" : "#end %d " REPLAY_LOG "\n", i));
+        pid_t child = fork();
+        if (child == 0) {
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
+            for (;;) {
+                int fd = accept(server, NULL, NULL);
+                serve_replay(fd, lines.data, lines.size, breaks);
+                close(fd);
+            }
+        }
+        struct weir_harness *h = replay_from(port, m < 4 ? "auto" : "required", &weir_harness_modes[m]);
+        for (int i = 0; i < 20000 && !weir_harness_done(h); i++) {
+            if (!weir_harness_produce(h))
+                fail_msg("mode '%s': %s", weir_harness_modes[m].name, weir_harness_error(h));
+            if (weir_harness_timer(h) <= 1000 + i) /* not what bounds an answer */
+                assert_true(weir_harness_advance(h, weir_harness_timer(h)));
+            else
+                poll(NULL, 0, 1);
+        }
+        assert_true(weir_harness_done(h));
+        assert_string_equal(weir_harness_rows(h, 0), (const char *)lines.data);
+        weir_buf_fini(&lines);
+        weir_harness_free(h);
+        close(server);
+        kill(child, SIGKILL);
+        assert_int_equal(waitpid(child, NULL, 0), child);
+    }
+}
+
+/* Answers `answer` to whatever it is asked. The harness's, after the source has said why it failed. */
+static struct weir_harness *answered(const char *answer, bool asked_before)
+{
+    int port = 0, server = listen_on(&port);
+    pid_t child = fork();
+    if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        for (int i = 0; i < 2; i++) {
+            int fd = accept(server, NULL, NULL);
+            if (asked_before && i == 0) {
+                static uint8_t log[20000];
+                memset(log, '\n', sizeof log);
+                log[0] = 'x';
+                serve_replay(fd, log, sizeof log, true);
+                close(fd);
+                continue;
+            }
+            char byte;
+            while (recv(fd, &byte, 1, 0) == 1 && byte != '\n')
+                ;
+            if (send(fd, answer, strlen(answer), MSG_NOSIGNAL) <= 0)
+                _exit(1);
+            poll(NULL, 0, 5000);
+        }
+        _exit(0);
+    }
+    struct weir_harness *h = replay_from(port, "required", &weir_harness_modes[0]);
+    bool ok = true;
+    for (int i = 0; i < 100 && ok; i++) {
+        ok = weir_harness_produce(h);
+        poll(NULL, 0, 20); /* the answer comes, or it never will */
+        ok = ok && weir_harness_produce(h);
+        if (ok && weir_harness_timer(h) != INT64_MAX)
+            ok = weir_harness_advance(h, weir_harness_timer(h));
+    }
+    close(server);
+    kill(child, SIGKILL);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    return h;
+}
+
+static void test_socket_replay_refused(void **state)
+{
+    (void)state;
+    struct weir_harness *h = answered("#error offset 8002 is gone: the log holds 9000 to 20000\n", true);
+    assert_contains(weir_harness_error(h), "cannot go on where the source was (log " REPLAY_LOG ", offset 12003)");
+    assert_contains(weir_harness_error(h), "offset 8002 is gone: the log holds 9000 to 20000");
+    weir_harness_free(h);
+    h = answered("#offset 5 " REPLAY_LOG "\n", true);
+    assert_contains(weir_harness_error(h), "it answers with another log or offset");
+    weir_harness_free(h);
+    h = answered("{\"a\":1}\n", false); /* keeps no log: it has time until then */
+    assert_contains(weir_harness_error(h), "does not answer to 'weir-replay'");
+    weir_harness_free(h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -857,6 +1006,8 @@ int main(void)
         cmocka_unit_test(test_socket),
         cmocka_unit_test(test_socket_reconnect),
         cmocka_unit_test(test_socket_refused),
+        cmocka_unit_test(test_socket_replay),
+        cmocka_unit_test(test_socket_replay_refused),
         cmocka_unit_test_setup_teardown(test_split_watermarks, make_dir, remove_dir),
         cmocka_unit_test(test_refused_watermark),
     };
