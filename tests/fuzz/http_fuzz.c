@@ -107,7 +107,63 @@ static weir_err plan(void *self, const struct weir_view_submission *what, struct
     return WEIR_OK;
 }
 
-static const struct weir_cluster_view view = {NULL, jobs, one_job, taskmanagers, cancel, build, submit, plan, NULL};
+static bool checkpoints(void *self, const char *id, struct weir_arena *arena, const struct weir_view_checkpoints **out)
+{
+    (void)self;
+    struct weir_view_checkpoint *one = weir_arena_zalloc(arena, sizeof *one);
+    struct weir_view_checkpoints *all = weir_arena_zalloc(arena, sizeof *all);
+    one->id = 1;
+    one->path = one->failure = "";
+    *all = (struct weir_view_checkpoints){.enabled = true, .mode = "EXACTLY_ONCE", .state_backend = "hashmap"};
+    all->retention = all->restored_path = "";
+    all->count = 1;
+    all->list = one;
+    *out = all;
+    return strcmp(id, JOB) == 0;
+}
+
+static weir_err begin(void *self, const char *id, const struct weir_view_request *request, struct weir_error *error)
+{
+    (void)self;
+    fuzz_check(strlen(request->id) == 32);
+    return strcmp(id, JOB) == 0 ? WEIR_OK : weir_fail(error, WEIR_ERR_NOT_FOUND, "no job %s", id);
+}
+
+static bool operation(void *self, const char *id, struct weir_arena *arena, struct weir_view_operation *operation)
+{
+    (void)self, (void)arena;
+    fuzz_check(strlen(id) == 32);
+    *operation = (struct weir_view_operation){.job_id = JOB};
+    return true;
+}
+
+static void faults(void *self, struct weir_arena *arena, const struct weir_view_fault **faults, int *count)
+{
+    (void)self, (void)arena;
+    *faults = NULL;
+    *count = 0;
+}
+
+static weir_err fault_arm(void *self, const char *point, const char *action, struct weir_error *error)
+{
+    (void)self;
+    return *action ? weir_fail(error, WEIR_ERR_NOT_FOUND, "no point %s", point) : WEIR_OK;
+}
+
+static const struct weir_cluster_view view = {
+    .jobs = jobs,
+    .job = one_job,
+    .taskmanagers = taskmanagers,
+    .cancel = cancel,
+    .build = build,
+    .submit = submit,
+    .plan = plan,
+    .checkpoints = checkpoints,
+    .begin = begin,
+    .operation = operation,
+    .faults = faults,
+    .fault_arm = fault_arm,
+};
 
 /* --- Start */
 

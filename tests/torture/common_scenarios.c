@@ -181,19 +181,20 @@ static int play_hash(struct run *run)
 
 static int play_fault_points(struct run *run)
 {
-    struct weir_buf out;
     struct weir_error error;
-    weir_fault_enable(true);
-    if (weir_fault_arm("torture.step:2", "error", &error))
+    struct weir_fault_state state;
+    if (weir_fault_enable(NULL, "executor", &error))
         return run_fail(run, &error);
-    for (int i = 0; i < 3; i++)
-        run_say(run, "%d", weir_fault("torture.step"));
-    weir_buf_init(&out, 4096);
-    weir_fault_print(&out);
-    run_say(run, "%s", out.data ? (char *)out.data : "");
-    weir_buf_fini(&out);
-    weir_fault_enable(false);
-    return 0;
+    int failed = 0;
+    if (weir_fault_arm("executor.object-put-begun:2", "error", 1, &error))
+        failed = run_fail(run, &error);
+    for (int i = 0; i < 3 && !failed; i++)
+        run_say(run, "%d", weir_fault("executor.object-put-begun"));
+    for (int i = 0; !failed && weir_fault_get(i, &state); i++)
+        if (state.passes)
+            run_say(run, "%s %d ", state.name, (int)state.passes);
+    weir_fault_disable();
+    return failed;
 }
 
 static int play_daemon(struct run *run)
