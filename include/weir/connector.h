@@ -202,9 +202,14 @@ struct weir_connector {
     /* In a later attempt, before the first read(); with splits after reader_split() with the split that was being read. */
     weir_err (*reader_restore)(struct weir_reader *reader, const char *position, struct weir_error *error);
     /* A barrier: what was written up to here belongs to `checkpoint`, and commit() of what is put into `committable` (empty: there is nothing)
-     * will publish it once that is complete. Must not block: what must be durable by then is done by `sync`, if set, on another thread. */
+     * will publish it once that is complete. Must not block: what must be done by then (with or without a committable) is done by `sync`, if set,
+     * on another thread. */
     weir_err (*barrier)(struct weir_writer *writer, uint64_t checkpoint, struct weir_buf *committable,
                         struct weir_barrier_sync *sync, struct weir_error *error);
+
+    /* --- Sinks that end a file (or the like) by time. Called after writes and when *next_ms has come (wall clock; INT64_MAX, which it is
+     * before the call: not until something is written). May be NULL. */
+    weir_err (*tick)(struct weir_writer *writer, int64_t now_ms, int64_t *next_ms, struct weir_error *error);
 };
 
 /* --- The connectors that a shared object brings: WEIR_CONNECTORS(&first, &second); once, at file scope */

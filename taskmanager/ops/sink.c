@@ -26,7 +26,7 @@ struct shared_sync { /* of a pending entry and of the snapshots that carry it */
 
 struct pending { /* output of the rows before a barrier */
     uint64_t checkpoint;
-    char *committable;
+    char *committable;        /* NULL: nothing to publish, but what was written must have been synced */
     struct shared_sync *sync; /* NULL: none is needed */
 };
 
@@ -39,6 +39,7 @@ struct sink {
     struct weir_buf bytes;
     int row; /* next row of the current batch: the cursor across AGAIN */
     bool unflushed;
+    int64_t tick_ms;         /* the connector's tick is due; INT64_MAX: not before the next row */
     struct pending *pending; /* in the order of their checkpoints */
     int pending_count;
     bool sealed; /* the connector has begun to make everything durable */
@@ -149,6 +150,18 @@ static enum weir_step write_encoded(struct sink *sink, struct weir_op_ctx *ctx, 
     return WEIR_STEP_DONE;
 }
 
+static enum weir_step tick(struct sink *sink, struct weir_op_ctx *ctx)
+{
+    if (!sink->carrier.connector->tick)
+        return WEIR_STEP_DONE;
+    sink->tick_ms = INT64_MAX;
+    if (sink->carrier.connector->tick(sink->writer, weir_op_now_ms(ctx), &sink->tick_ms, &ctx->error))
+        return failed(ctx);
+    if (sink->tick_ms != INT64_MAX)
+        weir_op_set_timer(ctx, sink->tick_ms);
+    return WEIR_STEP_DONE;
+}
+
 static enum weir_step sink_batch(struct weir_op *op, struct weir_op_ctx *ctx, int input, struct weir_batch *batch)
 {
     struct sink *sink = (struct sink *)op;
@@ -158,23 +171,27 @@ static enum weir_step sink_batch(struct weir_op *op, struct weir_op_ctx *ctx, in
         sink->unflushed = true;
         weir_op_set_timer(ctx, weir_op_now_ms(ctx) + FLUSH_DELAY_MS);
     }
-    if (sink->carrier.format)
-        return write_encoded(sink, ctx, batch);
+    if (sink->carrier.format) {
+        enum weir_step step = write_encoded(sink, ctx, batch);
+        return step == WEIR_STEP_DONE ? tick(sink, ctx) : step;
+    }
     if (is_busy(sink))
         return WEIR_STEP_AGAIN;
     if (connector->rows->write_batch(sink->writer, batch, &ctx->error))
         return failed(ctx);
-    return WEIR_STEP_DONE;
+    return tick(sink, ctx);
 }
 
 static enum weir_step sink_timer(struct weir_op *op, struct weir_op_ctx *ctx, int64_t now_ms)
 {
     struct sink *sink = (struct sink *)op;
     (void)now_ms;
+    if (sink->sealed)
+        return WEIR_STEP_DONE;
     sink->unflushed = false;
     if (sink->carrier.connector->flush && sink->carrier.connector->flush(sink->writer, &ctx->error))
         return failed(ctx);
-    return WEIR_STEP_DONE;
+    return tick(sink, ctx);
 }
 
 static enum weir_step sink_end(struct weir_op *op, struct weir_op_ctx *ctx)
@@ -244,18 +261,17 @@ static weir_err add_pending(struct sink *sink, struct weir_op_ctx *ctx, uint64_t
         weir_buf_fini(&committable);
         return weir_wrap(error, "%s", ctx->plan->name);
     }
-    if (committable.size > 0) {
+    if (committable.size > 0 || sync.run) {
         sink->pending = weir_realloc(sink->pending, (size_t)(sink->pending_count + 1) * sizeof *sink->pending);
         struct pending *pending = &sink->pending[sink->pending_count++];
         *pending =
-            (struct pending){.checkpoint = checkpoint, .committable = weir_strdup((const char *)committable.data)};
+            (struct pending){.checkpoint = checkpoint,
+                             .committable = committable.size ? weir_strdup((const char *)committable.data) : NULL};
         if (sync.run) {
             pending->sync = weir_zalloc(sizeof *pending->sync);
             pending->sync->refs = 1;
             pending->sync->sync = sync;
         }
-    } else if (sync.run) {
-        sync.free_arg(sync.arg);
     }
     weir_buf_fini(&committable);
     return WEIR_OK;
@@ -280,7 +296,8 @@ static weir_err sink_snapshot(struct weir_op *op, struct weir_op_ctx *ctx, struc
         return err;
     for (int i = 0; i < sink->pending_count; i++) {
         struct pending *pending = &sink->pending[i];
-        weir_snapshot_add_committable(snapshot, connector->name, pending->committable);
+        if (pending->committable)
+            weir_snapshot_add_committable(snapshot, connector->name, pending->committable);
         if (!pending->sync)
             continue;
         pending->sync->refs++;

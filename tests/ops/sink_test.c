@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -255,6 +256,106 @@ static void test_rolling(void **state)
     weir_harness_free(h);
 }
 
+/* A file ends some time after it was begun, or after it was last written to, whether rows come or not. */
+static void test_rolling_by_time(void **state)
+{
+    (void)state;
+    const char *options[] = {"connector",
+                             "filesystem",
+                             "path",
+                             dir,
+                             "format",
+                             "json",
+                             "sink.rolling-policy.rollover-interval",
+                             "10 s",
+                             "sink.rolling-policy.inactivity-interval",
+                             "4 s",
+                             "delivery-guarantee",
+                             "at-least-once",
+                             NULL};
+    struct weir_harness_setup setup = {
+        .op = &weir_op_sink, .options = options, .inputs = {ROW}, .no_restore = true, .now_ms = 1000};
+    struct weir_error error;
+    int count;
+    struct weir_harness *h = weir_harness_new(&setup, &weir_harness_modes[0], &error);
+    assert_non_null(h);
+    assert_true(weir_harness_timer(h) == INT64_MAX);
+    for (int64_t now = 1000; now < 10000; now += 3000) { /* 1, 4, 7: never four seconds without a row */
+        assert_true(weir_harness_advance(h, now));
+        assert_true(weir_harness_rows_in(h, 0, three_rows));
+        free(read_parts(dir, ".part-0-0-0-", &count));
+        assert_int_equal(count, 1);
+    }
+    assert_true(weir_harness_advance(h, 10000));
+    assert_true(weir_harness_rows_in(h, 0, three_rows));
+    assert_true(weir_harness_advance(h, 10999));
+    free(read_parts(dir, ".part-0-0-0-", &count));
+    assert_int_equal(count, 1);
+    assert_true(weir_harness_advance(h, 11000));
+    assert_true(weir_harness_rows_in(h, 0, three_rows)); /* into another one */
+    for (int i = 0; i < 1000 && (free(read_parts(dir, "part-0-0-0-", &count)), count == 0); i++)
+        poll(NULL, 0, 5); /* the pool syncs and publishes it */
+    assert_int_equal(count, 1);
+    free(read_parts(dir, ".part-0-0-1-", &count));
+    assert_int_equal(count, 1);
+    assert_true(weir_harness_advance(h, 14999));
+    free(read_parts(dir, ".part-0-0-1-", &count));
+    assert_int_equal(count, 1);
+    assert_true(weir_harness_advance(h, 15200)); /* one again, were the first not synced at 15000 */
+    for (int i = 0; i < 1000 && (free(read_parts(dir, "part-0-0-1-", &count)), count == 0); i++)
+        poll(NULL, 0, 5);
+    assert_int_equal(count, 1);
+    assert_true(weir_harness_timer(h) == INT64_MAX);
+    assert_true(weir_harness_end(h));
+    weir_harness_free(h);
+    free(read_parts(dir, ".part-", &count));
+    assert_int_equal(count, 0);
+}
+
+/* Published when it is ended: nothing is left to commit, and a barrier counts once the file has its name. */
+static void test_at_once(void **state)
+{
+    (void)state;
+    static const char *const guarantees[] = {"at-least-once", "none"};
+    for (int g = 0; g < 2; g++) {
+        char *out = weir_format("%s/%s", dir, guarantees[g]);
+        const char *options[] = {"connector", "filesystem",         "path",        out, "format",
+                                 "csv",       "delivery-guarantee", guarantees[g], NULL};
+        struct weir_harness_setup setup = {.op = &weir_op_sink,
+                                           .options = options,
+                                           .inputs = {ROW},
+                                           .attempt = 1,
+                                           .no_restore = true,
+                                           .checkpoints = true};
+        struct weir_error error;
+        int count;
+        struct weir_harness *h = weir_harness_new(&setup, &weir_harness_modes[0], &error);
+        assert_non_null(h);
+        assert_true(weir_harness_rows_in(h, 0, "1|one|1|0"));
+        struct weir_snapshot *snapshot = weir_harness_snapshot(h, 1, 0);
+        assert_null(snapshot->committables);
+        assert_non_null(snapshot->syncs);
+        weir_snapshot_free(snapshot);
+        free(read_parts(out, "part-", &count));
+        assert_int_equal(count, 1);
+        assert_true(weir_harness_rows_in(h, 0, "2|two|1|0"));
+        weir_harness_free(h); /* lost, and its file with it */
+        setup.attempt = 2;
+        h = weir_harness_new(&setup, &weir_harness_modes[0], &error);
+        assert_non_null(h);
+        free(read_parts(out, ".part-", &count));
+        assert_int_equal(count, 0);
+        assert_true(weir_harness_rows_in(h, 0, "2|two|1|0"));
+        assert_true(weir_harness_end(h));
+        assert_null(weir_harness_committable(h));
+        weir_harness_free(h);
+        char *text = read_parts(out, "part-", &count);
+        assert_string_equal(text, "1,one,1.0,1970-01-01 00:00:00.000\n2,two,1.0,1970-01-01 00:00:00.000\n");
+        free(text);
+        free(out);
+    }
+}
+
 static void test_nothing_written(void **state)
 {
     (void)state;
@@ -272,12 +373,12 @@ static void test_nothing_written(void **state)
 }
 
 /* An attempt that was taken for dead goes on for a while and makes a file after the next one has opened: the commit removes that, whether
- * the last attempt had rows or not, and no other subtask's or job's. */
+ * the last attempt had rows or not, and no other subtask's or job's, unless there is no such subtask any more. */
 static void test_leftovers_of_a_zombie(void **state)
 {
     (void)state;
     const char *options[] = {"connector", "filesystem", "path", dir, "format", "json", NULL};
-    for (int with_rows = 0; with_rows < 2; with_rows++) {
+    for (int with_rows = 0, fewer = 0; fewer < 2; with_rows ? fewer++ : with_rows++) {
         struct weir_error error;
         int count;
         static struct weir_harness_setup others[2];
@@ -287,7 +388,13 @@ static void test_leftovers_of_a_zombie(void **state)
                 .op = &weir_op_sink, .options = options, .inputs = {ROW}, .subtask = i, .parallelism = 2};
             assert_non_null(zombies[i] = weir_harness_new(&others[i], &weir_harness_modes[0], &error));
         }
-        struct weir_harness *h = open_sink(options, 1, &weir_harness_modes[0]);
+        struct weir_harness_setup last = {.op = &weir_op_sink,
+                                          .options = options,
+                                          .inputs = {ROW},
+                                          .attempt = 1 + fewer,
+                                          .parallelism = fewer ? 1 : 2};
+        struct weir_harness *h = weir_harness_new(&last, &weir_harness_modes[0], &error);
+        assert_non_null(h);
         for (int i = 0; i < 2; i++)
             assert_true(weir_harness_rows_in(zombies[i], 0, three_rows));
         if (with_rows)
@@ -295,11 +402,11 @@ static void test_leftovers_of_a_zombie(void **state)
         assert_true(weir_harness_end(h));
         assert_int_equal(commit(h, &error), 0);
         free(read_parts(dir, "part-", &count));
-        assert_int_equal(count, with_rows);
+        assert_int_equal(count, with_rows + fewer);
         free(read_parts(dir, ".part-0-", &count));
         assert_int_equal(count, 0);
         free(read_parts(dir, ".part-1-", &count));
-        assert_int_equal(count, 1);
+        assert_int_equal(count, !fewer); /* there is no such subtask any more */
         weir_harness_free(h);
         for (int i = 0; i < 2; i++)
             weir_harness_free(zombies[i]);
@@ -553,6 +660,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_files, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(test_rolling, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(test_nothing_written, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(test_rolling_by_time, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(test_at_once, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(test_leftovers_of_a_zombie, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(test_leftovers, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(test_name_taken, make_dir, remove_dir),

@@ -13,6 +13,13 @@ const struct weir_option weir_fs_sink_options[] = {
     {"path", WEIR_OPTION_STRING, NULL, NULL, "The directory that the part files are put into; made when missing"},
     {"sink.rolling-policy.file-size", WEIR_OPTION_SIZE, "128 mb", NULL,
      "A part file that reaches it is followed by another"},
+    {"sink.rolling-policy.rollover-interval", WEIR_OPTION_DURATION, "30 min", NULL,
+     "A part file that has been open so long is followed by another; 0: however long"},
+    {"sink.rolling-policy.inactivity-interval", WEIR_OPTION_DURATION, "30 min", NULL,
+     "So is one that nothing was written to for so long; 0: however long"},
+    {"delivery-guarantee", WEIR_OPTION_ENUM, "exactly-once", "none|at-least-once|exactly-once",
+     "A part file appears with the checkpoint behind it (without checkpoints: when the job has finished); or once it is ended and durable, "
+     "where a restart may repeat rows; or, for none, once it is ended"},
     {0},
 };
 
@@ -58,4 +65,5 @@ const struct weir_connector weir_connector_filesystem = {
     .reader_snapshot = weir_fs_reader_snapshot,
     .reader_restore = weir_fs_reader_restore,
     .barrier = weir_fs_barrier,
+    .tick = weir_fs_tick,
 };

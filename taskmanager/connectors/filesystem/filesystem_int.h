@@ -35,6 +35,7 @@ weir_err weir_fs_seal(struct weir_writer *writer, struct weir_error *error);
 weir_err weir_fs_finish(struct weir_writer *writer, struct weir_buf *committable, struct weir_error *error);
 weir_err weir_fs_barrier(struct weir_writer *writer, uint64_t checkpoint, struct weir_buf *committable,
                          struct weir_barrier_sync *sync, struct weir_error *error);
+weir_err weir_fs_tick(struct weir_writer *writer, int64_t now_ms, int64_t *next_ms, struct weir_error *error);
 void weir_fs_writer_close(struct weir_writer *writer);
 weir_err weir_fs_commit(const char *committable, struct weir_error *error);
 weir_err weir_fs_abort(const struct weir_key_value *options, int option_count, const char *job_id,

@@ -5,14 +5,20 @@
  * never overwrite each other. n counts from 0; a file that reaches the rolling size is closed and made durable by the pool, while
  * another follows; at most one full file is being synced at a time, until then the next one grows beyond its size or the rows wait.
  *
- * A barrier closes the current file: the files since the one before are its checkpoint's, durable before that counts. n goes on
- * counting, and attempts are never used twice, so no name is.
+ * A file is in progress while it is written to, pending once it is ended, committed when it has its final name. It ends by size, by the
+ * time since it was begun or last written to (tick), and at each barrier: the files since the one before are its checkpoint's, durable before
+ * that counts. n goes on counting, and attempts are never used twice, so no name is.
  *
  * Commit renames the hidden files that a committable names and syncs the directory. Doing so twice is the same as once; a file that
  * is there under neither name is an error. What older attempts of the same subtask left is removed at the commit (what of it was output
  * was committed before: checkpoints are, in order), and, without checkpoints, when the writer opens; what a job that failed left, by abort().
+ * At its end a subtask removes, too, what older attempts of subtasks left that are no more (the parallelism was higher).
  *
- * The committable is "<subtask> <attempt> <first>-<end> <tag> <job id>\n<directory>": files first to end - 1.
+ * With delivery-guarantee = at-least-once or none there is no committable: whoever ends a file gives it its final name, after the sync or
+ * without one; a barrier waits for that.
+ *
+ * The committable is "<subtask> <attempt> <first>-<end> <tag> <job id> <parallelism>\n<directory>": files first to end - 1; the parallelism
+ * in a subtask's last one, else 0.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -33,17 +39,20 @@
 #define BUFFER_SIZE ((size_t)256 << 10)
 #define FLUSH_AHEAD_SIZE ((int64_t)8 << 20) /* the kernel begins to write so much early: the sync at the end is short */
 #define NAME_SIZE 160
+#define SYNC_AGAIN_MS 100
 
 struct weir_writer {
     char *dir; /* absolute */
     int subtask, attempt;
     char tag[9];
     char job_id[40];
-    int64_t file_size_max;
-    int fd;       /* of the current hidden file; -1: none is open */
-    int first;    /* of the files since the last barrier */
-    int count;    /* files begun */
-    int64_t size; /* of the current file, buffer included */
+    int64_t file_size_max, rollover_ms, inactivity_ms; /* 0: no bound in time */
+    int64_t begun_ms, written_ms;                      /* the current file; 0: not since the last tick */
+    bool at_once, unsynced;                            /* files are published when they are ended; without a sync */
+    int fd;                                            /* of the current hidden file; -1: none is open */
+    int first;                                         /* of the files since the last barrier */
+    int count;                                         /* files begun */
+    int64_t size;                                      /* of the current file, buffer included */
     int64_t flushed_ahead;
     uint8_t *buffer;
     size_t used;
@@ -56,6 +65,7 @@ struct weir_writer {
 
 struct part {
     int subtask, attempt;
+    int parallelism; /* 0: not to be looked at */
     const char *tag, *job_id;
 };
 
@@ -71,7 +81,7 @@ static void final_name(const struct part *part, int n, char out[NAME_SIZE])
 
 static struct part part_of(const struct weir_writer *writer)
 {
-    return (struct part){writer->subtask, writer->attempt, writer->tag, writer->job_id};
+    return (struct part){writer->subtask, writer->attempt, 0, writer->tag, writer->job_id};
 }
 
 /* --- The directory */
@@ -137,8 +147,11 @@ static bool is_older_attempt(const char *name, const void *arg)
 {
     const struct part *part = arg;
     int subtask, attempt, n;
-    return is_older_attempt_or_this(name, arg) && sscanf(name, ".part-%d-%d-%d-", &subtask, &attempt, &n) == 3 &&
-           attempt < part->attempt;
+    char suffix[64];
+    snprintf(suffix, sizeof suffix, "-%s.%s", part->tag, part->job_id);
+    return sscanf(name, ".part-%d-%d-%d-", &subtask, &attempt, &n) == 3 && has_suffix(name, suffix) &&
+           ((subtask == part->subtask && attempt < part->attempt) ||
+            (part->parallelism > 0 && subtask >= part->parallelism && attempt <= part->attempt));
 }
 
 static bool is_of_job(const char *name, const void *arg)
@@ -175,13 +188,20 @@ weir_err weir_fs_writer_open(struct weir_connector_ctx *ctx, const struct weir_k
     writer->attempt = ctx->attempt;
     writer->file_size_max =
         weir_options_get_int(options, option_count, weir_fs_sink_options, "sink.rolling-policy.file-size");
+    writer->rollover_ms =
+        weir_options_get_int(options, option_count, weir_fs_sink_options, "sink.rolling-policy.rollover-interval");
+    writer->inactivity_ms =
+        weir_options_get_int(options, option_count, weir_fs_sink_options, "sink.rolling-policy.inactivity-interval");
+    const char *guarantee = weir_options_get(options, option_count, weir_fs_sink_options, "delivery-guarantee");
+    writer->at_once = guarantee[0] != 'e' && guarantee[0] != 'E';
+    writer->unsynced = guarantee[0] == 'n' || guarantee[0] == 'N';
     writer->buffer = weir_alloc(BUFFER_SIZE);
     snprintf(writer->job_id, sizeof writer->job_id, "%s", ctx->job_id);
     char *both = weir_format("%s %s", ctx->job_id, ctx->operator_id);
     snprintf(writer->tag, sizeof writer->tag, "%08x", (unsigned)(weir_xxh3(both, strlen(both)) & 0xffffffffu));
     free(both);
     struct part part = part_of(writer);
-    if (!ctx->checkpoints && (err = remove_hidden(dir, is_older_attempt_or_this, &part, error))) {
+    if ((!ctx->checkpoints || writer->at_once) && (err = remove_hidden(dir, is_older_attempt_or_this, &part, error))) {
         weir_fs_writer_close(writer);
         return err;
     }
@@ -211,7 +231,7 @@ static weir_err begin_file(struct weir_writer *writer, struct weir_error *error)
     if (err)
         return err;
     writer->count++;
-    writer->size = writer->flushed_ahead = 0;
+    writer->size = writer->flushed_ahead = writer->begun_ms = writer->written_ms = 0;
     return 0;
 }
 
@@ -254,6 +274,8 @@ struct sync {
     struct weir_error error;
     int fd; /* -1: closed */
     char *path, *dir;
+    char *final; /* published at once, as this; NULL: by a commit */
+    bool unsynced;
     struct sync *next; /* of those that a barrier needs; a reference */
 };
 enum { SYNCED = 1, SYNC_FAILED = 2 };
@@ -272,13 +294,15 @@ static weir_err sync_directory(const char *dir, struct weir_error *error)
 
 static weir_err make_durable(struct sync *sync, struct weir_error *error)
 {
-    if (fsync(sync->fd) != 0)
+    if (!sync->unsynced && fsync(sync->fd) != 0)
         return weir_fail_errno(error, WEIR_ERR_IO, "cannot make durable '%s'", sync->path);
     int fd = sync->fd;
     sync->fd = -1;
     if (close(fd) != 0)
         return weir_fail_errno(error, WEIR_ERR_IO, "cannot close '%s'", sync->path);
-    return sync_directory(sync->dir, error);
+    if (sync->final && rename(sync->path, sync->final) != 0)
+        return weir_fail_errno(error, WEIR_ERR_IO, "cannot publish '%s' as '%s'", sync->path, sync->final);
+    return sync->unsynced ? WEIR_OK : sync_directory(sync->dir, error);
 }
 
 static weir_err run_sync(void *arg, struct weir_error *error)
@@ -310,6 +334,7 @@ static void free_sync(void *arg)
             close(sync->fd);
         pthread_mutex_destroy(&sync->lock);
         free(sync->path);
+        free(sync->final);
         free(sync->dir);
         free(sync);
     }
@@ -337,6 +362,11 @@ static weir_err end_file(struct weir_writer *writer, struct weir_call **syncing,
     sync->fd = writer->fd;
     sync->path = weir_format("%s/%s", writer->dir, name);
     sync->dir = weir_strdup(writer->dir);
+    sync->unsynced = writer->unsynced;
+    if (writer->at_once) {
+        final_name(&part, writer->count - 1, name);
+        sync->final = weir_format("%s/%s", writer->dir, name);
+    }
     writer->fd = -1;
     if (writer->ctx->checkpoints) { /* the list is the newest one's */
         sync->next = writer->syncs;
@@ -390,6 +420,7 @@ weir_err weir_fs_write(struct weir_writer *writer, const uint8_t *bytes, size_t 
     if (writer->used + size > BUFFER_SIZE && (err = flush_buffer(writer, error)))
         return err;
     writer->size += (int64_t)size;
+    writer->written_ms = 0;
     if (size > BUFFER_SIZE) {
         err = write_out(writer, bytes, size, error);
     } else {
@@ -401,10 +432,35 @@ weir_err weir_fs_write(struct weir_writer *writer, const uint8_t *bytes, size_t 
     return err;
 }
 
-static weir_err describe(const struct weir_writer *writer, struct weir_buf *committable, struct weir_error *error)
+/* Files end by time here, the others where they are written. The time of a write is that of the tick that follows it. */
+weir_err weir_fs_tick(struct weir_writer *writer, int64_t now_ms, int64_t *next_ms, struct weir_error *error)
 {
-    if (!weir_buf_printf(committable, "%d %d %d-%d %s %s\n%s", writer->subtask, writer->attempt, writer->first,
-                         writer->count, writer->tag, writer->job_id, writer->dir))
+    weir_err err = take_synced(&writer->rolled, error);
+    if (err || writer->fd < 0 || writer->sealed)
+        return err;
+    if (!writer->begun_ms)
+        writer->begun_ms = now_ms;
+    if (!writer->written_ms)
+        writer->written_ms = now_ms;
+    int64_t due_ms = writer->rollover_ms > 0 ? writer->begun_ms + writer->rollover_ms : INT64_MAX;
+    if (writer->inactivity_ms > 0 && writer->written_ms + writer->inactivity_ms < due_ms)
+        due_ms = writer->written_ms + writer->inactivity_ms;
+    if (due_ms > now_ms || writer->size == 0) {
+        *next_ms = due_ms;
+        return WEIR_OK;
+    }
+    if (writer->rolled) { /* the one before is being synced yet */
+        *next_ms = now_ms + SYNC_AGAIN_MS;
+        return WEIR_OK;
+    }
+    return end_file(writer, &writer->rolled, error);
+}
+
+static weir_err describe(const struct weir_writer *writer, int parallelism, struct weir_buf *committable,
+                         struct weir_error *error)
+{
+    if (!weir_buf_printf(committable, "%d %d %d-%d %s %s %d\n%s", writer->subtask, writer->attempt, writer->first,
+                         writer->count, writer->tag, writer->job_id, parallelism, writer->dir))
         return weir_fail(error, WEIR_ERR_FULL, "the directory's name '%.200s...' is too long", writer->dir);
     return WEIR_OK;
 }
@@ -418,7 +474,7 @@ weir_err weir_fs_barrier(struct weir_writer *writer, uint64_t checkpoint, struct
         err = end_file(writer, NULL, error);
     if (err || writer->first == writer->count)
         return err;
-    if ((err = describe(writer, committable, error)))
+    if (!writer->at_once && (err = describe(writer, 0, committable, error)))
         return err;
     writer->first = writer->count;
     free_sync(writer->before);
@@ -442,7 +498,7 @@ weir_err weir_fs_finish(struct weir_writer *writer, struct weir_buf *committable
     if (err)
         return err;
     weir_assert(!writer->rolled && !writer->last);
-    return describe(writer, committable, error);
+    return writer->at_once ? WEIR_OK : describe(writer, writer->ctx->parallelism, committable, error);
 }
 
 void weir_fs_writer_close(struct weir_writer *writer)
@@ -493,11 +549,11 @@ static weir_err commit_file(int dir_fd, const char *dir, const struct part *part
 
 weir_err weir_fs_commit(const char *committable, struct weir_error *error)
 {
-    struct part part;
+    struct part part = {.parallelism = 0};
     int first, end, dir_at = -1;
     char tag[9], job_id[40];
-    if (sscanf(committable, "%d %d %d-%d %8[0-9a-f] %39[^ \n]\n%n", &part.subtask, &part.attempt, &first, &end, tag,
-               job_id, &dir_at) != 6 ||
+    if (sscanf(committable, "%d %d %d-%d %8[0-9a-f] %39[^ \n] %d\n%n", &part.subtask, &part.attempt, &first, &end, tag,
+               job_id, &part.parallelism, &dir_at) != 7 ||
         dir_at < 0 || committable[dir_at] != '/' || strchr(job_id, '/') || first < 0 || end < first)
         return weir_fail(error, WEIR_ERR_PROTOCOL, "this describes no part files: '%.100s'", committable);
     part.tag = tag;
