@@ -421,15 +421,15 @@ static void test_commit_rubbish(void **state)
     (void)state;
     static const char *const texts[] = {"",
                                         "1 2",
-                                        "0 0 0-1 abcdef01 job\nrelative",
-                                        "0 0 0-1 ../../ab job\n/tmp",
-                                        "0 0 0-1 abcdef01 ../job\n/tmp",
-                                        "0 0 1-0 abcdef01 job\n/tmp"};
+                                        "0 0 0-1 abcdef01 job 0\nrelative",
+                                        "0 0 0-1 ../../ab job 0\n/tmp",
+                                        "0 0 0-1 abcdef01 ../job 0\n/tmp",
+                                        "0 0 1-0 abcdef01 job 0\n/tmp"};
     struct weir_error error;
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         assert_int_equal(weir_connector_filesystem.commit(texts[i], &error), WEIR_ERR_PROTOCOL);
     char text[200];
-    snprintf(text, sizeof text, "0 0 0-1 abcdef01 job\n%s", dir);
+    snprintf(text, sizeof text, "0 0 0-1 abcdef01 job 0\n%s", dir);
     assert_int_equal(weir_connector_filesystem.commit(text, &error), WEIR_ERR_NOT_FOUND);
     assert_non_null(strstr(error.message, "is gone"));
 }
