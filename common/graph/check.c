@@ -205,6 +205,7 @@ static bool plan_inputs(struct check *check, struct node *node, struct weir_op_p
             return false;
         }
         plan->inputs[plan->input_count++] = schema;
+        plan->broadcast2 |= i == 1 && edge->partition == WEIR__PARTITION__BROADCAST;
         if (edge->partition != WEIR__PARTITION__HASH)
             continue;
         struct weir_key_spec key;
@@ -215,6 +216,9 @@ static bool plan_inputs(struct check *check, struct node *node, struct weir_op_p
         if (i == 0) {
             plan->key = key;
             plan->keyed = true;
+        } else if (i == 1) {
+            plan->key2 = key;
+            plan->keyed2 = true;
         }
     }
     return true;
@@ -280,7 +284,8 @@ static void check_node(struct check *check, struct node *node)
     if (!plan_inputs(check, node, &plan))
         return;
     bool no_input = op->is_source || strcmp(vertex->op, "splits") == 0;
-    bool is_function = strcmp(vertex->op, "map") == 0 || strcmp(vertex->op, "flat_map") == 0;
+    bool is_function =
+        strcmp(vertex->op, "map") == 0 || strcmp(vertex->op, "flat_map") == 0 || strcmp(vertex->op, "process") == 0;
     if (node->input_count == 0 && !no_input)
         FAIL(check, node, "the operator '%s' has no input", vertex->op);
     else if (op->needs_key && !plan.keyed)

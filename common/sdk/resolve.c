@@ -23,8 +23,15 @@ static void resolve_vertex(const struct weir_job *job, Weir__JobGraph *graph, co
         weir_graph_add_option(vertex, from->options[i].key, from->options[i].value);
     vertex->output = weir_graph_schema(from->declared);
     vertex->function = reference(job, from->function, from->name);
+    vertex->function2 = reference(job, from->function2, from->name);
+    vertex->on_timer = reference(job, from->on_timer, from->name);
     vertex->row_in = reference(job, from->row_in, from->row_in ? from->row_in->name : "");
+    vertex->row_in2 = reference(job, from->row_in2, from->row_in2 ? from->row_in2->name : "");
     vertex->row_out = reference(job, from->row_out, from->row_out ? from->row_out->name : "");
+    if (from->state_count)
+        vertex->states = weir_zalloc((size_t)from->state_count * sizeof(Weir__FunctionRef *));
+    for (int i = 0; i < from->state_count; i++)
+        vertex->states[vertex->n_states++] = reference(job, from->states[i], from->states[i]->name);
     for (int i = 0; i < from->input_count; i++) {
         const struct weir_stream *input = from->inputs[i];
         weir_graph_add_edge(graph, input->vertex->id, (uint32_t)input->output, from->id, (uint32_t)i, input->partition,

@@ -2,6 +2,7 @@
 #include <dlfcn.h>
 #include <stdio.h>
 
+#include "data/default_value.h"
 #include "data/schema.h"
 #include "sdk/sdk_int.h"
 
@@ -46,7 +47,12 @@ static weir_err check_field(const struct weir_row_type *row, const struct weir_r
     out->name = field->name;
     if (strlen(field->name) >= WEIR_NAME_SIZE_MAX)
         return weir_fail(error, WEIR_ERR_INVALID, "struct %s: the name %.40s... is too long", row->name, field->name);
-    if (weir_type_parse(field->type, &out->type, error))
+    struct weir_buf value;
+    bool given;
+    weir_buf_init(&value, (size_t)64 << 10);
+    weir_err err = weir_default_parse(field->type, &out->type, &value, &given, error);
+    weir_buf_fini(&value);
+    if (err)
         return weir_wrap(error, "struct %s, field %s", row->name, field->name);
     char text[64], kind[32];
     if (!kind_fits(field, &out->type))
@@ -85,8 +91,7 @@ weir_err weir_sdk_row_schema(const struct weir_row_type *row, struct weir_schema
     return 0;
 }
 
-/* Is it in the object that the job is in? Its offset from there is how the cluster finds it. */
-static bool in_job(const struct weir_job *job, const void *address)
+bool weir_sdk_in_job(const struct weir_job *job, const void *address)
 {
     Dl_info info;
     return dladdr(address, &info) && info.dli_fbase == job->code_base;
@@ -111,7 +116,7 @@ static struct weir_stream *row_function(const char *file, int line, struct weir_
                        "%s() needs .in, .out and .function: WEIR_MAP(in, out, function) sets them", what);
         return stream;
     }
-    if (!in_job(job, spec.function) || !in_job(job, spec.in) || !in_job(job, spec.out)) {
+    if (!weir_sdk_in_job(job, spec.function) || !weir_sdk_in_job(job, spec.in) || !weir_sdk_in_job(job, spec.out)) {
         weir_sdk_error(
             job, vertex, file, line,
             "the function and its row types must be defined in the job's own object, not in a library it links");

@@ -24,8 +24,10 @@ struct sdk_vertex {
     struct weir_schema *declared; /* one reference, or NULL */
     int parallelism;              /* 0: the job's */
     bool no_chaining;
-    const void *function;
-    const struct weir_row_type *row_in, *row_out;
+    const void *function, *function2, *on_timer; /* the last two: process */
+    const struct weir_row_type *row_in, *row_in2, *row_out;
+    const struct weir_state_decl **states; /* process: state_count of them */
+    int state_count;
     struct weir_stream *inputs[SDK_INPUTS_MAX];
     int input_count;
     bool takes_aggregate; /* a window that still has none */
@@ -71,6 +73,8 @@ const char *weir_sdk_get(const struct sdk_vertex *vertex, const char *key);
 /* A new vertex with one input (NULL: none yet) and the stream of its output; never NULL. */
 struct weir_stream *weir_sdk_vertex(struct weir_job *job, const char *file, int line, const char *op, const char *name,
                                     struct weir_stream *input);
+/* Is it in the object that the job is in? Its offset from there is how the cluster finds it. */
+bool weir_sdk_in_job(const struct weir_job *job, const void *address);
 /* Checks that the stream can be read on: not NULL, not a sink's, not an unfinished window. `what` is the call's name. On false,
  * *nothing is the stream to return. */
 bool weir_sdk_usable(struct weir_stream *stream, const char *file, int line, const char *what,

@@ -14,7 +14,7 @@
  * Text arguments are copied. Expressions, option names, types and functions are the same text as in SQL.
  * The builder is called on one thread, inside the WEIR_JOB function only.
  *
- * Functions (map, flat_map) are called on one worker thread per subtask, several subtasks at the same time: a static variable is shared by
+ * Functions (map, flat_map, process) are called on one worker thread per subtask, several subtasks at the same time: a static variable is shared by
  * those of one process. What they get is valid for the call, what they emit is copied. They may not block. One that
  * crashes ends its executor process; the job restarts by its strategy.
  *
@@ -41,7 +41,7 @@ extern "C" {
 #endif
 
 #define WEIR_ABI_MAJOR 1
-#define WEIR_ABI_MINOR 0
+#define WEIR_ABI_MINOR 1
 
 /* --- Values in row structs */
 
@@ -366,11 +366,16 @@ struct weir_ctx {
     char *(*scratch)(struct weir_ctx *ctx, size_t size);
     /* The job's argument `--name VALUE`, as weir_arg() reads it; `fallback` when it was not given. */
     const char *(*argument)(struct weir_ctx *ctx, const char *name, const char *fallback);
+    /* State and timers (weir/process.h), in functions of weir_process(); else NULL. Since ABI 1.1. */
+    const struct weir_process_calls *process;
 };
 /* `return WEIR_FAIL(ctx, "no price for %d", id);` */
 #define WEIR_FAIL(ctx, ...) ((ctx)->fail_task((ctx), __VA_ARGS__))
 
-/* Where a flat_map puts its rows: structs of the type that .out names. */
+/* Where a function puts its rows: structs of the type that .out names. */
+#ifndef WEIR_OUT_IS_THE_RUNTIMES
+#define weir_out weir_out_rows /* jobs write either */
+#endif
 struct weir_out_rows {
     int (*emit)(struct weir_out_rows *out, const void *row);
 };
@@ -502,4 +507,7 @@ WEIR_STREAM_ weir_chaining_at(WEIR_AT_, struct weir_stream *stream, bool chainin
 #ifdef __cplusplus
 }
 #endif
+
+#include <weir/process.h>
+
 #endif

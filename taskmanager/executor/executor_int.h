@@ -25,6 +25,10 @@ struct weir_executor_op { /* an operator of the plan, resolved in this process *
     struct weir_key_value *options;
     void *function;
     const void *row_in, *row_out;
+    void *function2, *on_timer; /* process */
+    const void *row_in2;
+    const void **states;
+    int state_count;
 };
 
 struct weir_executor_fetch; /* executor_checkpoint.c */

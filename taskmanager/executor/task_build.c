@@ -43,6 +43,7 @@ static weir_err resolve_inputs(struct weir_executor *executor, int index, struct
         plan->inputs[edge->to_input] = schema;
         if ((int)edge->to_input >= plan->input_count)
             plan->input_count = (int)edge->to_input + 1;
+        plan->broadcast2 |= edge->to_input == 1 && edge->partition == WEIR__PARTITION__BROADCAST;
         if (edge->partition != WEIR__PARTITION__HASH)
             continue;
         struct weir_key_spec key;
@@ -52,6 +53,9 @@ static weir_err resolve_inputs(struct weir_executor *executor, int index, struct
         if (edge->to_input == 0) {
             plan->key = key;
             plan->keyed = true;
+        } else if (edge->to_input == 1) {
+            plan->key2 = key;
+            plan->keyed2 = true;
         }
     }
     return WEIR_OK;
@@ -67,6 +71,26 @@ static weir_err resolve_function(struct weir_executor *executor, const Weir__Fun
         return weir_fail(error, WEIR_ERR_INVALID, "it needs the job's code for '%s', and the job has none",
                          ref->symbol);
     return weir_job_code_resolve(executor->code, ref->offset, address, error);
+}
+
+/* What only process has. */
+static weir_err resolve_process(struct weir_executor *executor, struct weir_executor_op *op, const Weir__Vertex *vertex,
+                                struct weir_error *error)
+{
+    void *row_in2 = NULL;
+    weir_err err = resolve_function(executor, vertex->function2, &op->function2, error);
+    if (!err)
+        err = resolve_function(executor, vertex->on_timer, &op->on_timer, error);
+    if (!err)
+        err = resolve_function(executor, vertex->row_in2, &row_in2, error);
+    op->row_in2 = row_in2;
+    op->states = weir_zalloc((vertex->n_states + 1) * sizeof *op->states);
+    for (size_t i = 0; i < vertex->n_states && !err; i++) {
+        void *state = NULL;
+        err = resolve_function(executor, vertex->states[i], &state, error);
+        op->states[op->state_count++] = state;
+    }
+    return err;
 }
 
 static weir_err resolve_op(struct weir_executor *executor, int index, struct weir_error *error)
@@ -98,7 +122,7 @@ static weir_err resolve_op(struct weir_executor *executor, int index, struct wei
         err = resolve_function(executor, vertex->row_out, &row_out, error);
     op->row_in = row_in;
     op->row_out = row_out;
-    return err;
+    return err ? err : resolve_process(executor, op, vertex, error);
 }
 
 weir_err weir_executor_resolve_ops(struct weir_executor *executor, struct weir_error *error)
@@ -123,6 +147,7 @@ void weir_executor_free_ops(struct weir_executor *executor)
         weir_schema_unref(op->plan.sides[0]);
         weir_schema_unref(op->plan.sides[1]);
         free(op->options);
+        free(op->states);
     }
     free(executor->ops);
     executor->ops = NULL;
@@ -380,6 +405,11 @@ static struct weir_chain *build_chain(struct weir_executor_task *task,
         ctx->wake = wake_worker;
         ctx->wake_arg = task->worker;
         ctx->function = resolved->function;
+        ctx->function2 = resolved->function2;
+        ctx->on_timer = resolved->on_timer;
+        ctx->row_in2 = resolved->row_in2;
+        ctx->states = resolved->states;
+        ctx->state_count = resolved->state_count;
         ctx->row_in = resolved->row_in;
         ctx->row_out = resolved->row_out;
     }

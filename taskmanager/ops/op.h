@@ -26,7 +26,8 @@ enum weir_step { WEIR_STEP_DONE, WEIR_STEP_AGAIN, WEIR_STEP_FAILED };
 #define WEIR_WATERMARK_MIN INT64_MIN /* none yet */
 #define WEIR_WATERMARK_MAX INT64_MAX /* end of event time: follows the last row of a bounded stream */
 
-struct weir_out;    /* one output of an operator: to chained operators and to channels; the driver's */
+#define WEIR_OUT_IS_THE_RUNTIMES /* weir/weir.h has an alias of that name for jobs */
+struct weir_out;                 /* one output of an operator: to chained operators and to channels; the driver's */
 struct weir_op;     /* private to the operator: its struct begins as it likes; vtable->size bytes, zeroed, are given */
 struct weir_op_ctx; /* below */
 struct weir_job_code; /* the loaded shared object, executor/job_code.h */
@@ -45,6 +46,9 @@ struct weir_op_plan {
     /* Key of the input edge, when it is a HASH edge. */
     struct weir_key_spec key;
     bool keyed;
+    /* The same of the second input. */
+    struct weir_key_spec key2;
+    bool keyed2, broadcast2;
     /* Declared output schema (sources, row functions), or NULL. */
     struct weir_schema *declared;
     /* results: one reference each, taken by the caller */
@@ -114,9 +118,13 @@ struct weir_op_ctx {
     struct weir_job_code *code;   /* NULL: the job has none */
     void *function;               /* vertex.function resolved in it, or NULL */
     const void *row_in, *row_out; /* struct weir_row_type (weir/weir.h), or NULL */
-    struct weir_out *out;         /* main output; NULL for sinks */
-    struct weir_out *sides[2];    /* NULL when nobody listens: rows for it are counted and dropped */
-    int64_t watermark_ms;         /* the last one that this operator has seen */
+    void *function2, *on_timer;   /* process: of its second input, of timers; or NULL */
+    const void *row_in2;
+    const void *const *states; /* process: struct weir_state_decl, state_count of them */
+    int state_count;
+    struct weir_out *out;      /* main output; NULL for sinks */
+    struct weir_out *sides[2]; /* NULL when nobody listens: rows for it are counted and dropped */
+    int64_t watermark_ms;      /* the last one that this operator has seen */
     bool batch_mode;
     bool draining;           /* a reader of splits: it was told to end; what it has not read stays in its snapshot */
     bool checkpoints;        /* the job has them */

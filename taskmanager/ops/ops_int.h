@@ -10,6 +10,7 @@
 extern const struct weir_op_vtable weir_op_filter;
 extern const struct weir_op_vtable weir_op_flat_map;
 extern const struct weir_op_vtable weir_op_map;
+extern const struct weir_op_vtable weir_op_process;
 extern const struct weir_op_vtable weir_op_select;
 extern const struct weir_op_vtable weir_op_sink;
 extern const struct weir_op_vtable weir_op_source;

@@ -5,6 +5,45 @@
 
 #define STRING_SIZE_MAX ((size_t)64 << 20)
 
+static weir_err check_column(const char *option, const struct weir_field *field, const struct weir_schema *input,
+                             struct weir_error *error)
+{
+    char has[64], wants[64];
+    int column = weir_schema_find(input, field->name, strlen(field->name));
+    if (column < 0) {
+        const char *names[WEIR_FIELDS_MAX];
+        for (int i = 0; i < input->field_count; i++)
+            names[i] = input->fields[i].name;
+        const char *near = weir_nearest(field->name, names, input->field_count);
+        return weir_fail(error, WEIR_ERR_INVALID, "%s: the input has no column '%s'%s%s%s", option, field->name,
+                         near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    }
+    const struct weir_type *type = &input->fields[column].type;
+    if (type->id != field->type.id)
+        return weir_fail(error, WEIR_ERR_INVALID, "%s: column '%s' is %s, but the row struct has it as %s", option,
+                         field->name, weir_type_print(type, has), weir_type_print(&field->type, wants));
+    if (type->nullable && !field->type.nullable)
+        return weir_fail(
+            error, WEIR_ERR_INVALID,
+            "%s: column '%s' may be NULL, but the row struct has it as %s: filter it (\"%s IS NOT NULL\" does not "
+            "change the type, COALESCE does), or give the struct WEIR_NULLS",
+            option, field->name, weir_type_print(&field->type, wants), field->name);
+    return 0;
+}
+
+weir_err weir_row_check_columns(const char *option, const char *text, const struct weir_schema *input,
+                                struct weir_error *error)
+{
+    struct weir_schema *row = NULL;
+    weir_err err = weir_schema_parse(text, &row, error);
+    if (err)
+        return weir_wrap(error, "%s", option);
+    for (int i = 0; i < row->field_count && !err; i++)
+        err = check_column(option, &row->fields[i], input, error);
+    weir_schema_unref(row);
+    return err;
+}
+
 weir_err weir_row_converter_init(struct weir_row_converter *converter, const struct weir_row_type *type,
                                  const struct weir_schema *schema, struct weir_error *error)
 {

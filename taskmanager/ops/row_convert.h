@@ -25,6 +25,9 @@ struct weir_row_converter {
     int fixed_count;
 };
 
+/* Does the input have the columns of a row struct, given as a column list by this option, with types that fit? */
+weir_err weir_row_check_columns(const char *option, const char *text, const struct weir_schema *input,
+                                struct weir_error *error);
 /* Field i of the row type <-> the schema's column of that name. The row type was checked when the graph was built; what the schema
  * says now must still agree with it. `fields` is the caller's to free, also after an error. */
 weir_err weir_row_converter_init(struct weir_row_converter *converter, const struct weir_row_type *type,

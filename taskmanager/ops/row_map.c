@@ -85,34 +85,8 @@ static const struct weir_option row_map_options[] = {
 
 /* --- Plan */
 
-static weir_err check_column(const struct weir_field *field, const struct weir_schema *input, struct weir_error *error)
-{
-    char has[64], wants[64];
-    int column = weir_schema_find(input, field->name, strlen(field->name));
-    if (column < 0) {
-        const char *names[WEIR_FIELDS_MAX];
-        for (int i = 0; i < input->field_count; i++)
-            names[i] = input->fields[i].name;
-        const char *near = weir_nearest(field->name, names, input->field_count);
-        return weir_fail(error, WEIR_ERR_INVALID, "row.in: the input has no column '%s'%s%s%s", field->name,
-                         near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
-    }
-    const struct weir_type *type = &input->fields[column].type;
-    if (type->id != field->type.id)
-        return weir_fail(error, WEIR_ERR_INVALID, "row.in: column '%s' is %s, but the row struct has it as %s",
-                         field->name, weir_type_print(type, has), weir_type_print(&field->type, wants));
-    if (type->nullable && !field->type.nullable)
-        return weir_fail(
-            error, WEIR_ERR_INVALID,
-            "row.in: column '%s' may be NULL, but the row struct has it as %s: filter it (\"%s IS NOT NULL\" does not "
-            "change the type, COALESCE does), or give the struct WEIR_NULLS",
-            field->name, weir_type_print(&field->type, wants), field->name);
-    return 0;
-}
-
 static weir_err row_map_plan(struct weir_op_plan *plan, struct weir_error *error)
 {
-    struct weir_schema *row = NULL;
     weir_err err =
         weir_options_check(plan->name, plan->options, plan->option_count, row_map_options, NULL, NULL, error);
     if (err)
@@ -120,11 +94,7 @@ static weir_err row_map_plan(struct weir_op_plan *plan, struct weir_error *error
     if (!plan->declared)
         return weir_fail(error, WEIR_ERR_INVALID, "it declares no output row");
     const char *text = weir_options_get(plan->options, plan->option_count, row_map_options, "row.in");
-    if ((err = weir_schema_parse(text, &row, error)))
-        return weir_wrap(error, "row.in");
-    for (int i = 0; i < row->field_count && !err; i++)
-        err = check_column(&row->fields[i], plan->inputs[0], error);
-    weir_schema_unref(row);
+    err = weir_row_check_columns("row.in", text, plan->inputs[0], error);
     if (!err)
         plan->output = weir_schema_ref(plan->declared);
     return err;

@@ -4,8 +4,8 @@
 #include "ops/ops_int.h"
 
 const struct weir_op_vtable *const weir_ops[] = {
-    &weir_op_filter, &weir_op_flat_map, &weir_op_map,       &weir_op_select, &weir_op_sink, &weir_op_source,
-    &weir_op_splits, &weir_op_union,    &weir_op_watermark, &weir_op_window, NULL,
+    &weir_op_filter, &weir_op_flat_map, &weir_op_map,   &weir_op_process,   &weir_op_select, &weir_op_sink,
+    &weir_op_source, &weir_op_splits,   &weir_op_union, &weir_op_watermark, &weir_op_window, NULL,
 };
 
 weir_err weir_op_find(const char *name, const struct weir_op_vtable **vtable, struct weir_error *error)

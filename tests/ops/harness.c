@@ -175,6 +175,12 @@ static void plan_op(struct weir_harness *h, struct weir_error *error, weir_err *
     plan->keyed = keys > 0;
     if (keys && (*err = weir_key_spec_resolve(plan->inputs[0], setup->key, keys, &plan->key, error)))
         return;
+    for (keys = 0; keys < WEIR_KEY_COLUMNS_MAX && setup->key2[keys];)
+        keys++;
+    plan->keyed2 = keys > 0;
+    plan->broadcast2 = setup->broadcast2;
+    if (keys && (*err = weir_key_spec_resolve(plan->inputs[1], setup->key2, keys, &plan->key2, error)))
+        return;
     *err = setup->op->plan(plan, error);
 }
 
@@ -201,6 +207,12 @@ static void fill_ctx(struct weir_harness *h)
     while (setup->arguments && setup->arguments[ctx->argument_count])
         ctx->argument_count++;
     ctx->function = setup->function;
+    ctx->function2 = setup->function2;
+    ctx->on_timer = setup->on_timer;
+    ctx->row_in2 = setup->row_in2;
+    ctx->states = setup->states;
+    while (setup->states && setup->states[ctx->state_count])
+        ctx->state_count++;
     ctx->row_in = setup->row_in;
     ctx->row_out = setup->row_out;
     ctx->watermark_ms = WEIR_WATERMARK_MIN;

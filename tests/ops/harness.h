@@ -38,6 +38,12 @@ struct weir_harness_setup {
     const char *key[WEIR_KEY_COLUMNS_MAX]; /* key columns of the HASH edge */
     const void *row_in, *row_out;          /* struct weir_row_type */
     void *function;
+    /* process */
+    void *function2, *on_timer;
+    const void *row_in2;
+    const void *const *states; /* struct weir_state_decl, ended by NULL; may be NULL */
+    const char *key2[WEIR_KEY_COLUMNS_MAX];
+    bool broadcast2;
     const char *const *arguments; /* ended by NULL; may be NULL */
     int parallelism, subtask;     /* 0: 1 */
     int consumer_parallelism;     /* 0: 1 */
