@@ -187,7 +187,12 @@ static weir_err set_value(struct weir_config *config, const char *what, const ch
     struct value *value = &config->values[index];
     free(value->text);
     free(value->origin);
-    value->text = weir_strdup(text);
+    /* As the table writes it, whoever compares. */
+    size_t size;
+    const char *choice = option->type == WEIR_OPTION_ENUM   ? weir_option_choice(option->choices, text, &size)
+                         : option->type == WEIR_OPTION_BOOL ? weir_option_choice("true|false", text, &size)
+                                                            : NULL;
+    value->text = choice ? weir_strndup(choice, size) : weir_strdup(text);
     value->origin = weir_strdup(origin);
     return WEIR_OK;
 }

@@ -6,6 +6,8 @@
 const struct weir_option weir_config_table[] = {
     {"execution.buffer-timeout", WEIR_OPTION_DURATION, "5 ms", NULL,
      "How old the oldest row of an output batch gets before the batch leaves, full or not. Under load batches leave full."},
+    {"execution.checkpointing.aligned-checkpoint-timeout", WEIR_OPTION_DURATION, "0", NULL,
+     "With unaligned.enabled: how old a checkpoint gets before its barriers overtake what is queued. 0: they do at once."},
     {"execution.checkpointing.dir", WEIR_OPTION_STRING, "", NULL,
      "Where checkpoints are kept: a directory that all hosts share (file:///PATH), or s3://BUCKET/PREFIX. The cluster's, not a job's. "
      "Without one: checkpoints below the JobManager's $WEIR_HOME/data, for clusters on one host."},
@@ -24,6 +26,9 @@ const struct weir_option weir_config_table[] = {
      "A checkpoint that takes longer has failed."},
     {"execution.checkpointing.tolerable-failed-checkpoints", WEIR_OPTION_INT, "0", NULL,
      "Checkpoints that may fail one after the other before the job fails."},
+    {"execution.checkpointing.unaligned.enabled", WEIR_OPTION_BOOL, "false", NULL,
+     "Barriers overtake queued rows, which become part of the checkpoint: under backpressure checkpoints are quick, and larger. Exactly once "
+     "only. Savepoints, and edges from splits and to all subtasks (broadcast), stay aligned."},
     {"heartbeat.interval", WEIR_OPTION_DURATION, "1 s", NULL,
      "How often a TaskManager reports to the JobManager. Counters come with it, hence more often than Flink's 10 s."},
     {"heartbeat.timeout", WEIR_OPTION_DURATION, "10 s", NULL,
@@ -164,6 +169,7 @@ const struct weir_option weir_config_table[] = {
 };
 
 const struct weir_config_range weir_config_ranges[] = {
+    {"execution.checkpointing.aligned-checkpoint-timeout", 0, (int64_t)365 * 86400000},
     {"execution.checkpointing.interval", 0, (int64_t)365 * 86400000},
     {"execution.checkpointing.max-concurrent-checkpoints", 1, 8},
     {"execution.checkpointing.min-pause", 0, (int64_t)365 * 86400000},

@@ -4,6 +4,7 @@
  * milliseconds or bytes. All units of one kind are in one table, so that messages can list them. */
 #include "base/options.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -120,16 +121,25 @@ static bool parse_bool(const char *text, int64_t *out)
     return false;
 }
 
-static bool in_choices(const char *choices, const char *value)
+static bool same_choice(const char *choice, const char *value, size_t size)
 {
-    size_t size = strlen(value);
+    for (size_t i = 0; i < size; i++)
+        if (choice[i] != value[i] &&
+            tolower((unsigned char)choice[i]) != (value[i] == '_' ? '-' : tolower((unsigned char)value[i])))
+            return false;
+    return true;
+}
+
+const char *weir_option_choice(const char *choices, const char *value, size_t *size)
+{
+    *size = strlen(value);
     for (const char *c = choices;; c++) {
         size_t n = strcspn(c, "|");
-        if (n == size && !strncasecmp(c, value, n))
-            return true;
+        if (n == *size && same_choice(c, value, n))
+            return c;
         c += n;
         if (!*c)
-            return false;
+            return NULL;
     }
 }
 
@@ -138,6 +148,7 @@ weir_err weir_option_check_value(const char *what, const struct weir_option *opt
 {
     int64_t n;
     double d;
+    size_t size;
     switch (option->type) {
     case WEIR_OPTION_STRING:
         return WEIR_OK;
@@ -168,7 +179,7 @@ weir_err weir_option_check_value(const char *what, const struct weir_option *opt
                          "%s: '%s' is not a size: '%s' (write it like '1024', '64 kb', '64 mb', '1 gb')", what,
                          option->name, value);
     case WEIR_OPTION_ENUM:
-        if (in_choices(option->choices, value))
+        if (weir_option_choice(option->choices, value, &size))
             return WEIR_OK;
         return weir_fail(error, WEIR_ERR_INVALID, "%s: '%s' must be one of %s, not '%s'", what, option->name,
                          option->choices, value);

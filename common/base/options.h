@@ -20,6 +20,8 @@ weir_err weir_options_check(const char *what, const struct weir_key_value *given
 
 const struct weir_option *weir_option_find(const struct weir_option *table, const char *name); /* NULL: none */
 /* Is `value` of the option's type? `what` opens the message. */
+/* The choice (of "a|b") that is meant by `value`, in whatever case and with _ for -; *size: its length. NULL: none. */
+const char *weir_option_choice(const char *choices, const char *value, size_t *size);
 weir_err weir_option_check_value(const char *what, const struct weir_option *option, const char *value,
                                  struct weir_error *error);
 /* A checked text as a number; NULL or "" gives 0. */

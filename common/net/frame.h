@@ -30,7 +30,7 @@ enum weir_frame_type {                           /* never renumber */
                        WEIR_FRAME_BATCH = 1,     /* payload: data/batch_wire.h */
                        WEIR_FRAME_WATERMARK = 2, /* payload: i64 */
                        WEIR_FRAME_BARRIER =
-                           3, /* payload: u64 checkpoint, u64 batches sent on the channel so far, u64 newest complete checkpoint, u32 flags, u32 0 */
+                           3, /* payload: u64 checkpoint, u64 batches sent on the channel so far, u64 newest complete checkpoint, u32 flags, u32 ms that are left until it may overtake */
                        WEIR_FRAME_IDLE = 4,
                        WEIR_FRAME_ACTIVE = 5,
                        WEIR_FRAME_END = 6,

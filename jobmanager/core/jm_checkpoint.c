@@ -773,7 +773,14 @@ static void key_groups(int max_parallelism, int parallelism, int subtask, int *f
     *count = (int)(((int64_t)(subtask + 1) * max_parallelism + parallelism - 1) / parallelism) - *first;
 }
 
-enum { KIND_SUBTASK = 1, KIND_SPLIT = 2, KIND_UNION = 3, KIND_KEYED = 4 }; /* enum weir_state_kind */
+enum {
+    KIND_SUBTASK = 1,
+    KIND_SPLIT = 2,
+    KIND_UNION = 3,
+    KIND_KEYED = 4,
+    KIND_ROWS_KEYED = 5,
+    KIND_ROWS = 6
+}; /* enum weir_state_kind */
 
 static bool part_is_for(const struct weir_plan_vertex *vertex, const Weir__StatePart *part, int subtask, int number)
 {
@@ -783,7 +790,11 @@ static bool part_is_for(const struct weir_plan_vertex *vertex, const Weir__State
         return true;
     case KIND_SPLIT:
         return number % vertex->parallelism == subtask;
+    case KIND_ROWS: /* as they were addressed, or dealt out */
+        return (int)part->parallelism == vertex->parallelism ? (int)part->subtask == subtask
+                                                             : number % vertex->parallelism == subtask;
     case KIND_KEYED:
+    case KIND_ROWS_KEYED:
         key_groups(vertex->max_parallelism, vertex->parallelism, subtask, &first, &count);
         key_groups(vertex->max_parallelism, (int)part->parallelism, (int)part->subtask, &part_first, &part_count);
         return first < part_first + part_count && part_first < first + count;

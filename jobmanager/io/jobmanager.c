@@ -471,8 +471,10 @@ weir_err weir_jobmanager_plan(struct weir_jobmanager *jobmanager, const struct w
 /* What executors need of the cluster's configuration, and every key that the job set itself. */
 static const char *const executor_keys[] = {
     "execution.buffer-timeout",
+    "execution.checkpointing.aligned-checkpoint-timeout",
     "execution.checkpointing.interval",
     "execution.checkpointing.mode",
+    "execution.checkpointing.unaligned.enabled",
     "heartbeat.interval",
     "heartbeat.timeout",
     "parallelism.default",
@@ -511,6 +513,12 @@ static weir_err check_checkpointing(const struct weir_jobmanager *jobmanager, co
         return weir_fail(
             error, WEIR_ERR_INVALID,
             "execution.checkpointing.interval is set, and this JobManager has no execution.checkpointing.dir");
+    if (weir_config_int(config, "execution.checkpointing.unaligned.enabled") &&
+        strcmp(weir_config_string(config, "execution.checkpointing.mode"), "at-least-once") == 0)
+        return weir_fail(
+            error, WEIR_ERR_INVALID,
+            "execution.checkpointing.unaligned.enabled needs execution.checkpointing.mode exactly-once: with "
+            "at-least-once barriers wait for nothing already");
     return WEIR_OK;
 }
 

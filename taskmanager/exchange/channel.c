@@ -5,6 +5,8 @@
 #include "base/assert.h"
 #include "base/mem.h"
 
+#define BARRIER_SLOTS 4
+
 /* Room for control items between batches; when it is used up watermarks collapse at the producer. */
 static int slots_for(int credits)
 {
@@ -74,7 +76,8 @@ void weir_channel_unref(struct weir_channel *chan)
 
 bool weir_channel_has_item_room(struct weir_channel *chan, enum weir_item_kind kind)
 {
-    uint64_t need = chan->pushed + (kind == WEIR_ITEM_END ? 1 : 2); /* the last one is the end's */
+    /* The last one is the end's, those before it are barriers', which do not wait behind watermarks. */
+    uint64_t need = chan->pushed + (kind == WEIR_ITEM_END ? 1 : kind == WEIR_ITEM_BARRIER ? 2 : 2 + BARRIER_SLOTS);
     if (need <= chan->item_limit_seen)
         return true;
     chan->item_limit_seen = atomic_load(&chan->item_limit);
@@ -118,7 +121,11 @@ void weir_channel_push(struct weir_channel *chan, const struct weir_item *item)
     }
     chan->closed = item->kind == WEIR_ITEM_END;
     atomic_store_explicit(&chan->tail, chan->pushed, memory_order_release);
-    weir_ready_add(&chan->consumer->list, &chan->data);
+    bool overtakes = item->kind == WEIR_ITEM_BARRIER && (item->barrier.flags & WEIR_BARRIER_OVERTAKES);
+    if (overtakes)
+        atomic_store(&chan->consumer->urgent, 1);
+    if (!weir_ready_add(&chan->consumer->list, &chan->data) && overtakes)
+        weir_wake(chan->consumer->list.waker); /* announced before, but what is ahead of it may have to wait */
 }
 
 /* --- Consumer */
@@ -140,6 +147,14 @@ bool weir_channel_pop(struct weir_channel *chan, struct weir_item *item)
     *item = chan->ring[chan->head & (uint64_t)(chan->slots - 1)];
     chan->head++;
     return true;
+}
+
+const struct weir_item *weir_channel_look(struct weir_channel *chan, uint64_t at)
+{
+    weir_assert(at >= chan->head);
+    if (at >= atomic_load_explicit(&chan->tail, memory_order_acquire))
+        return NULL;
+    return &chan->ring[at & (uint64_t)(chan->slots - 1)];
 }
 
 void weir_channel_done(struct weir_channel *chan, bool was_batch)

@@ -5,7 +5,7 @@
  *
  * Credits: the consumer's side sets two limits that only rise, how many batches and how many items in all may have been pushed since
  * the beginning. A batch needs both; a watermark, idleness, barrier or end only the second, of which one is reserved
- * for the end. A batch frees its credit when the consumer's head operator is done with it, not when it is taken.
+ * for the end, some more for barriers. A batch frees its credit when the consumer's head operator is done with it, not when it is taken.
  * Limits begin at 0: a local channel is opened when its consumer is there, a remote sending one by the receiver's first grant.
  *
  * A broken channel (lost peer, gap, bad checksum) carries its error; both ends look at weir_channel_broken().
@@ -35,13 +35,16 @@ enum weir_item_kind { /* part of the frame format: never renumber */
 enum weir_barrier_flags {                             /* part of the frame format */
                           WEIR_BARRIER_SAVEPOINT = 1, /* of a savepoint: it is aligned, whatever the mode */
                           WEIR_BARRIER_STOP = 2, /* nothing follows it: tasks halt behind it until they are cancelled */
-                          WEIR_BARRIER_DRAIN = 4 /* no checkpoint: sources end here, as at the end of their input */
+                          WEIR_BARRIER_DRAIN = 4, /* no checkpoint: sources end here, as at the end of their input */
+                          WEIR_BARRIER_OVERTAKES =
+                              8 /* it may turn unaligned: from due_ns on it waits for nothing queued */
 };
 /* Everything before it is in checkpoint `checkpoint`, everything behind it is not. */
 struct weir_barrier {
     uint64_t checkpoint; /* from 1; never used twice in a job */
     uint64_t complete;   /* the newest checkpoint that is known to be complete; 0: none */
     uint32_t flags;
+    int64_t due_ns; /* OVERTAKES: monotonic, this host's; frames carry what is left of the wait */
 };
 
 struct weir_item {
@@ -136,6 +139,8 @@ bool weir_channel_peek(struct weir_channel *chan); /* something is there */
 /* What the next pop gives; NONE: nothing. */
 enum weir_item_kind weir_channel_peek_kind(struct weir_channel *chan);
 bool weir_channel_pop(struct weir_channel *chan, struct weir_item *item);
+/* Item number `at`, counted from the channel's beginning, which stays there; NULL: it is not there yet. It was not popped. */
+const struct weir_item *weir_channel_look(struct weir_channel *chan, uint64_t at);
 /* Done with an item that was popped: gives its room, and for a batch its credit, back. Not for remote_out. */
 void weir_channel_done(struct weir_channel *chan, bool was_batch);
 

@@ -15,6 +15,7 @@ struct lane {                 /* what the writer keeps of a channel */
     int64_t watermark_ms; /* last one sent */
     int start, end;       /* rows of the input batch still to be gathered: writer->rows[start, end) */
     bool taken;           /* BROADCAST and control items: it has the one in hand */
+    bool barrier_due;     /* writer->barrier goes before anything else */
 };
 
 struct weir_edge_writer {
@@ -36,6 +37,9 @@ struct weir_edge_writer {
     int gathering;        /* lanes with a batch */
     bool watermark_due;   /* some lane has not got watermark_ms */
     bool starved;         /* a flush found no room: the next one tries again, however early */
+    const struct weir_link *link;
+    struct weir_barrier barrier; /* of the lanes where it is due */
+    int barriers_due;
     uint64_t bytes;
     uint16_t *channel_of_group;
     uint64_t hashes[WEIR_BATCH_ROWS_MAX];
@@ -52,6 +56,7 @@ struct weir_edge_writer *weir_edge_writer_new(const struct weir_edge_writer_opti
     writer->schema = weir_schema_ref(options->schema);
     writer->key = options->key;
     writer->timeout_ns = options->timeout_ns;
+    writer->link = options->link;
     writer->direct = count == 1 && options->partition != WEIR_EDGE_ON_DEMAND;
     writer->channel_count = count;
     writer->channels = weir_alloc((size_t)count * sizeof(struct weir_channel *));
@@ -97,22 +102,43 @@ void weir_edge_writer_free(struct weir_edge_writer *writer)
 
 /* --- Into a channel. Each says false when there is no room, and has then asked to be woken. */
 
-static bool has_batch_room(struct weir_channel *chan)
-{
-    do
-        if (weir_channel_has_batch_room(chan))
-            return true;
-    while (weir_channel_wait(chan));
-    return false;
-}
-
-static bool has_item_room(struct weir_channel *chan, enum weir_item_kind kind)
+static bool find_item_room(struct weir_channel *chan, enum weir_item_kind kind)
 {
     do
         if (weir_channel_has_item_room(chan, kind))
             return true;
     while (weir_channel_wait(chan));
     return false;
+}
+
+/* A barrier that found no room goes before whatever comes now. */
+static bool send_barrier(struct weir_edge_writer *writer, int c)
+{
+    if (!writer->lanes[c].barrier_due)
+        return true;
+    if (!find_item_room(writer->channels[c], WEIR_ITEM_BARRIER))
+        return false;
+    struct weir_item item = {.kind = WEIR_ITEM_BARRIER, .barrier = writer->barrier};
+    weir_channel_push(writer->channels[c], &item);
+    writer->lanes[c].barrier_due = false;
+    writer->barriers_due--;
+    return true;
+}
+
+static bool has_batch_room(struct weir_edge_writer *writer, int c)
+{
+    if (!send_barrier(writer, c))
+        return false;
+    do
+        if (weir_channel_has_batch_room(writer->channels[c]))
+            return true;
+    while (weir_channel_wait(writer->channels[c]));
+    return false;
+}
+
+static bool has_item_room(struct weir_edge_writer *writer, int c, enum weir_item_kind kind)
+{
+    return send_barrier(writer, c) && find_item_room(writer->channels[c], kind);
 }
 
 static void push_batch(struct weir_edge_writer *writer, int c, struct weir_batch *take_batch)
@@ -126,7 +152,7 @@ static bool send_watermark(struct weir_edge_writer *writer, int c)
 {
     if (writer->lanes[c].watermark_ms == writer->watermark_ms)
         return true;
-    if (!has_item_room(writer->channels[c], WEIR_ITEM_WATERMARK))
+    if (!has_item_room(writer, c, WEIR_ITEM_WATERMARK))
         return false;
     struct weir_item item = {.kind = WEIR_ITEM_WATERMARK, .watermark_ms = writer->watermark_ms};
     weir_channel_push(writer->channels[c], &item);
@@ -139,7 +165,7 @@ static bool send_lane(struct weir_edge_writer *writer, int c)
 {
     struct lane *lane = &writer->lanes[c];
     if (lane->batch) {
-        if (!has_batch_room(writer->channels[c]))
+        if (!has_batch_room(writer, c))
             return false;
         struct weir_batch *batch = lane->batch;
         lane->batch = NULL;
@@ -235,7 +261,7 @@ static bool advance_broadcast(struct weir_edge_writer *writer)
         struct lane *lane = &writer->lanes[c];
         if (lane->taken)
             continue;
-        if (!send_watermark(writer, c) || !has_batch_room(writer->channels[c])) {
+        if (!send_watermark(writer, c) || !has_batch_room(writer, c)) {
             all = false;
             continue;
         }
@@ -250,7 +276,7 @@ static bool advance_rebalance(struct weir_edge_writer *writer)
     for (int i = 0; i < writer->channel_count; i++) {
         int c = writer->next;
         writer->next = c + 1 == writer->channel_count ? 0 : c + 1;
-        if (!send_watermark(writer, c) || !has_batch_room(writer->channels[c]))
+        if (!send_watermark(writer, c) || !has_batch_room(writer, c))
             continue;
         push_batch(writer, c, weir_batch_ref(writer->in.batch));
         return true;
@@ -273,7 +299,7 @@ static bool advance_on_demand(struct weir_edge_writer *writer)
     for (int tried = 0; writer->in_row < batch->row_count && tried < writer->channel_count; tried++) {
         int c = writer->next;
         writer->next = c + 1 == writer->channel_count ? 0 : c + 1;
-        if (!is_drained(writer->channels[c]) || !send_watermark(writer, c) || !has_batch_room(writer->channels[c]))
+        if (!is_drained(writer->channels[c]) || !send_watermark(writer, c) || !has_batch_room(writer, c))
             continue;
         push_batch(writer, c,
                    batch->row_count == 1 ? weir_batch_ref(batch) : weir_batch_slice(batch, writer->in_row, 1));
@@ -291,7 +317,7 @@ static bool advance_control(struct weir_edge_writer *writer)
         struct lane *lane = &writer->lanes[c];
         if (lane->taken)
             continue;
-        if (!send_lane(writer, c) || !has_item_room(writer->channels[c], writer->in.kind)) {
+        if (!send_lane(writer, c) || !has_item_room(writer, c, writer->in.kind)) {
             all = false;
             continue;
         }
@@ -321,10 +347,13 @@ static bool advance_item(struct weir_edge_writer *writer, int64_t now_ns)
 
 bool weir_edge_writer_advance(struct weir_edge_writer *writer, int64_t now_ns)
 {
+    bool moved = false;
+    for (int c = 0; c < writer->channel_count && writer->barriers_due > 0; c++)
+        moved |= writer->lanes[c].barrier_due && send_barrier(writer, c);
     if (writer->in.kind == WEIR_ITEM_NONE)
-        return false;
+        return moved;
     if (!advance_item(writer, now_ns))
-        return false;
+        return moved;
     if (writer->in.kind == WEIR_ITEM_BATCH)
         weir_batch_unref(writer->in.batch);
     writer->in.kind = WEIR_ITEM_NONE;
@@ -342,12 +371,12 @@ static bool take_direct(struct weir_edge_writer *writer, const struct weir_item 
         writer->watermark_due = writer->starved = !send_watermark(writer, 0);
         return true; /* without room it waits here, and a newer one takes its place */
     case WEIR_ITEM_BATCH:
-        if (!send_watermark(writer, 0) || !has_batch_room(writer->channels[0]))
+        if (!send_watermark(writer, 0) || !has_batch_room(writer, 0))
             return false;
         push_batch(writer, 0, item->batch);
         return true;
     default:
-        if (!send_watermark(writer, 0) || !has_item_room(writer->channels[0], item->kind))
+        if (!send_watermark(writer, 0) || !has_item_room(writer, 0, item->kind))
             return false;
         weir_channel_push(writer->channels[0], item);
         return true;
@@ -371,7 +400,7 @@ static void begin_batch(struct weir_edge_writer *writer)
     /* All to one channel: by reference, unless it is a small one that others may join. */
     struct lane *lane = &writer->lanes[only];
     bool worth = writer->in.batch->row_count * 2 >= writer->rows_max;
-    if (!worth || !send_lane(writer, only) || !weir_channel_has_batch_room(writer->channels[only]))
+    if (!worth || !send_lane(writer, only) || !has_batch_room(writer, only))
         return;
     push_batch(writer, only, weir_batch_ref(writer->in.batch));
     lane->start = lane->end;
@@ -402,7 +431,111 @@ bool weir_edge_writer_take(struct weir_edge_writer *writer, const struct weir_it
 
 bool weir_edge_writer_busy(const struct weir_edge_writer *writer)
 {
-    return writer->in.kind != WEIR_ITEM_NONE;
+    return writer->in.kind != WEIR_ITEM_NONE || writer->barriers_due > 0;
+}
+
+/* --- Barriers that overtake */
+
+bool weir_edge_writer_settled(const struct weir_edge_writer *writer)
+{
+    return !weir_edge_writer_busy(writer) && writer->gathering == 0;
+}
+
+bool weir_edge_writer_is_on_demand(const struct weir_edge_writer *writer)
+{
+    return writer->partition == WEIR_EDGE_ON_DEMAND;
+}
+
+bool weir_edge_writer_overtakes(const struct weir_edge_writer *writer)
+{
+    return weir_link_overtakes(writer->link);
+}
+
+int weir_edge_writer_undelivered(const struct weir_edge_writer *writer)
+{
+    return writer->in.kind == WEIR_ITEM_BATCH ? writer->in.batch->row_count - writer->in_row : 0;
+}
+
+static void record_for(const struct weir_edge_writer *writer, int c, const struct weir_item *item,
+                       struct weir_inflight *rows)
+{
+    weir_inflight_out(rows, writer->link, weir_channel_to(writer->channels[c]->id), item);
+}
+
+static void record_batch(const struct weir_edge_writer *writer, int c, struct weir_batch *take_batch,
+                         struct weir_inflight *rows)
+{
+    struct weir_item item = {.kind = WEIR_ITEM_BATCH, .batch = take_batch};
+    record_for(writer, c, &item, rows);
+    weir_batch_unref(take_batch);
+}
+
+void weir_edge_writer_record(const struct weir_edge_writer *writer, struct weir_inflight *rows)
+{
+    for (int c = 0; c < writer->channel_count; c++) {
+        const struct lane *lane = &writer->lanes[c];
+        if (lane->batch) /* copied: rows will be added to it */
+            record_batch(writer, c, weir_batch_slice(lane->batch, 0, lane->batch->row_count), rows);
+        struct weir_item watermark = {.kind = WEIR_ITEM_WATERMARK, .watermark_ms = writer->watermark_ms};
+        if (lane->watermark_ms != writer->watermark_ms && !writer->channels[c]->closed)
+            record_for(writer, c, &watermark, rows);
+    }
+    if (writer->in.kind != WEIR_ITEM_BATCH)
+        return;
+    if (writer->partition != WEIR_EDGE_HASH) {
+        record_batch(writer, writer->next, weir_batch_ref(writer->in.batch), rows);
+        return;
+    }
+    for (int c = 0; c < writer->channel_count; c++) {
+        const struct lane *lane = &writer->lanes[c];
+        if (lane->start < lane->end)
+            record_batch(writer, c,
+                         weir_batch_gather(writer->in.batch, writer->rows + lane->start, lane->end - lane->start),
+                         rows);
+    }
+}
+
+/* Like spread(), which is about the batch in hand. */
+static void record_spread(struct weir_edge_writer *writer, const struct weir_batch *batch, struct weir_inflight *rows)
+{
+    int32_t *picked = weir_alloc((size_t)batch->row_count * sizeof *picked);
+    weir_key_hash(batch, &writer->key, writer->hashes);
+    for (int c = 0; c < writer->channel_count; c++) {
+        int count = 0;
+        for (int r = 0; r < batch->row_count; r++)
+            if (writer->channel_of_group[weir_key_group(writer->hashes[r], writer->max_parallelism)] == c)
+                picked[count++] = r;
+        if (count > 0)
+            record_batch(writer, c, weir_batch_gather(batch, picked, count), rows);
+    }
+    free(picked);
+}
+
+void weir_edge_writer_record_item(struct weir_edge_writer *writer, const struct weir_item *item,
+                                  struct weir_inflight *rows)
+{
+    if (item->kind == WEIR_ITEM_WATERMARK) {
+        for (int c = 0; c < writer->channel_count; c++)
+            record_for(writer, c, item, rows);
+    } else if (item->kind == WEIR_ITEM_BATCH && writer->channel_of_group) {
+        record_spread(writer, item->batch, rows);
+    } else if (item->kind == WEIR_ITEM_BATCH) {
+        record_for(writer, writer->next, item, rows);
+        writer->next = writer->next + 1 == writer->channel_count ? 0 : writer->next + 1;
+    }
+}
+
+void weir_edge_writer_overtake(struct weir_edge_writer *writer, const struct weir_barrier *barrier)
+{
+    writer->barrier = *barrier;
+    for (int c = 0; c < writer->channel_count; c++) {
+        struct lane *lane = &writer->lanes[c];
+        if (writer->channels[c]->closed)
+            continue;
+        writer->barriers_due += !lane->barrier_due; /* an older one that did not get through is given up */
+        lane->barrier_due = true;
+        (void)send_barrier(writer, c);
+    }
 }
 
 /* --- Flushing */

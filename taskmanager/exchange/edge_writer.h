@@ -12,16 +12,7 @@
 #ifndef WEIR_EXCHANGE_EDGE_WRITER_H
 #define WEIR_EXCHANGE_EDGE_WRITER_H
 
-#include "data/row_key.h"
-#include "exchange/channel.h"
-
-enum weir_edge_partition { /* proto's Partition, by value */
-                           WEIR_EDGE_FORWARD = 0,
-                           WEIR_EDGE_HASH = 1,
-                           WEIR_EDGE_REBALANCE = 2,
-                           WEIR_EDGE_BROADCAST = 3,
-                           WEIR_EDGE_ON_DEMAND = 4
-};
+#include "exchange/inflight.h"
 
 struct weir_edge_writer;
 
@@ -33,8 +24,9 @@ struct weir_edge_writer_options {
     int parallelism;                /* HASH: of the consumer = channel_count */
     struct weir_channel **channels; /* one per consumer subtask; references are taken */
     int channel_count;
-    int64_t timeout_ns; /* execution.buffer-timeout; 0: every row leaves at once */
-    int rows_max;       /* of a gathered batch; 0: by the fan-out */
+    int64_t timeout_ns;           /* execution.buffer-timeout; 0: every row leaves at once */
+    int rows_max;                 /* of a gathered batch; 0: by the fan-out */
+    const struct weir_link *link; /* borrowed; NULL: no barrier overtakes here */
 };
 struct weir_edge_writer *weir_edge_writer_new(const struct weir_edge_writer_options *options);
 void weir_edge_writer_free(struct weir_edge_writer *writer);
@@ -52,6 +44,25 @@ bool weir_edge_writer_flush(struct weir_edge_writer *writer, int64_t now_ns, boo
 int64_t weir_edge_writer_due_ns(const struct weir_edge_writer *writer);
 /* The first broken channel's error, or NULL. */
 const struct weir_error *weir_edge_writer_error(const struct weir_edge_writer *writer);
+
+/* --- Barriers that do not wait for their turn. All others are items like any. */
+
+/* Nothing that it has taken is still here. */
+bool weir_edge_writer_settled(const struct weir_edge_writer *writer);
+/* Rows, and the last watermark, that it has taken and not put into a channel: each for its consumer. */
+void weir_edge_writer_record(const struct weir_edge_writer *writer, struct weir_inflight *rows);
+/* The same of an item that it has not taken yet. */
+void weir_edge_writer_record_item(struct weir_edge_writer *writer, const struct weir_item *item,
+                                  struct weir_inflight *rows);
+/* Puts the barrier into every channel that is not closed, ahead of what the writer has; where there is no room it goes ahead of whatever
+ * comes next. ON_DEMAND: rows that nobody has asked for stay behind it, and are in the producer's state. */
+void weir_edge_writer_overtake(struct weir_edge_writer *writer, const struct weir_barrier *barrier);
+/* ON_DEMAND: rows that it has taken and not handed out. */
+int weir_edge_writer_undelivered(const struct weir_edge_writer *writer);
+bool weir_edge_writer_is_on_demand(const struct weir_edge_writer *writer);
+/* Barriers overtake what it has (not BROADCAST). */
+bool weir_edge_writer_overtakes(const struct weir_edge_writer *writer);
+
 uint64_t weir_edge_writer_bytes(const struct weir_edge_writer *writer); /* that left, all channels */
 
 #endif

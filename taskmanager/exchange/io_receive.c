@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "data/batch_wire.h"
 #include "exchange/io_int.h"
@@ -198,6 +199,7 @@ static bool make_item(struct weir_io *io, struct weir_io_port *port, const struc
         item->barrier.checkpoint = weir_get_u64(frame->payload);
         item->barrier.complete = weir_get_u64(frame->payload + 16);
         item->barrier.flags = weir_get_u32(frame->payload + 24);
+        item->barrier.due_ns = weir_clock_mono_ns() + (int64_t)weir_get_u32(frame->payload + 28) * 1000000;
         uint64_t sent = weir_get_u64(frame->payload + 8);
         if (item->barrier.checkpoint > item->barrier.complete && sent == port->chan->batches_pushed)
             return true;

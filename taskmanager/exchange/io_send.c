@@ -264,7 +264,10 @@ static void put_barrier(uint8_t *out, const struct weir_barrier *barrier, uint64
     weir_put_u64(out + 8, batches_sent);
     weir_put_u64(out + 16, barrier->complete);
     weir_put_u32(out + 24, barrier->flags);
-    weir_put_u32(out + 28, 0);
+    int64_t wait_ns = barrier->due_ns - weir_clock_mono_ns();
+    int64_t wait_ms = wait_ns > 0 ? (wait_ns - 1) / 1000000 + 1 : 0;
+    bool overtakes = barrier->flags & WEIR_BARRIER_OVERTAKES;
+    weir_put_u32(out + 28, !overtakes ? 0 : wait_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)wait_ms);
 }
 
 /* One item as a frame. False: the peer was lost, or the item can never go. The item's batch is released. */

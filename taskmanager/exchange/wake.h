@@ -52,6 +52,7 @@ struct weir_ready_list {
 /* A consumer's list, kept alive by the channels that announce themselves in it: a producer may outlive its consumer. */
 struct weir_inbox {
     _Atomic int refs;
+    _Atomic int urgent; /* a barrier that may overtake was pushed since the consumer looked */
     struct weir_ready_list list;
 };
 struct weir_inbox *weir_inbox_new(

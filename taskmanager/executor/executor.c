@@ -251,6 +251,10 @@ static void trigger_task(struct weir_control *c, const struct weir_exec_task_id 
     weir_assert(task && task->task);
     struct weir_barrier barrier = {
         .checkpoint = message->checkpoint, .complete = message->complete, .flags = message->flags};
+    if (c->executor.unaligned && message->flags == 0) { /* savepoints and ends keep their place */
+        barrier.flags |= WEIR_BARRIER_OVERTAKES;
+        barrier.due_ns = weir_clock_mono_ns() + c->executor.aligned_timeout_ns;
+    }
     if (weir_task_trigger(task->task, &barrier)) {
         weir_worker_wake(task->worker);
         return;
@@ -677,6 +681,9 @@ static weir_err set_up_checkpoints(struct weir_control *c, struct weir_error *er
     const char *mode = setting(c, "execution.checkpointing.mode");
     c->executor.checkpoints = setting_ms(c, "execution.checkpointing.interval", 0) > 0;
     c->executor.at_least_once = mode && strcmp(mode, "at-least-once") == 0;
+    const char *unaligned = setting(c, "execution.checkpointing.unaligned.enabled");
+    c->executor.unaligned = unaligned && strcmp(unaligned, "true") == 0 && !c->executor.at_least_once;
+    c->executor.aligned_timeout_ns = setting_ms(c, "execution.checkpointing.aligned-checkpoint-timeout", 0) * 1000000;
     const char *dir = c->executor.checkpoints ? checkpoint_dir(c) : NULL;
     return dir ? weir_control_open_store(c, dir, error) : WEIR_OK;
 }

@@ -266,8 +266,9 @@ static void fill_parts(struct weir_snapshot_message *message, const struct weir_
         part->uid = from->uid;
         part->name = from->name;
         part->kind = (uint32_t)from->kind;
-        part->subtask = task->id.subtask;
-        part->parallelism = (uint32_t)task->executor->plan->vertices[task->id.vertex].parallelism;
+        part->subtask = from->parallelism ? (uint32_t)from->subtask : task->id.subtask;
+        part->parallelism = from->parallelism ? (uint32_t)from->parallelism
+                                              : (uint32_t)task->executor->plan->vertices[task->id.vertex].parallelism;
         part->size = (int64_t)from->bytes.size;
         part->crc32c = work->crcs[i];
         if (work->has_object) {

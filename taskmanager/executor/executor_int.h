@@ -67,6 +67,8 @@ struct weir_executor {
     const char *id, *job_id;
     struct weir_plan *plan;
     struct weir_executor_op *ops; /* plan->op_count */
+    struct weir_link *links;      /* by edge of the graph */
+    int link_count;
     struct weir_job_code *code;
     bool curve; /* data goes with CURVE: */
     struct weir_curve_pair keys;
@@ -74,6 +76,8 @@ struct weir_executor {
     struct weir_pool *pool;            /* for calls that block */
     struct weir_executor_store *store; /* NULL: execution.checkpointing.dir is not set */
     bool checkpoints, at_least_once;   /* the job's */
+    bool unaligned;                    /* barriers may overtake, */
+    int64_t aligned_timeout_ns;        /* when they are so old */
     struct weir_worker **workers;
     int worker_count;
     int64_t buffer_timeout_ns;
@@ -85,6 +89,15 @@ struct weir_executor {
 /* Schemas, options, functions of all operators. */
 weir_err weir_executor_resolve_ops(struct weir_executor *executor, struct weir_error *error);
 void weir_executor_free_ops(struct weir_executor *executor);
+/* links.c */
+weir_err weir_executor_make_links(struct weir_executor *executor, struct weir_error *error);
+void weir_executor_free_links(struct weir_executor *executor);
+const struct weir_link *weir_executor_link(const struct weir_executor *executor, const Weir__Edge *edge);
+/* The edge in front of an operator that is not its chain's head: it has one. */
+const struct weir_link *weir_executor_link_into(const struct weir_executor *executor, int op);
+/* Rows of task->restored that were on their way go in front of its operators. */
+weir_err weir_executor_replay(struct weir_executor_task *task, struct weir_chain *chain, struct weir_input *input,
+                              struct weir_error *error);
 /* Builds the task and connects its channels; it is not yet given to its worker. on_state and on_snapshot are called on the worker's
  * thread. */
 weir_err weir_executor_build_task(struct weir_executor *executor, struct weir_executor_task *task,

@@ -135,7 +135,7 @@ weir_err weir_executor_resolve_ops(struct weir_executor *executor, struct weir_e
             return err;
         }
     }
-    return WEIR_OK;
+    return weir_executor_make_links(executor, error);
 }
 
 void weir_executor_free_ops(struct weir_executor *executor)
@@ -149,6 +149,7 @@ void weir_executor_free_ops(struct weir_executor *executor)
         free(op->options);
         free(op->states);
     }
+    weir_executor_free_links(executor);
     free(executor->ops);
     executor->ops = NULL;
 }
@@ -270,6 +271,7 @@ static weir_err channel_in(struct weir_executor_task *task, int edge, int from, 
                              &complete);
     weir_channel_set_consumer(chan, weir_input_inbox(input));
     weir_input_add(input, chan, number);
+    weir_input_set_link(input, weir_executor_link(executor, plan_edge->edge));
     if (where->executor_id) {
         weir_io_add_in(executor->io, chan, where->attempt, task->id.attempt,
                        schema_of(executor, plan_edge->from_op, plan_edge->edge->from_output),
@@ -309,6 +311,7 @@ static weir_err add_output(struct weir_executor_task *task, struct weir_chain *c
         .parallelism = count,
         .channel_count = count,
         .timeout_ns = executor->buffer_timeout_ns,
+        .link = weir_executor_link(executor, plan_edge->edge),
     };
     weir_err err = WEIR_OK;
     if (!options.schema)
@@ -383,6 +386,7 @@ static struct weir_chain *build_chain(struct weir_executor_task *task,
         struct weir_executor_op *resolved = &executor->ops[op];
         struct weir_op_ctx *ctx = &ops[i].ctx;
         ops[i].vtable = resolved->vtable;
+        ops[i].link = i == 0 ? NULL : weir_executor_link_into(executor, op);
         ops[i].upstream = i == 0 ? -1 : chain_index(vertex, parent);
         ops[i].upstream_output = i == 0 ? 0 : (int)output_towards(plan, parent, op);
         ctx->plan = &resolved->plan;
@@ -442,6 +446,8 @@ weir_err weir_executor_build_task(struct weir_executor *executor, struct weir_ex
         err = add_input(task, input, vertex->inputs[i], error);
     for (int i = 0; i < vertex->output_count && !err; i++)
         err = add_output(task, chain, vertex->outputs[i], error);
+    if (!err)
+        err = weir_executor_replay(task, chain, input, error);
     if (err) {
         weir_chain_free(chain);
         weir_input_free(input);

@@ -86,6 +86,10 @@ struct weir_op_vtable {
      * (snapshot->checkpoint 0): that one stands for the task in all later checkpoints. */
     weir_err (*snapshot)(struct weir_op *op, struct weir_op_ctx *ctx, struct weir_snapshot *snapshot,
                          struct weir_error *error);
+    /* Optional: a barrier does not wait until the batch in hand is done (batch() said AGAIN). Pushes the results of the rows that are done and
+     * says how many rows these are: they are in the state, those behind them are not. Output may be full: weir_out_full() gives some
+     * more; when that is not enough, -1. The work goes on afterwards as if nothing had been. NULL: it waits. */
+    int (*cut)(struct weir_op *op, struct weir_op_ctx *ctx, const struct weir_batch *batch);
     /* Processing-time timer set by weir_op_set_timer(). */
     enum weir_step (*timer)(struct weir_op *op, struct weir_op_ctx *ctx, int64_t now_ms);
 
@@ -153,6 +157,8 @@ struct weir_op_ctx {
 bool weir_out_full(const struct weir_out *out);
 /* Takes the reference; the batch must have rows, and be of the output's schema. NULL out: released. */
 void weir_out_push(struct weir_out *out, struct weir_batch *batch);
+/* Rows that were pushed and that no consumer of an ON_DEMAND edge has asked for yet: barriers go ahead of them. */
+int64_t weir_out_undelivered(const struct weir_out *out);
 /* Sources and watermark operators: event time's lower bound for what follows; ignored unless it rises. */
 void weir_out_watermark(struct weir_out *out, int64_t watermark_ms);
 /* Marks the output idle (true) or active again; a push makes it active. */

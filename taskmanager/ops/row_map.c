@@ -538,6 +538,15 @@ static enum weir_step row_map_batch(struct weir_op *op, struct weir_op_ctx *ctx,
     }
 }
 
+static int row_map_cut(struct weir_op *op, struct weir_op_ctx *ctx, const struct weir_batch *batch)
+{
+    struct row_map *map = (struct row_map *)op;
+    (void)batch;
+    if (map->queue_count == QUEUE_MAX || finish_result(map, &ctx->error) || !drain(map))
+        return -1;
+    return map->by_block ? map->row : map->row + map->block_row; /* a block counts when its last stage is done */
+}
+
 static void row_map_close(struct weir_op *op, struct weir_op_ctx *ctx, bool finished)
 {
     struct row_map *map = (struct row_map *)op;
@@ -568,6 +577,7 @@ const struct weir_op_vtable weir_op_map = {
     .open = map_open,
     .absorb = row_map_absorb,
     .batch = row_map_batch,
+    .cut = row_map_cut,
     .close = row_map_close,
 };
 
@@ -580,5 +590,6 @@ const struct weir_op_vtable weir_op_flat_map = {
     .open = flat_map_open,
     .absorb = row_map_absorb,
     .batch = row_map_batch,
+    .cut = row_map_cut,
     .close = row_map_close,
 };

@@ -1,7 +1,8 @@
 /* splits: the coordinator of a source whose connector has splits (files). It finds them when it opens and hands one
  * at a time to whichever reader has credit and asks: its output edge is ON_DEMAND, and a batch is one split.
  *
- * Checkpoints: the state "splits" is those that are not handed out; the others are their readers'. A later attempt hands out these, and does
+ * Checkpoints: the state "splits" is those that no reader has got; the others are their readers'. Barriers do not wait until those that were
+ * pushed are asked for. A later attempt hands out these, and does
  * not look for files again. Format: u8 1, u32 count, then for each: bytes id, i64 offset, i64 size.
  */
 #include "ops/ops_int.h"
@@ -70,11 +71,13 @@ static weir_err splits_snapshot(struct weir_op *op, struct weir_op_ctx *ctx, str
     (void)error;
     if (ctx->subtask > 0)
         return WEIR_OK;
+    /* One a batch, asked for in the order in which they were pushed. */
+    int next = splits->next - (int)weir_out_undelivered(ctx->out);
     struct weir_buf out;
     weir_buf_init(&out, SIZE_MAX / 2);
     weir_put_u8(&out, STATE_VERSION);
-    weir_put_u32(&out, (uint32_t)(splits->count - splits->next));
-    for (int i = splits->next; i < splits->count; i++) {
+    weir_put_u32(&out, (uint32_t)(splits->count - next));
+    for (int i = next; i < splits->count; i++) {
         weir_put_bytes(&out, splits->splits[i].id, strlen(splits->splits[i].id));
         weir_put_i64(&out, splits->splits[i].offset);
         weir_put_i64(&out, splits->splits[i].size);

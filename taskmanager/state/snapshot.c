@@ -50,8 +50,8 @@ static bool has_part(const struct weir_snapshot *snapshot, const char *uid, cons
     return false;
 }
 
-void weir_snapshot_add(struct weir_snapshot *snapshot, const char *uid, const char *name, enum weir_state_kind kind,
-                       struct weir_buf *take_bytes)
+struct weir_snapshot_part *weir_snapshot_add(struct weir_snapshot *snapshot, const char *uid, const char *name,
+                                             enum weir_state_kind kind, struct weir_buf *take_bytes)
 {
     weir_assert(!has_part(snapshot, uid, name));
     struct weir_snapshot_part *part = weir_zalloc(sizeof *part);
@@ -62,6 +62,7 @@ void weir_snapshot_add(struct weir_snapshot *snapshot, const char *uid, const ch
     weir_buf_init(take_bytes, take_bytes->max);
     *snapshot->end = part;
     snapshot->end = &part->next;
+    return part;
 }
 
 int64_t weir_snapshot_size(const struct weir_snapshot *snapshot)

@@ -15,13 +15,18 @@ enum weir_state_kind {                         /* written into checkpoints: neve
                        WEIR_STATE_SUBTASK = 1, /* belongs to this subtask's number */
                        WEIR_STATE_SPLIT = 2,   /* entries that are dealt out anew (operator list state) */
                        WEIR_STATE_UNION = 3,   /* every subtask gets all */
-                       WEIR_STATE_KEYED = 4    /* by key group */
+                       WEIR_STATE_KEYED = 4,   /* by key group */
+                       /* Rows that a barrier overtook (exchange/inflight.h): of the subtask that the part names, while the parallelism is the
+                        * same; else by key group, or dealt out. */
+                       WEIR_STATE_ROWS_KEYED = 5,
+                       WEIR_STATE_ROWS = 6
 };
 
 struct weir_snapshot_part {
     char *uid, *name;
     enum weir_state_kind kind;
     struct weir_buf bytes;
+    int subtask, parallelism; /* whose it is, where that is not who writes it; 0, 0: the writer's */
     struct weir_snapshot_part *next;
 };
 
@@ -45,13 +50,16 @@ struct weir_snapshot {
     struct weir_snapshot_part **end;
     struct weir_snapshot_committable *committables, **committables_end;
     struct weir_snapshot_sync *syncs, **syncs_end;
+    int64_t alignment_ns;     /* from the first barrier in an input until the snapshot was taken */
+    uint64_t overtaken_bytes; /* of rows that the barrier overtook, which are among the parts */
+    bool unaligned;           /* it did not wait for its turn */
 };
 
 struct weir_snapshot *weir_snapshot_new(uint64_t checkpoint, uint64_t complete, uint32_t flags);
 void weir_snapshot_free(struct weir_snapshot *snapshot); /* NULL is allowed */
-/* The bytes are taken over; *take_bytes is empty afterwards. */
-void weir_snapshot_add(struct weir_snapshot *snapshot, const char *uid, const char *name, enum weir_state_kind kind,
-                       struct weir_buf *take_bytes);
+/* The bytes are taken over; *take_bytes is empty afterwards. The part stays where it is until the snapshot is freed. */
+struct weir_snapshot_part *weir_snapshot_add(struct weir_snapshot *snapshot, const char *uid, const char *name,
+                                             enum weir_state_kind kind, struct weir_buf *take_bytes);
 int64_t weir_snapshot_size(const struct weir_snapshot *snapshot); /* bytes of all parts */
 /* Strings are copied. */
 void weir_snapshot_add_committable(struct weir_snapshot *snapshot, const char *connector, const char *text);

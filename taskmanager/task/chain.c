@@ -68,6 +68,7 @@ struct weir_chain *weir_chain_new(const struct weir_chain_options *options)
         struct op_node *node = &chain->nodes[i];
         weir_assert(op->upstream < i && (op->upstream >= 0) == (i > 0));
         node->index = i;
+        node->link = op->link;
         set_ctx(chain, node, op, options->task);
         /* The main output is there even when nobody listens: what goes in is counted and dropped. */
         out_of(node, 0);
@@ -99,6 +100,7 @@ void weir_chain_add_writer(struct weir_chain *chain, int op, int output, struct 
         out->batches_max = node->outs[0]->batches_max;
     out->writers = weir_realloc(out->writers, (size_t)(out->writer_count + 1) * sizeof(struct weir_edge_writer *));
     out->writers[out->writer_count++] = take_writer;
+    chain->hands_out |= weir_edge_writer_is_on_demand(take_writer);
     grow_taken(out);
 }
 
@@ -209,6 +211,7 @@ void weir_chain_free(struct weir_chain *chain)
     for (int i = 0; i < chain->op_count; i++) {
         if (chain->nodes[i].item.kind == WEIR_ITEM_BATCH)
             weir_batch_unref(chain->nodes[i].item.batch);
+        weir_inflight_list_fini(&chain->nodes[i].replay);
         for (int o = 0; o < OUTPUTS; o++)
             free_out(chain->nodes[i].outs[o]);
     }
@@ -253,7 +256,7 @@ static void set_idle(struct weir_out *out, bool idle)
 
 bool weir_out_full(const struct weir_out *out)
 {
-    return out && out->batches >= out->batches_max;
+    return out && out->batches >= out->batches_max + (out->node->chain->overdue ? WEIR_OUT_OVERDRAFT : 0);
 }
 
 void weir_out_push(struct weir_out *out, struct weir_batch *batch)
@@ -349,7 +352,7 @@ void weir_op_add_committable(struct weir_op_ctx *ctx, const char *connector, con
 
 static bool give_child(struct op_node *child, const struct weir_item *item)
 {
-    if (child->item.kind != WEIR_ITEM_NONE)
+    if (child->item.kind != WEIR_ITEM_NONE || child->replay.next < child->replay.count)
         return false;
     child->item = *item;
     child->item.input = 0;
@@ -429,7 +432,8 @@ static bool outs_have_room(const struct op_node *node)
 {
     for (int o = 0; o < OUTPUTS; o++) {
         const struct weir_out *out = node->outs[o];
-        if (out && (out->batches >= out->batches_max || out->count > OUT_ITEMS_MAX / 2))
+        int spare = node->chain->overdue ? WEIR_OUT_OVERDRAFT : 0;
+        if (out && (out->batches >= out->batches_max + spare || out->count > OUT_ITEMS_MAX / 2 + spare))
             return false;
     }
     return true;
@@ -477,8 +481,7 @@ static void pass_barrier(struct op_node *node, const struct weir_barrier *barrie
     }
 }
 
-/* The operator gives its state; behind the last one the snapshot is whole. */
-static void take_snapshot(struct op_node *node, const struct weir_barrier *barrier)
+void weir_chain_take_snapshot(struct op_node *node, const struct weir_barrier *barrier)
 {
     struct weir_chain *chain = node->chain;
     if (node->index == 0) {
@@ -540,7 +543,7 @@ bool weir_chain_head_is_source(const struct weir_chain *chain)
 
 bool weir_chain_may_inject(const struct weir_chain *chain)
 {
-    return !chain->snapshot && chain->injected.checkpoint == 0;
+    return !chain->snapshot && chain->injected.checkpoint == 0 && chain->passing.checkpoint == 0;
 }
 
 bool weir_chain_inject(struct weir_chain *chain, const struct weir_barrier *barrier)
@@ -548,7 +551,11 @@ bool weir_chain_inject(struct weir_chain *chain, const struct weir_barrier *barr
     if (!weir_chain_may_inject(chain))
         return false;
     (void)weir_fault("executor.barrier-injected");
-    chain->injected = *barrier;
+    /* Splits that nobody has asked for are no reason to wait: they are their coordinator's state. */
+    if ((chain->hands_out && !(barrier->flags & WEIR_BARRIER_DRAIN)) || (barrier->flags & WEIR_BARRIER_OVERTAKES))
+        chain->passing = *barrier;
+    else
+        chain->injected = *barrier;
     return true;
 }
 
@@ -585,7 +592,7 @@ static bool step_injected(struct weir_chain *chain)
     struct weir_barrier barrier = chain->injected;
     chain->injected.checkpoint = 0;
     if (!(barrier.flags & WEIR_BARRIER_DRAIN))
-        take_snapshot(head, &barrier);
+        weir_chain_take_snapshot(head, &barrier);
     pass_barrier(head, &barrier); /* readers of splits are told to end, too */
     if (barrier.flags & WEIR_BARRIER_DRAIN)
         drain(chain);
@@ -607,7 +614,7 @@ static enum weir_step call_handler(struct op_node *node)
     case WEIR_ITEM_BARRIER:
         if (node->item.barrier.flags & WEIR_BARRIER_DRAIN)
             return WEIR_STEP_DONE;
-        take_snapshot(node, &node->item.barrier);
+        weir_chain_take_snapshot(node, &node->item.barrier);
         return node->chain->state == WEIR_CHAIN_FAILED ? WEIR_STEP_FAILED : WEIR_STEP_DONE;
     case WEIR_ITEM_IDLE:
     case WEIR_ITEM_ACTIVE:
@@ -713,7 +720,12 @@ static bool step_node(struct op_node *node)
     bool moved = deliver_all(node);
     if (node->index == 0)
         moved |= step_injected(node->chain);
-    if (node->ended || node->halted || !has_room(node))
+    if (node->item.kind == WEIR_ITEM_NONE && node->replay.next < node->replay.count && !weir_chain_holds(node)) {
+        node->item = node->replay.items[node->replay.next++].item;
+        node->waiting = false;
+        moved = true;
+    }
+    if (node->ended || node->halted || !has_room(node) || weir_chain_holds(node))
         return moved;
     if (node->item.kind == WEIR_ITEM_NONE || node->waiting || node->in_timer) {
         if ((node->timer_ms != INT64_MAX || node->in_timer) && run_timer(node)) {
@@ -735,9 +747,9 @@ static bool step_source(struct weir_chain *chain)
     bool moved = deliver_all(head) | step_injected(chain);
     if (head->halted || !chain->producing)
         return moved;
-    if (head->timer_ms != INT64_MAX || head->in_timer)
+    if (head->in_timer || (head->timer_ms != INT64_MAX && !weir_chain_holds(head)))
         moved |= run_timer(head);
-    if (chain->source_waits || !has_room(head) || chain->state != WEIR_CHAIN_RUNNING)
+    if (chain->source_waits || !has_room(head) || weir_chain_holds(head) || chain->state != WEIR_CHAIN_RUNNING)
         return moved;
     bool progress = false;
     enter(head);
@@ -832,7 +844,8 @@ bool weir_chain_wants_input(const struct weir_chain *chain)
 {
     const struct op_node *head = &chain->nodes[0];
     return chain->state == WEIR_CHAIN_RUNNING && chain->input_count > 0 && head->item.kind == WEIR_ITEM_NONE &&
-           !chain->snapshot && !head->in_timer && !head->ended && !head->halted && has_room(head);
+           !chain->snapshot && chain->passing.checkpoint == 0 && !head->in_timer && !head->ended && !head->halted &&
+           has_room(head);
 }
 
 void weir_chain_give(struct weir_chain *chain, const struct weir_item *item)
@@ -883,11 +896,11 @@ bool weir_chain_backpressured(const struct weir_chain *chain)
 
 int64_t weir_chain_due_ns(const struct weir_chain *chain, int64_t now_ns)
 {
-    int64_t due_ns = INT64_MAX, wall_ns = 0;
+    int64_t due_ns = chain->passing.checkpoint && !chain->overdue ? chain->passing.due_ns : INT64_MAX, wall_ns = 0;
     for (int i = 0; i < chain->op_count; i++) {
         const struct op_node *node = &chain->nodes[i];
         /* Without room behind it a timer waits, and room is announced. */
-        if (node->timer_ms != INT64_MAX && !node->ended && has_room(node)) {
+        if (node->timer_ms != INT64_MAX && !node->ended && has_room(node) && !weir_chain_holds(node)) {
             if (!wall_ns) /* exact: half of what a row waits for would else be the rounding to a millisecond */
                 wall_ns = weir_clock_wall_ns();
             int64_t left_ns = node->timer_ms > wall_ns / 1000000 + 3600000 ? 3600000000000
@@ -914,7 +927,7 @@ const struct weir_error *weir_chain_error(const struct weir_chain *chain, int *o
 int weir_chain_wait_fd(const struct weir_chain *chain)
 {
     const struct op_node *head = &chain->nodes[0];
-    if (head->ended || !has_room(head))
+    if (head->ended || !has_room(head) || weir_chain_holds(head))
         return -1;
     if (chain->producing ? !chain->source_waits : !head->waiting)
         return -1;

@@ -23,6 +23,7 @@ struct weir_chain_op {
     int upstream;           /* index in this chain, before this one; -1: the head */
     int upstream_output;    /* 0 main, 1, 2 */
     struct weir_op_ctx ctx; /* a template: names, numbers, code; the chain sets out, sides, counters and the rest */
+    const struct weir_link *link; /* to it from its upstream, borrowed; NULL: the head, or nothing overtakes there */
 };
 struct weir_chain_options {
     const struct weir_chain_op *ops;
@@ -56,10 +57,25 @@ void weir_chain_begin(struct weir_chain *chain, int64_t now_ns, int64_t deadline
 bool weir_chain_run(struct weir_chain *chain);
 /* The head has no item and room behind it. */
 bool weir_chain_wants_input(const struct weir_chain *chain);
-/* A barrier for a head that is a source: between two calls, ahead of the item that it may have in hand. One at a time: false while the
- * last one is on its way through the operators. */
+/* A barrier for a head that is a source: between two calls, ahead of the item that it may have in hand; or one that may overtake, which
+ * passes all operators at once. One at a time: false while the last one is on its way through the operators. */
 bool weir_chain_inject(struct weir_chain *chain, const struct weir_barrier *barrier);
 bool weir_chain_may_inject(const struct weir_chain *chain);
+/* It may pass now: the chain is empty, or it is due and nothing is half done. True: pass it, before anything else is done. A task that is about
+ * to be FINISHED gives it up. */
+bool weir_chain_may_pass(struct weir_chain *chain, int64_t now_ns);
+struct weir_barrier weir_chain_passing(const struct weir_chain *chain); /* checkpoint 0: none waits to pass */
+/* What the head has of its input and has not worked on, to be recorded before what is in the channels: a reference, or NULL. */
+struct weir_batch *weir_chain_in_hand(const struct weir_chain *chain);
+/* All operators give their states; what the barrier overtakes in the chain and in its outputs goes into `rows`. */
+void weir_chain_pass(struct weir_chain *chain, struct weir_inflight *rows);
+/* Before open. Rows that a barrier overtook in front of operator `op`, which is not the head. */
+void weir_chain_replay(struct weir_chain *chain, int op, struct weir_inflight_list *take_list);
+int weir_chain_subtask(const struct weir_chain *chain);
+/* Whole snapshots go to `on_snapshot` from now on; *before: to whom they would have gone. */
+void weir_chain_intercept(struct weir_chain *chain, void (*on_snapshot)(void *arg, struct weir_snapshot *take_snapshot),
+                          void *arg, void (**before)(void *arg, struct weir_snapshot *take_snapshot),
+                          void **before_arg);
 bool weir_chain_head_is_source(const struct weir_chain *chain);
 /* Gives the head one item (its batch's reference too); wants_input() must have said yes. */
 void weir_chain_give(struct weir_chain *chain, const struct weir_item *item);

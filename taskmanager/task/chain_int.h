@@ -4,7 +4,8 @@
 
 #include "task/chain.h"
 
-#define OUT_ITEMS_MAX 64 /* of a queue: batches are bounded by weir_out_full(), control items collapse */
+#define OUT_ITEMS_MAX 64      /* of a queue: batches are bounded by weir_out_full(), control items collapse */
+#define WEIR_OUT_OVERDRAFT 20 /* batches more, so that what is half done can be done when a barrier waits for it */
 #define OUTPUTS 3
 #define COMMITTABLES_MAX 256
 
@@ -38,8 +39,11 @@ struct op_node {
     bool in_timer;         /* timer() said AGAIN */
     bool waiting;          /* the item's handler has nothing to do before its timer or fd */
     bool open, ended;
-    bool halted;              /* behind a barrier that nothing follows */
-    struct op_node *absorbed; /* its only child, whose work this one does: it pushes into the child's output */
+    bool halted;                      /* behind a barrier that nothing follows */
+    struct op_node *absorbed;         /* its only child, whose work this one does: it pushes into the child's output */
+    const struct weir_link *link;     /* the edge to it in the chain; NULL: the head, or nothing overtakes there */
+    struct weir_inflight_list replay; /* of a checkpoint: goes before what its upstream gives */
+    int cut_row;                      /* of the batch in hand: rows before it are done */
     int64_t timer_ms;
     int wait_fd;
     uint64_t pushes; /* counts items put into the outputs, to see whether a call did something */
@@ -65,8 +69,22 @@ struct weir_chain {
     int snapshot_missing;           /* operators that it has not passed */
     uint64_t complete;              /* the newest complete checkpoint that a barrier named */
     struct weir_barrier injected;   /* waits for room behind the source; checkpoint 0: none */
+    struct weir_barrier
+        passing;    /* goes through all operators at once, when it can: chain_barrier.c; checkpoint 0: none */
+    bool overdue;   /* it waits for nothing but what is half done */
+    bool hands_out; /* its output is ON_DEMAND */
     void (*on_snapshot)(void *arg, struct weir_snapshot *take_snapshot);
     void *on_snapshot_arg;
 };
+
+/* --- chain.c */
+
+/* The operator gives its state; behind the last one the snapshot is whole. */
+void weir_chain_take_snapshot(struct op_node *node, const struct weir_barrier *barrier);
+
+/* --- chain_barrier.c */
+
+/* While a barrier waits to pass: the operator begins nothing new. */
+bool weir_chain_holds(const struct op_node *node);
 
 #endif

@@ -3,13 +3,17 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/mem.h"
 
 #define PENDING_MAX 6
+#define ANNOUNCED_MAX 8 /* barriers seen and not said: as many as checkpoints may be under way */
 
 struct entry {
     struct weir_channel *chan;
+    const struct weir_link *link; /* NULL: nothing is overtaken */
+    uint64_t looked;              /* items of the channel before it were looked at for barriers */
     int number;
     int64_t watermark_ms;
     bool idle, ended;
@@ -18,6 +22,15 @@ struct entry {
     bool parked;        /* blocked, has data, and is not in the queue */
     uint64_t barrier;   /* the last checkpoint whose barrier it gave */
     struct entry *next; /* in the queue of channels with data */
+};
+
+struct recording { /* of a checkpoint that was cut, until every channel has brought its barrier or its end */
+    uint64_t checkpoint;
+    struct weir_inflight *rows; /* the caller's */
+    uint64_t *at;               /* by entry: items before it are recorded; UINT64_MAX: it has brought it */
+    int missing;
+    bool given_up;
+    struct recording *next;
 };
 
 struct weir_input {
@@ -37,8 +50,22 @@ struct weir_input {
     int barrier_missing;         /* channels that have neither given it nor ended */
     uint64_t barrier_last;       /* the newest that was said, or given up */
     bool at_least_once;
+    struct weir_barrier announced[ANNOUNCED_MAX]; /* may overtake, and were not said; by checkpoint */
+    int announced_count;
+    int64_t began_ns, alignment_ns; /* of the barrier that is being aligned; of the last one */
+    struct recording *recordings;
+    struct weir_inflight_list replay;   /* goes before the channels */
+    int *replay_numbers;                /* by item */
+    const struct weir_link *given_link; /* of the last batch that was given: where it came from */
+    int given_from;
     uint64_t records, bytes;
 };
+
+static void set_given(struct weir_input *input, const struct entry *entry)
+{
+    input->given_link = entry->link;
+    input->given_from = weir_channel_from(entry->chan->id);
+}
 
 static bool take_pending(struct weir_input *input, struct weir_item *item)
 {
@@ -48,8 +75,10 @@ static bool take_pending(struct weir_input *input, struct weir_item *item)
     input->pending_first = (input->pending_first + 1) % PENDING_MAX;
     input->pending_count--;
     input->ended |= item->kind == WEIR_ITEM_END;
-    if (item->kind == WEIR_ITEM_BATCH)
+    if (item->kind == WEIR_ITEM_BATCH) {
         input->charged = input->stashed;
+        set_given(input, input->stashed);
+    }
     return true;
 }
 
@@ -59,6 +88,14 @@ struct weir_input *weir_input_new(struct weir_waker *waker)
     input->inbox = weir_inbox_new(waker);
     input->watermark_ms = INT64_MIN;
     return input;
+}
+
+static void drop_recording(struct recording **at)
+{
+    struct recording *recording = *at;
+    *at = recording->next;
+    free(recording->at);
+    free(recording);
 }
 
 void weir_input_free(struct weir_input *input)
@@ -73,6 +110,10 @@ void weir_input_free(struct weir_input *input)
         weir_channel_unref(input->entries[i]->chan);
         free(input->entries[i]);
     }
+    while (input->recordings)
+        drop_recording(&input->recordings);
+    weir_inflight_list_fini(&input->replay);
+    free(input->replay_numbers);
     free(input->entries);
     weir_inbox_unref(input->inbox);
     free(input);
@@ -93,6 +134,28 @@ void weir_input_add(struct weir_input *input, struct weir_channel *chan, int num
     chan->owner = entry;
     input->entries = weir_realloc(input->entries, (size_t)(input->count + 1) * sizeof(struct entry *));
     input->entries[input->count++] = entry;
+}
+
+void weir_input_set_link(struct weir_input *input, const struct weir_link *link)
+{
+    if (weir_link_overtakes(link))
+        input->entries[input->count - 1]->link = link;
+}
+
+void weir_input_replay(struct weir_input *input, struct weir_inflight_list *take_list, int number)
+{
+    struct weir_inflight_list *all = &input->replay;
+    size_t count = (size_t)(all->count + take_list->count);
+    if (count > 0) {
+        all->items = weir_realloc(all->items, count * sizeof *all->items);
+        input->replay_numbers = weir_realloc(input->replay_numbers, count * sizeof *input->replay_numbers);
+    }
+    for (int i = 0; i < take_list->count; i++) {
+        input->replay_numbers[all->count] = number;
+        all->items[all->count++] = take_list->items[i];
+    }
+    free(take_list->items);
+    *take_list = (struct weir_inflight_list){NULL, 0, 0};
 }
 
 /* --- Merging */
@@ -205,15 +268,62 @@ static void unblock_all(struct weir_input *input)
     }
 }
 
+/* Those up to it are over. */
+static void forget_announced(struct weir_input *input, uint64_t checkpoint)
+{
+    int kept = 0;
+    for (int i = 0; i < input->announced_count; i++)
+        if (input->announced[i].checkpoint > checkpoint)
+            input->announced[kept++] = input->announced[i];
+    input->announced_count = kept;
+}
+
+static void begin_alignment(struct weir_input *input)
+{
+    if (input->began_ns == 0)
+        input->began_ns = weir_clock_mono_ns();
+}
+
+static void end_alignment(struct weir_input *input, uint64_t checkpoint)
+{
+    input->alignment_ns = input->began_ns ? weir_clock_mono_ns() - input->began_ns : 0;
+    input->barrier_last = checkpoint;
+    input->barrier.checkpoint = 0;
+    forget_announced(input, checkpoint);
+    input->began_ns = input->announced_count > 0 ? weir_clock_mono_ns() : 0;
+    unblock_all(input);
+}
+
+/* It is somewhere in the channels, or was triggered. */
+static void announce(struct weir_input *input, const struct weir_barrier *barrier)
+{
+    if (!(barrier->flags & WEIR_BARRIER_OVERTAKES) || barrier->checkpoint <= input->barrier_last ||
+        barrier->checkpoint < input->barrier.checkpoint)
+        return;
+    int at = 0;
+    while (at < input->announced_count && input->announced[at].checkpoint < barrier->checkpoint)
+        at++;
+    if (at < input->announced_count && input->announced[at].checkpoint == barrier->checkpoint) {
+        if (barrier->due_ns < input->announced[at].due_ns)
+            input->announced[at].due_ns = barrier->due_ns;
+        return;
+    }
+    if (input->announced_count == ANNOUNCED_MAX)
+        return; /* it is noticed again when its turn has come */
+    memmove(&input->announced[at + 1], &input->announced[at],
+            (size_t)(input->announced_count - at) * sizeof *input->announced);
+    input->announced[at] = *barrier;
+    input->announced_count++;
+    begin_alignment(input);
+}
+
 static void settle_barrier(struct weir_input *input)
 {
     if (input->barrier.checkpoint == 0 || input->barrier_missing > 0)
         return;
     (void)weir_fault("executor.barrier-aligned");
     say(input, (struct weir_item){.kind = WEIR_ITEM_BARRIER, .barrier = input->barrier});
-    input->barrier_last = input->barrier.checkpoint;
-    input->barrier.checkpoint = 0;
-    unblock_all(input);
+    end_alignment(input, input->barrier.checkpoint);
 }
 
 /* False: of a checkpoint that is over. */
@@ -225,6 +335,9 @@ static bool begin_barrier(struct weir_input *input, const struct weir_barrier *b
         return true;
     if (input->barrier.checkpoint > 0)
         unblock_all(input);
+    forget_announced(input, barrier->checkpoint - 1);
+    announce(input, barrier);
+    begin_alignment(input);
     input->barrier = *barrier;
     input->barrier_missing = input->count - input->ended_count;
     return true;
@@ -261,6 +374,7 @@ bool weir_input_take_barrier(struct weir_input *input, struct weir_barrier *barr
         return false;
     weir_channel_done(entry->chan, false);
     *barrier = item.barrier;
+    input->alignment_ns = 0;
     bool newer = item.barrier.checkpoint > input->barrier_last;
     if (newer)
         input->barrier_last = item.barrier.checkpoint;
@@ -287,6 +401,159 @@ static void take_end(struct weir_input *input, struct entry *entry)
     } else {
         merge(input);
     }
+}
+
+/* --- Barriers that overtake */
+
+/* What has come on a channel since it was looked at last, for one recording. */
+static void record_channel(struct weir_input *input, struct recording *recording, int e)
+{
+    const struct entry *entry = input->entries[e];
+    const struct weir_item *item;
+    while (!recording->given_up && recording->at[e] != UINT64_MAX &&
+           (item = weir_channel_look(entry->chan, recording->at[e]))) {
+        recording->at[e]++;
+        if (item->kind == WEIR_ITEM_END ||
+            (item->kind == WEIR_ITEM_BARRIER && item->barrier.checkpoint == recording->checkpoint)) {
+            recording->at[e] = UINT64_MAX;
+            recording->missing--;
+        } else if (item->kind == WEIR_ITEM_BARRIER) {
+            recording->given_up = item->barrier.checkpoint > recording->checkpoint;
+        } else {
+            weir_inflight_in(recording->rows, entry->link, weir_channel_from(entry->chan->id), item);
+        }
+    }
+}
+
+static void record_all(struct weir_input *input)
+{
+    for (struct recording *recording = input->recordings; recording; recording = recording->next)
+        for (int e = 0; e < input->count; e++)
+            record_channel(input, recording, e);
+}
+
+bool weir_input_recorded(struct weir_input *input, struct weir_inflight **rows, bool *given_up)
+{
+    record_all(input);
+    for (struct recording **at = &input->recordings; *at; at = &(*at)->next) {
+        if ((*at)->missing > 0 && !(*at)->given_up)
+            continue;
+        *rows = (*at)->rows;
+        *given_up = (*at)->given_up;
+        drop_recording(at);
+        return true;
+    }
+    return false;
+}
+
+static void look_for_barriers(struct weir_input *input)
+{
+    if (!atomic_load_explicit(&input->inbox->urgent, memory_order_relaxed) ||
+        !atomic_exchange(&input->inbox->urgent, 0))
+        return;
+    for (int e = 0; e < input->count; e++) {
+        struct entry *entry = input->entries[e];
+        const struct weir_item *item;
+        if (entry->looked < entry->chan->head)
+            entry->looked = entry->chan->head;
+        for (; (item = weir_channel_look(entry->chan, entry->looked)); entry->looked++)
+            if (item->kind == WEIR_ITEM_BARRIER)
+                announce(input, &item->barrier);
+    }
+}
+
+/* What may not be overtaken has come in its turn. */
+static bool has_given(const struct entry *entry, uint64_t checkpoint)
+{
+    return entry->ended || entry->barrier >= checkpoint;
+}
+
+static bool may_overtake(const struct weir_input *input, const struct weir_barrier *announced)
+{
+    bool may = !input->ended && announced->checkpoint >= input->barrier.checkpoint &&
+               !(input->charged && !input->charged->link); /* the operator has a batch of such an edge in hand */
+    for (int e = 0; e < input->count && may; e++)
+        may = input->entries[e]->link || has_given(input->entries[e], announced->checkpoint);
+    return may;
+}
+
+bool weir_input_overdue(struct weir_input *input, int64_t now_ns, struct weir_barrier *barrier)
+{
+    look_for_barriers(input);
+    for (int i = 0; i < input->announced_count; i++) {
+        if (input->announced[i].due_ns > now_ns || !may_overtake(input, &input->announced[i]))
+            continue;
+        *barrier = input->announced[i];
+        return true;
+    }
+    return false;
+}
+
+void weir_input_give_up(struct weir_input *input, uint64_t checkpoint)
+{
+    if (checkpoint > input->barrier_last)
+        end_alignment(input, checkpoint);
+}
+
+void weir_input_record_in_hand(const struct weir_input *input, struct weir_inflight *rows,
+                               struct weir_batch *take_in_hand)
+{
+    struct weir_item item = {.kind = WEIR_ITEM_BATCH, .batch = take_in_hand};
+    if (take_in_hand && input->given_link)
+        weir_inflight_in(rows, input->given_link, input->given_from, &item);
+    weir_batch_unref(take_in_hand);
+}
+
+/* What was taken out of the channels, or lay before them, and did not come to the operator. */
+static void record_taken(struct weir_input *input, struct weir_inflight *rows, struct weir_batch *take_in_hand)
+{
+    weir_input_record_in_hand(input, rows, take_in_hand);
+    for (int i = input->replay.next; i < input->replay.count; i++)
+        weir_inflight_in(rows, input->replay.items[i].link, input->replay.items[i].from, &input->replay.items[i].item);
+    for (int i = 0; i < input->pending_count; i++) {
+        const struct weir_item *pending = &input->pending[(input->pending_first + i) % PENDING_MAX];
+        if (pending->kind == WEIR_ITEM_BATCH && input->stashed->link)
+            weir_inflight_in(rows, input->stashed->link, weir_channel_from(input->stashed->chan->id), pending);
+    }
+}
+
+bool weir_input_cut(struct weir_input *input, const struct weir_barrier *barrier, struct weir_inflight *rows,
+                    struct weir_batch *take_in_hand)
+{
+    record_taken(input, rows, take_in_hand);
+    struct recording *recording = weir_zalloc(sizeof *recording);
+    recording->checkpoint = barrier->checkpoint;
+    recording->rows = rows;
+    recording->at = weir_zalloc((size_t)(input->count + 1) * sizeof *recording->at);
+    for (int e = 0; e < input->count; e++) {
+        const struct entry *entry = input->entries[e];
+        bool over = has_given(entry, barrier->checkpoint);
+        recording->at[e] = over ? UINT64_MAX : entry->chan->head;
+        recording->missing += !over;
+        weir_assert(over || entry->link);
+        record_channel(input, recording, e);
+    }
+    end_alignment(input, barrier->checkpoint);
+    recording->next = input->recordings;
+    input->recordings = recording;
+    bool whole = recording->missing == 0 && !recording->given_up;
+    if (whole)
+        drop_recording(&input->recordings);
+    return !whole;
+}
+
+int64_t weir_input_due_ns(const struct weir_input *input)
+{
+    int64_t due_ns = INT64_MAX;
+    for (int i = 0; i < input->announced_count; i++)
+        if (input->announced[i].due_ns < due_ns && may_overtake(input, &input->announced[i]))
+            due_ns = input->announced[i].due_ns;
+    return due_ns;
+}
+
+int64_t weir_input_alignment_ns(const struct weir_input *input)
+{
+    return input->alignment_ns;
 }
 
 /* --- Channels in turn */
@@ -328,7 +595,9 @@ static struct entry *pop_in_turn(struct weir_input *input, struct weir_item *ite
             entry->parked = true;
             continue;
         }
-        if (weir_channel_pop(entry->chan, item)) {
+        if (weir_channel_peek(entry->chan)) {
+            record_all(input); /* at least what is popped now */
+            (void)weir_channel_pop(entry->chan, item);
             enqueue(input, entry);
             return entry;
         }
@@ -340,12 +609,47 @@ static struct entry *pop_in_turn(struct weir_input *input, struct weir_item *ite
     }
 }
 
+static struct entry *entry_of(struct weir_input *input, const struct weir_inflight_item *replayed)
+{
+    for (int e = 0; e < input->count; e++)
+        if (input->entries[e]->link == replayed->link &&
+            weir_channel_from(input->entries[e]->chan->id) == replayed->from)
+            return input->entries[e];
+    return NULL;
+}
+
+/* One of those that a barrier overtook before this attempt. False: a watermark that is no news, or was said. */
+static bool take_replayed(struct weir_input *input, struct weir_item *item)
+{
+    const struct weir_inflight_item *replayed = &input->replay.items[input->replay.next];
+    int number = input->replay_numbers[input->replay.next++];
+    if (replayed->item.kind != WEIR_ITEM_BATCH) {
+        struct entry *entry = entry_of(input, replayed);
+        if (entry)
+            take_watermark(input, entry, replayed->item.watermark_ms);
+        return false;
+    }
+    *item = replayed->item;
+    item->input = number;
+    input->given_link = replayed->link;
+    input->given_from = replayed->from;
+    input->records += (uint64_t)item->batch->row_count;
+    input->bytes += weir_batch_bytes(item->batch);
+    return true;
+}
+
 bool weir_input_next(struct weir_input *input, struct weir_item *item)
 {
     weir_assert(!input->charged);
+    look_for_barriers(input);
     for (;;) {
         if (take_pending(input, item))
             return true;
+        if (input->replay.next < input->replay.count) {
+            if (take_replayed(input, item))
+                return true;
+            continue;
+        }
         take_announced(input);
         struct entry *entry = pop_in_turn(input, item);
         if (!entry || input->error) {
@@ -357,6 +661,7 @@ bool weir_input_next(struct weir_input *input, struct weir_item *item)
         case WEIR_ITEM_BATCH:
             item->input = entry->number;
             input->charged = entry;
+            set_given(input, entry);
             input->records += (uint64_t)item->batch->row_count;
             input->bytes += weir_batch_bytes(item->batch);
             if (!entry->idle)

@@ -12,6 +12,16 @@
 
 enum spent { SPENT_BUSY, SPENT_IDLE, SPENT_BACKPRESSURED };
 
+struct held { /* a snapshot that waits for the rows that its barrier overtook, or they for it */
+    uint64_t checkpoint;
+    struct weir_snapshot *snapshot; /* NULL: not there yet */
+    struct weir_inflight *rows;
+    bool whole; /* the rows are */
+    int64_t alignment_ns;
+    bool unaligned;
+    struct held *next;
+};
+
 struct weir_task {
     char *name;
     char *job_id;
@@ -28,6 +38,10 @@ struct weir_task {
     bool wants_last;
     struct weir_snapshot *last; /* FINISHED */
     bool reads_splits;          /* the head is a source that has an input: it works inside one item for long */
+    struct weir_barrier cut; /* went ahead of its turn in the input, and waits to pass the chain; checkpoint 0: none */
+    struct held *held;
+    void (*on_snapshot)(void *arg, struct weir_snapshot *take_snapshot);
+    void *on_snapshot_arg;
     enum weir_task_state state; /* the worker's */
     int64_t seen_ns;            /* until when the time is accounted for */
     int64_t published_ns;
@@ -38,6 +52,120 @@ struct weir_task {
         _Atomic int64_t watermark_ms;
     } stats;
 };
+
+/* --- Snapshots, and the rows that their barriers overtook */
+
+static void drop_held(struct held **at)
+{
+    struct held *held = *at;
+    *at = held->next;
+    weir_snapshot_free(held->snapshot);
+    weir_inflight_free(held->rows);
+    free(held);
+}
+
+static struct held **find_held(struct weir_task *task, uint64_t checkpoint)
+{
+    struct held **at = &task->held;
+    while (*at && (*at)->checkpoint != checkpoint)
+        at = &(*at)->next;
+    return at;
+}
+
+static void hand_on(struct weir_task *task, struct weir_snapshot *take_snapshot)
+{
+    if (task->on_snapshot)
+        task->on_snapshot(task->on_snapshot_arg, take_snapshot);
+    else
+        weir_snapshot_free(take_snapshot);
+}
+
+static void hand_on_if_whole(struct weir_task *task, struct held **at)
+{
+    struct held *held = *at;
+    if (!held->snapshot || !held->whole)
+        return;
+    struct weir_snapshot *snapshot = held->snapshot;
+    snapshot->alignment_ns = held->alignment_ns;
+    snapshot->unaligned = held->unaligned;
+    snapshot->overtaken_bytes = weir_inflight_bytes(held->rows);
+    weir_inflight_into(held->rows, snapshot);
+    held->snapshot = NULL;
+    held->rows = NULL;
+    drop_held(at);
+    hand_on(task, snapshot);
+}
+
+/* All operators have given their states. */
+static void take_snapshot(void *arg, struct weir_snapshot *take_snapshot)
+{
+    struct weir_task *task = arg;
+    struct held **at = find_held(task, take_snapshot->checkpoint);
+    if (*at) {
+        (*at)->snapshot = take_snapshot;
+        hand_on_if_whole(task, at);
+        return;
+    }
+    take_snapshot->alignment_ns = task->input ? weir_input_alignment_ns(task->input) : 0;
+    hand_on(task, take_snapshot);
+}
+
+static void take_recorded(struct weir_task *task)
+{
+    struct weir_inflight *rows;
+    bool given_up;
+    while (task->input && weir_input_recorded(task->input, &rows, &given_up)) {
+        struct held **at = &task->held;
+        while ((*at)->rows != rows)
+            at = &(*at)->next;
+        (*at)->whole = true;
+        if (given_up)
+            drop_held(at);
+        else
+            hand_on_if_whole(task, at);
+    }
+}
+
+/* A barrier that may go ahead of what is queued passes the whole task at once, when it can. */
+static bool pass_over(struct weir_task *task, int64_t now_ns)
+{
+    struct weir_barrier barrier;
+    if (task->input && weir_chain_head_idle(task->chain))
+        weir_input_done(task->input);
+    if (task->input && task->cut.checkpoint == 0 && weir_chain_may_inject(task->chain) &&
+        weir_input_overdue(task->input, now_ns, &barrier)) {
+        task->cut = barrier;
+        (void)weir_chain_inject(task->chain, &barrier);
+    }
+    if (!weir_chain_may_pass(task->chain, now_ns)) {
+        if (task->cut.checkpoint && weir_chain_passing(task->chain).checkpoint == 0) { /* the task is about to end */
+            weir_input_give_up(task->input, task->cut.checkpoint);
+            task->cut.checkpoint = 0;
+        }
+        return false;
+    }
+    barrier = weir_chain_passing(task->chain);
+    struct held *held = weir_zalloc(sizeof *held);
+    held->checkpoint = barrier.checkpoint;
+    held->rows = weir_inflight_new(weir_chain_subtask(task->chain));
+    held->whole = true;
+    held->unaligned = (barrier.flags & WEIR_BARRIER_OVERTAKES) && now_ns >= barrier.due_ns;
+    struct weir_batch *in_hand = weir_chain_in_hand(task->chain);
+    if (task->cut.checkpoint)
+        held->whole = !weir_input_cut(task->input, &barrier, held->rows, in_hand);
+    else if (in_hand)
+        weir_input_record_in_hand(task->input, held->rows, in_hand);
+    held->alignment_ns = task->input ? weir_input_alignment_ns(task->input) : 0;
+    task->cut.checkpoint = 0;
+    bool whole = held->whole;
+    held->whole = false; /* not before the chain has added its part */
+    held->next = task->held;
+    task->held = held;
+    weir_chain_pass(task->chain, held->rows);
+    held->whole = whole;
+    hand_on_if_whole(task, &task->held);
+    return true;
+}
 
 struct weir_task *weir_task_new(const struct weir_task_options *options)
 {
@@ -53,6 +181,7 @@ struct weir_task *weir_task_new(const struct weir_task_options *options)
     task->reads_splits = options->input && weir_chain_head_is_source(options->chain);
     task->wants_last = options->last_snapshot;
     pthread_mutex_init(&task->barriers_lock, NULL);
+    weir_chain_intercept(task->chain, take_snapshot, task, &task->on_snapshot, &task->on_snapshot_arg);
     if (task->input)
         weir_input_set_aligned(task->input, !options->at_least_once);
     atomic_init(&task->stats.watermark_ms, WEIR_WATERMARK_MIN);
@@ -66,6 +195,8 @@ void weir_task_free(struct weir_task *task)
     weir_chain_free(task->chain);
     weir_input_free(task->input);
     weir_snapshot_free(task->last);
+    while (task->held)
+        drop_held(&task->held);
     pthread_mutex_destroy(&task->barriers_lock);
     free(task->name);
     free(task->job_id);
@@ -177,9 +308,9 @@ static bool take_trigger(struct weir_task *task)
 }
 
 /* The next item from the channels to the head. */
-static bool feed(struct weir_task *task)
+static bool feed(struct weir_task *task, int64_t now_ns)
 {
-    bool triggered = take_trigger(task);
+    bool triggered = take_trigger(task) | pass_over(task, now_ns);
     if (!task->input)
         return triggered;
     struct weir_barrier barrier;
@@ -191,6 +322,8 @@ static bool feed(struct weir_task *task)
     struct weir_item item;
     if (!weir_chain_wants_input(task->chain) || !weir_input_next(task->input, &item))
         return triggered;
+    if (item.kind == WEIR_ITEM_BARRIER && (item.barrier.flags & WEIR_BARRIER_OVERTAKES))
+        return weir_chain_inject(task->chain, &item.barrier);
     weir_chain_give(task->chain, &item);
     return true;
 }
@@ -213,7 +346,7 @@ enum weir_progress weir_task_call(struct weir_task *task, int64_t now_ns)
         bool moved = weir_chain_run(task->chain);
         if (weir_chain_state(task->chain) != WEIR_CHAIN_RUNNING)
             break;
-        moved |= feed(task);
+        moved |= feed(task, weir_clock_mono_ns());
         any |= moved;
         if (!moved) {
             dry = true;
@@ -226,6 +359,7 @@ enum weir_progress weir_task_call(struct weir_task *task, int64_t now_ns)
     int op;
     switch (weir_chain_state(task->chain)) {
     case WEIR_CHAIN_FINISHED:
+        take_recorded(task);
         if (task->wants_last && !(task->last = weir_chain_last_snapshot(task->chain))) {
             const struct weir_error *why = weir_chain_error(task->chain, &op);
             return end_task(task, WEIR_TASK_FAILED, why, op);
@@ -240,7 +374,9 @@ enum weir_progress weir_task_call(struct weir_task *task, int64_t now_ns)
     }
     if (task->input && weir_input_error(task->input))
         return end_task(task, WEIR_TASK_FAILED, weir_input_error(task->input), -1);
-    any |= weir_chain_flush(task->chain, dry);
+    /* A barrier that waits for the chain to be empty waits for what is gathered, too. */
+    any |= weir_chain_flush(task->chain, dry || weir_chain_passing(task->chain).checkpoint > 0);
+    take_recorded(task);
     now_ns = weir_clock_mono_ns();
     account(task, now_ns, any ? SPENT_BUSY : weir_chain_backpressured(task->chain) ? SPENT_BACKPRESSURED : SPENT_IDLE);
     if (!any || now_ns - task->published_ns > PUBLISH_NS)
@@ -250,7 +386,11 @@ enum weir_progress weir_task_call(struct weir_task *task, int64_t now_ns)
 
 int64_t weir_task_due_ns(const struct weir_task *task, int64_t now_ns)
 {
-    return weir_chain_due_ns(task->chain, now_ns);
+    int64_t chain_ns = weir_chain_due_ns(task->chain, now_ns);
+    int64_t barrier_ns = task->input && task->cut.checkpoint == 0 && weir_chain_may_inject(task->chain)
+                             ? weir_input_due_ns(task->input)
+                             : INT64_MAX;
+    return barrier_ns < chain_ns ? barrier_ns : chain_ns;
 }
 
 int weir_task_wait_fd(const struct weir_task *task)

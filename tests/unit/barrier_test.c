@@ -478,7 +478,8 @@ static void nothing_follows_a_barrier_that_stops(void **state)
         build(&job, 1000000, seed % 2 == 0);
         run_until(&job, seed, 200, NULL);
         for (int t = 0; t < SOURCES; t++)
-            assert_true(weir_task_trigger(job.tasks[t], &(struct weir_barrier){1, 0, WEIR_BARRIER_STOP}));
+            assert_true(
+                weir_task_trigger(job.tasks[t], &(struct weir_barrier){.checkpoint = 1, .flags = WEIR_BARRIER_STOP}));
         assert_true(run_until(&job, seed + 1, 1000000, all_acked));
         struct cut sources = sum(&job, 1, 0, SOURCES), sinks = sum(&job, 1, SOURCES + MIDDLES, SINKS);
         assert_int_equal(sources.rows, sinks.rows);
@@ -506,7 +507,8 @@ static void drained_sources_end(void **state)
         build(&job, 1000000, false);
         run_until(&job, seed, 200, NULL);
         for (int t = 0; t < SOURCES; t++)
-            assert_true(weir_task_trigger(job.tasks[t], &(struct weir_barrier){1, 0, WEIR_BARRIER_DRAIN}));
+            assert_true(
+                weir_task_trigger(job.tasks[t], &(struct weir_barrier){.checkpoint = 1, .flags = WEIR_BARRIER_DRAIN}));
         assert_true(run_until(&job, seed + 1, 1000000, all_done));
         int64_t in = 0, rows = 0;
         for (int t = SOURCES; t < TASKS; t++)
