@@ -109,7 +109,7 @@ check-e2e: all test-jobs
 	WEIR_BUILD=$(BUILD) tests/run.py --timeout 900 $(E2E)
 check: deps
 	@$(MAKE) --no-print-directory all unit-tests fuzz-targets test-jobs $(BUILD)/bin/weir-sim torture-programs
-	WEIR_BUILD=$(BUILD) tests/run.py --timeout 900 $(UNIT_BIN) tests/tidy_test.py $(FUZZ_BIN) $(TORTURE) tests/torture/daemons_torture.py tests/sim/sim_test.sh $(E2E)
+	WEIR_BUILD=$(BUILD) tests/run.py --timeout 900 $(UNIT_BIN) tests/tidy_test.py $(FUZZ_BIN) $(TORTURE) tests/torture/daemons_torture.py tests/torture/kill_torture.py tests/sim/sim_test.sh $(E2E)
 
 # Several hosts (network namespaces; root): the longer scenarios, too.
 check-network: all test-jobs

@@ -1,5 +1,6 @@
 # Torture: the n-th allocation, open, write, send, ... fails. See tests/torture/README.md.
-# make torture FAULTS=n [SEED=s]: n faults, a third over common/ in one process, the rest over daemons, executors and commands.
+# make torture FAULTS=n [SEED=s]: n faults, a third over common/ in one process, the rest over daemons, executors and commands; and n processes
+# killed, stopped, failed and slowed at fault points under a job whose every record is counted (make torture-kill: these alone).
 
 TORTURE_LIBS := taskmanager/ops taskmanager/connectors taskmanager/state $(COMMON_DIRS)
 TORTURE_AR   := $(foreach d,$(TORTURE_LIBS),$(call archive,$(d))) $(BUILD)/lib/proto.a
@@ -20,4 +21,8 @@ $(BUILD)/lib/torture.so: tests/torture/faults.c tests/torture/faults.h
 torture-programs: $(TORTURE) $(BUILD)/lib/torture.so
 torture: all torture-programs test-jobs
 	WEIR_BUILD=$(BUILD) tests/torture/daemons_torture.py --common $$(($(FAULTS) / 3)) --faults $$(($(FAULTS) - $(FAULTS) / 3)) --seed $(or $(SEED),1)
-.PHONY: torture torture-programs
+	$(MAKE) --no-print-directory torture-kill
+torture-kill: all test-jobs
+	WEIR_BUILD=$(BUILD) tests/torture/kill_torture.py --faults $(FAULTS) --seed $(or $(SEED),1)
+	WEIR_BUILD=$(BUILD) tests/torture/kill_torture.py --outside 60 --seed $(or $(SEED),1)
+.PHONY: torture torture-kill torture-programs

@@ -238,7 +238,7 @@ weir_err weir_fault_arm(const char *text, const char *action_text, uint64_t id, 
                          points[index].name);
     struct slot *slot = &table->slots[index];
     lock_table();
-    if (atomic_load(&slot->arm_id) != id) {
+    if (id > atomic_load(&slot->arm_id) && id > atomic_load(&table->reset_id)) {
         atomic_store(&slot->left, 0);
         atomic_store(&slot->action, action);
         atomic_store(&slot->delay_ms, delay_ms);
@@ -254,8 +254,10 @@ weir_err weir_fault_reset(uint64_t id, struct weir_error *error)
     if (!atomic_load(&weir_fault_on))
         return points_are_off(error);
     lock_table();
-    bool again = atomic_exchange(&table->reset_id, id) == id;
-    for (int i = 0; i < POINT_COUNT && !again; i++) {
+    bool newer = id > atomic_load(&table->reset_id);
+    if (newer)
+        atomic_store(&table->reset_id, id);
+    for (int i = 0; i < POINT_COUNT && newer; i++) {
         struct slot *slot = &table->slots[i];
         atomic_store(&slot->left, 0);
         atomic_store(&slot->passes, 0);

@@ -38,7 +38,7 @@ static inline bool weir_fault_here(const char *step)
 weir_err weir_fault_enable(const char *path, const char *role, struct weir_error *error);
 void weir_fault_disable(void); /* no thread may be in a point */
 
-/* "POINT[:NTH]", "kill|stop|error|delay=MS"; NTH counts from now, 1 is the next pass. `id`: random, of this arming: a repeat does nothing.
+/* "POINT[:NTH]", "kill|stop|error|delay=MS"; NTH counts from now, 1 is the next pass. `id`: of this arming, greater than those before: a repeat does nothing.
  * NOT_FOUND: there is no such point (the nearest is named); INVALID: a wrong text, or points are off. */
 weir_err weir_fault_arm(const char *point, const char *action, uint64_t id, struct weir_error *error);
 /* Disarms all and sets the counts to 0. INVALID: points are off. */

@@ -324,11 +324,18 @@ bool weir_line_send(struct weir_line *line, const char *peer, const Weir__Contro
         zmq_msg_close(&message);
         return false;
     }
-    if (weir_zmq_msg_send(&message, line->socket, ZMQ_DONTWAIT) < 0) {
-        zmq_msg_close(&message);
-        return false;
+    bool sent = weir_zmq_msg_send(&message, line->socket, ZMQ_DONTWAIT) >= 0;
+    if (!sent && errno == EAGAIN && !line->server) {
+        /* A send looks for news of the connection only now and then: that it is there may have been said by the monitor first. Asking for
+         * events looks in any case. */
+        int events;
+        size_t events_size = sizeof events;
+        sent = zmq_getsockopt(line->socket, ZMQ_EVENTS, &events, &events_size) == 0 && (events & ZMQ_POLLOUT) &&
+               weir_zmq_msg_send(&message, line->socket, ZMQ_DONTWAIT) >= 0;
     }
-    return true;
+    if (!sent)
+        zmq_msg_close(&message);
+    return sent;
 }
 
 static int socket_fd(void *socket)
@@ -380,6 +387,11 @@ static void remember_peer(struct weir_line *line, const char *id)
             return;
     if (line->peer_count < PEERS_MAX)
         snprintf(line->peers[line->peer_count++].id, WEIR_PEER_ID_SIZE, "%s", id);
+}
+
+static bool is_probing(const struct weir_line *line)
+{
+    return line->probe_index >= 0 || (line->probes_left > 0 && weir_clock_mono_ms() >= line->probe_at_ms);
 }
 
 /* Probes the next peers of a round; true when one is gone (event is filled). */
@@ -558,28 +570,15 @@ static bool receive(struct weir_line *line, struct weir_line_event *event, zmq_m
     return true;
 }
 
-bool weir_line_next(struct weir_line *line, struct weir_line_event *event)
+/* Messages that are there; false: none (any more). */
+static bool next_message(struct weir_line *line, struct weir_line_event *event)
 {
-    memset(event, 0, sizeof *event);
-    if (!line->socket)
-        return false;
-    if (!line->server && !line->monitor && !line->announced) {
-        line->announced = true;
-        event->kind = WEIR_LINE_CONNECTED;
-        return true;
-    }
-    if (line->zap)
-        weir_zap_serve(line->zap);
-    if (line->monitor && next_monitor_event(line, event))
-        return true;
-    if (report_refused(line, event))
-        return true;
     for (;;) {
         zmq_msg_t payload;
         bool well_formed;
         if (!receive(line, event, &payload, &well_formed)) {
             zmq_msg_close(&payload);
-            break;
+            return false;
         }
         taken_over(&payload);
         size_t size = zmq_msg_size(&payload);
@@ -602,7 +601,30 @@ bool weir_line_next(struct weir_line *line, struct weir_line_event *event)
             remember_peer(line, event->peer);
         return true;
     }
-    return line->server && probe_next(line, event);
+}
+
+bool weir_line_next(struct weir_line *line, struct weir_line_event *event)
+{
+    memset(event, 0, sizeof *event);
+    if (!line->socket)
+        return false;
+    if (!line->server && !line->monitor && !line->announced) {
+        line->announced = true;
+        event->kind = WEIR_LINE_CONNECTED;
+        return true;
+    }
+    if (line->zap)
+        weir_zap_serve(line->zap);
+    if (line->monitor && next_monitor_event(line, event))
+        return true;
+    if (report_refused(line, event))
+        return true;
+    if (next_message(line, event))
+        return true;
+    if (!line->server || !is_probing(line))
+        return false;
+    /* A probe is a send, and that may take notice of a message which the descriptor does not show again. */
+    return probe_next(line, event) || next_message(line, event);
 }
 
 void *weir_net_context_new(void)

@@ -1,5 +1,6 @@
 /* Objects as files below a directory. A write is a new file "<parent>/.put-<pid>-<n>", fsynced, renamed, its directory fsynced: a reader
- * sees the old object or the new one, and a crash leaves at most a hidden file. A conditional write holds flock("<parent>/.lock")
+ * sees the old object or the new one, and a crash leaves at most a hidden file. Its writer holds flock() of it, so that one that nobody
+ * holds can be swept away. A conditional write holds flock("<parent>/.lock")
  * from the comparison to the rename, so that of two writers, also of two processes or hosts (NFS passes flock on), one is first.
  */
 #include <dirent.h>
@@ -24,6 +25,7 @@
 #define LOCK_WAIT_MS 10000
 #define COPY_SIZE ((size_t)1 << 20)
 #define DEPTH_MAX 32
+#define HIDDEN "/.put-"
 
 struct local {
     struct weir_store head;
@@ -180,23 +182,54 @@ static weir_err check(const char *path, enum weir_store_condition condition, con
     return err;
 }
 
+/* A new hidden file, held by flock(); -1: errno says why not. A name that is taken is one of a process that had this pid before. */
+static int create_held(const char *path, char temporary[PATH_MAX])
+{
+    const char *slash = strrchr(path, '/');
+    for (;;) {
+        struct stat info;
+        snprintf(temporary, PATH_MAX, "%.*s" HIDDEN "%d-%" PRIu64, (int)(slash - path), path, (int)getpid(),
+                 atomic_fetch_add(&next_file, 1));
+        int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (fd < 0 && errno == EEXIST)
+            continue;
+        if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) != 0 || fstat(fd, &info) != 0 || info.st_nlink > 0)
+            return fd; /* (file systems without flock(): whoever sweeps cannot hold it either) */
+        close(fd);     /* swept away between the two calls */
+    }
+}
+
 /* A hidden file beside `path`, open for writing; its directories are made, again if a delete of the last object removes them meanwhile. */
 static weir_err create_beside(const char *path, char temporary[PATH_MAX], int *fd, struct weir_error *error)
 {
-    const char *slash = strrchr(path, '/');
-    snprintf(temporary, PATH_MAX, "%.*s/.put-%d-%" PRIu64, (int)(slash - path), path, (int)getpid(),
-             atomic_fetch_add(&next_file, 1));
     for (int attempt = 0; attempt < 10; attempt++) {
         weir_err err = make_parents(path, error);
         if (err)
             return err;
-        *fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        *fd = create_held(path, temporary);
         if (*fd >= 0)
             return WEIR_OK;
         if (errno != ENOENT)
             break;
     }
     return weir_fail_errno(error, WEIR_ERR_IO, "cannot create '%s'", temporary);
+}
+
+/* Removes what writers that died have left in a directory. */
+static void sweep_directory(const char *directory)
+{
+    DIR *dir = opendir(directory);
+    for (struct dirent *entry; dir && (entry = readdir(dir)) != NULL;) {
+        if (strncmp(entry->d_name, HIDDEN + 1, strlen(HIDDEN) - 1) != 0)
+            continue;
+        int fd = openat(dirfd(dir), entry->d_name, O_RDONLY | O_CLOEXEC);
+        if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+            (void)unlinkat(dirfd(dir), entry->d_name, 0);
+        if (fd >= 0)
+            close(fd);
+    }
+    if (dir)
+        closedir(dir);
 }
 
 /* Makes `fd`'s file the object. Closes fd. */
@@ -239,6 +272,7 @@ static weir_err local_put(struct weir_store *store, const char *key, const void 
         err = lock_parent(parent, &lock, error);
         if (err)
             return err;
+        sweep_directory(parent);
         err = check(path, condition, match, error);
     }
     if (!err) {
@@ -414,6 +448,38 @@ static weir_err local_remove(struct weir_store *store, const char *const *keys, 
     return WEIR_OK;
 }
 
+/* A directory, and those below it; then it goes if nothing is left in it. */
+static void sweep_tree(const char *directory, int depth)
+{
+    DIR *dir = opendir(directory);
+    for (struct dirent *entry; dir && (entry = readdir(dir)) != NULL;) {
+        char path[PATH_MAX];
+        struct stat info;
+        if (entry->d_name[0] == '.' || depth == DEPTH_MAX ||
+            snprintf(path, sizeof path, "%s/%s", directory, entry->d_name) >= (int)sizeof path)
+            continue;
+        if (lstat(path, &info) == 0 && S_ISDIR(info.st_mode))
+            sweep_tree(path, depth + 1);
+    }
+    if (dir)
+        closedir(dir);
+    sweep_directory(directory);
+    (void)rmdir(directory);
+}
+
+static weir_err local_sweep(struct weir_store *store, const char *prefix, struct weir_error *error)
+{
+    struct local *local = (struct local *)store;
+    char path[PATH_MAX];
+    if (snprintf(path, sizeof path, "%s/%s", local->root, prefix) >= (int)sizeof path)
+        return weir_fail(error, WEIR_ERR_INVALID, "the path is too long");
+    size_t size = strlen(path);
+    while (size > 1 && path[size - 1] == '/')
+        path[--size] = 0;
+    sweep_tree(path, 0);
+    return WEIR_OK;
+}
+
 static const struct weir_store_ops local_ops = {
     .close = local_close,
     .put = local_put,
@@ -422,6 +488,7 @@ static const struct weir_store_ops local_ops = {
     .get_range = local_get_range,
     .list = local_list,
     .remove = local_remove,
+    .sweep = local_sweep,
 };
 
 weir_err weir_store_local_open(const char *path, struct weir_store **store, struct weir_error *error)

@@ -486,6 +486,29 @@ static weir_err s3_remove(struct weir_store *store, const char *const *keys, int
     return err;
 }
 
+/* Uploads in parts that nobody will end. Of an upload that has just been ended, or aborted by another, abort_upload() hears that it is gone. */
+static weir_err s3_sweep(struct weir_store *store, const char *prefix, struct weir_error *error)
+{
+    struct weir_s3 *s3 = s3_of(store);
+    char *whole = whole_key(s3, prefix);
+    struct weir_s3_call call = {.method = "GET", .response_max = LIST_ANSWER_MAX};
+    add_query(&call, "uploads", "");
+    add_query(&call, "prefix", whole);
+    weir_err err = weir_s3_perform(s3, &call, error);
+    struct weir_xml rest = weir_s3_answer(&call), one;
+    while (!err && weir_xml_next(&rest, "Upload", &one)) {
+        char key[WEIR_STORE_KEY_SIZE_MAX + 1024], id[1024];
+        if (!weir_xml_text(one, "Key", key, sizeof key) || strncmp(key, whole, strlen(whole)) != 0 ||
+            !weir_xml_text(one, "UploadId", id, sizeof id))
+            continue;
+        struct parts parts = {.s3 = s3, .key = key, .upload_id = id};
+        abort_upload(&parts);
+    }
+    weir_s3_call_fini(&call);
+    free(whole);
+    return err;
+}
+
 /* --- Open */
 
 static void s3_close(struct weir_store *store)
@@ -509,6 +532,7 @@ static const struct weir_store_ops s3_ops = {
     .get_range = s3_get_range,
     .list = s3_list,
     .remove = s3_remove,
+    .sweep = s3_sweep,
 };
 
 /* "s3://bucket/a/b/" -> "bucket", "a/b/". */

@@ -135,6 +135,13 @@ weir_err weir_store_delete(struct weir_store *store, const char *const *keys, in
     return err ? weir_wrap(error, "cannot delete in %s", store->uri) : WEIR_OK;
 }
 
+weir_err weir_store_sweep(struct weir_store *store, const char *prefix, struct weir_error *error)
+{
+    weir_assert(key_is_valid(prefix, true));
+    weir_err err = store->ops->sweep(store, prefix, error);
+    return err ? weir_wrap(error, "cannot sweep %s/%s", store->uri, prefix) : WEIR_OK;
+}
+
 static weir_err probe(struct weir_store *store, const char *key, struct weir_error *error)
 {
     struct weir_store_tag first, second;

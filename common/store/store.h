@@ -70,6 +70,10 @@ weir_err weir_store_list(struct weir_store *store, const char *prefix, weir_stor
 /* What is not there is not an error. On an error some may be gone. */
 weir_err weir_store_delete(struct weir_store *store, const char *const *keys, int count, struct weir_error *error);
 
+/* Removes what writers that died left below `prefix` and no list shows: a directory's hidden files, S3's parts of uploads that nobody ended. What is
+ * being written there by a living process fails on S3, and goes on in a directory. */
+weir_err weir_store_sweep(struct weir_store *store, const char *prefix, struct weir_error *error);
+
 /* Shows that conditional writes work (rule 1 of the object store): a second IF_ABSENT and an IF_MATCH with an old tag must both be
  * refused. UNSUPPORTED, with a sentence for people, when they are not. Writes and removes one object below `prefix`. */
 weir_err weir_store_probe(struct weir_store *store, const char *prefix, struct weir_error *error);

@@ -18,6 +18,7 @@ struct weir_store_ops {
     weir_err (*list)(struct weir_store *store, const char *prefix, weir_store_visit *visit, void *arg,
                      struct weir_error *error);
     weir_err (*remove)(struct weir_store *store, const char *const *keys, int count, struct weir_error *error);
+    weir_err (*sweep)(struct weir_store *store, const char *prefix, struct weir_error *error);
 };
 
 struct weir_store { /* the head of each kind's own struct */

@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/proto_memory.h"
@@ -59,9 +59,7 @@ void weir_jm_faults_free(struct weir_jm_faults *faults)
 weir_err weir_jm_faults_arm(struct weir_jm_faults *faults, const char *point, const char *action,
                             struct weir_error *error)
 {
-    struct arm arm = {.id = 0};
-    if (getrandom(&arm.id, sizeof arm.id, 0) != (ssize_t)sizeof arm.id)
-        return weir_fail_errno(error, WEIR_ERR_IO, "no random number for this arming");
+    struct arm arm = {.id = (uint64_t)weir_clock_wall_ns()};
     weir_err err = *action ? weir_fault_arm(point, action, arm.id, error) : weir_fault_reset(arm.id, error);
     if (err)
         return err;
@@ -174,9 +172,10 @@ void weir_jm_faults_event(struct weir_jm_faults *faults, const struct weir_line_
     pthread_mutex_unlock(&faults->lock);
 }
 
-void weir_jm_faults_send(struct weir_jm_faults *faults, struct weir_line *line)
+bool weir_jm_faults_send(struct weir_jm_faults *faults, struct weir_line *line)
 {
     pthread_mutex_lock(&faults->lock);
+    bool any = faults->unsent && faults->arm_count > 0;
     for (int a = 0; a < faults->arm_count && faults->unsent; a++)
         for (int i = 0; i < faults->peer_count; i++) {
             Weir__Fault fault = WEIR__FAULT__INIT;
@@ -192,6 +191,7 @@ void weir_jm_faults_send(struct weir_jm_faults *faults, struct weir_line *line)
         }
     faults->unsent = false;
     pthread_mutex_unlock(&faults->lock);
+    return any;
 }
 
 void weir_jm_faults_at(const Weir__Control *control, bool in, bool after)

@@ -18,7 +18,7 @@ void weir_jm_faults_list(struct weir_jm_faults *faults, struct weir_arena *arena
 
 /* --- The loop */
 void weir_jm_faults_event(struct weir_jm_faults *faults, const struct weir_line_event *event); /* every one */
-void weir_jm_faults_send(struct weir_jm_faults *faults, struct weir_line *line);
+bool weir_jm_faults_send(struct weir_jm_faults *faults, struct weir_line *line); /* true: something was sent */
 /* The points that a message passes on its way: in, before and after the core has it; out, before and after it is sent. */
 void weir_jm_faults_at(const Weir__Control *control, bool in, bool after);
 

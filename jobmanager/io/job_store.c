@@ -118,6 +118,8 @@ static void drop(struct operation *op)
         if (!err)
             err = weir_store_delete(op->owner->store, (const char *const *)keys->list, keys->count, &op->error);
     } while (!err && keys->count == WEIR_STORE_DELETE_MAX);
+    if (!err)
+        err = weir_store_sweep(op->owner->store, op->key, &op->error);
     if (err)
         weir_log(WARN, "garbage remains for now: %s", op->error.message);
     for (int i = 0; i < keys->count; i++)

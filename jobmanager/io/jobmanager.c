@@ -359,7 +359,7 @@ weir_err weir_jobmanager_run(struct weir_jobmanager *jobmanager, struct weir_err
         bool any = drain_line(jobmanager);
         any |= take_stored(jobmanager);
         any |= run_requests_and_timers(jobmanager);
-        weir_jm_faults_send(jobmanager->faults, jobmanager->line);
+        any |= weir_jm_faults_send(jobmanager->faults, jobmanager->line);
         if (jobmanager->fenced) {
             err = weir_fail(error, WEIR_ERR_CANCELED, "another JobManager has taken over");
             break;

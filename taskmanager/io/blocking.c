@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/hash.h"
 #include "base/log.h"
@@ -25,6 +26,10 @@
 #define FETCH_TIMEOUT_MS 60000
 #define DOWNLOAD_TRIES 3
 #define DOWNLOAD_PAUSE_MS 500
+#define OUTPUT_TRIES 8 /* about 12 s */
+#define OUTPUT_PAUSE_MS 100
+#define OUTPUT_PAUSE_MAX_MS 5000
+#define OUTPUT_POLL_MS 20
 #define OUTPUT_TIMEOUT_MS 60000 /* of a connector that came with a job */
 
 struct weir_blocking {
@@ -132,6 +137,41 @@ static weir_err output(const struct weir_blocking_options *options, struct weir_
 
 /* --- The thread and its queues */
 
+/* True: the thread is to end. */
+static bool pause_ms(struct weir_blocking *blocking, int64_t ms)
+{
+    bool stop = false;
+    for (int64_t until_ms = weir_clock_mono_ms() + ms; !stop && weir_clock_mono_ms() < until_ms;) {
+        poll(NULL, 0, OUTPUT_POLL_MS);
+        pthread_mutex_lock(&blocking->lock);
+        stop = blocking->stop;
+        pthread_mutex_unlock(&blocking->lock);
+    }
+    return stop;
+}
+
+/* What a complete checkpoint has made output is published whatever it takes, within reason: a disk that is full for a moment, a file server that
+ * is away, should not end the job. */
+static weir_err output_again_and_again(struct weir_blocking *blocking, struct weir_blocking_work *work)
+{
+    weir_err err = output(&blocking->options, work);
+    int64_t wait_ms = OUTPUT_PAUSE_MS;
+    for (int tries = 1; tries < OUTPUT_TRIES && work->kind == WEIR_BLOCKING_COMMIT &&
+                        (err == WEIR_ERR_IO || err == WEIR_ERR_TIMEOUT || err == WEIR_ERR_FULL);
+         tries++) {
+        weir_log(WARN, "job %s: its output could not be published, and is tried again in %d ms: %s", work->job_id,
+                 (int)wait_ms, work->error.message);
+        if (pause_ms(blocking, wait_ms))
+            break;
+        wait_ms = wait_ms * 2 < OUTPUT_PAUSE_MAX_MS ? wait_ms * 2 : OUTPUT_PAUSE_MAX_MS;
+        free(work->sha256);
+        free(work->path);
+        work->sha256 = work->path = NULL;
+        err = output(&blocking->options, work);
+    }
+    return err;
+}
+
 static void *run(void *arg)
 {
     struct weir_blocking *blocking = arg;
@@ -147,8 +187,8 @@ static void *run(void *arg)
             blocking->waiting_end = &blocking->waiting;
         pthread_mutex_unlock(&blocking->lock);
         work->next = NULL;
-        work->err =
-            work->kind == WEIR_BLOCKING_FETCH ? fetch(&blocking->options, work) : output(&blocking->options, work);
+        work->err = work->kind == WEIR_BLOCKING_FETCH ? fetch(&blocking->options, work)
+                                                      : output_again_and_again(blocking, work);
         pthread_mutex_lock(&blocking->lock);
         *blocking->done_end = work;
         blocking->done_end = &work->next;

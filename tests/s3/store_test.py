@@ -4,106 +4,17 @@ import http.server
 import json
 import os
 import random
-import socket
-import socketserver
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-import urllib.error
-import urllib.request
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "e2e"))
-from weir_test import BUILD, PATIENCE, ROOT, free_port, main, run  # noqa: E402
+from s3_kit import KEYS, S3, Proxy  # noqa: E402
+from weir_test import BUILD, PATIENCE, main, run  # noqa: E402
 
 SUITE = os.path.join(BUILD, "tests", "unit", "store_test")
-SERVER = os.path.join(ROOT, "scripts", "s3", "versitygw.sh")
-KEYS = {"AWS_ACCESS_KEY_ID": "testak", "AWS_SECRET_ACCESS_KEY": "testsecret123", "AWS_EC2_METADATA_DISABLED": "true"}
-
-
-class S3:
-    def __init__(self, *certificate):
-        self.directory = tempfile.mkdtemp(prefix="weir-s3-")
-        os.mkdir(os.path.join(self.directory, "data"))
-        os.mkdir(os.path.join(self.directory, "data", "weir-test"))
-        self.port = free_port()
-        self.certificate = certificate
-
-    def __enter__(self):
-        done = run(SERVER, "up", self.port, os.path.join(self.directory, "data"), *self.certificate, timeout_s=3000)
-        assert done.returncode == 0, done.stderr
-        self.endpoint = done.stdout.strip()
-        return self
-
-    def __exit__(self, *_):
-        run(SERVER, "down", os.path.join(self.directory, "data"))
-        run("rm", "-rf", self.directory)
-
-
-class Proxy(socketserver.ThreadingMixIn, http.server.HTTPServer):
-    """In front of a server; trouble(method, path) says what happens to a request: None, a status, "drop" (before it is passed on), "lose" (the
-    reply, after it was), "slow"."""
-    daemon_threads = True
-    allow_reuse_address = True
-
-    def __init__(self, target, trouble):
-        self.target, self.trouble, self.counts = target, trouble, {}
-        super().__init__(("127.0.0.1", 0), Relay)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-        self.endpoint = f"http://127.0.0.1:{self.server_address[1]}"
-
-    def handle_error(self, request, client_address):
-        pass
-
-
-class Relay(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_):
-        pass
-
-    def cut(self):
-        self.close_connection = True
-        self.connection.shutdown(socket.SHUT_RDWR)
-
-    def relay(self):
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        what = self.server.trouble(self.command, self.path)
-        if what:
-            self.server.counts[what] = self.server.counts.get(what, 0) + 1
-        if what == "drop":
-            return self.cut()
-        if what == "slow":
-            time.sleep(0.3)
-        if isinstance(what, int):
-            code = {503: "SlowDown", 500: "InternalError"}.get(what, "Error")
-            text = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>by the proxy</Message></Error>".encode()
-            self.send_response(what)
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            return None if self.command == "HEAD" else self.wfile.write(text)
-        request = urllib.request.Request(self.server.target + self.path, data=body or None, method=self.command)
-        for name, value in self.headers.items():
-            if name.lower() not in ("connection", "content-length"):
-                request.add_unredirected_header(name, value)
-        try:
-            reply = urllib.request.urlopen(request, timeout=60)
-        except urllib.error.HTTPError as error:
-            reply = error
-        text = reply.read()
-        if what == "lose":
-            return self.cut()
-        self.send_response(reply.status)
-        for name, value in reply.headers.items():
-            if name.lower() not in ("connection", "transfer-encoding", "content-length", "date", "server"):
-                self.send_header(name, value)
-        self.send_header("Content-Length", reply.headers.get("Content-Length", "0") if self.command == "HEAD" else str(len(text)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(text)
-
-    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = relay
 
 
 def suite(endpoint, **env):
@@ -114,6 +25,8 @@ def suite(endpoint, **env):
 def test_the_suite():
     with S3() as s3:
         suite(s3.endpoint)
+        left = [os.path.join(path, name) for path, _, names in os.walk(os.path.join(s3.bucket(), ".sgwtmp")) for name in names]
+        assert not left, f"parts of uploads that nobody ends: {left[:5]}"
 
 
 def test_virtual_host_style():

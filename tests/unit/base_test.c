@@ -668,8 +668,17 @@ static void fault_points(void **state)
         assert_int_equal(weir_fault_arm(bad[i][0], bad[i][1], 3, &error), WEIR_ERR_INVALID);
     assert_int_equal(weir_fault_arm("executor.report-sned", "kill", 3, &error), WEIR_ERR_NOT_FOUND);
     assert_non_null(strstr(error.message, "'executor.report-sen"));
-    assert_int_equal(weir_fault_reset(4, &error), 0);
+    assert_int_equal(weir_fault_arm(a, "kill", 5, &error), 0);
+    assert_int_equal(weir_fault_arm(a, "delay=1", 6, &error), 0);
+    assert_int_equal(weir_fault_arm(a, "kill", 5, &error), 0); /* said again, late */
+    assert_string_equal(fault_state(a).action, "delay=1");
+    assert_int_equal(weir_fault_reset(7, &error), 0);
     assert_int_equal(fault_state(a).passes, 0);
+    assert_int_equal(weir_fault_arm(b, "kill", 6, &error), 0);
+    assert_string_equal(fault_state(b).action, "");
+    assert_int_equal(weir_fault_arm(a, "error", 8, &error), 0);
+    assert_int_equal(weir_fault_reset(7, &error), 0);
+    assert_string_equal(fault_state(a).action, "error");
     weir_fault_disable();
     assert_false(weir_fault(a));
 }

@@ -3,17 +3,21 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/hash.h"
 #include "store/store.h"
 
@@ -285,7 +289,95 @@ static void files_and_ranges(void **state)
     assert_int_equal(count_of("files/two"), 0);
 }
 
+/* --- Writers that die */
+
+/* A process that is killed when the object's parts are written and it cannot be seen yet. */
+static void die_in_put(const char *uri, const char *key, const char *path)
+{
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        struct weir_store *own = NULL;
+        if (weir_fault_enable(NULL, "executor", &error) == 0 &&
+            weir_fault_arm("executor.store-put-mid", "kill", 1, &error) == 0 &&
+            weir_store_open(uri, config, &own, &error) == 0)
+            (void)!weir_store_put_file(own, key, path, NULL, NULL, &error);
+        _exit(1);
+    }
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
+static void what_the_dead_left(void **state)
+{
+    (void)state;
+    uint32_t crc;
+    char *path = make_file("upload", 11000000, &crc);
+    die_in_put(weir_store_uri(store), "dead/one/object", path);
+    die_in_put(weir_store_uri(store), "dead/two/object", path);
+    die_in_put(weir_store_uri(store), "live/object", path);
+    put("dead/two/other", "2");
+    assert_int_equal(count_of("dead/"), 1);
+    ok(weir_store_sweep(store, "dead/", &error));
+    ok(weir_store_sweep(store, "dead/none/", &error));
+    assert_object("dead/two/other", "2");
+    put("dead/one/object", "1"); /* a name that was swept can be used */
+    assert_object("dead/one/object", "1");
+    ok(weir_store_put_file(store, "live/object", path, NULL, NULL, &error));
+    ok(weir_store_sweep(store, "", &error));
+    uint32_t got;
+    int fd = open(path, O_RDWR);
+    ok(weir_store_get_range(store, "live/object", 0, 11000000, fd, 0, &got, &error));
+    assert_int_equal(got, crc);
+    close(fd);
+    free(path);
+}
+
 /* --- A directory */
+
+static int hidden_files(const char *below)
+{
+    char *command = weir_format("find '%s/%s' -name '.put*' | wc -l", weir_store_uri(store) + 7, below);
+    FILE *pipe = popen(command, "r");
+    int count = -1;
+    assert_non_null(pipe);
+    assert_int_equal(fscanf(pipe, "%d", &count), 1);
+    pclose(pipe);
+    free(command);
+    return count;
+}
+
+static void hidden_files_of_the_dead(void **state)
+{
+    (void)state;
+    uint32_t crc;
+    char *path = make_file("upload", 1000, &crc);
+    die_in_put(weir_store_uri(store), "a/one/object", path);
+    die_in_put(weir_store_uri(store), "a/two/object", path);
+    assert_int_equal(hidden_files("a"), 2);
+    char *held = weir_format("%s/a/two/.put-1-1", weir_store_uri(store) + 7);
+    int fd = open(held, O_WRONLY | O_CREAT, 0600); /* of a writer that lives */
+    assert_int_equal(flock(fd, LOCK_EX), 0);
+    ok(weir_store_sweep(store, "a/one/", &error));
+    assert_int_equal(hidden_files("a"), 2);
+    ok(weir_store_sweep(store, "a/", &error));
+    assert_int_equal(hidden_files("a"), 1);
+    close(fd);
+    struct weir_store_tag tag; /* who holds the lock of a directory sweeps it */
+    ok(weir_store_put(store, "a/two/HEAD", "1", 1, WEIR_STORE_IF_ABSENT, NULL, &tag, &error));
+    assert_int_equal(hidden_files("a"), 0);
+    /* The numbers of an earlier process with this pid, as the first one of a container has it each time. */
+    for (int i = 0; i < 2000; i++) {
+        char *taken = weir_format("%s/a/two/.put-%d-%d", weir_store_uri(store) + 7, (int)getpid(), i);
+        close(open(taken, O_WRONLY | O_CREAT, 0600));
+        free(taken);
+    }
+    put("a/two/object", "2");
+    assert_object("a/two/object", "2");
+    free(held);
+    free(path);
+}
 
 static void nothing_half_written(void **state)
 {
@@ -405,14 +497,15 @@ static char local_uri[] = "local", s3_uri[] = "s3";
 int main(int argc, char **argv)
 {
     const struct CMUnitTest local[] = {
-        both(small_objects, local),     both(conditions, local),
-        both(one_winner, local),        both(list_and_delete, local),
-        both(files_and_ranges, local),  both(nothing_half_written, local),
-        cmocka_unit_test(refused_uris), cmocka_unit_test(joined_checksums),
+        both(small_objects, local),      both(conditions, local),
+        both(one_winner, local),         both(list_and_delete, local),
+        both(files_and_ranges, local),   both(nothing_half_written, local),
+        both(what_the_dead_left, local), both(hidden_files_of_the_dead, local),
+        cmocka_unit_test(refused_uris),  cmocka_unit_test(joined_checksums),
     };
     const struct CMUnitTest s3[] = {
-        both(small_objects, s3),   both(conditions, s3),       both(one_winner, s3),
-        both(list_and_delete, s3), both(files_and_ranges, s3), both(s3_refusals, s3),
+        both(small_objects, s3),    both(conditions, s3),  both(one_winner, s3),         both(list_and_delete, s3),
+        both(files_and_ranges, s3), both(s3_refusals, s3), both(what_the_dead_left, s3),
     };
     const struct CMUnitTest small[] = {both(small_objects, s3)};
     if (argc > 1 && strcmp(argv[1], "small") == 0)
