@@ -286,6 +286,8 @@ struct weir_jm_retained { /* a complete checkpoint */
 struct weir_jm_checkpoint_part { /* a subtask's */
     int64_t acknowledged_ms;     /* wall; -1: not here; 0: it had FINISHED */
     int64_t size_bytes;
+    int64_t alignment_ms, persisted_bytes; /* of its barrier; of rows that it overtook */
+    bool unaligned;
 };
 
 /* One of the last checkpoints, for REST. */

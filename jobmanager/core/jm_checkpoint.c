@@ -186,7 +186,7 @@ static void begun(struct weir_jm *jm, struct weir_jm_job *job, const struct chec
     for (int t = 0; t < job->task_count; t++)
         job->checkpoints[0].parts[t] = (struct weir_jm_checkpoint_part){
             job->tasks[t].finished ? 0 : -1,
-            snapshot_size(job->tasks[t].finished ? job->tasks[t].finished->task_report->snapshot : NULL)};
+            snapshot_size(job->tasks[t].finished ? job->tasks[t].finished->task_report->snapshot : NULL), 0, 0, false};
     job->version++;
 }
 
@@ -573,6 +573,10 @@ void weir_jm_checkpoint_report(struct weir_jm *jm, struct weir_jm_job *job, stru
     if (checkpoint->reports[t])
         weir__control__free_unpacked(checkpoint->reports[t], NULL);
     checkpoint->reports[t] = weir_jm_control_copy(control);
+    struct weir_jm_checkpoint_part *part = &record_of(job, checkpoint->id)->parts[t];
+    part->alignment_ms = report->alignment_ms;
+    part->persisted_bytes = report->persisted_bytes;
+    part->unaligned = report->unaligned;
     part_is_here(jm, job, checkpoint, t);
 }
 

@@ -245,7 +245,11 @@ static void copy_parts(struct weir_arena *arena, const struct weir_jm_job *job, 
     struct weir_view_checkpoint_vertex *vertices =
         weir_arena_zalloc(arena, (size_t)plan->vertex_count * sizeof *vertices);
     for (int t = 0; t < job->task_count; t++)
-        parts[t] = (struct weir_view_checkpoint_part){from->parts[t].acknowledged_ms, from->parts[t].size_bytes};
+        parts[t] = (struct weir_view_checkpoint_part){.acknowledged_ms = from->parts[t].acknowledged_ms,
+                                                      .size_bytes = from->parts[t].size_bytes,
+                                                      .alignment_ms = from->parts[t].alignment_ms,
+                                                      .persisted_bytes = from->parts[t].persisted_bytes,
+                                                      .unaligned = from->parts[t].unaligned};
     for (int i = 0; i < plan->vertex_count; i++)
         vertices[i] = (struct weir_view_checkpoint_vertex){.id = copy(arena, plan->vertices[i].id),
                                                            .part_count = plan->vertices[i].parallelism,
@@ -272,17 +276,21 @@ static void copy_checkpoint(const struct weir_jobmanager_view *view, struct weir
         .path = checkpoint_path(view, arena, job, from),
         .failure = copy(arena, from->failure),
     };
+    for (int t = 0; t < from->task_count; t++) {
+        to->persisted_bytes += from->parts[t].persisted_bytes;
+        to->unaligned |= from->parts[t].unaligned;
+    }
     copy_parts(arena, job, from, to);
 }
 
 /* Of the job's own configuration; NULL: it has no such key. */
 static const char *setting(const struct weir_jm_job *job, const char *key)
 {
-    const char *value = NULL;
-    for (int i = 0; i < job->configuration_count; i++)
+    for (int i = 0; i < job->configuration_count;
+         i++) /* the first counts, as for executors: it is as the table writes it */
         if (strcmp(job->configuration[i].key, key) == 0)
-            value = job->configuration[i].value;
-    return value;
+            return job->configuration[i].value;
+    return NULL;
 }
 
 static bool view_checkpoints(void *self, const char *job_id, struct weir_arena *arena,
@@ -306,6 +314,11 @@ static bool view_checkpoints(void *self, const char *job_id, struct weir_arena *
         out->min_pause_ms = options->checkpoint_pause_ms;
         out->max_concurrent = options->checkpoints_concurrent;
         out->tolerable_failures = options->checkpoints_tolerable;
+        const char *unaligned = setting(job, "execution.checkpointing.unaligned.enabled");
+        const char *timeout = setting(job, "execution.checkpointing.aligned-checkpoint-timeout");
+        out->unaligned = unaligned && strcmp(unaligned, "true") == 0;
+        if (timeout && !weir_parse_duration_ms(timeout, &out->aligned_timeout_ms))
+            out->aligned_timeout_ms = 0;
         out->completed = (int64_t)job->checkpoints_completed;
         out->failed = (int64_t)job->checkpoints_failed;
         out->count = job->checkpoint_count;

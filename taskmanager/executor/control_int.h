@@ -77,6 +77,8 @@ struct weir_snapshot_message {
     Weir__SubtaskSnapshot snapshot;
     Weir__StatePart *parts, **part_pointers;
     Weir__Committable *committables, **committable_pointers;
+    int64_t alignment_ms, persisted_bytes;
+    bool unaligned;
 };
 void weir_snapshot_message_init(struct weir_snapshot_message *message, const struct weir_executor_write *write);
 void weir_snapshot_message_fini(struct weir_snapshot_message *message);

@@ -288,6 +288,9 @@ void weir_snapshot_message_init(struct weir_snapshot_message *message, const str
 {
     const struct weir_snapshot *snapshot = write->work->snapshot;
     weir__subtask_snapshot__init(&message->snapshot);
+    message->alignment_ms = snapshot->alignment_ns / 1000000;
+    message->persisted_bytes = (int64_t)snapshot->overtaken_bytes;
+    message->unaligned = snapshot->unaligned;
     int count = 0;
     for (const struct weir_snapshot_part *part = snapshot->parts; part; part = part->next)
         count++;

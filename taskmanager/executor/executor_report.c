@@ -197,6 +197,9 @@ void weir_control_report_checkpoint(struct weir_control *c, const struct weir_ex
     } else {
         weir_snapshot_message_init(&snapshot, write);
         report.snapshot = &snapshot.snapshot;
+        report.alignment_ms = snapshot.alignment_ms;
+        report.persisted_bytes = snapshot.persisted_bytes;
+        report.unaligned = snapshot.unaligned;
     }
     message.body_case = WEIR__CONTROL__BODY_CHECKPOINT_REPORT;
     message.checkpoint_report = &report;

@@ -198,7 +198,8 @@ static bool fake_checkpoints(void *self, const char *id, struct weir_arena *aren
                              const struct weir_view_checkpoints **out)
 {
     (void)self;
-    static const struct weir_view_checkpoint_part parts[] = {{1100, 100}, {1300, 200}}, none[] = {{-1, 0}, {1100, 5}};
+    static const struct weir_view_checkpoint_part parts[] = {{1100, 100, 0, 0, false}, {1300, 200, 0, 0, false}},
+                                                  none[] = {{-1, 0, 0, 0, false}, {1100, 5, 0, 0, false}};
     static const struct weir_view_checkpoint_vertex all = {VERTEX, 2, parts}, some = {VERTEX, 2, none};
     static const struct weir_view_checkpoint list[] = {
         {.id = 4,
