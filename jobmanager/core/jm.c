@@ -24,6 +24,7 @@ void weir_jm_options_init(struct weir_jm_options *options)
         .jobs_ended_max = 100,
         .jobs_max = 1000,
         .exceptions_max = 16,
+        .list_interval_ms = 60000,
     };
 }
 
@@ -63,6 +64,7 @@ void weir_jm_free(struct weir_jm *jm)
     empty_trash(jm);
     weir_jm_operations_free(jm);
     free(jm->recoveries);
+    free(jm->seen);
     free(jm->jobs);
     free(jm->tms);
     free(jm->executors);

@@ -64,6 +64,8 @@ struct weir_jm_options {
     int jobs_max;        /* jobs that have not ended; 1000 */
     int exceptions_max;  /* kept per job; 16 */
     bool recovers;       /* the object store is asked for jobs of earlier JobManagers, and they go on */
+    int64_t
+        list_interval_ms; /* then how often it is asked again: one that was replaced may yet have accepted a job; 1 min */
 };
 /* The defaults above, with Flink's heartbeats (10 s, 50 s); epoch and seed 1. */
 void weir_jm_options_init(struct weir_jm_options *options);
@@ -121,7 +123,7 @@ enum weir_jm_event_kind {
     WEIR_JM_EVENT_DISCONNECTED, /* the transport says that this peer is gone */
     WEIR_JM_EVENT_STORED,       /* job_id, checkpoint: answers STORE_PUT; text: why it failed, NULL: it is durable */
     WEIR_JM_EVENT_HEAD_PUT,     /* job_id, put_result, tag: answers HEAD_PUT */
-    WEIR_JM_EVENT_HEAD_GOT,     /* job_id, get_result, tag, nonce: answers HEAD_GET */
+    WEIR_JM_EVENT_HEAD_GOT,     /* job_id, get_result, tag, nonce, leader_epoch: answers HEAD_GET */
     WEIR_JM_EVENT_JOB_STORED,   /* job_id, text (why it failed; NULL: durable): answers JOB_STORE */
     WEIR_JM_EVENT_JOBS_LISTED,  /* job_ids, job_id_count, text (why it failed, or NULL): answers JOBS_LIST */
     WEIR_JM_EVENT_JOB_READ      /* job_id, read: answers JOB_READ */
@@ -172,7 +174,8 @@ struct weir_jm_event {
     enum weir_head_put_result put_result;
     enum weir_head_get_result get_result;
     const char *tag;
-    const uint8_t *nonce; /* WEIR_HEAD_NONCE_SIZE bytes */
+    const uint8_t *nonce;  /* WEIR_HEAD_NONCE_SIZE bytes */
+    uint64_t leader_epoch; /* of that HEAD */
     /* JOBS_LISTED, JOB_READ */
     const char *const *job_ids;
     int job_id_count;

@@ -398,6 +398,9 @@ void weir_jm_head_event(struct weir_jm *jm, const struct weir_jm_event *event)
     if (!job || !job->in->checkpoints)
         return;
     struct weir_head *head = &job->in->checkpoints->head;
+    job->in->checkpoints->epoch_seen = event->leader_epoch;
+    if (WEIR_MUTANT(jm_acknowledged_early) && job->in->submitting && event->put_result == WEIR_HEAD_PUT_UNKNOWN)
+        weir_jm_reply(jm, job->in->submit_request, WEIR_OK, "");
     act_on_head(jm, job,
                 event->kind == WEIR_JM_EVENT_HEAD_PUT
                     ? weir_head_put_done(head, event->put_result, event->tag)
@@ -422,7 +425,7 @@ static void checkpoint_failed(struct weir_jm *jm, struct weir_jm_job *job, int i
     remove_pending(job, index);
     job->checkpoints_failed++;
     job->version++;
-    if (!counts || ++c->failures <= job->options.checkpoints_tolerable)
+    if (!counts || job->options.checkpoint_interval_ms == 0 || ++c->failures <= job->options.checkpoints_tolerable)
         return;
     Weir__Failure failure;
     weir__failure__init(&failure);
@@ -877,6 +880,13 @@ bool weir_jm_checkpoint_cancel_recorded(const struct weir_jm_job *job)
     return !c ||
            (c->head.exists && (c->state_written == WEIR_JOB_CANCELLING || weir_job_state_terminal(c->state_written))) ||
            WEIR_MUTANT(jm_cancel_unrecorded);
+}
+
+bool weir_jm_checkpoint_end_recorded(const struct weir_jm_job *job)
+{
+    const struct job_checkpoints *c = job->in->checkpoints;
+    return !c || WEIR_MUTANT(jm_abort_unrecorded) || WEIR_MUTANT(jm_no_terminal_record) ||
+           (c->head.exists && !c->taking_over && weir_job_state_terminal(c->state_written));
 }
 
 bool weir_jm_checkpoint_taking_over(const struct weir_jm_job *job)

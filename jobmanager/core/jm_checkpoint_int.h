@@ -53,6 +53,7 @@ struct job_checkpoints {
     uint32_t attempts_to,
         attempts_writing; /* attempts below may be deployed: as HEAD says, as the write under way says */
     enum weir_job_state state_written, state_writing; /* likewise the job's state */
+    uint64_t epoch_seen;                              /* of HEAD when it was last looked at in doubt */
     bool taking_over; /* an earlier JobManager's job: the first write of HEAD fences that one */
 };
 

@@ -119,6 +119,7 @@ struct recovery { /* of an earlier JobManager's job, that is not known here yet 
     char job_id[WEIR_JM_JOB_ID_SIZE];
     int64_t at_ms; /* to be read then */
     bool reading;
+    char damaged_tag[WEIR_HEAD_TAG_SIZE]; /* HEAD's, when something that it names was missing; "": it was not */
 };
 
 struct lost_tm {
@@ -146,6 +147,8 @@ struct weir_jm {
     bool listing;
     struct recovery *recoveries;
     int recovery_count, recovery_capacity, recoveries_reading;
+    char (*seen)[WEIR_JM_JOB_ID_SIZE]; /* jobs of the last listing, sorted: each is read once */
+    int seen_count;
     /* of this step */
     struct weir_arena arena;
     struct weir_jm_effect *effects;
@@ -300,6 +303,8 @@ void weir_jm_checkpoints_changed(struct weir_jm_job *job);
 bool weir_jm_checkpoint_final_is_complete(const struct weir_jm_job *job);
 /* HEAD says that it is cancelled, or has ended; or it has none. */
 bool weir_jm_checkpoint_cancel_recorded(const struct weir_jm_job *job);
+/* HEAD says that it has ended, so nobody runs it again; or it has none. */
+bool weir_jm_checkpoint_end_recorded(const struct weir_jm_job *job);
 /* HEAD is an earlier JobManager's as far as is known: nothing of the job may be done. */
 bool weir_jm_checkpoint_taking_over(const struct weir_jm_job *job);
 /* HEAD allows the attempts of all tasks. */

@@ -214,13 +214,12 @@ void weir_jm_job_submit(struct weir_jm *jm, const struct weir_jm_event *event)
         .durable = event->durable,
     };
     struct weir_jm_job *job = weir_jm_job_add(jm, &from);
-    if (!event->durable || WEIR_MUTANT(jm_acknowledged_early)) {
+    if (!event->durable) {
         weir_jm_reply(jm, event->request, WEIR_OK, "");
         weir_jm_job_begin(jm, job);
-    }
-    if (!event->durable)
         return;
-    job->in->submitting_store = job->in->submitting = job->state == WEIR_JOB_INITIALIZING;
+    }
+    job->in->submitting_store = job->in->submitting = true;
     job->in->submit_request = event->request;
     weir_jm_job_set_status(job, "waiting for the checkpoint storage to keep its graph and code");
     struct weir_jm_effect *effect = weir_jm_effect(jm, WEIR_JM_EFFECT_JOB_STORE);
@@ -385,7 +384,8 @@ void weir_jm_job_cancel(struct weir_jm *jm, const struct weir_jm_event *event)
         job->in->cancel_wanted = true;
     else if (!already)
         cancel_now(jm, job);
-    weir_jm_checkpoints_changed(job);
+    if (!already)
+        weir_jm_checkpoints_changed(job);
     answer_when_durable(jm, job, event->request);
 }
 
@@ -563,7 +563,8 @@ void weir_jm_job_outputs(struct weir_jm *jm)
         if (job->in->commit_count > 0)
             publish(jm, job);
         if (job->in->output_tm || !weir_job_state_terminal(job->state) || !job->in->abort_wanted ||
-            executors_left(jm, job) || jm->now_ms < job->in->abort_not_before_ms ||
+            executors_left(jm, job) || !weir_jm_checkpoint_end_recorded(job) ||
+            jm->now_ms < job->in->abort_not_before_ms ||
             (weir_jm_checkpoint_undecided(job) && !WEIR_MUTANT(jm_abort_undecided)))
             continue;
         struct weir_jm_taskmanager *tm = choose_tm(jm, job);

@@ -10,7 +10,7 @@
  *                    then on nobody else completes a checkpoint of it, so what was read is all there is. Then its output is published again
  *                    from committed_upto on, and its tasks begin with the newest checkpoint, in attempts that HEAD says nobody has used.
  *                    When another write was faster, the job is read again.
- *   is damaged       listed as FAILED with what is damaged, in memory only: nothing of it is written or deleted, so it can be mended
+ *   is damaged       (twice, with the same HEAD) listed as FAILED with what is damaged, in memory only: nothing of it is written or deleted, so it can be mended
  * What the store does not answer is asked again. None of this holds up another job.
  */
 #include "jobmanager/core/jm_checkpoint_int.h"
@@ -25,27 +25,32 @@ void weir_jm_head_recorded(struct weir_jm *jm, struct weir_jm_job *job)
     struct job_checkpoints *c = job->in->checkpoints;
     if (c->taking_over) {
         c->taking_over = false;
-        weir_jm_log(jm, WEIR_JM_LOG_INFO, job, "job %s (%s) is taken over: %s %" PRIu64, job->name, job->id,
-                    c->latest ? "it goes on from checkpoint" : "it has no checkpoint, and begins anew; its next one is",
-                    c->latest ? c->latest->checkpoint : c->next_id);
+        if (!weir_job_state_terminal(job->state))
+            weir_jm_log(jm, WEIR_JM_LOG_INFO, job, "job %s (%s) is taken over: %s %" PRIu64, job->name, job->id,
+                        c->latest ? "it goes on from checkpoint"
+                                  : "it has no checkpoint, and begins anew; its next one is",
+                        c->latest ? c->latest->checkpoint : c->next_id);
     }
     if (job->state == WEIR_JOB_INITIALIZING) {
         if (job->in->submitting)
             weir_jm_reply(jm, job->in->submit_request, WEIR_OK, "");
         weir_jm_job_begin(jm, job);
-        if (c->latest && c->latest->final && job->state == WEIR_JOB_RUNNING)
+        if (c->latest && c->latest->final && job->state == WEIR_JOB_RUNNING) {
+            c->final_begun = true;
             weir_jm_job_publishes(jm, job, c->latest->checkpoint);
+        }
     }
     if (weir_jm_checkpoint_cancel_recorded(job))
         weir_jm_job_answer_cancels(jm, job);
 }
 
-static void read_later(struct weir_jm *jm, const char *job_id, int64_t after_ms)
+static struct recovery *read_later(struct weir_jm *jm, const char *job_id, int64_t after_ms)
 {
     GROW(jm->recoveries, jm->recovery_count, jm->recovery_capacity);
     struct recovery *recovery = &jm->recoveries[jm->recovery_count++];
     *recovery = (struct recovery){.at_ms = later_ms(jm->now_ms, after_ms)};
     snprintf(recovery->job_id, sizeof recovery->job_id, "%s", job_id);
+    return recovery;
 }
 
 static void give_up_submission(struct weir_jm *jm, struct weir_jm_job *job, enum weir_err_code code, const char *why)
@@ -57,7 +62,9 @@ static void give_up_submission(struct weir_jm *jm, struct weir_jm_job *job, enum
 
 void weir_jm_head_lost(struct weir_jm *jm, struct weir_jm_job *job)
 {
-    if (job->in->submitting) {
+    if (job->in->checkpoints->epoch_seen > jm->options.leader_epoch) {
+        weir_jm_fence(jm, weir_arena_format(&jm->arena, "another, later JobManager writes HEAD of job %s", job->id));
+    } else if (job->in->submitting) {
         give_up_submission(jm, job, WEIR_ERR_EXISTS, "a job with this id exists already in the checkpoint storage");
     } else if (job->in->checkpoints
                    ->taking_over) { /* a write of the earlier JobManager came late, or there is a later one */
@@ -87,6 +94,27 @@ void weir_jm_job_stored(struct weir_jm *jm, const struct weir_jm_event *event)
 
 /* --- Reading */
 
+static int compare_ids(const void *a, const void *b)
+{
+    return memcmp(a, b, WEIR_JM_JOB_ID_SIZE);
+}
+
+static bool was_seen(const struct weir_jm *jm, const char id[WEIR_JM_JOB_ID_SIZE])
+{
+    return jm->seen_count > 0 && bsearch(id, jm->seen, (size_t)jm->seen_count, WEIR_JM_JOB_ID_SIZE, compare_ids);
+}
+
+/* The next listing has it as if for the first time. */
+static void look_again(struct weir_jm *jm, const char *job_id)
+{
+    for (int i = 0; i < jm->seen_count; i++)
+        if (strcmp(jm->seen[i], job_id) == 0) {
+            jm->seen_count--;
+            memmove(&jm->seen[i], &jm->seen[i + 1], (size_t)(jm->seen_count - i) * sizeof *jm->seen);
+            return;
+        }
+}
+
 void weir_jm_jobs_listed(struct weir_jm *jm, const struct weir_jm_event *event)
 {
     if (!jm->listing)
@@ -97,12 +125,24 @@ void weir_jm_jobs_listed(struct weir_jm *jm, const struct weir_jm_event *event)
         weir_jm_log(jm, WEIR_JM_LOG_WARN, NULL, "jobs of earlier JobManagers are not known yet: %s", event->text);
         return;
     }
-    for (int i = 0; i < event->job_id_count; i++)
-        if (strlen(event->job_ids[i]) == WEIR_JM_JOB_ID_SIZE - 1 && !weir_jm_job_get(jm, event->job_ids[i]))
+    jm->list_at_ms = WEIR_MUTANT(jm_listed_once) ? NEVER_MS : later_ms(jm->now_ms, jm->options.list_interval_ms);
+    char(*seen)[WEIR_JM_JOB_ID_SIZE] = weir_zalloc((size_t)(event->job_id_count + 1) * sizeof *seen);
+    int count = 0, before = jm->recovery_count;
+    for (int i = 0; i < event->job_id_count; i++) {
+        if (strlen(event->job_ids[i]) != WEIR_JM_JOB_ID_SIZE - 1)
+            continue;
+        memcpy(seen[count], event->job_ids[i], sizeof *seen);
+        if (!was_seen(jm, seen[count++]) && !weir_jm_job_get(jm, event->job_ids[i]))
             read_later(jm, event->job_ids[i], 0);
-    if (jm->recovery_count)
-        weir_jm_log(jm, WEIR_JM_LOG_INFO, NULL, "%d jobs are in the checkpoint storage: they are read",
-                    jm->recovery_count);
+    }
+    qsort(seen, (size_t)count, sizeof *seen, compare_ids);
+    free(jm->seen);
+    jm->seen = seen;
+    jm->seen_count = count;
+    if (jm->recovery_count > before)
+        weir_jm_log(jm, WEIR_JM_LOG_INFO, NULL,
+                    "%d jobs of other JobManagers are in the checkpoint storage: they are read",
+                    jm->recovery_count - before);
 }
 
 void weir_jm_recoveries(struct weir_jm *jm)
@@ -133,7 +173,7 @@ int64_t weir_jm_recoveries_wake_ms(const struct weir_jm *jm)
 
 uint64_t weir_jm_recoveries_left(const struct weir_jm *jm)
 {
-    return (uint64_t)jm->recovery_count + (jm->listing || jm->list_at_ms != NEVER_MS);
+    return (uint64_t)jm->recovery_count << 1 | jm->listing;
 }
 
 static void free_snapshots(const struct weir_jm_read *read)
@@ -149,10 +189,11 @@ void weir_jm_read_free(const struct weir_jm_read *read)
     weir_plan_free(read->take_plan);
 }
 
-static bool remove_recovery(struct weir_jm *jm, const char *job_id)
+static bool remove_recovery(struct weir_jm *jm, const char *job_id, struct recovery *removed)
 {
     for (int i = 0; i < jm->recovery_count; i++)
         if (strcmp(jm->recoveries[i].job_id, job_id) == 0 && jm->recoveries[i].reading) {
+            *removed = jm->recoveries[i];
             jm->recoveries[i] = jm->recoveries[--jm->recovery_count];
             jm->recoveries_reading--;
             return true;
@@ -303,9 +344,9 @@ static void add_ended(struct weir_jm *jm, const char *job_id, const struct weir_
     job->in->abort_wanted = head->output_open;
     /* Its executors may live until their leases end, unless their TaskManager comes and says otherwise. */
     job->in->abort_not_before_ms = later_ms(jm->now_ms, jm->options.heartbeat_timeout_ms);
-    /* Whoever only lists it leaves HEAD as it is. */
-    job->in->checkpoints->taking_over = job->in->checkpoints->head_dirty =
-        job->in->abort_wanted || job->in->commit_count > 0;
+    /* Whoever only lists it leaves HEAD as it is; the first write, should there be one, takes it over. */
+    job->in->checkpoints->taking_over = true;
+    job->in->checkpoints->head_dirty = job->in->abort_wanted || job->in->commit_count > 0;
     weir_jm_effect(jm, WEIR_JM_EFFECT_JOB_ENDED)->job_id = weir_arena_strdup(&jm->arena, job->id);
 }
 
@@ -325,33 +366,65 @@ static void take_over(struct weir_jm *jm, const char *job_id, const struct weir_
     }
 }
 
+/* What is missing may have been there when HEAD was read: an earlier JobManager that still lived wrote a newer one and removed it. So it is
+ * damaged only when HEAD is the same the next time. */
+static bool may_have_changed(struct weir_jm *jm, const char *job_id, const struct weir_jm_read *read,
+                             const struct recovery *before)
+{
+    const char *tag = read->head ? read->tag : "none";
+    if (strcmp(before->damaged_tag, tag) == 0 || WEIR_MUTANT(jm_damaged_at_once))
+        return false;
+    struct recovery *again = read_later(jm, job_id, READ_AGAIN_MS);
+    snprintf(again->damaged_tag, sizeof again->damaged_tag, "%s", tag);
+    return true;
+}
+
+static bool any_missing(const struct weir_jm_read *read)
+{
+    for (size_t i = 0; i < read->head->n_retained; i++)
+        if (!read->take_snapshots[i])
+            return true;
+    return false;
+}
+
 void weir_jm_job_was_read(struct weir_jm *jm, const struct weir_jm_event *event)
 {
     const struct weir_jm_read *read = event->read;
     const Weir__Head *head = read->head;
-    if (!remove_recovery(jm, event->job_id) ||
+    struct recovery recovery;
+    if (!remove_recovery(jm, event->job_id, &recovery) ||
         weir_jm_job_get(jm, event->job_id)) { /* meanwhile submitted: its HEAD decides */
         weir_jm_read_free(read);
-    } else if (read->result == WEIR_JM_READ_FAILED) {
-        weir_jm_log(jm, WEIR_JM_LOG_WARN, NULL, "job %s of an earlier JobManager is not known yet: %s", event->job_id,
-                    read->text);
-        weir_jm_read_free(read);
-        read_later(jm, event->job_id, READ_AGAIN_MS);
-    } else if (read->result == WEIR_JM_READ_ABSENT) {
-        weir_jm_read_free(read);
-    } else if (head && head->leader_epoch > jm->options.leader_epoch) {
+        return;
+    }
+    if (head && head->leader_epoch > jm->options.leader_epoch) {
         weir_jm_read_free(read);
         weir_jm_fence(jm, weir_arena_format(&jm->arena,
                                             "HEAD of job %s is of a later JobManager (leader epoch %" PRIu64
                                             ", here %" PRIu64 ")",
                                             event->job_id, head->leader_epoch, jm->options.leader_epoch));
-    } else if (read->result == WEIR_JM_READ_CORRUPT) {
-        list_damaged(jm, event->job_id, read, read->text);
-    } else if (damaged_checkpoint(jm, read)) {
-        list_damaged(jm, event->job_id, read, damaged_checkpoint(jm, read));
-    } else if (weir_job_state_terminal((enum weir_job_state)head->job_state)) {
-        add_ended(jm, event->job_id, read);
-    } else {
-        take_over(jm, event->job_id, read);
+        return;
     }
+    if (read->result == WEIR_JM_READ_FAILED) {
+        weir_jm_log(jm, WEIR_JM_LOG_WARN, NULL, "job %s of an earlier JobManager is not known yet: %s", event->job_id,
+                    read->text);
+        weir_jm_read_free(read);
+        memcpy(read_later(jm, event->job_id, READ_AGAIN_MS)->damaged_tag, recovery.damaged_tag,
+               sizeof recovery.damaged_tag);
+        return;
+    }
+    if (read->result == WEIR_JM_READ_ABSENT) { /* a submission that is not accepted yet, or never was */
+        weir_jm_read_free(read);
+        look_again(jm, event->job_id);
+        return;
+    }
+    const char *damage = read->result == WEIR_JM_READ_CORRUPT ? read->text : damaged_checkpoint(jm, read);
+    if ((damage || any_missing(read)) && may_have_changed(jm, event->job_id, read, &recovery))
+        weir_jm_read_free(read);
+    else if (damage)
+        list_damaged(jm, event->job_id, read, damage);
+    else if (weir_job_state_terminal((enum weir_job_state)head->job_state))
+        add_ended(jm, event->job_id, read);
+    else
+        take_over(jm, event->job_id, read);
 }

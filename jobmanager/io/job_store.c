@@ -30,6 +30,7 @@ struct operation {
     enum weir_head_put_result put_result;
     enum weir_head_get_result get_result;
     uint8_t nonce[WEIR_HEAD_NONCE_SIZE];
+    uint64_t leader_epoch;
     struct weir_error error;
     bool failed;
     char *code_dir, code_sha256[65]; /* JOB_STORE, JOB_READ */
@@ -87,6 +88,8 @@ static void get_head(struct operation *op)
     if (!err && !head)
         weir_log(ERROR, "CHECKPOINT_CORRUPT: %s/%s is not a HEAD object, or was damaged",
                  weir_store_uri(op->owner->store), op->key);
+    if (head)
+        op->leader_epoch = head->leader_epoch;
     if (head && head->nonce.len == sizeof op->nonce)
         memcpy(op->nonce, head->nonce.data, sizeof op->nonce);
     if (head)
@@ -332,6 +335,7 @@ static bool describe(struct operation *op, struct weir_jm_event *event)
         event->get_result = op->get_result;
         event->tag = op->tag.text;
         event->nonce = op->nonce;
+        event->leader_epoch = op->leader_epoch;
         if (op->get_result == WEIR_HEAD_GET_FAILED)
             weir_log(WARN, "%s; it is tried again", op->error.message);
         return true;

@@ -58,6 +58,9 @@
     X(jm_attempts_from_one, "a job that is taken over goes on above the attempts that may have run") \
     X(jm_no_fencing, "a job is taken over by a write of HEAD before anything of it is done") \
     X(jm_recovered_unpublished, "what may not be published is published when a job is taken over") \
+    X(jm_abort_unrecorded, "output is removed when HEAD says that the job has ended: a later JobManager may run it") \
+    X(jm_listed_once, "a job that a replaced JobManager accepted late is found") \
+    X(jm_damaged_at_once, "what HEAD names and is missing is looked for again, with HEAD") \
     X(tm_orphans_left, "executors of an earlier boot are killed") \
     X(tm_register_hides_executors, "Register names the executors that still run") \
     X(tm_lease_from_receipt, "the lease counts from when the heartbeat was sent") \

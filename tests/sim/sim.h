@@ -33,6 +33,7 @@
 #define SIM_RETAINED_MAX 64
 #define SIM_SPELLS 4
 #define SIM_PENDING_MAX 64
+#define SIM_ATTEMPTS_MAX 4096
 #define SENT_KEPT 256
 
 /* --- Random numbers: independent streams, so that a choice in one place does not move those of another. */
@@ -90,6 +91,8 @@ struct ev {
 struct jm_node {
     struct weir_jm *core;
     bool alive, fenced;
+    int crash_in;             /* effects until it crashes; 0: it does not */
+    int64_t crash_restart_ms; /* and when the next one starts, after that */
     int64_t paused_until_ms, offset_ms, wake_at_ms;
     uint64_t epoch, wake_gen;
 };
@@ -179,8 +182,9 @@ struct exec {
 struct jtask {
     int vertex, subtask, region;
     bool sink;
-    uint32_t cancel_sent;  /* attempt that CancelTasks was last sent for */
-    uint32_t started;      /* the highest attempt that ever ran */
+    uint32_t cancel_sent; /* attempt that CancelTasks was last sent for */
+    uint32_t started;     /* the highest attempt that ever ran */
+    uint64_t started_set[SIM_ATTEMPTS_MAX / 64];
     uint32_t finished;     /* the highest attempt that has finished; 0: none */
     uint64_t finished_set; /* of attempts, modulo 64 */
     /* as the JobManager showed it last */
@@ -207,12 +211,22 @@ struct sim_head { /* a job's HEAD as it is in the store */
     uint8_t nonce[WEIR_HEAD_NONCE_SIZE];
     int retained_count;
     uint64_t retained[SIM_RETAINED_MAX];
+    uint32_t next_attempt;
+    uint8_t *bytes;
+    size_t size;
 };
 
 struct job {
     char id[33];
-    int jm;
+    int jm; /* who leads it: who wrote HEAD with the highest epoch, or (not durable) took the submission */
     bool bounded, output, hangs, needs_code;
+    bool durable;            /* it has a HEAD */
+    bool stored;             /* graph and code are in the store */
+    bool acknowledged;       /* its submission */
+    bool refused;            /* likewise */
+    int64_t cancel_asked_ms; /* the first time, of its present JobManager; -1: not */
+    bool cancel_durable;     /* a cancel was acknowledged, and HEAD said so */
+    bool ended_before;       /* under an earlier JobManager than `jm` */
     struct weir_jm_job_options options;
     uint8_t *graph;
     size_t graph_size;
@@ -305,7 +319,9 @@ struct op {
     X(late_terminal_report) X(metrics_shown) X(confused_start) X(slot_refused) X(message_lost) X(message_duplicated) X(message_overtaken) X(half_open) X(heartbeat_old) \
     X(checkpoint_complete) X(checkpoint_published) X(published_again) X(restored) X(restored_at_end) X(part_of_finished) X(garbage_dropped) \
     X(store_request_lost) X(store_reply_lost) X(store_write_late) X(store_write_twice) X(store_condition_failed) X(store_put_failed) \
-    X(checkpoint_failed) X(checkpoint_subsumed) X(restart_undecided)
+    X(checkpoint_failed) X(checkpoint_subsumed) X(restart_undecided) \
+    X(jm_crashed_mid_step) X(taken_over) X(taken_over_uncommitted) X(taken_over_final) X(taken_over_cancelled) X(recovered_ended) X(read_again) X(read_failed) X(read_torn) \
+    X(submission_not_stored) X(submission_unacknowledged) X(cancel_unrecorded) X(zombie_jobmanager)
 /* clang-format on */
 
 enum counter {
@@ -361,6 +377,7 @@ struct world {
     int64_t drain_at_ms, end_by_ms;
     bool done;
     uint64_t next_request;
+    int submit_request_job[256]; /* by request modulo; -1: not a submission */
     int cancel_request_job[256]; /* by request modulo: what the answer is about; -1: a submission */
     uint8_t job_ended[SIM_JOBS_MAX], job_dropped[SIM_JOBS_MAX]; /* as the JobManager's effects said */
     uint64_t counters[C_COUNT];
@@ -401,6 +418,7 @@ void jm_event(struct world *w, int jm, const struct weir_jm_event *event);
 void jm_tick(struct world *w, int jm);
 void jm_message(struct world *w, int conn, const Weir__Control *control);
 void jm_crash(struct world *w, int jm);
+void jm_crash_fault(struct world *w, int jm, int64_t restart_after_ms); /* and another starts later */
 void tm_start(struct world *w, int tm);
 void tm_event(struct world *w, int tm, const struct weir_tm_event *event);
 void tm_tick(struct world *w, int tm);
@@ -430,12 +448,14 @@ static inline bool exec_runs(const struct world *w, const struct exec *x)
 
 /* --- sim_store.c */
 void store_plan(struct world *w);
-void store_plan_job(struct world *w, struct job *job); /* does it make checkpoints, and how */
+void store_plan_job(struct world *w, struct job *job);     /* does it make checkpoints, and how; is it durable */
+void job_led_by(struct world *w, struct job *job, int jm); /* from now on */
 void store_begin(struct world *w, int jm, const struct weir_jm_effect *effect);
 void store_apply(struct world *w, int op, int answer);
 void store_reply(struct world *w, int op, int result);
 int store_jm(const struct world *w, int op);
-void store_check_sent(struct world *w, const Weir__Control *control); /* what a JobManager sends for the first time */
+void store_check_sent(struct world *w, int jm,
+                      const Weir__Control *control); /* what a JobManager sends for the first time */
 void store_check_commit(struct world *w, struct job *job, const Weir__CommitOutput *commit);
 void store_check_abort(struct world *w, struct job *job);
 /* A checkpoint did not get its parts in time. */
@@ -451,6 +471,7 @@ void plan_world(struct world *w);
 void do_fault(struct world *w, int index);
 void do_op(struct world *w, int index);
 void submit_job(struct world *w);
+struct weir_plan *plan_of_job(const struct job *job);
 void cancel_job(struct world *w, int job);
 extern const char *const fault_names[F_KINDS];
 

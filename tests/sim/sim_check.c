@@ -19,6 +19,25 @@ void region_hit(struct world *w, struct job *job, int region)
     job->region_hit_ms[region] = w->now_ms;
 }
 
+/* Another JobManager shows it from now on: what was known of it was the earlier one's. */
+void job_led_by(struct world *w, struct job *job, int jm)
+{
+    trace(w, "jm%d leads job %.8s now, jm%d did", jm, job->id, job->jm);
+    job->jm = jm;
+    if (!job->acknowledged)
+        count(w, C_submission_unacknowledged);
+    job->ended_before = job->head.exists && weir_job_state_terminal(job->head.state);
+    job->seen = job->commit_asked = false;
+    job->version = job->restarts = job->abort_id = 0;
+    job->ending_deadline_ms = INT64_MAX;
+    job->cancel_asked_ms = -1;
+    for (int r = 0; r < SIM_TASKS_MAX; r++) {
+        job->region_hit[r] = job->region_deployed[r] = false;
+        job->region_ended_ms[r] = -1;
+        job->tasks[r].cancel_sent = 0;
+    }
+}
+
 /* --- Executions and jobs: what may follow what (several transitions can happen in one step) */
 
 static bool task_reachable(Weir__TaskState from, Weir__TaskState to)
@@ -108,7 +127,7 @@ static void check_new_attempt(struct world *w, struct job *job, const struct wei
              k++) {
             const struct conn *c = &w->conns[w->execs[i].conn];
             if (w->execs[i].tasks[k].index == t && w->execs[i].tasks[k].state != XT_ENDED && c->registered &&
-                c->boot == w->tms[c->tm].boot)
+                c->jm == job->jm && c->boot == w->tms[c->tm].boot)
                 violate(w, "two-attempts", "job %.8s task %d: attempt %" PRIu32 " begins while %" PRIu32 " runs in x%d",
                         job->id, t, now->attempt, w->execs[i].tasks[k].attempt, i);
         }
@@ -186,6 +205,13 @@ static void check_regions(struct world *w, struct job *job, const struct weir_jm
 
 /* --- One job, after a step that changed it */
 
+/* Its last checkpoint, or its end, is another JobManager's, and its tasks' last attempts are too. */
+static bool ended_under_another(struct job *job)
+{
+    return job->ended_before || (job->durable && job->head.newest && sim_checkpoint(job, job->head.newest)->metadata &&
+                                 sim_checkpoint(job, job->head.newest)->metadata->final);
+}
+
 static void check_tasks(struct world *w, struct job *job, const struct weir_jm_job *view)
 {
     for (int t = 0; t < job->task_count; t++) {
@@ -199,7 +225,8 @@ static void check_tasks(struct world *w, struct job *job, const struct weir_jm_j
         if (again && !task_reachable(task->state, WEIR__TASK_STATE__CANCELED) && !weir_task_state_terminal(task->state))
             violate(w, "task-transition", "job %.8s task %d: a new attempt after %s", job->id, t,
                     weir_task_state_name(task->state));
-        if (now->state == WEIR__TASK_STATE__FINISHED && !(job->tasks[t].finished_set >> (now->attempt & 63) & 1))
+        if (now->state == WEIR__TASK_STATE__FINISHED && !ended_under_another(job) &&
+            !(job->tasks[t].finished_set >> (now->attempt & 63) & 1))
             violate(w, "finished-in-name",
                     "job %.8s task %d: attempt %" PRIu32 " is FINISHED, but %" PRIu32 " has finished", job->id, t,
                     now->attempt, task->finished);
@@ -218,6 +245,8 @@ static void check_tasks(struct world *w, struct job *job, const struct weir_jm_j
 
 static void check_ended(struct world *w, struct job *job, const struct weir_jm_job *view)
 {
+    if (job->ended_before)
+        return;
     for (int t = 0; t < job->task_count; t++)
         if (!weir_task_state_terminal(view->tasks[t].state) ||
             (view->state == WEIR_JOB_FINISHED && view->tasks[t].state != WEIR__TASK_STATE__FINISHED))
@@ -262,6 +291,9 @@ static void check_job(struct world *w, int jm, struct job *job, const struct wei
         job->state = WEIR_JOB_INITIALIZING;
         job->seen = true;
     }
+    if (job->cancel_durable && (view->state == WEIR_JOB_RUNNING || view->state == WEIR_JOB_FINISHED) &&
+        !job->ended_before && job->state == WEIR_JOB_INITIALIZING)
+        violate(w, "cancel-forgotten", "job %.8s is %s", job->id, weir_job_state_name(view->state));
     if (!job_reachable(job->state, view->state))
         violate(w, "job-transition", "job %.8s: %s after %s", job->id, weir_job_state_name(view->state),
                 weir_job_state_name(job->state));
@@ -383,6 +415,8 @@ void check_jm(struct world *w, int jm)
         int job = job_find(w, view->id);
         if (job < 0)
             violate(w, "unknown-job", "jm%d has a job %s that nobody submitted", jm, view->id);
+        if (w->jobs[job].jm != jm) /* it was replaced and does not know, or has not taken the job over yet */
+            continue;
         check_job(w, jm, &w->jobs[job], view);
     }
     check_slots(w, jm);
@@ -406,7 +440,7 @@ static void check_cancel(struct world *w, int jm, const Weir__CancelTasks *cance
             continue;
         struct job *job = &w->jobs[w->execs[i].job];
         const struct weir_jm_job *view = weir_jm_job_find(w->jms[jm].core, job->id);
-        if (!view || view->state == WEIR_JOB_CANCELLING || view->state == WEIR_JOB_FAILING ||
+        if (!view || job->jm != jm || view->state == WEIR_JOB_CANCELLING || view->state == WEIR_JOB_FAILING ||
             weir_job_state_terminal(view->state))
             return;
         for (size_t k = 0; k < cancel->n_tasks; k++)
@@ -472,14 +506,46 @@ static void check_tm_lost(struct world *w, int jm, const struct weir_jm_effect *
     }
 }
 
+static void check_submitted(struct world *w, struct job *job, const struct weir_jm_effect *effect)
+{
+    if (effect->code == WEIR_ERR_IO && job->durable && !w->healed) { /* its graph could not be stored */
+        job->refused = true;
+        count(w, C_submission_not_stored);
+        if (job->head.exists)
+            violate(w, "submission-refused", "job %.8s has a HEAD: %s", job->id, effect->text);
+    } else if (effect->code != WEIR_OK) {
+        violate(w, "submission-refused", "%s", effect->text);
+    } else {
+        job->acknowledged = true;
+        if (job->durable && (!job->head.exists || !job->stored))
+            violate(w, "acknowledged-early", "job %.8s is accepted, and a later JobManager would not find it", job->id);
+    }
+}
+
+static void check_cancel_reply(struct world *w, struct job *job, const struct weir_jm_effect *effect)
+{
+    if (effect->code != WEIR_OK || !job->durable || job->refused)
+        return;
+    bool recorded =
+        job->head.exists && (job->head.state == WEIR_JOB_CANCELLING || weir_job_state_terminal(job->head.state));
+    job->cancel_durable |= recorded;
+    if (recorded)
+        return;
+    count(w, C_cancel_unrecorded);
+    if (w->now_ms < job->cancel_asked_ms + 3000)
+        violate(w, "cancel-not-durable", "job %.8s: its cancel is acknowledged, and HEAD says %s", job->id,
+                weir_job_state_name(job->head.state));
+}
+
 static void check_reply(struct world *w, const struct weir_jm_effect *effect)
 {
-    int job = w->cancel_request_job[effect->request % 256];
-    if (job < 0 && effect->code != WEIR_OK)
-        violate(w, "submission-refused", "%s", effect->text);
+    int job = w->cancel_request_job[effect->request % 256], submitted = w->submit_request_job[effect->request % 256];
+    if (submitted >= 0)
+        check_submitted(w, &w->jobs[submitted], effect);
     if (job < 0)
         return;
-    if (effect->code == WEIR_ERR_NOT_FOUND && w->job_dropped[job] == 0)
+    check_cancel_reply(w, &w->jobs[job], effect);
+    if (effect->code == WEIR_ERR_NOT_FOUND && w->job_dropped[job] == 0 && !w->jobs[job].refused)
         violate(w, "job-unknown", "%s", effect->text);
     if (effect->code == WEIR_ERR_EXISTS && strstr(effect->text, "published"))
         count(w, C_cancel_refused_committing);
@@ -511,7 +577,8 @@ void check_start_failed(struct world *w, int jm, int index)
 {
     const struct job *job = &w->jobs[index];
     const struct weir_jm_job *view = weir_jm_job_find(w->jms[jm].core, job->id);
-    if (view && job->state == WEIR_JOB_RUNNING && view->state == WEIR_JOB_RUNNING && view->restarts == job->restarts)
+    if (view && job->jm == jm && job->state == WEIR_JOB_RUNNING && view->state == WEIR_JOB_RUNNING &&
+        view->restarts == job->restarts)
         violate(w, "start-failure-not-counted", "jm%d: job %.8s goes on as if nothing had happened", jm, job->id);
 }
 
@@ -538,6 +605,8 @@ void check_jm_effect(struct world *w, int jm, const struct weir_jm_effect *effec
         }
         break;
     case WEIR_JM_EFFECT_LOG:
+        if (strstr(effect->text, "CHECKPOINT_CORRUPT"))
+            violate(w, "damaged-in-name", "jm%d: %.200s", jm, effect->text);
         if (strstr(effect->text, "has not ended")) {
             count(w, C_executor_abandoned);
             for (int i = 0; i < w->exec_count; i++)
@@ -591,9 +660,11 @@ void check_jm_effect(struct world *w, int jm, const struct weir_jm_effect *effec
                 if (strcmp(w->conns[i].peer, effect->peer) == 0)
                     conn = i;
             if (job >= 0 && conn >= 0) {
+                if (w->jobs[job].jm != jm)
+                    break;
                 bool first = effect->control->id > w->conns[conn].cmd_sent;
                 uint64_t checkpoint = effect->control->commit_output->checkpoint;
-                if (w->jobs[job].checkpoints && !first) /* of one that is published, perhaps */
+                if (w->jobs[job].durable && !first) /* of one that is published, perhaps */
                     break;
                 if (w->jobs[job].commit_asked && w->jobs[job].commit_tm != conn &&
                     w->jobs[job].commit_checkpoint == checkpoint) {
@@ -612,6 +683,8 @@ void check_jm_effect(struct world *w, int jm, const struct weir_jm_effect *effec
                 if (strcmp(w->conns[i].peer, effect->peer) == 0)
                     conn = i;
             struct job *j = &w->jobs[job];
+            if (j->jm != jm)
+                break;
             if (j->abort_id && (j->abort_conn != conn || j->abort_id != effect->control->id) &&
                 w->conns[j->abort_conn].cmd_acked >= j->abort_id)
                 violate(w, "abort-twice", "jm%d: job %.8s", jm, j->id);
@@ -679,10 +752,14 @@ void check_task_start(struct world *w, int index, int t)
     const struct exec *x = &w->execs[index];
     struct job *job = &w->jobs[x->job];
     int task = x->tasks[t].index;
-    if (x->tasks[t].attempt <= job->tasks[task].started)
+    uint32_t attempt = x->tasks[t].attempt;
+    weir_assert(attempt < SIM_ATTEMPTS_MAX);
+    if (job->tasks[task].started_set[attempt / 64] >> attempt % 64 & 1)
         violate(w, "attempt-twice", "job %.8s task %d: attempt %" PRIu32 " starts after %" PRIu32, job->id, task,
                 x->tasks[t].attempt, job->tasks[task].started);
-    job->tasks[task].started = x->tasks[t].attempt;
+    job->tasks[task].started_set[attempt / 64] |= 1ull << attempt % 64;
+    if (attempt > job->tasks[task].started)
+        job->tasks[task].started = attempt;
     check_spawn(w, index);
 }
 
@@ -692,12 +769,17 @@ void check_commit(struct world *w, int tm, const Weir__CommitOutput *commit)
     if (index < 0)
         violate(w, "commit-of-unknown-job", "tm%d", tm);
     struct job *job = &w->jobs[index];
-    if (job->aborted && !job->checkpoints)
+    if (job->aborted && !job->durable)
         violate(w, "commit-after-abort", "job %.8s", job->id);
     if (job->checkpoints) {
         store_check_commit(w, job, commit);
         return;
     }
+    if (job->durable &&
+        job->committed) /* again, by a TaskManager that was slow or a later JobManager: it does no harm */
+        return;
+    if (job->aborted)
+        violate(w, "commit-after-abort", "job %.8s", job->id);
     size_t expected = 0;
     for (int t = 0; t < job->task_count; t++) {
         if (job->tasks[t].finished == 0 || job->tasks[t].finished < job->tasks[t].started)
@@ -717,6 +799,8 @@ void check_commit(struct world *w, int tm, const Weir__CommitOutput *commit)
         violate(w, "commit-content", "job %.8s: %zu parts published, %zu written by the last attempts", job->id,
                 commit->n_committables, expected);
     job->committed = true;
+    if (job->durable)
+        sim_checkpoint(job, commit->checkpoint)->published = true;
     count(w, C_committed);
 }
 
@@ -726,14 +810,14 @@ void check_abort(struct world *w, const char *job_id)
     if (index < 0)
         return;
     struct job *job = &w->jobs[index];
-    if (job->checkpoints)
+    if (job->durable)
         store_check_abort(w, job);
     else if (job->committed || job->commit_asked)
         violate(w, "abort-after-commit", "job %.8s", job->id);
     for (int i = 0; i < w->exec_count;
          i++) /* what it removes must not be written any more, where the JobManager could know */
         if (w->execs[i].job == index && exec_runs(w, &w->execs[i]) && w->execs[i].line_open &&
-            w->conns[w->execs[i].conn].registered)
+            w->conns[w->execs[i].conn].registered && w->conns[w->execs[i].conn].jm == job->jm)
             violate(w, "abort-too-early", "job %.8s: executor x%d still runs", job->id, i);
     job->aborted = true;
     count(w, C_aborted);
@@ -764,6 +848,14 @@ static void check_exec(struct world *w, int index)
 {
     struct exec *x = &w->execs[index];
     if (!x->exists) {
+        return;
+    }
+    const struct jm_node *starter = &w->jms[w->conns[x->conn].jm];
+    if (w->conns[x->conn].jm != w->jobs[x->job].jm && starter->alive &&
+        !starter->fenced) { /* it does not know yet that it was replaced */
+        x->orphan_since_ms = -1;
+        for (int t = 0; t < x->task_count; t++)
+            x->tasks[t].stale_since_ms = -1;
         return;
     }
     bool runs = exec_runs(w, x), wanted = false;
@@ -970,12 +1062,11 @@ static const char *leftover(const struct world *w)
     for (int j = 0; j < w->job_count; j++) {
         const struct weir_jm_job *view = weir_jm_job_find(core, w->jobs[j].id);
         if (view && view->state != WEIR_JOB_FINISHED && weir_jm_taskmanager_count(core) && w->jobs[j].output &&
-            !w->jobs[j].aborted && (w->jobs[j].checkpoints ? !w->jobs[j].commit_failed : !w->jobs[j].commit_asked) &&
+            !w->jobs[j].aborted && (w->jobs[j].durable ? !w->jobs[j].commit_failed : !w->jobs[j].commit_asked) &&
             view->tasks[0].executor_id[0])
             return "output was not removed";
-        const char *left = view && w->jobs[j].checkpoints && weir_jm_taskmanager_count(core)
-                               ? store_leftover(&w->jobs[j], view)
-                               : NULL;
+        const char *left =
+            view && w->jobs[j].durable && weir_jm_taskmanager_count(core) ? store_leftover(&w->jobs[j], view) : NULL;
         if (left)
             return left;
     }
@@ -989,6 +1080,18 @@ static void check_rest(struct world *w)
         violate(w, "no-jobmanager", "after the faults");
     const char *matter = NULL;
     const struct weir_jm_job *which = NULL;
+    for (int j = 0; j < w->job_count && w->now_ms >= w->end_by_ms; j++) {
+        struct job *job = &w->jobs[j];
+        bool kept = job->head.exists && !weir_job_state_terminal(job->head.state);
+        if (job->acknowledged && job->durable && !job->head.exists)
+            violate(w, "job-lost", "job %.8s was accepted", job->id);
+        if (kept && !weir_jm_job_find(core, job->id))
+            violate(w, "job-lost", "job %.8s has a HEAD, and the JobManager does not know it", job->id);
+    }
+    for (int j = 0; j < w->job_count && !matter; j++)
+        if (w->jobs[j].head.exists && !weir_job_state_terminal(w->jobs[j].head.state) &&
+            !weir_jm_job_find(core, w->jobs[j].id))
+            return; /* it is to be taken over */
     for (int i = 0; i < weir_jm_job_count(core) && !matter; i++) {
         which = weir_jm_job_at(core, i);
         matter = unsettled(w, which);

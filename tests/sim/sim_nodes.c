@@ -72,7 +72,7 @@ static void perform_jm_send(struct world *w, int jm, const struct weir_jm_effect
     if (control->id && c->cmd_sent <= c->cmd_acked)
         c->cmd_progress_ms = w->now_ms;
     if (control->id > c->cmd_sent)
-        store_check_sent(w, control);
+        store_check_sent(w, jm, control);
     if (control->id)
         c->cmd_last_ms = w->now_ms;
     if (control->id)
@@ -102,13 +102,17 @@ static void perform_jm(struct world *w, int jm, const struct weir_jm_effect *eff
         trace(w, "jm%d: %s", jm, effect->text);
         count(w, C_jm_fenced);
         w->jms[jm].fenced = true;
-        if (strstr(effect->text, "writes HEAD"))
-            violate(w, "fenced-by-itself", "jm%d: %s, and nobody does", jm, effect->text);
+        for (int j = 0; strstr(effect->text, "writes HEAD") && j < w->job_count; j++)
+            if (strstr(effect->text, w->jobs[j].id) && w->jobs[j].head.epoch <= w->jms[jm].epoch)
+                violate(w, "fenced-by-itself", "jm%d: %s, and nobody does", jm, effect->text);
         break;
     case WEIR_JM_EFFECT_STORE_PUT:
     case WEIR_JM_EFFECT_STORE_DROP:
     case WEIR_JM_EFFECT_HEAD_PUT:
     case WEIR_JM_EFFECT_HEAD_GET:
+    case WEIR_JM_EFFECT_JOB_STORE:
+    case WEIR_JM_EFFECT_JOBS_LIST:
+    case WEIR_JM_EFFECT_JOB_READ:
         store_begin(w, jm, effect);
         break;
     default:
@@ -135,8 +139,17 @@ void jm_event(struct world *w, int jm, const struct weir_jm_event *event)
     w->events++;
     w->accepted_conn = w->refused_conn = -1;
     weir_jm_step(w->jms[jm].core, event, &effects);
-    for (int i = 0; i < effects.count; i++)
+    for (int i = 0; i < effects.count; i++) {
+        if (w->jms[jm].crash_in > 0 &&
+            --w->jms[jm].crash_in == 0) { /* what it decided and did not do is lost with it */
+            jm_crash_fault(w, jm, w->jms[jm].crash_restart_ms);
+            if (!w->jms[jm].alive) {
+                count(w, C_jm_crashed_mid_step);
+                return;
+            }
+        }
         perform_jm(w, jm, &effects.items[i]);
+    }
     check_jm(w, jm);
     wake_jm(w, jm, effects.wake_at_ms);
 }
@@ -219,6 +232,8 @@ void jm_message(struct world *w, int conn, const Weir__Control *control)
     int jm = w->conns[conn].jm;
     struct jm_node *node = &w->jms[jm];
     jm_tick(w, jm);
+    if (!node->alive)
+        return;
     int starting_job = -1; /* of an executor that this report says has ended before it was ready */
     if (control->body_case == WEIR__CONTROL__BODY_EXECUTOR_REPORT &&
         control->executor_report->state == WEIR__EXECUTOR_REPORT__STATE__EXITED && control->executor_report->failure)
@@ -228,6 +243,8 @@ void jm_message(struct world *w, int conn, const Weir__Control *control)
                 !x.detached)
                 starting_job = job_find(w, x.job_id);
         }
+    if (starting_job >= 0 && w->jobs[starting_job].jm != jm)
+        starting_job = -1;
     bool was_fenced = node->fenced;
     const char *stale = stale_for_jm(w, conn, control);
     const struct weir_jm_job *job = stale ? NULL : unaffected_job(w, jm, control);
@@ -241,6 +258,8 @@ void jm_message(struct world *w, int conn, const Weir__Control *control)
     uint64_t restarts = starting_job >= 0 ? w->jobs[starting_job].restarts : 0;
     enum weir_job_state state_before = starting_job >= 0 ? w->jobs[starting_job].state : WEIR_JOB_CREATED;
     jm_event(w, jm, &event);
+    if (!node->alive)
+        return;
     if (!stale && state_before == WEIR_JOB_RUNNING && w->jobs[starting_job].restarts == restarts &&
         w->jobs[starting_job].state == WEIR_JOB_RUNNING &&
         weir_jm_job_find(node->core, w->jobs[starting_job].id)) /* it may have ended and be forgotten already */
@@ -284,6 +303,7 @@ void jm_start(struct world *w)
     struct weir_jm_options options = w->jm_options;
     options.leader_epoch = (uint64_t)w->jm_count;
     options.seed = rng_next(&w->exe);
+    options.recovers = true;
     node->core = weir_jm_new(&options);
     node->alive = true;
     node->epoch = options.leader_epoch;
@@ -304,6 +324,19 @@ void jm_crash(struct world *w, int jm)
             w->conns[i].jm_open = w->conns[i].registered = false;
             net_close(w, i, false, w->healed || rng_chance(&w->net, 80));
         }
+}
+
+void jm_crash_fault(struct world *w, int jm, int64_t restart_after_ms)
+{
+    bool leads = jm == w->jm;
+    if (w->jm_count == SIM_JMS_MAX || w->now_ms >= w->fault_end_ms)
+        return;
+    if (restart_after_ms > w->fault_end_ms - w->now_ms)
+        restart_after_ms = w->fault_end_ms - w->now_ms;
+    count(w, C_jm_crashed);
+    jm_crash(w, jm);
+    if (leads)
+        push(w, w->now_ms + restart_after_ms, EV_JM_RESTART, 0, 0, 0, 0, NULL);
 }
 
 /* --- TaskManager */

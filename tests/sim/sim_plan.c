@@ -24,6 +24,7 @@ static void plan_shape(struct world *w, struct rng *rng)
     w->jm_options.window = rng_range(rng, 1, 8);
     w->jm_options.outbox_max = rng_chance(rng, 15) ? w->jm_options.window + 2 : 200;
     w->jm_options.jobs_ended_max = rng_chance(rng, 20) ? 2 : 100;
+    w->jm_options.list_interval_ms = rng_range(rng, 3000, 20000);
     w->jm_options.exceptions_max = rng_range(rng, 1, 8);
     weir_tm_options_init(&w->tm_options);
     w->tm_options.register_timeout_ms = rng_range(rng, 500, 2000);
@@ -78,7 +79,7 @@ void plan_world(struct world *w)
 {
     /* The shape and the plan were made by world_prepare() below, when nothing had been removed from them. */
     for (int i = 0; i < 256; i++)
-        w->cancel_request_job[i] = -1;
+        w->cancel_request_job[i] = w->submit_request_job[i] = -1;
     jm_start(w);
     for (int i = 0; i < w->tm_count; i++)
         push(w, rng_range(&w->exe, 0, 300), EV_TM_RESTART, i, 0, 0, 0, NULL);
@@ -200,10 +201,13 @@ static void fault_jobmanager(struct world *w, const struct fault *fault)
     }
     if (w->jm_count == SIM_JMS_MAX)
         return;
+    if (fault->kind == F_JM_CRASH && fault->value < 50) { /* in the midst of what it does next */
+        w->jms[w->jm].crash_in = 1 + fault->value % 12;
+        w->jms[w->jm].crash_restart_ms = bounded;
+        return;
+    }
     if (fault->kind == F_JM_CRASH) {
-        count(w, C_jm_crashed);
-        jm_crash(w, w->jm);
-        push(w, w->now_ms + bounded, EV_JM_RESTART, 0, 0, 0, 0, NULL);
+        jm_crash_fault(w, w->jm, bounded);
         return;
     }
     count(w, C_jm_replaced); /* stopped, replaced, and back: two of them live */
@@ -352,6 +356,21 @@ static void add_component(struct graph_build *g, struct rng *rng)
     }
 }
 
+static struct weir_plan *build_plan(const uint8_t *bytes, size_t size)
+{
+    struct weir_plan_options options = {.parallelism = 1, .chaining = true};
+    struct weir_plan *plan;
+    struct weir_error error;
+    weir_err err = weir_plan_build(bytes, size, &options, &plan, &error);
+    weir_assert(!err);
+    return plan;
+}
+
+struct weir_plan *plan_of_job(const struct job *job)
+{
+    return build_plan(job->graph, job->graph_size);
+}
+
 static struct weir_plan *random_plan(struct rng *rng, uint8_t **bytes, size_t *size)
 {
     struct graph_build *g = weir_zalloc(sizeof *g);
@@ -373,12 +392,7 @@ static struct weir_plan *random_plan(struct rng *rng, uint8_t **bytes, size_t *s
     *bytes = weir_alloc(*size);
     weir__job_graph__pack(&g->graph, *bytes);
     free(g);
-    struct weir_plan_options options = {.parallelism = 1, .chaining = true};
-    struct weir_plan *plan;
-    struct weir_error error;
-    weir_err err = weir_plan_build(*bytes, *size, &options, &plan, &error);
-    weir_assert(!err);
-    return plan;
+    return build_plan(*bytes, *size);
 }
 
 static struct weir_jm_job_options random_options(struct rng *rng)
@@ -442,6 +456,7 @@ void submit_job(struct world *w)
     job->options = random_options(&w->ops);
     store_plan_job(w, job);
     job->ending_deadline_ms = INT64_MAX;
+    job->cancel_asked_ms = -1;
     for (int r = 0; r < SIM_TASKS_MAX; r++)
         job->region_ended_ms[r] = -1;
     struct weir_plan *plan = random_plan(&w->ops, &job->graph, &job->graph_size);
@@ -456,6 +471,8 @@ void submit_job(struct world *w)
     node_init_jm_event(w, w->jm, &event, WEIR_JM_EVENT_SUBMIT);
     event.request = w->next_request++;
     w->cancel_request_job[event.request % 256] = -1;
+    w->submit_request_job[event.request % 256] = w->job_count - 1;
+    event.durable = job->durable;
     event.job_id = job->id;
     event.take_plan = plan;
     event.graph = job->graph;
@@ -474,6 +491,9 @@ void cancel_job(struct world *w, int job)
     node_init_jm_event(w, jm, &event, WEIR_JM_EVENT_CANCEL);
     event.request = w->next_request++;
     w->cancel_request_job[event.request % 256] = job;
+    w->submit_request_job[event.request % 256] = -1;
+    if (w->jobs[job].cancel_asked_ms < 0)
+        w->jobs[job].cancel_asked_ms = w->now_ms;
     event.job_id = w->jobs[job].id;
     jm_event(w, jm, &event);
 }

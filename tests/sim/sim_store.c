@@ -19,9 +19,14 @@ struct store_op {
     uint64_t tag, newest;
     uint8_t *bytes;
     size_t size;
+    /* JOB_READ: HEAD as it was, then the metadata that it names as it is later */
+    uint8_t *head;
+    size_t head_size;
+    Weir__Snapshot **snapshots;
+    size_t snapshot_count;
     /* GET: what was there */
     enum weir_head_get_result got;
-    uint64_t got_tag;
+    uint64_t got_tag, got_epoch;
     uint8_t nonce[WEIR_HEAD_NONCE_SIZE];
 };
 
@@ -40,14 +45,20 @@ struct sim_checkpoint *sim_checkpoint(struct job *job, uint64_t id)
 
 void store_free(struct world *w)
 {
-    for (int i = 0; i < w->store_op_count; i++)
+    for (int i = 0; i < w->store_op_count; i++) {
         free(w->store_ops[i].bytes);
+        free(w->store_ops[i].head);
+        for (size_t k = 0; w->store_ops[i].snapshots && k < w->store_ops[i].snapshot_count; k++)
+            weir__snapshot__free_unpacked(w->store_ops[i].snapshots[k], NULL);
+        free(w->store_ops[i].snapshots);
+    }
     free(w->store_ops);
     for (int j = 0; j < w->job_count; j++) {
         for (uint64_t i = 0; i < w->jobs[j].checkpoint_capacity; i++)
             if (w->jobs[j].checkpoint_list[i].metadata)
                 weir__snapshot__free_unpacked(w->jobs[j].checkpoint_list[i].metadata, NULL);
         free(w->jobs[j].checkpoint_list);
+        free(w->jobs[j].head.bytes);
         free(w->jobs[j].published);
     }
 }
@@ -68,10 +79,12 @@ static bool parse_part(const Weir__StatePart *part, int *task, uint32_t *attempt
     return true;
 }
 
-static void check_metadata(struct world *w, struct job *job, const Weir__Snapshot *snapshot)
+static void check_metadata(struct world *w, int jm, struct job *job, const Weir__Snapshot *snapshot)
 {
-    const struct weir_jm_job *view = weir_jm_job_find(w->jms[job->jm].core, job->id);
+    const struct weir_jm_job *view = w->jms[jm].alive ? weir_jm_job_find(w->jms[jm].core, job->id) : NULL;
     int seen[SIM_TASKS_MAX] = {0};
+    if (!job->checkpoints) /* its output only */
+        return;
     for (size_t i = 0; i < snapshot->n_parts; i++) {
         int t;
         uint32_t attempt;
@@ -86,7 +99,7 @@ static void check_metadata(struct world *w, struct job *job, const Weir__Snapsho
         if (at != END && at != snapshot->checkpoint)
             violate(w, "part-of-another-checkpoint", "job %.8s checkpoint %" PRIu64 ": task %d gave %" PRIu64, job->id,
                     snapshot->checkpoint, t, at);
-        if (at == END && job->tasks[t].finish_passed >= snapshot->checkpoint)
+        if (at == END && jm == job->jm && job->tasks[t].finish_passed >= snapshot->checkpoint)
             violate(w, "torn-cut",
                     "job %.8s checkpoint %" PRIu64 ": task %d passed the barrier, and its end is taken for it", job->id,
                     snapshot->checkpoint, t);
@@ -115,6 +128,27 @@ static void apply_head(struct world *w, struct job *job, const struct store_op *
                                                                     : NULL;
     if (what)
         violate(w, "head-regressed", "job %.8s: %s", job->id, what);
+    if (new->next_attempt < head->next_attempt)
+        violate(w, "head-regressed", "job %.8s: the next attempt", job->id);
+    if (weir_job_state_terminal(head->state) && head->exists && (enum weir_job_state) new->job_state != head->state)
+        violate(w, "terminal-changed", "job %.8s: HEAD says %s after %s", job->id,
+                weir_job_state_name((enum weir_job_state) new->job_state), weir_job_state_name(head->state));
+    if (!job->stored)
+        violate(w, "head-before-graph", "job %.8s has a HEAD, and its graph is not there", job->id);
+    if (new->leader_epoch != w->jms[op->jm].epoch)
+        violate(w, "two-writers", "job %.8s: epoch %" PRIu64, job->id, head->epoch);
+    if (head->exists && new->leader_epoch > head->epoch) {
+        count(w, C_taken_over);
+        if (head->newest > head->committed_upto)
+            count(w, C_taken_over_uncommitted);
+        if (head->newest && sim_checkpoint(job, head->newest)->metadata->final)
+            count(w, C_taken_over_final);
+        if (head->state == WEIR_JOB_CANCELLING)
+            count(w, C_taken_over_cancelled);
+        if (w->jms[job->jm].alive)
+            count(w, C_zombie_jobmanager);
+        job_led_by(w, job, op->jm);
+    }
     if (newest >= new->next_checkpoint)
         violate(w, "id-unreserved", "job %.8s: HEAD names %" PRIu64 ", ids below %" PRIu64 " are reserved", job->id,
                 newest, new->next_checkpoint);
@@ -146,6 +180,10 @@ static void apply_head(struct world *w, struct job *job, const struct store_op *
         }
     }
     head->exists = true;
+    head->next_attempt = new->next_attempt;
+    free(head->bytes);
+    head->bytes = memcpy(weir_alloc(op->size + 1), op->bytes, op->size);
+    head->size = op->size;
     head->tag++;
     head->epoch = new->leader_epoch;
     head->next = new->next_checkpoint;
@@ -222,6 +260,8 @@ void store_check_stalled(struct world *w, const struct job *job, int64_t after_m
 {
     int64_t timeout_ms = job->options.checkpoint_timeout_ms;
     int64_t since_ms = w->now_ms - (after_ms < timeout_ms ? after_ms : timeout_ms);
+    if (!w->jms[job->jm].alive)
+        return;
     if (timeout_ms >= 3000 && job->options.checkpoints_concurrent == 1 && after_ms > 2500 && quiet_since(w, since_ms))
         violate(w, "checkpoint-stalled", "job %.8s", job->id);
 }
@@ -240,7 +280,7 @@ static void begin_store_put(struct world *w, struct job *job, int index)
         store_check_stalled(w, job, w->now_ms - checkpoint->triggered_ms);
     Weir__Snapshot *snapshot = weir__snapshot__unpack(&weir_proto_memory, op->size, op->bytes);
     weir_assert(snapshot);
-    check_metadata(w, job, snapshot);
+    check_metadata(w, op->jm, job, snapshot);
     int fate = bad(w) ? rng_range(&w->store, 0, 99) : 100;
     int64_t d = fate < 10 ? rng_range(&w->store, 1000, 6000) : rng_range(&w->store, 1, bad(w) ? 400 : 30);
     if (fate >= 10 && fate < 25) {
@@ -273,9 +313,23 @@ static void check_drop(struct world *w, struct job *job, uint64_t id)
     sim_checkpoint(job, id)->dropped = true;
 }
 
+/* A graph and code: they arrive, or somebody is told that they did not, or both. */
+static void begin_job_store(struct world *w, int index)
+{
+    int fate = bad(w) ? rng_range(&w->store, 0, 99) : 100;
+    int64_t d = rng_range(&w->store, 1, bad(w) ? 600 : 20);
+    if (fate < 15) {
+        reply(w, index, d, 1);
+        return;
+    }
+    arrive(w, index, d, fate < 25 ? APPLY_ONLY : APPLY_LAST);
+    if (fate < 25)
+        reply(w, index, d + 100, 1);
+}
+
 void store_begin(struct world *w, int jm, const struct weir_jm_effect *effect)
 {
-    int j = job_find(w, effect->job_id);
+    int j = effect->job_id ? job_find(w, effect->job_id) : 0;
     struct job *job = &w->jobs[j];
     if (w->store_op_count == w->store_op_capacity) {
         w->store_op_capacity = w->store_op_capacity ? w->store_op_capacity * 2 : 64;
@@ -296,6 +350,9 @@ void store_begin(struct world *w, int jm, const struct weir_jm_effect *effect)
     case WEIR_JM_EFFECT_STORE_PUT:
         begin_store_put(w, job, index);
         break;
+    case WEIR_JM_EFFECT_JOB_STORE:
+        begin_job_store(w, index);
+        break;
     case WEIR_JM_EFFECT_STORE_DROP:
         check_drop(w, job, effect->checkpoint);
         break;
@@ -311,6 +368,38 @@ void store_begin(struct world *w, int jm, const struct weir_jm_effect *effect)
         arrive(w, index, rng_range(&w->store, 1, bad(w) ? 500 : 20), APPLY_LAST);
         break;
     }
+}
+
+/* HEAD is read, and what it names later: in between an earlier JobManager may go on. True: there is more to read. */
+static bool apply_read(struct world *w, int index)
+{
+    struct store_op *op = &w->store_ops[index];
+    struct job *job = &w->jobs[op->job];
+    if (!op->head && job->head.exists) {
+        op->head = memcpy(weir_alloc(job->head.size + 1), job->head.bytes, job->head.size);
+        op->head_size = job->head.size;
+        op->got_tag = job->head.tag;
+        arrive(w, index, rng_range(&w->store, 1, bad(w) ? 1500 : 30), APPLY_LAST);
+        return true;
+    }
+    Weir__Head *head = op->head ? weir__head__unpack(&weir_proto_memory, op->head_size, op->head) : NULL;
+    op->snapshot_count = head ? head->n_retained : 0;
+    op->snapshots = weir_zalloc((op->snapshot_count + 1) * sizeof *op->snapshots);
+    for (size_t i = 0; i < op->snapshot_count; i++) {
+        const struct sim_checkpoint *checkpoint = sim_checkpoint(job, head->retained[i]->id);
+        if (!checkpoint->metadata || checkpoint->dropped) {
+            count(w, C_read_torn);
+            continue;
+        }
+        size_t size = weir__snapshot__get_packed_size(checkpoint->metadata);
+        uint8_t *bytes = weir_alloc(size + 1);
+        weir__snapshot__pack(checkpoint->metadata, bytes);
+        op->snapshots[i] = weir__snapshot__unpack(&weir_proto_memory, size, bytes);
+        free(bytes);
+    }
+    if (head)
+        weir__head__free_unpacked(head, NULL);
+    return false;
 }
 
 void store_apply(struct world *w, int index, int answer)
@@ -329,12 +418,22 @@ void store_apply(struct world *w, int index, int answer)
         else
             count(w, C_store_condition_failed);
         result = holds ? WEIR_HEAD_PUT_OK : WEIR_HEAD_PUT_CONDITION;
+    } else if (op->kind == WEIR_JM_EFFECT_JOB_STORE) {
+        job->stored = true;
+    } else if (op->kind == WEIR_JM_EFFECT_JOBS_LIST) {
+        result = bad(w) && rng_chance(&w->store, 30);
+    } else if (op->kind == WEIR_JM_EFFECT_JOB_READ) {
+        if (apply_read(w, index))
+            return;
+        result = bad(w) && rng_chance(&w->store, 30);
     } else {
         bool fails = bad(w) && rng_chance(&w->store, 30);
         op->got = fails ? WEIR_HEAD_GET_FAILED : job->head.exists ? WEIR_HEAD_GET_OK : WEIR_HEAD_GET_ABSENT;
         memcpy(op->nonce, job->head.nonce, sizeof op->nonce);
+        op->got_epoch = job->head.epoch;
     }
-    op->got_tag = job->head.tag;
+    if (op->kind != WEIR_JM_EFFECT_JOB_READ)
+        op->got_tag = job->head.tag;
     if (answer == APPLY_LAST)
         reply(w, index, rng_range(&w->store, 1, bad(w) ? 400 : 10), result);
 }
@@ -344,15 +443,85 @@ int store_jm(const struct world *w, int index)
     return w->store_ops[index].jm;
 }
 
+static void reply_list(struct world *w, const struct store_op *op, int result)
+{
+    struct weir_jm_event event;
+    node_init_jm_event(w, op->jm, &event, WEIR_JM_EVENT_JOBS_LISTED);
+    char ids[SIM_JOBS_MAX][33];
+    const char *list[SIM_JOBS_MAX];
+    event.job_ids = list;
+    event.text = result ? "503" : NULL;
+    for (int j = 0; j < w->job_count; j++)
+        if (w->jobs[j].stored || w->jobs[j].head.exists) {
+            memcpy(ids[event.job_id_count], w->jobs[j].id, 33);
+            list[event.job_id_count] = ids[event.job_id_count];
+            event.job_id_count++;
+        }
+    trace(w, "jm%d hears of %d jobs in the store, result %d", op->jm, event.job_id_count, result);
+    jm_event(w, op->jm, &event);
+}
+
+static void reply_read(struct world *w, int index, int result)
+{
+    struct store_op *op = &w->store_ops[index];
+    struct job *job = &w->jobs[op->job];
+    Weir__Head *head = op->head && !result ? weir__head__unpack(&weir_proto_memory, op->head_size, op->head) : NULL;
+    char tag[24], id[33];
+    snprintf(tag, sizeof tag, "%" PRIu64, op->got_tag);
+    memcpy(id, job->id, sizeof id);
+    struct weir_jm_read read = {
+        .result = result ? WEIR_JM_READ_FAILED
+                  : head ? WEIR_JM_READ_OK
+                         : WEIR_JM_READ_ABSENT,
+        .text = result ? "503" : NULL,
+        .head = head,
+        .tag = tag,
+        .graph = job->graph,
+        .graph_size = job->graph_size,
+        .options = job->options,
+    };
+    if (result)
+        count(w, C_read_failed);
+    if (head) {
+        read.take_plan = plan_of_job(job);
+        read.take_snapshots = op->snapshots;
+        op->snapshots = NULL;
+    }
+    trace(w, "jm%d has read job %.8s: %s", op->jm, id,
+          head ? weir_job_state_name((enum weir_job_state)head->job_state) : "nothing");
+    int jm = op->jm;
+    struct weir_jm_event event;
+    node_init_jm_event(w, jm, &event, WEIR_JM_EVENT_JOB_READ);
+    event.job_id = id;
+    event.read = &read;
+    if (head && weir_job_state_terminal((enum weir_job_state)head->job_state) && !w->jms[jm].fenced &&
+        head->leader_epoch <= w->jms[jm].epoch && job->head.epoch <= w->jms[jm].epoch && job->jm <= jm) {
+        count(w, C_recovered_ended);
+        job_led_by(w, job, jm);
+    }
+    jm_event(w, jm, &event);
+    if (head)
+        weir__head__free_unpacked(head, NULL);
+}
+
 void store_reply(struct world *w, int index, int result)
 {
     struct store_op *op = &w->store_ops[index];
+    if (op->kind == WEIR_JM_EFFECT_JOBS_LIST) {
+        reply_list(w, op, result);
+        return;
+    }
+    if (op->kind == WEIR_JM_EFFECT_JOB_READ) {
+        reply_read(w, index, result);
+        return;
+    }
     struct weir_jm_event event;
     char tag[24];
     snprintf(tag, sizeof tag, "%" PRIu64, op->got_tag);
-    enum weir_jm_event_kind kind = op->kind == WEIR_JM_EFFECT_STORE_PUT  ? WEIR_JM_EVENT_STORED
-                                   : op->kind == WEIR_JM_EFFECT_HEAD_PUT ? WEIR_JM_EVENT_HEAD_PUT
-                                                                         : WEIR_JM_EVENT_HEAD_GOT;
+    enum weir_jm_event_kind kind = op->kind == WEIR_JM_EFFECT_STORE_PUT   ? WEIR_JM_EVENT_STORED
+                                   : op->kind == WEIR_JM_EFFECT_JOB_STORE ? WEIR_JM_EVENT_JOB_STORED
+                                   : op->kind == WEIR_JM_EFFECT_HEAD_PUT  ? WEIR_JM_EVENT_HEAD_PUT
+                                                                          : WEIR_JM_EVENT_HEAD_GOT;
     node_init_jm_event(w, op->jm, &event, kind);
     char id[33];
     memcpy(id, w->jobs[op->job].id, sizeof id);
@@ -360,25 +529,37 @@ void store_reply(struct world *w, int index, int result)
     memcpy(nonce, op->nonce, sizeof nonce);
     event.job_id = id;
     event.checkpoint = op->checkpoint;
-    event.text = op->kind == WEIR_JM_EFFECT_STORE_PUT && result ? "503" : NULL;
+    event.text =
+        (op->kind == WEIR_JM_EFFECT_STORE_PUT || op->kind == WEIR_JM_EFFECT_JOB_STORE) && result ? "503" : NULL;
     event.put_result = (enum weir_head_put_result)result;
     event.get_result = op->got;
     event.tag = tag;
     event.nonce = nonce;
+    event.leader_epoch = op->got_epoch;
     trace(w, "jm%d hears of %.8s's store: %s %" PRIu64 " result %d", op->jm, id,
-          kind == WEIR_JM_EVENT_STORED     ? "metadata"
-          : kind == WEIR_JM_EVENT_HEAD_PUT ? "HEAD written"
-                                           : "HEAD read",
+          kind == WEIR_JM_EVENT_STORED       ? "metadata"
+          : kind == WEIR_JM_EVENT_JOB_STORED ? "graph"
+          : kind == WEIR_JM_EVENT_HEAD_PUT   ? "HEAD written"
+                                             : "HEAD read",
           op->checkpoint, kind == WEIR_JM_EVENT_HEAD_GOT ? (int)op->got : result);
     jm_event(w, op->jm, &event);
 }
 
 /* --- What the JobManager sends */
 
-static void check_deploy(struct world *w, struct job *job, const Weir__DeployTasks *deploy)
+static void check_deploy(struct world *w, int jm, struct job *job, const Weir__DeployTasks *deploy)
 {
     if (!job->head.exists)
         violate(w, "deployed-undecided", "job %.8s has no HEAD", job->id);
+    for (size_t i = 0; i < deploy->n_tasks; i++)
+        if (deploy->tasks[i]->attempt >= job->head.next_attempt)
+            violate(w, "attempt-unreserved", "job %.8s: attempt %" PRIu32 ", HEAD allows those below %" PRIu32, job->id,
+                    deploy->tasks[i]->attempt, job->head.next_attempt);
+    if (w->jms[jm].epoch <
+        job->head.epoch) /* it does not know yet that it was replaced: nothing comes of what it does */
+        return;
+    if (w->jms[jm].epoch > job->head.epoch)
+        violate(w, "deployed-unfenced", "job %.8s: HEAD is still of epoch %" PRIu64, job->id, job->head.epoch);
     for (int i = 0; i < w->store_op_count; i++) {
         const struct store_op *op = &w->store_ops[i];
         if (op->kind == WEIR_JM_EFFECT_HEAD_PUT && &w->jobs[op->job] == job && op->newest > job->head.newest &&
@@ -406,13 +587,13 @@ static void check_deploy(struct world *w, struct job *job, const Weir__DeployTas
     }
 }
 
-void store_check_sent(struct world *w, const Weir__Control *control)
+void store_check_sent(struct world *w, int jm, const Weir__Control *control)
 {
     switch (control->body_case) {
     case WEIR__CONTROL__BODY_DEPLOY_TASKS: {
         for (int i = 0; i < w->exec_count; i++)
-            if (strcmp(w->execs[i].id, control->deploy_tasks->executor_id) == 0 && w->jobs[w->execs[i].job].checkpoints)
-                check_deploy(w, &w->jobs[w->execs[i].job], control->deploy_tasks);
+            if (strcmp(w->execs[i].id, control->deploy_tasks->executor_id) == 0 && w->jobs[w->execs[i].job].durable)
+                check_deploy(w, jm, &w->jobs[w->execs[i].job], control->deploy_tasks);
         break;
     }
     case WEIR__CONTROL__BODY_TRIGGER_CHECKPOINT:
@@ -435,7 +616,7 @@ void store_check_sent(struct world *w, const Weir__Control *control)
         break;
     case WEIR__CONTROL__BODY_COMMIT_OUTPUT: {
         struct job *job = &w->jobs[job_find(w, control->commit_output->job_id)];
-        if (job->checkpoints &&
+        if (job->durable &&
             (!control->commit_output->checkpoint || !sim_checkpoint(job, control->commit_output->checkpoint)->named))
             violate(w, "commit-before-head", "job %.8s: checkpoint %" PRIu64, job->id,
                     control->commit_output->checkpoint);
@@ -539,6 +720,7 @@ void store_plan(struct world *w)
 void store_plan_job(struct world *w, struct job *job)
 {
     job->checkpoints = rng_chance(&w->store, 50);
+    job->durable = job->checkpoints || rng_chance(&w->store, 30);
     if (!job->checkpoints)
         return;
     struct weir_jm_job_options *options = &job->options;

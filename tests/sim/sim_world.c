@@ -498,6 +498,8 @@ static bool run_ev(struct world *w, struct ev *ev)
     case EV_HEAL:
         trace(w, "faults end");
         w->healed = true;
+        for (int i = 0; i < w->jm_count; i++)
+            w->jms[i].crash_in = 0;
         for (int k = 0; k < F_KINDS; k++)
             w->window_ms[k] = 0;
         memset(w->partition_ms, 0, sizeof w->partition_ms);
