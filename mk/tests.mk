@@ -11,6 +11,7 @@ UNIT_LIBS_flink_scalar_test := common/expr common/data common/base
 UNIT_LIBS_rocks_test := taskmanager/state common/base
 UNIT_LIBS_state_test := taskmanager/state common/statefile common/data common/base
 UNIT_LIBS_run_test := common/statefile common/data common/base
+UNIT_LIBS_capture_test := $(UNIT_LIBS_state_test)
 UNIT_LIBS_schema_test := common/data common/base
 UNIT_LIBS_batch_test := common/data common/base
 UNIT_LIBS_batch_wire_test := common/data common/base

@@ -164,21 +164,27 @@ static int by_address(const void *a, const void *b)
     return order ? order : (int)left.kind - (int)right.kind; /* a value before the removal that it wins over */
 }
 
-static struct sort_entry *sorted(const struct weir_records *records)
+static struct sort_entry *sorted(const struct weir_records *const *sets, size_t set_count, size_t *count)
 {
-    struct sort_entry *entries = weir_alloc((records->count + 1) * sizeof *entries);
-    for (size_t i = 0; i < records->count; i++) {
-        struct weir_record record;
-        const uint8_t *bytes = records->bytes.data + records->at[i];
-        parse_own(bytes, &record);
-        uint8_t prefix[8] = {bytes[4], bytes[5]};
-        if (record.key_size)
-            memcpy(prefix + 2, record.key, record.key_size < 6 ? record.key_size : 6);
-        uint64_t word;
-        memcpy(&word, prefix, 8);
-        entries[i] = (struct sort_entry){big_endian(word), bytes};
+    size_t total = 0;
+    for (size_t s = 0; s < set_count; s++)
+        total += sets[s]->count;
+    struct sort_entry *entries = weir_alloc((total + 1) * sizeof *entries);
+    *count = 0;
+    for (size_t s = 0; s < set_count; s++) {
+        for (size_t i = 0; i < sets[s]->count; i++) {
+            struct weir_record record;
+            const uint8_t *bytes = sets[s]->bytes.data + sets[s]->at[i];
+            parse_own(bytes, &record);
+            uint8_t prefix[8] = {bytes[4], bytes[5]};
+            if (record.key_size)
+                memcpy(prefix + 2, record.key, record.key_size < 6 ? record.key_size : 6);
+            uint64_t word;
+            memcpy(&word, prefix, 8);
+            entries[(*count)++] = (struct sort_entry){big_endian(word), bytes};
+        }
     }
-    qsort(entries, records->count, sizeof *entries, by_address);
+    qsort(entries, total, sizeof *entries, by_address);
     return entries;
 }
 
@@ -270,15 +276,19 @@ static void put_index(struct writer *writer, const struct weir_run_info *info, u
     put(out, MAGIC, sizeof MAGIC);
 }
 
-void weir_records_write(struct weir_records *records, const struct weir_run_info *info, struct weir_buf *out)
+void weir_records_write(const struct weir_records *const *sets, size_t set_count, const struct weir_run_info *info,
+                        struct weir_buf *out)
 {
-    struct sort_entry *entries = sorted(records);
+    size_t count, size = 512;
+    struct sort_entry *entries = sorted(sets, set_count, &count);
     struct writer writer = {.out = out, .begin = out->size, .block_at = SIZE_MAX};
     struct weir_record last = {0}, record;
     uint64_t values = 0, removed = 0;
-    bool ok = weir_buf_reserve(out, records->bytes.size + records->bytes.size / 64 + 512);
+    for (size_t s = 0; s < set_count; s++)
+        size += sets[s]->bytes.size + sets[s]->bytes.size / 64;
+    bool ok = weir_buf_reserve(out, size);
     weir_assert(ok);
-    for (size_t i = 0; i < records->count; i++) {
+    for (size_t i = 0; i < count; i++) {
         const uint8_t *end = parse_own(entries[i].bytes, &record);
         if (i > 0 && weir_record_compare(&last, &record) == 0) {
             weir_assert(record.kind == WEIR_RECORD_REMOVED); /* an entry is captured once */

@@ -1,8 +1,8 @@
 /* Snapshots on their way into the store, and parts on their way out of it. The control thread begins calls of the pool, which do all that
  * may block, and takes what came of them; workers are not waited for and do not wait.
  *
- * A subtask's snapshot is one object, jobs/<job>/chk-<n>/<vertex>-<subtask>-<attempt>: its parts one behind the other, each known by
- * offset, size and CRC-32C, which the checkpoint's metadata carries. Together at most INLINE_SIZE_MAX bytes: they travel in the report and
+ * A subtask's snapshot is an object, jobs/<job>/chk-<n>/<vertex>-<subtask>-<attempt>, and one more for each large run of a state,
+ * ...-run<k>, and whatever earlier checkpoints wrote that it refers to. In an object parts are one behind the other, each known by offset, size and CRC-32C, which the checkpoint's metadata carries. Together at most INLINE_SIZE_MAX bytes: they travel in the report and
  * there is no object. The last snapshot of a task that has FINISHED is jobs/<job>/finished/<vertex>-<subtask>-<attempt>: it belongs to
  * every later checkpoint, so it goes with the job and not with a checkpoint.
  */
@@ -20,9 +20,11 @@
 #include "base/hash.h"
 #include "base/proto_memory.h"
 #include "executor/control_int.h"
+#include "state/capture.h"
 
 #define INLINE_SIZE_MAX ((int64_t)16 << 10)
 #define WHOLE_SIZE_MAX ((int64_t)8 << 20) /* larger objects are streamed */
+#define RUN_SIZE_SHARED ((size_t)1 << 20) /* a larger run has an object of its own */
 
 /* --- The store */
 
@@ -74,7 +76,7 @@ struct write_work {
     struct weir_snapshot *snapshot;
     char *key;
     bool has_object; /* else the parts travel in the report */
-    uint32_t *crcs;  /* of the parts */
+    int run_objects; /* runs that have an object each */
 };
 
 struct weir_executor_write {
@@ -92,9 +94,11 @@ static void free_write_work(void *arg)
     weir_executor_store_unref(work->store);
     weir_snapshot_free(work->snapshot);
     free(work->key);
-    free(work->crcs);
     free(work);
 }
+
+static weir_err put_bytes(struct write_work *work, const char *key, const struct weir_buf *bytes,
+                          struct weir_error *error);
 
 static weir_err put_whole(struct write_work *work, int64_t size, struct weir_error *error)
 {
@@ -104,8 +108,7 @@ static weir_err put_whole(struct write_work *work, int64_t size, struct weir_err
         bool ok = part->bytes.size == 0 || weir_buf_append(&bytes, part->bytes.data, part->bytes.size);
         weir_assert(ok);
     }
-    weir_err err =
-        weir_store_put(work->store->store, work->key, bytes.data, bytes.size, WEIR_STORE_ALWAYS, NULL, NULL, error);
+    weir_err err = put_bytes(work, work->key, &bytes, error);
     weir_buf_fini(&bytes);
     return err;
 }
@@ -122,6 +125,29 @@ static weir_err write_all(int fd, const uint8_t *bytes, size_t size, struct weir
     return WEIR_OK;
 }
 
+static weir_err put_memfd(struct write_work *work, const char *key, int fd, struct weir_error *error)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    int64_t size = 0;
+    return weir_store_put_file(work->store->store, key, path, &size, NULL, error);
+}
+
+static weir_err put_bytes(struct write_work *work, const char *key, const struct weir_buf *bytes,
+                          struct weir_error *error)
+{
+    if ((int64_t)bytes->size <= WHOLE_SIZE_MAX)
+        return weir_store_put(work->store->store, key, bytes->data, bytes->size, WEIR_STORE_ALWAYS, NULL, NULL, error);
+    int fd = memfd_create("weir-run", MFD_CLOEXEC);
+    if (fd < 0)
+        return weir_fail_errno(error, WEIR_ERR_IO, "cannot gather a snapshot in memory");
+    weir_err err = write_all(fd, bytes->data, bytes->size, error);
+    if (!err)
+        err = put_memfd(work, key, fd, error);
+    close(fd);
+    return err;
+}
+
 static weir_err put_streamed(struct write_work *work, struct weir_error *error)
 {
     int fd = memfd_create("weir-snapshot", MFD_CLOEXEC);
@@ -130,17 +156,90 @@ static weir_err put_streamed(struct write_work *work, struct weir_error *error)
     weir_err err = WEIR_OK;
     for (struct weir_snapshot_part *part = work->snapshot->parts; part && !err; part = part->next) {
         err = write_all(fd, part->bytes.data, part->bytes.size, error);
-        size_t size = part->bytes.size;
         weir_buf_fini(&part->bytes); /* it is there once */
-        part->bytes.size = size;
     }
-    char path[64];
-    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    int64_t size = 0;
     if (!err)
-        err = weir_store_put_file(work->store->store, work->key, path, &size, NULL, error);
+        err = put_memfd(work, work->key, fd, error);
     close(fd);
     return err;
+}
+
+/* A run: a part of the subtask's object when it is small and its state's only one, else an object of its own, written before the next one is
+ * asked for, so that few are in memory. */
+static weir_err write_run(struct write_work *work, struct weir_capture *capture, struct weir_buf *run, bool only,
+                          struct weir_error *error)
+{
+    if (only && run->size <= RUN_SIZE_SHARED) {
+        (void)weir_snapshot_add_run(work->snapshot, capture, run);
+        return WEIR_OK;
+    }
+    if (!work->store)
+        return weir_fail(error, WEIR_ERR_INVALID, "execution.checkpointing.dir is not set where this task runs");
+    struct weir_run_ref ref = {
+        .object = weir_format("%s-run%d", work->key, work->run_objects++),
+        .size = (int64_t)run->size,
+        .crc32c = weir_crc32c(0, run->data, run->size),
+    };
+    weir_err err = put_bytes(work, ref.object, run, error);
+    if (err)
+        (void)weir_wrap(error, "cannot write %s", ref.object);
+    else
+        weir_snapshot_add_stored_run(work->snapshot, capture, true, &ref);
+    free(ref.object);
+    return err;
+}
+
+/* The runs of a state: those of earlier checkpoints, then its own, as the worker captures them. */
+static weir_err write_capture(struct write_work *work, struct weir_capture *capture, struct weir_error *error)
+{
+    int count;
+    const struct weir_run_ref *base = weir_capture_base(capture, &count);
+    for (int i = 0; i < count; i++)
+        weir_snapshot_add_stored_run(work->snapshot, capture, false, &base[i]);
+    weir_err err = WEIR_OK;
+    bool more = true, last = false;
+    for (int i = 0; more && !last && !err; i++) {
+        struct weir_buf run;
+        weir_buf_init(&run, SIZE_MAX / 2);
+        err = weir_capture_next(capture, &run, &more, &last, error);
+        if (!err && more)
+            err = write_run(work, capture, &run, i == 0 && last, error);
+        weir_buf_fini(&run);
+    }
+    return err;
+}
+
+/* They are in the store, and will be referred to. */
+static void tell_captures(const struct write_work *work)
+{
+    for (const struct weir_snapshot_capture *entry = work->snapshot->captures; entry; entry = entry->next) {
+        struct weir_run_ref *refs = NULL;
+        int count = 0;
+        bool stored = true;
+        for (const struct weir_snapshot_part *part = work->snapshot->parts; part; part = part->next) {
+            if (part->capture != entry->capture)
+                continue;
+            refs = weir_realloc(refs, (size_t)(count + 1) * sizeof *refs);
+            refs[count++] = (struct weir_run_ref){part->object, part->offset, part->size, part->crc32c};
+            stored &= part->object != NULL;
+        }
+        if (stored)
+            weir_capture_written(entry->capture, refs, count);
+        free(refs);
+    }
+}
+
+static weir_err put_parts(struct write_work *work, int64_t size, struct weir_error *error)
+{
+    if (!work->store)
+        return weir_fail(error, WEIR_ERR_INVALID, "execution.checkpointing.dir is not set where this task runs");
+    work->has_object = true;
+    if (weir_fault("executor.object-put-begun"))
+        return weir_fail(error, WEIR_ERR_IO, "a fault point kept %s from being written", work->key);
+    weir_err err = size <= WHOLE_SIZE_MAX ? put_whole(work, size, error) : put_streamed(work, error);
+    if (!err && weir_fault("executor.object-put-done"))
+        err = weir_fail(error, WEIR_ERR_IO, "a fault point lost the reply");
+    return err ? weir_wrap(error, "cannot write %s", work->key) : WEIR_OK;
 }
 
 static weir_err run_write(void *arg, struct weir_error *error)
@@ -149,27 +248,31 @@ static weir_err run_write(void *arg, struct weir_error *error)
     weir_err err = weir_snapshot_run_syncs(work->snapshot, error);
     if (!err && weir_fault("executor.output-synced"))
         err = weir_fail(error, WEIR_ERR_IO, "a fault point failed what makes a sink's output durable");
+    bool increments = false;
+    for (struct weir_snapshot_capture *entry = work->snapshot->captures; entry && !err; entry = entry->next) {
+        increments |= !weir_capture_is_full(entry->capture);
+        err = write_capture(work, entry->capture, error);
+    }
     if (err)
         return err;
-    int count = 0;
-    for (const struct weir_snapshot_part *part = work->snapshot->parts; part; part = part->next)
-        count++;
-    work->crcs = weir_zalloc((size_t)(count + 1) * sizeof *work->crcs);
-    count = 0;
-    for (const struct weir_snapshot_part *part = work->snapshot->parts; part; part = part->next)
-        work->crcs[count++] = weir_crc32c(0, part->bytes.data, part->bytes.size);
-    int64_t size = weir_snapshot_size(work->snapshot);
-    if (size <= INLINE_SIZE_MAX)
-        return WEIR_OK;
-    if (!work->store)
-        return weir_fail(error, WEIR_ERR_INVALID, "execution.checkpointing.dir is not set where this task runs");
-    work->has_object = true;
-    if (weir_fault("executor.object-put-begun"))
-        return weir_fail(error, WEIR_ERR_IO, "a fault point kept %s from being written", work->key);
-    err = size <= WHOLE_SIZE_MAX ? put_whole(work, size, error) : put_streamed(work, error);
-    if (!err && weir_fault("executor.object-put-done"))
-        err = weir_fail(error, WEIR_ERR_IO, "a fault point lost the reply");
-    return err ? weir_wrap(error, "cannot write %s", work->key) : WEIR_OK;
+    int64_t size = 0;
+    for (struct weir_snapshot_part *part = work->snapshot->parts; part; part = part->next) {
+        if (part->object)
+            continue;
+        part->offset = size;
+        part->size = (int64_t)part->bytes.size;
+        part->crc32c = weir_crc32c(0, part->bytes.data, part->bytes.size);
+        size += part->size;
+    }
+    /* An increment is referred to later, so that it cannot travel in the report. */
+    if (size > INLINE_SIZE_MAX || (increments && size > 0))
+        err = put_parts(work, size, error);
+    for (struct weir_snapshot_part *part = work->snapshot->parts; part && !err && work->has_object; part = part->next)
+        if (!part->object)
+            part->object = weir_strdup(work->key);
+    if (!err)
+        tell_captures(work);
+    return err;
 }
 
 void weir_control_write(struct weir_control *c, struct weir_executor_task *task, struct weir_snapshot *take_snapshot,
@@ -258,7 +361,6 @@ static void fill_parts(struct weir_snapshot_message *message, const struct weir_
     const struct weir_executor_task *task = write->task;
     message->parts = weir_zalloc((size_t)(count + 1) * sizeof *message->parts);
     message->part_pointers = weir_zalloc((size_t)(count + 1) * sizeof *message->part_pointers);
-    int64_t offset = 0;
     int i = 0;
     for (const struct weir_snapshot_part *from = work->snapshot->parts; from; from = from->next, i++) {
         Weir__StatePart *part = message->part_pointers[i] = &message->parts[i];
@@ -269,12 +371,11 @@ static void fill_parts(struct weir_snapshot_message *message, const struct weir_
         part->subtask = from->parallelism ? (uint32_t)from->subtask : task->id.subtask;
         part->parallelism = from->parallelism ? (uint32_t)from->parallelism
                                               : (uint32_t)task->executor->plan->vertices[task->id.vertex].parallelism;
-        part->size = (int64_t)from->bytes.size;
-        part->crc32c = work->crcs[i];
-        if (work->has_object) {
-            part->object = work->key;
-            part->offset = offset;
-            offset += part->size;
+        part->size = from->size;
+        part->crc32c = from->crc32c;
+        if (from->object) {
+            part->object = from->object;
+            part->offset = from->offset;
         } else {
             part->bytes.data = from->bytes.data;
             part->bytes.len = from->bytes.size;
@@ -405,6 +506,8 @@ static weir_err fetch_part(struct fetch_work *work, const Weir__StatePart *part,
     }
     weir_restored_add(work->restored, part->uid, part->name, (enum weir_state_kind)part->kind, (int)part->subtask,
                       (int)part->parallelism, bytes, (size_t)part->size);
+    if (!inlined)
+        weir_restored_origin(work->restored, part->object, part->offset, part->crc32c);
     return WEIR_OK;
 }
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "state/capture.h"
 #include "state/snapshot.h"
 #include "state/state_int.h"
 #include "statefile/run.h"
@@ -145,6 +146,33 @@ static weir_err put_all(struct restore *restore, struct weir_error *error)
     return err;
 }
 
+/* Objects of checkpoints may be referred to by later ones; a savepoint's are its own. */
+static bool may_refer(const struct weir_restored_part *part)
+{
+    return part->object && strncmp(part->object, "jobs/", 5) == 0 && strstr(part->object, "/chk-");
+}
+
+/* The next checkpoint can build on what was read. */
+static void take_as_base(const struct restore *restore, const struct weir_restored *restored)
+{
+    struct weir_state_about about = weir_state_about(restore->state);
+    struct weir_run_ref *refs = weir_alloc(((size_t)restore->count + 1) * sizeof *refs);
+    const struct weir_restored_part *part = NULL;
+    int count = 0;
+    bool may = restored && restored->checkpoint > 0;
+    double bytes = 0, records = 0;
+    while ((part = weir_restored_next(restored, about.uid, about.name, part))) {
+        const struct weir_run_info *info = weir_run_info(restore->runs[count].run);
+        refs[count++] = (struct weir_run_ref){part->object, part->offset, (int64_t)part->size, part->crc32c};
+        may &= may_refer(part) && info->checkpoint > 0;
+        bytes += (double)part->size;
+        records += (double)(info->value_count + info->removed_count);
+    }
+    weir_capture_restored(restore->state, restored ? restored->checkpoint : 0, may ? refs : NULL, count,
+                          records > 0 ? bytes / records : 0);
+    free(refs);
+}
+
 weir_err weir_state_restore(struct weir_state *state, const struct weir_restored *restored, struct weir_error *error)
 {
     struct restore restore = {.state = state, .codec = weir_state_codec(state)};
@@ -153,6 +181,8 @@ weir_err weir_state_restore(struct weir_state *state, const struct weir_restored
     weir_err err = open_runs(&restore, restored, error);
     if (!err)
         err = put_all(&restore, error);
+    if (!err)
+        take_as_base(&restore, restored);
     for (int i = 0; i < restore.count; i++) {
         if (restore.runs[i].reader && restore.codec->reader_free)
             restore.codec->reader_free(restore.codec->arg, restore.runs[i].reader);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "state/capture.h"
 
 struct weir_snapshot *weir_snapshot_new(uint64_t checkpoint, uint64_t complete, uint32_t flags)
 {
@@ -12,6 +13,7 @@ struct weir_snapshot *weir_snapshot_new(uint64_t checkpoint, uint64_t complete, 
     snapshot->complete = complete;
     snapshot->flags = flags;
     snapshot->end = &snapshot->parts;
+    snapshot->captures_end = &snapshot->captures;
     snapshot->committables_end = &snapshot->committables;
     snapshot->syncs_end = &snapshot->syncs;
     return snapshot;
@@ -25,8 +27,14 @@ void weir_snapshot_free(struct weir_snapshot *snapshot)
         next = part->next;
         free(part->uid);
         free(part->name);
+        free(part->object);
         weir_buf_fini(&part->bytes);
         free(part);
+    }
+    for (struct weir_snapshot_capture *capture = snapshot->captures, *next; capture; capture = next) {
+        next = capture->next;
+        weir_capture_unref(capture->capture);
+        free(capture);
     }
     for (struct weir_snapshot_committable *c = snapshot->committables, *next; c; c = next) {
         next = c->next;
@@ -50,10 +58,9 @@ static bool has_part(const struct weir_snapshot *snapshot, const char *uid, cons
     return false;
 }
 
-struct weir_snapshot_part *weir_snapshot_add(struct weir_snapshot *snapshot, const char *uid, const char *name,
-                                             enum weir_state_kind kind, struct weir_buf *take_bytes)
+static struct weir_snapshot_part *append(struct weir_snapshot *snapshot, const char *uid, const char *name,
+                                         enum weir_state_kind kind, struct weir_buf *take_bytes)
 {
-    weir_assert(!has_part(snapshot, uid, name));
     struct weir_snapshot_part *part = weir_zalloc(sizeof *part);
     part->uid = weir_strdup(uid);
     part->name = weir_strdup(name);
@@ -65,12 +72,59 @@ struct weir_snapshot_part *weir_snapshot_add(struct weir_snapshot *snapshot, con
     return part;
 }
 
-int64_t weir_snapshot_size(const struct weir_snapshot *snapshot)
+struct weir_snapshot_part *weir_snapshot_add(struct weir_snapshot *snapshot, const char *uid, const char *name,
+                                             enum weir_state_kind kind, struct weir_buf *take_bytes)
 {
-    int64_t size = 0;
-    for (const struct weir_snapshot_part *part = snapshot->parts; part; part = part->next)
-        size += (int64_t)part->bytes.size;
-    return size;
+    weir_assert(!has_part(snapshot, uid, name));
+    return append(snapshot, uid, name, kind, take_bytes);
+}
+
+struct weir_snapshot_part *weir_snapshot_add_run(struct weir_snapshot *snapshot, struct weir_capture *capture,
+                                                 struct weir_buf *take_bytes)
+{
+    struct weir_snapshot_part *part =
+        append(snapshot, weir_capture_uid(capture), weir_capture_name(capture), WEIR_STATE_KEYED, take_bytes);
+    part->capture = capture;
+    return part;
+}
+
+void weir_snapshot_add_stored_run(struct weir_snapshot *snapshot, struct weir_capture *capture, bool is_new,
+                                  const struct weir_run_ref *ref)
+{
+    struct weir_buf nothing;
+    weir_buf_init(&nothing, 0);
+    struct weir_snapshot_part *part = weir_snapshot_add_run(snapshot, capture, &nothing);
+    part->object = weir_strdup(ref->object);
+    part->offset = ref->offset;
+    part->size = ref->size;
+    part->crc32c = ref->crc32c;
+    if (!is_new)
+        part->capture = NULL;
+}
+
+void weir_snapshot_add_capture(struct weir_snapshot *snapshot, struct weir_capture *take_capture)
+{
+    struct weir_snapshot_capture *entry = weir_zalloc(sizeof *entry);
+    entry->capture = take_capture;
+    *snapshot->captures_end = entry;
+    snapshot->captures_end = &entry->next;
+}
+
+weir_err weir_snapshot_settle(struct weir_snapshot *snapshot, struct weir_error *error)
+{
+    weir_err err = WEIR_OK;
+    for (struct weir_snapshot_capture *entry = snapshot->captures; entry && !err; entry = entry->next) {
+        (void)weir_capture_step(entry->capture, 0, NULL);
+        for (bool more = true, last; !err && more;) {
+            struct weir_buf run;
+            weir_buf_init(&run, SIZE_MAX / 2);
+            err = weir_capture_next(entry->capture, &run, &more, &last, error);
+            if (!err && more)
+                (void)weir_snapshot_add_run(snapshot, entry->capture, &run);
+            weir_buf_fini(&run);
+        }
+    }
+    return err;
 }
 
 void weir_snapshot_add_committable(struct weir_snapshot *snapshot, const char *connector, const char *text)
@@ -119,6 +173,7 @@ void weir_restored_free(struct weir_restored *restored)
         next = part->next;
         free(part->uid);
         free(part->name);
+        free(part->object);
         free(part->bytes);
         free(part);
     }
@@ -138,6 +193,16 @@ void weir_restored_add(struct weir_restored *restored, const char *uid, const ch
     part->size = size;
     *restored->end = part;
     restored->end = &part->next;
+}
+
+void weir_restored_origin(struct weir_restored *restored, const char *object, int64_t offset, uint32_t crc32c)
+{
+    struct weir_restored_part *part = restored->parts;
+    while (part->next)
+        part = part->next;
+    part->object = weir_strdup(object);
+    part->offset = offset;
+    part->crc32c = crc32c;
 }
 
 const struct weir_restored_part *weir_restored_next(const struct weir_restored *restored, const char *uid,

@@ -11,6 +11,9 @@
 #include "base/error.h"
 #include "base/mem.h"
 
+struct weir_capture; /* state/capture.h */
+struct weir_run_ref; /* state/capture.h */
+
 enum weir_state_kind {                         /* written into checkpoints: never renumber */
                        WEIR_STATE_SUBTASK = 1, /* belongs to this subtask's number */
                        WEIR_STATE_SPLIT = 2,   /* entries that are dealt out anew (operator list state) */
@@ -27,7 +30,17 @@ struct weir_snapshot_part {
     enum weir_state_kind kind;
     struct weir_buf bytes;
     int subtask, parallelism; /* whose it is, where that is not who writes it; 0, 0: the writer's */
+    /* Where it is in the store, once it is. A part that an earlier checkpoint wrote, or that has an object of its own, has no bytes. */
+    char *object; /* NULL: the snapshot's own */
+    int64_t offset, size;
+    uint32_t crc32c;
+    struct weir_capture *capture; /* it is a run that this one wrote; borrowed */
     struct weir_snapshot_part *next;
+};
+
+struct weir_snapshot_capture { /* a state that is still being captured: capture.h */
+    struct weir_capture *capture;
+    struct weir_snapshot_capture *next;
 };
 
 struct weir_snapshot_committable { /* output that the checkpoint publishes */
@@ -48,6 +61,7 @@ struct weir_snapshot {
     uint32_t flags;      /* enum weir_barrier_flags */
     struct weir_snapshot_part *parts; /* in the order of the operators */
     struct weir_snapshot_part **end;
+    struct weir_snapshot_capture *captures, **captures_end; /* their parts come when they are written */
     struct weir_snapshot_committable *committables, **committables_end;
     struct weir_snapshot_sync *syncs, **syncs_end;
     int64_t alignment_ns;     /* from the first barrier in an input until the snapshot was taken */
@@ -60,7 +74,14 @@ void weir_snapshot_free(struct weir_snapshot *snapshot); /* NULL is allowed */
 /* The bytes are taken over; *take_bytes is empty afterwards. The part stays where it is until the snapshot is freed. */
 struct weir_snapshot_part *weir_snapshot_add(struct weir_snapshot *snapshot, const char *uid, const char *name,
                                              enum weir_state_kind kind, struct weir_buf *take_bytes);
-int64_t weir_snapshot_size(const struct weir_snapshot *snapshot); /* bytes of all parts */
+/* A state that is being captured: its runs become parts, several of one name, when they are written. */
+void weir_snapshot_add_capture(struct weir_snapshot *snapshot, struct weir_capture *take_capture);
+struct weir_snapshot_part *weir_snapshot_add_run(struct weir_snapshot *snapshot, struct weir_capture *capture,
+                                                 struct weir_buf *take_bytes);
+void weir_snapshot_add_stored_run(struct weir_snapshot *snapshot, struct weir_capture *capture, bool is_new,
+                                  const struct weir_run_ref *ref);
+/* Finishes the captures, on the worker of their states, and makes parts of their runs in memory: for who does not write them to a store. */
+weir_err weir_snapshot_settle(struct weir_snapshot *snapshot, struct weir_error *error);
 /* Strings are copied. */
 void weir_snapshot_add_committable(struct weir_snapshot *snapshot, const char *connector, const char *text);
 /* run(take_arg) may block: it is called, on another thread, before the snapshot is reported, which happens only when it said 0. */
@@ -77,6 +98,10 @@ struct weir_restored_part {
     int subtask, parallelism; /* that wrote it */
     uint8_t *bytes;
     size_t size;
+    /* Where it came from; NULL: not from an object. */
+    char *object;
+    int64_t offset;
+    uint32_t crc32c;
     struct weir_restored_part *next;
 };
 struct weir_restored {
@@ -88,6 +113,8 @@ void weir_restored_free(struct weir_restored *restored); /* NULL is allowed */
 /* `bytes` is malloc()ed and taken over; NULL with size 0. */
 void weir_restored_add(struct weir_restored *restored, const char *uid, const char *name, enum weir_state_kind kind,
                        int subtask, int parallelism, uint8_t *take_bytes, size_t size);
+/* Of the part that was added last. */
+void weir_restored_origin(struct weir_restored *restored, const char *object, int64_t offset, uint32_t crc32c);
 /* The next part of the state after `after` (NULL: the first); NULL: there is none. `restored` may be NULL: the start was from nothing. */
 const struct weir_restored_part *weir_restored_next(const struct weir_restored *restored, const char *uid,
                                                     const char *name, const struct weir_restored_part *after);

@@ -14,84 +14,14 @@
 
 #include "base/assert.h"
 #include "base/hash.h"
-#include "state/snapshot.h"
 #include "state/state_int.h"
-#include "statefile/run.h"
 
 #define GROUP 32 /* rows whose slots are prefetched together */
 #define CAPACITY_MIN 16
 #define CAPACITY_MAX ((uint64_t)1 << 40)
-#define SPECIAL_SLOTS 2
-#define SPECIAL_MARK 1 /* weir_state_id.kind: the raw key whose head would be 0 */
-#define SPECIAL_NULL 2
-#define HEAD_MASK 0x9d3f7a5c61b84e27u /* makes the key that needs a special slot an unlikely one */
 #define MIX 0x9e3779b97f4a7c15u
 #define KEY_CLASS_SIZE 16
-#define KEY_CLASSES 16 /* keys up to 256 bytes live in the arena; larger ones are allocated one by one */
 #define HUGE_PAGE ((size_t)2 << 20)
-
-struct slots {
-    uint8_t *bytes;
-    size_t size;
-    bool mapped; /* by mmap, not malloc */
-};
-
-struct free_key {
-    struct free_key *next;
-};
-
-struct weir_state_table {
-    struct weir_state *state;
-    uint64_t seed;
-    struct slots slots;
-    uint64_t capacity;
-    int shift;        /* 64 - log2(capacity) */
-    uint32_t special; /* bit SPECIAL_*: the slot is taken */
-    int64_t count;    /* ordinary entries */
-    int64_t limit;
-    int64_t special_count;
-    int64_t large_keys;
-    size_t large_bytes;
-    struct weir_arena heap;
-    struct weir_arena keys;
-    struct free_key *free_keys[KEY_CLASSES];
-};
-
-struct namespace_entry {
-    int64_t namespace;
-    struct weir_state_table *table;
-};
-
-struct weir_state {
-    char *uid, *name;
-    struct weir_state_codec codec; /* encode NULL: there is none */
-    int max_parallelism, key_group_first, key_group_count;
-    enum weir_type_id fixed_key;
-    size_t value_at; /* in a slot */
-    size_t stride;
-    uint64_t seed;
-    /* Ascending by namespace, at [first, first + count): windows are made at the end and dropped at the front. */
-    struct namespace_entry *entries;
-    int first, count, capacity;
-    int64_t count_hint; /* entries of the last dropped table */
-    struct slots spare; /* of the last dropped table, all zeros not guaranteed */
-    /* Keys that were walked last. */
-    uint8_t *walk_bytes;
-    size_t walk_bytes_capacity;
-    uint64_t *walk_words;
-    uint64_t *walk_validity;
-    uint32_t *walk_offsets;
-    uint8_t **walk_slots;
-};
-
-/* Slot of a variable key; the value follows. A key of up to SHORT_KEY bytes lies in the slot itself: one cache miss a row, as with fixed keys. */
-#define SHORT_KEY 20
-struct var_slot {
-    uint64_t head;
-    uint32_t key_size;
-    uint8_t short_key[SHORT_KEY]; /* of a longer key: its pointer, at POINTER_AT */
-};
-#define POINTER_AT 4 /* aligned */
 
 /* --- Memory of slots: zeroed; large ones on huge pages, since every access is a random one */
 
@@ -143,30 +73,10 @@ static void slots_give(struct weir_state *state, struct slots *slots)
 
 /* --- Slots */
 
-static inline uint64_t *head_of(uint8_t *slot)
-{
-    return (uint64_t *)(void *)slot;
-}
-
-static inline struct var_slot *var_of(uint8_t *slot)
-{
-    return (struct var_slot *)(void *)slot;
-}
-
 static inline uint64_t home_of(uint64_t head, uint64_t seed, int shift)
 {
     unsigned __int128 product = (unsigned __int128)(head ^ seed) * MIX;
     return ((uint64_t)product ^ (uint64_t)(product >> 64)) >> shift;
-}
-
-static inline uint8_t *slot_at(const struct weir_state_table *table, uint64_t index)
-{
-    return table->slots.bytes + index * table->state->stride;
-}
-
-static inline bool is_fixed(const struct weir_state_table *table)
-{
-    return table->state->fixed_key != WEIR_TYPE_NONE;
 }
 
 static inline uint64_t var_head(uint64_t hash)
@@ -188,20 +98,40 @@ static uint64_t capacity_for(int64_t count)
     return capacity;
 }
 
+static void set_bits(struct weir_state_table *table, uint64_t capacity)
+{
+    table->words = (capacity + SPECIAL_SLOTS + 63) / 64;
+    table->bits_memory = weir_zalloc(BITS_KINDS * table->words * sizeof *table->bits_memory);
+    for (int kind = 0; kind < BITS_KINDS; kind++)
+        table->bits[kind] = table->bits_memory + (uint64_t)kind * table->words;
+}
+
 static void table_set_capacity(struct weir_state_table *table, uint64_t capacity)
 {
     table->slots = slots_take(table->state, (capacity + SPECIAL_SLOTS) * table->state->stride);
     table->capacity = capacity;
     table->shift = 64 - __builtin_ctzll(capacity);
     table->limit = limit_of(capacity);
+    if (table->state->codec.encode)
+        set_bits(table, capacity);
+}
+
+/* The bits of a slot go where its entry goes. */
+static void move_bits(struct weir_state_table *table, uint64_t *const old[BITS_KINDS], uint64_t from, uint64_t to)
+{
+    for (int kind = 0; kind < BITS_KINDS; kind++)
+        if (old[kind][from >> 6] >> (from & 63) & 1)
+            bit_set(table, kind, to);
 }
 
 static void table_grow(struct weir_state_table *table, uint64_t capacity)
 {
     struct slots old = table->slots;
-    uint64_t old_capacity = table->capacity;
+    uint64_t old_capacity = table->capacity, *old_memory = table->bits_memory, *old_bits[BITS_KINDS];
     size_t stride = table->state->stride;
+    memcpy(old_bits, table->bits, sizeof old_bits);
     table_set_capacity(table, capacity);
+    table->capture_word = 0;
     uint64_t mask = capacity - 1;
     for (uint64_t i = 0; i < old_capacity; i++) {
         uint8_t *from = old.bytes + i * stride;
@@ -212,8 +142,13 @@ static void table_grow(struct weir_state_table *table, uint64_t capacity)
         while (*head_of(slot_at(table, at)))
             at = (at + 1) & mask;
         memcpy(slot_at(table, at), from, stride);
+        if (old_memory)
+            move_bits(table, old_bits, i, at);
     }
     memcpy(slot_at(table, capacity), old.bytes + old_capacity * stride, SPECIAL_SLOTS * stride);
+    for (uint64_t i = 0; old_memory && i < SPECIAL_SLOTS; i++)
+        move_bits(table, old_bits, old_capacity + i, capacity + i);
+    free(old_memory);
     slots_free(&old);
 }
 
@@ -225,14 +160,6 @@ void weir_state_reserve(struct weir_state_table *table, int64_t count)
 }
 
 /* --- Bytes of variable keys */
-
-static inline const uint8_t *key_of(const struct var_slot *slot)
-{
-    const uint8_t *key = slot->short_key;
-    if (slot->key_size > SHORT_KEY)
-        memcpy(&key, slot->short_key + POINTER_AT, sizeof key);
-    return key;
-}
 
 static void key_put(struct weir_state_table *table, struct var_slot *slot, const uint8_t *bytes, uint32_t size)
 {
@@ -283,6 +210,7 @@ static struct weir_state_table *table_new(struct weir_state *state, int64_t name
 {
     struct weir_state_table *table = weir_zalloc(sizeof *table);
     table->state = state;
+    table->namespace = namespace;
     table->seed = (state->seed ^ (uint64_t) namespace * 0xd6e8feb86659fd93u) * MIX;
     weir_arena_init(&table->heap);
     weir_arena_init(&table->keys);
@@ -290,7 +218,7 @@ static struct weir_state_table *table_new(struct weir_state *state, int64_t name
     return table;
 }
 
-static void table_free(struct weir_state_table *table)
+void weir_state_table_free(struct weir_state_table *table)
 {
     for (uint64_t i = 0; table->large_keys > 0 && i < table->capacity; i++) {
         struct var_slot *slot = var_of(slot_at(table, i));
@@ -300,6 +228,7 @@ static void table_free(struct weir_state_table *table)
     slots_give(table->state, &table->slots);
     weir_arena_fini(&table->heap);
     weir_arena_fini(&table->keys);
+    free(table->bits_memory);
     free(table);
 }
 
@@ -318,6 +247,14 @@ struct weir_state *weir_state_new(const struct weir_state_spec *spec)
     state->key_group_count = spec->key_group_count;
     state->value_at = spec->fixed_key != WEIR_TYPE_NONE ? sizeof(uint64_t) : sizeof(struct var_slot);
     state->stride = state->value_at + spec->value_size;
+    if (state->stride > 0) {
+        state->stride_shift = __builtin_ctzll(state->stride);
+        uint64_t odd = state->stride >> state->stride_shift,
+                 inverse = odd; /* right in 3 bits; each round doubles them */
+        for (int i = 0; i < 5; i++)
+            inverse *= 2 - odd * inverse;
+        state->stride_inverse = inverse;
+    }
     state->seed = weir_xxh3(spec->uid, strlen(spec->uid)) ^ weir_xxh3(spec->name, strlen(spec->name)) * MIX;
     state->walk_words = weir_alloc(WEIR_BATCH_ROWS_MAX * sizeof *state->walk_words);
     state->walk_validity = weir_alloc(WEIR_BATCH_ROWS_MAX / 8);
@@ -330,8 +267,9 @@ void weir_state_free(struct weir_state *state)
 {
     if (!state)
         return;
+    weir_capture_state_freed(state);
     for (int i = 0; i < state->count; i++)
-        table_free(state->entries[state->first + i].table);
+        weir_state_table_free(state->entries[state->first + i].table);
     if (state->spare.bytes)
         slots_free(&state->spare);
     free(state->walk_bytes);
@@ -403,7 +341,8 @@ void weir_state_drop(struct weir_state *state, int64_t namespace)
         return;
     struct namespace_entry *entry = state->entries + state->first + at;
     state->count_hint = entry->table->count;
-    table_free(entry->table);
+    if (!entry->table->bits_memory || !weir_capture_dropped(entry->table))
+        weir_state_table_free(entry->table);
     if (at == 0)
         state->first++;
     else
@@ -434,6 +373,7 @@ size_t weir_state_bytes(const struct weir_state *state)
         const struct weir_state_table *table = state->entries[state->first + i].table;
         bytes +=
             sizeof *table + table->slots.size + table->heap.size_total + table->keys.size_total + table->large_bytes;
+        bytes += table->bits_memory ? BITS_KINDS * table->words * sizeof(uint64_t) : 0;
     }
     return bytes;
 }
@@ -448,9 +388,27 @@ int64_t weir_state_table_count(const struct weir_state_table *table)
     return table->count + table->special_count;
 }
 
+/* Entries that may change from here on, or do so at once. */
+static inline void mark(struct weir_state_table *table, const uint8_t *value)
+{
+    uint64_t index = index_of(table, value - table->state->value_at);
+    bit_set(table, BITS_DIRTY, index);
+}
+
+static void mark_captured(struct weir_state_table *table, const uint8_t *value)
+{
+    uint64_t index = index_of(table, value - table->state->value_at);
+    if (bit_of(table, BITS_LEFT, index))
+        weir_capture_entry(table, index);
+}
+
 void weir_state_touch(struct weir_state_table *table, uint8_t *value)
 {
-    (void)table, (void)value;
+    if (!table->bits_memory)
+        return;
+    if (table->capturing)
+        mark_captured(table, value);
+    mark(table, value);
 }
 
 void weir_state_compact(struct weir_state_table *table,
@@ -458,10 +416,9 @@ void weir_state_compact(struct weir_state_table *table,
 {
     struct weir_arena old = table->heap;
     weir_arena_init(&table->heap);
-    uint8_t *slot = slot_at(table, 0);
-    for (uint64_t i = 0; i < table->capacity + SPECIAL_SLOTS; i++, slot += table->state->stride)
-        if (i < table->capacity ? *head_of(slot) != 0 : table->special >> (i - table->capacity + 1) & 1)
-            move(arg, slot + table->state->value_at, &table->heap);
+    for (uint64_t i = 0; i < table->capacity + SPECIAL_SLOTS; i++)
+        if (slot_is_taken(table, i))
+            move(arg, slot_at(table, i) + table->state->value_at, &table->heap);
     weir_arena_fini(&old);
 }
 
@@ -480,6 +437,8 @@ static uint8_t *special_slot(struct weir_state_table *table, uint32_t kind, bool
         return NULL;
     table->special |= 1u << kind;
     table->special_count++;
+    if (table->capturing)
+        bit_clear(table, BITS_LEFT, index_of(table, slot));
     return slot;
 }
 
@@ -502,6 +461,8 @@ static __attribute__((noinline)) uint8_t *probe_fixed(struct weir_state_table *t
         return NULL;
     table->count++;
     *head_of(slot) = head;
+    if (table->capturing) /* it was not there at the barrier */
+        bit_clear(table, BITS_LEFT, index_of(table, slot));
     return slot;
 }
 
@@ -617,6 +578,8 @@ static __attribute__((noinline)) uint8_t *probe_var(struct weir_state_table *tab
     struct var_slot *place = var_of(slot);
     place->head = head;
     key_put(table, place, key, key_size);
+    if (table->capturing)
+        bit_clear(table, BITS_LEFT, index_of(table, slot));
     return slot;
 }
 
@@ -699,6 +662,13 @@ void weir_state_upsert(struct weir_state_table *table, const struct weir_state_k
     weir_assert(is_fixed(table) == (keys->fixed != NULL));
     while (batch_once(table, keys, rows, count, values, true) < count)
         table_grow(table, table->capacity * 2);
+    if (!table->bits_memory)
+        return;
+    if (__builtin_expect(table->capturing, 0))
+        for (int i = 0; i < count; i++)
+            mark_captured(table, values[i]);
+    for (int i = 0; i < count; i++)
+        mark(table, values[i]);
 }
 
 void weir_state_lookup(struct weir_state_table *table, const struct weir_state_keys *keys, const int32_t *rows,
@@ -755,15 +725,26 @@ uint8_t *weir_state_put(struct weir_state_table *table, const uint8_t *key, uint
     return value;
 }
 
-static uint64_t index_of(const struct weir_state_table *table, const uint8_t *slot)
+/* The entry of slot `from` is about to be that of slot `to`, which has none. */
+static void shift_bits(struct weir_state_table *table, uint64_t from, uint64_t to)
 {
-    return (uint64_t)(slot - table->slots.bytes) / table->state->stride;
+    for (int kind = 0; kind < BITS_KINDS; kind++) {
+        if (bit_of(table, kind, from))
+            bit_set(table, kind, to);
+        else
+            bit_clear(table, kind, to);
+        bit_clear(table, kind, from);
+    }
+    if (to >> 6 < table->capture_word)
+        table->capture_word = to >> 6;
 }
 
 static void remove_slot(struct weir_state_table *table, uint8_t *slot)
 {
     size_t stride = table->state->stride;
     uint64_t hole = index_of(table, slot), mask = table->capacity - 1;
+    if (table->bits_memory)
+        weir_capture_removed(table, hole);
     if (hole >= table->capacity) {
         table->special &= ~(1u << (hole - table->capacity + 1));
         table->special_count--;
@@ -779,6 +760,8 @@ static void remove_slot(struct weir_state_table *table, uint8_t *slot)
         uint64_t home = home_of(head, table->seed, table->shift);
         if (((i - home) & mask) >= ((i - hole) & mask)) {
             memcpy(slot_at(table, hole), slot_at(table, i), stride);
+            if (table->bits_memory)
+                shift_bits(table, i, hole);
             hole = i;
         }
     }
@@ -835,7 +818,7 @@ static void *walk_room(struct weir_state *state, size_t size)
 }
 
 /* Fixed keys are encoded to `room`, which has room for one; variable ones lie where they are (room NULL). */
-static void fill_entry(struct weir_state_table *table, uint8_t *slot, uint8_t *room, struct weir_state_entry *entry)
+void weir_state_fill_entry(struct weir_state_table *table, uint8_t *slot, uint8_t *room, struct weir_state_entry *entry)
 {
     entry->value = slot + table->state->value_at;
     if (!is_fixed(table)) {
@@ -859,7 +842,8 @@ int weir_state_walk_entries(struct weir_state_table *table, int64_t *cursor, str
     /* Keys of walk_keys() lie in walk_words (fixed) or walk_bytes (variable): what is written here does not touch them. */
     uint8_t *room = is_fixed(table) ? walk_room(table->state, (size_t)max * WEIR_STATE_RAW_KEY_SIZE_MAX) : NULL;
     for (int i = 0; i < count; i++)
-        fill_entry(table, slots[i], room ? room + (size_t)i * WEIR_STATE_RAW_KEY_SIZE_MAX : NULL, &entries[i]);
+        weir_state_fill_entry(table, slots[i], room ? room + (size_t)i * WEIR_STATE_RAW_KEY_SIZE_MAX : NULL,
+                              &entries[i]);
     return count;
 }
 
@@ -938,7 +922,7 @@ bool weir_state_find_id(struct weir_state_table *table, struct weir_state_id id,
         *cursor = 1;
         uint8_t *slot = i == 0 ? special_slot(table, id.kind, false) : NULL;
         if (slot)
-            fill_entry(table, slot, room, entry);
+            weir_state_fill_entry(table, slot, room, entry);
         return slot != NULL;
     }
     /* The cursor counts probed slots. */
@@ -949,66 +933,11 @@ bool weir_state_find_id(struct weir_state_table *table, struct weir_state_id id,
         if (!head)
             break;
         if (head == id.head) {
-            fill_entry(table, slot, room, entry);
+            weir_state_fill_entry(table, slot, room, entry);
             *cursor = (int64_t)i + 1;
             return true;
         }
     }
     *cursor = (int64_t)i;
     return false;
-}
-
-/* --- Checkpoints */
-
-struct weir_state_about weir_state_about(const struct weir_state *state)
-{
-    return (struct weir_state_about){
-        state->uid, state->name, state->max_parallelism, state->key_group_first, state->key_group_count,
-    };
-}
-
-const struct weir_state_codec *weir_state_codec(const struct weir_state *state)
-{
-    return &state->codec;
-}
-
-static void capture_entry(struct weir_state *state, struct weir_records *records, int64_t namespace,
-                          const struct weir_state_entry *entry)
-{
-    int group = weir_key_group(weir_xxh3(entry->key, entry->key_size), state->max_parallelism);
-    weir_records_begin(records, group, entry->key, entry->key_size, namespace, WEIR_RECORD_VALUE);
-    state->codec.encode(state->codec.arg, entry->value, &records->bytes);
-    weir_records_end(records);
-}
-
-void weir_state_snapshot(struct weir_state *state, struct weir_snapshot *snapshot)
-{
-    weir_assert(state->codec.encode != NULL && state->max_parallelism > 0);
-    struct weir_state_entry entries[64];
-    struct weir_records records;
-    weir_records_init(&records);
-    for (int i = 0; i < state->count; i++) {
-        struct namespace_entry *at = &state->entries[state->first + i];
-        int64_t cursor = 0;
-        int count;
-        while ((count = weir_state_walk_entries(at->table, &cursor, entries, 64)) > 0)
-            for (int j = 0; j < count; j++)
-                capture_entry(state, &records, at->namespace, &entries[j]);
-    }
-    struct weir_run_info info = {
-        .uid = state->uid,
-        .name = state->name,
-        .checkpoint = snapshot->checkpoint,
-        .max_parallelism = state->max_parallelism,
-        .key_group_first = state->key_group_first,
-        .key_group_count = state->key_group_count,
-        .schema = state->codec.schema,
-        .schema_size = state->codec.schema_size,
-    };
-    struct weir_buf bytes;
-    weir_buf_init(&bytes, SIZE_MAX / 2);
-    weir_records_write(&records, &info, &bytes);
-    weir_records_fini(&records);
-    weir_snapshot_add(snapshot, state->uid, state->name, WEIR_STATE_KEYED, &bytes);
-    weir_buf_fini(&bytes);
 }

@@ -1,5 +1,7 @@
 #include "task/chain_int.h"
 
+#define CAPTURE_WAIT_NS 1000000
+
 #include <stdlib.h>
 
 #include "base/assert.h"
@@ -220,6 +222,7 @@ void weir_chain_free(struct weir_chain *chain)
         free(chain->committables[i].text);
     }
     weir_snapshot_free(chain->snapshot);
+    weir_chain_free_captures(chain);
     free(chain->nodes);
     free(chain);
 }
@@ -508,6 +511,7 @@ void weir_chain_take_snapshot(struct op_node *node, const struct weir_barrier *b
         return;
     struct weir_snapshot *whole = chain->snapshot;
     chain->snapshot = NULL;
+    weir_chain_adopt_captures(chain, whole);
     if (chain->on_snapshot)
         chain->on_snapshot(chain->on_snapshot_arg, whole);
     else
@@ -531,6 +535,8 @@ struct weir_snapshot *weir_chain_last_snapshot(struct weir_chain *chain)
             return NULL;
         }
     }
+    weir_chain_adopt_captures(chain, snapshot);
+    weir_chain_finish_captures(chain); /* the states go with the operators */
     for (int i = 0; i < chain->committable_count; i++)
         weir_snapshot_add_committable(snapshot, chain->committables[i].connector, chain->committables[i].text);
     return snapshot;
@@ -777,6 +783,7 @@ void weir_chain_begin(struct weir_chain *chain, int64_t now_ns, int64_t deadline
     chain->deadline_ns = deadline_ns;
     chain->now_ms_known = false;
     chain->source_waits = false;
+    chain->captured = false;
     for (int i = 0; i < chain->op_count; i++)
         chain->nodes[i].waiting = false;
 }
@@ -818,7 +825,7 @@ static void check_writers(struct weir_chain *chain)
 
 bool weir_chain_run(struct weir_chain *chain)
 {
-    bool any = false, moved = true;
+    bool any = weir_chain_step_captures(chain, false), moved = true;
     if (chain->state == WEIR_CHAIN_RUNNING)
         check_writers(chain);
     while (moved && chain->state == WEIR_CHAIN_RUNNING) {
@@ -835,7 +842,9 @@ bool weir_chain_run(struct weir_chain *chain)
         if (chain->now_ns >= chain->deadline_ns)
             break;
     }
-    if (chain->state == WEIR_CHAIN_RUNNING && chain->nodes[0].ended && is_finished(chain))
+    if (!any)
+        any = weir_chain_step_captures(chain, true);
+    if (chain->state == WEIR_CHAIN_RUNNING && chain->nodes[0].ended && is_finished(chain) && chain->capture_count == 0)
         chain->state = WEIR_CHAIN_FINISHED;
     return any;
 }
@@ -915,6 +924,8 @@ int64_t weir_chain_due_ns(const struct weir_chain *chain, int64_t now_ns)
                 due_ns = writer_ns < due_ns ? writer_ns : due_ns;
             }
     }
+    if (chain->capture_count > 0 && due_ns > now_ns + CAPTURE_WAIT_NS) /* for who writes what was captured */
+        due_ns = now_ns + CAPTURE_WAIT_NS;
     return due_ns;
 }
 

@@ -75,6 +75,9 @@ struct weir_chain {
     bool hands_out; /* its output is ON_DEMAND */
     void (*on_snapshot)(void *arg, struct weir_snapshot *take_snapshot);
     void *on_snapshot_arg;
+    struct weir_capture **captures; /* that are not done */
+    int capture_count;
+    bool captured; /* in this call */
 };
 
 /* --- chain.c */
@@ -86,5 +89,13 @@ void weir_chain_take_snapshot(struct op_node *node, const struct weir_barrier *b
 
 /* While a barrier waits to pass: the operator begins nothing new. */
 bool weir_chain_holds(const struct op_node *node);
+
+/* --- chain_capture.c */
+
+void weir_chain_adopt_captures(struct weir_chain *chain, const struct weir_snapshot *snapshot);
+/* True: it did something. `idle`: there is nothing else to do. */
+bool weir_chain_step_captures(struct weir_chain *chain, bool idle);
+void weir_chain_finish_captures(struct weir_chain *chain); /* now, whatever it takes */
+void weir_chain_free_captures(struct weir_chain *chain);
 
 #endif

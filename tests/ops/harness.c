@@ -314,6 +314,8 @@ bool weir_harness_restore(struct weir_harness *h)
     weir_err err = vtable->snapshot ? vtable->snapshot(h->op, &h->ctx, snapshot, &h->ctx.error) : WEIR_OK;
     if (!err)
         err = weir_snapshot_run_syncs(snapshot, &h->ctx.error);
+    if (!err)
+        err = weir_snapshot_settle(snapshot, &h->ctx.error);
     struct weir_restored *restored = restored_of(h, snapshot);
     weir_snapshot_free(snapshot);
     if (!err) {
@@ -338,7 +340,7 @@ struct weir_snapshot *weir_harness_snapshot(struct weir_harness *h, uint64_t che
 {
     struct weir_snapshot *snapshot = weir_snapshot_new(checkpoint, complete, 0);
     if (h->setup->op->snapshot(h->op, &h->ctx, snapshot, &h->ctx.error) ||
-        weir_snapshot_run_syncs(snapshot, &h->ctx.error))
+        weir_snapshot_run_syncs(snapshot, &h->ctx.error) || weir_snapshot_settle(snapshot, &h->ctx.error))
         fail_msg("%s", h->ctx.error.message);
     return snapshot;
 }

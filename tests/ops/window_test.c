@@ -857,10 +857,11 @@ static void rescaled(const char *const *options, int from, int to)
     struct weir_restored *restored = weir_restored_new(1);
     for (int s = 0; s < from; s++) {
         struct weir_snapshot *snapshot = weir_harness_snapshot(before[s], 1, 0);
-        const struct weir_snapshot_part *part = snapshot->parts;
-        uint8_t *bytes = weir_alloc(part->bytes.size);
-        memcpy(bytes, part->bytes.data, part->bytes.size);
-        weir_restored_add(restored, part->uid, part->name, part->kind, s, from, bytes, part->bytes.size);
+        for (const struct weir_snapshot_part *part = snapshot->parts; part; part = part->next) {
+            uint8_t *bytes = weir_alloc(part->bytes.size);
+            memcpy(bytes, part->bytes.data, part->bytes.size);
+            weir_restored_add(restored, part->uid, part->name, part->kind, s, from, bytes, part->bytes.size);
+        }
         weir_snapshot_free(snapshot);
         weir_harness_free(before[s]);
     }

@@ -80,7 +80,7 @@ static void ranges(void **state)
     struct weir_run_info info = info_of(7);
     struct weir_buf bytes;
     weir_buf_init(&bytes, SIZE_MAX / 2);
-    weir_records_write(&records, &info, &bytes);
+    weir_records_write((const struct weir_records *const[]){&records}, 1, &info, &bytes);
     weir_records_fini(&records);
     struct weir_run *run;
     assert_int_equal(weir_run_open(bytes.data, bytes.size, &run, NULL), WEIR_OK);
@@ -131,7 +131,7 @@ static void damage(void **state)
     info.dropped_count = 2;
     struct weir_buf bytes;
     weir_buf_init(&bytes, SIZE_MAX / 2);
-    weir_records_write(&records, &info, &bytes);
+    weir_records_write((const struct weir_records *const[]){&records}, 1, &info, &bytes);
     weir_records_fini(&records);
     for (size_t i = 0; i < 2 * bytes.size; i++) {
         size_t size = i < bytes.size ? bytes.size : i - bytes.size;
@@ -187,7 +187,7 @@ static void random_run(uint64_t *seed, uint64_t checkpoint, uint32_t segment, st
             if (what <= 2)
                 model[k][n] = what == 2 ? -1 : value;
         }
-    weir_records_write(&records, &info, bytes);
+    weir_records_write((const struct weir_records *const[]){&records}, 1, &info, bytes);
     weir_records_fini(&records);
 }
 

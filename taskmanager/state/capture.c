@@ -1,0 +1,697 @@
+/* See capture.h. The state's side is the worker's; `mutex` guards what the writer shares with it. */
+#include "state/capture.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/hash.h"
+#include "exchange/channel.h"
+#include "state/snapshot.h"
+#include "state/state_int.h"
+
+size_t weir_capture_segment_size = (size_t)16 << 20; /* of records that make one run */
+#define SEGMENTS_MAX 8                               /* that wait to be written, before the capture waits for them */
+#define SMALL_SIZE 16384                             /* a state so small is written in full */
+#define RUNS_MAX 100                                 /* that one checkpoint refers to */
+#define SLICE 64                                     /* entries between two looks at the clock */
+
+/* What a checkpoint has of a state. Complete once `written`; read-only from then on. */
+struct weir_state_runs {
+    atomic_int refs;
+    uint64_t checkpoint;
+    bool savepoint;
+    atomic_bool written;
+    struct weir_run_ref *runs; /* oldest first */
+    int count;
+    int64_t bytes;
+};
+
+struct segment {
+    struct weir_records records;
+    struct segment *next;
+};
+
+struct weir_capture {
+    atomic_int refs;
+    char *uid, *name;
+    uint8_t *schema;
+    struct weir_run_info info;
+    bool full;
+    bool own; /* later checkpoints may build on it: not a savepoint, not a task's last one */
+    struct weir_state_runs *base, *result;
+    struct weir_state_log **logs;
+    size_t log_count;
+
+    /* The worker's; `state` NULL: it has ended */
+    struct weir_state *state;
+    struct weir_records open;
+    int64_t position; /* namespaces below are done */
+    size_t bytes, entries;
+
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    struct segment *first, **last;
+    int segment_count;
+    bool ended, failed;
+    bool logs_written;
+    uint32_t segment_number;
+};
+
+/* --- Shared things */
+
+static struct weir_state_runs *runs_ref(struct weir_state_runs *runs)
+{
+    if (runs)
+        atomic_fetch_add(&runs->refs, 1);
+    return runs;
+}
+
+static void runs_unref(struct weir_state_runs *runs)
+{
+    if (!runs || atomic_fetch_sub(&runs->refs, 1) > 1)
+        return;
+    for (int i = 0; i < runs->count; i++)
+        free(runs->runs[i].object);
+    free(runs->runs);
+    free(runs);
+}
+
+static struct weir_state_runs *runs_new(uint64_t checkpoint)
+{
+    struct weir_state_runs *runs = weir_zalloc(sizeof *runs);
+    atomic_init(&runs->refs, 1);
+    atomic_init(&runs->written, false);
+    runs->checkpoint = checkpoint;
+    return runs;
+}
+
+static void runs_add(struct weir_state_runs *runs, const struct weir_run_ref *refs, int count)
+{
+    runs->runs = weir_realloc(runs->runs, (size_t)(runs->count + count + 1) * sizeof *runs->runs);
+    for (int i = 0; i < count; i++) {
+        struct weir_run_ref *ref = &runs->runs[runs->count++];
+        *ref = refs[i];
+        ref->object = weir_strdup(refs[i].object);
+        runs->bytes += ref->size;
+    }
+}
+
+static void log_unref(struct weir_state_log *log)
+{
+    if (!log || atomic_fetch_sub(&log->refs, 1) > 1)
+        return;
+    weir_records_fini(&log->removed);
+    free(log->dropped);
+    free(log);
+}
+
+static void drop_logs(struct weir_state *state, uint64_t up_to)
+{
+    while (state->pending_logs && state->pending_logs->checkpoint <= up_to) {
+        struct weir_state_log *log = state->pending_logs;
+        state->pending_logs = log->next;
+        log_unref(log);
+    }
+}
+
+struct weir_capture *weir_capture_ref(struct weir_capture *capture)
+{
+    atomic_fetch_add(&capture->refs, 1);
+    return capture;
+}
+
+void weir_capture_unref(struct weir_capture *capture)
+{
+    if (!capture || atomic_fetch_sub(&capture->refs, 1) > 1)
+        return;
+    weir_assert(!capture->state);
+    for (struct segment *segment = capture->first, *next; segment; segment = next) {
+        next = segment->next;
+        weir_records_fini(&segment->records);
+        free(segment);
+    }
+    weir_records_fini(&capture->open);
+    for (size_t i = 0; i < capture->log_count; i++)
+        log_unref(capture->logs[i]);
+    free(capture->logs);
+    runs_unref(capture->base);
+    runs_unref(capture->result);
+    pthread_mutex_destroy(&capture->mutex);
+    pthread_cond_destroy(&capture->changed);
+    free(capture->uid);
+    free(capture->name);
+    free(capture->schema);
+    free(capture);
+}
+
+const char *weir_capture_uid(const struct weir_capture *capture)
+{
+    return capture->uid;
+}
+
+const char *weir_capture_name(const struct weir_capture *capture)
+{
+    return capture->name;
+}
+
+const struct weir_run_ref *weir_capture_base(const struct weir_capture *capture, int *count)
+{
+    *count = capture->base ? capture->base->count : 0;
+    return capture->base ? capture->base->runs : NULL;
+}
+
+bool weir_capture_is_full(const struct weir_capture *capture)
+{
+    return capture->full;
+}
+
+/* --- Copying entries */
+
+/* What was copied so far can be written. Never waits. */
+static void seal(struct weir_capture *capture)
+{
+    struct segment *segment = weir_alloc(sizeof *segment);
+    *segment = (struct segment){.records = capture->open};
+    weir_records_init(&capture->open);
+    pthread_mutex_lock(&capture->mutex);
+    *capture->last = segment;
+    capture->last = &segment->next;
+    capture->segment_count++;
+    pthread_cond_signal(&capture->changed);
+    pthread_mutex_unlock(&capture->mutex);
+}
+
+void weir_capture_entry(struct weir_state_table *table, uint64_t index)
+{
+    struct weir_state *state = table->state;
+    struct weir_capture *capture = state->capture;
+    uint8_t room[WEIR_STATE_RAW_KEY_SIZE_MAX];
+    struct weir_state_entry entry;
+    bit_clear(table, BITS_LEFT, index);
+    if (!slot_is_taken(table, index))
+        return;
+    weir_state_fill_entry(table, slot_at(table, index), room, &entry);
+    uint64_t hash = is_fixed(table) ? weir_xxh3(entry.key, entry.key_size) : *head_of(slot_at(table, index));
+    weir_records_begin(&capture->open, weir_key_group(hash, state->max_parallelism), entry.key, entry.key_size,
+                       table->namespace, WEIR_RECORD_VALUE);
+    size_t before = capture->open.bytes.size;
+    state->codec.encode(state->codec.arg, entry.value, &capture->open.bytes);
+    weir_records_end(&capture->open);
+    capture->bytes += 27 + entry.key_size + capture->open.bytes.size - before;
+    capture->entries++;
+    if (capture->own) {
+        bit_set(table, BITS_SAVED, index);
+        if (!capture->full)
+            bit_set(table, BITS_PENDING, index);
+        table->saved = true;
+    }
+    if (capture->open.bytes.size >= weir_capture_segment_size)
+        seal(capture);
+}
+
+/* The entries of one word of bits; those of the next are fetched meanwhile. */
+static void capture_word(struct weir_state_table *table, uint64_t at)
+{
+    uint64_t word = table->bits[BITS_LEFT][at];
+    uint64_t next = at + 1 < table->words ? table->bits[BITS_LEFT][at + 1] : 0;
+    for (; next; next &= next - 1) {
+        uint64_t index = (at + 1) * 64 + (uint64_t)__builtin_ctzll(next);
+        if (index < table->capacity + SPECIAL_SLOTS)
+            __builtin_prefetch(slot_at(table, index));
+    }
+    for (; word; word &= word - 1) {
+        uint64_t index = at * 64 + (uint64_t)__builtin_ctzll(word);
+        if (index < table->capacity + SPECIAL_SLOTS)
+            weir_capture_entry(table, index);
+    }
+    table->bits[BITS_LEFT][at] = 0;
+}
+
+/* True: the table has nothing left; false: `deadline_ns` has come. */
+static bool capture_table(struct weir_capture *capture, struct weir_state_table *table, int64_t deadline_ns)
+{
+    size_t look = capture->entries + SLICE;
+    uint64_t empty = 0;
+    while (table->capture_word < table->words) {
+        uint64_t at = table->capture_word++;
+        if (table->bits[BITS_LEFT][at])
+            capture_word(table, at);
+        else if (++empty % 4096 != 0)
+            continue;
+        if (capture->entries < look && empty % 4096 != 0)
+            continue;
+        look = capture->entries + SLICE;
+        empty = 0;
+        if (weir_clock_mono_ns() >= deadline_ns)
+            return false;
+    }
+    table->capturing = false;
+    return true;
+}
+
+static bool waits_for_writer(struct weir_capture *capture)
+{
+    pthread_mutex_lock(&capture->mutex);
+    bool waits = capture->segment_count >= SEGMENTS_MAX;
+    pthread_mutex_unlock(&capture->mutex);
+    return waits;
+}
+
+/* The capture and its state part. */
+static void finish(struct weir_capture *capture, bool failed)
+{
+    struct weir_state *state = capture->state;
+    if (!failed && capture->entries >= SLICE)
+        state->record_bytes = (double)capture->bytes / (double)capture->entries;
+    pthread_mutex_lock(&capture->mutex);
+    capture->ended = true;
+    capture->failed = failed;
+    pthread_cond_signal(&capture->changed);
+    pthread_mutex_unlock(&capture->mutex);
+    while (state->dropped_tables) {
+        struct weir_state_table *table = state->dropped_tables;
+        state->dropped_tables = table->next_dropped;
+        weir_state_table_free(table);
+    }
+    capture->state = NULL;
+    state->capture = NULL;
+    weir_capture_unref(capture);
+}
+
+bool weir_capture_step(struct weir_capture *capture, int64_t budget_ns, bool *moved)
+{
+    struct weir_state *state = capture->state;
+    if (!state)
+        return true;
+    if (budget_ns && waits_for_writer(capture))
+        return false;
+    if (moved)
+        *moved = true;
+    int64_t deadline_ns = budget_ns ? weir_clock_mono_ns() + budget_ns : INT64_MAX;
+    while (state->dropped_tables) {
+        struct weir_state_table *table = state->dropped_tables;
+        if (!capture_table(capture, table, deadline_ns))
+            return false;
+        state->dropped_tables = table->next_dropped;
+        weir_state_table_free(table);
+    }
+    for (int64_t at; (at = weir_state_next(state, capture->position)) != INT64_MAX; capture->position = at + 1) {
+        struct weir_state_table *table = weir_state_find(state, at);
+        if (table->capturing && !capture_table(capture, table, deadline_ns))
+            return false;
+    }
+    if (capture->open.count > 0)
+        seal(capture);
+    finish(capture, false);
+    return true;
+}
+
+/* --- What the tables tell */
+
+static struct weir_state_log *log_of(struct weir_state *state)
+{
+    if (!state->log) {
+        state->log = weir_zalloc(sizeof *state->log);
+        atomic_init(&state->log->refs, 1);
+        weir_records_init(&state->log->removed);
+    }
+    return state->log;
+}
+
+void weir_capture_removed(struct weir_state_table *table, uint64_t index)
+{
+    struct weir_state *state = table->state;
+    if (bit_of(table, BITS_LEFT, index))
+        weir_capture_entry(table, index);
+    if (bit_of(table, BITS_SAVED, index)) {
+        uint8_t room[WEIR_STATE_RAW_KEY_SIZE_MAX];
+        struct weir_state_entry entry;
+        weir_state_fill_entry(table, slot_at(table, index), room, &entry);
+        uint64_t hash = is_fixed(table) ? weir_xxh3(entry.key, entry.key_size) : *head_of(slot_at(table, index));
+        struct weir_records *removed = &log_of(state)->removed;
+        weir_records_begin(removed, weir_key_group(hash, state->max_parallelism), entry.key, entry.key_size,
+                           table->namespace, WEIR_RECORD_REMOVED);
+        weir_records_end(removed);
+    }
+    for (int kind = 0; kind < BITS_KINDS; kind++)
+        bit_clear(table, kind, index);
+}
+
+bool weir_capture_dropped(struct weir_state_table *table)
+{
+    struct weir_state *state = table->state;
+    bool keep = state->capture && table->capturing;
+    /* What the capture still takes of it will be in a run, too. */
+    if (table->saved || (keep && state->capture->own)) {
+        struct weir_state_log *log = log_of(state);
+        if (log->dropped_count == log->dropped_capacity) {
+            log->dropped_capacity = log->dropped_capacity ? log->dropped_capacity * 2 : 16;
+            log->dropped = weir_realloc(log->dropped, log->dropped_capacity * sizeof *log->dropped);
+        }
+        log->dropped[log->dropped_count++] = table->namespace;
+    }
+    if (!keep)
+        return false;
+    table->next_dropped = state->dropped_tables;
+    state->dropped_tables = table;
+    return true;
+}
+
+/* --- The barrier */
+
+static void clear_bits(struct weir_state *state, enum bits kind)
+{
+    for (int i = 0; i < state->count; i++) {
+        struct weir_state_table *table = state->entries[state->first + i].table;
+        memset(table->bits[kind], 0, table->words * sizeof(uint64_t));
+    }
+}
+
+/* A capture that nobody will finish: what it has not copied is as dirty as before. */
+static void give_up(struct weir_capture *capture)
+{
+    struct weir_state *state = capture->state;
+    for (int i = 0; i < state->count; i++) {
+        struct weir_state_table *table = state->entries[state->first + i].table;
+        if (!table->capturing)
+            continue;
+        for (uint64_t w = 0; w < table->words; w++) {
+            if (!capture->full) /* after one in full nothing builds on what was before */
+                table->bits[BITS_DIRTY][w] |= table->bits[BITS_LEFT][w];
+            table->bits[BITS_LEFT][w] = 0;
+        }
+        table->capturing = false;
+    }
+    finish(capture, true);
+}
+
+/* The newest complete checkpoint is `complete`: the next one builds on it, if it can. */
+static void settle(struct weir_state *state, uint64_t complete)
+{
+    struct weir_state_runs *found = NULL;
+    int kept = 0;
+    for (int i = 0; i < state->result_count; i++) {
+        struct weir_state_runs *result = state->results[i];
+        if (result->checkpoint == complete)
+            found = runs_ref(result);
+        if (result->checkpoint > complete)
+            state->results[kept++] = result;
+        else
+            runs_unref(result);
+    }
+    state->result_count = kept;
+    if (found && found->savepoint) { /* what is in it is its own */
+        runs_unref(found);
+        return;
+    }
+    if (!found && state->base && state->base->checkpoint == complete)
+        return;
+    runs_unref(state->base);
+    state->base = found && atomic_load(&found->written) ? found : NULL;
+    if (found && !state->base)
+        runs_unref(found);
+    drop_logs(state, complete);
+    if (kept == 0 && state->pending && state->base) { /* all that was captured is in it */
+        clear_bits(state, BITS_PENDING);
+        state->pending = false;
+    }
+}
+
+static void drop_results(struct weir_state *state)
+{
+    for (int i = 0; i < state->result_count; i++)
+        runs_unref(state->results[i]);
+    state->result_count = 0;
+}
+
+static double live_bytes(const struct weir_state *state)
+{
+    return (double)weir_state_entry_count(state) * state->record_bytes;
+}
+
+static bool wants_all(const struct weir_state *state)
+{
+    if (!state->base || state->result_count == RESULTS_MAX || state->base->count >= RUNS_MAX)
+        return true;
+    double live = live_bytes(state), removed = 0;
+    for (const struct weir_state_log *log = state->pending_logs; log; log = log->next)
+        removed += (double)log->removed.bytes.size;
+    if (state->log)
+        removed += (double)state->log->removed.bytes.size;
+    return live < SMALL_SIZE || (double)state->base->bytes > 2 * live + SMALL_SIZE || removed > live;
+}
+
+static void seal_log(struct weir_state *state, uint64_t checkpoint)
+{
+    if (!state->log)
+        return;
+    struct weir_state_log **end = &state->pending_logs;
+    while (*end)
+        end = &(*end)->next;
+    state->log->checkpoint = checkpoint;
+    *end = state->log;
+    state->log = NULL;
+}
+
+static void take_logs(struct weir_capture *capture)
+{
+    struct weir_state *state = capture->state;
+    for (struct weir_state_log *log = state->pending_logs; log; log = log->next)
+        capture->log_count++;
+    capture->logs = weir_alloc((capture->log_count + 1) * sizeof(struct weir_state_log *));
+    size_t i = 0;
+    for (struct weir_state_log *log = state->pending_logs; log; log = log->next) {
+        atomic_fetch_add(&log->refs, 1);
+        capture->logs[i++] = log;
+    }
+}
+
+static void fix_table(const struct weir_capture *capture, struct weir_state_table *table)
+{
+    size_t size = table->words * sizeof(uint64_t);
+    uint64_t **bits = table->bits;
+    table->capturing = true;
+    table->capture_word = 0;
+    if (capture->full) {
+        memset(bits[BITS_LEFT], 0xff, size);
+        if (capture->own) {
+            memset(bits[BITS_DIRTY], 0, size);
+            if (capture->state->pending)
+                memset(bits[BITS_PENDING], 0, size);
+        }
+        return;
+    }
+    uint64_t *todo = bits[BITS_LEFT];
+    bits[BITS_LEFT] = bits[BITS_DIRTY];
+    bits[BITS_DIRTY] = todo; /* zeros */
+    for (uint64_t w = 0; capture->state->pending && w < table->words; w++)
+        bits[BITS_LEFT][w] |= bits[BITS_PENDING][w];
+}
+
+static struct weir_capture *capture_new(struct weir_state *state, const struct weir_snapshot *snapshot)
+{
+    struct weir_capture *capture = weir_zalloc(sizeof *capture);
+    const struct weir_state_codec *codec = &state->codec;
+    atomic_init(&capture->refs, 2); /* the state's and the snapshot's */
+    pthread_mutex_init(&capture->mutex, NULL);
+    pthread_cond_init(&capture->changed, NULL);
+    capture->last = &capture->first;
+    capture->state = state;
+    capture->position = INT64_MIN;
+    weir_records_init(&capture->open);
+    capture->uid = weir_strdup(state->uid);
+    capture->name = weir_strdup(state->name);
+    capture->schema = weir_alloc(codec->schema_size + 1);
+    if (codec->schema_size)
+        memcpy(capture->schema, codec->schema, codec->schema_size);
+    capture->info = (struct weir_run_info){
+        .uid = capture->uid,
+        .name = capture->name,
+        .checkpoint = snapshot->checkpoint,
+        .max_parallelism = state->max_parallelism,
+        .key_group_first = state->key_group_first,
+        .key_group_count = state->key_group_count,
+        .schema = capture->schema,
+        .schema_size = codec->schema_size,
+    };
+    return capture;
+}
+
+void weir_state_snapshot(struct weir_state *state, struct weir_snapshot *snapshot)
+{
+    weir_assert(state->codec.encode != NULL && state->max_parallelism > 0);
+    if (state->capture) {
+        /* One at a time. The older one is as good as the newer; only when its writer is far behind has it to go. */
+        if (waits_for_writer(state->capture))
+            give_up(state->capture);
+        else
+            (void)weir_capture_step(state->capture, 0, NULL);
+    }
+    struct weir_capture *capture = state->capture = capture_new(state, snapshot);
+    bool savepoint = snapshot->flags & WEIR_BARRIER_SAVEPOINT;
+    capture->own = !savepoint && snapshot->checkpoint != 0;
+    settle(state, snapshot->complete);
+    capture->full = !capture->own || wants_all(state);
+    if (capture->own && capture->full) {
+        /* From here on nothing is known of what has changed since an earlier one: none can be built on any more. */
+        runs_unref(state->base);
+        state->base = NULL;
+        drop_results(state);
+        seal_log(state, snapshot->checkpoint);
+        drop_logs(state, snapshot->checkpoint);
+    } else if (capture->own) {
+        capture->base = runs_ref(state->base);
+        seal_log(state, snapshot->checkpoint);
+        take_logs(capture);
+    }
+    for (int i = 0; i < state->count; i++)
+        fix_table(capture, state->entries[state->first + i].table);
+    if (capture->own)
+        state->pending = !capture->full;
+    capture->result = runs_new(snapshot->checkpoint);
+    capture->result->savepoint = savepoint;
+    if (capture->base)
+        runs_add(capture->result, capture->base->runs, capture->base->count);
+    if (snapshot->checkpoint != 0) {
+        if (state->result_count == RESULTS_MAX) { /* the oldest would be complete by now */
+            runs_unref(state->results[0]);
+            memmove(state->results, state->results + 1, (RESULTS_MAX - 1) * sizeof(struct weir_state_runs *));
+            state->result_count--;
+        }
+        state->results[state->result_count++] = runs_ref(capture->result);
+    }
+    weir_snapshot_add_capture(snapshot, capture);
+}
+
+void weir_capture_state_freed(struct weir_state *state)
+{
+    if (state->capture)
+        finish(state->capture, true);
+    log_unref(state->log);
+    drop_logs(state, UINT64_MAX);
+    runs_unref(state->base);
+    drop_results(state);
+}
+
+/* --- After a restore: nothing is dirty; what was read can be built on, if it may be referred to. */
+
+void weir_capture_restored(struct weir_state *state, uint64_t checkpoint, const struct weir_run_ref *refs, int count,
+                           double record_bytes)
+{
+    for (int i = 0; i < state->count; i++) {
+        struct weir_state_table *table = state->entries[state->first + i].table;
+        uint64_t *saved = table->bits[BITS_SAVED];
+        table->bits[BITS_SAVED] = table->bits[BITS_DIRTY];
+        table->bits[BITS_DIRTY] = saved;
+        table->saved = true;
+    }
+    state->record_bytes = record_bytes;
+    if (!refs)
+        return;
+    state->base = runs_new(checkpoint);
+    runs_add(state->base, refs, count);
+    atomic_store(&state->base->written, true);
+}
+
+/* --- Writing */
+
+static int by_namespace(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* The namespaces of all logs, each once. */
+static int64_t *all_dropped(const struct weir_capture *capture, uint32_t *count)
+{
+    size_t total = 0, kept = 0;
+    for (size_t i = 0; i < capture->log_count; i++)
+        total += capture->logs[i]->dropped_count;
+    int64_t *all = weir_alloc((total + 1) * sizeof *all);
+    total = 0;
+    for (size_t i = 0; i < capture->log_count; i++) {
+        const struct weir_state_log *log = capture->logs[i];
+        if (log->dropped_count)
+            memcpy(all + total, log->dropped, log->dropped_count * sizeof *all);
+        total += log->dropped_count;
+    }
+    qsort(all, total, sizeof *all, by_namespace);
+    for (size_t i = 0; i < total; i++)
+        if (i == 0 || all[i] != all[i - 1])
+            all[kept++] = all[i];
+    *count = (uint32_t)kept;
+    return all;
+}
+
+static void write_run(struct weir_capture *capture, struct segment *segment, struct weir_buf *out)
+{
+    const struct weir_records **sets = weir_alloc((capture->log_count + 1) * sizeof *sets);
+    size_t count = 0;
+    if (segment)
+        sets[count++] = &segment->records;
+    struct weir_run_info info = capture->info;
+    int64_t *dropped = NULL;
+    info.segment = capture->segment_number++;
+    if (!capture->logs_written) {
+        capture->logs_written = true;
+        for (size_t i = 0; i < capture->log_count; i++)
+            sets[count++] = &capture->logs[i]->removed;
+        info.dropped = dropped = all_dropped(capture, &info.dropped_count);
+    }
+    weir_records_write(sets, count, &info, out);
+    free(dropped);
+    free(sets);
+}
+
+weir_err weir_capture_next(struct weir_capture *capture, struct weir_buf *out, bool *more, bool *last,
+                           struct weir_error *error)
+{
+    pthread_mutex_lock(&capture->mutex);
+    while (!capture->ended && capture->segment_count < 2)
+        pthread_cond_wait(&capture->changed, &capture->mutex);
+    struct segment *segment = capture->first;
+    bool failed = capture->failed;
+    if (segment && !failed) {
+        capture->first = segment->next;
+        if (!capture->first)
+            capture->last = &capture->first;
+        capture->segment_count--;
+    }
+    *last = capture->ended && !capture->first;
+    pthread_mutex_unlock(&capture->mutex);
+    if (failed)
+        return weir_fail(error, WEIR_ERR_CANCELED,
+                         "state '%s' of operator %s was not captured: its task has ended, or a newer checkpoint has "
+                         "begun before the writes of this one got anywhere",
+                         capture->name, capture->uid);
+    *more = segment || (!capture->logs_written && capture->log_count > 0);
+    if (*more)
+        write_run(capture, segment, out);
+    if (segment) {
+        weir_records_fini(&segment->records);
+        free(segment);
+    }
+    return WEIR_OK;
+}
+
+void weir_capture_written(struct weir_capture *capture, const struct weir_run_ref *refs, int count)
+{
+    runs_add(capture->result, refs, count);
+    atomic_store(&capture->result->written, true);
+}
+
+/* --- Who the state is */
+
+struct weir_state_about weir_state_about(const struct weir_state *state)
+{
+    return (struct weir_state_about){
+        state->uid, state->name, state->max_parallelism, state->key_group_first, state->key_group_count,
+    };
+}
+
+const struct weir_state_codec *weir_state_codec(const struct weir_state *state)
+{
+    return &state->codec;
+}
