@@ -51,9 +51,12 @@ UNIT_LIBS_sink_test := $(UNIT_LIBS_OPS)
 UNIT_LIBS_connectors_test := $(UNIT_LIBS_OPS)
 UNIT_LIBS_row_map_test := $(UNIT_LIBS_OPS)
 UNIT_LIBS_process_test := $(UNIT_LIBS_OPS)
+UNIT_LIBS_process_timer_test := $(UNIT_LIBS_OPS)
+UNIT_LIBS_process_restore_test := $(UNIT_LIBS_OPS)
 UNIT_LIBS_row_fuse_test := $(UNIT_LIBS_OPS)
 UNIT_LIBS_sdk_test := common/sdk common/graph $(UNIT_LIBS_OPS) proto
 UNIT_LIBS_check_test := common/sdk common/graph $(UNIT_LIBS_OPS) proto
+UNIT_LIBS_process_sdk_test := $(UNIT_LIBS_sdk_test)
 UNIT_LIBS_build_job_test := common/sdk common/graph $(UNIT_LIBS_OPS) proto
 
 unit_libs = $(if $(UNIT_LIBS_$(1)),$(foreach d,$(UNIT_LIBS_$(1)),$(call archive,$(d))),$(UNIT_ALL))
@@ -68,7 +71,7 @@ $(foreach t,$(UNIT_SRC:tests/%.c=%),$(eval $(call unit_test,$(t))))
 # The operator harness takes the driver's place (taskmanager/task must not be linked beside it).
 OPS_TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/ops/*_test.c))
 $(OPS_TESTS) $(BUILD)/tests/unit/connectors_test: $(BUILD)/obj/tests/ops/harness.c.o
-$(BUILD)/tests/unit/sdk_test $(BUILD)/tests/unit/check_test $(BUILD)/tests/unit/build_job_test: $(BUILD)/obj/tests/ops/harness.c.o
+$(BUILD)/tests/unit/sdk_test $(BUILD)/tests/unit/check_test $(BUILD)/tests/unit/process_sdk_test $(BUILD)/tests/unit/build_job_test: $(BUILD)/obj/tests/ops/harness.c.o
 # Job objects that the test compiles find the SDK in the test itself.
 $(BUILD)/tests/unit/build_job_test: LDFLAGS += -rdynamic -Wl,-u,weir_window_at
 $(BUILD)/tests/unit/build_job_test: $(BUILD)/obj/taskmanager/executor/build_job.c.o $(BUILD)/obj/taskmanager/executor/job_object.c.o

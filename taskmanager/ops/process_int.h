@@ -55,6 +55,7 @@ struct weir_process_state {
     struct weir_state *state;
     struct weir_state_table *table; /* of namespace 0; NULL: not open yet */
     size_t here_max;                /* bytes in a slot */
+    bool used; /* something was ever put: all states of the job are every operator's, few are used */
     struct weir_heap heap;
     /* TTL: where the walk is. */
     int64_t walk_namespace, walk_cursor;

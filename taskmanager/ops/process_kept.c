@@ -41,8 +41,8 @@ weir_err weir_process_snapshot(struct weir_op *op, struct weir_op_ctx *ctx, stru
     weir_assert(!process->begun); /* barriers come between items */
     for (int i = 0; i < process->state_count; i++) {
         struct weir_process_state *state = &process->states[i];
-        if (!state->state)
-            continue; /* keyed, and the stream is not */
+        if (!state->used)
+            continue; /* what is empty would only bind a later version to its schema */
         if (state->keyed) {
             weir_state_snapshot(state->state, snapshot);
             continue;
@@ -184,6 +184,7 @@ weir_err weir_process_restore(struct weir_process *process, struct weir_op_ctx *
         if (!state->state)
             continue;
         err = state->keyed ? weir_state_restore(state->state, ctx->restored, error) : restore_own(state, ctx, error);
+        state->used = weir_state_entry_count(state->state) > 0;
     }
     for (int i = 0; i < 2 && process->keyed && !err; i++) {
         err = weir_state_restore(process->timers[i].state.state, ctx->restored, error);

@@ -114,6 +114,7 @@ struct weir_process_blob *weir_process_make(struct weir_process_state *state, co
     else
         value = weir_state_put(table, key->bytes, key->size);
     weir_assert(value); /* the bytes came out of a table of this key */
+    state->used = true;
     return blob_of(value);
 }
 

@@ -48,7 +48,7 @@ def check_windows(rows, directory):
     assert len(results) == len(want), f"{len(results)} results, {len(want)} windows"
 
 
-def run_and_kill(kills_wanted, *arguments):
+def run_and_kill(kills_wanted, *arguments, check=None):
     """A job whose executor is killed, each time after two more checkpoints."""
     with Cluster(taskmanagers=1, slots=2, config=CONFIG) as cluster:
         output, rows = cluster.path("output"), cluster.path("rows")
@@ -68,11 +68,26 @@ def run_and_kill(kills_wanted, *arguments):
         cluster.wait_state(job, "FINISHED", timeout_s=60)
         check_rows(rows)
         check_windows(rows, output)
+        if check:
+            check(output)
         assert not hidden(rows) and not hidden(output), f"left behind: {hidden(rows) + hidden(output)}"
 
 
 def test_kill_9_of_the_executor_again_and_again():
     run_and_kill(3, "--rows", str(ROWS))
+
+
+def check_totals(directory):
+    """Functions with state: what they have counted in all, at the end, is what there was; their list is as long."""
+    last = {}
+    for row in read_rows(directory):
+        assert row["total"] == row["seen"], row
+        last[row["key"]] = max(last.get(row["key"], 0), row["total"])
+    assert sum(last.values()) == ROWS, sum(last.values())
+
+
+def test_kill_9_with_functions_that_keep_state_and_timers():
+    run_and_kill(2, "--rows", str(ROWS), "--count-by", "process", check=check_totals)
 
 
 def test_kill_9_in_the_middle_of_files():
