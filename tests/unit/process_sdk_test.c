@@ -236,8 +236,9 @@ static int compiles(const char *body)
             "WEIR_REDUCING_STATE(s, \"BIGINT\", sum);\n%s\n",
             body);
     fclose(file);
-    snprintf(command, sizeof command, "cc -std=c11 -Wall -Wextra -Werror -Iinclude -fsyntax-only -x c %s 2>/dev/null",
-             path);
+    const char *compiler = getenv("CC");
+    snprintf(command, sizeof command, "%s -std=c11 -Wall -Wextra -Werror -Iinclude -fsyntax-only -x c %s 2>/dev/null",
+             compiler ? compiler : "cc", path);
     int result = system(command);
     unlink(path);
     return result == 0;
