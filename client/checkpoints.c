@@ -1,7 +1,8 @@
-/* checkpoint: what people ask of a job's checkpoints. A request is answered at once with an id; the command asks after it until it has ended. */
+/* checkpoint, savepoint, stop, rescale: what people ask of a job's checkpoints. A request is answered at once with an id; the command asks after it until it has ended. */
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "client_int.h"
 
@@ -24,13 +25,23 @@ static int ended_badly(struct weir_client *client, const json_t *cause, const ch
     return exit_code;
 }
 
-/* POSTs to /jobs/ID/`to` and asks /jobs/ID/`after`/TRIGGER until it has ended; *operation is what came of it. */
-static int ask(struct weir_client *client, const char *id, const char *to, const char *after, json_t *body,
-               json_t **operation, const char *what)
+char *weir_client_place(const char *given)
+{
+    if (*given == '/' || strncmp(given, "file:", 5) == 0 || strstr(given, "://"))
+        return weir_strdup(given);
+    char *here = getcwd(NULL, 0);
+    char *place = weir_format("%s/%s", here ? here : "", given);
+    free(here);
+    return place;
+}
+
+/* Asks `method` of /jobs/ID/`to` and asks /jobs/ID/`after`/TRIGGER until it has ended; *operation is what came of it. */
+static int ask(struct weir_client *client, const char *method, const char *id, const char *to, const char *after,
+               json_t *body, json_t **operation, const char *what)
 {
     json_t *reply;
     char *path = weir_format("/jobs/%s/%s", id, to);
-    int exit_code = weir_client_call(client, "POST", path, body, &reply);
+    int exit_code = weir_client_call(client, method, path, body, &reply);
     free(path);
     if (exit_code != EXIT_DONE)
         return exit_code;
@@ -77,7 +88,7 @@ int weir_command_checkpoint(struct weir_client *client)
     json_t *operation, *checkpoint;
     int exit_code = weir_client_find_job(client, client->arguments[0], id);
     if (exit_code == EXIT_DONE)
-        exit_code = ask(client, id, "checkpoints", "checkpoints", NULL, &operation, "there is no checkpoint");
+        exit_code = ask(client, "POST", id, "checkpoints", "checkpoints", NULL, &operation, "there is no checkpoint");
     if (exit_code != EXIT_DONE)
         return exit_code;
     char *path =
@@ -89,5 +100,85 @@ int weir_command_checkpoint(struct weir_client *client)
         return exit_code;
     print_checkpoint(client, checkpoint);
     json_decref(checkpoint);
+    return EXIT_DONE;
+}
+
+/* What came of a savepoint, with what the checkpoint of it was, where that is still known. */
+static int print_savepoint(struct weir_client *client, const char *id, const json_t *operation)
+{
+    const char *location = weir_json_text(operation, "location");
+    json_t *reply = NULL, *entry, *found = NULL;
+    char *path = weir_format("/jobs/%s/checkpoints", id);
+    size_t i;
+    if (weir_client_call(client, "GET", path, NULL, &reply) == EXIT_DONE)
+        json_array_foreach(json_object_get(reply, "history"), i,
+                           entry) if (strcmp(weir_json_text(entry, "external_path"), location) == 0) found = entry;
+    free(path);
+    if (client->json) {
+        json_t *said = json_pack("{s:s, s:O, s:O?}", "jobid", id, "location", json_object_get(operation, "location"),
+                                 "checkpoint", found);
+        weir_client_print_json(said);
+        json_decref(said);
+    } else {
+        printf("%s\n", location);
+    }
+    json_decref(reply);
+    return EXIT_DONE;
+}
+
+static int savepoint(struct weir_client *client, const char *to, const char *key, const char *directory, json_t *body,
+                     const char *what)
+{
+    char id[33];
+    json_t *operation;
+    if (directory) {
+        char *place = weir_client_place(directory);
+        json_object_set_new(body, key, weir_client_string(place));
+        free(place);
+    }
+    int exit_code = weir_client_find_job(client, client->arguments[0], id);
+    if (exit_code == EXIT_DONE)
+        exit_code = ask(client, "POST", id, to, "savepoints", body, &operation, what);
+    json_decref(body);
+    if (exit_code != EXIT_DONE)
+        return exit_code;
+    exit_code = print_savepoint(client, id, operation);
+    json_decref(operation);
+    return exit_code;
+}
+
+int weir_command_savepoint(struct weir_client *client)
+{
+    return savepoint(client, "savepoints", "target-directory", client->argument_count > 1 ? client->arguments[1] : NULL,
+                     json_object(), "there is no savepoint");
+}
+
+int weir_command_stop(struct weir_client *client)
+{
+    return savepoint(client, "stop", "targetDirectory", client->savepoint_dir,
+                     json_pack("{s:b}", "drain", client->drain), "the job was not stopped with a savepoint");
+}
+
+int weir_command_rescale(struct weir_client *client)
+{
+    char id[33];
+    json_t *operation;
+    if (client->parallelism == 0)
+        return weir_client_fail(client, EXIT_USAGE, NULL, "usage: weir rescale JOB --parallelism N");
+    int exit_code = weir_client_find_job(client, client->arguments[0], id);
+    char *to = weir_format("rescaling?parallelism=%d", client->parallelism);
+    if (exit_code == EXIT_DONE)
+        exit_code = ask(client, "PATCH", id, to, "rescaling", NULL, &operation, "the job was not rescaled");
+    free(to);
+    if (exit_code != EXIT_DONE)
+        return exit_code;
+    json_decref(operation);
+    if (client->json) {
+        json_t *said = json_pack("{s:s, s:i}", "jobid", id, "parallelism", client->parallelism);
+        weir_client_print_json(said);
+        json_decref(said);
+    } else {
+        printf("job %s runs with a parallelism of %d\n", id, client->parallelism);
+    }
     return EXIT_DONE;
 }

@@ -34,6 +34,8 @@ struct weir_client {
     int parallelism, taskmanagers, slots; /* 0: not given */
     const char *name, *template, *schema, *row, *dir;
     bool force;
+    bool drain, allow_non_restored;
+    const char *savepoint, *savepoint_dir, *claim_mode;
     char *token;       /* for REST, once it was looked for; NULL: none */
     char *token_wrong; /* why there is none; NULL: nobody gave one */
     bool token_known;
@@ -187,6 +189,11 @@ int weir_command_info(struct weir_client *client);
 int weir_command_list(struct weir_client *client);
 int weir_command_cancel(struct weir_client *client);
 int weir_command_checkpoint(struct weir_client *client);
+int weir_command_savepoint(struct weir_client *client);
+int weir_command_stop(struct weir_client *client);
+int weir_command_rescale(struct weir_client *client);
+/* A place as the JobManager is to know it: a relative path becomes an absolute one. Freed by the caller. */
+char *weir_client_place(const char *given);
 int weir_command_exceptions(struct weir_client *client);
 int weir_command_metrics(struct weir_client *client);
 int weir_command_logs(struct weir_client *client);

@@ -18,10 +18,10 @@
 static int command_help(struct weir_client *client);
 
 const struct weir_command weir_commands[] = {
-    {"run", "[options] JOB.so [job arguments]", "dlpncDimo-", "Submit a job and follow it to its end.",
+    {"run", "[options] JOB.so [job arguments]", "dlpncDPAMimo-", "Submit a job and follow it to its end.",
      "While it is followed on a terminal, one line shows its state, tasks, records and rates. Ctrl-C stops following: the\n"
      "job goes on. With --local the job runs in this process, and Ctrl-C cancels it.\n"
-     "weir run JOB.so --help lists the job's own arguments.\n\n"
+     "weir run JOB.so --help lists the job's own arguments. PATH is a savepoint's directory, or that of a checkpoint.\n\n"
      "  weir run --local job.so --input readings.json\n"
      "  weir run -d -p 4 --name readings -D restart-strategy.type=none job.so --input readings.json\n",
      NULL, WEIR_COMPLETE_FILE, WEIR_COMPLETE_FILE, 1, -1, weir_command_run},
@@ -39,6 +39,25 @@ const struct weir_command weir_commands[] = {
     {"checkpoint", "JOB", "mo", "Have a checkpoint made now; print its number, place, duration and size.",
      JOB_WORDS " The job is one with execution.checkpointing.interval.\n", NULL, WEIR_COMPLETE_JOB_RUNNING,
      WEIR_COMPLETE_NONE, 1, 1, weir_command_checkpoint},
+    {"savepoint", "JOB [DIR]", "mo", "Make a savepoint; print where it is. The job goes on.",
+     JOB_WORDS
+     " DIR is a directory that the JobManager can write to, or\ns3://BUCKET/PREFIX; without one it is execution.checkpointing.savepoint-dir. "
+     "A savepoint is a\ndirectory of its own, can be moved, and stays until somebody removes it.\n\n"
+     "  weir savepoint readings /var/lib/weir/savepoints\n"
+     "  weir run -s /var/lib/weir/savepoints/savepoint-4f0a11-5d1c8e9a7b20 -p 8 readings.so\n",
+     NULL, WEIR_COMPLETE_JOB_RUNNING, WEIR_COMPLETE_FILE, 1, 2, weir_command_savepoint},
+    {"stop", "[--drain] [--savepoint DIR] JOB", "Rvmo",
+     "Stop a job with a savepoint; print where it is. Nothing after the savepoint is output.",
+     JOB_WORDS " The job is FINISHED afterwards, and weir run -s begins\nwhere it ended. "
+               "With --drain its sources end first, and its windows fire as at the end of a bounded input.\n\n"
+               "  weir stop --savepoint /var/lib/weir/savepoints readings\n",
+     NULL, WEIR_COMPLETE_JOB_RUNNING, WEIR_COMPLETE_NONE, 1, 1, weir_command_stop},
+    {"rescale", "JOB --parallelism N", "pmo",
+     "Give a running job another parallelism: a checkpoint, and it goes on from it.",
+     JOB_WORDS
+     " Operators that set their own parallelism keep it. N is at\nmost the job's max parallelism, which is fixed.\n\n"
+     "  weir rescale readings --parallelism 4\n",
+     NULL, WEIR_COMPLETE_JOB_RUNNING, WEIR_COMPLETE_NONE, 1, 1, weir_command_rescale},
     {"exceptions", "JOB", "mo", "Show what went wrong in a job, newest first.", JOB_WORDS "\n", NULL, WEIR_COMPLETE_JOB,
      WEIR_COMPLETE_NONE, 1, 1, weir_command_exceptions},
     {"metrics", "JOB", "mo", "Show the records, rates, load and watermarks of a job's tasks.",

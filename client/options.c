@@ -24,6 +24,17 @@ const struct weir_client_option weir_client_options[] = {
     {'T', NULL, "--template", "NAME", "which template (window)", "window|function", WEIR_COMPLETE_CHOICE},
     {'S', NULL, "--schema", "COLUMNS", "names and types: 'id BIGINT NOT NULL, name STRING'", NULL, WEIR_COMPLETE_NONE},
     {'r', NULL, "--row", "JSON", "the columns' values", NULL, WEIR_COMPLETE_NONE},
+    {'P', "-s", "--from-savepoint", "PATH", "begin with this savepoint, or checkpoint of another job", NULL,
+     WEIR_COMPLETE_FILE},
+    {'A', NULL, "--allow-non-restored-state", NULL, "leave behind state of operators that the job does not have", NULL,
+     WEIR_COMPLETE_NONE},
+    {'M', NULL, "--claim-mode", "MODE",
+     "claim: the savepoint is removed once it is not needed; no_claim (the default): it stays", "claim|no_claim",
+     WEIR_COMPLETE_CHOICE},
+    {'R', NULL, "--drain", NULL, "let sources end and windows fire first, for a job that is not to go on", NULL,
+     WEIR_COMPLETE_NONE},
+    {'v', NULL, "--savepoint", "DIR", "where the savepoint is made (execution.checkpointing.savepoint-dir)", NULL,
+     WEIR_COMPLETE_FILE},
     {'D', "-D", NULL, "KEY=VALUE", "a configuration key, see docs/configuration.md", NULL, WEIR_COMPLETE_PAIR},
     {'c', NULL, "--config", "FILE", "the configuration (else $WEIR_CONF, $WEIR_HOME/conf/weir.yaml, ..)", NULL,
      WEIR_COMPLETE_FILE},
@@ -139,6 +150,18 @@ static int apply_value(struct weir_client *client, const struct weir_client_opti
         return parse_count(client, "--taskmanagers", value, &client->taskmanagers);
     case 's':
         return parse_count(client, "--slots", value, &client->slots);
+    case 'P':
+        client->savepoint = value;
+        return EXIT_DONE;
+    case 'v':
+        client->savepoint_dir = value;
+        return EXIT_DONE;
+    case 'M':
+        client->claim_mode = value;
+        if (strcmp(value, "claim") == 0 || strcmp(value, "no_claim") == 0)
+            return EXIT_DONE;
+        return weir_client_fail(client, EXIT_USAGE, NULL, "--claim-mode knows claim and no_claim, not '%.200s'%s",
+                                value, weir_client_nearest_choice(nearest, value, option->choices));
     case 'T':
         client->template = value;
         return EXIT_DONE;
@@ -176,6 +199,8 @@ static void apply_switch(struct weir_client *client, char letter)
     client->follow |= letter == 'f';
     client->live |= letter == 'L';
     client->force |= letter == 'F';
+    client->drain |= letter == 'R';
+    client->allow_non_restored |= letter == 'A';
     client->cancel_on_interrupt |= letter == 'i';
     client->no_color |= letter == 'C';
     client->help |= letter == 'h';

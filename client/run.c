@@ -51,6 +51,15 @@ static json_t *run_body(struct weir_client *client)
     json_object_set_new(body, "flinkConfiguration", configuration);
     if (client->parallelism > 0)
         json_object_set_new(body, "parallelism", json_integer(client->parallelism));
+    if (client->savepoint) {
+        char *place = weir_client_place(client->savepoint);
+        json_object_set_new(body, "savepointPath", weir_client_string(place));
+        free(place);
+        json_object_set_new(body, "allowNonRestoredState", json_boolean(client->allow_non_restored));
+        json_object_set_new(
+            body, "claimMode",
+            json_string(client->claim_mode && strcmp(client->claim_mode, "claim") == 0 ? "CLAIM" : "NO_CLAIM"));
+    }
     if (client->name)
         json_object_set_new(body, "jobName", json_string(client->name));
     return body;
@@ -284,6 +293,12 @@ int weir_command_run(struct weir_client *client)
         return weir_client_fail(client, EXIT_USAGE, NULL,
                                 "--local runs the job in this process: %s does not go with it",
                                 client->detached ? "-d" : "-m");
+    if (!client->savepoint && (client->allow_non_restored || client->claim_mode))
+        return weir_client_fail(client, EXIT_USAGE, NULL, "%s goes with -s PATH",
+                                client->claim_mode ? "--claim-mode" : "--allow-non-restored-state");
+    if (client->local && client->savepoint)
+        return weir_client_fail(client, EXIT_USAGE, NULL,
+                                "-s needs a cluster's checkpoint storage: it does not go with --local");
     if (client->config && !client->local)
         return weir_client_fail(client, EXIT_USAGE, NULL,
                                 "--config goes with --local: a cluster has its own; give -D KEY=VALUE for the job");

@@ -22,6 +22,8 @@ const struct weir_option weir_config_table[] = {
      "records may count twice."},
     {"execution.checkpointing.num-retained", WEIR_OPTION_INT, "1", NULL,
      "Complete checkpoints that are kept. Those whose output is not published yet are kept beyond it."},
+    {"execution.checkpointing.savepoint-dir", WEIR_OPTION_STRING, "", NULL,
+     "Where savepoints are made when none is named with them: a directory (file:///PATH) or s3://BUCKET/PREFIX."},
     {"execution.checkpointing.timeout", WEIR_OPTION_DURATION, "10 min", NULL,
      "A checkpoint that takes longer has failed."},
     {"execution.checkpointing.tolerable-failed-checkpoints", WEIR_OPTION_INT, "0", NULL,
@@ -59,6 +61,8 @@ const struct weir_option weir_config_table[] = {
      "Key groups of a job that gives none: the highest parallelism it can be rescaled to."},
     {"pipeline.operator-chaining.enabled", WEIR_OPTION_BOOL, "true", NULL,
      "Fuse operators along forward edges into one task."},
+    {"pipeline.parallelism-override", WEIR_OPTION_INT, "0", NULL,
+     "Parallelism of a job's operators that give none, over what the job itself says; weir rescale sets it. 0: none."},
     {"rest.bind-address", WEIR_OPTION_STRING, "127.0.0.1", NULL,
      "Address of the REST interface and the page. Beyond loopback only with security.curve.* and security.rest.token-file, or with "
      "security.insecure: true."},

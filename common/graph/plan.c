@@ -159,6 +159,8 @@ static weir_err resolve_parallelism(struct build *build, struct weir_error *erro
         job_default = (int)(build->graph->parallelism > INT32_MAX ? INT32_MAX : build->graph->parallelism);
     if (build->graph->max_parallelism)
         job_max = (int)(build->graph->max_parallelism > INT32_MAX ? INT32_MAX : build->graph->max_parallelism);
+    if (build->options->parallelism_override > 0)
+        job_default = build->options->parallelism_override;
     if (job_default < 1)
         job_default = 1;
     if (job_max > WEIR_GRAPH_PARALLELISM_MAX)

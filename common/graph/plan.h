@@ -62,9 +62,10 @@ struct weir_plan {
 };
 
 struct weir_plan_options {
-    int parallelism;     /* of vertices without one, when the graph has none; at least 1 */
-    int max_parallelism; /* when the graph has none */
-    bool chaining;       /* pipeline.operator-chaining.enabled; the graph's own configuration wins */
+    int parallelism_override; /* of vertices without one, whatever the graph has; 0: none */
+    int parallelism;          /* of vertices without one, when the graph has none; at least 1 */
+    int max_parallelism;      /* when the graph has none */
+    bool chaining;            /* pipeline.operator-chaining.enabled; the graph's own configuration wins */
 };
 
 /* `bytes` from outside. On success *plan owns everything. */

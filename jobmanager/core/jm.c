@@ -177,6 +177,10 @@ static void refuse_fenced(struct weir_jm *jm, const struct weir_jm_event *event)
 {
     if (event->kind == WEIR_JM_EVENT_SUBMIT)
         weir_plan_free(event->take_plan);
+    if (event->kind == WEIR_JM_EVENT_SUBMIT && event->restore)
+        weir__snapshot__free_unpacked(event->restore->take_snapshot, NULL);
+    if (event->kind == WEIR_JM_EVENT_OPERATION)
+        weir_plan_free(event->operation.take_plan);
     if (event->kind == WEIR_JM_EVENT_JOB_READ)
         weir_jm_read_free(event->read);
     if (event->kind != WEIR_JM_EVENT_SUBMIT && event->kind != WEIR_JM_EVENT_CANCEL &&

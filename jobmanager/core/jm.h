@@ -105,12 +105,19 @@ weir_err weir_jm_job_options_set(struct weir_jm_job_options *options, const char
 
 /* What a person asks of a job's checkpoints, and asks after by the id that he gave. One with an id that is known already changes nothing. */
 enum weir_jm_operation_kind {
-    WEIR_JM_OPERATION_CHECKPOINT /* one now */
+    WEIR_JM_OPERATION_CHECKPOINT, /* one now */
+    WEIR_JM_OPERATION_SAVEPOINT,  /* one in a directory below `target` */
+    WEIR_JM_OPERATION_STOP,       /* the same, and nothing after it: then the job is FINISHED */
+    WEIR_JM_OPERATION_RESCALE     /* a checkpoint, and the job goes on from it with the tasks of another plan */
 };
 struct weir_jm_request {
     enum weir_jm_operation_kind kind;
     const char *id;      /* 32 hex */
     const char *failure; /* it has failed before it came here: this is why; NULL: it has not */
+    const char *target;  /* SAVEPOINT, STOP: URI of the directory in which the savepoint's own is made */
+    bool drain;          /* STOP: sources end first, as if their input did; then the savepoint is the last checkpoint */
+    struct weir_plan *take_plan; /* RESCALE: of the same graph; owned by the core from here */
+    int parallelism;             /* RESCALE: of operators without one */
 };
 
 enum weir_jm_event_kind {
@@ -149,6 +156,15 @@ struct weir_jm_read {
         *take_snapshots; /* by head->retained; on the heap; one that is NULL cannot be read as what HEAD names */
 };
 
+/* A savepoint or a checkpoint of another job: its objects are copied, the job depends on it no longer than that. */
+struct weir_jm_restore {
+    Weir__Snapshot *take_snapshot;
+    const char *path;        /* as people know it */
+    const char *uri;         /* the store in which its objects have the names that the snapshot says */
+    bool allow_non_restored; /* state of operators that the job does not have is left behind */
+    bool claim;              /* a savepoint goes when the job has a checkpoint of its own */
+};
+
 struct weir_jm_event {
     enum weir_jm_event_kind kind;
     int64_t now_ms;     /* monotonic, never less than in the event before */
@@ -162,7 +178,8 @@ struct weir_jm_event {
     struct weir_jm_job_options job_options;
     const struct weir_key_value *configuration; /* handed to executors (StartExecutor.configuration); copied */
     int configuration_count;
-    bool durable; /* answered when graph, code and HEAD are in the store */
+    const struct weir_jm_restore *restore; /* what the job begins with; NULL: nothing. Only with `durable` */
+    bool durable;                          /* answered when graph, code and HEAD are in the store */
     /* OPERATION */
     struct weir_jm_request operation;
     /* MESSAGE, DISCONNECTED */
@@ -192,6 +209,7 @@ enum weir_jm_effect_kind {
     WEIR_JM_EFFECT_JOB_ENDED,   /* job_id: terminal; what io keeps only for running it can go */
     WEIR_JM_EFFECT_JOB_DROPPED, /* job_id: forgotten (more than jobs_ended_max) */
     WEIR_JM_EFFECT_STORE_PUT, /* job_id, checkpoint, text (key), bytes, size: an object that is written once; then STORED */
+    WEIR_JM_EFFECT_STORE_COPY, /* job_id, checkpoint: `copies` from from_uri to to_uri, then the object `text` (key), bytes, size; STORED */
     WEIR_JM_EFFECT_STORE_DROP, /* job_id, checkpoint, text: every object whose key begins so can go; no answer */
     WEIR_JM_EFFECT_HEAD_PUT, /* job_id, bytes, size, tag (NULL: there must be none): jobs/<job_id>/HEAD; then HEAD_PUT */
     WEIR_JM_EFFECT_HEAD_GET, /* job_id; then HEAD_GOT */
@@ -203,6 +221,13 @@ enum weir_jm_effect_kind {
 
 enum weir_jm_lost { WEIR_JM_LOST_HEARTBEAT, WEIR_JM_LOST_DISCONNECT, WEIR_JM_LOST_NEW_SESSION, WEIR_JM_LOST_OUTBOX };
 enum weir_jm_log_level { WEIR_JM_LOG_INFO, WEIR_JM_LOG_WARN, WEIR_JM_LOG_ERROR };
+
+struct weir_jm_copy {
+    const char *from, *to; /* keys */
+    int64_t size;          /* so much of it is needed */
+    uint32_t crc32c;       /* of all that, when has_crc */
+    bool has_crc;
+};
 
 struct weir_jm_effect {
     enum weir_jm_effect_kind kind;
@@ -219,6 +244,9 @@ struct weir_jm_effect {
     const uint8_t *bytes;
     size_t size;
     const char *tag;
+    const char *from_uri, *to_uri; /* STORE_COPY; STORE_DROP of a savepoint: from_uri. NULL: the checkpoint storage */
+    const struct weir_jm_copy *copies;
+    int copy_count;
 };
 
 struct weir_jm_effects {
@@ -304,6 +332,7 @@ struct weir_jm_checkpoint {
     uint64_t id;
     enum weir_jm_checkpoint_status status;
     bool savepoint;
+    char *path;                     /* of a savepoint: its directory; else NULL */
     int64_t triggered_ms, ended_ms; /* wall; -1: has not */
     int64_t size_bytes;             /* of all state; 0 until all parts are here */
     int64_t acknowledged_ms;        /* wall: the newest part; -1: none yet */
@@ -321,8 +350,14 @@ struct weir_jm_operation {
     enum weir_jm_operation_kind kind;
     enum weir_jm_operation_state state;
     uint64_t checkpoint; /* 0: not begun */
-    char *failure;       /* FAILED: why */
-    int64_t deadline_ms; /* monotonic: of its begin */
+    char *target;
+    bool drain;
+    char *location;         /* of the savepoint, once it is begun; NULL */
+    char *failure;          /* FAILED: why */
+    int64_t deadline_ms;    /* monotonic: of its begin */
+    struct weir_plan *plan; /* RESCALE: owned, until it has begun; NULL then */
+    int parallelism;
+    bool replanned; /* RESCALE: the tasks are the new ones */
 };
 
 struct weir_jm_slot { /* of a job: one subtask of each vertex of a slot sharing group */
@@ -359,6 +394,11 @@ struct weir_jm_job {
     uint64_t checkpoints_completed, checkpoints_failed; /* ever */
     int checkpoint_count;                               /* newest first */
     struct weir_jm_checkpoint *checkpoints;
+    bool restored; /* it began with a savepoint or another job's checkpoint */
+    uint64_t restored_id;
+    int64_t restored_ms; /* wall */
+    bool restored_savepoint;
+    char *restored_path;
     const Weir__Failure *cause; /* of FAILING, FAILED; NULL otherwise. Also the newest exception */
     struct weir_jm_job_options options;
     const struct weir_key_value *configuration;
@@ -389,6 +429,8 @@ const struct weir_jm_job *weir_jm_job_find(const struct weir_jm *jm, const char 
 /* Flink's aggregate state of a vertex, from its subtasks' states. */
 Weir__TaskState weir_jm_vertex_state(const struct weir_jm_job *job, int vertex);
 
+/* A copy of the graph as submitted; freed by the caller. */
+uint8_t *weir_jm_job_graph(const struct weir_jm_job *job, size_t *size);
 /* NULL: there is none, or it ended long ago. */
 const struct weir_jm_operation *weir_jm_operation_find(const struct weir_jm *jm, const char *id);
 

@@ -1,6 +1,7 @@
 /* Checkpoints: the coordinator, and what a job's HEAD says (protocol: "Checkpoint order").
  *
  *   TRIGGERED   barriers are sent; subtasks report their parts (exactly once each; a FINISHED one has given its part with that report)
+ *   EXPORTING   a savepoint only: all parts are here, and what it needs is copied to its directory
  *   WRITING     all parts are here: the metadata object is being written
  *   WRITTEN     it is durable; the next write of HEAD will name it
  *   IN_HEAD     that write is under way: nobody knows whether the checkpoint is complete
@@ -65,6 +66,16 @@ static void add_configuration(struct weir_jm *jm, const struct weir_jm_job *job,
     }
 }
 
+/* Tasks build a checkpoint on what the one has that its barrier named as complete: that one stays as long. */
+static uint64_t oldest_named(const struct job_checkpoints *c)
+{
+    uint64_t oldest = UINT64_MAX;
+    for (int i = 0; i < c->pending_count; i++)
+        if (c->pending[i]->named && c->pending[i]->named < oldest && c->pending[i]->state <= CHECKPOINT_WRITING)
+            oldest = c->pending[i]->named;
+    return oldest;
+}
+
 /* What HEAD is to say now. WRITTEN checkpoints go into it and are IN_HEAD from here. */
 static void fill_head(struct weir_jm *jm, struct weir_jm_job *job, Weir__Head *head)
 {
@@ -100,8 +111,9 @@ static void fill_head(struct weir_jm *jm, struct weir_jm_job *job, Weir__Head *h
         c->pending[i]->entry.completed_ms = jm->wall_ms;
         add_retained(jm, head, &c->pending[i]->entry);
     }
+    uint64_t named = oldest_named(c);
     size_t over = 0;
-    while (head->n_retained - over > (size_t)job->options.checkpoints_retained &&
+    while (head->n_retained - over > (size_t)job->options.checkpoints_retained && head->retained[over]->id < named &&
            (head->retained[over]->id <= c->committed_upto || WEIR_MUTANT(jm_uncommitted_dropped)))
         over++;
     head->n_retained -= over;
@@ -117,11 +129,20 @@ static void fill_head(struct weir_jm *jm, struct weir_jm_job *job, Weir__Head *h
 
 static void act_on_head(struct weir_jm *jm, struct weir_jm_job *job, enum weir_head_action action);
 
+/* The first HEAD is to name what the job begins with: without it a later JobManager would begin from nothing. */
+static bool is_importing(const struct job_checkpoints *c)
+{
+    for (int i = 0; i < c->pending_count; i++)
+        if (c->pending[i]->import && c->pending[i]->state == CHECKPOINT_WRITING)
+            return true;
+    return false;
+}
+
 /* One write at a time: what changes meanwhile goes into the next. */
 static void write_head(struct weir_jm *jm, struct weir_jm_job *job)
 {
     struct job_checkpoints *c = job->in->checkpoints;
-    if (!c->head_dirty || c->head.state != WEIR_HEAD_IDLE || job->in->submitting_store)
+    if (!c->head_dirty || c->head.state != WEIR_HEAD_IDLE || job->in->submitting_store || is_importing(c))
         return;
     c->head_dirty = false;
     Weir__Head head;
@@ -149,6 +170,7 @@ static struct weir_jm_checkpoint *record_of(struct weir_jm_job *job, uint64_t id
 
 static void free_record(struct weir_jm_checkpoint *record)
 {
+    free(record->path);
     free(record->failure);
     free(record->parts);
 }
@@ -193,6 +215,8 @@ static void begun(struct weir_jm *jm, struct weir_jm_job *job, const struct chec
 /* Complete (`why` NULL) or not. */
 static void ended(struct weir_jm *jm, struct weir_jm_job *job, const struct checkpoint *checkpoint, const char *why)
 {
+    if (checkpoint->import)
+        return;
     struct weir_jm_checkpoint *record = record_of(job, checkpoint->id);
     record->status = why ? WEIR_JM_CHECKPOINT_FAILED : WEIR_JM_CHECKPOINT_COMPLETED;
     record->ended_ms = jm->wall_ms;
@@ -203,10 +227,11 @@ static void ended(struct weir_jm *jm, struct weir_jm_job *job, const struct chec
 
 static void free_checkpoint(const struct weir_jm_job *job, struct checkpoint *checkpoint)
 {
-    for (int t = 0; t < job->task_count; t++)
+    for (int t = 0; t < job->task_count && checkpoint->reports; t++)
         if (checkpoint->reports[t])
             weir__control__free_unpacked(checkpoint->reports[t], NULL);
     free(checkpoint->reports);
+    free(checkpoint->target);
     weir__snapshot__free_unpacked(checkpoint->snapshot, NULL);
     free(checkpoint);
 }
@@ -315,8 +340,8 @@ static void complete(struct weir_jm *jm, struct weir_jm_job *job, struct checkpo
     weir__snapshot__free_unpacked(c->latest, NULL);
     c->latest = checkpoint->snapshot;
     c->failures = 0;
-    job->checkpoints_completed++;
-    for (int t = 0; t < job->task_count; t++)
+    job->checkpoints_completed += !checkpoint->import;
+    for (int t = 0; t < job->task_count && !checkpoint->import; t++)
         if (job->tasks[t].finished && !checkpoint->reports[t])
             c->output_complete[t] = true;
     ended(jm, job, checkpoint, NULL);
@@ -326,6 +351,7 @@ static void complete(struct weir_jm *jm, struct weir_jm_job *job, struct checkpo
     weir_jm_job_add_commit(jm, job, checkpoint->id, checkpoint->final, c->latest->committables,
                            c->latest->n_committables);
     checkpoint->snapshot = NULL;
+    weir_jm_savepoint_complete(jm, job, checkpoint);
 }
 
 /* An older one that is not there yet can be of no use any more: the newer one has brought its output too. */
@@ -422,6 +448,8 @@ static void checkpoint_failed(struct weir_jm *jm, struct weir_jm_job *job, int i
         c->final_begun = false;
         c->pause_until_ms = later_ms(jm->now_ms, FINAL_AGAIN_MS);
     }
+    counts &= !checkpoint->target && !(checkpoint->flags & FLAG_STOP);
+    weir_jm_savepoint_failed(jm, job, checkpoint, why);
     remove_pending(job, index);
     job->checkpoints_failed++;
     job->version++;
@@ -482,7 +510,45 @@ static const Weir__SubtaskSnapshot *part_of(const struct weir_jm_job *job, const
     return job->tasks[t].finished ? job->tasks[t].finished->task_report->snapshot : NULL;
 }
 
-/* All parts are here: the metadata object, which nobody changes afterwards. */
+static void add_operators(struct weir_jm *jm, const struct weir_jm_job *job, Weir__Snapshot *whole)
+{
+    const struct weir_plan *plan = job->plan;
+    whole->operators = weir_arena_alloc(&jm->arena, (size_t)plan->op_count * sizeof *whole->operators);
+    for (int i = 0; i < plan->op_count; i++) {
+        const struct weir_plan_vertex *vertex = &plan->vertices[plan->ops[i].chain];
+        Weir__SnapshotOperator *op = weir_arena_alloc(&jm->arena, sizeof *op);
+        weir__snapshot_operator__init(op);
+        op->uid = (char *)(uintptr_t)plan->ops[i].uid;
+        op->name = plan->ops[i].vertex->name;
+        op->given_uid = plan->ops[i].vertex->uid;
+        op->parallelism = (uint32_t)vertex->parallelism;
+        whole->operators[whole->n_operators++] = op;
+        if ((uint32_t)vertex->max_parallelism > whole->max_parallelism)
+            whole->max_parallelism = (uint32_t)vertex->max_parallelism;
+    }
+}
+
+/* The metadata object, which nobody changes afterwards. */
+static void put_metadata(struct weir_jm *jm, struct weir_jm_job *job, struct checkpoint *checkpoint)
+{
+    size_t size = weir__snapshot__get_packed_size(checkpoint->snapshot);
+    uint8_t *bytes = weir_arena_alloc(&jm->arena, size + 1);
+    weir__snapshot__pack(checkpoint->snapshot, bytes);
+    weir_sha256_hex(bytes, size, checkpoint->entry.sha256);
+    checkpoint->state = CHECKPOINT_WRITING;
+    if (WEIR_MUTANT(jm_head_before_metadata)) {
+        checkpoint->state = CHECKPOINT_WRITTEN;
+        job->in->checkpoints->head_dirty = true;
+    }
+    struct weir_jm_effect *effect = weir_jm_effect(jm, WEIR_JM_EFFECT_STORE_PUT);
+    effect->job_id = weir_arena_strdup(&jm->arena, job->id);
+    effect->checkpoint = checkpoint->id;
+    effect->text = weir_arena_strdup(&jm->arena, checkpoint->entry.metadata);
+    effect->bytes = bytes;
+    effect->size = size;
+}
+
+/* All parts are here. */
 static void write_metadata(struct weir_jm *jm, struct weir_jm_job *job, struct checkpoint *checkpoint)
 {
     size_t parts = 0, committables = 0;
@@ -502,6 +568,7 @@ static void write_metadata(struct weir_jm *jm, struct weir_jm_job *job, struct c
     whole.triggered_ms = checkpoint->triggered_wall_ms;
     whole.weir_version = (char *)WEIR_VERSION;
     whole.final = checkpoint->final;
+    add_operators(jm, job, &whole);
     whole.parts = weir_arena_alloc(&jm->arena, (parts + 1) * sizeof *whole.parts);
     whole.committables = weir_arena_alloc(&jm->arena, (committables + 1) * sizeof *whole.committables);
     int64_t size = 0;
@@ -520,19 +587,13 @@ static void write_metadata(struct weir_jm *jm, struct weir_jm_job *job, struct c
     entry->size_bytes = size;
     entry->triggered_ms = checkpoint->triggered_wall_ms;
     snprintf(entry->metadata, sizeof entry->metadata, "jobs/%s/chk-%" PRIu64 "/metadata", job->id, checkpoint->id);
-    weir_sha256_hex(bytes, packed, entry->sha256);
     record_of(job, checkpoint->id)->size_bytes = size;
-    checkpoint->state = CHECKPOINT_WRITING;
-    if (WEIR_MUTANT(jm_head_before_metadata)) {
-        checkpoint->state = CHECKPOINT_WRITTEN;
-        job->in->checkpoints->head_dirty = true;
+    if (checkpoint->target) {
+        checkpoint->state = CHECKPOINT_EXPORTING;
+        weir_jm_savepoint_export(jm, job, checkpoint);
+    } else {
+        put_metadata(jm, job, checkpoint);
     }
-    struct weir_jm_effect *effect = weir_jm_effect(jm, WEIR_JM_EFFECT_STORE_PUT);
-    effect->job_id = weir_arena_strdup(&jm->arena, job->id);
-    effect->checkpoint = checkpoint->id;
-    effect->text = weir_arena_strdup(&jm->arena, entry->metadata);
-    effect->bytes = bytes;
-    effect->size = packed;
 }
 
 static int find_pending(const struct weir_jm_job *job, uint64_t id)
@@ -587,10 +648,19 @@ void weir_jm_stored(struct weir_jm *jm, const struct weir_jm_event *event)
 {
     struct weir_jm_job *job = weir_jm_job_get(jm, event->job_id);
     int index = job ? find_pending(job, event->checkpoint) : -1;
-    if (index < 0 || job->in->checkpoints->pending[index]->state != CHECKPOINT_WRITING)
+    struct checkpoint *checkpoint = index < 0 ? NULL : job->in->checkpoints->pending[index];
+    if (!checkpoint || (checkpoint->state != CHECKPOINT_WRITING && checkpoint->state != CHECKPOINT_EXPORTING))
         return;
+    if (event->text && checkpoint->import) {
+        weir_jm_submission_failed(jm, job, WEIR_ERR_IO, event->text);
+        return;
+    }
     if (event->text) {
         checkpoint_failed(jm, job, index, true, event->text);
+        return;
+    }
+    if (checkpoint->state == CHECKPOINT_EXPORTING) {
+        put_metadata(jm, job, checkpoint);
         return;
     }
     if (WEIR_MUTANT(jm_commit_before_head)) {
@@ -659,6 +729,7 @@ static void send_triggers(struct weir_jm *jm, struct weir_jm_job *job, const str
         weir__trigger_checkpoint__init(&trigger);
         trigger.executor_id = executor->id;
         trigger.checkpoint = checkpoint->id;
+        trigger.flags = checkpoint->flags;
         trigger.complete = job->in->checkpoints->latest ? job->in->checkpoints->latest->checkpoint : 0;
         trigger.tasks = list;
         trigger.n_tasks = n;
@@ -678,6 +749,8 @@ void weir_jm_checkpoint_task_finished(struct weir_jm *jm, struct weir_jm_job *jo
     if (!c)
         return;
     c->output_complete[t] = false;
+    if (c->draining)
+        weir_jm_checkpoint_drain(jm, job, &job->tasks[t]);
     for (int i = c->pending_count; i-- > 0;)
         if (c->pending[i]->state == CHECKPOINT_TRIGGERED && !c->pending[i]->reports[t] &&
             c->reported[t] > c->pending[i]->id && !WEIR_MUTANT(jm_skipped_barrier))
@@ -706,7 +779,7 @@ static struct checkpoint *new_checkpoint(struct weir_jm *jm, struct weir_jm_job 
 }
 
 /* Ids that HEAD allows are there, and room for what is not committed yet. */
-static bool may_begin(const struct weir_jm_job *job)
+bool weir_jm_checkpoint_may_begin(const struct weir_jm_job *job)
 {
     struct job_checkpoints *c = job->in->checkpoints;
     if (c->next_id >= c->reserved_to && !WEIR_MUTANT(jm_ids_unreserved)) {
@@ -717,7 +790,7 @@ static bool may_begin(const struct weir_jm_job *job)
 }
 
 /* How many run, when the others have FINISHED; 0: not all are up, or none is left. */
-static int running_tasks(const struct weir_jm_job *job)
+int weir_jm_running_tasks(const struct weir_jm_job *job)
 {
     int running = 0;
     for (int t = 0; t < job->task_count; t++) {
@@ -729,46 +802,61 @@ static int running_tasks(const struct weir_jm_job *job)
     return job->state == WEIR_JOB_RUNNING ? running : 0;
 }
 
-static struct checkpoint *trigger(struct weir_jm *jm, struct weir_jm_job *job, int running)
+struct checkpoint *weir_jm_checkpoint_trigger(struct weir_jm *jm, struct weir_jm_job *job, uint32_t flags,
+                                              char *take_target)
 {
+    int running = weir_jm_running_tasks(job);
     struct checkpoint *checkpoint = new_checkpoint(jm, job);
     checkpoint->missing = running;
+    checkpoint->named = job->in->checkpoints->latest ? job->in->checkpoints->latest->checkpoint : 0;
+    checkpoint->flags = flags;
+    checkpoint->target = take_target;
     struct weir_jm_checkpoint *record = record_of(job, checkpoint->id);
     record->acknowledged = job->task_count - running;
+    record->savepoint = take_target != NULL;
+    record->path = take_target ? weir_strdup(take_target) : NULL;
     send_triggers(jm, job, checkpoint, NULL);
     return checkpoint;
+}
+
+void weir_jm_checkpoint_drain(struct weir_jm *jm, struct weir_jm_job *job, const struct weir_jm_task *of)
+{
+    struct checkpoint none = {.id = job->in->checkpoints->draining, .flags = FLAG_DRAIN};
+    none.reports = weir_arena_zalloc(&jm->arena, (size_t)job->task_count * sizeof(Weir__Control *));
+    send_triggers(jm, job, &none, of);
 }
 
 /* The first one is an interval after all tasks run, also after a restart. */
 static void trigger_if_due(struct weir_jm *jm, struct weir_jm_job *job)
 {
     struct job_checkpoints *c = job->in->checkpoints;
-    int running = job->options.checkpoint_interval_ms > 0 ? running_tasks(job) : 0;
-    if (running == 0) {
+    int running = job->options.checkpoint_interval_ms > 0 ? weir_jm_running_tasks(job) : 0;
+    if (running == 0 || c->draining) {
         c->next_trigger_ms = NEVER_MS;
         return;
     }
     if (c->next_trigger_ms == NEVER_MS)
         c->next_trigger_ms = later_ms(jm->now_ms, job->options.checkpoint_interval_ms);
     if (jm->now_ms < c->next_trigger_ms || jm->now_ms < c->pause_until_ms ||
-        c->pending_count >= job->options.checkpoints_concurrent || !may_begin(job))
+        c->pending_count >= job->options.checkpoints_concurrent || weir_jm_savepoint_pending(c) ||
+        !weir_jm_checkpoint_may_begin(job))
         return;
     c->next_trigger_ms = later_ms(jm->now_ms, job->options.checkpoint_interval_ms);
-    trigger(jm, job, running);
+    weir_jm_checkpoint_trigger(jm, job, 0, NULL);
 }
 
 /* While as many are under way as may be, the newest of them is the answer: a further barrier would only give it up. */
 uint64_t weir_jm_checkpoint_now(struct weir_jm *jm, struct weir_jm_job *job, const char **wait)
 {
     struct job_checkpoints *c = job->in->checkpoints;
-    int running = running_tasks(job);
+    int running = weir_jm_running_tasks(job);
     *wait = "a checkpoint needs all tasks of the job to run";
     if (running == 0)
         return 0;
     if (c->pending_count > 0 && c->pending_count >= job->options.checkpoints_concurrent)
         return c->pending[c->pending_count - 1]->id;
     *wait = "the checkpoint storage has not answered, or output waits to be published";
-    return may_begin(job) ? trigger(jm, job, running)->id : 0;
+    return weir_jm_checkpoint_may_begin(job) ? weir_jm_checkpoint_trigger(jm, job, 0, NULL)->id : 0;
 }
 
 /* --- Restore */
@@ -780,28 +868,19 @@ static void key_groups(int max_parallelism, int parallelism, int subtask, int *f
     *count = (int)(((int64_t)(subtask + 1) * max_parallelism + parallelism - 1) / parallelism) - *first;
 }
 
-enum {
-    KIND_SUBTASK = 1,
-    KIND_SPLIT = 2,
-    KIND_UNION = 3,
-    KIND_KEYED = 4,
-    KIND_ROWS_KEYED = 5,
-    KIND_ROWS = 6
-}; /* enum weir_state_kind */
-
 static bool part_is_for(const struct weir_plan_vertex *vertex, const Weir__StatePart *part, int subtask, int number)
 {
     int first, count, part_first, part_count;
     switch (part->kind) {
-    case KIND_UNION:
+    case WEIR_JM_KIND_UNION:
         return true;
-    case KIND_SPLIT:
-        return number % vertex->parallelism == subtask;
-    case KIND_ROWS: /* as they were addressed, or dealt out */
+    case WEIR_JM_KIND_SPLIT: /* weir_restored_is_mine() */
+        return (int)part->parallelism != vertex->parallelism || (int)part->subtask == subtask;
+    case WEIR_JM_KIND_ROWS: /* as they were addressed, or dealt out */
         return (int)part->parallelism == vertex->parallelism ? (int)part->subtask == subtask
                                                              : number % vertex->parallelism == subtask;
-    case KIND_KEYED:
-    case KIND_ROWS_KEYED:
+    case WEIR_JM_KIND_KEYED:
+    case WEIR_JM_KIND_ROWS_KEYED:
         key_groups(vertex->max_parallelism, vertex->parallelism, subtask, &first, &count);
         key_groups(vertex->max_parallelism, (int)part->parallelism, (int)part->subtask, &part_first, &part_count);
         return first < part_first + part_count && part_first < first + count;
@@ -840,12 +919,17 @@ bool weir_jm_checkpoint_final(struct weir_jm *jm, struct weir_jm_job *job)
     struct job_checkpoints *c = job->in->checkpoints;
     if (!c || WEIR_MUTANT(jm_no_final_checkpoint))
         return false;
-    if (c->final_begun || c->pending_count > 0 || jm->now_ms < c->pause_until_ms || !may_begin(job))
+    if (c->final_begun || c->pending_count > 0 || jm->now_ms < c->pause_until_ms || !weir_jm_checkpoint_may_begin(job))
         return true; /* it is under way, or begun in a later step */
     c->final_begun = true;
     struct checkpoint *checkpoint = new_checkpoint(jm, job);
     checkpoint->final = true;
-    record_of(job, checkpoint->id)->acknowledged = job->task_count;
+    checkpoint->target = c->drain_target;
+    c->drain_target = NULL;
+    struct weir_jm_checkpoint *record = record_of(job, checkpoint->id);
+    record->acknowledged = job->task_count;
+    record->savepoint = checkpoint->target != NULL;
+    record->path = checkpoint->target ? weir_strdup(checkpoint->target) : NULL;
     write_metadata(jm, job, checkpoint);
     return true;
 }
@@ -910,8 +994,17 @@ void weir_jm_checkpoints_init(struct weir_jm_job *job, bool durable)
     c->head_dirty = true;
     c->next_id = c->garbage_from = 1;
     c->next_trigger_ms = NEVER_MS;
+    weir_jm_checkpoint_tasks_changed(job);
+}
+
+void weir_jm_checkpoint_tasks_changed(struct weir_jm_job *job)
+{
+    struct job_checkpoints *c = job->in->checkpoints;
+    free(c->reported);
+    free(c->output_complete);
     c->reported = weir_zalloc((size_t)job->task_count * sizeof *c->reported);
     c->output_complete = weir_zalloc((size_t)job->task_count * sizeof *c->output_complete);
+    c->head_dirty = true;
 }
 
 void weir_jm_checkpoints_free(struct weir_jm_job *job)
@@ -929,6 +1022,8 @@ void weir_jm_checkpoints_free(struct weir_jm_job *job)
         free(c->references[i].ids);
     free(c->references);
     free(c->spared);
+    free(c->drain_target);
+    free(c->claimed);
     free(c->output_complete);
     free(c->reported);
     free(c->head_bytes);
@@ -1002,6 +1097,7 @@ uint64_t weir_jm_checkpoints_digest(uint64_t hash, const struct weir_jm_job *job
     hash = mix(hash, c->committed_upto);
     hash = mix(hash, (uint64_t)c->head.state << 2 | (uint64_t)c->head_dirty << 1 | (uint64_t)c->final_begun);
     hash = mix(hash, (uint64_t)c->failures);
+    hash = mix(hash, c->draining);
     hash = mix(hash, (uint64_t)c->taking_over << 32 | c->attempts_to);
     hash = mix(hash, c->latest ? c->latest->checkpoint : 0);
     for (int i = 0; i < c->pending_count; i++) {

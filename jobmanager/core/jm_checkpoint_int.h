@@ -9,12 +9,36 @@
 #define ATTEMPTS_RESERVED 8
 #define FINAL_AGAIN_MS 1000 /* from a last checkpoint that failed to the next attempt */
 
-enum checkpoint_state { CHECKPOINT_TRIGGERED, CHECKPOINT_WRITING, CHECKPOINT_WRITTEN, CHECKPOINT_IN_HEAD };
+enum checkpoint_state {
+    CHECKPOINT_TRIGGERED,
+    CHECKPOINT_EXPORTING, /* of a savepoint: what it needs is copied to its directory */
+    CHECKPOINT_WRITING,
+    CHECKPOINT_WRITTEN,
+    CHECKPOINT_IN_HEAD
+};
+enum {
+    FLAG_SAVEPOINT = 1,
+    FLAG_STOP = 2,
+    FLAG_DRAIN = 4
+}; /* enum weir_barrier_flags (taskmanager/exchange/channel.h) */
+
+enum {
+    WEIR_JM_KIND_SUBTASK = 1,
+    WEIR_JM_KIND_SPLIT = 2,
+    WEIR_JM_KIND_UNION = 3,
+    WEIR_JM_KIND_KEYED = 4,
+    WEIR_JM_KIND_ROWS_KEYED = 5,
+    WEIR_JM_KIND_ROWS = 6
+}; /* enum weir_state_kind */
 
 struct checkpoint {
     uint64_t id;
     enum checkpoint_state state;
-    bool final; /* of a job whose tasks have all FINISHED */
+    bool final;     /* with it the job is at its end: its tasks have all FINISHED, or nothing follows its barrier */
+    uint64_t named; /* by its barrier: the newest complete one then; 0: none */
+    uint32_t flags;
+    char *target; /* where it is a savepoint; NULL: it is none */
+    bool import;  /* what the job begins with, from elsewhere */
     int64_t triggered_ms, triggered_wall_ms, deadline_ms;
     int missing;              /* subtasks whose part is not here */
     Weir__Control **reports;  /* by task: CheckpointReport, or NULL */
@@ -54,9 +78,28 @@ struct job_checkpoints {
         attempts_writing; /* attempts below may be deployed: as HEAD says, as the write under way says */
     enum weir_job_state state_written, state_writing; /* likewise the job's state */
     uint64_t epoch_seen;                              /* of HEAD when it was last looked at in doubt */
+    uint64_t draining;                                /* sources were told to end, with this id; 0: they were not */
+    char *drain_target;                               /* of the savepoint that the last checkpoint is then */
+    char *claimed;                                    /* savepoint that goes when the job has a checkpoint of its own */
     bool taking_over; /* an earlier JobManager's job: the first write of HEAD fences that one */
 };
 
+/* jm_checkpoint.c: how many run, when the others have FINISHED; 0: not all are up, or none is left. */
+int weir_jm_running_tasks(const struct weir_jm_job *job);
+/* jm_checkpoint.c: ids that HEAD allows are there, and room for what is not committed yet. */
+bool weir_jm_checkpoint_may_begin(const struct weir_jm_job *job);
+/* jm_checkpoint.c: sends the barriers of a checkpoint. `take_target`: it is a savepoint there, or NULL. */
+struct checkpoint *weir_jm_checkpoint_trigger(struct weir_jm *jm, struct weir_jm_job *job, uint32_t flags,
+                                              char *take_target);
+/* jm_checkpoint.c: tells sources to end (`of` NULL), or those that `of` fed and that are sources now. */
+void weir_jm_checkpoint_drain(struct weir_jm *jm, struct weir_jm_job *job, const struct weir_jm_task *of);
+/* jm_savepoint.c */
+bool weir_jm_savepoint_pending(const struct job_checkpoints *c);
+void weir_jm_savepoint_export(struct weir_jm *jm, const struct weir_jm_job *job, const struct checkpoint *checkpoint);
+/* It is complete, or has failed and is freed afterwards. */
+void weir_jm_savepoint_complete(struct weir_jm *jm, struct weir_jm_job *job, const struct checkpoint *checkpoint);
+void weir_jm_savepoint_failed(struct weir_jm *jm, struct weir_jm_job *job, const struct checkpoint *checkpoint,
+                              const char *why);
 /* jm_checkpoint.c: begins one now; its id, or that of one under way that answers as well. 0: not at this moment, because of *wait. */
 uint64_t weir_jm_checkpoint_now(struct weir_jm *jm, struct weir_jm_job *job, const char **wait);
 /* jm_checkpoint.c: it is complete; the snapshot is borrowed, NULL: it cannot be read, and is taken to need everything before it. */

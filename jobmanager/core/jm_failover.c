@@ -36,7 +36,7 @@ static void restart_region(struct weir_jm *jm, struct weir_jm_job *job, int numb
 void weir_jm_regions_failed(struct weir_jm *jm, struct weir_jm_job *job, const bool *regions,
                             const Weir__Failure *failure)
 {
-    if (job->state != WEIR_JOB_RUNNING && job->state != WEIR_JOB_RESTARTING)
+    if ((job->state != WEIR_JOB_RUNNING && job->state != WEIR_JOB_RESTARTING) || job->committing)
         return;
     bool any = false;
     for (int r = 0; r < job->plan->task_region_count; r++)
@@ -62,6 +62,16 @@ void weir_jm_regions_failed(struct weir_jm *jm, struct weir_jm_job *job, const b
     weir_jm_region_timers(jm, job);
 }
 
+void weir_jm_regions_restart(struct weir_jm *jm, struct weir_jm_job *job)
+{
+    if (job->state == WEIR_JOB_RUNNING)
+        weir_jm_job_set_state(jm, job, WEIR_JOB_RESTARTING);
+    for (int r = 0; r < job->plan->task_region_count; r++)
+        if (job->in->regions[r].state != REGION_RESTARTING)
+            restart_region(jm, job, r, 0);
+    weir_jm_region_timers(jm, job);
+}
+
 static void renew_region(struct weir_jm *jm, struct weir_jm_job *job, struct region *region)
 {
     region->state = REGION_WAITING;
@@ -78,6 +88,8 @@ void weir_jm_region_timers(struct weir_jm *jm, struct weir_jm_job *job)
 {
     if (job->state != WEIR_JOB_RESTARTING)
         return;
+    if (job->in->rescale)
+        return; /* their successors are others: weir_jm_operations() */
     bool restarting = false;
     for (int r = 0; r < job->plan->task_region_count; r++) {
         struct region *region = &job->in->regions[r];

@@ -113,6 +113,9 @@ struct weir_jm_job_int {
     int cancel_request_count;
     int64_t cancel_reply_at_ms; /* at the latest */
     int64_t checkpoint_timer_ms;
+    bool restart_all;          /* all tasks are to begin anew, without a failure of their own */
+    struct weir_plan *rescale; /* owned: the job's when no task of the old one is left; NULL: none */
+    int rescale_parallelism;
 };
 
 struct recovery { /* of an earlier JobManager's job, that is not known here yet */
@@ -236,6 +239,10 @@ struct weir_jm_job *weir_jm_job_add(struct weir_jm *jm, const struct weir_jm_new
 void weir_jm_job_begin(struct weir_jm *jm, struct weir_jm_job *job);
 /* Its last checkpoint is complete: all its tasks have FINISHED, and its output is being published. */
 void weir_jm_job_publishes(struct weir_jm *jm, struct weir_jm_job *job, uint64_t checkpoint);
+/* While it is INITIALIZING: it is not accepted. */
+void weir_jm_submission_failed(struct weir_jm *jm, struct weir_jm_job *job, enum weir_err_code code, const char *why);
+/* No task is left: from now on it has those of another plan, whose first attempts are new. */
+void weir_jm_job_replan(struct weir_jm *jm, struct weir_jm_job *job, struct weir_plan *take_plan, int parallelism);
 /* It was never there. */
 void weir_jm_job_remove(struct weir_jm *jm, struct weir_jm_job *job);
 /* Cancels that are answered when they are durable. */
@@ -295,6 +302,8 @@ bool weir_jm_checkpoint_undecided(const struct weir_jm_job *job);
 /* What the task begins with; NULL: from the start. Allocated in the step's arena, borrows from the checkpoint. */
 Weir__TaskRestore *weir_jm_checkpoint_restore(struct weir_jm *jm, const struct weir_jm_job *job,
                                               const struct weir_jm_task *task);
+/* The tasks have become others: arrays by task are new. */
+void weir_jm_checkpoint_tasks_changed(struct weir_jm_job *job);
 /* The job is terminal: HEAD is to say so. */
 void weir_jm_checkpoints_ended(struct weir_jm_job *job);
 /* HEAD is to say what has changed. */
@@ -325,6 +334,11 @@ void weir_jm_operation_checkpoint_ended(struct weir_jm *jm, const struct weir_jm
                                         const char *why);
 uint64_t weir_jm_operations_digest(uint64_t hash, const struct weir_jm *jm);
 void weir_jm_operations_free(struct weir_jm *jm);
+/* INITIALIZING: the job begins with this; a sentence: why not. */
+const char *weir_jm_restore_begin(struct weir_jm *jm, struct weir_jm_job *job, const struct weir_jm_restore *restore);
+/* The state of a checkpoint fits the plan's operators; a sentence in the step's arena: why not. */
+const char *weir_jm_restore_refusal(struct weir_jm *jm, const struct weir_plan *plan, const Weir__Snapshot *snapshot,
+                                    bool allow_non_restored);
 
 /* --- jm_failover.c: regions */
 bool weir_jm_region_finished(const struct weir_jm_job *job, int region);
@@ -332,6 +346,8 @@ bool weir_jm_region_finished(const struct weir_jm_job *job, int region);
 void weir_jm_regions_failed(struct weir_jm *jm, struct weir_jm_job *job, const bool *regions,
                             const Weir__Failure *failure);
 void weir_jm_region_timers(struct weir_jm *jm, struct weir_jm_job *job);
+/* All of them begin anew, at once; what is FINISHED, too. No failure: the restart strategy is not asked. */
+void weir_jm_regions_restart(struct weir_jm *jm, struct weir_jm_job *job);
 int64_t weir_jm_region_wake_ms(const struct weir_jm_job *job);
 
 /* --- jm_restart.c */

@@ -116,6 +116,17 @@ static void make_slots(struct weir_jm_job *job)
     weir_assert(next == job->slot_count);
 }
 
+static void free_tasks(struct weir_jm_job *job)
+{
+    for (int t = 0; t < job->task_count; t++)
+        weir_jm_task_clear(NULL, &job->tasks[t]);
+    free(job->tasks);
+    free(job->slots);
+    free(job->in->executors);
+    free(job->in->regions);
+    free(job->in->region_tasks);
+}
+
 static void make_tasks(struct weir_jm *jm, struct weir_jm_job *job)
 {
     const struct weir_plan *plan = job->plan;
@@ -142,6 +153,51 @@ static void make_tasks(struct weir_jm *jm, struct weir_jm_job *job)
             job->tasks[t].region = plan->task_regions[t];
             weir_jm_task_new_attempt(jm, job, &job->tasks[t]);
         }
+}
+
+static void set_configuration(struct weir_jm_job *job, const char *key, const char *value)
+{
+    struct weir_key_value *pairs = (struct weir_key_value *)(uintptr_t)job->configuration;
+    for (int i = 0; i < job->configuration_count; i++)
+        if (strcmp(pairs[i].key, key) == 0) {
+            free((char *)(uintptr_t)pairs[i].value);
+            pairs[i].value = weir_strdup(value);
+            return;
+        }
+    pairs = weir_realloc(pairs, (size_t)(job->configuration_count + 1) * sizeof *pairs);
+    pairs[job->configuration_count++] = (struct weir_key_value){weir_strdup(key), weir_strdup(value)};
+    job->configuration = pairs;
+}
+
+/* Attempts go on where the old ones ended: a subtask's number means another task from here on. */
+void weir_jm_job_replan(struct weir_jm *jm, struct weir_jm_job *job, struct weir_plan *take_plan, int parallelism)
+{
+    uint32_t attempt = 0;
+    for (int t = 0; t < job->task_count; t++) {
+        weir_assert(weir_task_state_terminal(job->tasks[t].state));
+        if (job->tasks[t].attempt > attempt)
+            attempt = job->tasks[t].attempt;
+    }
+    weir_jm_slots_release(job);
+    for (int i = 0; i < jm->executor_count; i++) /* they know the old plan */
+        if (jm->executors[i]->job == job)
+            weir_jm_executor_detach(jm, jm->executors[i]);
+    free_tasks(job);
+    weir_plan_free(job->in->plan);
+    job->in->plan = take_plan;
+    job->plan = take_plan;
+    job->name = take_plan->graph->name;
+    char text[16];
+    snprintf(text, sizeof text, "%d", parallelism);
+    set_configuration(job, "pipeline.parallelism-override", text);
+    make_tasks(jm, job);
+    make_slots(job);
+    for (int t = 0; t < job->task_count; t++)
+        job->tasks[t].attempt = attempt + 1;
+    job->tasks_version++;
+    job->version++;
+    job->in->timer_ms = NEVER_MS;
+    weir_jm_checkpoint_tasks_changed(job);
 }
 
 static const char *refuse_submit(struct weir_jm *jm, const struct weir_jm_event *event, enum weir_err_code *code)
@@ -200,6 +256,8 @@ void weir_jm_job_submit(struct weir_jm *jm, const struct weir_jm_event *event)
     const char *refusal = refuse_submit(jm, event, &code);
     if (refusal) {
         weir_plan_free(event->take_plan);
+        if (event->restore)
+            weir__snapshot__free_unpacked(event->restore->take_snapshot, NULL);
         weir_jm_reply(jm, event->request, code, refusal);
         return;
     }
@@ -221,6 +279,11 @@ void weir_jm_job_submit(struct weir_jm *jm, const struct weir_jm_event *event)
     }
     job->in->submitting_store = job->in->submitting = true;
     job->in->submit_request = event->request;
+    const char *why = event->restore ? weir_jm_restore_begin(jm, job, event->restore) : NULL;
+    if (why) {
+        weir_jm_submission_failed(jm, job, WEIR_ERR_INVALID, why);
+        return;
+    }
     weir_jm_job_set_status(job, "waiting for the checkpoint storage to keep its graph and code");
     struct weir_jm_effect *effect = weir_jm_effect(jm, WEIR_JM_EFFECT_JOB_STORE);
     effect->job_id = weir_arena_strdup(&jm->arena, job->id);
@@ -640,8 +703,8 @@ void weir_jm_job_expire(struct weir_jm *jm)
 
 void weir_jm_job_free(struct weir_jm_job *job)
 {
-    for (int t = 0; t < job->task_count; t++)
-        weir_jm_task_clear(NULL, &job->tasks[t]);
+    free_tasks(job);
+    free(job->restored_path);
     for (int i = 0; i < job->exception_count; i++)
         free_exception(&job->exceptions[i]);
     for (int i = 0; i < job->configuration_count; i++) {
@@ -655,14 +718,10 @@ void weir_jm_job_free(struct weir_jm_job *job)
     weir_jm_checkpoints_free(job);
     free(job->retained);
     free(job->exceptions);
-    free(job->tasks);
-    free(job->slots);
     free(job->in->graph);
-    free(job->in->regions);
-    free(job->in->region_tasks);
-    free(job->in->executors);
     free(job->in->restart.failures_ms);
     weir_plan_free(job->in->plan);
+    weir_plan_free(job->in->rescale);
     free(job->in);
     free(job);
 }

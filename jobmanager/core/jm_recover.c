@@ -53,7 +53,7 @@ static struct recovery *read_later(struct weir_jm *jm, const char *job_id, int64
     return recovery;
 }
 
-static void give_up_submission(struct weir_jm *jm, struct weir_jm_job *job, enum weir_err_code code, const char *why)
+void weir_jm_submission_failed(struct weir_jm *jm, struct weir_jm_job *job, enum weir_err_code code, const char *why)
 {
     weir_jm_reply(jm, job->in->submit_request, code, why);
     weir_jm_job_answer_cancels(jm, job);
@@ -65,7 +65,7 @@ void weir_jm_head_lost(struct weir_jm *jm, struct weir_jm_job *job)
     if (job->in->checkpoints->epoch_seen > jm->options.leader_epoch) {
         weir_jm_fence(jm, weir_arena_format(&jm->arena, "another, later JobManager writes HEAD of job %s", job->id));
     } else if (job->in->submitting) {
-        give_up_submission(jm, job, WEIR_ERR_EXISTS, "a job with this id exists already in the checkpoint storage");
+        weir_jm_submission_failed(jm, job, WEIR_ERR_EXISTS, "a job with this id exists already in the checkpoint storage");
     } else if (job->in->checkpoints
                    ->taking_over) { /* a write of the earlier JobManager came late, or there is a later one */
         weir_jm_job_answer_cancels(jm, job);
@@ -82,10 +82,10 @@ void weir_jm_job_stored(struct weir_jm *jm, const struct weir_jm_event *event)
     if (!job || !job->in->submitting_store)
         return;
     if (event->text) {
-        give_up_submission(jm, job, WEIR_ERR_IO,
-                           weir_arena_format(&jm->arena,
-                                             "the job is not accepted, its graph and code could not be stored: %s",
-                                             event->text));
+        weir_jm_submission_failed(
+            jm, job, WEIR_ERR_IO,
+            weir_arena_format(&jm->arena, "the job is not accepted, its graph and code could not be stored: %s",
+                              event->text));
         return;
     }
     job->in->submitting_store = false; /* HEAD is written in this step */

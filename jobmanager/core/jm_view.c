@@ -127,6 +127,12 @@ int weir_jm_commands_waiting(const struct weir_jm_taskmanager *taskmanager)
     return taskmanager->in->outbox_count;
 }
 
+uint8_t *weir_jm_job_graph(const struct weir_jm_job *job, size_t *size)
+{
+    *size = job->in->graph_size;
+    return memcpy(weir_alloc(*size + 1), job->in->graph, *size);
+}
+
 /* --- Digest */
 
 static uint64_t mix(uint64_t hash, uint64_t value)

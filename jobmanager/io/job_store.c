@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/proto_memory.h"
 #include "jobmanager/io/job_files.h"
+#include "jobmanager/io/savepoint.h"
 #include "snapshot.pb-c.h"
 #include "store/store.h"
 
@@ -36,6 +37,9 @@ struct operation {
     char *code_dir, code_sha256[65]; /* JOB_STORE, JOB_READ */
     char **ids;                      /* JOBS_LIST */
     int id_count;
+    char *from_uri, *to_uri; /* STORE_COPY, STORE_DROP; NULL: this store */
+    struct weir_jm_copy *copies;
+    int copy_count;
     struct weir_job_files files; /* JOB_READ */
     struct weir_jm_read read;
     struct weir_call *call;
@@ -44,6 +48,7 @@ struct operation {
 
 struct weir_job_store {
     struct weir_store *store;
+    const struct weir_config *config;
     struct weir_pool *pool;
     char *code_dir;
     void (*wake)(void *arg);
@@ -97,37 +102,30 @@ static void get_head(struct operation *op)
     weir_buf_fini(&buf);
 }
 
-struct keys {
-    char *list[WEIR_STORE_DELETE_MAX];
-    int count;
-};
-
-static bool collect(const struct weir_store_entry *entry, void *arg)
-{
-    struct keys *keys = arg;
-    keys->list[keys->count++] = weir_strdup(entry->key);
-    return keys->count < WEIR_STORE_DELETE_MAX;
-}
-
 static void drop(struct operation *op)
 {
-    struct keys *keys = weir_zalloc(sizeof *keys);
-    weir_err err;
-    do {
-        for (int i = 0; i < keys->count; i++)
-            free(keys->list[i]);
-        keys->count = 0;
-        err = weir_store_list(op->owner->store, op->key, collect, keys, &op->error);
-        if (!err)
-            err = weir_store_delete(op->owner->store, (const char *const *)keys->list, keys->count, &op->error);
-    } while (!err && keys->count == WEIR_STORE_DELETE_MAX);
-    if (!err)
-        err = weir_store_sweep(op->owner->store, op->key, &op->error);
+    weir_err err = op->from_uri ? weir_savepoint_dispose(op->from_uri, op->owner->config, &op->error)
+                                : weir_savepoint_remove(op->owner->store, op->key, &op->error);
     if (err)
         weir_log(WARN, "garbage remains for now: %s", op->error.message);
-    for (int i = 0; i < keys->count; i++)
-        free(keys->list[i]);
-    free(keys);
+}
+
+/* The metadata last: without it there is nothing. */
+static weir_err copy(struct operation *op)
+{
+    struct weir_store *from = NULL, *to = NULL, *own = op->owner->store;
+    weir_err err = WEIR_OK;
+    if (op->from_uri)
+        err = weir_store_open(op->from_uri, op->owner->config, &from, &op->error);
+    if (!err && op->to_uri)
+        err = weir_store_open(op->to_uri, op->owner->config, &to, &op->error);
+    for (int i = 0; i < op->copy_count && !err; i++)
+        err = weir_savepoint_copy(from ? from : own, to ? to : own, &op->copies[i], &op->error);
+    if (!err)
+        err = weir_store_put(to ? to : own, op->key, op->bytes, op->size, WEIR_STORE_ALWAYS, NULL, NULL, &op->error);
+    weir_store_close(from);
+    weir_store_close(to);
+    return err;
 }
 
 static weir_err put_metadata(struct operation *op)
@@ -156,6 +154,9 @@ static weir_err run(void *arg, struct weir_error *error)
     switch (op->kind) {
     case WEIR_JM_EFFECT_STORE_PUT:
         op->failed = put_metadata(op) != WEIR_OK;
+        break;
+    case WEIR_JM_EFFECT_STORE_COPY:
+        op->failed = copy(op) != WEIR_OK;
         break;
     case WEIR_JM_EFFECT_HEAD_PUT:
         put_head(op);
@@ -201,6 +202,13 @@ static void free_operation(void *arg)
         free(op->ids[i]);
     free(op->ids);
     weir_job_files_fini(&op->files);
+    for (int i = 0; i < op->copy_count; i++) {
+        free((char *)(uintptr_t)op->copies[i].from);
+        free((char *)(uintptr_t)op->copies[i].to);
+    }
+    free(op->copies);
+    free(op->from_uri);
+    free(op->to_uri);
     free(op->code_dir);
     free(op->key);
     free(op->bytes);
@@ -222,6 +230,7 @@ struct weir_job_store *weir_job_store_new(const char *uri, const struct weir_con
     }
     struct weir_job_store *jobs = weir_zalloc(sizeof *jobs);
     jobs->store = store;
+    jobs->config = config;
     jobs->pool = pool;
     jobs->code_dir = code_dir ? weir_strdup(code_dir) : NULL;
     jobs->wake = wake;
@@ -277,6 +286,15 @@ void weir_job_store_begin(struct weir_job_store *store, const struct weir_jm_eff
         op->bytes = weir_alloc(op->size);
         weir_job_seal(head ? "HEAD" : "META", effect->bytes, effect->size, op->bytes);
     }
+    op->from_uri = effect->from_uri ? weir_strdup(effect->from_uri) : NULL;
+    op->to_uri = effect->to_uri ? weir_strdup(effect->to_uri) : NULL;
+    op->copies = weir_alloc((size_t)(effect->copy_count + 1) * sizeof *op->copies);
+    for (int i = 0; i < effect->copy_count; i++) {
+        op->copies[i] = effect->copies[i];
+        op->copies[i].from = weir_strdup(effect->copies[i].from);
+        op->copies[i].to = weir_strdup(effect->copies[i].to);
+    }
+    op->copy_count = effect->copy_count;
     op->has_tag = effect->tag != NULL;
     if (effect->tag)
         snprintf(op->tag.text, sizeof op->tag.text, "%s", effect->tag);
@@ -319,6 +337,7 @@ static bool describe(struct operation *op, struct weir_jm_event *event)
     *event = (struct weir_jm_event){.job_id = op->job_id, .checkpoint = op->checkpoint};
     switch (op->kind) {
     case WEIR_JM_EFFECT_STORE_PUT:
+    case WEIR_JM_EFFECT_STORE_COPY:
         event->kind = WEIR_JM_EVENT_STORED;
         event->text = op->failed ? op->error.message : NULL;
         return true;

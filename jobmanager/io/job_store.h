@@ -12,7 +12,7 @@
 
 struct weir_job_store;
 
-/* Opens `uri`, with the s3.* keys of `config`, and shows that conditional writes work there: blocks for a moment. `code_dir` (NULL: none): jobs'
+/* Opens `uri`, with the s3.* keys of `config` (borrowed), and shows that conditional writes work there: blocks for a moment. `code_dir` (NULL: none): jobs'
  * shared objects, from which those of submissions are stored and into which those of recovered jobs are put. `wake` is called, on any
  * thread, when something can be taken. NULL and error: not usable. */
 struct weir_job_store *weir_job_store_new(const char *uri, const struct weir_config *config, struct weir_pool *pool,

@@ -19,9 +19,11 @@
 #include "base/proto_memory.h"
 #include "jobmanager/io/faults.h"
 #include "jobmanager/io/job_store.h"
+#include "jobmanager/io/savepoint.h"
 #include "net/control_line.h"
 
 #define REQUEST_TIMEOUT_MS 30000
+#define RESTORE_TIMEOUT_MS 600000 /* a savepoint is copied first */
 #define WAIT_MS_MAX 1000
 #define MESSAGES_AT_ONCE 256
 
@@ -205,6 +207,7 @@ static void perform(struct weir_jobmanager *jobmanager, const struct weir_jm_eff
     case WEIR_JM_EFFECT_JOB_DROPPED:
         break;
     case WEIR_JM_EFFECT_STORE_PUT:
+    case WEIR_JM_EFFECT_STORE_COPY:
     case WEIR_JM_EFFECT_STORE_DROP:
     case WEIR_JM_EFFECT_HEAD_PUT:
     case WEIR_JM_EFFECT_HEAD_GET:
@@ -404,7 +407,7 @@ static weir_err ask(struct weir_jobmanager *jobmanager, struct weir_jm_event *ev
     struct request request = {.event = *event, .error = error};
     struct timespec deadline;
     clock_gettime(CLOCK_MONOTONIC, &deadline);
-    deadline.tv_sec += REQUEST_TIMEOUT_MS / 1000;
+    deadline.tv_sec += (event->restore ? RESTORE_TIMEOUT_MS : REQUEST_TIMEOUT_MS) / 1000;
     pthread_mutex_lock(&jobmanager->lock);
     request.id = request.event.request = ++jobmanager->request_count;
     struct request **at = &jobmanager->requests;
@@ -417,8 +420,12 @@ static weir_err ask(struct weir_jobmanager *jobmanager, struct weir_jm_event *ev
         timed_out = pthread_cond_timedwait(&jobmanager->answered, &jobmanager->lock, &deadline);
     weir_err err = request.code;
     if (!request.answered) {
-        if (!request.taken)
+        if (!request.taken) {
             weir_plan_free(request.event.take_plan);
+            weir_plan_free(request.event.operation.take_plan);
+            if (request.event.restore)
+                weir__snapshot__free_unpacked(request.event.restore->take_snapshot, NULL);
+        }
         take_back(jobmanager, &request);
         err = weir_fail(error, WEIR_ERR_TIMEOUT, "the JobManager %s",
                         jobmanager->stopped ? "is shutting down" : "did not answer in time");
@@ -432,7 +439,7 @@ static weir_err job_configuration(const struct weir_jobmanager_submission *submi
                                   struct weir_key_value **pairs, int *count, struct weir_error *error)
 {
     int own = graph ? (int)graph->n_configuration : 0;
-    *pairs = weir_alloc(((size_t)own + (size_t)submission->configuration_count + 1) * sizeof **pairs);
+    *pairs = weir_alloc(((size_t)own + (size_t)submission->configuration_count + 2) * sizeof **pairs);
     *count = 0;
     for (int i = 0; i < own; i++)
         (*pairs)[(*count)++] = (struct weir_key_value){graph->configuration[i]->key, graph->configuration[i]->value};
@@ -449,6 +456,7 @@ static weir_err build_plan(struct weir_jobmanager *jobmanager, const struct weir
     struct weir_plan_options options = {
         .parallelism =
             submission->parallelism ? submission->parallelism : (int)weir_config_int(config, "parallelism.default"),
+        .parallelism_override = (int)weir_config_int(config, "pipeline.parallelism-override"),
         .max_parallelism = (int)weir_config_int(config, "pipeline.max-parallelism"),
         .chaining = weir_config_int(config, "pipeline.operator-chaining.enabled") != 0,
     };
@@ -480,6 +488,7 @@ static const char *const executor_keys[] = {
     "parallelism.default",
     "pipeline.max-parallelism",
     "pipeline.operator-chaining.enabled",
+    "pipeline.parallelism-override",
     "task.cancellation.timeout",
 };
 #define EXECUTOR_KEYS (sizeof executor_keys / sizeof executor_keys[0])
@@ -528,6 +537,28 @@ static bool is_durable(const struct weir_jobmanager *jobmanager, const struct we
     return jobmanager->store && jobmanager->options.recovers && (options->checkpoint_interval_ms > 0 || (dir && *dir));
 }
 
+/* A job that does not say how many key groups it has gets those of its savepoint: they cannot change. */
+static weir_err read_savepoint(struct weir_jobmanager *jobmanager, const struct weir_jobmanager_submission *submission,
+                               const Weir__JobGraph *graph, struct weir_key_value *pairs, int *count, char text[16],
+                               struct weir_savepoint *savepoint, struct weir_error *error)
+{
+    if (!jobmanager->store)
+        return weir_fail(error, WEIR_ERR_INVALID,
+                         "a job that begins with a savepoint needs checkpoint storage, and this JobManager has no "
+                         "execution.checkpointing.dir");
+    weir_err err = weir_savepoint_read(submission->savepoint_path, jobmanager->options.config, savepoint, error);
+    if (err)
+        return err;
+    bool given = graph->max_parallelism > 0 || savepoint->snapshot->max_parallelism == 0;
+    for (int i = 0; i < *count; i++)
+        given |= strcmp(pairs[i].key, "pipeline.max-parallelism") == 0;
+    if (!given) {
+        snprintf(text, 16, "%" PRIu32, savepoint->snapshot->max_parallelism);
+        pairs[(*count)++] = (struct weir_key_value){"pipeline.max-parallelism", text};
+    }
+    return WEIR_OK;
+}
+
 weir_err weir_jobmanager_submit(struct weir_jobmanager *jobmanager, const struct weir_jobmanager_submission *submission,
                                 char *job_id, struct weir_error *error)
 {
@@ -540,6 +571,10 @@ weir_err weir_jobmanager_submit(struct weir_jobmanager *jobmanager, const struct
                                 : NULL;
     weir_err err = graph ? job_configuration(submission, graph, &pairs, &count, error)
                          : weir_fail(error, WEIR_ERR_INVALID, "this is not a serialized JobGraph of at most 16 MiB");
+    struct weir_savepoint savepoint = {0};
+    char max_parallelism[16];
+    if (!err && submission->savepoint_path)
+        err = read_savepoint(jobmanager, submission, graph, pairs, &count, max_parallelism, &savepoint, error);
     if (!err)
         err = weir_config_overlay(jobmanager->options.config, pairs, count, &config, error);
     if (!err)
@@ -575,10 +610,20 @@ weir_err weir_jobmanager_submit(struct weir_jobmanager *jobmanager, const struct
             .configuration_count = all_count,
         };
         set_job_options(&event.job_options, config);
-        event.durable = is_durable(jobmanager, &event.job_options);
+        event.durable = is_durable(jobmanager, &event.job_options) || savepoint.snapshot;
+        struct weir_jm_restore restore = {
+            .take_snapshot = savepoint.snapshot,
+            .path = savepoint.path,
+            .uri = savepoint.uri,
+            .allow_non_restored = submission->allow_non_restored,
+            .claim = submission->claim,
+        };
+        event.restore = savepoint.snapshot ? &restore : NULL;
+        savepoint.snapshot = NULL;
         err = ask(jobmanager, &event, error);
         free(all);
     }
+    weir_savepoint_fini(&savepoint);
     weir_config_free(config);
     free(pairs);
     if (graph)
@@ -653,11 +698,86 @@ weir_err weir_jobmanager_cancel(struct weir_jobmanager *jobmanager, const char *
     return ask(jobmanager, &event, error);
 }
 
-weir_err weir_jobmanager_operation(struct weir_jobmanager *jobmanager, const char *job_id,
-                                   const struct weir_jm_request *operation, struct weir_error *error)
+/* --- Operations on checkpoints */
+
+/* The plan of a job with another parallelism. */
+static weir_err plan_rescaled(struct weir_jobmanager *jobmanager, const char *job_id, int parallelism,
+                              struct weir_plan **plan, struct weir_error *error)
 {
-    struct weir_jm_event event = {.kind = WEIR_JM_EVENT_OPERATION, .job_id = job_id, .operation = *operation};
-    return ask(jobmanager, &event, error);
+    struct weir_config *config = NULL;
+    uint8_t *graph = NULL;
+    size_t size = 0;
+    char text[16];
+    snprintf(text, sizeof text, "%d", parallelism);
+    pthread_mutex_lock(&jobmanager->lock);
+    const struct weir_jm_job *job = weir_jm_job_find(jobmanager->jm, job_id);
+    weir_err err = job ? WEIR_OK : weir_fail(error, WEIR_ERR_NOT_FOUND, "there is no job %s", job_id);
+    int max = job && job->plan->vertex_count ? job->plan->vertices[0].max_parallelism : parallelism;
+    if (!err && parallelism > max)
+        err =
+            weir_fail(error, WEIR_ERR_INVALID,
+                      "a parallelism of %d is more than the job's max parallelism, %d, which is fixed when a job first "
+                      "starts (pipeline.max-parallelism)",
+                      parallelism, max);
+    if (!err) {
+        struct weir_key_value *pairs = weir_alloc((size_t)(job->configuration_count + 1) * sizeof *pairs);
+        for (int i = 0; i < job->configuration_count; i++)
+            pairs[i] = job->configuration[i];
+        pairs[job->configuration_count] = (struct weir_key_value){"pipeline.parallelism-override", text};
+        err = weir_config_overlay(jobmanager->options.config, pairs, job->configuration_count + 1, &config, error);
+        graph = weir_jm_job_graph(job, &size);
+        free(pairs);
+    }
+    pthread_mutex_unlock(&jobmanager->lock);
+    struct weir_jobmanager_submission submission = {.graph = graph, .graph_size = size};
+    if (!err)
+        err = build_plan(jobmanager, &submission, config, plan, error);
+    weir_config_free(config);
+    free(graph);
+    return err;
+}
+
+static weir_err find_target(struct weir_jobmanager *jobmanager, const char *directory, char **uri,
+                            struct weir_error *error)
+{
+    if (!directory || !*directory)
+        directory = weir_config_string(jobmanager->options.config, "execution.checkpointing.savepoint-dir");
+    if (!directory || !*directory)
+        return weir_fail(error, WEIR_ERR_INVALID,
+                         "no directory for savepoints is configured: name one, or set "
+                         "execution.checkpointing.savepoint-dir");
+    return weir_savepoint_target(directory, jobmanager->options.config, uri, error);
+}
+
+bool weir_jobmanager_has_savepoint_dir(const struct weir_jobmanager *jobmanager)
+{
+    const char *directory = weir_config_string(jobmanager->options.config, "execution.checkpointing.savepoint-dir");
+    return directory && *directory;
+}
+
+weir_err weir_jobmanager_operation(struct weir_jobmanager *jobmanager, const struct weir_jobmanager_request *wanted,
+                                   struct weir_error *error)
+{
+    struct weir_error why;
+    weir_err wrong = WEIR_OK;
+    char *uri = NULL;
+    struct weir_jm_request operation = {
+        .kind = wanted->kind, .id = wanted->id, .drain = wanted->drain, .parallelism = wanted->parallelism};
+    if (wanted->kind == WEIR_JM_OPERATION_SAVEPOINT || wanted->kind == WEIR_JM_OPERATION_STOP)
+        wrong = find_target(jobmanager, wanted->directory, &uri, &why);
+    else if (wanted->kind == WEIR_JM_OPERATION_RESCALE)
+        wrong = plan_rescaled(jobmanager, wanted->job_id, wanted->parallelism, &operation.take_plan, &why);
+    operation.target = uri;
+    operation.failure = wrong ? why.message : NULL;
+    struct weir_jm_event event = {.kind = WEIR_JM_EVENT_OPERATION, .job_id = wanted->job_id, .operation = operation};
+    weir_err err = ask(jobmanager, &event, error);
+    free(uri);
+    return err;
+}
+
+weir_err weir_jobmanager_dispose(struct weir_jobmanager *jobmanager, const char *path, struct weir_error *error)
+{
+    return weir_savepoint_dispose(path, jobmanager->options.config, error);
 }
 
 const char *weir_jobmanager_checkpoint_uri(const struct weir_jobmanager *jobmanager)

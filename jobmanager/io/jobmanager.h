@@ -46,17 +46,30 @@ struct weir_jobmanager_submission {
     size_t graph_size;
     const struct weir_key_value *configuration; /* over the graph's own; may be NULL */
     int configuration_count;
-    int parallelism;    /* for operators without one; 0: the graph's, else parallelism.default */
-    const char *job_id; /* 32 hex, or NULL: a new one */
+    int parallelism;            /* for operators without one; 0: the graph's, else parallelism.default */
+    const char *job_id;         /* 32 hex, or NULL: a new one */
+    const char *savepoint_path; /* the job begins with it; NULL: with nothing */
+    bool allow_non_restored, claim;
 };
 /* Blocks until the core has answered. job_id has room for 33 bytes. */
 weir_err weir_jobmanager_submit(struct weir_jobmanager *jobmanager, const struct weir_jobmanager_submission *submission,
                                 char *job_id, struct weir_error *error);
 /* WEIR_OK, NOT_FOUND, EXISTS (it has ended otherwise). Blocks until the core has answered. */
 weir_err weir_jobmanager_cancel(struct weir_jobmanager *jobmanager, const char *job_id, struct weir_error *error);
-/* Blocks until the core knows it; weir_jm_operation_find() says what came of it. FULL: too many are under way. */
-weir_err weir_jobmanager_operation(struct weir_jobmanager *jobmanager, const char *job_id,
-                                   const struct weir_jm_request *operation, struct weir_error *error);
+struct weir_jobmanager_request {
+    enum weir_jm_operation_kind kind;
+    const char *id, *job_id;
+    const char *directory; /* SAVEPOINT, STOP: NULL: execution.checkpointing.savepoint-dir */
+    bool drain;            /* STOP */
+    int parallelism;       /* RESCALE */
+};
+/* Blocks until the core knows it; weir_jm_operation_find() says what came of it, mistakes in the request included. FULL: too many are
+ * under way. */
+weir_err weir_jobmanager_operation(struct weir_jobmanager *jobmanager, const struct weir_jobmanager_request *wanted,
+                                   struct weir_error *error);
+bool weir_jobmanager_has_savepoint_dir(const struct weir_jobmanager *jobmanager);
+/* Removes a savepoint. Blocks. */
+weir_err weir_jobmanager_dispose(struct weir_jobmanager *jobmanager, const char *path, struct weir_error *error);
 /* Where checkpoints are kept; NULL: nowhere. */
 const char *weir_jobmanager_checkpoint_uri(const struct weir_jobmanager *jobmanager);
 /* The plan that a submission would get, without submitting. */

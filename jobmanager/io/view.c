@@ -222,6 +222,8 @@ static const char *checkpoint_path(const struct weir_jobmanager_view *view, stru
                                    const struct weir_jm_job *job, const struct weir_jm_checkpoint *from)
 {
     const char *uri = weir_jobmanager_checkpoint_uri(view->jobmanager);
+    if (from->path)
+        return copy(arena, from->path);
     return from->status != WEIR_JM_CHECKPOINT_COMPLETED || !uri
                ? ""
                : weir_arena_format(arena, "%s/jobs/%s/chk-%llu", uri, job->id, (unsigned long long)from->id);
@@ -321,6 +323,11 @@ static bool view_checkpoints(void *self, const char *job_id, struct weir_arena *
             out->aligned_timeout_ms = 0;
         out->completed = (int64_t)job->checkpoints_completed;
         out->failed = (int64_t)job->checkpoints_failed;
+        out->restored = job->restored;
+        out->restored_id = job->restored_id;
+        out->restored_ms = job->restored_ms;
+        out->restored_savepoint = job->restored_savepoint;
+        out->restored_path = copy(arena, job->restored_path);
         out->count = job->checkpoint_count;
         out->list = list;
         for (int i = 0; i < job->checkpoint_count; i++) {
@@ -337,8 +344,27 @@ static weir_err view_begin(void *self, const char *job_id, const struct weir_vie
                            struct weir_error *error)
 {
     struct weir_jobmanager_view *view = self;
-    struct weir_jm_request wanted = {.kind = (enum weir_jm_operation_kind)request->kind, .id = request->id};
-    return weir_jobmanager_operation(view->jobmanager, job_id, &wanted, error);
+    struct weir_jobmanager_request wanted = {
+        .kind = (enum weir_jm_operation_kind)request->kind,
+        .id = request->id,
+        .job_id = job_id,
+        .directory = request->directory,
+        .drain = request->drain,
+        .parallelism = request->parallelism,
+    };
+    return weir_jobmanager_operation(view->jobmanager, &wanted, error);
+}
+
+static bool view_has_savepoint_dir(void *self)
+{
+    const struct weir_jobmanager_view *view = self;
+    return weir_jobmanager_has_savepoint_dir(view->jobmanager);
+}
+
+static weir_err view_dispose(void *self, const char *path, struct weir_error *error)
+{
+    struct weir_jobmanager_view *view = self;
+    return weir_jobmanager_dispose(view->jobmanager, path, error);
 }
 
 static bool view_operation(void *self, const char *id, struct weir_arena *arena, struct weir_view_operation *operation)
@@ -352,6 +378,7 @@ static bool view_operation(void *self, const char *id, struct weir_arena *arena,
             .job_id = copy(arena, found->job_id),
             .ended = found->state != WEIR_JM_OPERATION_IN_PROGRESS,
             .checkpoint = found->checkpoint,
+            .location = found->location ? copy(arena, found->location) : "",
             .failure = found->failure ? copy(arena, found->failure) : NULL,
         };
     weir_jobmanager_unlock(view->jobmanager);
@@ -461,6 +488,9 @@ static struct weir_jobmanager_submission submission_of(const struct weir_view_su
         .configuration_count = from->configuration_count,
         .parallelism = from->parallelism,
         .job_id = from->job_id,
+        .savepoint_path = from->savepoint_path,
+        .allow_non_restored = from->allow_non_restored,
+        .claim = from->claim,
     };
 }
 
@@ -544,6 +574,8 @@ void weir_jobmanager_view_init(struct weir_jobmanager_view *view)
         .plan = view_plan,
         .checkpoints = view_checkpoints,
         .begin = view_begin,
+        .has_savepoint_dir = view_has_savepoint_dir,
+        .dispose = view_dispose,
         .operation = view_operation,
         .print_metrics = view_print_metrics,
         .faults = view_faults,

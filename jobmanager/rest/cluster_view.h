@@ -169,17 +169,26 @@ struct weir_view_checkpoints {
     const char *restored_path;
 };
 
-enum weir_view_operation_kind { WEIR_VIEW_OPERATION_CHECKPOINT };
+enum weir_view_operation_kind { /* as enum weir_jm_operation_kind */
+                                WEIR_VIEW_OPERATION_CHECKPOINT,
+                                WEIR_VIEW_OPERATION_SAVEPOINT,
+                                WEIR_VIEW_OPERATION_STOP,
+                                WEIR_VIEW_OPERATION_RESCALE
+};
 struct weir_view_request {
     enum weir_view_operation_kind kind;
-    const char *id; /* 32 hex: to ask after it; one that is known already changes nothing */
+    const char *id;        /* 32 hex: to ask after it; one that is known already changes nothing */
+    const char *directory; /* SAVEPOINT, STOP; NULL: the configured one */
+    bool drain;            /* STOP */
+    int parallelism;       /* RESCALE */
 };
 struct weir_view_operation {
     enum weir_view_operation_kind kind;
     const char *job_id;
     bool ended;
     uint64_t checkpoint;
-    const char *failure; /* NULL: it has not failed */
+    const char *location; /* of a savepoint; "" */
+    const char *failure;  /* NULL: it has not failed */
 };
 
 struct weir_view_taskmanager {
@@ -205,6 +214,8 @@ struct weir_view_submission {
     const char *name;                           /* over the graph's; NULL: the graph's */
     const struct weir_key_value *configuration; /* checked by the one who fills the view */
     int configuration_count;
+    const char *savepoint_path; /* NULL: the job begins with nothing */
+    bool allow_non_restored, claim;
 };
 
 struct weir_view_build { /* a shared object whose graph a child process builds */
@@ -244,6 +255,9 @@ struct weir_cluster_view {
     /* May block, bounded. OK whatever comes of it: operation() says. */
     weir_err (*begin)(void *self, const char *job_id, const struct weir_view_request *request,
                       struct weir_error *error);
+    bool (*has_savepoint_dir)(void *self);
+    /* Removes a savepoint. May block. */
+    weir_err (*dispose)(void *self, const char *path, struct weir_error *error);
     /* false: unknown. */
     bool (*operation)(void *self, const char *id, struct weir_arena *arena, struct weir_view_operation *operation);
     /* Metrics beyond those that REST derives from the above: Prometheus text, appended. May be NULL. */

@@ -1,5 +1,6 @@
-/* Checkpoints over REST, as Flink's v1 has them: what is known of a job's, and requests for them, which are answered at once with an id
+/* Checkpoints and savepoints over REST, as Flink's v1 has them: what is known of a job's, and requests for them, which are answered at once with an id
  * and asked after by it. Percentiles are of the checkpoints that are listed. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -440,4 +441,269 @@ void weir_rest_checkpoint_operation(const struct weir_http_server_request *reque
             answer(response, "COMPLETED", json_pack("{s:I}", "checkpointId", (json_int_t)operation.checkpoint));
     }
     weir_arena_fini(&arena);
+}
+
+/* --- Savepoints, stop, rescaling */
+
+/* A text, or NULL where it is null or not there; false: it is something else (the response says so). */
+static bool get_text(json_t *body, const char *name, const char **text, struct weir_http_server_response *response)
+{
+    json_t *value = json_object_get(body, name);
+    *text = json_is_string(value) ? json_string_value(value) : NULL;
+    if (!value || json_is_null(value) || (*text && strlen(*text) == json_string_length(value)))
+        return true;
+    weir_http_fail(response, 400, "The field '%s' must be a text.", name);
+    return false;
+}
+
+static bool get_bool(json_t *body, const char *name, bool *out, struct weir_http_server_response *response)
+{
+    json_t *value = json_object_get(body, name);
+    *out = json_is_true(value);
+    if (!value || json_is_null(value) || json_is_boolean(value))
+        return true;
+    weir_http_fail(response, 400, "The field '%s' must be true or false.", name);
+    return false;
+}
+
+static bool check_format(json_t *body, struct weir_http_server_response *response)
+{
+    const char *text;
+    if (!get_text(body, "formatType", &text, response))
+        return false;
+    if (!text || strcmp(text, "CANONICAL") == 0 || strcmp(text, "NATIVE") == 0 || strcmp(text, "DEFAULT") == 0)
+        return true;
+    weir_http_fail(response, 400, "The field 'formatType' must be CANONICAL or NATIVE.");
+    return false;
+}
+
+void weir_rest_savepoint_begin(const struct weir_http_server_request *request,
+                               struct weir_http_server_response *response)
+{
+    const struct weir_cluster_view *view = weir_rest_view(request);
+    const char *directory;
+    bool cancel;
+    json_t *body = weir_http_body_object(request, response);
+    if (!body)
+        return;
+    if (get_text(body, "target-directory", &directory, response) && get_bool(body, "cancel-job", &cancel, response) &&
+        check_format(body, response)) {
+        struct weir_view_request wanted = {.kind = cancel ? WEIR_VIEW_OPERATION_STOP : WEIR_VIEW_OPERATION_SAVEPOINT,
+                                           .directory = directory};
+        if (directory || view->has_savepoint_dir(view->self))
+            begin(request, response, body, &wanted);
+        else
+            weir_http_fail(response, 400,
+                           "Config key [execution.checkpointing.savepoint-dir] is not set. Property [target-directory] "
+                           "must be provided.");
+    }
+    json_decref(body);
+}
+
+void weir_rest_job_stop(const struct weir_http_server_request *request, struct weir_http_server_response *response)
+{
+    const struct weir_cluster_view *view = weir_rest_view(request);
+    struct weir_view_request wanted = {.kind = WEIR_VIEW_OPERATION_STOP};
+    json_t *body = weir_http_body_object(request, response);
+    if (!body)
+        return;
+    if (get_text(body, "targetDirectory", &wanted.directory, response) &&
+        get_bool(body, "drain", &wanted.drain, response) && check_format(body, response)) {
+        if (wanted.directory || view->has_savepoint_dir(view->self))
+            begin(request, response, body, &wanted);
+        else
+            weir_http_fail(response, 400,
+                           "Config key [execution.checkpointing.savepoint-dir] is not set. Property [targetDirectory] "
+                           "must be provided.");
+    }
+    json_decref(body);
+}
+
+void weir_rest_savepoint_operation(const struct weir_http_server_request *request,
+                                   struct weir_http_server_response *response)
+{
+    struct weir_arena arena;
+    struct weir_view_operation operation;
+    weir_arena_init(&arena);
+    if (find_operation(request, response, &arena, "savepoint", &operation)) {
+        if (!operation.ended)
+            answer(response, "IN_PROGRESS", json_null());
+        else if (operation.failure)
+            answer(response, "COMPLETED", json_pack("{s:o}", "failure-cause", cause_json(operation.failure)));
+        else
+            answer(response, "COMPLETED", json_pack("{s:o}", "location", weir_rest_string(operation.location)));
+    }
+    weir_arena_fini(&arena);
+}
+
+void weir_rest_rescale(const struct weir_http_server_request *request, struct weir_http_server_response *response)
+{
+    const char *text = weir_http_query_get(request, "parallelism");
+    char *end = NULL;
+    long parallelism = text ? strtol(text, &end, 10) : 0;
+    if (!text || end == text || *end || parallelism < 1 || parallelism > 32768) {
+        weir_http_fail(
+            response, 400,
+            "Bad request, could not parse parameters: the query parameter (parallelism) must be a number from 1 to "
+            "32768.");
+        return;
+    }
+    json_t *body = json_object();
+    begin(request, response, body,
+          &(struct weir_view_request){.kind = WEIR_VIEW_OPERATION_RESCALE, .parallelism = (int)parallelism});
+    json_decref(body);
+}
+
+void weir_rest_rescale_operation(const struct weir_http_server_request *request,
+                                 struct weir_http_server_response *response)
+{
+    struct weir_arena arena;
+    struct weir_view_operation operation;
+    weir_arena_init(&arena);
+    if (find_operation(request, response, &arena, "rescale", &operation)) {
+        if (!operation.ended)
+            answer(response, "IN_PROGRESS", json_null());
+        else if (operation.failure)
+            answer(response, "COMPLETED", json_pack("{s:o}", "failure-cause", cause_json(operation.failure)));
+        else
+            answer(response, "COMPLETED", json_object());
+    }
+    weir_arena_fini(&arena);
+}
+
+/* --- Requirements: what the dashboard and the Kubernetes operator rescale by. One number for the whole job. */
+
+void weir_rest_requirements(const struct weir_http_server_request *request, struct weir_http_server_response *response)
+{
+    struct weir_arena arena;
+    weir_arena_init(&arena);
+    const struct weir_view_job *job = weir_rest_find_job(request, response, WEIR_VIEW_VERTICES, &arena);
+    if (job) {
+        json_t *out = json_object();
+        for (int i = 0; i < job->vertex_count; i++)
+            json_object_set_new(out, job->vertices[i].id,
+                                json_pack("{s:{s:i, s:i}}", "parallelism", "lowerBound", 1, "upperBound",
+                                          job->vertices[i].parallelism));
+        weir_http_json(response, 200, out);
+    }
+    weir_arena_fini(&arena);
+}
+
+/* The upper bound of all that change; 0: the response says what is wrong; -1: nothing changes. */
+static int wanted_parallelism(const struct weir_view_job *job, json_t *body, struct weir_http_server_response *response)
+{
+    int wanted = -1;
+    const char *id;
+    json_t *value;
+    json_object_foreach(body, id, value)
+    {
+        int i = 0;
+        while (i < job->vertex_count && strcmp(job->vertices[i].id, id) != 0)
+            i++;
+        json_t *upper = json_object_get(json_object_get(value, "parallelism"), "upperBound");
+        json_int_t bound = json_is_integer(upper) ? json_integer_value(upper) : 0;
+        if (i == job->vertex_count || bound < 1 || bound > 32768) {
+            weir_http_fail(response, 400,
+                           i == job->vertex_count ? "The job has no vertex %.40s."
+                                                  : "Vertex %.40s: parallelism.upperBound must be from 1 to 32768.",
+                           id);
+            return 0;
+        }
+        if (bound == job->vertices[i].parallelism)
+            continue;
+        if (wanted > 0 && wanted != (int)bound) {
+            weir_http_fail(response, 400,
+                           "The vertices that change must all get the same upperBound: weir rescales a job as a whole, "
+                           "and vertices that set their own parallelism keep it.");
+            return 0;
+        }
+        wanted = (int)bound;
+    }
+    return wanted;
+}
+
+void weir_rest_requirements_put(const struct weir_http_server_request *request,
+                                struct weir_http_server_response *response)
+{
+    struct weir_arena arena;
+    weir_arena_init(&arena);
+    json_t *body = weir_http_body_object(request, response);
+    const struct weir_view_job *job = body ? weir_rest_find_job(request, response, WEIR_VIEW_VERTICES, &arena) : NULL;
+    if (job && json_object_size(body) == 0) {
+        weir_http_fail(response, 400, "Request body does not specify resource requirements.");
+    } else if (job) {
+        int wanted = wanted_parallelism(job, body, response);
+        json_t *none = json_object();
+        if (wanted > 0)
+            begin(request, response, none,
+                  &(struct weir_view_request){.kind = WEIR_VIEW_OPERATION_RESCALE, .parallelism = wanted});
+        json_decref(none);
+        if (wanted < 0)
+            weir_http_json(response, 200, json_object());
+    }
+    json_decref(body);
+    weir_arena_fini(&arena);
+}
+
+/* --- Disposal: done when it is answered, so the id needs no memory but that of failures */
+
+struct disposal {
+    char id[33];
+    char *failure; /* NULL: it is gone */
+};
+#define DISPOSALS_MAX 64
+static struct disposal disposals[DISPOSALS_MAX]; /* ring */
+static int disposal_next;
+static pthread_mutex_t disposals_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void remember(const char *id, const char *failure)
+{
+    pthread_mutex_lock(&disposals_lock);
+    struct disposal *disposal = &disposals[disposal_next++ % DISPOSALS_MAX];
+    free(disposal->failure);
+    snprintf(disposal->id, sizeof disposal->id, "%s", id);
+    disposal->failure = failure ? weir_strdup(failure) : NULL;
+    pthread_mutex_unlock(&disposals_lock);
+}
+
+void weir_rest_disposal_begin(const struct weir_http_server_request *request,
+                              struct weir_http_server_response *response)
+{
+    const struct weir_cluster_view *view = weir_rest_view(request);
+    const char *path;
+    char id[33];
+    struct weir_error error = {0};
+    json_t *body = weir_http_body_object(request, response);
+    if (!body)
+        return;
+    if (get_text(body, "savepoint-path", &path, response)) {
+        if (!path) {
+            weir_http_fail(response, 400, "The field 'savepoint-path' is missing.");
+        } else if (trigger_id(body, id, response)) {
+            weir_err err = view->dispose(view->self, path, &error);
+            remember(id, err ? error.message : NULL);
+            weir_http_json(response, 200, json_pack("{s:s}", "request-id", id));
+        }
+    }
+    json_decref(body);
+}
+
+void weir_rest_disposal(const struct weir_http_server_request *request, struct weir_http_server_response *response)
+{
+    char id[33];
+    if (!weir_rest_parse_id(request->params[0], "triggerid", id, response))
+        return;
+    bool found = false;
+    pthread_mutex_lock(&disposals_lock);
+    for (int i = 0; i < DISPOSALS_MAX && !found; i++) {
+        if (strcmp(disposals[i].id, id) != 0)
+            continue;
+        found = true;
+        answer(response, "COMPLETED",
+               disposals[i].failure ? json_pack("{s:o}", "failure-cause", cause_json(disposals[i].failure))
+                                    : json_object());
+    }
+    pthread_mutex_unlock(&disposals_lock);
+    if (!found)
+        weir_http_fail(response, 404, "Operation not found under key: %s", id);
 }

@@ -60,7 +60,9 @@ weir_http_handler weir_rest_taskmanagers, weir_rest_taskmanager, weir_rest_taskm
 weir_http_handler weir_rest_metrics;
 weir_http_handler weir_rest_faults, weir_rest_fault_arm, weir_rest_faults_reset;
 weir_http_handler weir_rest_checkpoints, weir_rest_checkpoint_config, weir_rest_checkpoint, weir_rest_checkpoint_vertex,
-    weir_rest_checkpoint_begin, weir_rest_checkpoint_operation;
+    weir_rest_checkpoint_begin, weir_rest_checkpoint_operation, weir_rest_savepoint_begin,
+    weir_rest_savepoint_operation, weir_rest_job_stop, weir_rest_rescale, weir_rest_rescale_operation,
+    weir_rest_requirements, weir_rest_requirements_put, weir_rest_disposal_begin, weir_rest_disposal;
 
 extern const char weir_rest_page_start[], weir_rest_page_end[]; /* web/index.html */
 

@@ -320,6 +320,8 @@ struct run { /* the options of both, from body and query; all in the arena */
     int argument_count;
     int parallelism; /* 0: none */
     const char *job_id, *name;
+    const char *savepoint_path; /* NULL: none */
+    bool allow_non_restored, claim;
     struct weir_key_value *configuration;
     int configuration_count;
 };
@@ -366,6 +368,14 @@ static bool read_parallelism(struct run *run, json_int_t value, struct weir_http
     return true;
 }
 
+/* LEGACY leaves the savepoint to whoever made it, and so does NO_CLAIM here: its objects are copied. */
+static bool read_claim(struct run *run, const char *text, struct weir_http_server_response *response)
+{
+    run->claim = !strcasecmp(text, "CLAIM");
+    return run->claim || !strcasecmp(text, "NO_CLAIM") || !strcasecmp(text, "LEGACY") ||
+           bad(response, "claimMode", "must be CLAIM, NO_CLAIM or LEGACY");
+}
+
 static bool read_query(const struct weir_http_server_request *request, struct run *run, struct weir_arena *arena,
                        struct weir_http_server_response *response)
 {
@@ -378,7 +388,12 @@ static bool read_query(const struct weir_http_server_request *request, struct ru
     }
     text = weir_http_query_get(request, "savepointPath");
     if (text && *text)
-        return bad(response, "savepointPath", "is not supported: this version has no savepoints");
+        run->savepoint_path = weir_arena_strdup(arena, text);
+    text = weir_http_query_get(request, "allowNonRestoredState");
+    run->allow_non_restored = text && !strcasecmp(text, "true");
+    text = weir_http_query_get(request, "claimMode");
+    if (text && !read_claim(run, text, response))
+        return false;
     text = weir_http_query_get(request, "program-args");
     if (text && !split_arguments(run, arena, text, response))
         return false;
@@ -472,8 +487,21 @@ static bool read_body(json_t *body, struct run *run, struct weir_arena *arena,
         run->name = weir_arena_strdup(arena, json_string_value(value));
     }
     value = json_object_get(body, "savepointPath");
-    if (value && !json_is_null(value) && (!json_is_string(value) || json_string_length(value)))
-        return bad(response, "savepointPath", "is not supported: this version has no savepoints");
+    if (value && !json_is_null(value)) {
+        if (!json_is_string(value) || strlen(json_string_value(value)) != json_string_length(value))
+            return bad(response, "savepointPath", "must be a text");
+        run->savepoint_path = json_string_length(value) ? weir_arena_strdup(arena, json_string_value(value)) : NULL;
+    }
+    value = json_object_get(body, "allowNonRestoredState");
+    if (value && !json_is_null(value) && !json_is_boolean(value))
+        return bad(response, "allowNonRestoredState", "must be true or false");
+    if (json_is_boolean(value))
+        run->allow_non_restored = json_is_true(value);
+    value = json_object_get(body, "claimMode");
+    value = value ? value : json_object_get(body, "restoreMode"); /* its older name */
+    if (value && !json_is_null(value) &&
+        !read_claim(run, json_is_string(value) ? json_string_value(value) : "", response))
+        return false;
     value = json_object_get(body, "flinkConfiguration");
     return !value || json_is_null(value) || read_configuration(run, arena, value, response);
 }
@@ -550,6 +578,9 @@ static void build_and(run_finish *finish, const struct weir_http_server_request 
             .name = run.name,
             .configuration = run.configuration,
             .configuration_count = run.configuration_count,
+            .savepoint_path = run.savepoint_path,
+            .allow_non_restored = run.allow_non_restored,
+            .claim = run.claim,
         };
         err = finish(request, &submission, &arena, &reply, &error);
     }

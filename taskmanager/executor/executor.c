@@ -730,6 +730,7 @@ static weir_err start_up(struct weir_control *c, struct weir_error *error)
     const Weir__StartExecutor *start = message->start;
     struct weir_plan_options plan_options = {
         .parallelism = setting_int(c, "parallelism.default", 1),
+        .parallelism_override = setting_int(c, "pipeline.parallelism-override", 0),
         .max_parallelism = setting_int(c, "pipeline.max-parallelism", WEIR_MAX_PARALLELISM_DEFAULT),
         .chaining = !setting(c, "pipeline.operator-chaining.enabled") ||
                     strcmp(setting(c, "pipeline.operator-chaining.enabled"), "false") != 0,

@@ -718,7 +718,8 @@ static weir_err source_snapshot(struct weir_op *op, struct weir_op_ctx *ctx, str
     return err ? weir_wrap(error, "%s", ctx->plan->name) : WEIR_OK;
 }
 
-static void get_split(struct source *source, struct weir_part_reader *in)
+/* `mine`: else it is another subtask's, and passed by. */
+static void get_split(struct source *source, struct weir_part_reader *in, bool mine)
 {
     size_t size;
     source->restored = weir_realloc(source->restored, (size_t)(source->restored_count + 1) * sizeof *source->restored);
@@ -730,12 +731,17 @@ static void get_split(struct source *source, struct weir_part_reader *in)
     open->split.size = weir_get_i64(in);
     open->split.remaining = weir_get_i64(in);
     open->begun = weir_get_u8(in) != 0;
-    if (!open->begun)
+    if (open->begun) {
+        open->watermark_ms = weir_get_i64(in);
+        open->skipping = weir_get_u8(in) != 0;
+        const uint8_t *position = weir_get_bytes(in, &size);
+        open->position = weir_strndup((const char *)position, size);
+    }
+    if (mine)
         return;
-    open->watermark_ms = weir_get_i64(in);
-    open->skipping = weir_get_u8(in) != 0;
-    const uint8_t *position = weir_get_bytes(in, &size);
-    open->position = weir_strndup((const char *)position, size);
+    free((char *)(uintptr_t)open->split.id);
+    free(open->position);
+    source->restored_count--;
 }
 
 /* Splits are kept for batch(); a reader without them goes on from here. */
@@ -743,12 +749,13 @@ static weir_err restore(struct source *source, struct weir_op_ctx *ctx, struct w
 {
     const struct weir_connector *connector = source->carrier.connector;
     const struct weir_restored_part *part = NULL;
+    int64_t number = 0;
     while ((part = weir_restored_next(ctx->restored, ctx->plan->uid, STATE, part))) {
         struct weir_part_reader in = weir_part_read(part);
         in.bad |= weir_get_u8(&in) != STATE_VERSION;
         uint32_t count = weir_get_u32(&in);
         for (uint32_t i = 0; i < count && !in.bad; i++)
-            get_split(source, &in);
+            get_split(source, &in, weir_restored_is_mine(part, ctx->subtask, ctx->parallelism, number++));
         weir_err err = weir_part_read_end(&in, STATE, error);
         if (err)
             return err;

@@ -82,7 +82,7 @@ static weir_err splits_snapshot(struct weir_op *op, struct weir_op_ctx *ctx, str
         weir_put_i64(&out, splits->splits[i].offset);
         weir_put_i64(&out, splits->splits[i].size);
     }
-    weir_snapshot_add(snapshot, ctx->plan->uid, STATE, WEIR_STATE_SUBTASK, &out);
+    weir_snapshot_add(snapshot, ctx->plan->uid, STATE, WEIR_STATE_UNION, &out);
     return WEIR_OK;
 }
 

@@ -122,19 +122,31 @@ static weir_err watermark_plan(struct weir_op_plan *plan, struct weir_error *err
     return 0;
 }
 
-/* Rows that follow are judged as they would have been: it goes on from the same bound. */
+/* Rows that follow are judged as they would have been: it goes on from the same bound, with another parallelism from the lowest: rows of
+ * any of the old subtasks may come here. */
 static weir_err restore(struct weir_watermarker *marker, struct weir_op_ctx *ctx, struct weir_error *error)
 {
-    const struct weir_restored_part *part = weir_restored_next(ctx->restored, ctx->plan->uid, STATE, NULL);
-    if (!part)
+    const struct weir_restored_part *part = NULL;
+    int64_t lowest_ms = WEIR_WATERMARK_MAX;
+    bool any = false;
+    while ((part = weir_restored_next(ctx->restored, ctx->plan->uid, STATE, part))) {
+        struct weir_part_reader in = weir_part_read(part);
+        in.bad |= weir_get_u8(&in) != STATE_VERSION;
+        int64_t max_ms = weir_get_i64(&in);
+        weir_err err = weir_part_read_end(&in, STATE, error);
+        if (err)
+            return err;
+        if (part->parallelism == ctx->parallelism && part->subtask != ctx->subtask)
+            continue;
+        lowest_ms = max_ms < lowest_ms ? max_ms : lowest_ms;
+        any = true;
+    }
+    if (!any)
         return WEIR_OK;
-    struct weir_part_reader in = weir_part_read(part);
-    in.bad |= weir_get_u8(&in) != STATE_VERSION;
-    marker->max_ms = weir_get_i64(&in);
-    weir_err err = weir_part_read_end(&in, STATE, error);
-    if (!err && marker->max_ms != WEIR_WATERMARK_MIN)
+    marker->max_ms = lowest_ms;
+    if (marker->max_ms != WEIR_WATERMARK_MIN)
         weir_out_watermark(ctx->out, marker->max_ms);
-    return err;
+    return WEIR_OK;
 }
 
 static weir_err watermark_open(struct weir_op *op, struct weir_op_ctx *ctx, struct weir_error *error)
@@ -159,7 +171,7 @@ static weir_err watermark_snapshot(struct weir_op *op, struct weir_op_ctx *ctx, 
     weir_buf_init(&out, SIZE_MAX / 2);
     weir_put_u8(&out, STATE_VERSION);
     weir_put_i64(&out, ((struct weir_watermarker *)op)->max_ms);
-    weir_snapshot_add(snapshot, ctx->plan->uid, STATE, WEIR_STATE_SUBTASK, &out);
+    weir_snapshot_add(snapshot, ctx->plan->uid, STATE, WEIR_STATE_UNION, &out);
     return WEIR_OK;
 }
 

@@ -214,6 +214,11 @@ const struct weir_restored_part *weir_restored_next(const struct weir_restored *
     return part;
 }
 
+bool weir_restored_is_mine(const struct weir_restored_part *part, int subtask, int parallelism, int64_t number)
+{
+    return part->parallelism == parallelism ? part->subtask == subtask : number % parallelism == subtask;
+}
+
 /* --- Bytes of parts */
 
 static void put(struct weir_buf *out, const void *bytes, size_t size)

@@ -14,11 +14,13 @@
 struct weir_capture; /* state/capture.h */
 struct weir_run_ref; /* state/capture.h */
 
-enum weir_state_kind {                         /* written into checkpoints: never renumber */
-                       WEIR_STATE_SUBTASK = 1, /* belongs to this subtask's number */
-                       WEIR_STATE_SPLIT = 2,   /* entries that are dealt out anew (operator list state) */
-                       WEIR_STATE_UNION = 3,   /* every subtask gets all */
-                       WEIR_STATE_KEYED = 4,   /* by key group */
+enum weir_state_kind { /* written into checkpoints: never renumber */
+                       WEIR_STATE_SUBTASK =
+                           1, /* this subtask's alone: with it the operator's parallelism cannot change */
+                       WEIR_STATE_SPLIT =
+                           2, /* entries that are dealt out anew (operator list state): weir_restored_is_mine() */
+                       WEIR_STATE_UNION = 3, /* every subtask gets all */
+                       WEIR_STATE_KEYED = 4, /* by key group */
                        /* Rows that a barrier overtook (exchange/inflight.h): of the subtask that the part names, while the parallelism is the
                         * same; else by key group, or dealt out. */
                        WEIR_STATE_ROWS_KEYED = 5,
@@ -118,6 +120,10 @@ void weir_restored_origin(struct weir_restored *restored, const char *object, in
 /* The next part of the state after `after` (NULL: the first); NULL: there is none. `restored` may be NULL: the start was from nothing. */
 const struct weir_restored_part *weir_restored_next(const struct weir_restored *restored, const char *uid,
                                                     const char *name, const struct weir_restored_part *after);
+
+/* Entry `number`, counted from 0 over all parts of a SPLIT state in their order, is this subtask's. With the parallelism that wrote them a
+ * subtask finds its own part and all of its entries; with another one it finds all parts, and each entry is somebody's, once. */
+bool weir_restored_is_mine(const struct weir_restored_part *part, int subtask, int parallelism, int64_t number);
 
 /* --- Bytes of parts: little-endian numbers, and bytes with their size before them. What is read is checked: once something was not there,
  * `bad` stays set and zeros come. */

@@ -853,8 +853,8 @@ bool weir_chain_wants_input(const struct weir_chain *chain)
 {
     const struct op_node *head = &chain->nodes[0];
     return chain->state == WEIR_CHAIN_RUNNING && chain->input_count > 0 && head->item.kind == WEIR_ITEM_NONE &&
-           !chain->snapshot && chain->passing.checkpoint == 0 && !head->in_timer && !head->ended && !head->halted &&
-           has_room(head);
+           weir_chain_may_inject(chain) && chain->passing.checkpoint == 0 && !head->in_timer && !head->ended &&
+           !head->halted && has_room(head);
 }
 
 void weir_chain_give(struct weir_chain *chain, const struct weir_item *item)
