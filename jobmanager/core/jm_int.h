@@ -336,9 +336,6 @@ uint64_t weir_jm_operations_digest(uint64_t hash, const struct weir_jm *jm);
 void weir_jm_operations_free(struct weir_jm *jm);
 /* INITIALIZING: the job begins with this; a sentence: why not. */
 const char *weir_jm_restore_begin(struct weir_jm *jm, struct weir_jm_job *job, const struct weir_jm_restore *restore);
-/* The state of a checkpoint fits the plan's operators; a sentence in the step's arena: why not. */
-const char *weir_jm_restore_refusal(struct weir_jm *jm, const struct weir_plan *plan, const Weir__Snapshot *snapshot,
-                                    bool allow_non_restored);
 
 /* --- jm_failover.c: regions */
 bool weir_jm_region_finished(const struct weir_jm_job *job, int region);

@@ -306,8 +306,9 @@ static const char *refuse_part(struct weir_jm *jm, const struct weir_plan *plan,
     return NULL;
 }
 
-const char *weir_jm_restore_refusal(struct weir_jm *jm, const struct weir_plan *plan, const Weir__Snapshot *snapshot,
-                                    bool allow_non_restored)
+/* The state of a checkpoint fits the plan's operators, or a sentence, in the step's arena: why not. */
+static const char *refuse_restore(struct weir_jm *jm, const struct weir_plan *plan, const Weir__Snapshot *snapshot,
+                                  bool allow_non_restored)
 {
     for (size_t i = 0; i < snapshot->n_parts; i++) {
         const char *why = refuse_part(jm, plan, snapshot, snapshot->parts[i], allow_non_restored);
@@ -353,7 +354,7 @@ const char *weir_jm_restore_begin(struct weir_jm *jm, struct weir_jm_job *job, c
 {
     struct job_checkpoints *c = job->in->checkpoints;
     Weir__Snapshot *snapshot = restore->take_snapshot;
-    const char *why = weir_jm_restore_refusal(jm, job->plan, snapshot, restore->allow_non_restored);
+    const char *why = refuse_restore(jm, job->plan, snapshot, restore->allow_non_restored);
     if (!why && (snapshot->checkpoint == 0 || snapshot->checkpoint >= UINT64_MAX / 2))
         why = "CHECKPOINT_CORRUPT: it has no number";
     if (why) {
@@ -417,7 +418,7 @@ static const char *never(struct weir_jm *jm, const struct weir_jm_operation *ope
     if (operation->kind == WEIR_JM_OPERATION_RESCALE && is_same(job->plan, operation->plan))
         return "the tasks would be the same: operators that set their own parallelism keep it";
     if (operation->kind == WEIR_JM_OPERATION_RESCALE && job->in->checkpoints->latest)
-        return weir_jm_restore_refusal(jm, operation->plan, job->in->checkpoints->latest, true);
+        return refuse_restore(jm, operation->plan, job->in->checkpoints->latest, true);
     return NULL;
 }
 
@@ -495,7 +496,7 @@ static void replan(struct weir_jm *jm, struct weir_jm_job *job)
     for (int t = 0; t < job->task_count; t++)
         if (!weir_task_state_terminal(job->tasks[t].state))
             return;
-    const char *why = weir_jm_restore_refusal(jm, job->in->rescale, c->latest, true);
+    const char *why = refuse_restore(jm, job->in->rescale, c->latest, true);
     for (int i = 0; i < jm->operation_count; i++) {
         struct weir_jm_operation *operation = &jm->operations[i];
         if (operation->state != WEIR_JM_OPERATION_IN_PROGRESS || operation->kind != WEIR_JM_OPERATION_RESCALE ||

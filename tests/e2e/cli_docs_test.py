@@ -30,7 +30,7 @@ def test_help_lists_nothing_that_does_not_work():
     """Every command has help of its own, every option of it is known, and none of the commands of later days is there."""
     said = json.loads(run(WEIR, "help", "-o", "json").stdout)
     for command in said["commands"]:
-        values = {"FORMAT": "json", "N": "1", "KEY=VALUE": "rest.port=1"}
+        values = {"FORMAT": "json", "N": "1", "KEY=VALUE": "rest.port=1", "MODE": "claim"}
         for name in ("short", "long"):
             options = [word for option in command["options"] if option.get(name)
                        for word in (option[name], *([values.get(option["value"], "x")] if option.get("value") else []))]
@@ -86,6 +86,9 @@ def test_the_fields_of_json():
             wait_for("metrics of operators", lambda: all(v["operators"] for v in parsed("metrics", running["jobid"])["vertices"]))
             check("metrics", parsed("metrics", running["jobid"]))
             check("checkpoint", parsed("checkpoint", running["jobid"]))
+            check("savepoint", parsed("savepoint", running["jobid"], cluster.path("savepoints")))
+            stopped = parsed("run", "-d", "-D", "execution.checkpointing.interval=1 h", FAULTS, "--rows", "1000000000", "--rate", "100")
+            check("stop", parsed("stop", "--savepoint", cluster.path("savepoints"), stopped["jobid"]))
             lines = cluster.weir("logs", running["jobid"], "-o", "json").stdout.splitlines()
             assert lines
             for line in lines:

@@ -35,8 +35,8 @@ static struct weir_config *config;
 static struct {
     char cancelled[33];
     struct weir_view_submission submission; /* strings copied below */
-    char graph[4096], job_id[33], name[256], code_name[200], sha256[65], path[300], arguments[1000],
-        configuration[1000];
+    char graph[4096], savepoint_path[100], job_id[33], name[256], code_name[200], sha256[65], path[300],
+        arguments[1000], configuration[1000];
     bool fail_build;
     char code_sha256[65]; /* of the running job */
 } fake;
@@ -173,6 +173,7 @@ static weir_err fake_submit(void *self, const struct weir_view_submission *s, ch
     (void)self;
     fake.submission = *s;
     snprintf(fake.graph, sizeof fake.graph, "%.*s", (int)s->graph_size, (const char *)s->graph);
+    snprintf(fake.savepoint_path, sizeof fake.savepoint_path, "%s", s->savepoint_path ? s->savepoint_path : "");
     snprintf(fake.job_id, sizeof fake.job_id, "%s", s->job_id ? s->job_id : "-");
     snprintf(fake.name, sizeof fake.name, "%s", s->name ? s->name : "-");
     fake.configuration[0] = 0;
@@ -273,9 +274,10 @@ static bool fake_checkpoints(void *self, const char *id, struct weir_arena *aren
 }
 
 static struct {
-    char job_id[33], id[33], failure[100];
+    char job_id[33], id[33], failure[100], directory[100];
     enum weir_view_operation_kind kind;
-    bool ended, full;
+    bool ended, full, drain, has_dir;
+    int parallelism;
 } fake_op;
 
 static weir_err fake_begin(void *self, const char *job_id, const struct weir_view_request *request,
@@ -285,7 +287,22 @@ static weir_err fake_begin(void *self, const char *job_id, const struct weir_vie
     strcpy(fake_op.job_id, job_id);
     strcpy(fake_op.id, request->id);
     fake_op.kind = request->kind;
+    snprintf(fake_op.directory, sizeof fake_op.directory, "%s", request->directory ? request->directory : "-");
+    fake_op.drain = request->drain;
+    fake_op.parallelism = request->parallelism;
     return fake_op.full ? weir_fail(error, WEIR_ERR_FULL, "too many are under way") : WEIR_OK;
+}
+
+static bool fake_has_savepoint_dir(void *self)
+{
+    (void)self;
+    return fake_op.has_dir;
+}
+
+static weir_err fake_dispose(void *self, const char *path, struct weir_error *error)
+{
+    (void)self;
+    return strcmp(path, "/sp") == 0 ? WEIR_OK : weir_fail(error, WEIR_ERR_NOT_FOUND, "there is no savepoint %s", path);
 }
 
 static bool fake_operation(void *self, const char *id, struct weir_arena *arena, struct weir_view_operation *operation)
@@ -297,6 +314,7 @@ static bool fake_operation(void *self, const char *id, struct weir_arena *arena,
                                               .job_id = fake_op.job_id,
                                               .ended = fake_op.ended,
                                               .checkpoint = 32,
+                                              .location = "file:/sp/savepoint-1",
                                               .failure = *fake_op.failure ? fake_op.failure : NULL};
     return true;
 }
@@ -311,6 +329,8 @@ static const struct weir_cluster_view view = {
     .plan = fake_plan,
     .checkpoints = fake_checkpoints,
     .begin = fake_begin,
+    .has_savepoint_dir = fake_has_savepoint_dir,
+    .dispose = fake_dispose,
     .operation = fake_operation,
 };
 
@@ -657,6 +677,81 @@ static void checkpoint_requests(void **state)
     memset(&fake_op, 0, sizeof fake_op);
 }
 
+static void savepoint_requests(void **state)
+{
+    (void)state;
+    char path[200];
+    json_t *json = call("POST", "/jobs/" RUNNING_JOB "/savepoints",
+                        "{\"target-directory\": \"/sp\", \"cancel-job\": false, \"formatType\": \"NATIVE\"}", 202);
+    assert_int_equal(fake_op.kind, WEIR_VIEW_OPERATION_SAVEPOINT);
+    assert_string_equal(fake_op.directory, "/sp");
+    json_decref(json);
+    snprintf(path, sizeof path, "/jobs/" RUNNING_JOB "/savepoints/%s", fake_op.id);
+    json = call("GET", path, NULL, 200);
+    assert_string_equal(json_string_value(json_object_get(json_object_get(json, "status"), "id")), "IN_PROGRESS");
+    json_decref(json);
+    fake_op.ended = true;
+    json = call("GET", path, NULL, 200);
+    assert_string_equal(json_string_value(json_object_get(json_object_get(json, "operation"), "location")),
+                        "file:/sp/savepoint-1");
+    json_decref(json);
+    strcpy(fake_op.failure, "no room");
+    json = call("GET", path, NULL, 200);
+    json_t *cause = json_object_get(json_object_get(json, "operation"), "failure-cause");
+    assert_string_equal(json_string_value(json_object_get(cause, "stack-trace")), "no room");
+    json_decref(json);
+
+    json = call("POST", "/jobs/" RUNNING_JOB "/stop", "{\"targetDirectory\": \"/sp\", \"drain\": true}", 202);
+    assert_int_equal(fake_op.kind, WEIR_VIEW_OPERATION_STOP);
+    assert_true(fake_op.drain);
+    json_decref(json);
+    json =
+        call("POST", "/jobs/" RUNNING_JOB "/savepoints", "{\"target-directory\": \"/sp\", \"cancel-job\": true}", 202);
+    assert_int_equal(fake_op.kind, WEIR_VIEW_OPERATION_STOP);
+    json_decref(json);
+    expect_error("POST", "/jobs/" RUNNING_JOB "/savepoints", NULL, 400, "Property [target-directory] must be provided");
+    expect_error("POST", "/jobs/" RUNNING_JOB "/stop", "{}", 400, "execution.checkpointing.savepoint-dir");
+    fake_op.has_dir = true;
+    json_decref(call("POST", "/jobs/" RUNNING_JOB "/stop", "{\"drain\": false}", 202));
+    assert_string_equal(fake_op.directory, "-");
+    expect_error("POST", "/jobs/" RUNNING_JOB "/stop", "{\"drain\": 7}", 400, "drain");
+    expect_error("POST", "/jobs/" RUNNING_JOB "/savepoints", "{\"formatType\": \"ZIP\"}", 400, "formatType");
+    expect_error("POST", "/jobs/zz/savepoints", "{}", 400, "(jobid)");
+    expect_error("GET", "/jobs/" RUNNING_JOB "/savepoints/" VERTEX, NULL, 404,
+                 "There is no savepoint operation with triggerId=" VERTEX " for job " RUNNING_JOB);
+
+    json_decref(call("PATCH", "/jobs/" RUNNING_JOB "/rescaling?parallelism=3", NULL, 202));
+    assert_int_equal(fake_op.kind, WEIR_VIEW_OPERATION_RESCALE);
+    assert_int_equal(fake_op.parallelism, 3);
+    expect_error("PATCH", "/jobs/" RUNNING_JOB "/rescaling", NULL, 400, "parallelism");
+    expect_error("PATCH", "/jobs/" RUNNING_JOB "/rescaling?parallelism=0", NULL, 400, "parallelism");
+    json = call("GET", "/jobs/" RUNNING_JOB "/resource-requirements", NULL, 200);
+    assert_int_equal(number(json_object_get(json, VERTEX), "parallelism", "upperBound"), 2);
+    json_decref(json);
+    json_decref(call("PUT", "/jobs/" RUNNING_JOB "/resource-requirements",
+                     "{\"" VERTEX "\": {\"parallelism\": {\"lowerBound\": 1, \"upperBound\": 4}}}", 202));
+    assert_int_equal(fake_op.parallelism, 4);
+    expect_error("PUT", "/jobs/" RUNNING_JOB "/resource-requirements", "{}", 400, "does not specify");
+    expect_error("PUT", "/jobs/" RUNNING_JOB "/resource-requirements", "{\"x\": {}}", 400, "no vertex x");
+
+    json = call("POST", "/savepoint-disposal", "{\"savepoint-path\": \"/sp\"}", 200);
+    snprintf(path, sizeof path, "/savepoint-disposal/%s", json_string_value(json_object_get(json, "request-id")));
+    json_decref(json);
+    json = call("GET", path, NULL, 200);
+    assert_null(json_object_get(json_object_get(json, "operation"), "failure-cause"));
+    json_decref(json);
+    json = call("POST", "/savepoint-disposal", "{\"savepoint-path\": \"/no\"}", 200);
+    snprintf(path, sizeof path, "/savepoint-disposal/%s", json_string_value(json_object_get(json, "request-id")));
+    json_decref(json);
+    json = call("GET", path, NULL, 200);
+    cause = json_object_get(json_object_get(json, "operation"), "failure-cause");
+    assert_string_equal(json_string_value(json_object_get(cause, "stack-trace")), "there is no savepoint /no");
+    json_decref(json);
+    expect_error("POST", "/savepoint-disposal", "{}", 400, "savepoint-path");
+    expect_error("GET", "/savepoint-disposal/00000000000000000000000000000000", NULL, 404, "Operation not found");
+    memset(&fake_op, 0, sizeof fake_op);
+}
+
 static void errors(void **state)
 {
     (void)state;
@@ -757,7 +852,13 @@ static void jars(void **state)
     expect_error("POST", path, "{\"programArgs\":\"'x\"}", 400, "'programArgs'");
     expect_error("POST", path, "{\"jobId\":\"zz\"}", 400, "'jobId'");
     expect_error("POST", path, "{\"jobName\":\"\"}", 400, "'jobName'");
-    expect_error("POST", path, "{\"savepointPath\":\"/x\"}", 400, "'savepointPath'");
+    json_decref(
+        call("POST", path, "{\"savepointPath\":\"/x\",\"allowNonRestoredState\":true,\"claimMode\":\"CLAIM\"}", 200));
+    assert_string_equal(fake.savepoint_path, "/x");
+    assert_true(fake.submission.allow_non_restored && fake.submission.claim);
+    expect_error("POST", path, "{\"savepointPath\":7}", 400, "'savepointPath'");
+    expect_error("POST", path, "{\"claimMode\":\"KEEP\"}", 400, "'claimMode'");
+    expect_error("POST", path, "{\"allowNonRestoredState\":1}", 400, "'allowNonRestoredState'");
     expect_error("POST", path, "{\"flinkConfiguration\":[]}", 400, "'flinkConfiguration'");
     expect_error("POST", path, "{\"flinkConfiguration\":{\"a\":{}}}", 400, "'flinkConfiguration'");
     expect_error("POST", path, "not json", 400, "not JSON");
@@ -1023,6 +1124,7 @@ int main(void)
         cmocka_unit_test(values),
         cmocka_unit_test(checkpoints),
         cmocka_unit_test(checkpoint_requests),
+        cmocka_unit_test(savepoint_requests),
         cmocka_unit_test(errors),
         cmocka_unit_test(cancelling),
         cmocka_unit_test(jars),
