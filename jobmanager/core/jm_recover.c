@@ -65,7 +65,8 @@ void weir_jm_head_lost(struct weir_jm *jm, struct weir_jm_job *job)
     if (job->in->checkpoints->epoch_seen > jm->options.leader_epoch) {
         weir_jm_fence(jm, weir_arena_format(&jm->arena, "another, later JobManager writes HEAD of job %s", job->id));
     } else if (job->in->submitting) {
-        weir_jm_submission_failed(jm, job, WEIR_ERR_EXISTS, "a job with this id exists already in the checkpoint storage");
+        weir_jm_submission_failed(jm, job, WEIR_ERR_EXISTS,
+                                  "a job with this id exists already in the checkpoint storage");
     } else if (job->in->checkpoints
                    ->taking_over) { /* a write of the earlier JobManager came late, or there is a later one */
         weir_jm_job_answer_cancels(jm, job);
