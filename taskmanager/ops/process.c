@@ -235,6 +235,17 @@ static enum weir_step process_batch(struct weir_op *op, struct weir_op_ctx *ctx,
     return failed ? rows_failed(process, ctx, batch) : WEIR_STEP_AGAIN;
 }
 
+static int process_cut(struct weir_op *op, struct weir_op_ctx *ctx, const struct weir_batch *batch)
+{
+    struct weir_process *process = (struct weir_process *)op;
+    bool failed;
+    (void)ctx, (void)batch;
+    /* With an empty queue there is room for one result more. */
+    if (!settle(process, false, &failed) || !settle(process, true, &failed) || failed)
+        return -1;
+    return process->row;
+}
+
 /* --- Timers */
 
 static enum weir_step fire(struct weir_process *process, struct weir_op_ctx *ctx, enum weir_timer_type type,
@@ -423,6 +434,7 @@ const struct weir_op_vtable weir_op_process = {
     .batch = process_batch,
     .watermark = process_watermark,
     .timer = process_timer,
+    .cut = process_cut,
     .snapshot = weir_process_snapshot,
     .close = process_close,
 };

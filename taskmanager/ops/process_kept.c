@@ -38,7 +38,6 @@ weir_err weir_process_snapshot(struct weir_op *op, struct weir_op_ctx *ctx, stru
 {
     struct weir_process *process = (struct weir_process *)op;
     (void)error;
-    weir_assert(!process->begun); /* barriers come between items */
     for (int i = 0; i < process->state_count; i++) {
         struct weir_process_state *state = &process->states[i];
         if (!state->used)

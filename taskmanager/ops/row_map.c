@@ -542,7 +542,7 @@ static int row_map_cut(struct weir_op *op, struct weir_op_ctx *ctx, const struct
 {
     struct row_map *map = (struct row_map *)op;
     (void)batch;
-    if (map->queue_count == QUEUE_MAX || finish_result(map, &ctx->error) || !drain(map))
+    if (!drain(map) || finish_result(map, &ctx->error) || !drain(map)) /* an empty queue has room for one more */
         return -1;
     return map->by_block ? map->row : map->row + map->block_row; /* a block counts when its last stage is done */
 }

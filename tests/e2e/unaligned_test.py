@@ -35,6 +35,12 @@ def check_rows(directory, rows=ROWS, at_least=False):
     missing = [i for i in range(rows) if i not in ids]
     twice = [i for i, n in ids.items() if n > 1]
     assert not missing and len(ids) == rows, f"lost {len(missing)}: {missing[:5]}; foreign {len(ids) + len(missing) - rows}"
+    if "n" in next(iter(read_rows(directory))) and not at_least: # counts of each key: 1, 2, 3, ... once each
+        counts = collections.defaultdict(list)
+        for row in read_rows(directory):
+            counts[row["key"]].append(row["n"])
+        wrong = [key for key, ns in counts.items() if sorted(ns) != list(range(1, len(ns) + 1))]
+        assert not wrong, f"the counts of keys {wrong[:5]} are not those of rows that came once"
     assert at_least or not twice, f"twice {len(twice)}: {twice[:5]}"
 
 
@@ -44,9 +50,9 @@ def kill_executor(cluster):
     wait_for("another executor", lambda: (p := cluster.executor_pids()) and p != pids)
 
 
-def run_slow(kills, *options, sleep="250"):
+def run_slow(kills, *options, sleep="100", taskmanagers=1):
     """The slow job with kills, each after two more checkpoints. Returns the duration of the first checkpoint that was complete, in ms."""
-    with Cluster(taskmanagers=1, slots=2, config=CONFIG) as cluster:
+    with Cluster(taskmanagers=taskmanagers, slots=2 // taskmanagers, config=CONFIG) as cluster:
         output = cluster.path("output")
         job = cluster.submit(SLOW, "--rows", str(ROWS), "--sleep", sleep, "--output", output, options=("-p", "2", *INTERVAL, *options))
         wait_for("a checkpoint", lambda: completed(cluster, job) >= 1, timeout_s=60)
@@ -74,15 +80,16 @@ def test_unaligned_checkpoints_are_quick_and_exact():
 
 
 def test_aligned_ones_turn_unaligned():
+    """On two TaskManagers: barriers in frames."""
     _, first = run_slow(2, "-D", "execution.checkpointing.unaligned.enabled=true",
-                        "-D", "execution.checkpointing.aligned-checkpoint-timeout=100 ms")
+                        "-D", "execution.checkpointing.aligned-checkpoint-timeout=100 ms", taskmanagers=2)
     assert first["checkpoint_type"] == "UNALIGNED_CHECKPOINT" and first["persisted_data"] > 0, first
 
 
 def test_at_least_once_loses_nothing():
     with Cluster(taskmanagers=1, slots=2, config=CONFIG) as cluster:
         output = cluster.path("output")
-        job = cluster.submit(SLOW, "--rows", "20000", "--sleep", "200", "--rate", "10000", "--output", output,
+        job = cluster.submit(SLOW, "--rows", "20000", "--sleep", "80", "--rate", "10000", "--output", output,
                              options=("-p", "2", *INTERVAL, "-D", "execution.checkpointing.mode=AT_LEAST_ONCE"))
         assert cluster.rest(f"/jobs/{job}/checkpoints/config")[1]["mode"] == "at_least_once"
         for _ in range(2):
@@ -96,7 +103,7 @@ def test_at_least_once_loses_nothing():
 def test_a_checkpoint_that_takes_too_long_has_failed():
     """Its barriers wait behind seconds of rows: one may fail, the second fails the job."""
     with Cluster(taskmanagers=1, slots=2, config=CONFIG) as cluster:
-        job = cluster.submit(SLOW, "--rows", str(ROWS), "--sleep", "1000", "--output", cluster.path("output"),
+        job = cluster.submit(SLOW, "--rows", str(ROWS), "--sleep", "500", "--output", cluster.path("output"),
                              options=("-p", "2", *INTERVAL, "-D", "execution.checkpointing.timeout=300 ms",
                                       "-D", "execution.checkpointing.tolerable-failed-checkpoints=1"))
         cluster.wait_state(job, "FAILED")
@@ -109,7 +116,7 @@ def test_a_checkpoint_that_takes_too_long_has_failed():
 def test_checkpoints_go_on_after_tasks_have_finished():
     with Cluster(taskmanagers=1, slots=2, config=CONFIG) as cluster:
         output, short = cluster.path("output"), cluster.path("short")
-        job = cluster.submit(SLOW, "--rows", "20000", "--sleep", "300", "--output", output, "--short", short,
+        job = cluster.submit(SLOW, "--rows", "20000", "--sleep", "120", "--output", output, "--short", short,
                              options=("-p", "2", *INTERVAL, "-D", "execution.checkpointing.unaligned.enabled=true"))
         vertices = lambda: cluster.rest(f"/jobs/{job}")[1]["vertices"]
         wait_for("tasks that have finished", lambda: any(v["status"] == "FINISHED" for v in vertices()))

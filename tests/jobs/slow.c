@@ -1,5 +1,5 @@
-/* Backpressure: rows are numbered, go by key to functions that take --sleep microseconds for each, and as they are into one directory. With --short
- * there is a second, short input, which ends early. */
+/* Backpressure: rows are numbered, go by key to two functions that take --sleep microseconds for each, of which one counts them per key, and
+ * with the count into one directory. With --short there is a second, short input, which ends early. */
 #include <stdlib.h>
 #include <unistd.h>
 #include <weir/weir.h>
@@ -10,13 +10,37 @@ struct event {
 };
 WEIR_ROW(event, WEIR_FIELD(id, "BIGINT NOT NULL"), WEIR_FIELD(key, "BIGINT NOT NULL"));
 
-static int slowly(struct weir_ctx *ctx, const struct event *in, struct event *out)
+struct counted {
+    int64_t id;
+    int64_t key;
+    int64_t n;
+};
+WEIR_ROW(counted, WEIR_FIELD(id, "BIGINT NOT NULL"), WEIR_FIELD(key, "BIGINT NOT NULL"),
+         WEIR_FIELD(n, "BIGINT NOT NULL"));
+WEIR_VALUE_STATE(count, "BIGINT");
+
+static void wait_a_little(struct weir_ctx *ctx)
 {
     static int microseconds = -1;
     if (microseconds < 0)
         microseconds = atoi(ctx->argument(ctx, "sleep", "0"));
     if (microseconds > 0)
         usleep((useconds_t)microseconds);
+}
+
+static int count_slowly(struct weir_ctx *ctx, const struct event *in, struct weir_out *out)
+{
+    const int64_t *before = weir_value_get(ctx, &count);
+    struct counted row = {in->id, in->key, before ? *before + 1 : 1};
+    weir_value_put(ctx, &count, &row.n);
+    wait_a_little(ctx);
+    weir_emit(out, &row);
+    return 0;
+}
+
+static int slowly(struct weir_ctx *ctx, const struct counted *in, struct counted *out)
+{
+    wait_a_little(ctx);
     *out = *in;
     return 0;
 }
@@ -31,9 +55,11 @@ static struct weir_stream *numbers(struct weir_job *job, const char *rows, const
 
 WEIR_JOB(slow)
 {
-    (void)weir_arg(job, "sleep", "0"); /* slowly() asks for it */
+    (void)weir_arg(job, "sleep", "0"); /* wait_a_little() asks for it */
     struct weir_stream *rows = numbers(job, weir_arg(job, "rows", "60000"), weir_arg(job, "rate", "0"));
-    struct weir_stream *slow = weir_map(weir_key_by(rows, "key"), WEIR_MAP(event, event, slowly));
+    struct weir_stream *slow = weir_process(weir_key_by(rows, "key"), .name = "count", .in = WEIR_ROW_OF(event),
+                                            .out = WEIR_ROW_OF(counted), .on_row = count_slowly);
+    slow = weir_map(slow, WEIR_MAP(counted, counted, slowly));
     weir_sink(slow, "filesystem", "path", weir_arg(job, "output", NULL), "format", "json", NULL);
     const char *directory = weir_arg(job, "short", "");
     if (*directory)
