@@ -87,7 +87,7 @@ def test_kill_9_in_the_middle_twice_and_the_second_time_with_an_executor():
                 os.kill(executors[0], signal.SIGKILL)
             start_again()
             wait_for("the job", lambda: cluster.rest(f"/jobs/{job}")[0] == 200)
-        assert log_of(cluster).count("is taken over: it goes on from checkpoint") == 2
+        wait_for("both", lambda: log_of(cluster).count("is taken over: it goes on from checkpoint") == 2)
         check_all(job, cluster, output, rows)
         kill(cluster)
         start_again()
@@ -103,8 +103,8 @@ def test_kill_9_at_each_step_of_the_final_commit():
         wait_for("running", lambda: cluster.state(job) == "RUNNING")
         for point in points:
             pid = jobmanager(cluster)["pid"]
-            armed = cluster.weir("fault", "arm", point.replace(":2", ""), "kill")
-            assert armed.returncode == 0, armed.stderr
+            armed = cluster.weir("fault", "arm", point.replace(":2", ""), "kill") # the answer may die with it
+            assert armed.returncode == 0 or "Empty reply" in armed.stderr or "broke" in armed.stderr, armed.stderr
             wait_killed(pid)
             start_again()
         check_all(job, cluster, output, rows)
