@@ -233,6 +233,7 @@ static void free_checkpoint(const struct weir_jm_job *job, struct checkpoint *ch
     free(checkpoint->reports);
     free(checkpoint->target);
     weir__snapshot__free_unpacked(checkpoint->snapshot, NULL);
+    free(checkpoint->base.ids);
     free(checkpoint);
 }
 
@@ -253,17 +254,41 @@ static void drop_objects(struct weir_jm *jm, const struct weir_jm_job *job, uint
     effect->text = weir_arena_format(&jm->arena, "jobs/%s/chk-%" PRIu64 "/", job->id, id);
 }
 
+static bool names(const struct references *refs, uint64_t id)
+{
+    for (int r = 0; r < refs->count; r++)
+        if (refs->ids[r] == id)
+            return true;
+    return false;
+}
+
+/* By a retained checkpoint; or by one that is under way, whose tasks were told of one that was complete then and may not be retained any more. */
 static bool is_referred_to(const struct weir_jm_job *job, uint64_t id)
 {
     const struct job_checkpoints *c = job->in->checkpoints;
-    for (int i = 0; i < job->retained_count && !WEIR_MUTANT(jm_shared_dropped); i++) {
-        if (c->references[i].count < 0 && id < job->retained[i].id)
+    for (int i = 0; i < job->retained_count && !WEIR_MUTANT(jm_shared_dropped); i++)
+        if ((c->references[i].count < 0 && id < job->retained[i].id) || names(&c->references[i], id))
             return true;
-        for (int r = 0; r < c->references[i].count; r++)
-            if (c->references[i].ids[r] == id)
-                return true;
-    }
+    for (int i = 0; i < c->pending_count; i++)
+        if ((c->pending[i]->base.count < 0 && id < c->pending[i]->id) || names(&c->pending[i]->base, id))
+            return true;
     return false;
+}
+
+/* The newest complete one, and what it refers to. */
+static struct references base_of(const struct weir_jm_job *job)
+{
+    const struct job_checkpoints *c = job->in->checkpoints;
+    if (job->retained_count == 0)
+        return (struct references){NULL, 0};
+    const struct references *last = &c->references[job->retained_count - 1];
+    if (last->count < 0)
+        return (struct references){NULL, -1};
+    struct references base = {weir_alloc(((size_t)last->count + 1) * sizeof *base.ids), last->count};
+    if (last->count > 0)
+        memcpy(base.ids, last->ids, (size_t)last->count * sizeof *base.ids);
+    base.ids[base.count++] = job->retained[job->retained_count - 1].id;
+    return base;
 }
 
 /* HEAD's floor has been raised: objects below it that nothing retained refers to go. */
@@ -773,6 +798,7 @@ static struct checkpoint *new_checkpoint(struct weir_jm *jm, struct weir_jm_job 
     checkpoint->triggered_wall_ms = jm->wall_ms;
     checkpoint->deadline_ms = later_ms(jm->now_ms, job->options.checkpoint_timeout_ms);
     checkpoint->reports = weir_zalloc((size_t)job->task_count * sizeof(Weir__Control *));
+    checkpoint->base = base_of(job);
     c->pending[c->pending_count++] = checkpoint;
     begun(jm, job, checkpoint);
     return checkpoint;

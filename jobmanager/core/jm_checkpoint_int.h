@@ -31,6 +31,11 @@ enum {
     WEIR_JM_KIND_ROWS = 6
 }; /* enum weir_state_kind */
 
+struct references { /* of a checkpoint: those whose objects it needs */
+    uint64_t *ids;
+    int count; /* -1: not known, any older one */
+};
+
 struct checkpoint {
     uint64_t id;
     enum checkpoint_state state;
@@ -43,13 +48,8 @@ struct checkpoint {
     int missing;              /* subtasks whose part is not here */
     Weir__Control **reports;  /* by task: CheckpointReport, or NULL */
     Weir__Snapshot *snapshot; /* from WRITING on */
+    struct references base;   /* tasks may refer to these, which were complete when it began */
     struct weir_jm_retained entry;
-};
-
-struct
-    references { /* of a retained checkpoint, in the order of job->retained: the checkpoints whose objects it needs */
-    uint64_t *ids;
-    int count;
 };
 
 struct job_checkpoints {
@@ -62,8 +62,8 @@ struct job_checkpoints {
     int64_t
         pause_until_ms; /* min-pause after the last end; with a last checkpoint that failed: when it is tried again */
     int64_t failures;   /* one after the other */
-    Weir__Snapshot *latest; /* complete; NULL: none yet */
-    struct references *references;
+    Weir__Snapshot *latest;                /* complete; NULL: none yet */
+    struct references *references;         /* in the order of job->retained */
     uint64_t floor_written, floor_writing; /* HEAD's gc_floor: as it is there, as the write under way says */
     uint64_t garbage_from;                 /* what is below has been dropped, but for those in `spared` */
     uint64_t *spared;                      /* below HEAD's floor, but referred to */
