@@ -35,20 +35,26 @@ def check_rows(directory):
         f"lost {len(missing)}: {missing[:5]}; twice {len(twice)}: {twice[:5]}; foreign {len(ids) + len(missing) - ROWS}"
 
 
-def check_windows(rows, directory):
-    """The windows against the rows: counts by (key, second), and the first id of each."""
+def check_windows(rows, directory, size):
+    """The windows against the rows: counts by (key, window), and the first id of each."""
     want = collections.Counter()
     for row in read_rows(rows):
-        want[(row["key"], row["id"] // 1000 + 1)] += 1
+        want[(row["key"], row["id"] // size + 1)] += 1
     got = collections.Counter()
     results = read_rows(directory)
     for row in results:
-        got[(row["key"], int(row["first"]) // 1000 + 1)] += row["n"]
+        got[(row["key"], int(row["first"]) // size + 1)] += row["n"]
     assert got == want, f"{len(set(got.items()) ^ set(want.items()))} windows differ"
     assert len(results) == len(want), f"{len(results)} results, {len(want)} windows"
 
 
-def run_and_kill(kills_wanted, *arguments, check=None):
+def folders(cluster, job):
+    """Of checkpoints: those of the newest one, and of older ones that it needs."""
+    directory = cluster.path("data", "checkpoints", "jobs", job)
+    return sum(name.startswith("chk-") for name in os.listdir(directory)) if os.path.isdir(directory) else 0
+
+
+def run_and_kill(kills_wanted, *arguments, check=None, window=1000, seen=None):
     """A job whose executor is killed, each time after two more checkpoints."""
     with Cluster(taskmanagers=1, slots=2, config=CONFIG) as cluster:
         output, rows = cluster.path("output"), cluster.path("rows")
@@ -62,12 +68,14 @@ def run_and_kill(kills_wanted, *arguments, check=None):
                 break
             os.kill(pids[0], signal.SIGKILL)
             kills += 1
+            if seen is not None:
+                seen.append(folders(cluster, job))
             wait_for("another executor", lambda: (p := cluster.executor_pids()) and p != pids)
         assert kills >= 2, f"the job was over after {kills} kills"
         assert read_rows(rows), "nothing was published while it ran"
         cluster.wait_state(job, "FINISHED", timeout_s=60)
         check_rows(rows)
-        check_windows(rows, output)
+        check_windows(rows, output, window)
         if check:
             check(output)
         assert not hidden(rows) and not hidden(output), f"left behind: {hidden(rows) + hidden(output)}"
@@ -99,6 +107,13 @@ def test_kill_9_in_the_middle_of_files():
         with gzip.open(os.path.join(directory, "second.json.gz"), "wt") as file:
             file.writelines(half[ROWS // 2:])
         run_and_kill(3, "--input", directory, "--spin", "150000")
+
+
+def test_kill_9_with_increments():
+    """A state that is written as what changed: checkpoints refer to the runs of earlier ones, attempts go on from them."""
+    seen = []
+    run_and_kill(4, "--rows", str(ROWS), "--key-max", "5000", "--window", "20 s", "--rate", "10000", window=20000, seen=seen)
+    assert max(seen) > 2, f"no checkpoint refers to older ones: {seen}"
 
 
 if __name__ == "__main__":

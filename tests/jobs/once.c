@@ -1,5 +1,5 @@
 /* Every row counts once, whatever dies: rows are numbered (by datagen, or read from --input), go as they are into one directory, and counted per
- * key and window into another. --spin: loops so many times for each row, so that files last. --count-by process: not a window counts, but
+ * key and window (--window) into another. --spin: loops so many times for each row, so that files last. --count-by process: not a window counts, but
  * a function with state and timers, which keeps a second operator's list as well. */
 #include <stdlib.h>
 #include <weir/weir.h>
@@ -83,7 +83,7 @@ WEIR_JOB(once)
         *input ? weir_source(job, "filesystem", "path", input, "format", "json", "split.size", "1 mb", NULL)
                : weir_source(job, "datagen", "rows", weir_arg(job, "rows", "100000"), "rows-per-second",
                              weir_arg(job, "rate", "20000"), "fields.id.kind", "sequence", "fields.key.kind", "random",
-                             "fields.key.min", "0", "fields.key.max", "99", "fields.ts.kind", "time", "fields.ts.start",
+                             "fields.key.min", "0", "fields.key.max", weir_arg(job, "key-max", "99"), "fields.ts.kind", "time", "fields.ts.start",
                              "0", "fields.ts.step", "1", NULL);
     rows = weir_watermark(weir_columns(rows, "id BIGINT NOT NULL, key BIGINT NOT NULL, ts TIMESTAMP(3) NOT NULL"),
                           "ts - INTERVAL '0.1' SECOND");
@@ -93,7 +93,7 @@ WEIR_JOB(once)
     struct weir_stream *keyed = weir_key_by(rows, "key");
     struct weir_stream *counts =
         by_hand ? weir_process(keyed, .name = "by hand", WEIR_ON_ROW(event, counted, count_row), .on_timer = end_second)
-                : weir_aggregate(weir_window(keyed, weir_tumbling("1 s")),
+                : weir_aggregate(weir_window(keyed, weir_tumbling(weir_arg(job, "window", "1 s"))),
                                  "key, window_end, COUNT(*) AS n, MIN(id) AS first");
     weir_sink(counts, "filesystem", "path", weir_arg(job, "output", NULL), "format", "json", NULL);
 }
