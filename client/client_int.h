@@ -33,6 +33,7 @@ struct weir_client {
     bool detached, local, all, follow, live, cancel_on_interrupt, help;
     int parallelism, taskmanagers, slots; /* 0: not given */
     const char *name, *template, *schema, *row, *dir;
+    const char *operator_uid, *state;
     bool force;
     bool drain, allow_non_restored;
     const char *savepoint, *savepoint_dir, *claim_mode;
@@ -203,6 +204,7 @@ int weir_command_cluster(struct weir_client *client);
 int weir_command_health(struct weir_client *client);
 int weir_command_security(struct weir_client *client);
 int weir_command_eval(struct weir_client *client);
+int weir_command_state(struct weir_client *client);
 int weir_command_new(struct weir_client *client);
 int weir_command_fault(struct weir_client *client);
 int weir_command_completion(struct weir_client *client);

@@ -103,6 +103,14 @@ const struct weir_command weir_commands[] = {
      "  weir eval \"UPPER('weir')\" '1 + 2 * 3'\n"
      "  weir eval --schema 'id BIGINT NOT NULL, t TIMESTAMP(3)' --row '[7, \"2026-01-02 03:04:05\"]' 'EXTRACT(YEAR FROM t) + id'\n",
      NULL, WEIR_COMPLETE_NONE, WEIR_COMPLETE_NONE, 0, -1, weir_command_eval},
+    {"state", "inspect|read PATH [--operator UID --state NAME]", "ueDco", "Show what a checkpoint or savepoint holds.",
+     "inspect prints the operators, their states with kind and size, and where sources were. read prints the entries of one\n"
+     "state as JSON, a line each. PATH is the directory of a checkpoint or savepoint, or its metadata file: a path, file:PATH\n"
+     "or s3://BUCKET/PREFIX (with -D s3.endpoint=.. and so on, as in the cluster's configuration). No cluster is asked, and\n"
+     "nothing is written. What is damaged is an error, CHECKPOINT_CORRUPT, and exit code 1.\n\n"
+     "  weir state inspect ~/.weir/data/checkpoints/jobs/ID/chk-42\n"
+     "  weir state read s3://bucket/savepoint-1 --operator windows --state windows\n",
+     "inspect|read", WEIR_COMPLETE_CHOICE, WEIR_COMPLETE_FILE, 2, 2, weir_command_state},
     {"fault", "list | reset | arm POINT[:NTH] ACTION", "amo",
      "For tests: make a process die, stop, fail or be slow at a point.",
      "A cluster with testing.fault-points=true counts how often it passes named points; an armed one acts once, on its NTH\n"

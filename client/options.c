@@ -35,6 +35,9 @@ const struct weir_client_option weir_client_options[] = {
      WEIR_COMPLETE_NONE},
     {'v', NULL, "--savepoint", "DIR", "where the savepoint is made (execution.checkpointing.savepoint-dir)", NULL,
      WEIR_COMPLETE_FILE},
+    {'u', NULL, "--operator", "UID", "an operator's uid, as the job gives it or as state inspect shows it", NULL,
+     WEIR_COMPLETE_NONE},
+    {'e', NULL, "--state", "NAME", "name of a state of it", NULL, WEIR_COMPLETE_NONE},
     {'D', "-D", NULL, "KEY=VALUE", "a configuration key, see docs/configuration.md", NULL, WEIR_COMPLETE_PAIR},
     {'c', NULL, "--config", "FILE", "the configuration (else $WEIR_CONF, $WEIR_HOME/conf/weir.yaml, ..)", NULL,
      WEIR_COMPLETE_FILE},
@@ -167,6 +170,12 @@ static int apply_value(struct weir_client *client, const struct weir_client_opti
         return EXIT_DONE;
     case 'S':
         client->schema = value;
+        return EXIT_DONE;
+    case 'u':
+        client->operator_uid = value;
+        return EXIT_DONE;
+    case 'e':
+        client->state = value;
         return EXIT_DONE;
     case 'r':
         client->row = value;

@@ -11,6 +11,7 @@ $(BUILD)/tests/fuzz/%_fuzz: $(BUILD)/obj/tests/fuzz/%_fuzz.c.o $(if $(LIBFUZZER)
 	@echo '  FUZZ $@'
 	@$(if $(LIBFUZZER),$(CXX) -fsanitize=fuzzer,$(CC)) $(filter %.o,$^) -o $@ $(LDFLAGS) -Wl,--start-group $(UNIT_ALL) -Wl,--end-group $(LIBS) $(TM_LIBS)
 $(BUILD)/obj/tests/fuzz/%.o: CPPFLAGS += -Itests
+$(BUILD)/tests/fuzz/snapshot_fuzz: $(BUILD)/obj/client/state_rows.c.o
 .SECONDARY: $(FUZZ_SRC:%=$(BUILD)/obj/%.o) $(BUILD)/obj/tests/fuzz/driver.c.o
 
 fuzz-targets: $(FUZZ_BIN)

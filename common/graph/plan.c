@@ -229,6 +229,18 @@ static bool uid_taken(const struct weir_plan *plan, int before, const char *uid)
     return false;
 }
 
+void weir_plan_given_uid(const char *given, char out[WEIR_VERTEX_ID_SIZE])
+{
+    XXH3_state_t *state = XXH3_createState();
+    if (!state)
+        weir_out_of_memory(0);
+    XXH3_128bits_reset(state);
+    hash_text(state, "uid");
+    hash_text(state, given);
+    hash_hex(state, out);
+    XXH3_freeState(state);
+}
+
 /* Two alike operators behind the same input (both sides of a self-union) differ only by their place: a counter tells them apart. */
 static void derive_uids(struct build *build)
 {

@@ -68,6 +68,9 @@ struct weir_plan_options {
     bool chaining;            /* pipeline.operator-chaining.enabled; the graph's own configuration wins */
 };
 
+/* The 32 hex digits of a uid that the job gave. */
+void weir_plan_given_uid(const char *given, char out[WEIR_VERTEX_ID_SIZE]);
+
 /* `bytes` from outside. On success *plan owns everything. */
 weir_err weir_plan_build(const uint8_t *bytes, size_t size, const struct weir_plan_options *options,
                          struct weir_plan **plan, struct weir_error *error);

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/proto_memory.h"
 #include "snapshot.pb-c.h"
+#include "statefile/metadata.h"
 
 #define OBJECT_SIZE_MAX ((size_t)256 << 20)
 
@@ -30,12 +31,7 @@ void weir_job_seal(const char kind[4], const uint8_t *bytes, size_t size, uint8_
 
 bool weir_job_unseal(const char kind[4], const uint8_t *bytes, size_t size)
 {
-    if (size < WEIR_JOB_ENVELOPE_SIZE || memcmp(bytes, "WEIR", 4) != 0 || memcmp(bytes + 4, kind, 4) != 0)
-        return false;
-    uint64_t hash = 0;
-    for (int i = 0; i < 8; i++)
-        hash |= (uint64_t)bytes[8 + i] << 8 * i;
-    return weir_xxh3(bytes + WEIR_JOB_ENVELOPE_SIZE, size - WEIR_JOB_ENVELOPE_SIZE) == hash;
+    return weir_envelope_check(kind, bytes, size, NULL) == WEIR_OK;
 }
 
 static const uint8_t *inside(const struct weir_buf *buf)

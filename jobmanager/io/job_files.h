@@ -9,7 +9,7 @@
 #include "jobmanager/core/jm.h"
 #include "store/store.h"
 
-#define WEIR_JOB_ENVELOPE_SIZE 16
+#define WEIR_JOB_ENVELOPE_SIZE 16 /* statefile/metadata.h */
 
 /* `out` has room for the envelope and `size` bytes. */
 void weir_job_seal(const char kind[4], const uint8_t *bytes, size_t size, uint8_t *out);

@@ -253,7 +253,7 @@ static weir_err window_open(struct weir_op *op, struct weir_op_ctx *ctx, struct 
         .uid = plan->uid ? plan->uid : plan->name,
         .value_size = window->accumulator_size,
         .fixed_key = weir_state_fixed_key(plan->inputs[0], key),
-        .codec = weir_window_codec(window),
+        .codec = weir_window_codec(window, plan, option(plan, "aggregates")),
         .max_parallelism = ctx->max_parallelism,
         .key_group_first = ctx->key_group_first,
         .key_group_count = ctx->key_group_count,

@@ -101,7 +101,7 @@ struct weir_window {
     struct weir_state *panes;
     struct weir_state *sessions;
     struct weir_state_codec codec;
-    uint8_t schema[9]; /* of the codec */
+    struct weir_buf schema; /* of the codec */
 
     /* Within one item only: merged panes, keys whose windows fire again. */
     struct weir_state *merged;
@@ -165,7 +165,9 @@ void weir_sessions_arm(struct weir_window *window); /* the timers of what was re
 
 #define WEIR_WINDOW_STATE "windows"
 #define WEIR_WINDOW_TIME_STATE "watermark"
-const struct weir_state_codec *weir_window_codec(struct weir_window *window); /* valid as long as the window */
+/* Valid as long as the window. */
+const struct weir_state_codec *weir_window_codec(struct weir_window *window, const struct weir_op_plan *plan,
+                                                 const char *aggregates);
 weir_err weir_window_snapshot(struct weir_op *op, struct weir_op_ctx *ctx, struct weir_snapshot *snapshot,
                               struct weir_error *error);
 weir_err weir_window_restore(struct weir_window *window, struct weir_op_ctx *ctx, struct weir_error *error);

@@ -486,4 +486,5 @@ void weir_sessions_close(struct weir_window *window)
     free(window->session_dirty);
     free(window->timers);
     weir_buf_fini(&window->emit_keys);
+    weir_buf_fini(&window->schema);
 }

@@ -3,13 +3,17 @@
  * Timers of sessions are in their values. Owning thread: the worker.
  *
  * Values: a pane's accumulator (namespace: the pane's end); a key's sessions, latest first: i64 start, i64 end, i64 timer, u8 has fired, bytes
- * accumulator (namespace 0). Schema of the values: u8 type of window, u64 layout of the accumulators.
+ * accumulator (namespace 0). Schema of the values: u8 type of window, u64 layout of the accumulators; and for people, who read states by
+ * `weir state read` (client/state_rows.c), as lines: type, size, slide, offset in ms; numbers of the key's columns; columns of the input; aggregates.
  */
 #include "ops/window_int.h"
+
+#include <inttypes.h>
 
 #include "base/assert.h"
 
 #define VERSION 1
+#define SCHEMA_SIZE 9 /* of what must be the same */
 
 /* --- Values */
 
@@ -32,26 +36,40 @@ static weir_err decode(void *arg, const void *reader, const uint8_t *bytes, size
     return ok ? WEIR_OK : weir_fail(error, WEIR_ERR_DATA, "CHECKPOINT_CORRUPT: the values are not those of windows");
 }
 
+/* What is text in it may have changed. */
 static weir_err other_schema(void *arg, const uint8_t *schema, size_t size, void **reader, struct weir_error *error)
 {
-    (void)arg, (void)schema, (void)size, (void)reader;
+    const struct weir_window *window = arg;
+    (void)reader;
+    if (size >= SCHEMA_SIZE && memcmp(schema, window->schema.data, SCHEMA_SIZE) == 0)
+        return WEIR_OK;
     return weir_fail(error, WEIR_ERR_INVALID,
                      "the checkpoint holds windows of another type or with other aggregates than this operator has; "
                      "give it another uid, or take the change back");
 }
 
-const struct weir_state_codec *weir_window_codec(struct weir_window *window)
+const struct weir_state_codec *weir_window_codec(struct weir_window *window, const struct weir_op_plan *plan,
+                                                 const char *aggregates)
 {
-    uint64_t layout = weir_agg_layout(window->agg);
-    window->schema[0] = (uint8_t)window->spec.type;
-    for (int i = 0; i < 8; i++)
-        window->schema[1 + i] = (uint8_t)(layout >> (8 * i));
+    static const char *const types[] = {
+        [WEIR_WINDOW_TUMBLING] = "tumbling", [WEIR_WINDOW_SLIDING] = "sliding", [WEIR_WINDOW_SESSION] = "session"};
+    const struct weir_window_spec *spec = &window->spec;
+    weir_buf_init(&window->schema, SIZE_MAX / 2);
+    weir_put_u8(&window->schema, (uint8_t)spec->type);
+    weir_put_i64(&window->schema, (int64_t)weir_agg_layout(window->agg));
+    bool ok = weir_buf_printf(&window->schema, "%s %" PRId64 " %" PRId64 " %" PRId64 "\n", types[spec->type],
+                              spec->size_ms, spec->slide_ms, spec->offset_ms);
+    for (int i = 0; ok && plan->keyed && i < plan->key.column_count; i++)
+        ok = weir_buf_printf(&window->schema, "%s%d", i ? " " : "", plan->key.columns[i]);
+    ok = ok && weir_buf_puts(&window->schema, "\n") && weir_schema_print(plan->inputs[0], &window->schema) &&
+         weir_buf_puts(&window->schema, "\n") && weir_buf_puts(&window->schema, aggregates);
+    weir_assert(ok);
     window->codec = (struct weir_state_codec){
         .arg = window,
         .encode = encode,
         .decode = decode,
-        .schema = window->schema,
-        .schema_size = sizeof window->schema,
+        .schema = window->schema.data,
+        .schema_size = window->schema.size,
         .reader_new = other_schema,
     };
     return &window->codec;

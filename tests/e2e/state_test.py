@@ -1,0 +1,138 @@
+#!/usr/bin/env python3
+"""weir state inspect and read, on checkpoints of real jobs: against a model of what the sources had given, and on damaged files."""
+import collections
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+
+from weir_test import EXAMPLES, JOBS, WEIR, Cluster, free_port, main, run, wait_for
+
+CONFIG = {"execution.checkpointing.interval": "100 ms"}
+
+
+def state(*arguments):
+    return run(WEIR, "state", *arguments)
+
+
+def rows_of(path, operator, name):
+    done = state("read", path, "--operator", operator, "--state", name)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def kept_checkpoint(cluster, job, directory):
+    """A copy of the storage, taken while the job holds still; the newest checkpoint's directory in it."""
+    for name in os.listdir(cluster.path("run", "executors")):
+        os.kill(int(open(cluster.path("run", "executors", name)).read().split()[0]), 19)
+    copy = os.path.join(directory, "copy")
+    for attempt in range(20):  # a checkpoint that was under way may end, and an older one go
+        shutil.rmtree(copy, ignore_errors=True)
+        try:
+            shutil.copytree(cluster.path("data", "checkpoints"), copy)
+            chks = [c for c in os.listdir(os.path.join(copy, "jobs", job)) if c.startswith("chk-") and
+                    os.path.exists(os.path.join(copy, "jobs", job, c, "metadata"))]
+            if chks:
+                return os.path.join(copy, "jobs", job, max(chks, key=lambda c: int(c[4:])))
+        except shutil.Error:
+            pass
+    raise AssertionError("no checkpoint to copy")
+
+
+def test_windows_against_a_model():
+    with tempfile.TemporaryDirectory() as directory, Cluster(taskmanagers=1, slots=2, config=CONFIG) as cluster:
+        job = cluster.submit(os.path.join(JOBS, "once.so"), "--output", cluster.path("out"), "--rows-output", cluster.path("rows"),
+                             "--rows", "1000000", options=("-p", "2"))
+        wait_for("five checkpoints", lambda: cluster.rest(f"/jobs/{job}/checkpoints")[1]["counts"]["completed"] >= 5)
+        path = kept_checkpoint(cluster, job, directory)
+        inspected = json.loads(state("inspect", "-o", "json", path).stdout)
+        assert (inspected["jobid"], inspected["name"], inspected["version"]) == (job, "once", 1), inspected
+        states = {s["name"]: (o["uid"], s) for o in inspected["operators"] for s in o["states"]}
+        assert inspected["size"] == sum(p["size"] for _, s in states.values() for p in s["parts"]) > 0
+        offsets = states["reader"][1]["offsets"]
+        assert [o["subtask"] for o in offsets] == [0, 1] and rows_of(path, states["reader"][0], "reader") == offsets
+        # Subtask i has given i, i + 2, ... below its position: per second, what is in the windows that have not fired.
+        model, counts, firsts = collections.defaultdict(list), collections.Counter(), {}
+        for offset in offsets:
+            for i in range(offset["subtask"], int(offset["position"].split()[0]), 2):
+                model[i // 1000].append(i)
+        windows = rows_of("file:" + path, states["windows"][0], "windows")
+        assert len(windows) == states["windows"][1]["values"] == len({(row["key"], row["start"]) for row in windows}) > 0
+        for row in windows:
+            second = sum(a * int(b) for a, b in zip((3600, 60, 1), row["start"][11:19].split(":")))
+            assert row["key"] == row["value"]["key"] and row["end"] == row["value"]["window_end"] and 0 <= row["key"] < 100, row
+            counts[second] += row["value"]["n"]
+            firsts[second] = min(firsts.get(second, 1 << 60), row["value"]["first"])
+        newest = max(counts)
+        assert {s: counts[s] for s in counts} == {s: len(model[s]) for s in counts} and firsts[newest] == min(model[newest])
+        assert newest == max(model), "an open window is missing"
+        text = state("inspect", path + "/metadata").stdout
+        assert f"of job once ({job})" in text and "tumbling window: key" in text and offsets[0]["position"] in text
+
+
+def test_damage_and_what_is_not_there():
+    with tempfile.TemporaryDirectory() as directory, Cluster(taskmanagers=1, slots=1, config=CONFIG) as cluster:
+        port = free_port()
+        publisher = subprocess.Popen([os.path.join(EXAMPLES, "gpu-temperature-publisher"), "--devices", "2000", "--interval", "1 s",
+                                      "--output", f"tcp://127.0.0.1:{port}"], stderr=subprocess.DEVNULL)
+        try:
+            job = cluster.submit(os.path.join(EXAMPLES, "gpu-temperature.so"), "--input", f"tcp://127.0.0.1:{port}", "--output",
+                                 cluster.path("out"), "--window", "1 d")
+            wait_for("a checkpoint of all devices", lambda: any(
+                c["state_size"] > 60000 for c in cluster.rest(f"/jobs/{job}/checkpoints")[1].get("history", [])))
+            path = kept_checkpoint(cluster, job, directory)
+        finally:
+            publisher.kill()
+            publisher.wait()
+        metadata = os.path.join(path, "metadata")
+        windows = rows_of(path, "windows", "windows")  # by the uid that the job gave
+        assert len({row["key"] for row in windows}) > 300 and all(row["key"] == row["value"]["device_id"] for row in windows)
+        parts = [(o["uid"], p) for o in json.loads(state("inspect", path, "-o", "json").stdout)["operators"]
+                 for s in o["states"] if s["name"] == "windows" for p in s["parts"]]
+        uid, part = max(parts, key=lambda p: p[1]["size"])
+        assert rows_of(path, uid[:10], "windows") == windows
+
+        def refused(exit_code, *words, arguments=("inspect", path)):
+            done = state(*arguments)
+            assert done.returncode == exit_code and not done.stdout.startswith("{\"path") and done.stderr.count("\n") <= 2, \
+                (done.returncode, done.stdout[-300:], done.stderr)
+            for word in words:
+                assert word in done.stderr, (word, done.stderr)
+            return done
+
+        read = ("read", path, "--operator", "windows", "--state", "windows")
+        refused(2, "usage: weir state read", arguments=("read", path))
+        refused(2, "do you mean 'inspect'", arguments=("inspct", path))
+        refused(4, "no state of an operator 'wndows'", arguments=("read", path, "--operator", "wndows", "--state", "windows"))
+        refused(4, "no state 'window'", "do you mean 'windows'", arguments=("read", path, "--operator", "windows", "--state", "window"))
+        refused(4, "No such file", arguments=("inspect", directory + "/missing"))
+        refused(4, "there is no _metadata or metadata", arguments=("inspect", os.path.dirname(path)))
+        assert not os.path.exists(directory + "/missing")
+
+        def damaged(file, change, exit_code, *words, arguments=("inspect", path)):
+            before = open(file, "rb").read()
+            open(file, "wb").write(change(before))
+            try:
+                refused(exit_code, *words, arguments=arguments)
+            finally:
+                open(file, "wb").write(before)
+
+        def flip(at):
+            return lambda b: b[:at] + bytes([b[at] ^ 4]) + b[at + 1:]
+
+        for at in (0, 5, 9, 16, -1):
+            damaged(metadata, flip(at) if at >= 0 else flip(os.path.getsize(metadata) - 1), 1, "metadata", "CHECKPOINT_CORRUPT")
+        damaged(metadata, lambda b: b[:len(b) // 2], 1, "CHECKPOINT_CORRUPT")
+        damaged(metadata, lambda b: b"", 1, "CHECKPOINT_CORRUPT")
+        whole = os.path.join(directory, "copy", part["object"])
+        damaged(whole, flip(part["offset"] + 1000), 1, "CHECKPOINT_CORRUPT", "does not fit its checksum", arguments=read)
+        damaged(whole, flip(part["offset"] + part["size"] - 40), 1, "CHECKPOINT_CORRUPT", uid)
+        damaged(whole, lambda b: b[:part["offset"] + 100], 1, uid)
+        os.unlink(whole)
+        refused(1, "CHECKPOINT_CORRUPT", "is not there", arguments=read)
+        refused(1, "CHECKPOINT_CORRUPT", "is not there")
+
+
+if __name__ == "__main__":
+    main(globals())
