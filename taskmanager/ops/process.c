@@ -164,9 +164,10 @@ static void load_block(struct weir_process *process, const struct weir_process_i
     for (int i = 0; i < process->block_count; i++)
         rows[i] = process->row + i;
     for (int s = 0; s < process->state_count; s++) {
-        const struct weir_process_state *state = &process->states[s];
-        if (state->keyed && state->table && weir_state_table_count(state->table) >= PREFETCH_ENTRIES_MIN)
-            weir_state_lookup(state->table, &process->keys, rows, process->block_count, values);
+        struct weir_process_state *state = &process->states[s];
+        struct weir_state_table *table = state->keyed && state->used ? weir_process_table(state, 0) : NULL;
+        if (table && weir_state_table_count(table) >= PREFETCH_ENTRIES_MIN)
+            weir_state_lookup(table, &process->keys, rows, process->block_count, values);
     }
 }
 

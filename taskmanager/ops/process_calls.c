@@ -163,7 +163,7 @@ static int put_value(struct weir_process_state *state, const struct weir_process
     if (encode_value(state, value))
         return -1;
     const struct weir_buf *bytes = &state->process->encoded;
-    weir_process_set(state, weir_process_make(state, key, 0), bytes->data, bytes->size);
+    weir_process_set(state, 0, weir_process_make(state, key, 0), bytes->data, bytes->size);
     return 0;
 }
 
@@ -226,7 +226,7 @@ static struct weir_process_blob *make_head(struct weir_process_state *state, con
     struct weir_process_blob *blob = weir_process_make(state, key, 0);
     *head = weir_process_head_get(blob);
     if (blob->size == 0) {
-        weir_process_splice(state, blob, 0, 0, NULL, WEIR_PROCESS_HEAD_SIZE);
+        weir_process_splice(state, 0, blob, 0, 0, NULL, WEIR_PROCESS_HEAD_SIZE);
         weir_process_head_put(blob, head);
     }
     return blob;
@@ -238,7 +238,7 @@ static struct weir_process_blob *make_page(struct weir_process_state *state, con
     static const uint8_t tag = WEIR_PROCESS_PAGE;
     struct weir_process_blob *blob = weir_process_make(state, key, page);
     if (blob->size == 0)
-        weir_process_set(state, blob, &tag, 1);
+        weir_process_set(state, page, blob, &tag, 1);
     return blob;
 }
 
@@ -247,9 +247,9 @@ static void move_out(struct weir_process_state *state, const struct weir_process
                      struct weir_process_blob *head_blob, struct weir_process_head *head)
 {
     struct weir_process_blob *page = make_page(state, key, 1);
-    weir_process_splice(state, page, 1, 0, weir_process_bytes(head_blob) + WEIR_PROCESS_HEAD_SIZE,
+    weir_process_splice(state, 1, page, 1, 0, weir_process_bytes(head_blob) + WEIR_PROCESS_HEAD_SIZE,
                         head_blob->size - WEIR_PROCESS_HEAD_SIZE);
-    weir_process_splice(state, head_blob, WEIR_PROCESS_HEAD_SIZE, head_blob->size - WEIR_PROCESS_HEAD_SIZE, NULL, 0);
+    weir_process_splice(state, 0, head_blob, WEIR_PROCESS_HEAD_SIZE, head_blob->size - WEIR_PROCESS_HEAD_SIZE, NULL, 0);
     head->pages = 1;
 }
 
@@ -268,12 +268,12 @@ void weir_process_list_append(struct weir_process_state *state, const struct wei
     if (head.pages == 0 && blob->size + size > WEIR_PROCESS_HEAD_SIZE + WEIR_PROCESS_PAGE_BYTES && head.count > 0)
         move_out(state, key, blob, &head);
     if (head.pages == 0) {
-        weir_process_splice(state, blob, blob->size, 0, bytes, size);
+        weir_process_splice(state, 0, blob, blob->size, 0, bytes, size);
     } else {
         struct weir_process_blob *page = make_page(state, key, head.pages);
         if (page->size > 1 && page->size + size > list_page_max(head.pages) && head.pages < UINT32_MAX)
             page = make_page(state, key, ++head.pages);
-        weir_process_splice(state, page, page->size, 0, bytes, size);
+        weir_process_splice(state, head.pages, page, page->size, 0, bytes, size);
     }
     head.count++;
     head.bytes += (int64_t)size;
@@ -599,7 +599,7 @@ static void split_page(struct weir_process_state *state, const struct weir_proce
         }
         if (!to)
             to = make_page(state, key, new_page); /* another table than from's */
-        weir_process_splice(state, to, to->size, 0, element.begin, size);
+        weir_process_splice(state, new_page, to, to->size, 0, element.begin, size);
     }
     if (bad) {
         corrupt(state);
@@ -607,7 +607,7 @@ static void split_page(struct weir_process_state *state, const struct weir_proce
         weir_process_remove(state, key, old_page);
     } else if (to) {
         weir_process_touch(state, old_page, from);
-        weir_process_splice(state, from, 1, from->size - 1, kept->data, kept->size);
+        weir_process_splice(state, old_page, from, 1, from->size - 1, kept->data, kept->size);
     }
 }
 
@@ -630,8 +630,9 @@ void weir_process_map_insert(struct weir_process_state *state, const struct weir
     struct weir_process_head head;
     struct weir_process_blob *head_blob = make_head(state, key, &head);
     if (found.there) {
-        struct weir_process_blob *blob = weir_process_make(state, key, found.page); /* the same, to be written */
-        weir_process_splice(state, blob, found.at, found.size, bytes, size);
+        /* The same blob, to be written. */
+        struct weir_process_blob *blob = found.page ? weir_process_make(state, key, found.page) : head_blob;
+        weir_process_splice(state, found.page, blob, found.at, found.size, bytes, size);
         head.bytes += (int64_t)size - (int64_t)found.size;
         weir_process_head_put(head_blob, &head);
         return;
@@ -639,9 +640,9 @@ void weir_process_map_insert(struct weir_process_state *state, const struct weir
     if (head.pages == 0 && head.count > 0 && !state->process->walking &&
         head_blob->size + size > WEIR_PROCESS_HEAD_SIZE + WEIR_PROCESS_PAGE_BYTES)
         move_out(state, key, head_blob, &head);
-    struct weir_process_blob *page =
-        head.pages ? make_page(state, key, page_of(weir_xxh3(map_key, map_key_size), head.pages)) : head_blob;
-    weir_process_splice(state, page, page->size, 0, bytes, size);
+    int64_t number = head.pages ? page_of(weir_xxh3(map_key, map_key_size), head.pages) : 0;
+    struct weir_process_blob *page = number ? make_page(state, key, number) : head_blob;
+    weir_process_splice(state, number, page, page->size, 0, bytes, size);
     head.count++;
     head.bytes += (int64_t)size;
     if (head.pages > 0)
@@ -693,8 +694,8 @@ static int call_map_remove(struct weir_ctx *ctx, const struct weir_state_decl *d
     if (found.page && found.blob->size == 1 + found.size) {
         weir_process_remove(state, key, found.page);
     } else {
-        struct weir_process_blob *blob = weir_process_make(state, key, found.page);
-        weir_process_splice(state, blob, found.at, found.size, NULL, 0);
+        struct weir_process_blob *blob = found.page ? weir_process_make(state, key, found.page) : head_blob;
+        weir_process_splice(state, found.page, blob, found.at, found.size, NULL, 0);
     }
     found.head.count--;
     found.head.bytes -= (int64_t)found.size;

@@ -53,10 +53,11 @@ struct weir_process_state {
     char *schema; /* text, see schema_text() */
     struct weir_state_codec codec;
     struct weir_state *state;
-    struct weir_state_table *table; /* of namespace 0; NULL: not open yet */
-    size_t here_max;                /* bytes in a slot */
-    bool used; /* something was ever put: all states of the job are every operator's, few are used */
-    struct weir_heap heap;
+    struct weir_process_place **places; /* tables that were used, by namespace */
+    int place_count, place_capacity;
+    struct weir_process_place *last;
+    size_t here_max; /* bytes in a slot */
+    bool used;       /* something was ever put: all states of the job are every operator's, few are used */
     /* TTL: where the walk is. */
     int64_t walk_namespace, walk_cursor;
 };
@@ -137,6 +138,7 @@ struct weir_process {
     bool failed;
     struct weir_buf encoded, encoded_key, page; /* of one state call */
     int ttl_turn;
+    uint32_t items; /* that were done */
 };
 
 static inline struct weir_process *weir_process_of(struct weir_ctx *ctx)
@@ -161,17 +163,20 @@ struct weir_process_blob *weir_process_make(struct weir_process_state *state, co
 void weir_process_touch(struct weir_process_state *state, int64_t namespace, struct weir_process_blob *blob);
 void weir_process_remove(struct weir_process_state *state, const struct weir_process_key *key, int64_t namespace);
 /* The entry of a blob that was found. */
-void weir_process_remove_blob(struct weir_process_state *state, struct weir_state_table *table,
-                              struct weir_process_blob *blob);
+void weir_process_remove_blob(struct weir_process_state *state, int64_t namespace, struct weir_process_blob *blob);
 uint8_t *weir_process_bytes(struct weir_process_blob *blob);
 /* Bytes [at, at + old_size) become new_size other ones (`bytes` NULL: as they lie). */
-void weir_process_splice(struct weir_process_state *state, struct weir_process_blob *blob, size_t at, size_t old_size,
-                         const void *bytes, size_t new_size);
-static inline void weir_process_set(struct weir_process_state *state, struct weir_process_blob *blob, const void *bytes,
-                                    size_t size)
+void weir_process_splice(struct weir_process_state *state, int64_t namespace, struct weir_process_blob *blob, size_t at,
+                         size_t old_size, const void *bytes, size_t new_size);
+static inline void weir_process_set(struct weir_process_state *state, int64_t namespace, struct weir_process_blob *blob,
+                                    const void *bytes, size_t size)
 {
-    weir_process_splice(state, blob, 0, blob->size, bytes, size);
+    weir_process_splice(state, namespace, blob, 0, blob->size, bytes, size);
 }
+/* NULL: nothing is in it. */
+struct weir_state_table *weir_process_table(struct weir_process_state *state, int64_t namespace);
+/* Between items: heaps that are mostly free are made anew. */
+void weir_process_compact(struct weir_process_state *state);
 
 struct weir_process_head {
     uint32_t pages;
@@ -226,7 +231,7 @@ int64_t weir_process_timers_next(const struct weir_process_timers *timers); /* m
 weir_err weir_process_snapshot(struct weir_op *op, struct weir_op_ctx *ctx, struct weir_snapshot *snapshot,
                                struct weir_error *error);
 weir_err weir_process_restore(struct weir_process *process, struct weir_op_ctx *ctx, struct weir_error *error);
-/* A bounded step of the walk that removes what has expired. */
+/* After an item: a bounded step of the walk that removes what has expired; now and then, a look at the heaps. */
 void weir_process_clean(struct weir_process *process);
 
 #endif

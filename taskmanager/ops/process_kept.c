@@ -12,7 +12,8 @@
 #include "ops/process_int.h"
 
 #define VERSION 1
-#define CLEAN_ENTRIES 64 /* looked at per item */
+#define CLEAN_ENTRIES 64  /* looked at per item */
+#define COMPACT_ITEMS 256 /* between two looks at the heaps */
 
 /* --- Snapshot */
 
@@ -117,13 +118,15 @@ static weir_err convert(struct weir_process_state *state, const uint8_t *schema,
     weir_buf_init(&page, SIZE_MAX / 2);
     bool ok = weir_buf_append(&page, &tag, 1) && weir_buf_append(&page, bytes, size);
     weir_assert(ok);
-    err = codec->decode(codec->arg, reader, page.data, page.size, slot, NULL, error);
+    struct weir_arena heap;
+    weir_arena_init(&heap);
+    err = codec->decode(codec->arg, reader, page.data, page.size, slot, &heap, error);
     if (!err) {
         struct weir_process_blob *blob = (struct weir_process_blob *)(void *)slot;
         ok = weir_buf_append(out, weir_process_bytes(blob) + 1, blob->size - 1);
         weir_assert(ok);
-        weir_process_set(state, blob, NULL, 0);
     }
+    weir_arena_fini(&heap);
     if (reader)
         codec->reader_free(codec->arg, reader);
     weir_buf_fini(&page);
@@ -220,7 +223,7 @@ static bool drop_expired(struct weir_process_state *state, struct weir_process_b
     if (bad || *count == 0)
         return false;
     weir_process_touch(state, namespace, blob);
-    weir_process_splice(state, blob, from, blob->size - from, kept->data, kept->size);
+    weir_process_splice(state, namespace, blob, from, blob->size - from, kept->data, kept->size);
     return true;
 }
 
@@ -297,7 +300,7 @@ static void clean_state(struct weir_process_state *state)
         state->walk_namespace = namespace;
         state->walk_cursor = 0;
     }
-    int stale = find_stale(state, weir_state_find(state->state, namespace), keys, sizes);
+    int stale = find_stale(state, weir_process_table(state, namespace), keys, sizes);
     const uint8_t *at = keys->data;
     for (int i = 0; i < stale; at += sizes[i], i++) {
         struct weir_process_key key = {.bytes = at, .size = sizes[i], .hash = weir_xxh3(at, sizes[i])};
@@ -310,6 +313,12 @@ static void clean_state(struct weir_process_state *state)
 
 void weir_process_clean(struct weir_process *process)
 {
+    if (++process->items % COMPACT_ITEMS == 0) {
+        for (int i = 0; i < process->state_count; i++)
+            weir_process_compact(&process->states[i]);
+        for (int i = 0; i < 2; i++)
+            weir_process_compact(&process->timers[i].state);
+    }
     for (int i = 0; i < process->state_count; i++) {
         struct weir_process_state *state = &process->states[(process->ttl_turn + i) % process->state_count];
         if (!state->ttl_ms || !state->state)

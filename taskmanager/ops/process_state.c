@@ -7,7 +7,8 @@
 #include "data/time_text.h"
 #include "ops/process_int.h"
 
-#define HERE_MAX 64  /* a value of fixed size up to this lies in its slot */
+#define HERE_MAX 64 /* a value of fixed size up to this lies in its slot */
+#define COMPACT_MIN ((size_t)1 << 20)
 #define HERE_TEXT 24 /* of one with strings, a page or timers */
 
 /* --- Blobs */
@@ -17,45 +18,136 @@ uint8_t *weir_process_bytes(struct weir_process_blob *blob)
     return blob->capacity ? blob->block : blob->here;
 }
 
-/* Room for `size` bytes; what is there stays. */
-static void reserve(struct weir_process_state *state, struct weir_process_blob *blob, size_t size)
+/* A table with the free blocks of its heap. */
+struct weir_process_place {
+    int64_t namespace;
+    struct weir_state_table *table;
+    uint32_t moves; /* of the table: when it has changed, the free blocks are gone */
+    struct weir_heap heap;
+};
+
+static int place_index(const struct weir_process_state *state, int64_t namespace)
+{
+    int low = 0, high = state->place_count;
+    while (low < high) {
+        int middle = low + (high - low) / 2;
+        if (state->places[middle]->namespace < namespace)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* NULL: there is no such table (and `make` is false). */
+static struct weir_process_place *place_of(struct weir_process_state *state, int64_t namespace, bool make)
+{
+    if (state->last && state->last->namespace == namespace)
+        return state->last;
+    int at = place_index(state, namespace);
+    if (at < state->place_count && state->places[at]->namespace == namespace)
+        return state->last = state->places[at];
+    struct weir_state_table *table =
+        make ? weir_state_open(state->state, namespace) : weir_state_find(state->state, namespace);
+    if (!table)
+        return NULL;
+    if (state->place_count == state->place_capacity) {
+        state->place_capacity = state->place_capacity ? state->place_capacity * 2 : 4;
+        state->places =
+            weir_realloc(state->places, (size_t)state->place_capacity * sizeof(struct weir_process_place *));
+    }
+    memmove(&state->places[at + 1], &state->places[at],
+            (size_t)(state->place_count - at) * sizeof(struct weir_process_place *));
+    state->place_count++;
+    state->last = state->places[at] = weir_zalloc(sizeof(struct weir_process_place));
+    state->last->namespace = namespace;
+    state->last->table = table;
+    return state->last;
+}
+
+static void drop_empty(struct weir_process_state *state, int64_t namespace)
+{
+    struct weir_process_place *place = place_of(state, namespace, false);
+    if (namespace == 0 || !place || weir_state_table_count(place->table) > 0)
+        return;
+    int at = place_index(state, namespace);
+    memmove(&state->places[at], &state->places[at + 1],
+            (size_t)(--state->place_count - at) * sizeof(struct weir_process_place *));
+    free(place);
+    state->last = NULL;
+    weir_state_drop(state->state, namespace);
+}
+
+struct weir_state_table *weir_process_table(struct weir_process_state *state, int64_t namespace)
+{
+    struct weir_process_place *place = place_of(state, namespace, false);
+    return place ? place->table : NULL;
+}
+
+/* Room for `size` bytes in a blob of this place (NULL: a block of `arena`); what is there stays. */
+static void reserve(struct weir_process_state *state, struct weir_process_place *place, struct weir_arena *arena,
+                    struct weir_process_blob *blob, size_t size)
 {
     size_t room = blob->capacity ? blob->capacity : state->here_max, capacity;
     if (size <= room)
         return;
     /* What grows will grow again: a quarter more each time. */
-    uint8_t *block = weir_heap_alloc(&state->heap, blob->size ? size + size / 4 : size, &capacity);
-    weir_assert(capacity <= UINT32_MAX);
+    size_t wanted = blob->size ? size + size / 4 : size;
+    wanted = wanted > WEIR_HEAP_BLOCK_MAX && size <= WEIR_HEAP_BLOCK_MAX ? size : wanted;
+    uint8_t *block = weir_heap_alloc(place ? &place->heap : NULL, arena, wanted, &capacity);
     if (blob->size)
         memcpy(block, weir_process_bytes(blob), blob->size);
-    if (blob->capacity)
-        weir_heap_free(&state->heap, blob->block, blob->capacity);
+    if (blob->capacity && place)
+        weir_heap_free(&place->heap, blob->block, blob->capacity);
     blob->block = block;
     blob->capacity = (uint32_t)capacity;
 }
 
 /* A block that became far too large is given back. */
-static void trim(struct weir_process_state *state, struct weir_process_blob *blob)
+static void trim(struct weir_process_state *state, struct weir_process_place *place, struct weir_process_blob *blob)
 {
     if (blob->capacity < 128 || blob->size > blob->capacity / 4)
         return;
     struct weir_process_blob old = *blob;
-    blob->capacity = 0;
-    size_t size = blob->size;
-    blob->size = 0;
-    reserve(state, blob, size);
-    memcpy(weir_process_bytes(blob), old.block, size);
-    blob->size = (uint32_t)size;
-    weir_heap_free(&state->heap, old.block, old.capacity);
+    blob->capacity = blob->size = 0;
+    reserve(state, place, weir_state_heap(place->table), blob, old.size);
+    memcpy(weir_process_bytes(blob), old.block, old.size);
+    blob->size = old.size;
+    weir_heap_free(&place->heap, old.block, old.capacity);
 }
 
-void weir_process_splice(struct weir_process_state *state, struct weir_process_blob *blob, size_t at, size_t old_size,
-                         const void *bytes, size_t new_size)
+static void move_blob(void *arg, uint8_t *value, struct weir_arena *heap)
 {
+    struct weir_process_blob *blob = (struct weir_process_blob *)(void *)value;
+    size_t capacity;
+    (void)arg;
+    if (!blob->capacity)
+        return;
+    uint8_t *block = weir_heap_alloc(NULL, heap, blob->capacity, &capacity);
+    memcpy(block, blob->block, blob->size);
+    blob->block = block;
+}
+
+/* More of the heap is free than is used, and in blocks of sizes that nobody wants. */
+void weir_process_compact(struct weir_process_state *state)
+{
+    for (int i = 0; i < state->place_count; i++) {
+        struct weir_process_place *place = state->places[i];
+        if (place->heap.size_free < COMPACT_MIN ||
+            place->heap.size_free < weir_state_heap(place->table)->size_total / 2)
+            continue;
+        weir_state_compact(place->table, move_blob, state);
+        memset(&place->heap, 0, sizeof place->heap);
+    }
+}
+
+void weir_process_splice(struct weir_process_state *state, int64_t namespace, struct weir_process_blob *blob, size_t at,
+                         size_t old_size, const void *bytes, size_t new_size)
+{
+    struct weir_process_place *place = place_of(state, namespace, false);
     weir_assert(at <= blob->size && old_size <= blob->size - at);
     size_t size = blob->size - old_size + new_size, tail = blob->size - at - old_size;
-    weir_assert(size <= UINT32_MAX / 2); /* values are bounded when they are encoded, pages are split */
-    reserve(state, blob, size);
+    reserve(state, place, weir_state_heap(place->table), blob, size);
     uint8_t *to = weir_process_bytes(blob) + at;
     if (tail && old_size != new_size)
         memmove(to + new_size, to + old_size, tail);
@@ -63,27 +155,10 @@ void weir_process_splice(struct weir_process_state *state, struct weir_process_b
         memcpy(to, bytes, new_size);
     blob->size = (uint32_t)size;
     if (new_size < old_size)
-        trim(state, blob);
-}
-
-static void release(struct weir_process_state *state, const struct weir_process_blob *blob)
-{
-    if (blob->capacity)
-        weir_heap_free(&state->heap, blob->block, blob->capacity);
+        trim(state, place, blob);
 }
 
 /* --- Entries */
-
-static struct weir_state_table *table_of(struct weir_process_state *state, int64_t namespace, bool make)
-{
-    if (namespace == 0 && state->table)
-        return state->table;
-    struct weir_state_table *table =
-        make ? weir_state_open(state->state, namespace) : weir_state_find(state->state, namespace);
-    if (namespace == 0)
-        state->table = table;
-    return table;
-}
 
 static struct weir_process_blob *blob_of(uint8_t *value)
 {
@@ -93,26 +168,26 @@ static struct weir_process_blob *blob_of(uint8_t *value)
 struct weir_process_blob *weir_process_find(struct weir_process_state *state, const struct weir_process_key *key,
                                             int64_t namespace)
 {
-    struct weir_state_table *table = table_of(state, namespace, false);
+    struct weir_process_place *place = place_of(state, namespace, false);
     uint8_t *value = NULL;
-    if (!table)
+    if (!place)
         return NULL;
     if (key->keys)
-        weir_state_lookup(table, key->keys, &key->row, 1, &value);
+        weir_state_lookup(place->table, key->keys, &key->row, 1, &value);
     else
-        value = weir_state_get(table, key->hash, key->bytes, key->size);
+        value = weir_state_get(place->table, key->hash, key->bytes, key->size);
     return blob_of(value);
 }
 
 struct weir_process_blob *weir_process_make(struct weir_process_state *state, const struct weir_process_key *key,
                                             int64_t namespace)
 {
-    struct weir_state_table *table = table_of(state, namespace, true);
+    struct weir_process_place *place = place_of(state, namespace, true);
     uint8_t *value = NULL;
     if (key->keys)
-        weir_state_upsert(table, key->keys, &key->row, 1, &value);
+        weir_state_upsert(place->table, key->keys, &key->row, 1, &value);
     else
-        value = weir_state_put(table, key->bytes, key->size);
+        value = weir_state_put(place->table, key->bytes, key->size);
     weir_assert(value); /* the bytes came out of a table of this key */
     state->used = true;
     return blob_of(value);
@@ -120,26 +195,24 @@ struct weir_process_blob *weir_process_make(struct weir_process_state *state, co
 
 void weir_process_touch(struct weir_process_state *state, int64_t namespace, struct weir_process_blob *blob)
 {
-    weir_state_touch(table_of(state, namespace, false), (uint8_t *)blob);
+    weir_state_touch(weir_process_table(state, namespace), (uint8_t *)blob);
 }
 
-void weir_process_remove_blob(struct weir_process_state *state, struct weir_state_table *table,
-                              struct weir_process_blob *blob)
+void weir_process_remove_blob(struct weir_process_state *state, int64_t namespace, struct weir_process_blob *blob)
 {
+    struct weir_process_place *place = place_of(state, namespace, false);
     struct weir_process_blob gone = *blob; /* a checkpoint under way may still read it while it is removed */
-    weir_state_remove_value(table, (uint8_t *)blob);
-    release(state, &gone);
+    weir_state_remove_value(place->table, (uint8_t *)blob);
+    if (gone.capacity)
+        weir_heap_free(&place->heap, gone.block, gone.capacity);
+    drop_empty(state, namespace);
 }
 
 void weir_process_remove(struct weir_process_state *state, const struct weir_process_key *key, int64_t namespace)
 {
     struct weir_process_blob *blob = weir_process_find(state, key, namespace);
-    if (!blob)
-        return;
-    struct weir_state_table *table = table_of(state, namespace, false);
-    weir_process_remove_blob(state, table, blob);
-    if (namespace != 0 && weir_state_table_count(table) == 0)
-        weir_state_drop(state->state, namespace);
+    if (blob)
+        weir_process_remove_blob(state, namespace, blob);
 }
 
 /* --- Lists and maps */
@@ -334,7 +407,6 @@ static weir_err decode(void *arg, const void *reader, const uint8_t *bytes, size
     const uint8_t *at = bytes, *end = bytes + size;
     struct weir_buf converted, *out = older ? &converted : NULL;
     bool ok;
-    (void)heap; /* values change their size: they have a heap that can be freed */
     weir_buf_init(&converted, WEIR_PROCESS_VALUE_MAX);
     if (!state->decl)
         ok = size > 0 && size % 8 == 0 && size <= WEIR_PROCESS_VALUE_MAX;
@@ -342,8 +414,13 @@ static weir_err decode(void *arg, const void *reader, const uint8_t *bytes, size
         ok = size <= WEIR_PROCESS_VALUE_MAX && convert_page(state, older, at, end, out);
     else
         ok = size <= WEIR_PROCESS_VALUE_MAX && convert_value(state, older, &at, end, out) && at == end;
-    if (ok)
-        weir_process_set(state, blob_of(value), out ? out->data : bytes, out ? out->size : size);
+    if (ok) {
+        struct weir_process_blob *blob = blob_of(value);
+        blob->size = 0;
+        reserve(state, NULL, heap, blob, out ? out->size : size);
+        blob->size = (uint32_t)(out ? out->size : size);
+        memcpy(weir_process_bytes(blob), out ? out->data : bytes, blob->size);
+    }
     weir_buf_fini(&converted);
     return ok ? WEIR_OK
               : weir_fail(error, WEIR_ERR_DATA, "CHECKPOINT_CORRUPT: a value of state '%s' is not of its schema",
@@ -528,7 +605,6 @@ static void make_state(struct weir_process *process, struct weir_process_state *
 weir_err weir_process_state_init(struct weir_process *process, struct weir_process_state *state,
                                  const struct weir_state_decl *decl, struct weir_error *error)
 {
-    weir_heap_init(&state->heap);
     if (decl->size < sizeof *decl || decl->form < WEIR_FORM_VALUE || decl->form > WEIR_FORM_BROADCAST || !decl->name)
         return weir_fail(error, WEIR_ERR_INVALID, "a state is not declared by a macro of weir/process.h");
     state->process = process;
@@ -558,7 +634,6 @@ weir_err weir_process_timers_init(struct weir_process *process, struct weir_proc
 {
     struct weir_process_state *state = &timers->state;
     (void)error;
-    weir_heap_init(&state->heap);
     state->process = process;
     state->name = name;
     state->keyed = true;
@@ -570,7 +645,11 @@ weir_err weir_process_timers_init(struct weir_process *process, struct weir_proc
 void weir_process_state_fini(struct weir_process_state *state)
 {
     weir_state_free(state->state);
-    weir_heap_fini(&state->heap);
+    for (int i = 0; i < state->place_count; i++)
+        free(state->places[i]);
+    free(state->places);
+    state->places = NULL;
+    state->place_count = 0;
     weir_typed_reader_fini(&state->key_reader);
     weir_typed_reader_fini(&state->value_reader);
     weir_typed_fini(&state->key);

@@ -86,7 +86,7 @@ void weir_process_timers_rebuild(struct weir_process_timers *timers)
     timers->count = 0;
     for (int64_t bucket = weir_state_next(state, INT64_MIN); bucket != INT64_MAX;
          bucket = weir_state_next(state, bucket + 1)) {
-        struct weir_state_table *table = weir_state_find(state, bucket);
+        struct weir_state_table *table = weir_process_table(&timers->state, bucket);
         int64_t cursor = 0;
         int count;
         while ((count = weir_state_walk_entries(table, &cursor, entries, 64)) > 0)
@@ -125,8 +125,8 @@ static void set_timer(struct weir_process *process, struct weir_process_timers *
     size_t at = place_of(blob, time, &there);
     if (there)
         return;
-    weir_process_splice(state, blob, at, 0, &time, TIME_SIZE);
-    struct weir_state_table *table = weir_state_find(state->state, bucket);
+    weir_process_splice(state, bucket, blob, at, 0, &time, TIME_SIZE);
+    struct weir_state_table *table = weir_process_table(state, bucket);
     push(timers, (struct weir_process_due){time, weir_state_id_of(table, (const uint8_t *)blob)});
     timers->set++;
     if (timers == &process->timers[1])
@@ -134,18 +134,15 @@ static void set_timer(struct weir_process *process, struct weir_process_timers *
 }
 
 /* Takes the time out of the entry, which is touched. */
-static void take_time(struct weir_process_timers *timers, struct weir_state_table *table, int64_t bucket,
-                      struct weir_process_blob *blob, size_t at)
+static void take_time(struct weir_process_timers *timers, int64_t bucket, struct weir_process_blob *blob, size_t at)
 {
     struct weir_process_state *state = &timers->state;
     timers->set--;
     if (blob->size > TIME_SIZE) {
-        weir_process_splice(state, blob, at, TIME_SIZE, NULL, 0);
+        weir_process_splice(state, bucket, blob, at, TIME_SIZE, NULL, 0);
         return;
     }
-    weir_process_remove_blob(state, table, blob);
-    if (weir_state_table_count(table) == 0)
-        weir_state_drop(state->state, bucket);
+    weir_process_remove_blob(state, bucket, blob);
 }
 
 static void delete_timer(struct weir_process *process, struct weir_process_timers *timers, int64_t time)
@@ -156,9 +153,8 @@ static void delete_timer(struct weir_process *process, struct weir_process_timer
     size_t at = blob ? place_of(blob, time, &there) : 0;
     if (!there)
         return;
-    struct weir_state_table *table = weir_state_find(timers->state.state, bucket);
-    weir_state_touch(table, (uint8_t *)blob);
-    take_time(timers, table, bucket, blob, at);
+    weir_process_touch(&timers->state, bucket, blob);
+    take_time(timers, bucket, blob, at);
     if (timers->count > GARBAGE_MIN && timers->count / 2 > timers->set)
         weir_process_timers_rebuild(timers);
 }
@@ -179,7 +175,7 @@ weir_err weir_process_timer_set(struct weir_process *process, enum weir_timer_ty
 static bool take_due(struct weir_process *process, struct weir_process_timers *timers, struct weir_process_due due)
 {
     int64_t bucket = bucket_of(due.time), cursor = 0;
-    struct weir_state_table *table = weir_state_find(timers->state.state, bucket);
+    struct weir_state_table *table = weir_process_table(&timers->state, bucket);
     struct weir_state_entry entry;
     while (table && weir_state_find_id(table, due.id, &cursor, &entry)) {
         bool there;
@@ -191,7 +187,7 @@ static bool take_due(struct weir_process *process, struct weir_process_timers *t
         bool ok = weir_buf_append(&process->timer_key, entry.key, entry.key_size);
         weir_assert(ok);
         weir_state_touch(table, entry.value);
-        take_time(timers, table, bucket, blob, at);
+        take_time(timers, bucket, blob, at);
         process->key = (struct weir_process_key){.bytes = process->timer_key.data,
                                                  .size = (uint32_t)process->timer_key.size,
                                                  .hash = weir_xxh3(process->timer_key.data, process->timer_key.size)};

@@ -1,24 +1,22 @@
-/* Memory for values that change their size: blocks by size class, with lists of free ones. All freed at once at the end, so that a state of
- * many values goes quickly. One thread; aborts when there is no memory. */
+/* Memory for values that change their size, in the heap (an arena) of their table: blocks by size class, with lists of those that are free.
+ * The lists are the operator's; they are forgotten when the arena goes, or when everything in it has moved. One thread. */
 #ifndef WEIR_TASKMANAGER_STATE_HEAP_H
 #define WEIR_TASKMANAGER_STATE_HEAP_H
 
 #include "base/mem.h"
 
-#define WEIR_HEAP_CLASSES 40 /* four per doubling, from 16 bytes to 16 KiB; larger blocks are allocated one by one */
+#define WEIR_HEAP_CLASSES 88 /* four per doubling: from 16 bytes to 128 MiB */
+#define WEIR_HEAP_BLOCK_MAX ((size_t)128 << 20)
 
-struct weir_heap_large;
-struct weir_heap {
-    struct weir_arena arena;
+struct weir_heap { /* zeros: nothing is free */
     void *free_blocks[WEIR_HEAP_CLASSES];
-    struct weir_heap_large *large;
-    size_t size_used; /* bytes of blocks in use */
+    size_t size_free; /* bytes in the lists */
 };
 
-void weir_heap_init(struct weir_heap *heap);
-void weir_heap_fini(struct weir_heap *heap);
-/* At least `size` bytes, aligned to 16; *capacity is what there really is, and what free() is told. */
-void *weir_heap_alloc(struct weir_heap *heap, size_t size, size_t *capacity);
+/* What a block of `size` bytes (at most WEIR_HEAP_BLOCK_MAX) really has. */
+size_t weir_heap_capacity(size_t size);
+/* At least `size` bytes, aligned to 16. heap NULL: a new block. */
+void *weir_heap_alloc(struct weir_heap *heap, struct weir_arena *arena, size_t size, size_t *capacity);
 void weir_heap_free(struct weir_heap *heap, void *block, size_t capacity);
 
 #endif

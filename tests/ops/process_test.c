@@ -482,9 +482,47 @@ static void states_of_text_keys(void **state)
     free_script(&script);
 }
 
+/* Large values of sizes that change: their memory is used again, or made anew, and they stay what they are. */
+static void values_change_their_size(void **state)
+{
+    struct weir_error error;
+    struct weir_harness *h = weir_harness_new(&command_setup, &weir_harness_modes[0], &error);
+    struct weir_buf row, wanted;
+    char last[3] = "", *big = weir_alloc(100000);
+    size_t sizes[3] = {0};
+    (void)state;
+    assert_non_null(h);
+    weir_buf_init(&row, (size_t)1 << 20);
+    weir_buf_init(&wanted, (size_t)64 << 20);
+    memset(big, 0, 100000);
+    random_state = 5;
+    for (int i = 0; i < 700; i++) {
+        int key = (int)rnd(3);
+        last[key] = (char)('a' + rnd(26));
+        sizes[key] = rnd(2) ? rnd(100000) : rnd(100);
+        memset(big, last[key], sizes[key]);
+        weir_buf_clear(&row);
+        assert_true(weir_buf_printf(&row, "%d|%d|0|%.*s", key, TEXT_PUT, (int)sizes[key], big));
+        assert_true(weir_harness_rows_in(h, 0, (const char *)row.data));
+        for (int k = 0; i % 100 == 99 && k < 3; k++) {
+            weir_buf_clear(&row);
+            memset(big, last[k], sizes[k]);
+            assert_true(weir_buf_printf(&row, "%d|%d|0|", k, TEXT_GET));
+            assert_true(weir_harness_rows_in(h, 0, (const char *)row.data));
+            assert_true(weir_buf_printf(&wanted, "%d text %.*s\n", k, (int)(sizes[k] < 392 ? sizes[k] : 392), big));
+        }
+    }
+    assert_string_equal(weir_harness_rows(h, 0), (const char *)wanted.data);
+    weir_buf_fini(&row);
+    weir_buf_fini(&wanted);
+    weir_harness_free(h);
+    free(big);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(values_change_their_size),
         cmocka_unit_test(states_do_what_a_model_does),
         cmocka_unit_test(states_of_text_keys),
     };
