@@ -173,12 +173,28 @@ static void bytes_fini(struct bytes *bytes)
     *bytes = (struct bytes){.data = NULL};
 }
 
+/* The newest checkpoint of a running job is soon an old one. */
+static bool is_gone(const struct saved *saved)
+{
+    struct weir_buf buf;
+    const char *name = strrchr(saved->place, '/') + 1;
+    char *key = weir_format("%s%s", saved->below, name);
+    weir_buf_init(&buf, METADATA_SIZE_MAX);
+    weir_err err = weir_store_get(saved->store, key, &buf, NULL, NULL);
+    weir_buf_fini(&buf);
+    free(key);
+    return err == WEIR_ERR_NOT_FOUND;
+}
+
 static weir_err get_range(const struct saved *saved, const Weir__StatePart *part, int64_t at, int64_t size, int fd,
                           uint32_t *crc32c, struct weir_error *error)
 {
     char *key = strchr(part->object, '/') ? weir_strdup(part->object) : weir_format("%s%s", saved->below, part->object);
     weir_err err = weir_store_get_range(saved->store, key, part->offset + at, size, fd, at, crc32c, error);
-    if (err == WEIR_ERR_NOT_FOUND)
+    if (err == WEIR_ERR_NOT_FOUND && is_gone(saved))
+        err = weir_fail(error, err,
+                        "the checkpoint was removed while it was read, since its job goes on: take a newer one");
+    else if (err == WEIR_ERR_NOT_FOUND)
         err = weir_fail(error, WEIR_ERR_DATA, "CHECKPOINT_CORRUPT: its object %s/%s is not there",
                         weir_store_uri(saved->store), key);
     else if (err)
@@ -344,12 +360,27 @@ static int add_part(const struct saved *saved, const Weir__StatePart *part, json
     return exit_code;
 }
 
-static json_t *operator_of(json_t *operators, const char *uid)
+static const Weir__SnapshotOperator *known_operator(const Weir__Snapshot *snapshot, const char *uid)
+{
+    for (size_t i = 0; i < snapshot->n_operators; i++)
+        if (strcmp(snapshot->operators[i]->uid, uid) == 0)
+            return snapshot->operators[i];
+    return NULL;
+}
+
+static json_t *operator_of(const Weir__Snapshot *snapshot, json_t *operators, const char *uid)
 {
     size_t i;
     json_t *operator;
     json_array_foreach(operators, i, operator) if (strcmp(weir_json_text(operator, "uid"), uid) == 0) return operator;
     operator= json_pack("{s:o, s:[]}", "uid", weir_client_string(uid), "states");
+    const Weir__SnapshotOperator *known = known_operator(snapshot, uid);
+    if (known) {
+        json_object_set_new(operator, "name", weir_client_string(known->name));
+        json_object_set_new(operator, "given-uid",
+                            known->given_uid[0] ? weir_client_string(known->given_uid) : json_null());
+        json_object_set_new(operator, "parallelism", json_integer(known->parallelism));
+    }
     json_array_append_new(operators, operator);
     return operator;
 }
@@ -367,7 +398,7 @@ static int describe(const struct saved *saved, json_t **out)
             continue;
         json_t *state = json_pack("{s:o, s:s, s:i, s:[]}", "name", weir_client_string(first->name), "kind",
                                   kind_name(first->kind), "size", 0, "parts");
-        json_array_append_new(json_object_get(operator_of(operators, first->uid), "states"), state);
+        json_array_append_new(json_object_get(operator_of(snapshot, operators, first->uid), "states"), state);
         if (has_offsets(first))
             json_object_set_new(state, "offsets", json_array());
         for (size_t j = i; j < snapshot->n_parts && exit_code == EXIT_DONE; j++)
@@ -400,7 +431,8 @@ static void print_states(struct weir_client *client, const json_t *operators)
         json_array_foreach(json_object_get(operator, "states"), j, state)
         {
             char size[WEIR_TEXT_SIZE], values[32] = "";
-            const char *name = weir_json_text(operator, "name");
+            const char *name = weir_json_text(operator, "given-uid");
+            name = *name ? name : weir_json_text(operator, "name");
             if (json_object_get(state, "values"))
                 snprintf(values, sizeof values, "%" PRId64, weir_json_number(state, "values"));
             weir_table_add(&table, WEIR_COLOR_NONE, "%s%s%s", weir_json_text(operator, "uid"), *name ? " " : "", name);
@@ -475,7 +507,7 @@ static int inspect(struct weir_client *client, struct saved *saved)
 
 /* --- Read */
 
-/* A uid of 32 digits, a unique beginning of one, or as the job gave it. */
+/* A uid of 32 digits, a unique beginning of one, one as the job gave it, or an operator's name. */
 static int find_operator(struct saved *saved, const char *given, const char **uid)
 {
     const Weir__Snapshot *snapshot = saved->snapshot;
@@ -484,7 +516,8 @@ static int find_operator(struct saved *saved, const char *given, const char **ui
     *uid = NULL;
     for (size_t i = 0; i < snapshot->n_parts; i++) {
         const char *one = snapshot->parts[i]->uid;
-        bool whole = strcmp(one, given) == 0 || strcmp(one, hashed) == 0;
+        const Weir__SnapshotOperator *known = known_operator(snapshot, one);
+        bool whole = strcmp(one, given) == 0 || strcmp(one, hashed) == 0 || (known && strcmp(known->name, given) == 0);
         if (!whole && strncmp(one, given, strlen(given)) != 0)
             continue;
         if (!whole && *uid && strcmp(*uid, one) != 0)

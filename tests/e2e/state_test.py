@@ -71,6 +71,39 @@ def test_windows_against_a_model():
         assert f"of job once ({job})" in text and "tumbling window: key" in text and offsets[0]["position"] in text
 
 
+def check_functions(path):
+    """Per key the ids that came (a list) and how many (a sum), and what is open (a map, timers), of all rows below the sources' positions."""
+    inspected = json.loads(state("inspect", "-o", "json", path).stdout)
+    offsets = [o for op in inspected["operators"] for s in op["states"] for o in s.get("offsets", [])]
+    given = sorted(i for o in offsets for i in range(o["subtask"], int(o["position"].split()[0]), 2))
+    ids, totals = rows_of(path, "by hand", "ids"), {row["key"]: row["value"] for row in rows_of(path, "by hand", "total")}
+    assert sorted(row["value"] for row in ids) == given, (len(ids), len(given))
+    assert collections.Counter(row["key"] for row in ids) == totals
+    firsts = {(row["key"], row["map-key"]): row["value"] for row in rows_of(path, "by hand", "seconds")}
+    for (key, end), value in firsts.items():
+        mine = [row["value"] for row in ids if row["key"] == key and end - 1000 <= row["value"] < end]
+        assert (value["n"], value["first"]) == (len(mine), min(mine)), (key, end, value, mine)
+    assert {row["key"] for row in rows_of(path, "by hand", "_event_timers")} == {key for key, _ in firsts}
+    return inspected
+
+
+def test_functions_in_a_moved_savepoint_and_in_increments():
+    with tempfile.TemporaryDirectory() as directory, Cluster(taskmanagers=1, slots=2, config=CONFIG) as cluster:
+        job = cluster.submit(os.path.join(JOBS, "once.so"), "--output", cluster.path("out"), "--rows-output", cluster.path("rows"),
+                             "--rows", "1000000", "--count-by", "process", options=("-p", "2"))
+        wait_for("five checkpoints", lambda: cluster.rest(f"/jobs/{job}/checkpoints")[1]["counts"]["completed"] >= 5)
+        made = cluster.weir("savepoint", job, cluster.path("savepoints"))
+        assert made.returncode == 0, made.stderr
+        (name,) = os.listdir(cluster.path("savepoints"))
+        shutil.move(cluster.path("savepoints", name), os.path.join(directory, "moved"))
+        inspected = check_functions(os.path.join(directory, "moved"))
+        assert inspected["savepoint"] and not any("/" in p.get("object", "") for o in inspected["operators"] for s in o["states"] for p in s["parts"])
+        done = cluster.rest(f"/jobs/{job}/checkpoints")[1]["counts"]["completed"]
+        wait_for("more checkpoints", lambda: cluster.rest(f"/jobs/{job}/checkpoints")[1]["counts"]["completed"] >= done + 5)
+        inspected = check_functions(kept_checkpoint(cluster, job, directory))
+        assert max(s.get("runs", 0) for o in inspected["operators"] for s in o["states"]) > 2, "nothing was incremental"
+
+
 def test_damage_and_what_is_not_there():
     with tempfile.TemporaryDirectory() as directory, Cluster(taskmanagers=1, slots=1, config=CONFIG) as cluster:
         port = free_port()
