@@ -20,13 +20,6 @@ static int class_of(size_t size, size_t *capacity)
     return 4 + (top - 6) * 4 + (int)quarter;
 }
 
-size_t weir_heap_capacity(size_t size)
-{
-    size_t capacity;
-    (void)class_of(size, &capacity);
-    return capacity;
-}
-
 void *weir_heap_alloc(struct weir_heap *heap, struct weir_arena *arena, size_t size, size_t *capacity)
 {
     int class = class_of(size, capacity);

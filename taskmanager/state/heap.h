@@ -13,9 +13,7 @@ struct weir_heap { /* zeros: nothing is free */
     size_t size_free; /* bytes in the lists */
 };
 
-/* What a block of `size` bytes (at most WEIR_HEAP_BLOCK_MAX) really has. */
-size_t weir_heap_capacity(size_t size);
-/* At least `size` bytes, aligned to 16. heap NULL: a new block. */
+/* At least `size` bytes (at most WEIR_HEAP_BLOCK_MAX), aligned to 16; *capacity is what there really is. heap NULL: a new block. */
 void *weir_heap_alloc(struct weir_heap *heap, struct weir_arena *arena, size_t size, size_t *capacity);
 void weir_heap_free(struct weir_heap *heap, void *block, size_t capacity);
 
