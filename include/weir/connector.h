@@ -210,6 +210,12 @@ struct weir_connector {
     /* --- Sinks that end a file (or the like) by time. Called after writes and when *next_ms has come (wall clock; INT64_MAX, which it is
      * before the call: not until something is written). May be NULL. */
     weir_err (*tick)(struct weir_writer *writer, int64_t now_ms, int64_t *next_ms, struct weir_error *error);
+
+    /* Sources without splits, in place of reader_restore() when the parallelism is another one than `count`: the positions of all `count` readers
+     * then, by subtask. Together the new readers go on with all that was left, and nothing twice. NULL: the parallelism of the source
+     * cannot change. */
+    weir_err (*reader_rescale)(struct weir_reader *reader, const char *const *positions, int count,
+                               struct weir_error *error);
 };
 
 /* --- The connectors that a shared object brings: WEIR_CONNECTORS(&first, &second); once, at file scope */

@@ -225,8 +225,11 @@ enum weir_jm_log_level { WEIR_JM_LOG_INFO, WEIR_JM_LOG_WARN, WEIR_JM_LOG_ERROR }
 struct weir_jm_copy {
     const char *from, *to; /* keys */
     int64_t size;          /* so much of it is needed */
-    uint32_t crc32c;       /* of all that, when has_crc */
-    bool has_crc;
+    int check_count;
+    struct weir_jm_copy_check { /* parts of it, and what they must be */
+        int64_t offset, size;
+        uint32_t crc32c;
+    } * checks;
 };
 
 struct weir_jm_effect {

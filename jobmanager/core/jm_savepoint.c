@@ -108,6 +108,23 @@ struct copies {
     int count;
 };
 
+static void add_check(struct weir_jm *jm, struct weir_jm_copy *copy, const Weir__StatePart *part)
+{
+    for (int i = copy->check_count; i-- > 0;) /* several subtasks may refer to the same */
+        if (copy->checks[i].offset == part->offset && copy->checks[i].size == part->size)
+            return;
+    if ((copy->check_count & (copy->check_count - 1)) == 0) { /* twice the room at each power of two */
+        struct weir_jm_copy_check *checks =
+            weir_arena_alloc(&jm->arena, (size_t)(copy->check_count * 2 + 1) * sizeof *checks);
+        if (copy->check_count)
+            memcpy(checks, copy->checks, (size_t)copy->check_count * sizeof *checks);
+        copy->checks = checks;
+    }
+    copy->checks[copy->check_count++] = (struct weir_jm_copy_check){part->offset, part->size, part->crc32c};
+    if (part->offset + part->size > copy->size)
+        copy->size = part->offset + part->size;
+}
+
 /* Each object once, as far as parts need it; `name_of` says what it is called at the other end. */
 static struct copies objects_of(struct weir_jm *jm, const Weir__Snapshot *snapshot,
                                 const char *(*name_of)(struct weir_jm *jm, const char *key, int number,
@@ -126,18 +143,10 @@ static struct copies objects_of(struct weir_jm *jm, const Weir__Snapshot *snapsh
             copies.list[copies.count] = (struct weir_jm_copy){
                 .from = weir_arena_strdup(&jm->arena, part->object),
                 .to = name_of(jm, part->object, copies.count, prefix),
-                .size = part->offset + part->size,
-                .crc32c = part->crc32c,
-                .has_crc = part->offset == 0,
             };
-            copies.count++;
-            continue;
+            c = ++copies.count;
         }
-        struct weir_jm_copy *copy = &copies.list[c - 1];
-        int64_t end = part->offset + part->size;
-        bool same = part->offset == 0 && end == copy->size && part->crc32c == copy->crc32c;
-        copy->has_crc &= same;
-        copy->size = end > copy->size ? end : copy->size;
+        add_check(jm, &copies.list[c - 1], part);
     }
     return copies;
 }

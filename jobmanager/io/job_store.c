@@ -205,6 +205,7 @@ static void free_operation(void *arg)
     for (int i = 0; i < op->copy_count; i++) {
         free((char *)(uintptr_t)op->copies[i].from);
         free((char *)(uintptr_t)op->copies[i].to);
+        free(op->copies[i].checks);
     }
     free(op->copies);
     free(op->from_uri);
@@ -293,6 +294,8 @@ void weir_job_store_begin(struct weir_job_store *store, const struct weir_jm_eff
         op->copies[i] = effect->copies[i];
         op->copies[i].from = weir_strdup(effect->copies[i].from);
         op->copies[i].to = weir_strdup(effect->copies[i].to);
+        size_t checks = (size_t)effect->copies[i].check_count * sizeof *op->copies[i].checks;
+        op->copies[i].checks = memcpy(weir_alloc(checks + 1), effect->copies[i].checks, checks);
     }
     op->copy_count = effect->copy_count;
     op->has_tag = effect->tag != NULL;

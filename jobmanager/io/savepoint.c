@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/hash.h"
 #include "base/proto_memory.h"
 #include "jobmanager/io/job_files.h"
 
@@ -300,6 +301,25 @@ weir_err weir_savepoint_target(const char *directory, const struct weir_config *
 
 /* --- Copying and removing */
 
+/* What was fetched into `fd` is what was written. */
+static weir_err check_copy(struct weir_store *from, const struct weir_jm_copy *copy, int fd, struct weir_error *error)
+{
+    uint8_t *bytes = mmap(NULL, (size_t)copy->size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (bytes == MAP_FAILED)
+        return weir_fail_errno(error, WEIR_ERR_IO, "cannot look at the copy of %s", copy->from);
+    weir_err err = WEIR_OK;
+    for (int i = 0; i < copy->check_count && !err; i++) {
+        const struct weir_jm_copy_check *check = &copy->checks[i];
+        if (weir_crc32c(0, bytes + check->offset, (size_t)check->size) != check->crc32c)
+            err = weir_fail(error, WEIR_ERR_DATA,
+                            "CHECKPOINT_CORRUPT: %s/%s is not what was written: the checksum of %" PRId64
+                            " bytes from %" PRId64 " on does not fit",
+                            weir_store_uri(from), copy->from, check->size, check->offset);
+    }
+    munmap(bytes, (size_t)copy->size);
+    return err;
+}
+
 weir_err weir_savepoint_copy(struct weir_store *from, struct weir_store *to, const struct weir_jm_copy *copy,
                              struct weir_error *error)
 {
@@ -311,14 +331,10 @@ weir_err weir_savepoint_copy(struct weir_store *from, struct weir_store *to, con
         fd = fileno(file);
     if (fd < 0)
         return weir_fail_errno(error, WEIR_ERR_IO, "cannot make a temporary file for %s", copy->from);
-    uint32_t crc32c = 0;
     int64_t size;
-    weir_err err =
-        copy->size > 0 ? weir_store_get_range(from, copy->from, 0, copy->size, fd, 0, &crc32c, error) : WEIR_OK;
-    if (!err && copy->has_crc && crc32c != copy->crc32c)
-        err = weir_fail(error, WEIR_ERR_DATA,
-                        "CHECKPOINT_CORRUPT: %s/%s is not what was written: its checksum does not fit",
-                        weir_store_uri(from), copy->from);
+    weir_err err = copy->size > 0 ? weir_store_get_range(from, copy->from, 0, copy->size, fd, 0, NULL, error) : WEIR_OK;
+    if (!err && copy->size > 0)
+        err = check_copy(from, copy, fd, error);
     char path[64];
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     if (!err)

@@ -712,8 +712,11 @@ static weir_err source_snapshot(struct weir_op *op, struct weir_op_ctx *ctx, str
         put_split(&out, &(struct weir_split){.id = ""}, true);
         err = put_reading(source, &out, error);
     }
+    enum weir_state_kind kind = splits                                      ? WEIR_STATE_SPLIT
+                                : source->carrier.connector->reader_rescale ? WEIR_STATE_UNION
+                                                                            : WEIR_STATE_SUBTASK;
     if (!err)
-        weir_snapshot_add(snapshot, ctx->plan->uid, STATE, splits ? WEIR_STATE_SPLIT : WEIR_STATE_SUBTASK, &out);
+        weir_snapshot_add(snapshot, ctx->plan->uid, STATE, kind, &out);
     weir_buf_fini(&out);
     return err ? weir_wrap(error, "%s", ctx->plan->name) : WEIR_OK;
 }
@@ -744,18 +747,48 @@ static void get_split(struct source *source, struct weir_part_reader *in, bool m
     source->restored_count--;
 }
 
-/* Splits are kept for batch(); a reader without them goes on from here. */
+/* A reader without splits goes on from here: where it was, or, with another parallelism, with its share of what all have left. */
+static weir_err restore_reader(struct source *source, bool rescaled, struct weir_error *error)
+{
+    const struct weir_connector *connector = source->carrier.connector;
+    const struct open_split *open = &source->restored[0];
+    weir_err err = WEIR_OK;
+    source->marker.max_ms = open->watermark_ms;
+    if (!rescaled) {
+        source->skipping = open->skipping;
+        if (open->position && connector->reader_restore)
+            err = connector->reader_restore(source->reader, open->position, error);
+        return err;
+    }
+    if (!connector->reader_rescale)
+        return weir_fail(error, WEIR_ERR_UNSUPPORTED, "connector '%s' cannot go on with another parallelism",
+                         connector->name);
+    const char **positions = weir_alloc((size_t)source->restored_count * sizeof *positions);
+    for (int i = 0; i < source->restored_count; i++) {
+        positions[i] = source->restored[i].position ? source->restored[i].position : "";
+        if (source->restored[i].watermark_ms < source->marker.max_ms)
+            source->marker.max_ms = source->restored[i].watermark_ms;
+    }
+    err = connector->reader_rescale(source->reader, positions, source->restored_count, error);
+    free(positions);
+    return err;
+}
+
+/* Splits are kept for batch(). */
 static weir_err restore(struct source *source, struct weir_op_ctx *ctx, struct weir_error *error)
 {
     const struct weir_connector *connector = source->carrier.connector;
     const struct weir_restored_part *part = NULL;
     int64_t number = 0;
+    bool rescaled = false;
     while ((part = weir_restored_next(ctx->restored, ctx->plan->uid, STATE, part))) {
         struct weir_part_reader in = weir_part_read(part);
         in.bad |= weir_get_u8(&in) != STATE_VERSION;
         uint32_t count = weir_get_u32(&in);
+        bool all = !connector->enumerate && part->parallelism != ctx->parallelism;
+        rescaled |= all;
         for (uint32_t i = 0; i < count && !in.bad; i++)
-            get_split(source, &in, weir_restored_is_mine(part, ctx->subtask, ctx->parallelism, number++));
+            get_split(source, &in, all || weir_restored_is_mine(part, ctx->subtask, ctx->parallelism, number++));
         weir_err err = weir_part_read_end(&in, STATE, error);
         if (err)
             return err;
@@ -766,12 +799,7 @@ static weir_err restore(struct source *source, struct weir_op_ctx *ctx, struct w
             source->restored[i].split.remaining = source->restored_count - 1 - i;
     if (connector->enumerate || source->restored_count == 0)
         return WEIR_OK;
-    const struct open_split *open = &source->restored[0];
-    weir_err err = WEIR_OK;
-    if (open->position && connector->reader_restore)
-        err = connector->reader_restore(source->reader, open->position, error);
-    source->skipping = open->skipping;
-    source->marker.max_ms = open->watermark_ms;
+    weir_err err = restore_reader(source, rescaled, error);
     free_restored(source);
     return err;
 }

@@ -13,7 +13,7 @@ from weir_test import Cluster, JOBS, main, read_rows, wait_for
 ROWS, FILES = 120000, 120
 checkpoint_test.ROWS = ROWS
 SPIN = ("--spin", "60000")
-ONCE = os.path.join(JOBS, "once.so")
+ONCE, SHAPE = os.path.join(JOBS, "once.so"), os.path.join(JOBS, "shape.so")
 
 
 def cluster(slots=4, **config):
@@ -98,6 +98,168 @@ def test_rescale_while_rows_flow():
             assert f"parallelism of {wanted}" in said(c.weir("rescale", job, "--parallelism", str(wanted)))
             assert c.state(job) in ("RUNNING", "FINISHED") and parallelism(c, job) == wanted
         check_end(c, job, where["rows"], where["output"])
+
+
+def place_of(location):
+    return re.sub("^file:/*", "/", location)
+
+
+def sums(directory):
+    """Rows and their ids by window, over all keys: n, sum."""
+    got = {}
+    for row in read_rows(directory):
+        n, total = got.get(row["window_end"], (0, 0))
+        got[row["window_end"]] = (n + row["n"], total + row["sum"])
+    return got
+
+
+def check_sums(directory, partial=0):
+    """Every window has its 1000 rows, once; readers that ended in the middle leave some at the end with fewer."""
+    got = sums(directory)
+    assert got, "no windows"
+    for number, end in enumerate(sorted(got)[:len(got) - partial]):
+        assert got[end] == (1000, number * 1000000 + 499500), (number, end, got[end])
+    return sum(n for n, _ in got.values())
+
+
+def shape(c, *arguments, options=(), parallelism=2, output="output"):
+    return c.submit(SHAPE, "--output", c.path(output), *arguments, options=("-p", str(parallelism), *options))
+
+
+def windows_flow(c, output="output", more_than=0):
+    wait_for("windows", lambda: len(sums(c.path(output))) > more_than)
+
+
+def refused(done, *words):
+    assert done.returncode != 0, done.stdout
+    for word in words:
+        assert word in done.stderr, (word, done.stderr)
+    return done
+
+
+def test_drained_and_changed():
+    """Sources that are drained end in the middle and their windows fire; a savepoint restores into other chains, with an operator more, and with one
+    less only when that is allowed."""
+    with cluster(slots=8) as c:
+        c_dir = c.path("savepoints")
+        job = shape(c)
+        windows_flow(c)
+        place = said(c.weir("stop", "--savepoint", c_dir, job))
+        rows = check_sums(c.path("output"))
+        # Chains cut elsewhere, another parallelism, and one more operator with state, which begins with none.
+        second = shape(c, "--apart", "yes", "--extra", c.path("extra"), parallelism=3,
+                       options=("-s", place, "-D", "pipeline.operator-chaining.enabled=false"))
+        windows_flow(c, more_than=rows // 1000 + 20)
+        windows_flow(c, "extra")
+        place = said(c.weir("savepoint", second, c_dir))
+        drained = said(c.weir("stop", "--drain", "--savepoint", c_dir, second))
+        assert c.state(second) == "FINISHED" and os.path.exists(place_of(drained)), drained
+        total = check_sums(c.path("output"), partial=10)
+        assert len(sums(c.path("output"))) > rows // 1000 + 10
+        assert not hidden(c.path("output"))
+        for job_id in (job, second):
+            vertices = c.rest(f"/jobs/{job_id}")[1]["vertices"]
+            assert all(v["status"] == "FINISHED" for v in vertices), vertices
+        # One operator less: not by accident.
+        run = ("run", "-d", "-p", "2", "-s", place)
+        refused(c.weir(*run, SHAPE, "--output", c.path("third")), "'extra'", "--allow-non-restored-state")
+        third = shape(c, output="third", options=("-s", place, "--allow-non-restored-state"))
+        windows_flow(c, "third")
+        assert said(c.weir("cancel", third))
+        first_end = min(sums(c.path("third")))
+        assert first_end in sums(c.path("output")), "it did not go on from the savepoint"
+        assert total > rows
+
+
+def test_what_cannot_be_restored_is_refused_early():
+    with cluster(slots=8) as c, tempfile.TemporaryDirectory() as elsewhere:
+        large = ("--keys", "100000", "--width", "20 s")  # more than a report has room for
+        job = shape(c, *large)
+        windows_flow(c)
+        place = place_of(said(c.weir("savepoint", job, c.path("savepoints"))))
+
+        def run(path, *options, arguments=large, job_so=SHAPE):
+            return c.weir("run", "-d", "-s", path, *options, job_so, "--output", c.path("other"), *arguments)
+
+        refused(run(c.path("nothing")), "there is no savepoint or checkpoint", "nothing")
+        assert not os.path.exists(c.path("nothing")), "asking made it"
+        os.makedirs(c.path("empty"))
+        refused(run(c.path("empty")), "neither _metadata nor metadata")
+        refused(run(place, arguments=("--uid", "tally")), "'counts'", "its uid again", "--allow-non-restored-state")
+        refused(run(place, "-D", "pipeline.max-parallelism=64"), "128 key groups", "pipeline.max-parallelism to 128")
+        refused(run(place, "-p", "200"), "over the max parallelism of 128")
+        refused(run(place, arguments=("--rows-output", c.path("rows")), job_so=ONCE), "does not have", "allow")
+        refused(c.weir("run", "-d", "--claim-mode", "claim", SHAPE), "goes with -s")
+        refused(run(place, "--claim-mode", "clam"), "'claim'")
+        before = len(c.rest("/jobs/overview")[1]["jobs"])
+
+        for name, harm, words in (
+                ("cut", lambda p: os.truncate(p, os.path.getsize(p) - 1), ("CHECKPOINT_CORRUPT",)),
+                ("flipped", lambda p: flip(p, 40), ("CHECKPOINT_CORRUPT",)),
+                ("foreign", lambda p: open(p, "w").write("hello"), ("CHECKPOINT_CORRUPT", "another program's"))):
+            shutil.copytree(place, os.path.join(elsewhere, name))
+            harm(os.path.join(elsewhere, name, "_metadata"))
+            refused(run(os.path.join(elsewhere, name)), *words)
+        objects = [name for name in os.listdir(place) if name != "_metadata"]
+        assert objects, "all of it is in the metadata"
+        for name, harm, words in (("missing", os.unlink, (objects[0], "not there")),
+                                  ("short", lambda p: os.truncate(p, 3), ("which has 3",)),
+                                  ("damaged", lambda p: flip(p, 40), ("CHECKPOINT_CORRUPT", "checksum"))):
+            shutil.copytree(place, os.path.join(elsewhere, name))
+            harm(os.path.join(elsewhere, name, objects[0]))
+            refused(run(os.path.join(elsewhere, name)), *words)
+        assert len(c.rest("/jobs/overview")[1]["jobs"]) == before, "a refused job is listed"
+
+        # Savepoints that cannot be made.
+        open(c.path("file"), "w").close()
+        refused(c.weir("savepoint", job, c.path("file", "below")), "savepoints cannot be kept in", "can write to")
+        refused(c.weir("savepoint", job, "ftp://host/x"), "file:///PATH, s3://BUCKET")
+        refused(c.weir("savepoint", job), "execution.checkpointing.savepoint-dir")
+        refused(c.weir("stop", job), "execution.checkpointing.savepoint-dir")
+        refused(c.weir("rescale", job, "--parallelism", "129"), "max parallelism, 128", "fixed")
+        refused(c.weir("rescale", job, "--parallelism", "2"), "the tasks would be the same")
+        refused(c.weir("rescale", job), "usage")
+        assert refused(c.weir("savepoint", "nosuch", c.path("savepoints"))).returncode == 4
+        status, body = c.rest("/jobs/" + 32 * "0" + "/savepoints", "POST", json.dumps({"target-directory": c.path("savepoints")}).encode(),
+                              {"Content-Type": "application/json"})
+        assert status == 202, body
+        answer = c.rest(f"/jobs/{32 * '0'}/savepoints/{body['request-id']}")[1]
+        assert "there is no job" in answer["operation"]["failure-cause"]["stack-trace"], answer
+        plain = c.submit(SHAPE, "--output", c.path("plain"), options=("-D", "execution.checkpointing.interval=0"))
+        refused(c.weir("savepoint", plain, c.path("savepoints")), "makes no checkpoints", "execution.checkpointing.interval")
+        assert c.state(job) == "RUNNING"
+
+        # A retained checkpoint is as good as a savepoint, by its directory or its metadata.
+        status, body = c.rest(f"/jobs/{job}/checkpoints")
+        assert said(c.weir("cancel", job)) and c.wait_state(job, "CANCELED")
+        for job_id in (plain,):
+            said(c.weir("cancel", job_id))
+        # Disposal.
+        status, body = c.rest("/savepoint-disposal", "POST", json.dumps({"savepoint-path": place}).encode(), {"Content-Type": "application/json"})
+        assert status == 200 and not os.path.exists(place), body
+
+
+def flip(path, at):
+    with open(path, "r+b") as file:
+        file.seek(at)
+        byte = file.read(1)[0]
+        file.seek(at)
+        file.write(bytes([byte ^ 1]))
+
+
+def test_go_on_from_a_checkpoint():
+    """Of a job that still runs, and keeps it for long enough to be copied."""
+    with cluster(slots=4) as c:
+        job = shape(c, "--rows", "60000", options=("-D", "execution.checkpointing.num-retained=1000"))
+        windows_flow(c)
+        number, path = said(c.weir("checkpoint", job)).split()[:2]
+        second = shape(c, "--rows", "60000", output="second", parallelism=3, options=("-s", path + "/metadata"))
+        restored = c.rest(f"/jobs/{second}/checkpoints")[1]["latest"]["restored"]
+        assert (restored["id"], restored["is_savepoint"], restored["external_path"]) == (int(number), False, path), restored
+        said(c.weir("cancel", job))
+        c.wait_state(second, "FINISHED")
+        ends = sorted(sums(c.path("second")))
+        assert 0 < len(ends) < 61 and sums(c.path("second"))[ends[-2]][0] == 1000, ends
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@
 
 #include "ops/harness.h"
 #include "ops/ops_int.h"
+#include "state/snapshot.h"
 
 #define READING "device_id STRING NOT NULL, temperature DOUBLE NOT NULL, ts TIMESTAMP(3) NOT NULL"
 #define SPLIT "id STRING NOT NULL, offset BIGINT NOT NULL, size BIGINT NOT NULL, remaining BIGINT NOT NULL"
@@ -555,6 +556,59 @@ static void test_datagen_parallel(void **state)
     free(seven);
 }
 
+/* `parallelism` readers, each for another time, begin with *restored and leave theirs there; seen[] counts the rows. */
+static void generate_for_a_while(int parallelism, struct weir_restored **restored, int64_t until_ms, int seen[1000])
+{
+    const char *options[] = {"connector", "datagen",        "rows",     "1000", "rows-per-second",
+                             "1000",      "fields.id.kind", "sequence", NULL};
+    struct weir_restored *next = weir_restored_new(1);
+    for (int s = 0; s < parallelism; s++) {
+        struct weir_harness_setup setup = {.op = &weir_op_source,
+                                           .options = options,
+                                           .declared = "id BIGINT NOT NULL",
+                                           .now_ms = 5000,
+                                           .parallelism = parallelism,
+                                           .subtask = s,
+                                           .restored = *restored};
+        struct weir_error error;
+        struct weir_harness *h = weir_harness_new(&setup, &weir_harness_modes[0], &error);
+        assert_non_null(h);
+        assert_true(weir_harness_produce(h));
+        for (int step = 0; step < 20; step++) {
+            assert_true(weir_harness_advance(h, 5000 + (until_ms + 37 * s) * (step + 1) / 20));
+            assert_true(weir_harness_produce(h));
+        }
+        char *rows = weir_strdup(weir_harness_rows(h, 0)), *rest = NULL;
+        for (char *line = strtok_r(rows, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+            seen[atoi(line)]++;
+        free(rows);
+        struct weir_snapshot *snapshot = weir_harness_snapshot(h, 1, 0);
+        struct weir_snapshot_part *part = snapshot->parts;
+        assert_int_equal(part->kind, WEIR_STATE_UNION);
+        uint8_t *bytes = memcpy(weir_alloc(part->bytes.size), part->bytes.data, part->bytes.size);
+        weir_restored_add(next, part->uid, part->name, part->kind, s, parallelism, bytes, part->bytes.size);
+        weir_snapshot_free(snapshot);
+        weir_harness_free(h);
+    }
+    weir_restored_free(*restored);
+    *restored = next;
+}
+
+/* Readers that are not equally far, dealt out anew again and again: every row once. */
+static void test_datagen_rescaled(void **state)
+{
+    (void)state;
+    static const int parallelisms[] = {3, 2, 5, 5, 1, 4};
+    struct weir_restored *restored = NULL;
+    int seen[1000] = {0};
+    for (int i = 0; i < 6; i++)
+        generate_for_a_while(parallelisms[i], &restored, i < 5 ? 60 : 5000, seen);
+    for (int i = 0; i < 1000; i++)
+        if (seen[i] != 1)
+            fail_msg("row %d came %d times", i, seen[i]);
+    weir_restored_free(restored);
+}
+
 static void test_datagen_rate(void **state)
 {
     (void)state;
@@ -999,6 +1053,7 @@ int main(void)
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_datagen),
         cmocka_unit_test(test_datagen_parallel),
+        cmocka_unit_test(test_datagen_rescaled),
         cmocka_unit_test(test_datagen_rate),
         cmocka_unit_test(test_idle),
         cmocka_unit_test_setup_teardown(test_host, make_dir, remove_dir),

@@ -2,6 +2,8 @@
  *
  * Row g of the source (0, 1, 2, ...) is made by subtask g % parallelism, and each value is a function of (seed, column, g):
  * the same rows come at any parallelism, and any of them could be made alone. Generation is one loop a column.
+ * With another parallelism the rows that were not made are dealt out anew: where the old readers were not equally far, a `hole` says which rows
+ * below the farthest were made.
  * At a rate, row g is due g / rows-per-second after the start; what is due is given in one batch, so late calls
  * catch up (the load is open-loop).
  *
@@ -38,6 +40,13 @@ struct field {
     double null_rate;
 };
 
+/* Of an earlier parallelism: row g was made if it is less than next[g % stride]. */
+struct hole {
+    int64_t stride, end; /* no row from `end` on was made */
+    int64_t *next;
+};
+#define SKIPPED_MAX 65536 /* rows that one call passes by */
+
 struct weir_reader {
     struct weir_schema *schema;
     struct field *fields;
@@ -47,6 +56,8 @@ struct weir_reader {
     int64_t rate;       /* rows a second of all subtasks; 0: no limit */
     int64_t start_ms;   /* of the rate; processing time */
     int batch_rows_max; /* fewer where strings are long */
+    struct hole *holes; /* that end behind `next` */
+    int hole_count;
 };
 
 static const struct weir_option source_options[] = {
@@ -538,14 +549,54 @@ static int64_t rows_due(const struct weir_reader *reader, int64_t now_ms)
     return elapsed < 0 ? 0 : (int64_t)((__int128)elapsed * reader->rate / 1000) + 1; /* rows 0..due-1 */
 }
 
+static bool was_made(const struct weir_reader *reader, int64_t row)
+{
+    for (int i = 0; i < reader->hole_count; i++)
+        if (row < reader->holes[i].next[row % reader->holes[i].stride])
+            return true;
+    return false;
+}
+
+/* To the next row that was not made; false: not in one call. */
+static bool pass_holes(struct weir_reader *reader, int64_t end)
+{
+    for (int skipped = 0; reader->hole_count > 0 && reader->next < end && was_made(reader, reader->next); skipped++) {
+        if (skipped == SKIPPED_MAX)
+            return false;
+        reader->next += reader->stride;
+    }
+    int kept = 0;
+    for (int i = 0; i < reader->hole_count; i++)
+        if (reader->holes[i].end > reader->next)
+            reader->holes[kept++] = reader->holes[i];
+        else
+            free(reader->holes[i].next);
+    reader->hole_count = kept;
+    return true;
+}
+
+/* How many of the next `count` rows come before one that was made. */
+static int run_of_rows(const struct weir_reader *reader, int count)
+{
+    int run = reader->hole_count ? 1 : count;
+    while (run < count && !was_made(reader, reader->next + (int64_t)run * reader->stride))
+        run++;
+    return run;
+}
+
 static enum weir_read read_batch(struct weir_reader *reader, struct weir_connector_ctx *ctx, struct weir_batch **out,
                                  int64_t *wait_until_ms, struct weir_error *error)
 {
     (void)error;
     int64_t end = reader->row_count < 0 ? INT64_MAX : reader->row_count;
+    bool skipped = pass_holes(reader, end);
     if (reader->next >= end)
         return WEIR_READ_END;
     int64_t now_ms = ctx->now_ms(ctx), limit = end;
+    if (!skipped) {
+        *wait_until_ms = now_ms;
+        return WEIR_READ_EMPTY;
+    }
     if (reader->rate > 0) {
         int64_t due = rows_due(reader, now_ms);
         if (reader->next >= due) {
@@ -559,6 +610,7 @@ static enum weir_read read_batch(struct weir_reader *reader, struct weir_connect
     int count = left < WEIR_BATCH_ROWS_DEFAULT ? (int)left : WEIR_BATCH_ROWS_DEFAULT;
     if (count > reader->batch_rows_max)
         count = reader->batch_rows_max;
+    count = run_of_rows(reader, count);
     struct weir_batch *batch = weir_batch_new(reader->schema, count);
     for (int c = 0; c < reader->schema->field_count; c++)
         fill(&reader->fields[c], batch, c, (uint64_t)reader->next, (uint64_t)reader->stride, count, now_ms);
@@ -568,33 +620,122 @@ static enum weir_read read_batch(struct weir_reader *reader, struct weir_connect
     return WEIR_READ_DATA;
 }
 
-/* The next row's number; at a rate it is due at once, and the others after it. */
+/* "<next row> <parallelism>", and for each hole ";<stride> <next of each>". At a rate the next row is due at once, and the others after it. */
 static weir_err reader_snapshot(struct weir_reader *reader, const struct weir_read_bytes *bytes,
                                 struct weir_buf *position, struct weir_error *error)
 {
     (void)bytes, (void)error;
     bool ok = weir_buf_printf(position, "%" PRId64 " %" PRId64, reader->next, reader->stride);
+    for (int i = 0; i < reader->hole_count; i++) {
+        ok &= weir_buf_printf(position, ";%" PRId64, reader->holes[i].stride);
+        for (int64_t s = 0; s < reader->holes[i].stride; s++)
+            ok &= weir_buf_printf(position, " %" PRId64, reader->holes[i].next[s]);
+    }
     weir_assert(ok);
     return WEIR_OK;
+}
+
+static struct hole *add_hole(struct weir_reader *reader, int64_t stride)
+{
+    reader->holes = weir_realloc(reader->holes, (size_t)(reader->hole_count + 1) * sizeof *reader->holes);
+    struct hole *hole = &reader->holes[reader->hole_count++];
+    *hole = (struct hole){.stride = stride, .next = weir_zalloc((size_t)stride * sizeof *hole->next)};
+    return hole;
+}
+
+static void set_hole(struct hole *hole, int64_t s, int64_t next)
+{
+    hole->next[s] = next;
+    if (next > hole->end)
+        hole->end = next;
+}
+
+static bool get_number(const char **at, int64_t min, int64_t max, int64_t *out)
+{
+    char *end;
+    long long value = strtoll(*at, &end, 10);
+    if (end == *at || value < min || value > max)
+        return false;
+    *at = end;
+    *out = value;
+    return true;
+}
+
+static bool parse_position(struct weir_reader *reader, const char *at, int64_t *next, int64_t *stride)
+{
+    if (!get_number(&at, 0, INT64_MAX / 2, next) || !get_number(&at, 1, 32768, stride))
+        return false;
+    while (*at == ';') {
+        int64_t count, value;
+        at++;
+        if (!get_number(&at, 1, 32768, &count))
+            return false;
+        struct hole *hole = add_hole(reader, count);
+        for (int64_t s = 0; s < count; s++) {
+            if (!get_number(&at, 0, INT64_MAX / 2, &value))
+                return false;
+            set_hole(hole, s, value);
+        }
+    }
+    return *at == 0;
+}
+
+static void go_on_from(struct weir_reader *reader, int64_t next)
+{
+    reader->next = next;
+    if (reader->rate > 0)
+        reader->start_ms -= (int64_t)((__int128)next * 1000 / reader->rate);
 }
 
 static weir_err reader_restore(struct weir_reader *reader, const char *position, struct weir_error *error)
 {
     int64_t next, stride;
-    if (sscanf(position, "%" SCNd64 " %" SCNd64, &next, &stride) != 2 || next < 0 || stride < 1)
-        return weir_fail(error, WEIR_ERR_DATA, "'%.100s' is no position of datagen", position);
-    if (stride != reader->stride)
-        return weir_fail(error, WEIR_ERR_UNSUPPORTED,
-                         "datagen cannot go on at another parallelism: %" PRId64 ", and it was %" PRId64,
-                         reader->stride, stride);
-    reader->next = next;
-    if (reader->rate > 0)
-        reader->start_ms -= (int64_t)((__int128)next * 1000 / reader->rate);
+    if (!parse_position(reader, position, &next, &stride) || stride != reader->stride)
+        return weir_fail(error, WEIR_ERR_DATA, "'%.100s' is no position of datagen with a parallelism of %" PRId64,
+                         position, reader->stride);
+    go_on_from(reader, next);
     return WEIR_OK;
+}
+
+static void drop_holes(struct weir_reader *reader)
+{
+    for (int i = 0; i < reader->hole_count; i++)
+        free(reader->holes[i].next);
+    reader->hole_count = 0;
+}
+
+/* Whoever had come least far knows of all holes that are left. */
+static weir_err reader_rescale(struct weir_reader *reader, const char *const *positions, int count,
+                               struct weir_error *error)
+{
+    int64_t *next = weir_zalloc((size_t)(count + 1) * sizeof *next), stride;
+    int least = 0;
+    weir_err err = WEIR_OK;
+    for (int i = 0; i < count && !err; i++) {
+        drop_holes(reader);
+        if (!parse_position(reader, positions[i], &next[i], &stride) || stride != count || next[i] % count != i)
+            err = weir_fail(error, WEIR_ERR_DATA, "'%.100s' is no position of datagen with a parallelism of %d",
+                            positions[i], count);
+        if (next[i] < next[least])
+            least = i;
+    }
+    drop_holes(reader);
+    if (!err && !parse_position(reader, positions[least], &next[least], &stride))
+        err = WEIR_ERR_DATA;
+    struct hole *hole = err ? NULL : add_hole(reader, count);
+    for (int i = 0; i < count && !err; i++)
+        set_hole(hole, i, next[i]);
+    int64_t first = next[least] + ((reader->next - next[least]) % reader->stride + reader->stride) % reader->stride;
+    if (!err)
+        go_on_from(reader, first); /* reader->next was this reader's number until now */
+    free(next);
+    return err;
 }
 
 static void reader_close(struct weir_reader *reader)
 {
+    drop_holes(reader);
+    free(reader->holes);
     free_fields(reader->fields, reader->schema->field_count);
     weir_schema_unref(reader->schema);
     free(reader);
@@ -612,4 +753,5 @@ const struct weir_connector weir_connector_datagen = {
     .rows = &rows_interface,
     .reader_snapshot = reader_snapshot,
     .reader_restore = reader_restore,
+    .reader_rescale = reader_rescale,
 };
