@@ -35,7 +35,7 @@ def check_rows(directory):
         f"lost {len(missing)}: {missing[:5]}; twice {len(twice)}: {twice[:5]}; foreign {len(ids) + len(missing) - ROWS}"
 
 
-def check_windows(rows, directory, size):
+def check_windows(rows, directory, size=1000):
     """The windows against the rows: counts by (key, window), and the first id of each."""
     want = collections.Counter()
     for row in read_rows(rows):
