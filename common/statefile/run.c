@@ -365,7 +365,7 @@ static weir_err corrupt(const struct weir_run *run, const char *what, struct wei
     return weir_fail(error, WEIR_ERR_DATA, "CHECKPOINT_CORRUPT: a run of keyed state %s", what);
 }
 
-static weir_err index_at_of(const uint8_t *trailer, uint64_t size, uint64_t *offset, struct weir_error *error)
+weir_err weir_run_index_at(const uint8_t *trailer, uint64_t size, uint64_t *offset, struct weir_error *error)
 {
     if (size < WEIR_RUN_TRAILER_SIZE || memcmp(trailer + WEIR_RUN_TRAILER_SIZE - sizeof MAGIC, MAGIC, sizeof MAGIC))
         return corrupt(NULL, "does not end as one", error);
@@ -453,7 +453,7 @@ weir_err weir_run_open(const uint8_t *bytes, uint64_t size, struct weir_run **ou
         return corrupt(NULL, "is too short", error);
     const uint8_t *trailer = bytes + size - WEIR_RUN_TRAILER_SIZE;
     uint64_t index_at = 0;
-    weir_err err = index_at_of(trailer, size, &index_at, error);
+    weir_err err = weir_run_index_at(trailer, size, &index_at, error);
     if (err)
         return err;
     struct reader reader = {.at = bytes + index_at, .end = trailer};
@@ -533,6 +533,16 @@ static weir_err enter_block(struct weir_run_cursor *cursor, struct weir_error *e
     if (number_at(head, 4) != block->size || number_at(head + 4, 4) != weir_crc32c(0, cursor->next, block->size))
         return corrupt(run, "has a block that does not fit its checksum", error);
     return WEIR_OK;
+}
+
+weir_err weir_run_check(const struct weir_run *run, int key_group_first, int key_group_count, struct weir_error *error)
+{
+    struct weir_run_cursor cursor;
+    weir_run_seek(&cursor, run, key_group_first, key_group_count);
+    weir_err err = WEIR_OK;
+    while (!err && cursor.block < run->block_count && run->blocks[cursor.block].first < cursor.key_group_end)
+        err = enter_block(&cursor, error);
+    return err;
 }
 
 weir_err weir_run_next(struct weir_run_cursor *cursor, struct weir_record *record, bool *more, struct weir_error *error)

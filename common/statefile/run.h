@@ -67,6 +67,9 @@ void weir_records_write(const struct weir_records *const *sets, size_t set_count
 
 /* --- Reading. Every error is DATA, "CHECKPOINT_CORRUPT: ...". */
 
+/* Where the index of a run of `size` bytes begins, from its last WEIR_RUN_TRAILER_SIZE bytes. */
+weir_err weir_run_index_at(const uint8_t *trailer, uint64_t size, uint64_t *offset, struct weir_error *error);
+
 struct weir_run; /* opaque */
 /* Borrows the bytes. Only the index is read; blocks are looked at when a cursor comes to them, so that bytes of a file of which only the blocks of
  * some key groups were fetched will do. */
@@ -76,6 +79,9 @@ const struct weir_run_info *weir_run_info(const struct weir_run *run);
 /* The bytes [*offset, *offset + *size) that hold the records of these key groups; *size 0: there are none. */
 void weir_run_range(const struct weir_run *run, int key_group_first, int key_group_count, uint64_t *offset,
                     uint64_t *size);
+
+/* Looks at the checksums of their blocks. */
+weir_err weir_run_check(const struct weir_run *run, int key_group_first, int key_group_count, struct weir_error *error);
 
 /* Records of key groups [first, first + count), in order. */
 struct weir_run_cursor {

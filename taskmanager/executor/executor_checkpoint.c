@@ -8,6 +8,7 @@
  */
 #include <fcntl.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,10 +21,15 @@
 #include "base/hash.h"
 #include "base/proto_memory.h"
 #include "executor/control_int.h"
+#include "data/row_key.h"
 #include "state/capture.h"
+#include "statefile/run.h"
 
 #define INLINE_SIZE_MAX ((int64_t)16 << 10)
 #define WHOLE_SIZE_MAX ((int64_t)8 << 20) /* larger objects are streamed */
+#define RUN_SIZE_WHOLE ((int64_t)1 << 20) /* a smaller run is fetched whole */
+#define RUN_TAIL_SIZE ((int64_t)64 << 10) /* of a larger one first, mostly with all of its index */
+#define FETCHERS_MAX 3                    /* threads of one subtask's restore, beside the pool's */
 #define RUN_SIZE_SHARED ((size_t)1 << 20) /* a larger run has an object of its own */
 
 /* --- The store */
@@ -426,7 +432,8 @@ struct fetch_work {
     struct weir_executor_store *store;
     Weir__TaskRestore *restore;
     struct weir_restored *restored; /* the result */
-    bool corrupt;
+    int max_parallelism, key_group_first, key_group_count;
+    atomic_bool corrupt;
 };
 
 struct weir_executor_fetch {
@@ -445,7 +452,7 @@ static void free_fetch_work(void *arg)
 
 static weir_err corrupt(struct fetch_work *work, const Weir__StatePart *part, const char *how, struct weir_error *error)
 {
-    work->corrupt = true;
+    atomic_store(&work->corrupt, true);
     return weir_fail(error, WEIR_ERR_DATA,
                      "CHECKPOINT_CORRUPT: state '%s' of operator %s in checkpoint %" PRIu64 " %s (%s, %" PRId64
                      " bytes from %" PRId64 ")",
@@ -464,62 +471,156 @@ static weir_err read_back(int fd, uint8_t *bytes, int64_t size, struct weir_erro
     return WEIR_OK;
 }
 
-static weir_err fetch_object(struct fetch_work *work, const Weir__StatePart *part, uint8_t *bytes,
-                             struct weir_error *error)
+/* [from, from + size) of the part, to where it is in `bytes`. */
+static weir_err fetch_range(struct fetch_work *work, const Weir__StatePart *part, int64_t from, int64_t size,
+                            uint8_t *bytes, struct weir_error *error)
 {
     if (!work->store)
         return weir_fail(error, WEIR_ERR_INVALID, "execution.checkpointing.dir is not set where this task is to run");
     int fd = memfd_create("weir-restore", MFD_CLOEXEC);
     if (fd < 0)
         return weir_fail_errno(error, WEIR_ERR_IO, "cannot make memory for a part");
-    weir_err err = weir_store_get_range(work->store->store, part->object, part->offset, part->size, fd, 0, NULL, error);
+    weir_err err =
+        weir_store_get_range(work->store->store, part->object, part->offset + from, size, fd, 0, NULL, error);
     if (err == WEIR_ERR_NOT_FOUND || err == WEIR_ERR_DATA)
         err = corrupt(work, part, err == WEIR_ERR_DATA ? "is damaged" : "is not there", error);
     else if (err)
         (void)weir_wrap(error, "cannot read %s", part->object);
     if (!err)
-        err = read_back(fd, bytes, part->size, error);
+        err = read_back(fd, bytes + from, size, error);
     close(fd);
     return err;
 }
 
-static weir_err fetch_part(struct fetch_work *work, const Weir__StatePart *part, struct weir_error *error)
+/* Of a large run the index and the blocks of the key groups that are wanted, with their own checksums; the other bytes stay
+ * what they are, and are not memory. *whole: it is none, or all of it is wanted. */
+static weir_err fetch_run(struct fetch_work *work, const Weir__StatePart *part, uint8_t *bytes, bool *whole,
+                          struct weir_error *error)
 {
-    bool inlined = part->object[0] == 0;
+    *whole = true;
+    int first, count;
+    if (part->kind != WEIR_STATE_KEYED || part->size <= RUN_SIZE_WHOLE || part->parallelism < 1 ||
+        part->parallelism > (uint32_t)work->max_parallelism || part->subtask >= part->parallelism)
+        return WEIR_OK;
+    weir_key_group_range(work->max_parallelism, (int)part->parallelism, (int)part->subtask, &first, &count);
+    bool all = work->key_group_first <= first && work->key_group_first + work->key_group_count >= first + count;
+    if (all)
+        return WEIR_OK;
+    uint64_t size = (uint64_t)part->size, index_at, from, range;
+    int64_t tail = part->size - RUN_TAIL_SIZE;
+    weir_err err = fetch_range(work, part, tail, RUN_TAIL_SIZE, bytes, error);
+    if (err || weir_run_index_at(bytes + size - WEIR_RUN_TRAILER_SIZE, size, &index_at, NULL))
+        return err;
+    if ((int64_t)index_at < tail)
+        err = fetch_range(work, part, (int64_t)index_at, tail - (int64_t)index_at, bytes, error);
+    struct weir_run *run = NULL;
+    if (err || weir_run_open(bytes, size, &run, NULL))
+        return err;
+    weir_run_range(run, work->key_group_first, work->key_group_count, &from, &range);
+    if (range > 0)
+        err = fetch_range(work, part, (int64_t)from, (int64_t)range, bytes, error);
+    if (!err && weir_run_check(run, work->key_group_first, work->key_group_count, NULL))
+        err = corrupt(work, part, "has a block that does not fit its checksum", error);
+    weir_run_close(run);
+    *whole = false;
+    return err;
+}
+
+static weir_err fetch_part(struct fetch_work *work, const Weir__StatePart *part, uint8_t **out,
+                           struct weir_error *error)
+{
+    bool inlined = part->object[0] == 0, whole = true;
     if (part->size < 0 || part->offset < 0 || (inlined && (int64_t)part->bytes.len != part->size))
         return corrupt(work, part, "has no such size", error);
-    uint8_t *bytes = weir_alloc((size_t)part->size + 1);
+    uint8_t *bytes = *out = weir_alloc((size_t)part->size + 1);
     weir_err err = WEIR_OK;
     if (inlined && part->size > 0)
         memcpy(bytes, part->bytes.data, part->bytes.len);
     else if (part->size > 0)
-        err = fetch_object(work, part, bytes, error);
-    if (!err && weir_crc32c(0, bytes, (size_t)part->size) != part->crc32c)
+        err = fetch_run(work, part, bytes, &whole, error);
+    if (!err && !inlined && part->size > 0 && whole)
+        err = fetch_range(work, part, 0, part->size, bytes, error);
+    if (!err && whole && weir_crc32c(0, bytes, (size_t)part->size) != part->crc32c)
         err = corrupt(work, part, "does not fit its checksum", error);
-    if (err) {
-        free(bytes);
-        return err;
+    if (!err && weir_fault("executor.restore-part"))
+        err = weir_fail(error, WEIR_ERR_IO, "a fault point failed the fetch of a part");
+    return err;
+}
+
+/* Parts are fetched by a few threads: each takes the next one that nobody has. */
+struct fetchers {
+    struct fetch_work *work;
+    uint8_t **bytes; /* by part */
+    atomic_size_t next;
+    atomic_bool failed;
+    pthread_mutex_t mutex; /* for: */
+    weir_err err;
+    struct weir_error error;
+};
+
+static void *fetch_parts(void *arg)
+{
+    struct fetchers *fetchers = arg;
+    const Weir__TaskRestore *restore = fetchers->work->restore;
+    size_t i;
+    while ((i = atomic_fetch_add(&fetchers->next, 1)) < restore->n_parts && !atomic_load(&fetchers->failed)) {
+        struct weir_error error = {0};
+        weir_err err = fetch_part(fetchers->work, restore->parts[i], &fetchers->bytes[i], &error);
+        if (!err)
+            continue;
+        atomic_store(&fetchers->failed, true);
+        pthread_mutex_lock(&fetchers->mutex);
+        if (!fetchers->err) {
+            fetchers->err = err;
+            fetchers->error = error;
+        }
+        pthread_mutex_unlock(&fetchers->mutex);
     }
-    if (weir_fault("executor.restore-part")) {
-        free(bytes);
-        return weir_fail(error, WEIR_ERR_IO, "a fault point failed the fetch of a part");
-    }
-    weir_restored_add(work->restored, part->uid, part->name, (enum weir_state_kind)part->kind, (int)part->subtask,
-                      (int)part->parallelism, bytes, (size_t)part->size);
-    if (!inlined)
-        weir_restored_origin(work->restored, part->object, part->offset, part->crc32c);
-    return WEIR_OK;
+    return NULL;
+}
+
+static weir_err fetch_all(struct fetch_work *work, uint8_t **bytes, struct weir_error *error)
+{
+    struct fetchers fetchers = {.work = work, .bytes = bytes};
+    pthread_t threads[FETCHERS_MAX];
+    int count = 0;
+    size_t objects = 0;
+    for (size_t i = 0; i < work->restore->n_parts; i++)
+        objects += work->restore->parts[i]->object[0] != 0;
+    pthread_mutex_init(&fetchers.mutex, NULL);
+    while (count < FETCHERS_MAX && (size_t)count + 1 < objects &&
+           pthread_create(&threads[count], NULL, fetch_parts, &fetchers) == 0)
+        count++;
+    fetch_parts(&fetchers);
+    while (count > 0)
+        pthread_join(threads[--count], NULL);
+    pthread_mutex_destroy(&fetchers.mutex);
+    if (fetchers.err && error)
+        *error = fetchers.error;
+    return fetchers.err;
 }
 
 static weir_err run_fetch(void *arg, struct weir_error *error)
 {
     struct fetch_work *work = arg;
-    work->restored = weir_restored_new(work->restore->checkpoint);
-    weir_err err = WEIR_OK;
+    size_t count = work->restore->n_parts;
     if (weir_fault("executor.restore-begun"))
         return weir_fail(error, WEIR_ERR_IO, "a fault point failed the restore");
-    for (size_t i = 0; i < work->restore->n_parts && !err; i++)
-        err = fetch_part(work, work->restore->parts[i], error);
+    work->restored = weir_restored_new(work->restore->checkpoint);
+    uint8_t **bytes = weir_zalloc((count + 1) * sizeof *bytes);
+    weir_err err = fetch_all(work, bytes, error);
+    for (size_t i = 0; i < count; i++) {
+        const Weir__StatePart *part = work->restore->parts[i];
+        if (err) {
+            free(bytes[i]);
+            continue;
+        }
+        weir_restored_add(work->restored, part->uid, part->name, (enum weir_state_kind)part->kind, (int)part->subtask,
+                          (int)part->parallelism, bytes[i], (size_t)part->size);
+        if (part->object[0])
+            weir_restored_origin(work->restored, part->object, part->offset, part->crc32c);
+    }
+    free(bytes);
     if (!err && weir_fault("executor.restore-done"))
         err = weir_fail(error, WEIR_ERR_IO, "a fault point failed the restore");
     return err;
@@ -542,6 +643,10 @@ void weir_control_fetch(struct weir_control *c, struct weir_executor_task *task,
     fetch->work = weir_zalloc(sizeof *fetch->work);
     fetch->work->store = store_ref(c->executor.store);
     fetch->work->restore = take_restore;
+    const struct weir_plan_vertex *vertex = &task->executor->plan->vertices[task->id.vertex];
+    fetch->work->max_parallelism = vertex->max_parallelism;
+    weir_key_group_range(vertex->max_parallelism, vertex->parallelism, (int)task->id.subtask,
+                         &fetch->work->key_group_first, &fetch->work->key_group_count);
     struct weir_call_spec spec = {
         .run = run_fetch, .arg = fetch->work, .free_arg = free_fetch_work, .ended = wake_control, .ended_arg = c};
     fetch->call = weir_call_begin(c->executor.pool, &spec);
