@@ -144,6 +144,7 @@ static int run_supervisor(int argc, char **argv)
             .run_directory = daemon.run_directory,
             .log_directory = daemon.log_directory,
             .code_directory = weir_format("%s/code", daemon.data_directory),
+            .state_directory = weir_format("%s/state/%s", daemon.data_directory, daemon.name),
             .slots = (uint32_t)weir_config_int(daemon.config, "taskmanager.numberOfTaskSlots"),
             .port_first = (uint32_t)port_first,
             .port_last = (uint32_t)port_last,
@@ -163,6 +164,7 @@ static int run_supervisor(int argc, char **argv)
         free((char *)options.rpc_endpoint);
         free((char *)options.rest_url);
         free((char *)options.code_directory);
+        free((char *)options.state_directory);
         for (int i = 0; i < ARGUMENTS_MAX; i++)
             free(arguments[i]);
     }

@@ -489,6 +489,8 @@ static const char *const executor_keys[] = {
     "pipeline.max-parallelism",
     "pipeline.operator-chaining.enabled",
     "pipeline.parallelism-override",
+    "state.backend.type",
+    "state.memory.size",
     "task.cancellation.timeout",
 };
 #define EXECUTOR_KEYS (sizeof executor_keys / sizeof executor_keys[0])

@@ -32,6 +32,8 @@
 #define FAILURE_STACK_SIZE 16384
 #define DEFAULT_BUFFER_TIMEOUT_MS 5
 #define DEFAULT_CANCEL_TIMEOUT_MS 180000
+#define DEFAULT_STATE_MEMORY ((int64_t)512 << 20)
+#define OPERATOR_STATE_MIN ((int64_t)1 << 20)
 
 static struct weir_control *control_of(struct weir_executor *executor)
 {
@@ -688,6 +690,36 @@ static weir_err set_up_checkpoints(struct weir_control *c, struct weir_error *er
     return dir ? weir_control_open_store(c, dir, error) : WEIR_OK;
 }
 
+/* Of what a slot has for state an eighth is RocksDB's; the keyed operators, each with a subtask in every slot, share the rest. */
+static weir_err set_up_state(struct weir_control *c, struct weir_error *error)
+{
+    struct weir_executor *executor = &c->executor;
+    const char *backend = setting(c, "state.backend.type"), *text = setting(c, "state.memory.size");
+    int64_t size = DEFAULT_STATE_MEMORY, slots = (int64_t)executor->start->start->n_slots, keyed = 0;
+    for (int i = 0; i < executor->plan->op_count; i++)
+        keyed += executor->ops[i].plan.keyed;
+    if (keyed == 0 || (backend && strcmp(backend, "hashmap") == 0))
+        return WEIR_OK;
+    if (text && !weir_parse_size(text, &size))
+        return weir_fail(error, WEIR_ERR_INVALID, "'state.memory.size' is no size: '%s'", text);
+    int64_t smallest = keyed * OPERATOR_STATE_MIN / 7 * 8;
+    if (smallest < 8 * (int64_t)WEIR_ROCKS_MEMORY_MIN)
+        smallest = 8 * (int64_t)WEIR_ROCKS_MEMORY_MIN;
+    if (size < smallest)
+        return weir_fail(
+            error, WEIR_ERR_INVALID,
+            "'state.memory.size' is %s, and the job's %lld keyed operators need at least %lld mb in each slot; raise "
+            "it, or set 'state.backend.type' to hashmap",
+            text ? text : "512 mb", (long long)keyed, (long long)(smallest + (1 << 20) - 1) >> 20);
+    executor->operator_memory = (size_t)(size / 8 * 7 / keyed);
+    const char *directory = executor->start->state_directory, *tmp = getenv("TMPDIR");
+    char *path = directory && *directory ? weir_format("%s/%s", directory, executor->id)
+                                         : weir_format("%s/weir-state-%s", tmp && *tmp ? tmp : "/tmp", executor->id);
+    weir_err err = weir_rocks_new(path, (size_t)(size / 8 * (slots > 0 ? slots : 1)), &executor->rocks, error);
+    free(path);
+    return err;
+}
+
 static void worker_started(void *arg)
 {
     struct weir_control *c = arg;
@@ -748,7 +780,7 @@ static weir_err start_up(struct weir_control *c, struct weir_error *error)
         return err;
     if ((err = weir_executor_resolve_ops(executor, error)))
         return err;
-    if ((err = set_up_checkpoints(c, error)))
+    if ((err = set_up_state(c, error)) || (err = set_up_checkpoints(c, error)))
         return err;
     executor->curve = message->curve;
     if (executor->curve && (err = weir_curve_pair_new(&executor->keys, error)))
@@ -806,6 +838,7 @@ static void free_executor(struct weir_control *c)
     weir_job_code_free(executor->code);
     weir_pool_unref(executor->pool);
     weir_executor_store_unref(executor->store);
+    weir_rocks_free(executor->rocks);
     weir_exec_core_free(c->core);
 }
 

@@ -8,6 +8,7 @@
 #include "executor/job_code.h"
 #include "graph/plan.h"
 #include "net/curve.h"
+#include "state/memory.h"
 #include "state/snapshot.h"
 #include "store/store.h"
 #include "task/worker.h"
@@ -78,6 +79,8 @@ struct weir_executor {
     bool checkpoints, at_least_once;   /* the job's */
     bool unaligned;                    /* barriers may overtake, */
     int64_t aligned_timeout_ns;        /* when they are so old */
+    struct weir_rocks *rocks;          /* for state beyond memory; NULL: all is in memory */
+    size_t operator_memory;            /* then: for the state of each keyed operator of a slot */
     struct weir_worker **workers;
     int worker_count;
     int64_t buffer_timeout_ns;

@@ -405,6 +405,8 @@ static struct weir_chain *build_chain(struct weir_executor_task *task,
         ctx->code = executor->code;
         ctx->restored = task->restored;
         ctx->checkpoints = executor->checkpoints;
+        if (executor->rocks && resolved->plan.keyed)
+            ctx->memory = weir_state_memory_new(executor->rocks, executor->operator_memory);
         ctx->pool = executor->pool;
         ctx->wake = wake_worker;
         ctx->wake_arg = task->worker;

@@ -4,6 +4,7 @@
  */
 #include "taskmanager/io/supervisor.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
@@ -23,8 +24,10 @@
 #include "base/fault.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include "base/proto_memory.h"
 #include "executor/executor.h"
+#include "state/rocks.h"
 #include "taskmanager/io/blocking.h"
 #include "taskmanager/io/executor_line.h"
 #include "taskmanager/io/faults.h"
@@ -183,6 +186,22 @@ static void do_spawn(struct supervisor *s, const char *executor_id)
     handle(s, &event);
 }
 
+/* What an executor that was killed has left on disk: of one, or (id NULL) of all. */
+static void forget_state(const char *directory, const char *id)
+{
+    DIR *dir = id ? NULL : opendir(directory);
+    for (struct dirent *entry; id || (dir && (entry = readdir(dir)));) {
+        char *path = weir_format("%s/%s", directory, id ? id : entry->d_name);
+        if (id || entry->d_name[0] != '.')
+            weir_rocks_forget(path);
+        free(path);
+        if (id)
+            break;
+    }
+    if (dir)
+        closedir(dir);
+}
+
 static void do_kill(struct supervisor *s, const char *executor_id)
 {
     struct executor *executor = find_executor(s, executor_id);
@@ -255,6 +274,8 @@ static bool send_start(struct supervisor *s, struct executor *executor, const We
     Weir__Control message = *control;
     start.n_store = 0;
     start.store = pointers;
+    if (s->options->state_directory)
+        start.state_directory = (char *)(uintptr_t)s->options->state_directory;
     for (const struct weir_option *option = weir_config_table; option->name && s->options->config; option++) {
         const char *value = weir_config_string(s->options->config, option->name);
         if (!value ||
@@ -472,6 +493,8 @@ static bool reap(struct supervisor *s, int i)
         weir__failure__free_unpacked(failure, NULL);
     if (executor->pid)
         weir_process_forget(s->options->run_directory, executor->id);
+    if (executor->pid && s->options->state_directory)
+        forget_state(s->options->state_directory, executor->id);
     if (executor->crash_fd >= 0)
         close(executor->crash_fd);
     weir_executor_line_fini(&executor->line);
@@ -774,6 +797,8 @@ weir_err weir_supervisor_run(const struct weir_supervisor_options *options, stru
     tm.executor_silence_ms = options->executor_silence_ms;
     s->tm = weir_tm_new(&tm);
 
+    if (options->state_directory)
+        forget_state(options->state_directory, NULL);
     struct weir_tm_orphan orphans[ORPHANS_MAX];
     struct weir_tm_event start = {.kind = WEIR_TM_EVENT_START, .orphans = orphans};
     start.orphan_count = options->local_code ? 0 : weir_process_orphans(options->run_directory, orphans, ORPHANS_MAX);

@@ -30,9 +30,10 @@ enum weir_step { WEIR_STEP_DONE, WEIR_STEP_AGAIN, WEIR_STEP_FAILED };
 struct weir_out;                 /* one output of an operator: to chained operators and to channels; the driver's */
 struct weir_op;     /* private to the operator: its struct begins as it likes; vtable->size bytes, zeroed, are given */
 struct weir_op_ctx; /* below */
-struct weir_job_code; /* the loaded shared object, executor/job_code.h */
-struct weir_snapshot; /* state/snapshot.h */
-struct weir_restored; /* state/snapshot.h */
+struct weir_job_code;     /* the loaded shared object, executor/job_code.h */
+struct weir_snapshot;     /* state/snapshot.h */
+struct weir_restored;     /* state/snapshot.h */
+struct weir_state_memory; /* state/memory.h */
 
 /* What an operator learns when the graph is built: checks options, compiles expressions, gives its output schemas.
  * Runs in the graph's child process, in the JobManager (never user code), and in open(). */
@@ -136,6 +137,9 @@ struct weir_op_ctx {
     /* open() only: what snapshot() gave to the checkpoint that this attempt begins with; NULL: it begins from nothing. An operator asks
      * for its states by name: weir_restored_next(ctx->restored, ctx->plan->uid, "windows", NULL), until there is no other part. */
     const struct weir_restored *restored;
+    /* For the spec of its states: what of them may be in memory. NULL: all of it. The driver settles it between batches, and fails the
+     * operator when disk has failed it. */
+    struct weir_state_memory *memory;
     struct weir_pool *pool;  /* for weir_op_call(); NULL: calls are made at once */
     void (*wake)(void *arg); /* the driver's: has the task called again; any thread */
     void *wake_arg;

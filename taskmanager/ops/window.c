@@ -257,6 +257,7 @@ static weir_err window_open(struct weir_op *op, struct weir_op_ctx *ctx, struct 
         .max_parallelism = ctx->max_parallelism,
         .key_group_first = ctx->key_group_first,
         .key_group_count = ctx->key_group_count,
+        .memory = ctx->memory,
     };
     if (window->spec.type == WEIR_WINDOW_SESSION) {
         weir_sessions_open(window, &spec);
@@ -264,9 +265,12 @@ static weir_err window_open(struct weir_op *op, struct weir_op_ctx *ctx, struct 
     }
     spec.name = WEIR_WINDOW_STATE;
     window->panes = weir_state_new(&spec);
-    spec.codec = NULL;
-    spec.name = "window-merged";
+    spec.name = "window-merged"; /* as large as a window: it may need room on disk, too */
+    if (!ctx->memory)
+        spec.codec = NULL;
     window->merged = weir_state_new(&spec);
+    spec.codec = NULL;
+    spec.memory = NULL;
     spec.name = "window-again";
     spec.value_size = 0;
     window->dirty = weir_state_new(&spec);

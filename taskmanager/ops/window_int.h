@@ -11,6 +11,7 @@
 
 #include "expr/agg.h"
 #include "ops/ops_int.h"
+#include "state/memory.h"
 #include "state/snapshot.h"
 #include "state/table.h"
 
@@ -120,6 +121,7 @@ struct weir_window {
     struct weir_session_timer *timers;
     int timer_count, timer_capacity;
     struct weir_session_node *free_nodes;
+    uint32_t moves;            /* of the heap that they are in */
     size_t heap_bytes_compact; /* the heap is compacted when it is larger */
     struct weir_state_id
         *session_dirty; /* WEIR_BATCH_ROWS_MAX: keys whose sessions fire again at the end of the batch; while

@@ -99,15 +99,19 @@ int64_t weir_sessions_next_end(const struct weir_window *window)
 
 /* --- Nodes */
 
+static size_t node_size(const struct weir_window *window)
+{
+    return sizeof(struct weir_session_node) + window->accumulator_size;
+}
+
 static struct weir_session_node *node_new(struct weir_window *window, struct weir_arena *heap)
 {
-    size_t size = sizeof(struct weir_session_node) + window->accumulator_size;
     struct weir_session_node *node = window->free_nodes;
     if (node)
         window->free_nodes = node->next;
     else
-        node = weir_arena_alloc(heap, size);
-    memset(node, 0, size);
+        node = weir_arena_alloc(heap, node_size(window));
+    memset(node, 0, node_size(window));
     node->timer_ms = INT64_MAX;
     return node;
 }
@@ -242,6 +246,10 @@ weir_err weir_sessions_update(struct weir_window *window, struct weir_op_ctx *ct
     int late_count = 0;
     struct pending pending = {.rows = window->groups->row_space, .accumulators = window->values2};
     weir_state_upsert(table, &window->keys, NULL, row_count, window->values);
+    if (window->moves != weir_state_moves(table)) {
+        window->moves = weir_state_moves(table);
+        window->free_nodes = NULL;
+    }
     for (int i = 0; i < row_count; i++)
         __builtin_prefetch(*list_of(window->values[i]), 1);
     window->session_dirty_count = window->session_dirty_at = 0;
@@ -402,6 +410,8 @@ enum weir_step weir_sessions_fire(struct weir_window *window, struct weir_op_ctx
         weir_err err = emit_results(window, ctx, count);
         for (int i = 0; i < removed; i++)
             remove_session(window, table, window->session_dirty[i]);
+        if (ctx->memory) /* timers bring sessions back from disk */
+            weir_state_memory_settle(ctx->memory);
         if (err)
             return WEIR_STEP_FAILED;
         if (weir_op_should_yield(ctx))
@@ -448,7 +458,7 @@ bool weir_sessions_decode(struct weir_window *window, const uint8_t *bytes, size
     struct weir_part_reader in = {.at = bytes, .end = bytes + size};
     struct weir_session_node **link = list_of(value);
     while (in.at < in.end) {
-        struct weir_session_node *node = *link = node_new(window, heap);
+        struct weir_session_node *node = *link = weir_arena_zalloc(heap, node_size(window)); /* a heap of any kind */
         node->start_ms = weir_get_i64(&in);
         node->end_ms = weir_get_i64(&in);
         node->timer_ms = weir_get_i64(&in);
@@ -470,7 +480,7 @@ void weir_sessions_arm(struct weir_window *window)
     while ((count = weir_state_walk_entries(table, &cursor, window->entries, WEIR_BATCH_ROWS_MAX)) > 0)
         for (int i = 0; i < count; i++) {
             uint8_t *value = window->entries[i].value;
-            struct weir_state_id id = weir_state_id_of(table, value);
+            struct weir_state_id id = weir_state_id_of_key(table, window->entries[i].key, window->entries[i].key_size);
             for (struct weir_session_node *node = *list_of(value); node; node = node->next) {
                 if (node->timer_ms != INT64_MAX)
                     timer_push(window, node->timer_ms, id);

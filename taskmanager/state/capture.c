@@ -9,7 +9,7 @@
 #include "base/hash.h"
 #include "exchange/channel.h"
 #include "state/snapshot.h"
-#include "state/state_int.h"
+#include "state/spill_int.h"
 
 size_t weir_capture_segment_size = (size_t)16 << 20; /* of records that make one run */
 #define SEGMENTS_MAX 8                               /* that wait to be written, before the capture waits for them */
@@ -43,6 +43,9 @@ struct weir_capture {
     struct weir_state_runs *base, *result;
     struct weir_state_log **logs;
     size_t log_count;
+
+    /* The writer's: what is on disk; NULL: nothing (any more) */
+    struct weir_spill_capture *disk;
 
     /* The worker's; `state` NULL: it has ended */
     struct weir_state *state;
@@ -127,6 +130,7 @@ void weir_capture_unref(struct weir_capture *capture)
     if (!capture || atomic_fetch_sub(&capture->refs, 1) > 1)
         return;
     weir_assert(!capture->state);
+    weir_spill_capture_free(capture->disk);
     for (struct segment *segment = capture->first, *next; segment; segment = next) {
         next = segment->next;
         weir_records_fini(&segment->records);
@@ -433,7 +437,8 @@ static double live_bytes(const struct weir_state *state)
 
 static bool wants_all(const struct weir_state *state)
 {
-    if (!state->base || state->result_count == RESULTS_MAX || state->base->count >= RUNS_MAX)
+    if (!state->base || state->result_count == RESULTS_MAX || state->base->count >= RUNS_MAX ||
+        weir_spill_wants_all(state))
         return true;
     double live = live_bytes(state), removed = 0;
     for (const struct weir_state_log *log = state->pending_logs; log; log = log->next)
@@ -548,6 +553,8 @@ void weir_state_snapshot(struct weir_state *state, struct weir_snapshot *snapsho
     }
     for (int i = 0; i < state->count; i++)
         fix_table(capture, state->entries[state->first + i].table);
+    capture->disk = weir_spill_capture(state, snapshot->checkpoint, capture->base ? capture->base->checkpoint : 0,
+                                       capture->full, capture->own);
     if (capture->own)
         state->pending = !capture->full;
     capture->result = runs_new(snapshot->checkpoint);
@@ -588,6 +595,7 @@ void weir_capture_restored(struct weir_state *state, uint64_t checkpoint, const 
         table->saved = true;
     }
     state->record_bytes = record_bytes;
+    weir_spill_restored(state, checkpoint);
     if (!refs)
         return;
     state->base = runs_new(checkpoint);
@@ -625,12 +633,12 @@ static int64_t *all_dropped(const struct weir_capture *capture, uint32_t *count)
     return all;
 }
 
-static void write_run(struct weir_capture *capture, struct segment *segment, struct weir_buf *out)
+static void write_run(struct weir_capture *capture, const struct weir_records *records, struct weir_buf *out)
 {
     const struct weir_records **sets = weir_alloc((capture->log_count + 1) * sizeof *sets);
     size_t count = 0;
-    if (segment)
-        sets[count++] = &segment->records;
+    if (records)
+        sets[count++] = records;
     struct weir_run_info info = capture->info;
     int64_t *dropped = NULL;
     info.segment = capture->segment_number++;
@@ -645,9 +653,37 @@ static void write_run(struct weir_capture *capture, struct segment *segment, str
     free(sets);
 }
 
+/* What is on disk comes first: what was captured from memory is newer. The removals go with the first run, since what was removed is not on
+ * disk any more, or again. */
+static weir_err next_from_disk(struct weir_capture *capture, struct weir_buf *out, bool *more, struct weir_error *error)
+{
+    struct weir_records records;
+    bool more_on_disk;
+    weir_records_init(&records);
+    weir_err err = weir_spill_capture_next(capture->disk, &records, weir_capture_segment_size, &more_on_disk, error);
+    if (!err && !more_on_disk) {
+        weir_spill_capture_free(capture->disk);
+        capture->disk = NULL;
+    }
+    if (!err && records.count > 0) {
+        *more = true;
+        write_run(capture, &records, out);
+    }
+    weir_records_fini(&records);
+    return err;
+}
+
 weir_err weir_capture_next(struct weir_capture *capture, struct weir_buf *out, bool *more, bool *last,
                            struct weir_error *error)
 {
+    *more = *last = false;
+    while (capture->disk && !*more) {
+        weir_err err = next_from_disk(capture, out, more, error);
+        if (err)
+            return err;
+    }
+    if (*more)
+        return WEIR_OK;
     pthread_mutex_lock(&capture->mutex);
     while (!capture->ended && capture->segment_count < 2)
         pthread_cond_wait(&capture->changed, &capture->mutex);
@@ -668,7 +704,7 @@ weir_err weir_capture_next(struct weir_capture *capture, struct weir_buf *out, b
                          capture->name, capture->uid);
     *more = segment || (!capture->logs_written && capture->log_count > 0);
     if (*more)
-        write_run(capture, segment, out);
+        write_run(capture, segment ? &segment->records : NULL, out);
     if (segment) {
         weir_records_fini(&segment->records);
         free(segment);

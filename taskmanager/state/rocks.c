@@ -28,14 +28,16 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-#define FILE_ENTRIES_MIN 1024 /* fewer go through the memtable */
+#define FILE_ENTRIES_MIN 8192 /* fewer go through the memtable: a file costs its syncs */
 #define LEVEL0_SLOW 24        /* files of level 0 from which on writers wait, a little at a time ... */
 #define LEVEL0_WAIT_MS 2
 #define LEVEL0_WAITS_MAX 500 /* ... and so long at most */
 #define MEMORY_AGE_MS 20
+#define DROPS_FLUSHED 128
 #define XXH3_CHECKSUM 4
 
 struct weir_rocks {
+    atomic_int refs, sharers;
     char *directory;
     size_t memory;
     pthread_mutex_t open_lock;
@@ -47,6 +49,7 @@ struct weir_rocks {
     rocksdb_writeoptions_t *write;
     rocksdb_envoptions_t *env;
     rocksdb_ingestexternalfileoptions_t *ingest;
+    _Atomic uint32_t number_next, drops;
     _Atomic uint64_t file_next;
     _Atomic int64_t memory_at_ms;
     _Atomic size_t memory_used;
@@ -102,6 +105,12 @@ static void delete_files(const char *directory)
     closedir(dir);
 }
 
+void weir_rocks_forget(const char *directory)
+{
+    delete_files(directory);
+    rmdir(directory);
+}
+
 static weir_err make_directory(const char *directory, struct weir_error *error)
 {
     weir_err err = weir_make_directories(directory, error);
@@ -136,6 +145,7 @@ weir_err weir_rocks_new(const char *directory, size_t memory, struct weir_rocks 
     if (err)
         return err;
     struct weir_rocks *rocks = weir_zalloc(sizeof *rocks);
+    atomic_init(&rocks->refs, 1);
     rocks->directory = weir_strdup(directory);
     rocks->memory = memory;
     pthread_mutex_init(&rocks->open_lock, NULL);
@@ -214,9 +224,20 @@ static weir_err open_db(struct weir_rocks *rocks, rocksdb_t **out, struct weir_e
     return err;
 }
 
+struct weir_rocks *weir_rocks_ref(struct weir_rocks *rocks)
+{
+    atomic_fetch_add(&rocks->refs, 1);
+    return rocks;
+}
+
+uint32_t weir_rocks_number(struct weir_rocks *rocks)
+{
+    return ++rocks->number_next;
+}
+
 void weir_rocks_free(struct weir_rocks *rocks)
 {
-    if (!rocks)
+    if (!rocks || atomic_fetch_sub(&rocks->refs, 1) > 1)
         return;
     if (rocks->db) {
         rocksdb_cancel_all_background_work(rocks->db, 1);
@@ -231,8 +252,7 @@ void weir_rocks_free(struct weir_rocks *rocks)
         rocksdb_envoptions_destroy(rocks->env);
         rocksdb_ingestexternalfileoptions_destroy(rocks->ingest);
     }
-    delete_files(rocks->directory);
-    rmdir(rocks->directory);
+    weir_rocks_forget(rocks->directory);
     pthread_mutex_destroy(&rocks->open_lock);
     free(rocks->directory);
     free(rocks);
@@ -258,6 +278,18 @@ size_t weir_rocks_memory(struct weir_rocks *rocks)
         rocks->memory_at_ms = now_ms;
     }
     return rocks->memory_used;
+}
+
+void weir_rocks_share(struct weir_rocks *rocks, int change)
+{
+    atomic_fetch_add(&rocks->sharers, change);
+}
+
+size_t weir_rocks_excess(struct weir_rocks *rocks)
+{
+    size_t memory = weir_rocks_memory(rocks);
+    int sharers = atomic_load(&rocks->sharers);
+    return memory > rocks->memory && sharers > 0 ? (memory - rocks->memory) / (size_t)sharers : 0;
 }
 
 /* --- Writing */
@@ -358,6 +390,13 @@ weir_err weir_rocks_drop(struct weir_rocks *rocks, const uint8_t *prefix, size_t
     char *message = NULL;
     rocksdb_delete_range_cf(db, rocks->write, rocks->family, (const char *)prefix, prefix_size, (const char *)end,
                             end_size, &message);
+    /* Reads look at all that is removed so in a memtable: not too many of them there. */
+    if (!message && ++rocks->drops % DROPS_FLUSHED == 0) {
+        rocksdb_flushoptions_t *options = rocksdb_flushoptions_create();
+        rocksdb_flushoptions_set_wait(options, 0);
+        rocksdb_flush_cf(db, options, rocks->family, &message);
+        rocksdb_flushoptions_destroy(options);
+    }
     return message ? fail(rocks, "state cannot be removed from disk", message, error) : WEIR_OK;
 }
 

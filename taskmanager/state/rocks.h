@@ -22,9 +22,17 @@ struct weir_rocks; /* opaque */
  * may hold in block cache and write buffers, at least WEIR_ROCKS_MEMORY_MIN; indexes and filters of its files come on top, see
  * weir_rocks_memory(). IO: what is wrong with the directory, and what to do. */
 weir_err weir_rocks_new(const char *directory, size_t memory, struct weir_rocks **rocks, struct weir_error *error);
-void weir_rocks_free(struct weir_rocks *rocks); /* NULL is allowed; no iterator or snapshot of it is left */
+struct weir_rocks *weir_rocks_ref(struct weir_rocks *rocks);
+void weir_rocks_free(
+    struct weir_rocks *rocks); /* a reference; NULL is allowed. With the last one no iterator or snapshot is left */
+uint32_t weir_rocks_number(struct weir_rocks *rocks); /* 1, 2, ...: to begin one's keys with */
 /* Memory in bytes: block cache, write buffers, indexes and filters. Looked up at most every few milliseconds. */
 size_t weir_rocks_memory(struct weir_rocks *rocks);
+/* How many share it; and for each its part of what weir_rocks_memory() is beyond `memory`. */
+void weir_rocks_share(struct weir_rocks *rocks, int change);
+size_t weir_rocks_excess(struct weir_rocks *rocks);
+/* Deletes what the directory of an executor that was killed has left. */
+void weir_rocks_forget(const char *directory);
 
 struct weir_rocks_entry {
     const uint8_t *key, *value;

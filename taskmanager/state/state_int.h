@@ -34,6 +34,7 @@ const struct weir_state_codec *weir_state_codec(const struct weir_state *state);
 
 struct weir_capture;
 struct weir_state_runs;
+struct weir_spill; /* spill.c */
 
 struct slots {
     uint8_t *bytes;
@@ -77,6 +78,17 @@ struct weir_state_table {
     struct weir_arena keys;
     struct free_key *free_keys[KEY_CLASSES];
     struct weir_state_table *next_dropped;
+    /* Of states with a memory: spill.c */
+    uint8_t *marks;     /* by slot; NULL: nothing was evicted yet */
+    int64_t disk_count; /* entries that are on disk only */
+    bool disk;          /* there is something on disk, or was */
+    bool walked;        /* a walk is under way */
+    uint64_t hand;      /* of the clock */
+    int64_t used_at;    /* the last item that found or made something */
+    int64_t evicted;    /* since the heap was compacted */
+    uint32_t moves;     /* of the heap */
+    struct weir_rocks_iterator *disk_walk;
+    int64_t disk_walked;
 };
 
 struct namespace_entry {
@@ -116,8 +128,9 @@ struct weir_state {
     /* Ascending by namespace, at [first, first + count): windows are made at the end and dropped at the front. */
     struct namespace_entry *entries;
     int first, count, capacity;
-    int64_t count_hint; /* entries of the last dropped table */
-    struct slots spare; /* of the last dropped table, all zeros not guaranteed */
+    int64_t count_hint;       /* entries of the last dropped table */
+    struct slots spare;       /* of the last dropped table, all zeros not guaranteed */
+    struct weir_spill *spill; /* NULL: all is in memory */
     /* Keys that were walked last. */
     uint8_t *walk_bytes;
     size_t walk_bytes_capacity;

@@ -14,7 +14,7 @@
 
 #include "base/assert.h"
 #include "base/hash.h"
-#include "state/state_int.h"
+#include "state/spill_int.h"
 
 #define GROUP 32 /* rows whose slots are prefetched together */
 #define CAPACITY_MIN 16
@@ -89,6 +89,11 @@ static int64_t limit_of(uint64_t capacity)
     return (int64_t)(capacity / 8 * 5);
 }
 
+int64_t weir_state_limit_full(uint64_t capacity)
+{
+    return (int64_t)(capacity / 8 * 7);
+}
+
 static uint64_t capacity_for(int64_t count)
 {
     uint64_t capacity = CAPACITY_MIN;
@@ -111,7 +116,7 @@ static void table_set_capacity(struct weir_state_table *table, uint64_t capacity
     table->slots = slots_take(table->state, (capacity + SPECIAL_SLOTS) * table->state->stride);
     table->capacity = capacity;
     table->shift = 64 - __builtin_ctzll(capacity);
-    table->limit = limit_of(capacity);
+    table->limit = table->marks ? weir_state_limit_full(capacity) : limit_of(capacity);
     if (table->state->codec.encode)
         set_bits(table, capacity);
 }
@@ -124,9 +129,13 @@ static void move_bits(struct weir_state_table *table, uint64_t *const old[BITS_K
             bit_set(table, kind, to);
 }
 
+/* To another capacity, mostly a larger one. */
 static void table_grow(struct weir_state_table *table, uint64_t capacity)
 {
     struct slots old = table->slots;
+    uint8_t *old_marks = table->marks;
+    if (old_marks)
+        table->marks = weir_zalloc(capacity + SPECIAL_SLOTS);
     uint64_t old_capacity = table->capacity, *old_memory = table->bits_memory, *old_bits[BITS_KINDS];
     size_t stride = table->state->stride;
     memcpy(old_bits, table->bits, sizeof old_bits);
@@ -144,18 +153,34 @@ static void table_grow(struct weir_state_table *table, uint64_t capacity)
         memcpy(slot_at(table, at), from, stride);
         if (old_memory)
             move_bits(table, old_bits, i, at);
+        if (old_marks)
+            table->marks[at] = old_marks[i];
     }
     memcpy(slot_at(table, capacity), old.bytes + old_capacity * stride, SPECIAL_SLOTS * stride);
     for (uint64_t i = 0; old_memory && i < SPECIAL_SLOTS; i++)
         move_bits(table, old_bits, old_capacity + i, capacity + i);
     free(old_memory);
+    free(old_marks);
     slots_free(&old);
 }
 
 void weir_state_reserve(struct weir_state_table *table, int64_t count)
 {
     uint64_t capacity = capacity_for(count);
-    if (capacity > table->capacity)
+    if (capacity > table->capacity && (!table->state->spill || weir_spill_fits(table, capacity)))
+        table_grow(table, capacity);
+}
+
+void weir_state_free_spare(struct weir_state *state)
+{
+    if (state->spare.bytes)
+        slots_free(&state->spare);
+}
+
+void weir_state_shrink(struct weir_state_table *table)
+{
+    uint64_t capacity = capacity_for(table->count + 1);
+    if (capacity <= table->capacity / 4)
         table_grow(table, capacity);
 }
 
@@ -214,7 +239,8 @@ static struct weir_state_table *table_new(struct weir_state *state, int64_t name
     table->seed = (state->seed ^ (uint64_t) namespace * 0xd6e8feb86659fd93u) * MIX;
     weir_arena_init(&table->heap);
     weir_arena_init(&table->keys);
-    table_set_capacity(table, capacity_for(state->count_hint));
+    uint64_t capacity = capacity_for(state->count_hint);
+    table_set_capacity(table, state->spill && !weir_spill_fits(table, capacity) ? CAPACITY_MIN : capacity);
     return table;
 }
 
@@ -225,6 +251,7 @@ void weir_state_table_free(struct weir_state_table *table)
         if (slot->head && slot->key_size > KEY_CLASSES * KEY_CLASS_SIZE)
             key_free(table, slot);
     }
+    weir_spill_table_free(table);
     slots_give(table->state, &table->slots);
     weir_arena_fini(&table->heap);
     weir_arena_fini(&table->keys);
@@ -260,6 +287,8 @@ struct weir_state *weir_state_new(const struct weir_state_spec *spec)
     state->walk_validity = weir_alloc(WEIR_BATCH_ROWS_MAX / 8);
     state->walk_slots = weir_alloc((WEIR_BATCH_ROWS_MAX + 1) * sizeof *state->walk_slots);
     state->walk_offsets = weir_alloc((WEIR_BATCH_ROWS_MAX + 1) * sizeof *state->walk_offsets);
+    if (spec->memory)
+        weir_spill_state_new(state, spec->memory);
     return state;
 }
 
@@ -270,6 +299,7 @@ void weir_state_free(struct weir_state *state)
     weir_capture_state_freed(state);
     for (int i = 0; i < state->count; i++)
         weir_state_table_free(state->entries[state->first + i].table);
+    weir_spill_state_free(state);
     if (state->spare.bytes)
         slots_free(&state->spare);
     free(state->walk_bytes);
@@ -341,6 +371,8 @@ void weir_state_drop(struct weir_state *state, int64_t namespace)
         return;
     struct namespace_entry *entry = state->entries + state->first + at;
     state->count_hint = entry->table->count;
+    if (entry->table->disk)
+        weir_spill_dropped(entry->table);
     if (!entry->table->bits_memory || !weir_capture_dropped(entry->table))
         weir_state_table_free(entry->table);
     if (at == 0)
@@ -374,6 +406,7 @@ size_t weir_state_bytes(const struct weir_state *state)
         bytes +=
             sizeof *table + table->slots.size + table->heap.size_total + table->keys.size_total + table->large_bytes;
         bytes += table->bits_memory ? BITS_KINDS * table->words * sizeof(uint64_t) : 0;
+        bytes += table->marks ? table->capacity + SPECIAL_SLOTS : 0;
     }
     return bytes;
 }
@@ -385,7 +418,12 @@ struct weir_arena *weir_state_heap(struct weir_state_table *table)
 
 int64_t weir_state_table_count(const struct weir_state_table *table)
 {
-    return table->count + table->special_count;
+    return table->count + table->special_count + table->disk_count;
+}
+
+uint32_t weir_state_moves(const struct weir_state_table *table)
+{
+    return table->moves;
 }
 
 /* Entries that may change from here on, or do so at once. */
@@ -409,6 +447,8 @@ void weir_state_touch(struct weir_state_table *table, uint8_t *value)
     if (table->capturing)
         mark_captured(table, value);
     mark(table, value);
+    if (table->marks)
+        weir_spill_used(table, &value, 1, true);
 }
 
 void weir_state_compact(struct weir_state_table *table,
@@ -656,12 +696,27 @@ static int batch_once(struct weir_state_table *table, const struct weir_state_ke
     return batch_fixed(table, keys, NULL, count, values, insert);
 }
 
+/* Into memory what is on disk of the rows' entries; and room for all of them. */
+static __attribute__((noinline)) void bring(struct weir_state_table *table, const struct weir_state_keys *keys,
+                                            const int32_t *rows, int count, uint8_t **values)
+{
+    weir_spill_room(table, count);
+    if (table->disk_count == 0)
+        return;
+    (void)batch_once(table, keys, rows, count, values, false);
+    weir_spill_fetch(table, keys, rows, count, values);
+}
+
 void weir_state_upsert(struct weir_state_table *table, const struct weir_state_keys *keys, const int32_t *rows,
                        int count, uint8_t **values)
 {
     weir_assert(is_fixed(table) == (keys->fixed != NULL));
+    if (table->state->spill)
+        bring(table, keys, rows, count, values);
     while (batch_once(table, keys, rows, count, values, true) < count)
         table_grow(table, table->capacity * 2);
+    if (table->marks)
+        weir_spill_used(table, values, count, true);
     if (!table->bits_memory)
         return;
     if (__builtin_expect(table->capturing, 0))
@@ -675,7 +730,11 @@ void weir_state_lookup(struct weir_state_table *table, const struct weir_state_k
                        int count, uint8_t **values)
 {
     weir_assert(is_fixed(table) == (keys->fixed != NULL));
+    if (table->disk_count > 0)
+        bring(table, keys, rows, count, values);
     (void)batch_once(table, keys, rows, count, values, false); /* never stops early: nothing is inserted */
+    if (table->marks)
+        weir_spill_used(table, values, count, false);
 }
 
 /* --- One key */
@@ -695,13 +754,32 @@ static uint8_t *find_slot(struct weir_state_table *table, uint64_t hash, const u
     return probe_fixed(table, head, slot_at(table, home_of(head, table->seed, table->shift)), false);
 }
 
-uint8_t *weir_state_get(struct weir_state_table *table, uint64_t hash, const uint8_t *key, uint32_t key_size)
+/* The same, wherever it is. */
+static uint8_t *find_slot_anywhere(struct weir_state_table *table, uint64_t hash, const uint8_t *key, uint32_t key_size)
 {
     uint8_t *slot = find_slot(table, hash, key, key_size);
-    return slot ? slot + table->state->value_at : NULL;
+    if (slot || table->disk_count == 0)
+        return slot;
+    weir_spill_fetch_one(table, hash, key, key_size);
+    return find_slot(table, hash, key, key_size);
 }
 
-uint8_t *weir_state_put(struct weir_state_table *table, const uint8_t *key, uint32_t key_size)
+bool weir_state_has(struct weir_state_table *table, const uint8_t *key, uint32_t key_size)
+{
+    return find_slot(table, is_fixed(table) ? 0 : weir_xxh3(key, key_size), key, key_size) != NULL;
+}
+
+uint8_t *weir_state_get(struct weir_state_table *table, uint64_t hash, const uint8_t *key, uint32_t key_size)
+{
+    uint8_t *slot = find_slot_anywhere(table, hash, key, key_size);
+    uint8_t *value = slot ? slot + table->state->value_at : NULL;
+    if (value && table->marks)
+        weir_spill_used(table, &value, 1, false);
+    return value;
+}
+
+/* Calls upsert() or, for what comes from disk, only makes the slot. */
+static uint8_t *put_one(struct weir_state_table *table, const uint8_t *key, uint32_t key_size, bool from_disk)
 {
     struct weir_state_keys keys = {.row_count = 1};
     uint64_t raw = 0, valid = 1, hash;
@@ -721,8 +799,23 @@ uint8_t *weir_state_put(struct weir_state_table *table, const uint8_t *key, uint
         keys.bytes = key;
         keys.offsets = offsets;
     }
-    weir_state_upsert(table, &keys, NULL, 1, &value);
-    return value;
+    if (!from_disk) {
+        weir_state_upsert(table, &keys, NULL, 1, &value);
+        return value;
+    }
+    while (batch_once(table, &keys, NULL, 1, &value, true) < 1)
+        table_grow(table, table->capacity * 2);
+    return value - table->state->value_at;
+}
+
+uint8_t *weir_state_put(struct weir_state_table *table, const uint8_t *key, uint32_t key_size)
+{
+    return put_one(table, key, key_size, false);
+}
+
+uint8_t *weir_state_insert_slot(struct weir_state_table *table, const uint8_t *key, uint32_t key_size)
+{
+    return put_one(table, key, key_size, true);
 }
 
 /* The entry of slot `from` is about to be that of slot `to`, which has none. */
@@ -739,12 +832,11 @@ static void shift_bits(struct weir_state_table *table, uint64_t from, uint64_t t
         table->capture_word = to >> 6;
 }
 
-static void remove_slot(struct weir_state_table *table, uint8_t *slot)
+/* What is there to say of its end has been said. */
+void weir_state_take_slot(struct weir_state_table *table, uint8_t *slot)
 {
     size_t stride = table->state->stride;
     uint64_t hole = index_of(table, slot), mask = table->capacity - 1;
-    if (table->bits_memory)
-        weir_capture_removed(table, hole);
     if (hole >= table->capacity) {
         table->special &= ~(1u << (hole - table->capacity + 1));
         table->special_count--;
@@ -762,16 +854,29 @@ static void remove_slot(struct weir_state_table *table, uint8_t *slot)
             memcpy(slot_at(table, hole), slot_at(table, i), stride);
             if (table->bits_memory)
                 shift_bits(table, i, hole);
+            if (table->marks)
+                table->marks[hole] = table->marks[i];
             hole = i;
         }
     }
     memset(slot_at(table, hole), 0, stride);
+    if (table->marks)
+        table->marks[hole] = 0;
     table->count--;
+}
+
+static void remove_slot(struct weir_state_table *table, uint8_t *slot)
+{
+    if (table->marks)
+        weir_spill_removed(table, slot);
+    if (table->bits_memory)
+        weir_capture_removed(table, index_of(table, slot));
+    weir_state_take_slot(table, slot);
 }
 
 bool weir_state_remove(struct weir_state_table *table, uint64_t hash, const uint8_t *key, uint32_t key_size)
 {
-    uint8_t *slot = find_slot(table, hash, key, key_size);
+    uint8_t *slot = find_slot_anywhere(table, hash, key, key_size);
     if (!slot)
         return false;
     remove_slot(table, slot);
@@ -837,7 +942,10 @@ void weir_state_fill_entry(struct weir_state_table *table, uint8_t *slot, uint8_
 
 int weir_state_walk_entries(struct weir_state_table *table, int64_t *cursor, struct weir_state_entry *entries, int max)
 {
-    int count = walk_slots(table, cursor, max);
+    table->walked = true;
+    int count = *cursor < WEIR_SPILL_CURSOR ? walk_slots(table, cursor, max) : 0;
+    if (count == 0)
+        return weir_spill_walk(table, cursor, entries, max);
     uint8_t *const *slots = table->state->walk_slots;
     /* Keys of walk_keys() lie in walk_words (fixed) or walk_bytes (variable): what is written here does not touch them. */
     uint8_t *room = is_fixed(table) ? walk_room(table->state, (size_t)max * WEIR_STATE_RAW_KEY_SIZE_MAX) : NULL;
@@ -884,13 +992,43 @@ static void keys_of_var(struct weir_state_table *table, int count, struct weir_s
     keys->bytes = room;
 }
 
+static int walk_keys_on_disk(struct weir_state_table *table, int64_t *cursor, struct weir_state_keys *keys,
+                             uint8_t **values, int max)
+{
+    struct weir_state *state = table->state;
+    struct weir_state_entry *entries;
+    int count = weir_spill_walk_some(table, cursor, &entries, max);
+    state->walk_offsets[0] = 0;
+    for (int i = 0; i < count; i++) {
+        values[i] = entries[i].value;
+        state->walk_offsets[i + 1] = state->walk_offsets[i] + entries[i].key_size;
+        if (!is_fixed(table))
+            state->walk_words[i] = weir_xxh3(entries[i].key, entries[i].key_size);
+        else
+            (void)weir_state_decode_raw(state->fixed_key, entries[i].key, entries[i].key_size, &state->walk_words[i]);
+    }
+    memset(keys, 0, sizeof *keys);
+    keys->row_count = count;
+    if (is_fixed(table)) {
+        keys->fixed = state->walk_words;
+    } else if (count) {
+        keys->hashes = state->walk_words;
+        keys->offsets = state->walk_offsets;
+        keys->bytes = entries[0].key;
+    }
+    return count;
+}
+
 int weir_state_walk_keys(struct weir_state_table *table, int64_t *cursor, struct weir_state_keys *keys,
                          uint8_t **values, int max)
 {
+    table->walked = true;
     /* Very long keys are taken one by one: offsets are 32 bits. */
     if (table->large_bytes > UINT32_MAX / 2)
         max = 1;
-    int count = walk_slots(table, cursor, max);
+    int count = *cursor < WEIR_SPILL_CURSOR ? walk_slots(table, cursor, max) : 0;
+    if (count == 0)
+        return walk_keys_on_disk(table, cursor, keys, values, max);
     memset(keys, 0, sizeof *keys);
     for (int i = 0; i < count; i++)
         values[i] = table->state->walk_slots[i] + table->state->value_at;
@@ -913,10 +1051,23 @@ struct weir_state_id weir_state_id_of(const struct weir_state_table *table, cons
     return (struct weir_state_id){.head = *(const uint64_t *)(const void *)slot};
 }
 
+struct weir_state_id weir_state_id_of_key(const struct weir_state_table *table, const uint8_t *key, uint32_t key_size)
+{
+    uint64_t raw;
+    if (!is_fixed(table))
+        return (struct weir_state_id){.head = var_head(weir_xxh3(key, key_size))};
+    if (!weir_state_decode_raw(table->state->fixed_key, key, key_size, &raw))
+        return (struct weir_state_id){.kind = SPECIAL_NULL};
+    uint64_t head = raw ^ HEAD_MASK;
+    return (struct weir_state_id){.head = head, .kind = head ? 0 : SPECIAL_MARK};
+}
+
 bool weir_state_find_id(struct weir_state_table *table, struct weir_state_id id, int64_t *cursor,
                         struct weir_state_entry *entry)
 {
     uint8_t *room = is_fixed(table) ? walk_room(table->state, WEIR_STATE_RAW_KEY_SIZE_MAX) : NULL;
+    if (*cursor == 0 && table->disk_count > 0)
+        weir_spill_fetch_id(table, id);
     uint64_t i = (uint64_t)*cursor, mask = table->capacity - 1;
     if (id.kind) {
         *cursor = 1;

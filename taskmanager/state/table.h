@@ -18,10 +18,11 @@
 #include "base/mem.h"
 #include "data/row_key.h"
 
-struct weir_state;       /* one state: all its namespaces */
-struct weir_state_table; /* one namespace */
-struct weir_snapshot;    /* state/snapshot.h */
-struct weir_restored;    /* state/snapshot.h */
+struct weir_state;        /* one state: all its namespaces */
+struct weir_state_table;  /* one namespace */
+struct weir_snapshot;     /* state/snapshot.h */
+struct weir_restored;     /* state/snapshot.h */
+struct weir_state_memory; /* state/memory.h */
 
 /* How a value is written, so that an entry can go into a checkpoint or to disk and come back without its operator. Called on the state's
  * thread. */
@@ -50,6 +51,8 @@ struct weir_state_spec {
     /* For a state that goes into checkpoints; NULL: it is scratch of one item, and not kept. */
     const struct weir_state_codec *codec;                  /* copied */
     int max_parallelism, key_group_first, key_group_count; /* of this subtask; its keys are of these key groups */
+    /* With a codec: what of the state may be in memory, the rest is on disk (memory.h). NULL: all is in memory. */
+    struct weir_state_memory *memory;
 };
 #define WEIR_STATE_VALUE_SIZE_MAX ((size_t)1 << 16)
 
@@ -88,7 +91,7 @@ void weir_state_keys(struct weir_state_key_scratch *scratch, const struct weir_b
                      struct weir_state_keys *keys);
 
 /* For i in [0, count): the value of key rows[i] (or i where rows is NULL), inserted when absent. Pointers are valid until the next
- * upsert into this table or removal from it. */
+ * upsert into this table or removal from it; with a memory, until the next call that finds something in it, too. */
 void weir_state_upsert(struct weir_state_table *table, const struct weir_state_keys *keys, const int32_t *rows,
                        int count, uint8_t **values);
 /* The same without inserting: NULL where the key is absent. For reading: see weir_state_touch(). */
@@ -103,6 +106,8 @@ uint8_t *weir_state_put(struct weir_state_table *table, const uint8_t *key, uint
 bool weir_state_remove(struct weir_state_table *table, uint64_t hash, const uint8_t *key, uint32_t key_size);
 struct weir_arena *weir_state_heap(struct weir_state_table *table); /* variable parts of its values */
 int64_t weir_state_table_count(const struct weir_state_table *table);
+/* Changes when all variable parts of its values have moved, without the operator: with a memory, at an upsert or between items. */
+uint32_t weir_state_moves(const struct weir_state_table *table);
 
 /* A value that was found in another way than by upsert or put, or that was got before the last item, is about to change, or what it points to in
  * the heap is: call this first, then change it. (A checkpoint that is being taken may not have it yet.) */
@@ -119,6 +124,7 @@ struct weir_state_id {
     uint32_t kind; /* 0: an ordinary slot; 1, 2: the two slots beside the table (raw key that marks "empty"; NULL) */
 };
 struct weir_state_id weir_state_id_of(const struct weir_state_table *table, const uint8_t *value);
+struct weir_state_id weir_state_id_of_key(const struct weir_state_table *table, const uint8_t *key, uint32_t key_size);
 
 /* Entries as they are walked: by slot, an order that the table's history alone decides. */
 struct weir_state_entry {
@@ -133,7 +139,7 @@ bool weir_state_find_id(struct weir_state_table *table, struct weir_state_id id,
 void weir_state_remove_value(struct weir_state_table *table, uint8_t *value); /* the entry that `value` belongs to */
 
 /* Walks up to `max` (at most WEIR_BATCH_ROWS_MAX) entries; returns their number, 0 at the end. *cursor starts at 0. The table must not
- * change meanwhile. Keys are valid until the next call of the same function (or of weir_state_find_id()) on any table of this state;
+ * change meanwhile. Values are for reading: with a memory they may be copies of what is on disk. Keys are valid until the next call of the same function (or of weir_state_find_id()) on any table of this state;
  * walk_entries() and walk_keys() do not disturb each other. */
 int weir_state_walk_entries(struct weir_state_table *table, int64_t *cursor, struct weir_state_entry *entries, int max);
 /* The same, with the keys in the form that weir_state_upsert() takes. */

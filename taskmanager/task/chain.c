@@ -211,6 +211,7 @@ void weir_chain_free(struct weir_chain *chain)
         return;
     weir_chain_close(chain, false);
     for (int i = 0; i < chain->op_count; i++) {
+        weir_state_memory_free(chain->nodes[i].ctx.memory);
         if (chain->nodes[i].item.kind == WEIR_ITEM_BATCH)
             weir_batch_unref(chain->nodes[i].item.batch);
         weir_inflight_list_fini(&chain->nodes[i].replay);
@@ -502,6 +503,8 @@ void weir_chain_take_snapshot(struct op_node *node, const struct weir_barrier *b
         enter(node);
         weir_err err = node->vtable->snapshot(node->state, &node->ctx, chain->snapshot, &node->ctx.error);
         leave();
+        if (!err)
+            err = weir_state_memory_check(node->ctx.memory, &node->ctx.error);
         if (err) {
             fail(chain, node);
             return;
@@ -529,6 +532,8 @@ struct weir_snapshot *weir_chain_last_snapshot(struct weir_chain *chain)
         enter(node);
         weir_err err = node->vtable->snapshot(node->state, &node->ctx, snapshot, &node->ctx.error);
         leave();
+        if (!err)
+            err = weir_state_memory_check(node->ctx.memory, &node->ctx.error);
         if (err) {
             fail(chain, node);
             weir_snapshot_free(snapshot);
@@ -606,6 +611,12 @@ static bool step_injected(struct weir_chain *chain)
     return true;
 }
 
+/* Values that the operator saw since then were not right. */
+static bool disk_failed(struct op_node *node)
+{
+    return weir_state_memory_check(node->ctx.memory, &node->ctx.error) != WEIR_OK;
+}
+
 static enum weir_step call_handler(struct op_node *node)
 {
     const struct weir_op_vtable *v = node->vtable;
@@ -678,9 +689,12 @@ static bool made_progress(struct op_node *node, uint64_t pushes_before)
 static bool run_item(struct op_node *node)
 {
     uint64_t pushes = node->pushes;
+    bool begun = node->begun;
     node->begun = true;
     node->ctx.awaits_call = false;
     enter(node);
+    if (!begun && node->ctx.memory && node->item.kind == WEIR_ITEM_BATCH)
+        weir_state_memory_settle(node->ctx.memory);
     if (node->item.kind == WEIR_ITEM_BATCH) {
         node->ctx.row_at_hand = -1;
         node->ctx.op_at_hand = NULL;
@@ -689,7 +703,7 @@ static bool run_item(struct op_node *node)
     }
     enum weir_step step = call_handler(node);
     leave();
-    if (step == WEIR_STEP_FAILED) {
+    if (step == WEIR_STEP_FAILED || disk_failed(node)) {
         fail(node->chain, node);
         return true;
     }
@@ -714,7 +728,7 @@ static bool run_timer(struct op_node *node)
     enter(node);
     enum weir_step step = node->vtable->timer(node->state, &node->ctx, weir_op_now_ms(&node->ctx));
     leave();
-    if (step == WEIR_STEP_FAILED)
+    if (step == WEIR_STEP_FAILED || disk_failed(node))
         fail(node->chain, node);
     node->in_timer = step == WEIR_STEP_AGAIN;
     return true;

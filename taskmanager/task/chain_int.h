@@ -2,6 +2,7 @@
 #ifndef WEIR_TASK_CHAIN_INT_H
 #define WEIR_TASK_CHAIN_INT_H
 
+#include "state/memory.h"
 #include "task/chain.h"
 
 #define OUT_ITEMS_MAX 64      /* of a queue: batches are bounded by weir_out_full(), control items collapse */

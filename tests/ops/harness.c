@@ -12,6 +12,7 @@
 
 #include "base/assert.h"
 #include "data/time_text.h"
+#include "state/memory.h"
 #include "state/snapshot.h"
 
 #define CALLS_MAX 10000000 /* of one item: more is an operator that never says DONE */
@@ -63,8 +64,34 @@ const struct weir_harness_mode weir_harness_modes[] = {
      .full = true,
      .yield = true,
      .restore = true},
+    {.name = "beyond memory", .disk = true},
+    {.name = "beyond memory, full outputs, yielding", .full = true, .yield = true, .disk = true},
     {.name = NULL},
 };
+
+/* --- RocksDB, one for all, made when it is first wanted */
+
+#define DISK_BUDGET 8000
+
+static struct weir_rocks *the_disk;
+static char disk_directory[] = "/tmp/weir-harness-XXXXXX";
+
+/* RocksDB is left open: at the end of the process its own parts may be gone already. */
+static void delete_disk(void)
+{
+    weir_rocks_forget(disk_directory);
+}
+
+static struct weir_rocks *disk(void)
+{
+    struct weir_error error;
+    if (the_disk)
+        return the_disk;
+    if (!mkdtemp(disk_directory) || weir_rocks_new(disk_directory, WEIR_ROCKS_MEMORY_MIN, &the_disk, &error))
+        fail_msg("no directory for state: %s", disk_directory);
+    atexit(delete_disk);
+    return the_disk;
+}
 
 /* --- What the driver gives to operators */
 
@@ -226,6 +253,8 @@ static void fill_ctx(struct weir_harness *h)
     ctx->restored = setup->restored;
     ctx->checkpoints = setup->checkpoints || (h->mode.restore && !setup->no_restore);
     ctx->pool = h->pool = weir_pool_new();
+    if (h->mode.disk)
+        ctx->memory = weir_state_memory_new(disk(), DISK_BUDGET);
     ctx->num_records_bad = &h->bad;
     ctx->num_late_records_dropped = &h->late;
     struct weir_schema *schemas[WEIR_HARNESS_OUTPUTS] = {h->plan.output, h->plan.sides[0], h->plan.sides[1]};
@@ -276,6 +305,7 @@ void weir_harness_free(struct weir_harness *h)
     if (h->op && h->setup->op->close)
         h->setup->op->close(h->op, &h->ctx, h->ended && !h->failed);
     free(h->op);
+    weir_state_memory_free(h->ctx.memory);
     weir_pool_unref(h->pool);
     for (int i = 0; i < h->plan.input_count; i++)
         weir_schema_unref(h->plan.inputs[i]);
@@ -367,6 +397,9 @@ static void begin_call(struct weir_harness *h)
 /* True: go on with the next item. */
 static bool ended_step(struct weir_harness *h, enum weir_step step, int *calls)
 {
+    struct weir_error error;
+    if (weir_state_memory_check(h->ctx.memory, &error))
+        fail_msg("mode '%s': %s", h->mode.name, error.message);
     if (step == WEIR_STEP_FAILED) {
         h->failed = true;
         assert_int_not_equal(h->ctx.error.code, WEIR_OK);
@@ -387,6 +420,8 @@ static bool one_batch(struct weir_harness *h, int input, struct weir_batch *batc
     enum weir_step step = WEIR_STEP_DONE;
     int calls = 0;
     assert_false(h->failed);
+    if (h->ctx.memory)
+        weir_state_memory_settle(h->ctx.memory);
     do {
         begin_call(h);
         step = h->setup->op->batch(h->op, &h->ctx, input, batch);
@@ -511,6 +546,35 @@ static int compare_lines(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+/* The multiset, as sorted lines. */
+static char *sorted_lines(const char *text)
+{
+    char *copy = weir_strdup(text), *rest = NULL;
+    char **lines = weir_alloc((strlen(text) + 1) * sizeof *lines);
+    size_t count = 0;
+    struct weir_buf sorted;
+    for (char *line = strtok_r(copy, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+        lines[count++] = line;
+    qsort(lines, count, sizeof *lines, compare_lines);
+    weir_buf_init(&sorted, TEXT_MAX);
+    for (size_t i = 0; i < count; i++)
+        assert_true(weir_buf_printf(&sorted, "%s\n", lines[i]));
+    free(lines);
+    free(copy);
+    copy = weir_strdup(sorted.data ? (const char *)sorted.data : "");
+    weir_buf_fini(&sorted);
+    return copy;
+}
+
+static bool same_lines(const char *a, const char *b)
+{
+    char *x = sorted_lines(a), *y = sorted_lines(b);
+    bool same = strcmp(x, y) == 0;
+    free(x);
+    free(y);
+    return same;
+}
+
 void weir_harness_all_modes(const struct weir_harness_setup *setup, void (*scenario)(struct weir_harness *h, void *arg),
                             void (*check)(struct weir_harness *h, void *arg), void *arg)
 {
@@ -525,29 +589,15 @@ void weir_harness_all_modes(const struct weir_harness_setup *setup, void (*scena
             check(h, arg);
         for (int i = 0; i < WEIR_HARNESS_OUTPUTS; i++) {
             char *got = weir_strdup(weir_harness_rows(h, i));
-            if (setup->unordered) {
-                /* The multiset as sorted lines. */
-                char **lines = weir_alloc(((size_t)h->outs[i].row_count + 1) * sizeof *lines);
-                int count = 0;
-                char *rest = NULL;
-                for (char *l = strtok_r(got, "\n", &rest); l; l = strtok_r(NULL, "\n", &rest))
-                    lines[count++] = l;
-                qsort(lines, (size_t)count, sizeof *lines, compare_lines);
-                struct weir_buf sorted;
-                weir_buf_init(&sorted, TEXT_MAX);
-                for (int l = 0; l < count; l++)
-                    assert_true(weir_buf_printf(&sorted, "%s\n", lines[l]));
-                free(lines);
-                free(got);
-                got = weir_strdup(sorted.data ? (const char *)sorted.data : "");
-                weir_buf_fini(&sorted);
-            }
-            if (m == 0)
+            if (m == 0) {
                 wanted[i] = got;
-            else if (strcmp(wanted[i], got) != 0)
+                continue;
+            }
+            bool same = setup->unordered || weir_harness_modes[m].disk ? same_lines(wanted[i], got)
+                                                                       : strcmp(wanted[i], got) == 0;
+            if (!same)
                 fail_msg("mode '%s': output %d is\n%s\nbut was\n%s", weir_harness_modes[m].name, i, got, wanted[i]);
-            if (m > 0)
-                free(got);
+            free(got);
         }
         weir_harness_free(h);
     }

@@ -7,6 +7,7 @@
  *     rows     input batches are cut into pieces of so many rows (0: as given);
  *     full     an output is full after one batch and has room again at the next call;
  *     yield    weir_op_should_yield() answers true at every second question;
+ *     disk     states have a few KiB of memory, the rest is in RocksDB;
  *     restore  after every item (and between the calls of a source) a snapshot is taken, and a new instance opened from it.
  * Pushing into a full output, an empty batch, a batch of another schema, or a handler that says AGAIN for ever
  * fails the test. weir_harness_all_modes() runs one scenario through all of them and compares the rows that came out.
@@ -26,6 +27,7 @@ struct weir_harness_mode {
     bool full;
     bool yield;
     bool restore;
+    bool disk; /* its state has next to no memory: entries come and go, and rows may come in another order */
 };
 extern const struct weir_harness_mode weir_harness_modes[]; /* ends with name NULL; [0] is the easy one */
 

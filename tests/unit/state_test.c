@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "base/hash.h"
+#include "state/memory.h"
 #include "state/state_int.h"
 #include "state/table.h"
 
@@ -66,27 +67,97 @@ static int model_size(void)
     return size;
 }
 
+/* --- Backends: all in memory, or a budget (bytes) with RocksDB behind it */
+
+static size_t budget;
+static struct weir_rocks *rocks;
+static struct weir_state_memory *memory;
+static char directory[64];
+
+static int set_up_budget(size_t bytes)
+{
+    model = calloc(MODEL_MAX, sizeof *model);
+    model_count = 0;
+    budget = bytes;
+    if (!bytes)
+        return model ? 0 : -1;
+    snprintf(directory, sizeof directory, "/tmp/weir-state-XXXXXX");
+    if (!model || !mkdtemp(directory) || weir_rocks_new(directory, WEIR_ROCKS_MEMORY_MIN, &rocks, NULL))
+        return -1;
+    memory = weir_state_memory_new(rocks, bytes);
+    return 0;
+}
+
 static int set_up(void **state)
 {
     (void)state;
-    model = calloc(MODEL_MAX, sizeof *model);
-    model_count = 0;
-    return model ? 0 : -1;
+    return set_up_budget(0);
+}
+
+static int set_up_tiny(void **state)
+{
+    (void)state;
+    return set_up_budget(2000);
+}
+
+static int set_up_small(void **state)
+{
+    (void)state;
+    return set_up_budget(300000);
 }
 
 static int tear_down(void **state)
 {
     (void)state;
     free(model);
-    return 0;
+    if (!budget)
+        return 0;
+    struct weir_error error;
+    weir_err err = weir_state_memory_check(memory, &error);
+    if (err)
+        print_error("%s\n", error.message);
+    weir_state_memory_free(memory);
+    weir_rocks_free(rocks);
+    memory = NULL;
+    rocks = NULL;
+    return err ? -1 : 0;
+}
+
+static void settle(void)
+{
+    if (budget)
+        weir_state_memory_settle(memory);
 }
 
 /* --- Helpers */
 
+static void encode(void *arg, const uint8_t *value, struct weir_buf *out)
+{
+    assert_true(weir_buf_append(out, value, *(const size_t *)arg));
+}
+
+static weir_err decode(void *arg, const void *reader, const uint8_t *bytes, size_t size, uint8_t *value,
+                       struct weir_arena *heap, struct weir_error *error)
+{
+    (void)reader, (void)heap, (void)error;
+    assert_int_equal(size, *(const size_t *)arg);
+    memcpy(value, bytes, size);
+    return WEIR_OK;
+}
+
 static struct weir_state *new_state(size_t value_size, enum weir_type_id fixed_key)
 {
-    return weir_state_new(
-        &(struct weir_state_spec){.uid = "w", .name = "test", .value_size = value_size, .fixed_key = fixed_key});
+    static size_t size;
+    static const struct weir_state_codec codec = {.arg = &size, .encode = encode, .decode = decode};
+    size = value_size;
+    return weir_state_new(&(struct weir_state_spec){.uid = "w",
+                                                    .name = "test",
+                                                    .value_size = value_size,
+                                                    .fixed_key = fixed_key,
+                                                    .codec = budget ? &codec : NULL,
+                                                    .max_parallelism = 128,
+                                                    .key_group_count = 128,
+                                                    .memory = memory});
 }
 
 static void add_to(uint8_t *value, size_t value_size, uint64_t amount)
@@ -207,6 +278,7 @@ static void run_ops(const char *columns, int key_columns, size_t value_size, int
     weir_buf_init(&bytes, (size_t)1 << 30);
     const int sizes[] = {1, 2, 3, 31, 32, 33, 64, 100, 257};
     for (int round = 0; round < 60; round++) {
+        settle();
         struct weir_batch *batch = next_batch(&source, sizes[random_next(&seed) % 9], &seed);
         struct weir_state_keys keys;
         weir_state_keys(scratch, batch, &keys);
@@ -324,7 +396,7 @@ static struct weir_state_keys fixed_keys(const uint64_t *raw, int count)
 static void growth_and_copy(void **unused)
 {
     (void)unused;
-    enum { KEYS = 300000 };
+    const int KEYS = budget ? 40000 : 300000;
     struct weir_state *state = new_state(16, WEIR_TYPE_INT64);
     struct weir_state_table *table = weir_state_open(state, 0);
     static uint64_t raw[1000];
@@ -523,17 +595,34 @@ static void equal_hashes(void **unused)
     weir_state_free(state);
 }
 
+#define IN_MEMORY(test) \
+    { \
+#test, test, set_up, tear_down, NULL \
+    }
+#define ON_ROCKSDB(test, how) \
+    { \
+#test "_rocksdb_" #how, test, set_up_##how, tear_down, NULL \
+    }
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(every_key_type, set_up, tear_down),
-        cmocka_unit_test(equal_keys_of_floats),
-        cmocka_unit_test(growth_and_copy),
-        cmocka_unit_test(order_does_not_depend_on_batches),
-        cmocka_unit_test(namespaces),
-        cmocka_unit_test(churn_is_bounded),
-        cmocka_unit_test(equal_hashes),
-        cmocka_unit_test(every_byte_counts),
+        IN_MEMORY(every_key_type),
+        IN_MEMORY(equal_keys_of_floats),
+        IN_MEMORY(growth_and_copy),
+        IN_MEMORY(order_does_not_depend_on_batches),
+        IN_MEMORY(namespaces),
+        IN_MEMORY(churn_is_bounded),
+        IN_MEMORY(equal_hashes),
+        IN_MEMORY(every_byte_counts),
+        ON_ROCKSDB(every_key_type, tiny),
+        ON_ROCKSDB(every_key_type, small),
+        ON_ROCKSDB(growth_and_copy, tiny),
+        ON_ROCKSDB(growth_and_copy, small),
+        ON_ROCKSDB(namespaces, tiny),
+        ON_ROCKSDB(churn_is_bounded, small),
+        ON_ROCKSDB(equal_hashes, small),
+        ON_ROCKSDB(every_byte_counts, small),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
