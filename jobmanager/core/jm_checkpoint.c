@@ -280,11 +280,11 @@ static struct references base_of(const struct weir_jm_job *job)
 {
     const struct job_checkpoints *c = job->in->checkpoints;
     if (job->retained_count == 0)
-        return (struct references){NULL, 0};
+        return (struct references){.count = 0};
     const struct references *last = &c->references[job->retained_count - 1];
     if (last->count < 0)
-        return (struct references){NULL, -1};
-    struct references base = {weir_alloc(((size_t)last->count + 1) * sizeof *base.ids), last->count};
+        return (struct references){.count = -1};
+    struct references base = {.ids = weir_alloc(((size_t)last->count + 1) * sizeof *base.ids), .count = last->count};
     if (last->count > 0)
         memcpy(base.ids, last->ids, (size_t)last->count * sizeof *base.ids);
     base.ids[base.count++] = job->retained[job->retained_count - 1].id;
@@ -319,9 +319,9 @@ static uint64_t id_of_object(const char *key)
     return at ? strtoull(at + 4, NULL, 10) : 0;
 }
 
-static struct references references_of(const Weir__Snapshot *snapshot)
+static struct references references_of(Weir__Snapshot *snapshot)
 {
-    struct references refs = {NULL, 0};
+    struct references refs = {.snapshot = snapshot};
     for (size_t i = 0; i < snapshot->n_parts; i++) {
         uint64_t id = id_of_object(snapshot->parts[i]->object);
         bool known = id == 0 || id == snapshot->checkpoint;
@@ -336,12 +336,14 @@ static struct references references_of(const Weir__Snapshot *snapshot)
 }
 
 void weir_jm_checkpoint_retain(struct weir_jm_job *job, const struct weir_jm_retained *entry,
-                               const Weir__Snapshot *snapshot)
+                               Weir__Snapshot *take_snapshot)
 {
     struct job_checkpoints *c = job->in->checkpoints;
     job->retained = weir_realloc(job->retained, (size_t)(job->retained_count + 1) * sizeof *job->retained);
     c->references = weir_realloc(c->references, (size_t)(job->retained_count + 1) * sizeof *c->references);
-    c->references[job->retained_count] = snapshot ? references_of(snapshot) : (struct references){NULL, -1};
+    c->references[job->retained_count] =
+        take_snapshot ? references_of(take_snapshot) : (struct references){.count = -1};
+    c->latest = take_snapshot;
     job->retained[job->retained_count++] = *entry;
 }
 
@@ -351,7 +353,9 @@ static void release_retained(struct weir_jm_job *job)
     struct job_checkpoints *c = job->in->checkpoints;
     while (job->retained_count > 0 && job->retained[0].id < c->floor_written) {
         free(c->references[0].ids);
-        job->retained_count--;
+        weir__snapshot__free_unpacked(c->references[0].snapshot, NULL);
+        if (--job->retained_count == 0)
+            c->latest = NULL;
         memmove(job->retained, job->retained + 1, (size_t)job->retained_count * sizeof *job->retained);
         memmove(c->references, c->references + 1, (size_t)job->retained_count * sizeof *c->references);
     }
@@ -362,8 +366,6 @@ static void complete(struct weir_jm *jm, struct weir_jm_job *job, struct checkpo
 {
     struct job_checkpoints *c = job->in->checkpoints;
     weir_jm_checkpoint_retain(job, &checkpoint->entry, checkpoint->snapshot);
-    weir__snapshot__free_unpacked(c->latest, NULL);
-    c->latest = checkpoint->snapshot;
     c->failures = 0;
     job->checkpoints_completed += !checkpoint->import;
     for (int t = 0; t < job->task_count && !checkpoint->import; t++)
@@ -1043,9 +1045,10 @@ void weir_jm_checkpoints_free(struct weir_jm_job *job)
         return;
     while (c->pending_count > 0)
         remove_pending(job, c->pending_count - 1);
-    weir__snapshot__free_unpacked(c->latest, NULL);
-    for (int i = 0; i < job->retained_count; i++)
+    for (int i = 0; i < job->retained_count; i++) {
         free(c->references[i].ids);
+        weir__snapshot__free_unpacked(c->references[i].snapshot, NULL);
+    }
     free(c->references);
     free(c->spared);
     free(c->drain_target);

@@ -33,7 +33,8 @@ enum {
 
 struct references { /* of a checkpoint: those whose objects it needs */
     uint64_t *ids;
-    int count; /* -1: not known, any older one */
+    int count;                /* -1: not known, any older one */
+    Weir__Snapshot *snapshot; /* of a retained one; NULL: it could not be read */
 };
 
 struct checkpoint {
@@ -62,7 +63,7 @@ struct job_checkpoints {
     int64_t
         pause_until_ms; /* min-pause after the last end; with a last checkpoint that failed: when it is tried again */
     int64_t failures;   /* one after the other */
-    Weir__Snapshot *latest;                /* complete; NULL: none yet */
+    const Weir__Snapshot *latest;          /* of the newest retained one; NULL: none yet */
     struct references *references;         /* in the order of job->retained */
     uint64_t floor_written, floor_writing; /* HEAD's gc_floor: as it is there, as the write under way says */
     uint64_t garbage_from;                 /* what is below has been dropped, but for those in `spared` */
@@ -102,8 +103,8 @@ void weir_jm_savepoint_failed(struct weir_jm *jm, struct weir_jm_job *job, const
                               const char *why);
 /* jm_checkpoint.c: begins one now; its id, or that of one under way that answers as well. 0: not at this moment, because of *wait. */
 uint64_t weir_jm_checkpoint_now(struct weir_jm *jm, struct weir_jm_job *job, const char **wait);
-/* jm_checkpoint.c: it is complete; the snapshot is borrowed, NULL: it cannot be read, and is taken to need everything before it. */
+/* jm_checkpoint.c: it is complete, and the newest. NULL: its snapshot cannot be read, and is taken to need everything before it. */
 void weir_jm_checkpoint_retain(struct weir_jm_job *job, const struct weir_jm_retained *entry,
-                               const Weir__Snapshot *snapshot);
+                               Weir__Snapshot *take_snapshot);
 
 #endif

@@ -43,6 +43,8 @@ void weir_jm_regions_failed(struct weir_jm *jm, struct weir_jm_job *job, const b
         any |= regions[r] && job->in->regions[r].state != REGION_RESTARTING;
     weir_assert(any); /* a consequence of a failure that is being handled already is no failure */
     int64_t delay_ms;
+    if (strcmp(failure->kind, "CHECKPOINT_CORRUPT") == 0)
+        failure = weir_jm_checkpoint_corrupt(jm, job, failure);
     if (failure->fail_job ||
         !weir_jm_restart_next(&job->options, &job->in->restart, jm->now_ms, weir_jm_random(jm), &delay_ms)) {
         weir_jm_job_fail(jm, job, failure);

@@ -260,6 +260,10 @@ void weir_jm_job_settle(struct weir_jm *jm, struct weir_jm_job *job);
 /* Queues output; the committables are copied. At most COMMITS_MAX wait. */
 void weir_jm_job_add_commit(struct weir_jm *jm, struct weir_jm_job *job, uint64_t checkpoint, bool final,
                             Weir__Committable **committables, size_t count);
+/* jm_fallback.c: a failure of kind CHECKPOINT_CORRUPT. What the job does of it: an earlier checkpoint is the newest now, or the failure that is
+ * returned ends the job. */
+const Weir__Failure *weir_jm_checkpoint_corrupt(struct weir_jm *jm, struct weir_jm_job *job,
+                                                const Weir__Failure *failure);
 void weir_jm_job_commit_done(struct weir_jm *jm, struct weir_jm_taskmanager *tm, const Weir__CommitDone *done);
 /* Sends CommitOutput and AbortOutput that are due and have no TaskManager working on them. */
 void weir_jm_job_outputs(struct weir_jm *jm);

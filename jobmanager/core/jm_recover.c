@@ -318,11 +318,6 @@ static void add_checkpoints(struct weir_jm *jm, struct weir_jm_job *job, const s
         else if (from->id > head->committed_upto && !WEIR_MUTANT(jm_recovered_unpublished))
             weir_jm_job_add_commit(jm, job, from->id, snapshot->final, snapshot->committables,
                                    snapshot->n_committables);
-        if (i + 1 < head->n_retained) {
-            weir__snapshot__free_unpacked(snapshot, NULL);
-            continue;
-        }
-        c->latest = snapshot;
     }
     free(read->take_snapshots);
 }

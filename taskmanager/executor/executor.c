@@ -207,6 +207,7 @@ static void start_task(struct weir_control *c, const struct weir_exec_task_id *i
     task->worker = worker_of(c, slot);
     task->next = c->executor.tasks;
     c->executor.tasks = task;
+    task->restored_checkpoint = restore ? restore->checkpoint : 0;
     if (restore)
         weir_control_fetch(c, task, restore);
     else

@@ -49,6 +49,7 @@ struct weir_executor_task {
     char *name;
     bool ended;
     struct weir_executor_fetch *fetch; /* what it begins with is being fetched: there is no `task` yet */
+    uint64_t restored_checkpoint;      /* what it begins with; 0: nothing */
     struct weir_restored *restored;    /* until its operators are open; NULL: it begins from nothing */
     struct weir_executor_task *next;
 };

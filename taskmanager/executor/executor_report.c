@@ -1,6 +1,7 @@
 /* What the control thread tells the supervisor: executors' and tasks' reports, heartbeats with the counters of every task. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -138,9 +139,14 @@ void weir_control_report_task(struct weir_control *c, const struct weir_exec_tas
         weir_control_fill_failure(&failure, &event->error,
                                   event->op >= 0 ? c->executor.plan->ops[vertex->ops[event->op]].vertex->name : NULL);
         report.failure = &failure;
-        if (event->kind) {
+        if (event->kind)
             failure.kind = (char *)(uintptr_t)event->kind;
+        else if (strstr(event->error.message,
+                        "CHECKPOINT_CORRUPT: ")) /* an operator found it, when it took its state */
+            failure.kind = (char *)(uintptr_t) "CHECKPOINT_CORRUPT";
+        if (strcmp(failure.kind, "CHECKPOINT_CORRUPT") == 0) {
             failure.fail_job = true; /* another attempt would find the same */
+            failure.checkpoint = task ? task->restored_checkpoint : 0;
         }
     }
     struct weir_snapshot_message last = {.parts = NULL};

@@ -196,6 +196,12 @@ static int check(struct weir_ctx *ctx, const struct record *in, struct record *o
     return 0;
 }
 
+static struct weir_stream *put(struct weir_stream *stream, const char *directory)
+{
+    return *directory ? weir_sink(stream, "filesystem", "path", directory, "format", "json", NULL)
+                      : weir_sink(stream, "blackhole", NULL);
+}
+
 static struct weir_stream *partitions(struct weir_job *job, const char *first, const char *uid, const char *rows)
 {
     char uid_of[3][32];
@@ -207,7 +213,7 @@ static struct weir_stream *partitions(struct weir_job *job, const char *first, c
                     weir_arg(job, "keys", "5000"), "end", weir_arg(job, "end", NULL), "format", "json", NULL);
     stream = weir_watermark(weir_columns(weir_uid(stream, uid_of[0]), COLUMNS), "ts - INTERVAL '0.001' SECOND");
     stream = weir_uid(weir_map(stream, WEIR_MAP(record, record, check)), uid_of[1]);
-    weir_uid(weir_sink(stream, "filesystem", "path", rows, "format", "json", NULL), uid_of[2]);
+    weir_uid(put(stream, rows), uid_of[2]);
     return stream;
 }
 
@@ -222,6 +228,5 @@ WEIR_JOB(identity)
             weir_window(keyed, weir_tumbling(weir_arg(job, "window", "10 s"))),
             "key, window_start, COUNT(*) AS n, SUM(seq) AS seqs, SUM(part) AS parts, MIN(seq) AS low, MAX(seq) AS high"),
         "windows");
-    weir_uid(weir_sink(windows, "filesystem", "path", weir_arg(job, "windows", NULL), "format", "json", NULL),
-             "windows-out");
+    weir_uid(put(windows, weir_arg(job, "windows", NULL)), "windows-out");
 }

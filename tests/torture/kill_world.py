@@ -155,12 +155,12 @@ class World:
 
     # --- The job
 
-    def submit(self, *options):
+    def submit(self, *options, output=True):
         self.began_ms = int(time.time() * 1000)
         self.rows = [self.path("rows-a"), self.path("rows-b")]
         self.windows = self.path("windows")
-        done = self.weir("run", "-d", "-p", self.parallelism, *options, IDENTITY, "--rows-a", self.rows[0], "--rows-b", self.rows[1],
-                         "--windows", self.windows, "--partitions", self.partitions, "--rate", self.rate, "--keys", self.keys,
+        done = self.weir("run", "-d", "-p", self.parallelism, *options, IDENTITY, "--rows-a", output and self.rows[0] or "", "--rows-b",
+                         output and self.rows[1] or "", "--windows", output and self.windows or "", "--partitions", self.partitions, "--rate", self.rate, "--keys", self.keys,
                          "--start", self.began_ms, "--end", self.path("end"))
         assert done.returncode == 0, done.stderr
         self.job = done.stdout.strip()
@@ -204,7 +204,7 @@ class World:
         storage, reached = oracle.check_storage(self.root, self.job)
         found += storage
         # Garbage goes at leisure, and nothing may be left of it.
-        deadline = time.monotonic() + 10 * PATIENCE
+        deadline = time.monotonic() + 2 * PATIENCE
         while (orphans := oracle.check_orphans(self.root, self.job, reached)) and time.monotonic() < deadline:
             time.sleep(0.3)
             reached = oracle.check_storage(self.root, self.job, closely=False)[1]

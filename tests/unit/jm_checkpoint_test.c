@@ -19,6 +19,7 @@
 #define INTERVAL_MS 1000
 
 struct rig {
+    bool without_output;
     struct weir_jm *jm;
     struct weir_jm_job_options options;
     int64_t now_ms, wake_at_ms;
@@ -209,7 +210,7 @@ static Weir__SubtaskSnapshot *snapshot_of(const struct rig *rig, int t, const ch
     out->snapshot.parts = out->parts;
     out->snapshot.n_parts = 1;
     out->snapshot.committables = out->committables;
-    out->snapshot.n_committables = 1;
+    out->snapshot.n_committables = rig->without_output ? 0 : 1;
     return &out->snapshot;
 }
 
@@ -230,6 +231,14 @@ static void task_report_from(struct rig *rig, int t, Weir__TaskState state, cons
     report.job_id = (char *)JOB;
     report.task = &id;
     report.state = state;
+    Weir__Failure corrupt;
+    weir__failure__init(&corrupt);
+    corrupt.kind = (char *)"CHECKPOINT_CORRUPT";
+    corrupt.message = (char *)"it does not fit its checksum";
+    corrupt.fail_job = true;
+    corrupt.checkpoint = object_of;
+    if (state == WEIR__TASK_STATE__FAILED && object_of)
+        report.failure = &corrupt;
     if (state == WEIR__TASK_STATE__FINISHED)
         report.snapshot = snapshot_of(rig, t, name, object_of, &snapshot);
     Weir__Control control;
@@ -1087,6 +1096,55 @@ static void requests_have_a_bound(void **state)
     rig_fini(&rig);
 }
 
+/* The newest checkpoint cannot be read when a region begins again with it. */
+static void corrupt_ones(void **state)
+{
+    (void)state;
+    enum { GOES_BACK, HAS_OUTPUT, IS_ALONE, IS_NOT_THE_NEWEST };
+    for (int how = GOES_BACK; how <= IS_NOT_THE_NEWEST; how++) {
+        struct rig rig;
+        rig_init(&rig);
+        rig.options.checkpoints_retained = how == IS_ALONE ? 1 : 3;
+        rig.without_output = true;
+        bring_up(&rig, WEIR__PARTITION__FORWARD);
+        make_complete(&rig, 1);
+        make_complete(&rig, 2);
+        rig.without_output = how != HAS_OUTPUT;
+        make_complete(&rig, 3);
+        task_report(&rig, 0, WEIR__TASK_STATE__FAILED);
+        pass(&rig, 100);
+        assert_int_equal(last(&rig, WEIR__CONTROL__BODY_DEPLOY_TASKS)->deploy_tasks->restores[0]->checkpoint, 3);
+        forget(&rig);
+        task_report_from(&rig, 0, WEIR__TASK_STATE__FAILED, "", how == IS_NOT_THE_NEWEST ? 2 : 3);
+        pass(&rig, 100);
+        if (how == HAS_OUTPUT || how == IS_ALONE) {
+            assert_int_equal(job(&rig)->state, WEIR_JOB_FAILING);
+            assert_string_equal(job(&rig)->cause->kind, "CHECKPOINT_CORRUPT");
+            assert_non_null(strstr(job(&rig)->cause->message, "it does not fit its checksum; "));
+            assert_non_null(strstr(job(&rig)->cause->message,
+                                   how == IS_ALONE ? "no earlier checkpoint is retained" : "weir run -s"));
+            rig_fini(&rig);
+            continue;
+        }
+        const Weir__Control *deploy = last(&rig, WEIR__CONTROL__BODY_DEPLOY_TASKS);
+        assert_int_equal(deploy->deploy_tasks->restores[0]->checkpoint, how == GOES_BACK ? 2 : 3);
+        if (how == GOES_BACK) {
+            assert_string_equal(deploy->deploy_tasks->restores[0]->parts[0]->name, "t0-2");
+            head_put(&rig, WEIR_HEAD_PUT_OK);
+            assert_int_equal(rig.head->n_retained, 2);
+            assert_int_equal(rig.head->retained[1]->id, 2);
+            forget(&rig);
+            task_report_from(&rig, 0, WEIR__TASK_STATE__FAILED, "", 2); /* that one, too */
+            pass(&rig, 100);
+            assert_int_equal(last(&rig, WEIR__CONTROL__BODY_DEPLOY_TASKS)->deploy_tasks->restores[0]->checkpoint, 1);
+            forget(&rig);
+            task_report_from(&rig, 0, WEIR__TASK_STATE__FAILED, "", 1);
+            assert_int_equal(job(&rig)->state, WEIR_JOB_FAILING);
+        }
+        rig_fini(&rig);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1109,6 +1167,7 @@ int main(void)
         cmocka_unit_test(cancelled_while_undecided),
         cmocka_unit_test(on_demand),
         cmocka_unit_test(requests_have_a_bound),
+        cmocka_unit_test(corrupt_ones),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
