@@ -29,7 +29,8 @@ const struct weir_command weir_commands[] = {
      WEIR_COMPLETE_FILE, WEIR_COMPLETE_FILE, 1, -1, weir_command_info},
     {"new", "[--template NAME] DIRECTORY", "To", "Make a job that builds and runs: source, Makefile, test, sample.",
      "The directory is made; its last part is the job's name: letters, digits, - and _, beginning with a letter.\n"
-     "Templates: window (the default: counts and means of JSON records over time), function (a C function per record).\n\n"
+     "Templates: window (the default: counts and means of JSON records over time), function (a C function per record),\n"
+     "state (one that remembers, with timers).\n\n"
      "  weir new readings && cd readings && make && make test\n",
      NULL, WEIR_COMPLETE_NONE, WEIR_COMPLETE_NONE, 1, 1, weir_command_new},
     {"list", "[-a]", "amo", "List the running jobs; -a: the ended ones too.", NULL, NULL, WEIR_COMPLETE_NONE,

@@ -29,6 +29,9 @@ FILE_BYTES(weir_template_window_expected, "window/expected.jsonl");
 FILE_BYTES(weir_template_function_job, "function/job.c");
 FILE_BYTES(weir_template_function_input, "function/input.jsonl");
 FILE_BYTES(weir_template_function_expected, "function/expected.jsonl");
+FILE_BYTES(weir_template_state_job, "state/job.c");
+FILE_BYTES(weir_template_state_input, "state/input.jsonl");
+FILE_BYTES(weir_template_state_expected, "state/expected.jsonl");
 
 struct template_file {
     const char *name;
@@ -63,6 +66,12 @@ templates[] = {
      {{"job.c", weir_template_function_job_start, weir_template_function_job_end, 0644},
       {"input.jsonl", weir_template_function_input_start, weir_template_function_input_end, 0644},
       {"expected.jsonl", weir_template_function_expected_start, weir_template_function_expected_end, 0644},
+      COMMON_FILES}},
+    {"state",
+     "orders",
+     {{"job.c", weir_template_state_job_start, weir_template_state_job_end, 0644},
+      {"input.jsonl", weir_template_state_input_start, weir_template_state_input_end, 0644},
+      {"expected.jsonl", weir_template_state_expected_start, weir_template_state_expected_end, 0644},
       COMMON_FILES}},
 };
 #define TEMPLATE_COUNT (sizeof templates / sizeof templates[0])

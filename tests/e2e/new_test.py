@@ -9,7 +9,7 @@ import tempfile
 
 from weir_test import BUILD, WEIR, Cluster, main, run
 
-TEMPLATES = ("window", "function")
+TEMPLATES = ("window", "function", "state")
 DONE, FAILED, USAGE = range(3)
 
 

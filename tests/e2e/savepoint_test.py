@@ -88,16 +88,29 @@ def test_stop_move_and_go_on_with_another_parallelism():
         wait_for("the claimed savepoint to go", lambda: not os.path.exists(last.removeprefix("file:").replace("//", "/", 1)))
 
 
-def test_rescale_while_rows_flow():
+def rescale_while_rows_flow(*arguments):
     with tempfile.TemporaryDirectory() as directory, cluster(slots=6) as c:
         make_input(directory)
-        where = {"rows": c.path("rows"), "output": c.path("output"), "source": ("--input", directory, *SPIN)}
+        where = {"rows": c.path("rows"), "output": c.path("output"), "source": ("--input", directory, *SPIN, *arguments)}
         job = begin(c, **where)
         for wanted in (3, 1):
             some_rows(c, job, where["rows"], len(read_rows(where["rows"])))
             assert f"parallelism of {wanted}" in said(c.weir("rescale", job, "--parallelism", str(wanted)))
             assert c.state(job) in ("RUNNING", "FINISHED") and parallelism(c, job) == wanted
         check_end(c, job, where["rows"], where["output"])
+        return read_rows(where["output"])
+
+
+def test_rescale_while_rows_flow():
+    rescale_while_rows_flow()
+
+
+def test_rescale_functions_that_keep_state():
+    last = {}
+    for row in rescale_while_rows_flow("--count-by", "process"):
+        assert row["total"] == row["seen"], row
+        last[row["key"]] = max(last.get(row["key"], 0), row["total"])
+    assert sum(last.values()) == ROWS, sum(last.values())
 
 
 def place_of(location):

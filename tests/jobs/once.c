@@ -83,8 +83,8 @@ WEIR_JOB(once)
         *input ? weir_source(job, "filesystem", "path", input, "format", "json", "split.size", "1 mb", NULL)
                : weir_source(job, "datagen", "rows", weir_arg(job, "rows", "100000"), "rows-per-second",
                              weir_arg(job, "rate", "20000"), "fields.id.kind", "sequence", "fields.key.kind", "random",
-                             "fields.key.min", "0", "fields.key.max", weir_arg(job, "key-max", "99"), "fields.ts.kind", "time", "fields.ts.start",
-                             "0", "fields.ts.step", "1", NULL);
+                             "fields.key.min", "0", "fields.key.max", weir_arg(job, "key-max", "99"), "fields.ts.kind",
+                             "time", "fields.ts.start", "0", "fields.ts.step", "1", NULL);
     rows = weir_watermark(weir_columns(rows, "id BIGINT NOT NULL, key BIGINT NOT NULL, ts TIMESTAMP(3) NOT NULL"),
                           "ts - INTERVAL '0.1' SECOND");
     rows = weir_map(rows, WEIR_MAP(event, event, slowly));
