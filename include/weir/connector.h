@@ -133,8 +133,8 @@ struct weir_arena;          /* memory that lives as long as the coordinator */
 struct weir_buf;            /* bytes that grow */
 struct weir_connector_rows; /* connectors inside weir may carry rows */
 
-/* What makes the output of a barrier durable. run() may be called more than once, by any thread, and must give the same each time; the
- * argument is freed, on any thread, when it is not needed any more. */
+/* What makes the output of a barrier durable. run() is called once, on any thread; when it fails no checkpoint that carries that output becomes
+ * complete. The argument is freed, on any thread, when it is not needed any more. */
 struct weir_barrier_sync {
     weir_err (*run)(void *arg, struct weir_error *error);
     void *arg;

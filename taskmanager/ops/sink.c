@@ -7,6 +7,7 @@
  * With checkpoints, barrier() closes what was written before each. It is pending from then on, and rides in every snapshot until a barrier
  * says that a checkpoint which carried it is complete (docs/checkpoints.md, "Output"). A restored sink has nothing pending.
  */
+#include <pthread.h>
 #include <stdlib.h>
 
 #include "base/assert.h"
@@ -22,6 +23,9 @@
 struct shared_sync { /* of a pending entry and of the snapshots that carry it */
     _Atomic int refs;
     struct weir_barrier_sync sync;
+    pthread_mutex_t lock; /* of the two below, and of running it */
+    enum { SYNC_WANTED, SYNC_DONE, SYNC_FAILED } state;
+    struct weir_error error; /* FAILED */
 };
 
 struct pending { /* output of the rows before a barrier */
@@ -182,6 +186,14 @@ static enum weir_step sink_batch(struct weir_op *op, struct weir_op_ctx *ctx, in
     return tick(sink, ctx);
 }
 
+/* Rows before the cursor are with the writer, or in its queue. */
+static int sink_cut(struct weir_op *op, struct weir_op_ctx *ctx, const struct weir_batch *batch)
+{
+    const struct sink *sink = (struct sink *)op;
+    (void)ctx, (void)batch;
+    return sink->row;
+}
+
 static enum weir_step sink_timer(struct weir_op *op, struct weir_op_ctx *ctx, int64_t now_ms)
 {
     struct sink *sink = (struct sink *)op;
@@ -229,13 +241,23 @@ static void free_sync(void *arg)
     if (!shared || --shared->refs > 0)
         return;
     shared->sync.free_arg(shared->sync.arg);
+    pthread_mutex_destroy(&shared->lock);
     free(shared);
 }
 
+/* Once, for whichever checkpoint comes first. What could not be made durable is lost, even if a second try says otherwise (fsync forgets its
+ * errors): no checkpoint that carries it becomes complete. */
 static weir_err run_sync(void *arg, struct weir_error *error)
 {
-    const struct shared_sync *shared = arg;
-    return shared->sync.run(shared->sync.arg, error);
+    struct shared_sync *shared = arg;
+    pthread_mutex_lock(&shared->lock);
+    if (shared->state == SYNC_WANTED)
+        shared->state = shared->sync.run(shared->sync.arg, &shared->error) ? SYNC_FAILED : SYNC_DONE;
+    bool failed = shared->state == SYNC_FAILED;
+    if (failed)
+        *error = shared->error;
+    pthread_mutex_unlock(&shared->lock);
+    return failed ? error->code : WEIR_OK;
 }
 
 static void drop_complete(struct sink *sink, uint64_t complete)
@@ -271,6 +293,7 @@ static weir_err add_pending(struct sink *sink, struct weir_op_ctx *ctx, uint64_t
             pending->sync = weir_zalloc(sizeof *pending->sync);
             pending->sync->refs = 1;
             pending->sync->sync = sync;
+            pthread_mutex_init(&pending->sync->lock, NULL);
         }
     }
     weir_buf_fini(&committable);
@@ -327,6 +350,7 @@ const struct weir_op_vtable weir_op_sink = {
     .plan = sink_plan,
     .open = sink_open,
     .batch = sink_batch,
+    .cut = sink_cut,
     .end = sink_end,
     .snapshot = sink_snapshot,
     .timer = sink_timer,

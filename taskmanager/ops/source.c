@@ -22,6 +22,7 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "base/log.h"
 #include "ops/ops_int.h"
 #include "state/snapshot.h"
 
@@ -173,6 +174,14 @@ static weir_err source_open(struct weir_op *op, struct weir_op_ctx *ctx, struct 
     if (err)
         return err;
     const struct weir_connector *connector = source->carrier.connector;
+    if (ctx->checkpoints && !connector->reader_restore && ctx->subtask == 0)
+        weir_log(
+            WARN,
+            "%s: a reader of connector '%s' cannot go on where a checkpoint says (it has no reader_restore()): after a "
+            "failure %s",
+            plan->name, connector->name,
+            connector->enumerate ? "a split that was begun is read again from its beginning, and its rows count twice"
+                                 : "rows that its source gave since the checkpoint are lost, or come twice");
     source->schema = plan->output;
     source->dead_schema = plan->sides[1];
     source->on_error = weir_on_error_parse(option(plan, "on-error"));

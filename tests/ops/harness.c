@@ -366,11 +366,18 @@ bool weir_harness_restore(struct weir_harness *h)
     return err == WEIR_OK;
 }
 
-struct weir_snapshot *weir_harness_snapshot(struct weir_harness *h, uint64_t checkpoint, uint64_t complete)
+struct weir_snapshot *weir_harness_barrier(struct weir_harness *h, uint64_t checkpoint, uint64_t complete)
 {
     struct weir_snapshot *snapshot = weir_snapshot_new(checkpoint, complete, 0);
-    if (h->setup->op->snapshot(h->op, &h->ctx, snapshot, &h->ctx.error) ||
-        weir_snapshot_run_syncs(snapshot, &h->ctx.error) || weir_snapshot_settle(snapshot, &h->ctx.error))
+    if (h->setup->op->snapshot(h->op, &h->ctx, snapshot, &h->ctx.error))
+        fail_msg("%s", h->ctx.error.message);
+    return snapshot;
+}
+
+struct weir_snapshot *weir_harness_snapshot(struct weir_harness *h, uint64_t checkpoint, uint64_t complete)
+{
+    struct weir_snapshot *snapshot = weir_harness_barrier(h, checkpoint, complete);
+    if (weir_snapshot_run_syncs(snapshot, &h->ctx.error) || weir_snapshot_settle(snapshot, &h->ctx.error))
         fail_msg("%s", h->ctx.error.message);
     return snapshot;
 }

@@ -75,6 +75,8 @@ bool weir_harness_advance(struct weir_harness *h, int64_t now_ms); /* fires the 
 /* Takes a snapshot, closes the operator and opens a new one that begins with it, as attempt + 1. What it keeps outside is lost: timers,
  * the watermark. False: it could not; weir_harness_error() says why. */
 bool weir_harness_restore(struct weir_harness *h);
+/* What the operator gives at a barrier; its syncs are not run. The caller's. */
+struct weir_snapshot *weir_harness_barrier(struct weir_harness *h, uint64_t checkpoint, uint64_t complete);
 /* What the operator gives at a barrier, or (checkpoint 0) when its task has ended; all syncs are done. The caller's. */
 struct weir_snapshot *weir_harness_snapshot(struct weir_harness *h, uint64_t checkpoint, uint64_t complete);
 /* Sources: calls produce() until it is DONE, or has nothing to give at `now_ms`. Waits for its fd (300 ms). */

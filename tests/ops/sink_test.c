@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include <dirent.h>
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <poll.h>
@@ -313,6 +314,95 @@ static void test_rolling_by_time(void **state)
 }
 
 /* Published when it is ended: nothing is left to commit, and a barrier counts once the file has its name. */
+/* --- A connector whose output could not be made durable, and who forgets it */
+
+static int fickle_syncs;
+
+static weir_err fickle_sync(void *arg, struct weir_error *error)
+{
+    (void)arg;
+    return fickle_syncs++ == 0 ? weir_fail(error, WEIR_ERR_IO, "the disk has eaten it") : WEIR_OK;
+}
+
+static void fickle_nothing(void *arg)
+{
+    (void)arg;
+}
+
+static weir_err fickle_open(struct weir_connector_ctx *ctx, const struct weir_key_value *options, int option_count,
+                            struct weir_writer **writer, struct weir_error *error)
+{
+    (void)ctx, (void)options, (void)option_count, (void)error;
+    *writer = (struct weir_writer *)(void *)&fickle_syncs;
+    return WEIR_OK;
+}
+
+static weir_err fickle_write(struct weir_writer *writer, const uint8_t *bytes, size_t size, int row_count,
+                             struct weir_error *error)
+{
+    (void)writer, (void)bytes, (void)size, (void)row_count, (void)error;
+    return WEIR_OK;
+}
+
+static weir_err fickle_barrier(struct weir_writer *writer, uint64_t checkpoint, struct weir_buf *committable,
+                               struct weir_barrier_sync *sync, struct weir_error *error)
+{
+    (void)writer, (void)error;
+    if (checkpoint == 1)
+        *sync = (struct weir_barrier_sync){.run = fickle_sync, .free_arg = fickle_nothing};
+    return weir_buf_puts(committable, "part") ? WEIR_OK : WEIR_ERR_FULL;
+}
+
+static void fickle_close(struct weir_writer *writer)
+{
+    (void)writer;
+}
+
+static weir_err fickle_commit(const char *committable, struct weir_error *error)
+{
+    (void)committable, (void)error;
+    return WEIR_OK;
+}
+
+static const struct weir_option fickle_options[] = {{0}};
+static const struct weir_connector fickle = {.size = sizeof fickle,
+                                             .name = "fickle",
+                                             .sink_options = fickle_options,
+                                             .writer_open = fickle_open,
+                                             .write = fickle_write,
+                                             .writer_close = fickle_close,
+                                             .barrier = fickle_barrier,
+                                             .commit = fickle_commit};
+WEIR_CONNECTORS(&fickle);
+
+/* What checkpoint 1 could not sync rides in checkpoint 2, which must not become complete because a second try says otherwise. */
+static void test_a_sync_that_failed_stays_so(void **state)
+{
+    (void)state;
+    struct weir_error error;
+    void *self = dlopen(NULL, RTLD_NOW);
+    assert_int_equal(weir_connectors_load(self, &error), 0);
+    const char *options[] = {"connector", "fickle", "format", "csv", NULL};
+    struct weir_harness_setup setup = {.op = &weir_op_sink,
+                                       .options = options,
+                                       .inputs = {ROW},
+                                       .attempt = 1,
+                                       .no_restore = true,
+                                       .checkpoints = true};
+    struct weir_harness *h = weir_harness_new(&setup, &weir_harness_modes[0], &error);
+    assert_non_null(h);
+    assert_true(weir_harness_rows_in(h, 0, "1|one|1|0"));
+    for (int checkpoint = 1; checkpoint <= 2; checkpoint++) {
+        struct weir_snapshot *snapshot = weir_harness_barrier(h, (uint64_t)checkpoint, 0);
+        assert_int_equal(weir_snapshot_run_syncs(snapshot, &error), WEIR_ERR_IO);
+        assert_string_equal(error.message, "the disk has eaten it");
+        weir_snapshot_free(snapshot);
+    }
+    assert_int_equal(fickle_syncs, 1);
+    weir_harness_free(h);
+    dlclose(self);
+}
+
 static void test_at_once(void **state)
 {
     (void)state;
@@ -662,6 +752,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_nothing_written, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(test_rolling_by_time, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(test_at_once, make_dir, remove_dir),
+        cmocka_unit_test(test_a_sync_that_failed_stays_so),
         cmocka_unit_test_setup_teardown(test_leftovers_of_a_zombie, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(test_leftovers, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(test_name_taken, make_dir, remove_dir),

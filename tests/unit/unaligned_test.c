@@ -207,6 +207,12 @@ static void on_state(void *arg, struct weir_task *task, enum weir_task_state sta
     a->job->last[a->task] = weir_task_take_last_snapshot(task);
 }
 
+static void on_nothing(void *arg, struct weir_task *task, enum weir_task_state state, const struct weir_error *why,
+                       int op)
+{
+    (void)arg, (void)task, (void)state, (void)why, (void)op;
+}
+
 static struct weir_edge_writer *writer_to(struct job *job, const struct weir_link *link, int from,
                                           struct weir_input **inputs, int to, int credits, uint64_t *rng)
 {
@@ -568,9 +574,260 @@ static void at_least_once(void **state)
     survive_all(AT_LEAST_ONCE, 60, &overtaken);
 }
 
+/* --- One input */
+
+struct feed {
+    struct weir_waker waker;
+    struct weir_input *input;
+    struct weir_channel *chans[2];
+    struct weir_link links[2];
+};
+
+static void feed_init(struct feed *f, enum weir_edge_partition second)
+{
+    assert_int_equal(weir_waker_init(&f->waker, &error), 0);
+    f->input = weir_input_new(&f->waker);
+    for (int c = 0; c < 2; c++) {
+        make_link(&f->links[c], c ? "b" : "a", "middle", c ? second : WEIR_EDGE_HASH, 1);
+        f->chans[c] = weir_channel_new(weir_channel_id(c, 7, 0), 8, false, false);
+        weir_channel_set_consumer(f->chans[c], weir_input_inbox(f->input));
+        f->chans[c]->producer = &f->waker;
+        weir_input_add(f->input, f->chans[c], c);
+        weir_input_set_link(f->input, &f->links[c]);
+        weir_channel_open(f->chans[c]);
+    }
+}
+
+static void feed_fini(struct feed *f)
+{
+    weir_input_free(f->input);
+    for (int c = 0; c < 2; c++) {
+        weir_channel_unref(f->chans[c]);
+        weir_link_fini(&f->links[c]);
+    }
+    weir_waker_fini(&f->waker);
+}
+
+static void push_rows(struct feed *f, int c, int64_t id)
+{
+    struct weir_item item = {.kind = WEIR_ITEM_BATCH, .batch = kit_batch(id, 1, 5)};
+    assert_true(weir_channel_has_batch_room(f->chans[c]));
+    weir_channel_push(f->chans[c], &item);
+}
+
+static void push_barrier(struct feed *f, int c, uint64_t checkpoint, int64_t due_ns)
+{
+    struct weir_item item = {.kind = WEIR_ITEM_BARRIER};
+    item.barrier = (struct weir_barrier){.checkpoint = checkpoint, .flags = WEIR_BARRIER_OVERTAKES, .due_ns = due_ns};
+    assert_true(weir_channel_has_item_room(f->chans[c], WEIR_ITEM_BARRIER));
+    weir_channel_push(f->chans[c], &item);
+}
+
+/* "1 2 3 ": the ids that come back by that link. */
+static const char *read_back(struct weir_inflight *take_rows, const struct weir_link *link)
+{
+    static char text[256];
+    struct weir_snapshot *snapshot = weir_snapshot_new(1, 0, 0);
+    struct weir_inflight_list list = {NULL, 0, 0};
+    int parts = 0;
+    text[0] = 0;
+    weir_inflight_into(take_rows, snapshot);
+    assert_int_equal(weir_snapshot_run_syncs(snapshot, &error), 0);
+    const struct weir_snapshot *all[] = {snapshot};
+    struct weir_restored *restored = restored_for(all, 1, "middle", 1, 0);
+    assert_int_equal(weir_inflight_read(restored, link, 0, &list, &parts, &error), 0);
+    for (int i = 0; i < list.count; i++)
+        if (list.items[i].item.kind == WEIR_ITEM_BATCH)
+            sprintf(text + strlen(text), "%lld ", (long long)list.items[i].item.batch->columns[0].i64[0]);
+    weir_inflight_list_fini(&list);
+    weir_restored_free(restored);
+    weir_snapshot_free(snapshot);
+    return text;
+}
+
+static void what_lies_ahead_is_recorded(void **state)
+{
+    (void)state;
+    struct feed f;
+    struct weir_barrier barrier;
+    struct weir_inflight *rows = weir_inflight_new(0), *whole;
+    bool given_up;
+    feed_init(&f, WEIR_EDGE_REBALANCE);
+    push_rows(&f, 0, 1);
+    push_barrier(&f, 0, 5, 1000);
+    push_rows(&f, 0, 2); /* behind it */
+    push_rows(&f, 1, 11);
+    assert_false(weir_input_overdue(f.input, 999, &barrier)); /* it waits for its turn until then */
+    assert_int_equal(weir_input_due_ns(f.input), 1000);
+    assert_true(weir_input_overdue(f.input, 1000, &barrier));
+    assert_int_equal(barrier.checkpoint, 5);
+    assert_true(weir_input_cut(f.input, &barrier, rows, NULL)); /* channel 1 has not brought it */
+    assert_int_equal(weir_input_due_ns(f.input), INT64_MAX);
+    struct weir_item item;
+    for (int i = 0; i < 3; i++) { /* taken out of the channels meanwhile */
+        assert_true(weir_input_next(f.input, &item));
+        weir_batch_unref(item.batch);
+        weir_input_done(f.input);
+    }
+    push_rows(&f, 1, 12);
+    assert_false(weir_input_recorded(f.input, &whole, &given_up));
+    push_barrier(&f, 1, 5, 1000);
+    push_rows(&f, 1, 13);
+    assert_true(weir_input_recorded(f.input, &whole, &given_up));
+    assert_true(whole == rows && !given_up);
+    while (weir_input_next(f.input, &item)) { /* nobody waits, and it is not said again */
+        assert_int_equal(item.kind, WEIR_ITEM_BATCH);
+        weir_batch_unref(item.batch);
+        weir_input_done(f.input);
+    }
+    assert_string_equal(read_back(rows, &f.links[1]), "11 12 ");
+    feed_fini(&f);
+}
+
+static void a_newer_one_gives_it_up(void **state)
+{
+    (void)state;
+    struct feed f;
+    struct weir_barrier barrier;
+    struct weir_inflight *rows = weir_inflight_new(0), *whole;
+    bool given_up;
+    feed_init(&f, WEIR_EDGE_REBALANCE);
+    push_barrier(&f, 0, 5, 0);
+    assert_true(weir_input_overdue(f.input, 1, &barrier));
+    assert_true(weir_input_cut(f.input, &barrier, rows, NULL));
+    push_barrier(&f, 1, 6, 0);
+    assert_true(weir_input_recorded(f.input, &whole, &given_up));
+    assert_true(whole == rows && given_up);
+    weir_inflight_free(rows);
+    feed_fini(&f);
+}
+
+/* What all subtasks must get alike is not overtaken; other channels are, once it has been taken. */
+static void broadcast_edges_stay_aligned(void **state)
+{
+    (void)state;
+    struct feed f;
+    struct weir_barrier barrier;
+    struct weir_item item;
+    feed_init(&f, WEIR_EDGE_BROADCAST);
+    push_rows(&f, 1, 11);
+    push_barrier(&f, 1, 5, 0);
+    push_rows(&f, 0, 1);
+    assert_false(weir_input_overdue(f.input, 1, &barrier));
+    assert_int_equal(weir_input_due_ns(f.input), INT64_MAX);
+    for (int i = 0; i < 2; i++) {
+        assert_true(weir_input_next(f.input, &item));
+        weir_batch_unref(item.batch);
+        assert_false(weir_input_overdue(f.input, 1, &barrier) && item.input == 1); /* it is in the operator's hand */
+        weir_input_done(f.input);
+    }
+    assert_false(weir_input_next(f.input, &item)); /* takes the barrier of channel 1 */
+    push_rows(&f, 0, 2);
+    assert_true(weir_input_overdue(f.input, 1, &barrier));
+    struct weir_inflight *rows = weir_inflight_new(0), *whole;
+    bool given_up;
+    assert_true(weir_input_cut(f.input, &barrier, rows, NULL));
+    push_barrier(&f, 0, 5, 0);
+    assert_true(weir_input_recorded(f.input, &whole, &given_up));
+    assert_string_equal(read_back(rows, &f.links[0]), "2 ");
+    feed_fini(&f);
+}
+
+/* Another key: nobody can say whose the rows are. */
+static void an_edge_that_has_changed_is_refused(void **state)
+{
+    (void)state;
+    struct weir_link then, now;
+    make_link(&then, "a", "middle", WEIR_EDGE_HASH, 1);
+    make_link(&now, "a", "middle", WEIR_EDGE_HASH, 2);
+    free(now.key);
+    now.key = weir_strdup("id");
+    struct weir_inflight *rows = weir_inflight_new(0);
+    struct weir_item item = {.kind = WEIR_ITEM_BATCH, .batch = kit_batch(1, 3, 5)};
+    weir_inflight_in(rows, &then, 0, &item);
+    weir_batch_unref(item.batch);
+    struct weir_snapshot *snapshot = weir_snapshot_new(1, 0, 0);
+    weir_inflight_into(rows, snapshot);
+    assert_int_equal(weir_snapshot_run_syncs(snapshot, &error), 0);
+    const struct weir_snapshot *all[] = {snapshot};
+    struct weir_restored *restored = restored_for(all, 1, "middle", 2, 0);
+    struct weir_inflight_list list = {NULL, 0, 0};
+    int parts = 0;
+    assert_int_equal(weir_inflight_read(restored, &now, 0, &list, &parts, &error), WEIR_ERR_INVALID);
+    assert_non_null(strstr(error.message, "by key (key), and now they go by (id): begin from a savepoint"));
+    restored->parts->size--; /* cut off */
+    assert_int_equal(weir_inflight_read(restored, &then, 0, &list, &parts, &error), WEIR_ERR_DATA);
+    assert_non_null(strstr(error.message, "CHECKPOINT_CORRUPT"));
+    weir_inflight_list_fini(&list);
+    weir_restored_free(restored);
+    weir_snapshot_free(snapshot);
+    weir_link_fini(&then);
+    weir_link_fini(&now);
+}
+
+/* --- Splits: a coordinator whose readers are busy */
+
+static int64_t not_handed_out;
+
+static weir_err snapshot_splits(struct weir_op *op, struct weir_op_ctx *ctx, struct weir_snapshot *snapshot,
+                                struct weir_error *out)
+{
+    (void)op, (void)snapshot, (void)out;
+    not_handed_out = weir_out_undelivered(ctx->out);
+    return WEIR_OK;
+}
+
+static void splits_that_nobody_asks_for_do_not_hold_a_barrier_up(void **state)
+{
+    (void)state;
+    struct weir_waker waker;
+    assert_int_equal(weir_waker_init(&waker, &error), 0);
+    struct weir_inbox *inbox = weir_inbox_new(&waker);
+    struct weir_channel *chan =
+        weir_channel_new(weir_channel_id(0, 0, 0), WEIR_CHANNEL_CREDITS_ON_DEMAND, false, false);
+    weir_channel_set_consumer(chan, inbox);
+    chan->producer = &waker;
+    weir_channel_open(chan);
+    struct weir_op_vtable splits = kit_source;
+    splits.snapshot = snapshot_splits;
+    struct kit_spec spec = {.rows = 10, .batch_rows = 1, .keys = 5};
+    struct weir_chain_op op = kit_op(&splits, -1, 0, &spec);
+    struct weir_chain *chain = weir_chain_new(&(struct weir_chain_options){.ops = &op, .op_count = 1});
+    struct weir_edge_writer_options options = {
+        .partition = WEIR_EDGE_ON_DEMAND, .schema = kit_schema(), .channels = &chan, .channel_count = 1};
+    weir_chain_add_writer(chain, 0, 0, weir_edge_writer_new(&options));
+    struct weir_task_options task_options = {.name = "splits", .chain = chain, .on_state = on_nothing};
+    struct weir_task *task = weir_task_new(&task_options);
+    (void)weir_task_call(task, weir_clock_mono_ns());
+    struct weir_item item;
+    assert_true(weir_channel_pop(chan, &item)); /* the reader has this one, and works on it */
+    weir_batch_unref(item.batch);
+    not_handed_out = -1;
+    assert_true(weir_task_trigger(task, &(struct weir_barrier){.checkpoint = 1}));
+    (void)weir_task_call(task, weir_clock_mono_ns());
+    assert_true(not_handed_out > 0);
+    assert_true(weir_channel_pop(chan, &item)); /* ahead of all others */
+    assert_int_equal(item.kind, WEIR_ITEM_BARRIER);
+    weir_channel_done(chan, false);
+    weir_channel_done(chan, true);
+    (void)weir_task_call(task, weir_clock_mono_ns());
+    assert_true(weir_channel_pop(chan, &item));
+    assert_int_equal(item.batch->columns[0].i64[0], 1);
+    weir_batch_unref(item.batch);
+    weir_task_free(task);
+    weir_channel_unref(chan);
+    weir_inbox_unref(inbox);
+    weir_waker_fini(&waker);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_lies_ahead_is_recorded),
+        cmocka_unit_test(a_newer_one_gives_it_up),
+        cmocka_unit_test(broadcast_edges_stay_aligned),
+        cmocka_unit_test(an_edge_that_has_changed_is_refused),
+        cmocka_unit_test(splits_that_nobody_asks_for_do_not_hold_a_barrier_up),
         cmocka_unit_test(aligned_barriers),
         cmocka_unit_test(unaligned_barriers),
         cmocka_unit_test(barriers_that_time_out),
