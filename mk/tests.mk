@@ -53,6 +53,7 @@ UNIT_LIBS_row_map_test := $(UNIT_LIBS_OPS)
 UNIT_LIBS_process_test := $(UNIT_LIBS_OPS)
 UNIT_LIBS_process_timer_test := $(UNIT_LIBS_OPS)
 UNIT_LIBS_process_restore_test := $(UNIT_LIBS_OPS)
+UNIT_LIBS_rescale_test := $(UNIT_LIBS_OPS)
 UNIT_LIBS_row_fuse_test := $(UNIT_LIBS_OPS)
 UNIT_LIBS_sdk_test := common/sdk common/graph $(UNIT_LIBS_OPS) proto
 UNIT_LIBS_check_test := common/sdk common/graph $(UNIT_LIBS_OPS) proto

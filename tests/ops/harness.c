@@ -48,6 +48,7 @@ struct weir_harness {
     uint64_t bad, late;
     bool done, ended, failed;
     struct weir_buf committable;
+    struct weir_batch *unfinished; /* weir_harness_calls() */
     struct weir_pool *pool;
 };
 
@@ -306,6 +307,7 @@ void weir_harness_free(struct weir_harness *h)
         h->setup->op->close(h->op, &h->ctx, h->ended && !h->failed);
     free(h->op);
     weir_state_memory_free(h->ctx.memory);
+    weir_batch_unref(h->unfinished);
     weir_pool_unref(h->pool);
     for (int i = 0; i < h->plan.input_count; i++)
         weir_schema_unref(h->plan.inputs[i]);
@@ -454,6 +456,22 @@ bool weir_harness_batch(struct weir_harness *h, int input, struct weir_batch *ta
     }
     weir_batch_unref(take_batch);
     return ok;
+}
+
+bool weir_harness_calls(struct weir_harness *h, struct weir_batch *take_batch, int calls)
+{
+    enum weir_step step = WEIR_STEP_AGAIN;
+    weir_batch_unref(h->unfinished);
+    h->unfinished = take_batch;
+    while (calls-- > 0 && step == WEIR_STEP_AGAIN) {
+        bool progress;
+        begin_call(h);
+        step = take_batch ? h->setup->op->batch(h->op, &h->ctx, 0, take_batch)
+                          : h->setup->op->produce(h->op, &h->ctx, &progress);
+    }
+    if (step == WEIR_STEP_FAILED)
+        fail_msg("%s", h->ctx.error.message);
+    return step == WEIR_STEP_DONE;
 }
 
 bool weir_harness_rows_in(struct weir_harness *h, int input, const char *rows)

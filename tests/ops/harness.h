@@ -79,6 +79,9 @@ bool weir_harness_restore(struct weir_harness *h);
 struct weir_snapshot *weir_harness_barrier(struct weir_harness *h, uint64_t checkpoint, uint64_t complete);
 /* What the operator gives at a barrier, or (checkpoint 0) when its task has ended; all syncs are done. The caller's. */
 struct weir_snapshot *weir_harness_snapshot(struct weir_harness *h, uint64_t checkpoint, uint64_t complete);
+/* Like a task that is stopped in the middle of an item: at most so many calls of batch() (take_batch; of produce() when it is NULL), and
+ * nothing after that but a snapshot. True: it was at its end before. */
+bool weir_harness_calls(struct weir_harness *h, struct weir_batch *take_batch, int calls);
 /* Sources: calls produce() until it is DONE, or has nothing to give at `now_ms`. Waits for its fd (300 ms). */
 bool weir_harness_produce(struct weir_harness *h);
 bool weir_harness_done(const struct weir_harness *h); /* produce() said DONE */
