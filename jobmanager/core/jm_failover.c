@@ -71,6 +71,7 @@ void weir_jm_regions_restart(struct weir_jm *jm, struct weir_jm_job *job)
     for (int r = 0; r < job->plan->task_region_count; r++)
         if (job->in->regions[r].state != REGION_RESTARTING)
             restart_region(jm, job, r, 0);
+    weir_jm_task_timers(jm, job); /* what is due now is done below */
     weir_jm_region_timers(jm, job);
 }
 

@@ -353,7 +353,8 @@ static void adopt(struct weir_jm *jm, const struct weir_jm_job *job, Weir__Snaps
         free(part->object);
         part->object = weir_strdup(name);
     }
-    free(snapshot->job_id);
+    if (snapshot->job_id != protobuf_c_empty_string)
+        free(snapshot->job_id);
     snapshot->job_id = weir_strdup(job->id);
     snapshot->savepoint = snapshot->final = false;
 }
