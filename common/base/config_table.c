@@ -207,7 +207,7 @@ const struct weir_config_range weir_config_ranges[] = {
     {"s3.connections", 1, 1024},
     {"s3.parallel-parts", 1, 64},
     {"s3.upload.part-size", 5 << 20, (int64_t)1 << 30},
-    {"state.memory.size", 4 << 20, (int64_t)1 << 46},
+    {"state.memory.size", 8 << 20, INT64_MAX},
     {"task.cancellation.timeout", 0, 86400000},
     {"taskmanager.numberOfTaskSlots", 1, 4096},
     {"web.exception-history-size", 1, 1000},

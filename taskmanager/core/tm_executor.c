@@ -22,6 +22,7 @@ void weir_tm_executor_free(struct tm_executor *executor)
     weir__control__free_unpacked(executor->start, NULL);
     free(executor->tasks);
     free(executor->code_path);
+    free(executor->refusal);
     free(executor);
 }
 
@@ -341,7 +342,7 @@ void weir_tm_executor_stop(struct weir_tm *tm, const Weir__StopExecutor *stop)
 static const char *describe_end(struct weir_tm *tm, const struct tm_executor *executor,
                                 const struct weir_tm_event *event)
 {
-    const char *text = event->text ? event->text : "";
+    const char *text = event->text ? event->text : executor->refusal ? executor->refusal : "";
     const char *who =
         weir_arena_format(&tm->arena, "the executor of job %s on TaskManager %s (pid %" PRIu32 ")",
                           executor->start->start_executor->job_name, tm->options.taskmanager_id, executor->pid);
@@ -385,6 +386,7 @@ static Weir__Failure *explain_end(struct weir_tm *tm, const struct tm_executor *
                                                           : "ExecutorExited",
                                           end);
     failure->signal = event->signal;
+    failure->fail_job = executor->refusal_fails_job;
     const Weir__Failure *left = event->failure;
     if (left) { /* what the crash handler left knows more */
         if (left->kind[0])
@@ -432,6 +434,10 @@ void weir_tm_executor_memory(struct weir_tm *tm, const char *executor_id, uint64
 
 static void executor_ready(struct weir_tm *tm, struct tm_executor *executor, const Weir__ExecutorReport *from)
 {
+    if (from->state == WEIR__EXECUTOR_REPORT__STATE__EXITED && from->failure && !executor->refusal) {
+        executor->refusal = weir_strdup(from->failure->message);
+        executor->refusal_fails_job = from->failure->fail_job;
+    }
     if (from->state != WEIR__EXECUTOR_REPORT__STATE__READY || executor->state != WEIR_TM_EXECUTOR_STARTING)
         return;
     executor->state = WEIR_TM_EXECUTOR_READY;

@@ -29,6 +29,8 @@ struct tm_executor {
     char job_id[WEIR_TM_JOB_ID_SIZE];
     Weir__Control *start; /* StartExecutor as it came */
     char *code_path;      /* "" : no user code */
+    char *refusal;        /* why it could not start, in its own words; NULL: it has not said so */
+    bool refusal_fails_job;
     enum weir_tm_executor_state state;
     uint32_t pid;
     uint64_t session; /* that started it: later sessions do not renew its lease */
