@@ -250,6 +250,14 @@ static void clean_page(struct weir_process_state *state, const struct weir_proce
     weir_process_head_put(head_blob, &head);
 }
 
+/* What was walked over may have been a copy of an older value. */
+static void clean_value(struct weir_process_state *state, const struct weir_process_key *key)
+{
+    struct weir_process_blob *blob = weir_process_find(state, key, 0);
+    if (blob && weir_process_expired(state, weir_process_bytes(blob)))
+        weir_process_remove_blob(state, 0, blob);
+}
+
 /* Something in it has expired? */
 static bool is_stale(struct weir_process_state *state, struct weir_process_blob *blob)
 {
@@ -280,7 +288,7 @@ static int find_stale(struct weir_process_state *state, struct weir_state_table 
         weir_assert(ok);
         sizes[stale++] = entries[i].key_size;
     }
-    if (count < CLEAN_ENTRIES) {
+    if (count == 0) {
         state->walk_cursor = 0;
         state->walk_namespace++;
     }
@@ -307,7 +315,7 @@ static void clean_state(struct weir_process_state *state)
         if (weir_process_is_paged(state))
             clean_page(state, &key, namespace);
         else
-            weir_process_remove(state, &key, 0);
+            clean_value(state, &key);
     }
 }
 

@@ -84,6 +84,17 @@ struct weir_state_table *weir_process_table(struct weir_process_state *state, in
     return place ? place->table : NULL;
 }
 
+/* The place's free blocks, which are gone when the engine has made the heap anew. */
+static struct weir_heap *heap_of(struct weir_process_place *place)
+{
+    uint32_t moves = weir_state_moves(place->table);
+    if (moves != place->moves) {
+        memset(&place->heap, 0, sizeof place->heap);
+        place->moves = moves;
+    }
+    return &place->heap;
+}
+
 /* Room for `size` bytes in a blob of this place (NULL: a block of `arena`); what is there stays. */
 static void reserve(struct weir_process_state *state, struct weir_process_place *place, struct weir_arena *arena,
                     struct weir_process_blob *blob, size_t size)
@@ -94,11 +105,11 @@ static void reserve(struct weir_process_state *state, struct weir_process_place 
     /* What grows will grow again: a quarter more each time. */
     size_t wanted = blob->size ? size + size / 4 : size;
     wanted = wanted > WEIR_HEAP_BLOCK_MAX && size <= WEIR_HEAP_BLOCK_MAX ? size : wanted;
-    uint8_t *block = weir_heap_alloc(place ? &place->heap : NULL, arena, wanted, &capacity);
+    uint8_t *block = weir_heap_alloc(place ? heap_of(place) : NULL, arena, wanted, &capacity);
     if (blob->size)
         memcpy(block, weir_process_bytes(blob), blob->size);
     if (blob->capacity && place)
-        weir_heap_free(&place->heap, blob->block, blob->capacity);
+        weir_heap_free(heap_of(place), blob->block, blob->capacity);
     blob->block = block;
     blob->capacity = (uint32_t)capacity;
 }
@@ -113,7 +124,7 @@ static void trim(struct weir_process_state *state, struct weir_process_place *pl
     reserve(state, place, weir_state_heap(place->table), blob, old.size);
     memcpy(weir_process_bytes(blob), old.block, old.size);
     blob->size = old.size;
-    weir_heap_free(&place->heap, old.block, old.capacity);
+    weir_heap_free(heap_of(place), old.block, old.capacity);
 }
 
 static void move_blob(void *arg, uint8_t *value, struct weir_arena *heap)
@@ -133,11 +144,12 @@ void weir_process_compact(struct weir_process_state *state)
 {
     for (int i = 0; i < state->place_count; i++) {
         struct weir_process_place *place = state->places[i];
-        if (place->heap.size_free < COMPACT_MIN ||
+        if (heap_of(place)->size_free < COMPACT_MIN ||
             place->heap.size_free < weir_state_heap(place->table)->size_total / 2)
             continue;
         weir_state_compact(place->table, move_blob, state);
         memset(&place->heap, 0, sizeof place->heap);
+        place->moves = weir_state_moves(place->table);
     }
 }
 
@@ -204,7 +216,7 @@ void weir_process_remove_blob(struct weir_process_state *state, int64_t namespac
     struct weir_process_blob gone = *blob; /* a checkpoint under way may still read it while it is removed */
     weir_state_remove_value(place->table, (uint8_t *)blob);
     if (gone.capacity)
-        weir_heap_free(&place->heap, gone.block, gone.capacity);
+        weir_heap_free(heap_of(place), gone.block, gone.capacity);
     drop_empty(state, namespace);
 }
 
@@ -594,6 +606,7 @@ static void make_state(struct weir_process *process, struct weir_process_state *
                                                  (state->here_max < 8 ? 8 : state->here_max),
                                    .fixed_key = state->keyed ? process->fixed_key : WEIR_TYPE_NONE,
                                    .codec = state->keyed ? &state->codec : NULL,
+                                   .memory = state->keyed ? ctx->memory : NULL,
                                    .max_parallelism = ctx->max_parallelism,
                                    .key_group_first = ctx->key_group_first,
                                    .key_group_count = ctx->key_group_count};

@@ -68,12 +68,13 @@ static void pop(struct weir_process_timers *timers)
         sift_down(timers, 0, last);
 }
 
-static void append_entry(struct weir_process_timers *timers, struct weir_state_table *table, uint8_t *value)
+static void append_entry(struct weir_process_timers *timers, const struct weir_state_table *table,
+                         const struct weir_state_entry *entry)
 {
-    struct weir_process_blob *blob = (struct weir_process_blob *)(void *)value;
+    struct weir_process_blob *blob = (struct weir_process_blob *)(void *)entry->value;
     const uint8_t *bytes = weir_process_bytes(blob);
     for (size_t i = 0; i < blob->size; i += TIME_SIZE) {
-        struct weir_process_due due = {.id = weir_state_id_of(table, value)};
+        struct weir_process_due due = {.id = weir_state_id_of_key(table, entry->key, entry->key_size)};
         memcpy(&due.time, bytes + i, TIME_SIZE);
         push(timers, due);
     }
@@ -91,7 +92,7 @@ void weir_process_timers_rebuild(struct weir_process_timers *timers)
         int count;
         while ((count = weir_state_walk_entries(table, &cursor, entries, 64)) > 0)
             for (int i = 0; i < count; i++)
-                append_entry(timers, table, entries[i].value);
+                append_entry(timers, table, &entries[i]);
     }
     timers->set = timers->count;
 }
