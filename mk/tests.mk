@@ -24,6 +24,7 @@ UNIT_LIBS_csv_test := common/format common/data common/base
 UNIT_LIBS_plan_test := common/graph common/base proto
 UNIT_LIBS_jm_test := jobmanager/core common/graph common/base proto
 UNIT_LIBS_jm_checkpoint_test := $(UNIT_LIBS_jm_test)
+UNIT_LIBS_jm_savepoint_test := $(UNIT_LIBS_jm_test)
 UNIT_LIBS_head_test := jobmanager/core common/graph common/base proto
 UNIT_LIBS_tm_test := taskmanager/core common/base proto
 

@@ -1,0 +1,471 @@
+/* For tests of the coordinator: one TaskManager, a job of a source and a sink with two subtasks each (one region; or, chained, two regions of
+ * one task), and an object store that a test answers for by hand. Functions that a test does not call are no mistake. */
+#ifndef WEIR_TESTS_JM_KIT_H
+#define WEIR_TESTS_JM_KIT_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/proto_memory.h"
+#include "jobmanager/core/jm_checkpoint_int.h"
+
+#define JOB "000000000000000000000000000000aa"
+#define SENT_MAX 512
+#define INTERVAL_MS 1000
+
+struct rig {
+    bool without_output;
+    struct weir_jm *jm;
+    struct weir_jm_job_options options;
+    int64_t now_ms, wake_at_ms;
+    Weir__Control *sent[SENT_MAX]; /* since forget() */
+    int sent_count;
+    uint64_t reports;
+    enum weir_err_code reply;
+    bool fenced;
+    /* the store */
+    Weir__Snapshot *metadata; /* of the last STORE_PUT */
+    int puts, head_puts, head_gets;
+    Weir__Head *head; /* of the last HEAD_PUT */
+    uint64_t heads;
+    Weir__Snapshot *copied; /* of the last STORE_COPY */
+    char copy_text[128], copy_from[64], copy_to[128], copy_keys[2][128];
+    int copies;
+    uint32_t kind;      /* of parts; 0: SUBTASK */
+    uint64_t object_of; /* parts of checkpoints are in an object of this one; 0: in the report */
+    uint64_t dropped[64];
+    int dropped_count;
+};
+
+static inline const struct weir_jm_job *job(const struct rig *rig)
+{
+    return weir_jm_job_find(rig->jm, JOB);
+}
+
+static inline void take_effect(struct rig *rig, const struct weir_jm_effect *effect)
+{
+    switch (effect->kind) {
+    case WEIR_JM_EFFECT_SEND:
+        assert_true(rig->sent_count < SENT_MAX);
+        rig->sent[rig->sent_count++] = weir_jm_control_copy(effect->control);
+        break;
+    case WEIR_JM_EFFECT_REPLY:
+        rig->reply = effect->code;
+        break;
+    case WEIR_JM_EFFECT_FENCED:
+        rig->fenced = true;
+        break;
+    case WEIR_JM_EFFECT_STORE_PUT:
+        if (rig->metadata)
+            weir__snapshot__free_unpacked(rig->metadata, NULL);
+        rig->metadata = weir__snapshot__unpack(&weir_proto_memory, effect->size, effect->bytes);
+        assert_non_null(rig->metadata);
+        assert_int_equal(rig->metadata->checkpoint, effect->checkpoint);
+        rig->puts++;
+        break;
+    case WEIR_JM_EFFECT_STORE_COPY:
+        if (rig->copied)
+            weir__snapshot__free_unpacked(rig->copied, NULL);
+        rig->copied = weir__snapshot__unpack(&weir_proto_memory, effect->size, effect->bytes);
+        snprintf(rig->copy_text, sizeof rig->copy_text, "%s", effect->text);
+        snprintf(rig->copy_from, sizeof rig->copy_from, "%s", effect->from_uri ? effect->from_uri : "own");
+        snprintf(rig->copy_to, sizeof rig->copy_to, "%s", effect->to_uri ? effect->to_uri : "own");
+        snprintf(rig->copy_keys[0], sizeof rig->copy_keys[0], "%s", effect->copy_count ? effect->copies[0].from : "");
+        snprintf(rig->copy_keys[1], sizeof rig->copy_keys[1], "%s", effect->copy_count ? effect->copies[0].to : "");
+        rig->copies++;
+        break;
+    case WEIR_JM_EFFECT_HEAD_PUT:
+        if (rig->head)
+            weir__head__free_unpacked(rig->head, NULL);
+        rig->head = weir__head__unpack(&weir_proto_memory, effect->size, effect->bytes);
+        assert_non_null(rig->head);
+        rig->head_puts++;
+        break;
+    case WEIR_JM_EFFECT_HEAD_GET:
+        rig->head_gets++;
+        break;
+    case WEIR_JM_EFFECT_STORE_DROP:
+        assert_true(rig->dropped_count < 64);
+        rig->dropped[rig->dropped_count++] = effect->checkpoint;
+        break;
+    default:
+        break;
+    }
+}
+
+static inline void run(struct rig *rig, struct weir_jm_event event)
+{
+    struct weir_jm_effects effects;
+    event.now_ms = rig->now_ms;
+    event.wall_ms = 1000000 + rig->now_ms;
+    weir_jm_step(rig->jm, &event, &effects);
+    for (int i = 0; i < effects.count; i++)
+        take_effect(rig, &effects.items[i]);
+    rig->wake_at_ms = effects.wake_at_ms;
+    assert_true(rig->fenced || rig->wake_at_ms > rig->now_ms); /* nobody spins */
+}
+
+static inline void forget(struct rig *rig)
+{
+    for (int i = 0; i < rig->sent_count; i++)
+        weir__control__free_unpacked(rig->sent[i], NULL);
+    rig->sent_count = 0;
+}
+
+/* The newest of a kind; NULL: none. */
+static inline const Weir__Control *last(const struct rig *rig, Weir__Control__BodyCase body)
+{
+    for (int i = rig->sent_count; i-- > 0;)
+        if (rig->sent[i]->body_case == body)
+            return rig->sent[i];
+    return NULL;
+}
+
+static inline void deliver(struct rig *rig, Weir__Control *control)
+{
+    control->version = 1;
+    control->session = 1;
+    control->leader_epoch = 1;
+    if (control->body_case != WEIR__CONTROL__BODY_ACK && control->body_case != WEIR__CONTROL__BODY_REGISTER &&
+        control->body_case != WEIR__CONTROL__BODY_HEARTBEAT)
+        control->id = ++rig->reports;
+    run(rig, (struct weir_jm_event){.kind = WEIR_JM_EVENT_MESSAGE, .peer = "peer0", .control = control});
+}
+
+static inline void ack_all(struct rig *rig)
+{
+    Weir__Ack ack;
+    weir__ack__init(&ack);
+    ack.id = UINT64_MAX;
+    Weir__Control control;
+    weir__control__init(&control);
+    control.body_case = WEIR__CONTROL__BODY_ACK;
+    control.ack = &ack;
+    deliver(rig, &control);
+}
+
+/* The clock goes on; the TaskManager is well. */
+static inline void pass(struct rig *rig, int64_t ms)
+{
+    static uint64_t sequence;
+    ack_all(rig);
+    rig->now_ms += ms;
+    Weir__Heartbeat beat;
+    weir__heartbeat__init(&beat);
+    beat.sequence = ++sequence;
+    Weir__Control control;
+    weir__control__init(&control);
+    control.body_case = WEIR__CONTROL__BODY_HEARTBEAT;
+    control.heartbeat = &beat;
+    deliver(rig, &control);
+}
+
+static inline void register_tm(struct rig *rig)
+{
+    Weir__Register reg;
+    weir__register__init(&reg);
+    reg.taskmanager_id = (char *)"tm0";
+    reg.host = (char *)"127.0.0.1";
+    reg.slots = 2;
+    reg.session = 1;
+    Weir__Control control;
+    weir__control__init(&control);
+    control.body_case = WEIR__CONTROL__BODY_REGISTER;
+    control.register_ = &reg;
+    deliver(rig, &control);
+}
+
+static inline void executor_ready(struct rig *rig)
+{
+    Weir__ExecutorReport report;
+    weir__executor_report__init(&report);
+    report.executor_id = (char *)(uintptr_t)weir_jm_executor_at(rig->jm, 0).id;
+    report.job_id = (char *)JOB;
+    report.state = WEIR__EXECUTOR_REPORT__STATE__READY;
+    report.endpoint = (char *)"tcp://127.0.0.1:4000";
+    Weir__Control control;
+    weir__control__init(&control);
+    control.body_case = WEIR__CONTROL__BODY_EXECUTOR_REPORT;
+    control.executor_report = &report;
+    deliver(rig, &control);
+}
+
+/* --- What a subtask says: its one part is named `name`, and so is its one committable. */
+
+struct subtask_snapshot {
+    Weir__SubtaskSnapshot snapshot;
+    Weir__StatePart part, *parts[1];
+    Weir__Committable committable, *committables[1];
+    char object[64];
+};
+
+static inline Weir__SubtaskSnapshot *snapshot_of(const struct rig *rig, int t, const char *name, uint64_t object_of,
+                                                 struct subtask_snapshot *out)
+{
+    const struct weir_jm_task *task = &job(rig)->tasks[t];
+    const struct weir_plan_vertex *vertex = &job(rig)->plan->vertices[task->vertex];
+    weir__subtask_snapshot__init(&out->snapshot);
+    weir__state_part__init(&out->part);
+    weir__committable__init(&out->committable);
+    out->part.uid = (char *)(uintptr_t)job(rig)->plan->ops[vertex->ops[0]].uid;
+    out->part.name = (char *)(uintptr_t)name;
+    out->part.kind = rig->kind ? rig->kind : 1;
+    out->part.subtask = (uint32_t)task->subtask;
+    out->part.parallelism = (uint32_t)vertex->parallelism;
+    out->part.size = 10;
+    snprintf(out->object, sizeof out->object, object_of ? "jobs/" JOB "/chk-%d/1-1" : "", (int)object_of);
+    out->part.object = out->object;
+    out->committable.text = (char *)(uintptr_t)name;
+    out->parts[0] = &out->part;
+    out->committables[0] = &out->committable;
+    out->snapshot.parts = out->parts;
+    out->snapshot.n_parts = 1;
+    out->snapshot.committables = out->committables;
+    out->snapshot.n_committables = rig->without_output ? 0 : 1;
+    return &out->snapshot;
+}
+
+static inline void task_report_from(struct rig *rig, int t, Weir__TaskState state, const char *name, uint64_t object_of)
+{
+    const struct weir_jm_task *task = &job(rig)->tasks[t];
+    Weir__TaskId id;
+    weir__task_id__init(&id);
+    id.vertex = (uint32_t)task->vertex;
+    id.subtask = (uint32_t)task->subtask;
+    id.attempt = task->attempt;
+    struct subtask_snapshot snapshot;
+    Weir__TaskReport report;
+    weir__task_report__init(&report);
+    char executor[33];
+    snprintf(executor, sizeof executor, "%s", task->executor_id);
+    report.executor_id = executor;
+    report.job_id = (char *)JOB;
+    report.task = &id;
+    report.state = state;
+    Weir__Failure corrupt;
+    weir__failure__init(&corrupt);
+    corrupt.kind = (char *)"CHECKPOINT_CORRUPT";
+    corrupt.message = (char *)"it does not fit its checksum";
+    corrupt.fail_job = true;
+    corrupt.checkpoint = object_of;
+    if (state == WEIR__TASK_STATE__FAILED && object_of)
+        report.failure = &corrupt;
+    if (state == WEIR__TASK_STATE__FINISHED)
+        report.snapshot = snapshot_of(rig, t, name, object_of, &snapshot);
+    Weir__Control control;
+    weir__control__init(&control);
+    control.body_case = WEIR__CONTROL__BODY_TASK_REPORT;
+    control.task_report = &report;
+    deliver(rig, &control);
+}
+
+static inline void task_report(struct rig *rig, int t, Weir__TaskState state)
+{
+    char name[16];
+    snprintf(name, sizeof name, "end%d", t);
+    task_report_from(rig, t, state, name, 0);
+}
+
+static inline void checkpoint_report(struct rig *rig, int t, uint32_t attempt, uint64_t checkpoint, const char *failure)
+{
+    const struct weir_jm_task *task = &job(rig)->tasks[t];
+    char name[32];
+    snprintf(name, sizeof name, "t%d-%d", t, (int)checkpoint);
+    Weir__TaskId id;
+    weir__task_id__init(&id);
+    id.vertex = (uint32_t)task->vertex;
+    id.subtask = (uint32_t)task->subtask;
+    id.attempt = attempt;
+    struct subtask_snapshot snapshot;
+    Weir__Failure why;
+    weir__failure__init(&why);
+    why.message = (char *)(uintptr_t)failure;
+    Weir__CheckpointReport report;
+    weir__checkpoint_report__init(&report);
+    report.executor_id = (char *)(uintptr_t)task->executor_id;
+    report.job_id = (char *)JOB;
+    report.task = &id;
+    report.checkpoint = checkpoint;
+    report.snapshot = snapshot_of(rig, t, name, rig->object_of, &snapshot);
+    report.failure = failure ? &why : NULL;
+    Weir__Control control;
+    weir__control__init(&control);
+    control.body_case = WEIR__CONTROL__BODY_CHECKPOINT_REPORT;
+    control.checkpoint_report = &report;
+    deliver(rig, &control);
+}
+
+static inline void report_all(struct rig *rig, uint64_t checkpoint)
+{
+    for (int t = 0; t < job(rig)->task_count; t++)
+        if (job(rig)->tasks[t].state == WEIR__TASK_STATE__RUNNING)
+            checkpoint_report(rig, t, job(rig)->tasks[t].attempt, checkpoint, NULL);
+}
+
+static inline void commit_done(struct rig *rig, uint64_t checkpoint, bool fails)
+{
+    Weir__Failure failure;
+    weir__failure__init(&failure);
+    failure.kind = (char *)"CommitFailed";
+    failure.message = (char *)"the directory is gone";
+    Weir__CommitDone done;
+    weir__commit_done__init(&done);
+    done.job_id = (char *)JOB;
+    done.checkpoint = checkpoint;
+    done.failure = fails ? &failure : NULL;
+    Weir__Control control;
+    weir__control__init(&control);
+    control.body_case = WEIR__CONTROL__BODY_COMMIT_DONE;
+    control.commit_done = &done;
+    deliver(rig, &control);
+}
+
+/* --- What the store says */
+
+static inline void stored(struct rig *rig, uint64_t checkpoint, const char *failure)
+{
+    run(rig,
+        (struct weir_jm_event){.kind = WEIR_JM_EVENT_STORED, .job_id = JOB, .checkpoint = checkpoint, .text = failure});
+}
+
+static inline void head_put(struct rig *rig, enum weir_head_put_result result)
+{
+    char tag[16];
+    snprintf(tag, sizeof tag, "v%d", (int)++rig->heads);
+    run(rig, (struct weir_jm_event){.kind = WEIR_JM_EVENT_HEAD_PUT, .job_id = JOB, .put_result = result, .tag = tag});
+}
+
+static inline void head_got(struct rig *rig, enum weir_head_get_result result, const uint8_t *nonce)
+{
+    uint8_t none[WEIR_HEAD_NONCE_SIZE] = {0};
+    run(rig, (struct weir_jm_event){.kind = WEIR_JM_EVENT_HEAD_GOT,
+                                    .job_id = JOB,
+                                    .get_result = result,
+                                    .tag = "read",
+                                    .nonce = nonce ? nonce : none});
+}
+
+/* --- Set-up */
+
+static inline struct weir_plan *make_plan_of(Weir__Partition partition, int parallelism, uint8_t **bytes, size_t *size)
+{
+    Weir__JobGraph graph;
+    Weir__Vertex v[2], *vertices[2] = {&v[0], &v[1]};
+    Weir__Edge e, *edges[1] = {&e};
+    weir__job_graph__init(&graph);
+    for (int i = 0; i < 2; i++) {
+        weir__vertex__init(&v[i]);
+        v[i].id = (uint32_t)i + 1;
+        v[i].op = (char *)(i % 2 ? "sink" : "source");
+        v[i].name = (char *)(i % 2 ? "out" : "in");
+    }
+    weir__edge__init(&e);
+    e.from = 1;
+    e.to = 2;
+    e.partition = partition;
+    graph.version = 1;
+    graph.name = (char *)"pair";
+    graph.n_vertices = 2;
+    graph.vertices = vertices;
+    graph.n_edges = 1;
+    graph.edges = edges;
+    *size = weir__job_graph__get_packed_size(&graph);
+    *bytes = malloc(*size);
+    weir__job_graph__pack(&graph, *bytes);
+    struct weir_plan_options options = {.parallelism = parallelism, .chaining = true};
+    struct weir_plan *plan;
+    struct weir_error error;
+    assert_int_equal(weir_plan_build(*bytes, *size, &options, &plan, &error), WEIR_OK);
+    return plan;
+}
+
+static inline struct weir_plan *make_plan(Weir__Partition partition, uint8_t **bytes, size_t *size)
+{
+    return make_plan_of(partition, 2, bytes, size);
+}
+
+static inline void rig_init(struct rig *rig)
+{
+    memset(rig, 0, sizeof *rig);
+    rig->now_ms = 1;
+    struct weir_jm_options jm_options;
+    weir_jm_options_init(&jm_options);
+    rig->jm = weir_jm_new(&jm_options);
+    weir_jm_job_options_init(&rig->options);
+    rig->options.checkpoint_interval_ms = INTERVAL_MS;
+    rig->options.checkpoint_timeout_ms = 30000;
+    rig->options.restart = WEIR_JM_RESTART_FIXED_DELAY;
+    rig->options.fixed_attempts = 10;
+    rig->options.fixed_delay_ms = 100;
+}
+
+static inline void submit(struct rig *rig, Weir__Partition partition)
+{
+    uint8_t *bytes;
+    size_t size;
+    struct weir_plan *plan = make_plan(partition, &bytes, &size);
+    register_tm(rig);
+    run(rig, (struct weir_jm_event){.kind = WEIR_JM_EVENT_SUBMIT,
+                                    .job_id = JOB,
+                                    .take_plan = plan,
+                                    .graph = bytes,
+                                    .graph_size = size,
+                                    .job_options = rig->options});
+    free(bytes);
+    assert_int_equal(rig->reply, WEIR_OK);
+}
+
+static inline void all_running(struct rig *rig)
+{
+    for (int t = 0; t < job(rig)->task_count; t++)
+        if (job(rig)->tasks[t].state == WEIR__TASK_STATE__DEPLOYING)
+            task_report(rig, t, WEIR__TASK_STATE__RUNNING);
+}
+
+/* To the point where all tasks run and HEAD is there. */
+static inline void bring_up(struct rig *rig, Weir__Partition partition)
+{
+    submit(rig, partition);
+    head_put(rig, WEIR_HEAD_PUT_OK);
+    executor_ready(rig);
+    all_running(rig);
+    ack_all(rig);
+    forget(rig);
+}
+
+/* To the point where checkpoint `id` is being written into HEAD. */
+static inline void to_head(struct rig *rig, uint64_t id)
+{
+    pass(rig, INTERVAL_MS);
+    report_all(rig, id);
+    stored(rig, id, NULL);
+    assert_non_null(rig->head);
+    assert_int_equal(rig->head->retained[rig->head->n_retained - 1]->id, id);
+}
+
+static inline void make_complete(struct rig *rig, uint64_t id)
+{
+    to_head(rig, id);
+    head_put(rig, WEIR_HEAD_PUT_OK);
+    assert_int_equal(job(rig)->checkpoints_completed, id);
+}
+
+static inline void rig_fini(struct rig *rig)
+{
+    forget(rig);
+    if (rig->metadata)
+        weir__snapshot__free_unpacked(rig->metadata, NULL);
+    if (rig->head)
+        weir__head__free_unpacked(rig->head, NULL);
+    if (rig->copied)
+        weir__snapshot__free_unpacked(rig->copied, NULL);
+    weir_jm_free(rig->jm);
+}
+
+#endif

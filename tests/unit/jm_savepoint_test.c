@@ -1,0 +1,333 @@
+/* jobmanager/core/jm_savepoint.c along the plain paths and where they fail: savepoints, stop, drain, rescale, jobs that begin with a savepoint. */
+#include "jm_kit.h"
+
+static const struct weir_jm_operation *request(struct rig *rig, struct weir_jm_request wanted)
+{
+    run(rig, (struct weir_jm_event){.kind = WEIR_JM_EVENT_OPERATION, .job_id = JOB, .operation = wanted});
+    assert_int_equal(rig->reply, WEIR_OK);
+    return weir_jm_operation_find(rig->jm, wanted.id);
+}
+
+static uint32_t trigger_flags(const struct rig *rig)
+{
+    const Weir__Control *trigger = last(rig, WEIR__CONTROL__BODY_TRIGGER_CHECKPOINT);
+    assert_non_null(trigger);
+    return trigger->trigger_checkpoint->flags;
+}
+
+static const struct weir_jm_request a_savepoint = {
+    .kind = WEIR_JM_OPERATION_SAVEPOINT, .id = "s", .target = "file:///sp"};
+static const struct weir_jm_request a_stop = {.kind = WEIR_JM_OPERATION_STOP, .id = "s", .target = "file:///sp"};
+
+/* What it needs is copied before it counts, and no other checkpoint begins meanwhile. */
+static void savepoint(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_init(&rig);
+    bring_up(&rig, WEIR__PARTITION__FORWARD);
+    make_complete(&rig, 1);
+    commit_done(&rig, 1, false);
+    forget(&rig);
+    rig.object_of = 1;
+    const struct weir_jm_operation *operation = request(&rig, a_savepoint);
+    assert_int_equal(operation->checkpoint, 2);
+    assert_int_equal(trigger_flags(&rig), FLAG_SAVEPOINT);
+    forget(&rig);
+    pass(&rig, 5 * INTERVAL_MS);
+    assert_null(last(&rig, WEIR__CONTROL__BODY_TRIGGER_CHECKPOINT));
+    int puts = rig.puts;
+    report_all(&rig, 2);
+    assert_int_equal(rig.puts, puts);
+    assert_int_equal(rig.copies, 1);
+    assert_string_equal(rig.copy_text, "_metadata");
+    assert_string_equal(rig.copy_from, "own");
+    assert_string_equal(rig.copy_to, operation->location);
+    assert_int_equal(strncmp(operation->location, "file:///sp/savepoint-000000-", 28), 0);
+    assert_string_equal(rig.copy_keys[0], "jobs/" JOB "/chk-1/1-1");
+    assert_string_equal(rig.copy_keys[1], "chk-1_1-1");
+    assert_true(rig.copied->savepoint);
+    assert_string_equal(rig.copied->parts[0]->object, "chk-1_1-1");
+    assert_int_equal(rig.copied->n_operators, 2);
+    stored(&rig, 2, NULL);
+    assert_int_equal(rig.puts, puts + 1);
+    assert_false(rig.metadata->savepoint); /* its own, for recovery */
+    stored(&rig, 2, NULL);
+    assert_int_equal(weir_jm_operation_find(rig.jm, "s")->state, WEIR_JM_OPERATION_IN_PROGRESS);
+    head_put(&rig, WEIR_HEAD_PUT_OK);
+    assert_int_equal(weir_jm_operation_find(rig.jm, "s")->state, WEIR_JM_OPERATION_COMPLETED);
+    assert_true(job(&rig)->checkpoints[1].savepoint); /* the next one was due, and has begun */
+    assert_string_equal(last(&rig, WEIR__CONTROL__BODY_COMMIT_OUTPUT)->commit_output->committables[0]->text, "t0-2");
+    assert_int_equal(job(&rig)->state, WEIR_JOB_RUNNING);
+    commit_done(&rig, 2, false);
+    make_complete(&rig, 3);
+    rig_fini(&rig);
+}
+
+/* A savepoint that cannot be written is no failure of the job, though none is tolerated. */
+static void savepoint_without_room(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_init(&rig);
+    bring_up(&rig, WEIR__PARTITION__FORWARD);
+    request(&rig, a_savepoint);
+    report_all(&rig, 1);
+    stored(&rig, 1, "no room");
+    assert_string_equal(weir_jm_operation_find(rig.jm, "s")->failure, "no room");
+    assert_int_equal(job(&rig)->state, WEIR_JOB_RUNNING);
+    to_head(&rig, 2);
+    rig_fini(&rig);
+}
+
+static void stop(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_init(&rig);
+    bring_up(&rig, WEIR__PARTITION__FORWARD);
+    request(&rig, a_stop);
+    assert_int_equal(trigger_flags(&rig), FLAG_SAVEPOINT | FLAG_STOP);
+    report_all(&rig, 1);
+    assert_false(rig.copied->final);
+    stored(&rig, 1, NULL);
+    assert_true(rig.metadata->final); /* whoever recovers from it ends the job */
+    stored(&rig, 1, NULL);
+    assert_int_equal(job(&rig)->state, WEIR_JOB_RUNNING);
+    head_put(&rig, WEIR_HEAD_PUT_OK);
+    assert_true(job(&rig)->committing);
+    assert_int_equal(weir_jm_operation_find(rig.jm, "s")->state, WEIR_JM_OPERATION_IN_PROGRESS);
+    commit_done(&rig, 1, false);
+    assert_int_equal(job(&rig)->state, WEIR_JOB_FINISHED);
+    assert_int_equal(job(&rig)->tasks[0].state, WEIR__TASK_STATE__FINISHED);
+    pass(&rig, 1);
+    assert_int_equal(weir_jm_operation_find(rig.jm, "s")->state, WEIR_JM_OPERATION_COMPLETED);
+    assert_null(last(&rig, WEIR__CONTROL__BODY_ABORT_OUTPUT));
+    rig_fini(&rig);
+}
+
+/* Behind the barrier tasks do nothing any more: they begin again, and nobody counts that as a failure. */
+static void stop_that_fails(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_init(&rig);
+    rig.options.restart = WEIR_JM_RESTART_NONE;
+    bring_up(&rig, WEIR__PARTITION__FORWARD);
+    make_complete(&rig, 1);
+    commit_done(&rig, 1, false);
+    request(&rig, a_stop);
+    report_all(&rig, 2);
+    stored(&rig, 2, "no room");
+    assert_string_equal(weir_jm_operation_find(rig.jm, "s")->failure, "no room");
+    assert_int_equal(job(&rig)->state, WEIR_JOB_RESTARTING);
+    for (int t = 0; t < job(&rig)->task_count; t++)
+        task_report(&rig, t, WEIR__TASK_STATE__CANCELED);
+    assert_int_equal(job(&rig)->state, WEIR_JOB_RUNNING);
+    const Weir__Control *deploy = last(&rig, WEIR__CONTROL__BODY_DEPLOY_TASKS);
+    assert_int_equal(deploy->deploy_tasks->restores[0]->checkpoint, 1);
+    rig_fini(&rig);
+}
+
+static void drain(void **state)
+{
+    (void)state;
+    struct weir_jm_request wanted = a_stop;
+    wanted.drain = true;
+    for (int fails = 0; fails < 2; fails++) {
+        struct rig rig;
+        rig_init(&rig);
+        bring_up(&rig, WEIR__PARTITION__REBALANCE);
+        request(&rig, wanted);
+        const Weir__TriggerCheckpoint *trigger = last(&rig, WEIR__CONTROL__BODY_TRIGGER_CHECKPOINT)->trigger_checkpoint;
+        assert_int_equal(trigger->flags, FLAG_DRAIN);
+        assert_int_equal(trigger->n_tasks, 2); /* the sources */
+        task_report(&rig, 0, WEIR__TASK_STATE__FINISHED);
+        if (fails) {
+            task_report(&rig, 1, WEIR__TASK_STATE__FAILED);
+            assert_non_null(strstr(weir_jm_operation_find(rig.jm, "s")->failure, "the job goes on"));
+            assert_int_equal(job(&rig)->state, WEIR_JOB_RESTARTING);
+        } else {
+            for (int t = 1; t < 4; t++)
+                task_report(&rig, t, WEIR__TASK_STATE__FINISHED);
+            assert_int_equal(rig.copies, 1);
+            stored(&rig, 2, NULL);
+            stored(&rig, 2, NULL);
+            head_put(&rig, WEIR_HEAD_PUT_OK);
+            commit_done(&rig, 2, false);
+            pass(&rig, 1);
+            assert_int_equal(job(&rig)->state, WEIR_JOB_FINISHED);
+            assert_int_equal(weir_jm_operation_find(rig.jm, "s")->state, WEIR_JM_OPERATION_COMPLETED);
+        }
+        rig_fini(&rig);
+    }
+}
+
+static struct weir_jm_request rescale_to(int parallelism)
+{
+    uint8_t *bytes;
+    size_t size;
+    struct weir_jm_request wanted = {.kind = WEIR_JM_OPERATION_RESCALE, .id = "r", .parallelism = parallelism};
+    wanted.take_plan = make_plan_of(WEIR__PARTITION__FORWARD, parallelism, &bytes, &size);
+    free(bytes);
+    return wanted;
+}
+
+static void rescale(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_init(&rig);
+    rig.kind = WEIR_JM_KIND_UNION;
+    bring_up(&rig, WEIR__PARTITION__FORWARD);
+    assert_non_null(strstr(request(&rig, rescale_to(2))->failure, "the same"));
+    rig_fini(&rig);
+
+    rig_init(&rig);
+    rig.kind = WEIR_JM_KIND_UNION;
+    bring_up(&rig, WEIR__PARTITION__FORWARD);
+    request(&rig, rescale_to(1));
+    assert_int_equal(trigger_flags(&rig), FLAG_SAVEPOINT | FLAG_STOP);
+    report_all(&rig, 1);
+    stored(&rig, 1, NULL);
+    head_put(&rig, WEIR_HEAD_PUT_OK);
+    assert_int_equal(job(&rig)->state, WEIR_JOB_RESTARTING);
+    int tasks = job(&rig)->task_count;
+    for (int t = 0; t < tasks; t++)
+        task_report(&rig, t, WEIR__TASK_STATE__CANCELED);
+    assert_int_equal(job(&rig)->task_count, tasks / 2);
+    assert_int_equal(job(&rig)->state, WEIR_JOB_RUNNING);
+    assert_int_equal(job(&rig)->tasks[0].attempt, 2);
+    const struct weir_key_value *pairs = job(&rig)->configuration;
+    assert_string_equal(pairs[job(&rig)->configuration_count - 1].key, "pipeline.parallelism-override");
+    assert_string_equal(pairs[job(&rig)->configuration_count - 1].value, "1");
+    assert_int_equal(weir_jm_operation_find(rig.jm, "r")->state, WEIR_JM_OPERATION_IN_PROGRESS);
+    rig_fini(&rig);
+
+    rig_init(&rig); /* states that belong to subtasks */
+    bring_up(&rig, WEIR__PARTITION__FORWARD);
+    make_complete(&rig, 1);
+    assert_non_null(strstr(request(&rig, rescale_to(1))->failure, "by subtask"));
+    rig_fini(&rig);
+}
+
+static Weir__Snapshot *foreign_snapshot(const struct weir_plan *plan, const char *uid)
+{
+    Weir__Snapshot snapshot;
+    Weir__StatePart part, *parts[1] = {&part};
+    weir__snapshot__init(&snapshot);
+    weir__state_part__init(&part);
+    part.uid = (char *)(uintptr_t)(uid ? uid : plan->ops[0].uid);
+    part.name = (char *)"state";
+    part.kind = WEIR_JM_KIND_KEYED;
+    part.parallelism = 3;
+    part.object = (char *)"chk-7_0";
+    part.size = 10;
+    snapshot.version = 1;
+    snapshot.checkpoint = 7;
+    snapshot.savepoint = true;
+    snapshot.parts = parts;
+    snapshot.n_parts = 1;
+    size_t size = weir__snapshot__get_packed_size(&snapshot);
+    uint8_t *bytes = weir_alloc(size);
+    weir__snapshot__pack(&snapshot, bytes);
+    Weir__Snapshot *copy = weir__snapshot__unpack(&weir_proto_memory, size, bytes);
+    free(bytes);
+    return copy;
+}
+
+static void submit_restored(struct rig *rig, const char *uid, bool allow)
+{
+    uint8_t *bytes;
+    size_t size;
+    struct weir_plan *plan = make_plan(WEIR__PARTITION__FORWARD, &bytes, &size);
+    struct weir_jm_restore restore = {.take_snapshot = foreign_snapshot(plan, uid),
+                                      .path = "file:///sp/one",
+                                      .uri = "file:///sp/one",
+                                      .allow_non_restored = allow,
+                                      .claim = true};
+    register_tm(rig);
+    rig->reply = WEIR_ERR_TIMEOUT; /* none yet */
+    run(rig, (struct weir_jm_event){.kind = WEIR_JM_EVENT_SUBMIT,
+                                    .job_id = JOB,
+                                    .take_plan = plan,
+                                    .graph = bytes,
+                                    .graph_size = size,
+                                    .job_options = rig->options,
+                                    .durable = true,
+                                    .restore = &restore});
+    free(bytes);
+}
+
+/* The first HEAD names what the job begins with: nobody may ever find it without. */
+static void begins_with_a_savepoint(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_init(&rig);
+    submit_restored(&rig, NULL, false);
+    assert_string_equal(rig.copy_from, "file:///sp/one");
+    assert_string_equal(rig.copy_text, "jobs/" JOB "/chk-7/metadata");
+    assert_string_equal(rig.copy_keys[1], "jobs/" JOB "/chk-7/restored-0");
+    run(&rig, (struct weir_jm_event){.kind = WEIR_JM_EVENT_JOB_STORED, .job_id = JOB});
+    assert_int_equal(rig.head_puts, 0);
+    stored(&rig, 7, NULL);
+    assert_int_equal(rig.head_puts, 1);
+    assert_int_equal(rig.head->retained[0]->id, 7);
+    assert_int_equal(rig.reply, WEIR_ERR_TIMEOUT);
+    head_put(&rig, WEIR_HEAD_PUT_OK);
+    assert_int_equal(rig.reply, WEIR_OK);
+    executor_ready(&rig);
+    const Weir__Control *deploy = last(&rig, WEIR__CONTROL__BODY_DEPLOY_TASKS);
+    assert_int_equal(deploy->deploy_tasks->restores[0]->checkpoint, 7);
+    assert_string_equal(deploy->deploy_tasks->restores[0]->parts[0]->object, "jobs/" JOB "/chk-7/restored-0");
+    all_running(&rig);
+    assert_true(job(&rig)->restored && job(&rig)->checkpoints_completed == 0);
+    int dropped = rig.dropped_count;
+    pass(&rig, INTERVAL_MS);
+    report_all(&rig, 8); /* numbers go on */
+    stored(&rig, 8, NULL);
+    head_put(&rig, WEIR_HEAD_PUT_OK);
+    assert_int_equal(job(&rig)->checkpoints_completed, 1);
+    assert_true(rig.dropped_count > dropped); /* what was claimed goes, and the copy */
+    rig_fini(&rig);
+}
+
+static void cannot_begin_with_it(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_init(&rig);
+    submit_restored(&rig, NULL, false);
+    stored(&rig, 7, "CHECKPOINT_CORRUPT: it is not what was written");
+    assert_int_equal(rig.reply, WEIR_ERR_IO);
+    assert_null(job(&rig));
+    run(&rig, (struct weir_jm_event){.kind = WEIR_JM_EVENT_JOB_STORED, .job_id = JOB});
+    assert_int_equal(rig.head_puts, 0);
+    rig_fini(&rig);
+    rig_init(&rig);
+    submit_restored(&rig, "ffffffffffffffffffffffffffffffff", false);
+    assert_int_equal(rig.reply, WEIR_ERR_INVALID);
+    assert_null(job(&rig));
+    rig_fini(&rig);
+    rig_init(&rig);
+    submit_restored(&rig, "ffffffffffffffffffffffffffffffff", true);
+    assert_non_null(job(&rig));
+    assert_int_equal(rig.copied->n_parts, 0); /* left behind */
+    rig_fini(&rig);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(savepoint),
+        cmocka_unit_test(savepoint_without_room),
+        cmocka_unit_test(stop),
+        cmocka_unit_test(stop_that_fails),
+        cmocka_unit_test(drain),
+        cmocka_unit_test(rescale),
+        cmocka_unit_test(begins_with_a_savepoint),
+        cmocka_unit_test(cannot_begin_with_it),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
