@@ -143,6 +143,21 @@ static void print_result(const json_t *job, bool detached, const json_t *failure
     json_decref(result);
 }
 
+static bool has_checkpoints(struct weir_client *client, const char *id)
+{
+    char *path = weir_format("/jobs/%s/config", id);
+    json_t *reply = NULL;
+    bool has = false;
+    if (weir_client_call(client, "GET", path, NULL, &reply) == EXIT_DONE) {
+        const json_t *own = json_object_get(json_object_get(reply, "execution-config"), "user-config");
+        const char *interval = weir_json_text(own, "execution.checkpointing.interval");
+        has = *interval && strtol(interval, NULL, 10) > 0;
+    }
+    json_decref(reply);
+    free(path);
+    return has;
+}
+
 static int end(struct weir_client *client, const json_t *job)
 {
     const char *id = weir_json_text(job, "jid"), *state = weir_json_text(job, "state");
@@ -156,10 +171,12 @@ static int end(struct weir_client *client, const json_t *job)
         weir_client_color(client, 2, WEIR_COLOR_NONE), weir_text_duration(duration, weir_json_number(job, "duration")));
     if (restarts > 0)
         weir_client_note(
-            client,
-            "it was restarted %d time%s, each time from the beginning: there are no checkpoints yet. Files hold what the "
-            "last attempt wrote, once; what a print sink or another system was shown may be repeated",
-            restarts, restarts == 1 ? "" : "s");
+            client, "it was restarted %d time%s%s", restarts, restarts == 1 ? "" : "s",
+            has_checkpoints(client, id)
+                ? ", from its newest checkpoint: what a print sink or another system was shown may be repeated"
+                : ", each time from the beginning, for it made no checkpoints (execution.checkpointing.interval). "
+                  "Files hold what the last attempt wrote, once; what a print sink or another system was shown "
+                  "may be repeated");
     int exit_code = EXIT_DONE;
     if (failure)
         exit_code =
