@@ -114,9 +114,9 @@ check-unit: unit-tests
 	tests/run.py $(UNIT_BIN)
 check-e2e: all test-jobs
 	WEIR_BUILD=$(BUILD) tests/run.py --timeout 900 $(E2E)
-check: deps
+check: deps s3-server
 	@$(MAKE) --no-print-directory all unit-tests fuzz-targets test-jobs $(BUILD)/bin/weir-sim torture-programs
-	WEIR_BUILD=$(BUILD) tests/run.py --timeout 900 $(UNIT_BIN) tests/tidy_test.py $(FUZZ_BIN) $(TORTURE) tests/torture/daemons_torture.py tests/torture/kill_torture.py tests/sim/sim_test.sh $(E2E)
+	WEIR_BUILD=$(BUILD) tests/run.py --timeout 900 $(UNIT_BIN) tests/tidy_test.py $(FUZZ_BIN) $(TORTURE) tests/torture/daemons_torture.py tests/torture/kill_torture.py tests/s3/cluster_test.py tests/sim/sim_test.sh $(E2E)
 
 # Several hosts (network namespaces; root): the longer scenarios, too.
 check-network: all test-jobs
@@ -181,7 +181,11 @@ check-containers: deps
 check-kubernetes: check-containers
 	WEIR_BUILD=$(BUILD) tests/run.py --timeout 7200 tests/kubernetes/kubernetes_test.py
 .PHONY: check-kubernetes
-# The object store against a real S3 server, which is built on the first run (about 5 minutes).
+# The S3 server of the tests, built on the first run (about 5 minutes) into $XDG_CACHE_HOME/weir (else ~/.cache/weir).
+s3-server: deps
+	scripts/s3/versitygw.sh build
+.PHONY: s3-server
+# The object store against it.
 check-s3: $(BUILD)/tests/unit/store_test
 	WEIR_BUILD=$(BUILD) tests/run.py --timeout 3600 tests/s3/store_test.py
 .PHONY: check-s3

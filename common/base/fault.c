@@ -91,7 +91,8 @@ weir_err weir_fault_enable(const char *path, const char *as, struct weir_error *
         return weir_fail_errno(error, WEIR_ERR_IO, "cannot open %s, where fault points are counted", path);
     lock_table();
     void *memory = MAP_FAILED;
-    if (!path || ftruncate(table_fd, sizeof(struct table)) == 0)
+    /* With its bytes on the disk: a full one would end whoever counts first. */
+    if (!path || (errno = posix_fallocate(table_fd, 0, sizeof(struct table))) == 0)
         memory = mmap(NULL, sizeof(struct table), PROT_READ | PROT_WRITE,
                       path ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS, table_fd, 0);
     if (memory == MAP_FAILED) {

@@ -156,6 +156,13 @@ static bool correct_clock(struct weir_s3 *s3, const struct weir_http_exchange *x
     return true;
 }
 
+/* Of a 404. Whatever else is not found, a user or a service, says nothing of the object: taken for absence it would end a job. */
+static bool says_absent(const char *code)
+{
+    return strcmp(code, "NoSuchKey") == 0 || strcmp(code, "NotFound") == 0 || strcmp(code, "NoSuchUpload") == 0 ||
+           strcmp(code, "NoSuchVersion") == 0 || strncmp(code, "HTTP status", 11) == 0;
+}
+
 static weir_err refused(struct weir_s3 *s3, const struct weir_s3_call *call, const struct weir_s3_key *key, int status,
                         const struct refusal *r, struct weir_error *error)
 {
@@ -163,11 +170,11 @@ static weir_err refused(struct weir_s3 *s3, const struct weir_s3_call *call, con
     if (strcmp(code, "NoSuchBucket") == 0)
         return weir_fail(error, WEIR_ERR_INVALID, "there is no bucket '%s' at %s: create it, or correct the name",
                          s3->bucket, s3->host);
-    if (status == 404)
-        return weir_fail(error, WEIR_ERR_NOT_FOUND,
-                         strcmp(code, "InvalidAccessKeyId") == 0 ? "the access key '%.8s...' is not known there"
-                                                                 : "there is no such object",
-                         key->access_key);
+    if (strcmp(code, "InvalidAccessKeyId") == 0 || strcmp(code, "XAdminUserNotFound") == 0)
+        return weir_fail(error, WEIR_ERR_INVALID, "the access key '%.8s...' from %s is not known to %s (%s)",
+                         key->access_key, key->origin, s3->host, code);
+    if (status == 404 && says_absent(code))
+        return weir_fail(error, WEIR_ERR_NOT_FOUND, "there is no such object");
     if (status == 412 || status == 409)
         return weir_fail(error, WEIR_ERR_EXISTS, "a condition did not hold (%s)", code);
     if (status == 301 || status == 307 || strcmp(code, "AuthorizationHeaderMalformed") == 0)

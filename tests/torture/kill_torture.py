@@ -15,10 +15,11 @@ import os
 import random
 import signal
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from kill_world import KEYS, PATIENCE, S3, Proxy, Skip, World, main, oracle, wait_for  # noqa: E402
+from kill_world import KEYS, PATIENCE, S3, Proxy, Skip, World, main, oracle, run, wait_for  # noqa: E402
 
 # Steps that a running job does not pass by itself: something else has to fail first.
 AFTER_A_FAILURE = ("executor.restore-", "executor.deploy-", "executor.starting", "executor.task-running", "supervisor.start-", "supervisor.executor-spawned",
@@ -75,6 +76,18 @@ class Matrix:
             world.signal(acted["pid"], signal.SIGCONT)
         self.count(f"{point} {kind}", f"pass {nth}, pid {acted['pid']}", begun)
 
+    def rescale(self, point, kind):
+        """The job from 2 to 3 or back, and a fault on the way: the command may fail for it, the job may not."""
+        world, before = self.world, self.world.points().get(point)
+        vertices = wait_for("the job", lambda: world.rest(f"/jobs/{world.job}", {}).get("vertices"))
+        parallelism = 5 - max(v["parallelism"] for v in vertices)
+        world.arm(f"{point}:1", kind)
+        self.injected += 1
+        begun = time.monotonic()
+        done = world.weir("rescale", world.job, "--parallelism", parallelism)
+        wait_for(f"a pass of {point} (to {kind}) in a rescale", lambda: (p := world.points().get(point)) and p["acted"] > before["acted"], 40)
+        self.count(f"rescale, {point} {kind}", f"to {parallelism}, exit code {done.returncode}", begun)
+
     def count(self, name, how, begun):
         self.world.wait_checkpoints(1, f"after {name}")
         self.recovery_s.append(time.monotonic() - begun)
@@ -95,6 +108,10 @@ def without_orphans(found):
     """Garbage is collected by whole checkpoints: while one object of a checkpoint is referred to, its others stay; and what is written, or could not be
     deleted, while a JobManager dies is not looked for again. So these are counted, and nothing is asserted of them."""
     return [f for f in found if f[0] != "orphan"], [f for f in found if f[0] == "orphan"]
+
+
+RESCALES = [("executor.barrier-aligned", "kill"), ("executor.object-put-done", "kill"), ("jobmanager.head-put-done", "kill"), ("jobmanager.deploy-send", "kill"),
+            ("executor.restore-part", "kill"), ("supervisor.report-sent", "kill"), ("executor.restore-begun", "error")]
 
 
 def finish(world, matrix):
@@ -265,6 +282,16 @@ def s3_world(s3, proxy, **more):
     return World(dir="s3://weir-test/state", root=os.path.join(s3.bucket(), "state"), env=KEYS, config=config, **more)
 
 
+def test_rescaling_under_faults():
+    """2 -> 3 -> 2 ...: each with another fault on its way."""
+    with World() as world:
+        matrix = run_matrix(world, [])
+        for point, kind in RESCALES:
+            matrix.rescale(point, kind)
+        finish(world, matrix)
+        seen.update(matrix.counted)
+
+
 def test_the_matrix_on_s3():
     trouble = Trouble()
     with S3() as s3:
@@ -276,6 +303,32 @@ def test_the_matrix_on_s3():
             finish(world, matrix)
             seen.update(matrix.counted)
         proxy.shutdown()
+
+
+def test_a_full_disk():
+    """Everything is on it: logs, records of processes, output, checkpoints."""
+    with tempfile.TemporaryDirectory() as place:
+        if run("mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", place).returncode != 0:
+            raise Skip("no small file system can be mounted here")
+        try:
+            with World(place=place) as world:
+                matrix = run_matrix(world, [])
+                for _ in range(2):
+                    matrix.injected += 1
+                    begun = time.monotonic()
+                    with open(os.path.join(place, "filler"), "wb", buffering=0) as file:
+                        try:
+                            while True:
+                                file.write(b"x" * 4096)
+                        except OSError:
+                            pass
+                    time.sleep(1)
+                    os.unlink(os.path.join(place, "filler"))
+                    matrix.count("disk full", "1 s", begun)
+                finish(world, matrix)
+                seen.update(matrix.counted)
+        finally:
+            run("umount", place)
 
 
 def test_there_were_forty():

@@ -28,8 +28,8 @@ CONFIG = {"testing.fault-points": "true", "restart-strategy.type": "fixed-delay"
 class World:
     """with World(taskmanagers=2) as world: ... `root`: the directory that holds the objects; None: that of `dir`, a path."""
 
-    def __init__(self, taskmanagers=2, slots=2, config=None, env=None, dir=None, root=None, partitions=2, rate=2000, keys=5000, parallelism=2):
-        self.home = tempfile.mkdtemp(prefix="weir-kill-")
+    def __init__(self, taskmanagers=2, slots=2, config=None, env=None, dir=None, root=None, partitions=2, rate=2000, keys=5000, parallelism=2, place=None):
+        self.home = tempfile.mkdtemp(prefix="weir-kill-", dir=place)
         self.partitions, self.rate, self.keys, self.parallelism = partitions, rate, keys, parallelism
         self.dir = dir or self.path("checkpoints")
         self.root = root or self.dir
