@@ -265,7 +265,7 @@ def test_upload_list_plan_run_delete():
         status, reply = post(cluster, f"/jars/{jar}/run", {"jobId": job})
         assert is_error(status, reply) and status in (400, 409), (status, reply)
         status, reply = post(cluster, f"/jars/{jar}/run", {"savepointPath": "/x"})
-        assert status == 400 and "savepointPath" in reply["errors"][0]
+        assert status == 400 and "no savepoint or checkpoint /x" in reply["errors"][0], reply
 
         long_job = post(cluster, f"/jars/{jar}/run", {"programArgsList": ["--rows", "100000000", "--rate", "1000"]})[1]["jobid"]
         assert cluster.rest(f"/jars/{jar}", "DELETE") == (200, {}) # the job keeps its own copy
