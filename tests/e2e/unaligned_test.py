@@ -86,6 +86,37 @@ def test_aligned_ones_turn_unaligned():
     assert first["checkpoint_type"] == "UNALIGNED_CHECKPOINT" and first["persisted_data"] > 0, first
 
 
+def by_key(directory):
+    """For each key its rows as (count, id), in order."""
+    keys = collections.defaultdict(list)
+    for row in read_rows(directory):
+        keys[row["key"]].append((row["n"], row["id"]))
+    return {key: sorted(rows) for key, rows in keys.items()}
+
+
+def test_overtaken_rows_find_another_parallelism():
+    """Rows that were on their way go to whoever has their keys now; those in a chain are dealt out. A second job goes on from a checkpoint
+    of the first, which goes on as well: what each key's count had come to there says which rows are the second one's."""
+    with Cluster(taskmanagers=1, slots=6, config=CONFIG) as cluster:
+        first, second = cluster.path("first"), cluster.path("second")
+        job = ("--rows", "20000", "--sleep", "120", "--output")
+        options = (*INTERVAL, "-D", "execution.checkpointing.unaligned.enabled=true", "-D", "execution.checkpointing.num-retained=100")
+        one = cluster.submit(SLOW, *job, first, options=("-p", "2", *options))
+        wait_for("two checkpoints", lambda: completed(cluster, one) >= 2)
+        newest = next(c for c in checkpoints(cluster, one)[0] if c["status"] == "COMPLETED")
+        assert newest["persisted_data"] > 0, newest
+        two = cluster.submit(SLOW, *job, second, options=("-p", "3", "-s", newest["external_path"], *options))
+        cluster.wait_state(one, "FINISHED", timeout_s=90)
+        cluster.wait_state(two, "FINISHED", timeout_s=90)
+        check_rows(first, rows=20000)
+        firsts, seconds = by_key(first), by_key(second)
+        assert sum(len(rows) for rows in seconds.values()) > 1000
+        for key, rows in seconds.items():
+            begin, total = rows[0][0], len(firsts[key])
+            assert [n for n, _ in rows] == list(range(begin, total + 1)), (key, begin, total, len(rows))
+            assert sorted(i for _, i in rows) == sorted(i for n, i in firsts[key] if n >= begin), key
+
+
 def test_at_least_once_loses_nothing():
     with Cluster(taskmanagers=1, slots=2, config=CONFIG) as cluster:
         output = cluster.path("output")
