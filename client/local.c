@@ -1,6 +1,8 @@
 #include "net/control_line.h"
 #include "local.h"
 
+#include <errno.h>
+#include <ftw.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -15,7 +17,9 @@
 #include "base/config.h"
 #include "base/daemon.h"
 #include "base/log.h"
+#include "base/proto_memory.h"
 #include "client_int.h"
+#include "graph.pb-c.h"
 #include "graph/build_client.h"
 #include "jobmanager/io/jobmanager.h"
 #include "taskmanager/io/job_output.h"
@@ -28,7 +32,8 @@ struct local {
     struct weir_client *client;
     struct weir_jobmanager *jobmanager;
     struct weir_supervisor_options supervisor;
-    int ended_fd; /* the job's end */
+    int ended_fd;         /* the job's end */
+    char *checkpoint_dir; /* where there is no execution.checkpointing.dir; NULL: no checkpoints */
     int jobmanager_stop_fd, supervisor_stop_fd;
 };
 
@@ -217,6 +222,21 @@ static int report(struct local *local, const char *job_id)
     return exit_code;
 }
 
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st, (void)type, (void)ftw;
+    return remove(path);
+}
+
+/* Nobody collects there after us. What a job that did not finish leaves can be looked at: weir state. */
+static void drop_checkpoints(const struct local *local, const char *job_id)
+{
+    char *dir = weir_format("%s/jobs/%s", local->checkpoint_dir, job_id);
+    if (nftw(dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS) != 0 && errno != ENOENT)
+        weir_client_note(local->client, "the checkpoints in %s cannot be removed: %s", dir, strerror(errno));
+    free(dir);
+}
+
 static int run_cluster(struct local *local, const struct weir_jobmanager_submission *submission, int signal_fd)
 {
     pthread_t jobmanager, supervisor;
@@ -239,6 +259,8 @@ static int run_cluster(struct local *local, const struct weir_jobmanager_submiss
     pthread_join(supervisor, NULL);
     eventfd_write(local->jobmanager_stop_fd, 1);
     pthread_join(jobmanager, NULL);
+    if (submitted && exit_code == EXIT_DONE && local->checkpoint_dir)
+        drop_checkpoints(local, job_id);
     /* A cluster does this after the job's end; this one ends with the job. */
     if (submitted && exit_code != 0 &&
         weir_job_output_abort(submission->graph, submission->graph_size, job_id, &error) != WEIR_OK)
@@ -257,6 +279,27 @@ static int slots_needed(struct local *local, const struct weir_jobmanager_submis
     return slots;
 }
 
+/* By the command line or by the job itself. */
+static bool wants_checkpoints(const struct weir_config *config, const uint8_t *graph, size_t graph_size)
+{
+    static const char key[] = "execution.checkpointing.interval";
+    bool wants = weir_config_int(config, key) > 0;
+    Weir__JobGraph *job = weir__job_graph__unpack(&weir_proto_memory, graph_size, graph);
+    for (size_t i = 0; job && i < job->n_configuration; i++)
+        wants |= strcmp(job->configuration[i]->key, key) == 0;
+    if (job)
+        weir__job_graph__free_unpacked(job, NULL);
+    return wants;
+}
+
+/* Not the directory of the cluster of $WEIR_HOME: that would take over what it finds there. */
+static char *checkpoint_directory(void)
+{
+    char *home = weir_home_directory(), *dir = weir_format("%s/data/local", home);
+    free(home);
+    return dir;
+}
+
 static weir_err set_up(struct local *local, void *context, const struct weir_config *config, const char *path,
                        struct weir_error *error)
 {
@@ -269,6 +312,7 @@ static weir_err set_up(struct local *local, void *context, const struct weir_con
         .zmq_context = context,
         .rpc_endpoint = ENDPOINT,
         .config = config,
+        .checkpoint_dir = local->checkpoint_dir,
         .leader_epoch = (uint64_t)weir_clock_wall_ms(),
         .stop_fd = local->jobmanager_stop_fd,
         .job_ended = job_ended,
@@ -329,6 +373,8 @@ int weir_local_run(struct weir_client *client, const struct weir_local_job *job)
     void *context = err ? NULL : weir_net_context_new();
     if (!err && !context)
         err = weir_fail_errno(&error, WEIR_ERR_IO, "cannot start ZeroMQ");
+    if (!err && wants_checkpoints(config, graph, graph_size))
+        local.checkpoint_dir = checkpoint_directory();
     if (!err)
         err = set_up(&local, context, config, path, &error);
     if (!err) {
@@ -348,6 +394,7 @@ int weir_local_run(struct weir_client *client, const struct weir_local_job *job)
     weir_jobmanager_free(local.jobmanager);
     weir_net_context_free(context);
     weir_config_free(config);
+    free(local.checkpoint_dir);
     free(graph);
     free(path);
     if (signal_fd >= 0)

@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
 """Exactly once: executors that are killed while checkpoints go on. Every row and every window comes out once."""
 import collections
+import glob
 import gzip
 import json
 import os
+import shutil
 import signal
+import subprocess
 import tempfile
 
-from weir_test import Cluster, JOBS, main, read_rows, wait_for
+from weir_test import Cluster, JOBS, WEIR, main, read_rows, wait_for
 
 ROWS = 100000
 CONFIG = {"execution.checkpointing.interval": "200 ms", "restart-strategy.type": "fixed-delay",
@@ -114,6 +117,26 @@ def test_kill_9_with_increments():
     seen = []
     run_and_kill(4, "--rows", str(ROWS), "--key-max", "5000", "--window", "20 s", "--rate", "10000", window=20000, seen=seen)
     assert max(seen) > 2, f"no checkpoint refers to older ones: {seen}"
+
+
+def test_local_runs_have_a_place_for_checkpoints():
+    with tempfile.TemporaryDirectory() as home:
+        env = dict(os.environ, WEIR_HOME=home)
+        command = [WEIR, "run", "--local", "-D", "execution.checkpointing.interval=50 ms", os.path.join(JOBS, "once.so"),
+                   "--output", home + "/output", "--rows-output", home + "/rows", "--rows"]
+        found = lambda: glob.glob(home + "/data/local/jobs/*/chk-*/metadata")
+        job = subprocess.Popen([*command, "100000000"], env=env, stderr=subprocess.PIPE, text=True)
+        try:
+            wait_for("rows that a checkpoint has published", lambda: found() and read_rows(home + "/rows"))
+        finally:
+            job.send_signal(signal.SIGINT)
+            job.communicate(timeout=60)
+        shutil.rmtree(home + "/data")
+        shutil.rmtree(home + "/rows")
+        done = subprocess.run([*command, str(ROWS)], env=env, stderr=subprocess.PIPE, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        check_rows(home + "/rows")
+        assert os.listdir(home + "/data/local/jobs") == [], "what a finished job has no use for is left"
 
 
 if __name__ == "__main__":
