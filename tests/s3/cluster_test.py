@@ -2,6 +2,7 @@
 """Clusters whose checkpoints are on S3: what is refused at the start, in words, and a clock that is wrong. (Exactly once on S3, with kills: tests/torture.)"""
 import collections
 import http.server
+import json
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "e2e"))
 from s3_kit import KEYS, S3  # noqa: E402
-from weir_test import BUILD, JOBS, PATIENCE, Cluster, free_port, main, read_rows  # noqa: E402
+from weir_test import BUILD, JOBS, PATIENCE, Cluster, free_port, main, read_rows, wait_for  # noqa: E402
 
 CLOCK = r"""
 #define _GNU_SOURCE
@@ -126,6 +127,34 @@ def test_a_clock_two_hours_ahead():
                 assert log.count("is complete") > 2 and "clock" in log, log[-3000:]
         finally:
             os.environ.pop("LD_PRELOAD", None)
+            for key in KEYS:
+                os.environ.pop(key, None)
+
+
+def test_state_of_a_savepoint_in_a_bucket():
+    with S3() as s3:
+        config = {"execution.checkpointing.dir": "s3://weir-test/state", "s3.endpoint": s3.endpoint, "execution.checkpointing.interval": "100 ms"}
+        os.environ.update(KEYS)
+        try:
+            with Cluster(slots=2, config=config) as cluster:
+                job = cluster.submit(os.path.join(JOBS, "once.so"), "--output", cluster.path("o"), "--rows-output", cluster.path("r"),
+                                     "--rows", "1000000", "--count-by", "process", options=("-p", "2"))
+                wait_for("three checkpoints", lambda: cluster.rest(f"/jobs/{job}/checkpoints")[1]["counts"]["completed"] >= 3)
+                made = cluster.weir("savepoint", job, "s3://weir-test/kept", "-o", "json")
+                assert made.returncode == 0, made.stderr
+                path = json.loads(made.stdout)["location"]
+                keys = ("-D", f"s3.endpoint={s3.endpoint}")
+                inspected = cluster.weir("state", "inspect", path, *keys, "-o", "json")
+                assert inspected.returncode == 0, inspected.stderr
+                offsets = [o for op in json.loads(inspected.stdout)["operators"] for s in op["states"] for o in s.get("offsets", [])]
+                given = sorted(i for o in offsets for i in range(o["subtask"], int(o["position"].split()[0]), 2))
+                ids = cluster.weir("state", "read", path + "/_metadata", "--operator", "by hand", "--state", "ids", *keys)
+                assert sorted(json.loads(line)["value"] for line in ids.stdout.splitlines()) == given and given, ids.stderr
+                gone = cluster.weir("state", "inspect", "s3://weir-test/kept/none", *keys)
+                assert gone.returncode == 4 and "there is no _metadata" in gone.stderr, gone
+                wrong = cluster.weir("state", "inspect", "s3://none/x", *keys)
+                assert wrong.returncode != 0 and "there is no bucket 'none'" in wrong.stderr, wrong
+        finally:
             for key in KEYS:
                 os.environ.pop(key, None)
 
