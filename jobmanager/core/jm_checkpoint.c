@@ -859,7 +859,7 @@ static void trigger_if_due(struct weir_jm *jm, struct weir_jm_job *job)
 {
     struct job_checkpoints *c = job->in->checkpoints;
     int running = job->options.checkpoint_interval_ms > 0 ? weir_jm_running_tasks(job) : 0;
-    if (running == 0 || c->draining) {
+    if (running == 0 || c->draining || c->savepoint_waits) {
         c->next_trigger_ms = NEVER_MS;
         return;
     }

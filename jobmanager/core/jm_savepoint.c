@@ -443,6 +443,10 @@ static uint64_t begin_own(struct weir_jm *jm, struct weir_jm_operation *operatio
     *wait = "another savepoint, stop or rescale of the job is under way";
     if (weir_jm_savepoint_pending(c) || job->in->rescale)
         return 0;
+    c->savepoint_waits = c->pending_count > 0; /* the one under way ends first, and no other begins */
+    *wait = "a checkpoint is under way";
+    if (c->savepoint_waits)
+        return 0;
     *wait = "the checkpoint storage has not answered, or output waits to be published";
     if (!weir_jm_checkpoint_may_begin(job))
         return 0;
@@ -477,7 +481,9 @@ static void begin(struct weir_jm *jm, struct weir_jm_operation *operation)
     }
     operation->checkpoint = operation->kind == WEIR_JM_OPERATION_CHECKPOINT ? weir_jm_checkpoint_now(jm, job, &why)
                                                                             : begin_own(jm, operation, job, &why);
-    if (operation->checkpoint == 0 && jm->now_ms >= operation->deadline_ms)
+    if (operation->kind != WEIR_JM_OPERATION_CHECKPOINT && job->in->checkpoints->savepoint_waits)
+        operation->deadline_ms = later_ms(jm->now_ms, BEGIN_WAIT_MS); /* that one has a timeout */
+    else if (operation->checkpoint == 0 && jm->now_ms >= operation->deadline_ms)
         failed(operation, why);
 }
 
@@ -548,6 +554,9 @@ static void watch_drain(struct weir_jm *jm, struct weir_jm_job *job)
 
 void weir_jm_operations(struct weir_jm *jm)
 {
+    for (int i = 0; i < jm->job_count; i++)
+        if (jm->jobs[i]->in->checkpoints)
+            jm->jobs[i]->in->checkpoints->savepoint_waits = false; /* whoever waits still says so below */
     for (int i = 0; i < jm->operation_count; i++) {
         struct weir_jm_operation *operation = &jm->operations[i];
         if (operation->state == WEIR_JM_OPERATION_IN_PROGRESS && operation->checkpoint == 0)

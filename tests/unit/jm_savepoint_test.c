@@ -64,6 +64,28 @@ static void savepoint(void **state)
     rig_fini(&rig);
 }
 
+/* The checkpoint that is under way ends first, and no other begins before the savepoint. */
+static void one_after_the_other(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_init(&rig);
+    bring_up(&rig, WEIR__PARTITION__FORWARD);
+    pass(&rig, INTERVAL_MS);
+    forget(&rig);
+    assert_int_equal(request(&rig, a_savepoint)->checkpoint, 0);
+    pass(&rig, 29000); /* longer than it would wait for anything else */
+    assert_int_equal(weir_jm_operation_find(rig.jm, "s")->state, WEIR_JM_OPERATION_IN_PROGRESS);
+    report_all(&rig, 1);
+    stored(&rig, 1, NULL);
+    assert_null(last(&rig, WEIR__CONTROL__BODY_TRIGGER_CHECKPOINT));
+    head_put(&rig, WEIR_HEAD_PUT_OK);
+    pass(&rig, 0);
+    assert_int_equal(weir_jm_operation_find(rig.jm, "s")->checkpoint, 2);
+    assert_int_equal(trigger_flags(&rig), FLAG_SAVEPOINT);
+    rig_fini(&rig);
+}
+
 /* A savepoint that cannot be written is no failure of the job, though none is tolerated. */
 static void savepoint_without_room(void **state)
 {
@@ -321,6 +343,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(savepoint),
+        cmocka_unit_test(one_after_the_other),
         cmocka_unit_test(savepoint_without_room),
         cmocka_unit_test(stop),
         cmocka_unit_test(stop_that_fails),
