@@ -2,7 +2,8 @@
  *
  * A source of numbered partitions that can be read again from anywhere: record `seq` of partition `part` is a pure function of both, becomes
  * due at --start + seq * 1000 / --rate, and the stream ends before the sequence number that the file --end holds once it exists. Two
- * such sources; each goes as it is to a directory of its own, and both together, by key, into windows of --window.
+ * such sources; each goes as it is to a directory of its own, both together, by key, into windows of --window, and
+ * joined, record by record, into --pairs.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -12,7 +13,7 @@
 #include <weir/weir.h>
 
 #define TEXT_SIZE 65536
-#define LINE_SIZE_MAX 128
+#define LINE_SIZE_MAX 192
 #define END_LOOK_MS 50 /* at the file, while it is not there */
 
 static const struct weir_option replay_options[] = {
@@ -26,7 +27,7 @@ static const struct weir_option replay_options[] = {
 };
 
 struct weir_reader {
-    int64_t part, rate, start_ms, keys;
+    int64_t part, count, rate, start_ms, keys; /* count: of this source's partitions */
     char end_path[4096];
     int64_t end, looked_ms; /* end -1: not known yet */
     int64_t next;           /* sequence number behind text[] */
@@ -62,6 +63,7 @@ static weir_err replay_open(struct weir_connector_ctx *ctx, const struct weir_ke
     struct weir_reader *reader = *out = calloc(1, sizeof *reader);
     if (!reader)
         return weir_fail(error, WEIR_ERR_NO_MEMORY, "no memory");
+    reader->count = number_of(options, count, "partitions");
     reader->rate = number_of(options, count, "rate");
     reader->start_ms = number_of(options, count, "start");
     reader->keys = number_of(options, count, "keys");
@@ -119,11 +121,13 @@ static enum weir_read replay_read(struct weir_reader *reader, struct weir_connec
     if (reader->end >= 0 && due > reader->end)
         due = reader->end;
     for (; reader->next < due && reader->size + LINE_SIZE_MAX <= TEXT_SIZE; reader->next++)
-        reader->size += (size_t)snprintf(
-            reader->text + reader->size, LINE_SIZE_MAX,
-            "{\"part\":%" PRId64 ",\"seq\":%" PRId64 ",\"key\":%" PRId64 ",\"ts\":%" PRId64 ",\"crc\":%" PRIu32 "}\n",
-            reader->part, reader->next, (reader->next * 7919 + reader->part) % reader->keys, reader->next,
-            crc_of(reader->part, reader->next));
+        reader->size +=
+            (size_t)snprintf(reader->text + reader->size, LINE_SIZE_MAX,
+                             "{\"part\":%" PRId64 ",\"seq\":%" PRId64 ",\"key\":%" PRId64 ",\"pair\":%" PRId64
+                             ",\"ts\":%" PRId64 ",\"crc\":%" PRIu32 "}\n",
+                             reader->part, reader->next, (reader->next * 7919 + reader->part) % reader->keys,
+                             reader->next * reader->count + reader->part % reader->count, reader->next,
+                             crc_of(reader->part, reader->next));
     bool ended = reader->end >= 0 && reader->next >= reader->end;
     if (reader->size == 0 && ended)
         return WEIR_READ_END;
@@ -179,14 +183,15 @@ struct record {
     int64_t part;
     int64_t seq;
     int64_t key;
+    int64_t pair; /* the same in one record of each source */
     weir_ts ts;
     int64_t crc;
 };
 #define COLUMNS \
-    "part BIGINT NOT NULL, seq BIGINT NOT NULL, key BIGINT NOT NULL, ts TIMESTAMP(3) NOT NULL, crc BIGINT NOT NULL"
+    "part BIGINT NOT NULL, seq BIGINT NOT NULL, key BIGINT NOT NULL, pair BIGINT NOT NULL, ts TIMESTAMP(3) NOT NULL, crc BIGINT NOT NULL"
 WEIR_ROW(record, WEIR_FIELD(part, "BIGINT NOT NULL"), WEIR_FIELD(seq, "BIGINT NOT NULL"),
-         WEIR_FIELD(key, "BIGINT NOT NULL"), WEIR_FIELD(ts, "TIMESTAMP(3) NOT NULL"),
-         WEIR_FIELD(crc, "BIGINT NOT NULL"));
+         WEIR_FIELD(key, "BIGINT NOT NULL"), WEIR_FIELD(pair, "BIGINT NOT NULL"),
+         WEIR_FIELD(ts, "TIMESTAMP(3) NOT NULL"), WEIR_FIELD(crc, "BIGINT NOT NULL"));
 
 static int check(struct weir_ctx *ctx, const struct record *in, struct record *out)
 {
@@ -194,6 +199,42 @@ static int check(struct weir_ctx *ctx, const struct record *in, struct record *o
         return ctx->fail_task(ctx, "record %" PRId64 ":%" PRId64 " is damaged", in->part, in->seq);
     *out = *in;
     return 0;
+}
+
+/* --- A join: of each source the record that bears one number, in whichever order they come */
+
+struct pair {
+    int64_t pair;
+    int64_t seq;
+    int64_t a;
+    int64_t b;
+};
+WEIR_ROW(pair, WEIR_FIELD(pair, "BIGINT NOT NULL"), WEIR_FIELD(seq, "BIGINT NOT NULL"),
+         WEIR_FIELD(a, "BIGINT NOT NULL"), WEIR_FIELD(b, "BIGINT NOT NULL"));
+WEIR_VALUE_STATE(waits, "BIGINT"); /* of the one that has come: its partition, or ~partition from b */
+
+static int meet(struct weir_ctx *ctx, const struct record *in, int64_t mine, struct weir_out_rows *out)
+{
+    const int64_t *other = weir_value_get(ctx, &waits);
+    if (!other) {
+        weir_value_put(ctx, &waits, &mine);
+        return 0;
+    }
+    if ((*other < 0) == (mine < 0))
+        return ctx->fail_task(ctx, "pair %" PRId64 " has come twice from one side", in->pair);
+    struct pair row = {in->pair, in->seq, mine < 0 ? *other : mine, mine < 0 ? ~mine : ~*other};
+    weir_value_clear(ctx, &waits);
+    return weir_emit(out, &row);
+}
+
+static int from_a(struct weir_ctx *ctx, const struct record *in, struct weir_out_rows *out)
+{
+    return meet(ctx, in, in->part, out);
+}
+
+static int from_b(struct weir_ctx *ctx, const struct record *in, struct weir_out_rows *out)
+{
+    return meet(ctx, in, ~in->part, out);
 }
 
 static struct weir_stream *put(struct weir_stream *stream, const char *directory)
@@ -229,4 +270,7 @@ WEIR_JOB(identity)
             "key, window_start, COUNT(*) AS n, SUM(seq) AS seqs, SUM(part) AS parts, MIN(seq) AS low, MAX(seq) AS high"),
         "windows");
     weir_uid(put(windows, weir_arg(job, "windows", NULL)), "windows-out");
+    struct weir_stream *pairs = weir_process2(weir_key_by(a, "pair"), weir_key_by(b, "pair"), .name = "pairs",
+                                              WEIR_ON_ROW(record, pair, from_a), WEIR_ON_ROW2(record, from_b));
+    weir_uid(put(weir_uid(pairs, "pairs"), weir_arg(job, "pairs", "")), "pairs-out");
 }

@@ -211,6 +211,13 @@ def test_the_checker_finds_what_is_broken_by_hand():
             found = oracle.check_windows(world.windows, parts, end, world.keys)
             assert names(found) == want and len(found) == 1, found[:5]
             undo()
+        pairs = max(oracle.published(world.pairs), key=os.path.getsize)
+        for change, want in ((lambda lines: lines.pop(7), {"pair-lost"}), (lambda lines: lines.insert(7, lines[7]), {"pair-twice"}),
+                             (lambda lines: lines.insert(7, lines.pop(7).replace(b'"b":', b'"b":1')), {"pair-wrong", "pair-lost"})):
+            undo = changed(pairs, change)
+            assert names(oracle.check_pairs(world.pairs, world.partitions, end)) == want
+            undo()
+        assert not oracle.check_pairs(world.pairs, world.partitions, end)
         assert not records() and not oracle.check_windows(world.windows, parts, end, world.keys)
         check_the_checker_of_storage(world, names)
 

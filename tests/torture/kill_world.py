@@ -158,13 +158,14 @@ class World:
     def submit(self, *options, output=True):
         self.began_ms = int(time.time() * 1000)
         self.rows = [self.path("rows-a"), self.path("rows-b")]
-        self.windows = self.path("windows")
+        self.windows, self.pairs = self.path("windows"), self.path("pairs")
         done = self.weir("run", "-d", "-p", self.parallelism, *options, IDENTITY, "--rows-a", output and self.rows[0] or "", "--rows-b",
-                         output and self.rows[1] or "", "--windows", output and self.windows or "", "--partitions", self.partitions, "--rate", self.rate, "--keys", self.keys,
+                         output and self.rows[1] or "", "--windows", output and self.windows or "",
+                         "--pairs", output and self.pairs or "", "--partitions", self.partitions, "--rate", self.rate, "--keys", self.keys,
                          "--start", self.began_ms, "--end", self.path("end"))
         assert done.returncode == 0, done.stderr
         self.job = done.stdout.strip()
-        self.watcher = oracle.Watcher(*self.rows, self.windows)
+        self.watcher = oracle.Watcher(*self.rows, self.windows, self.pairs)
         return self.job
 
     def state(self):
@@ -200,7 +201,8 @@ class World:
         found = self.watcher.stop()
         found += oracle.check_records(self.rows, parts, end, self.watcher.order)
         found += oracle.check_windows(self.windows, parts, end, self.keys)
-        found += oracle.left_hidden(*self.rows, self.windows)
+        found += oracle.check_pairs(self.pairs, self.partitions, end)
+        found += oracle.left_hidden(*self.rows, self.windows, self.pairs)
         storage, reached = oracle.check_storage(self.root, self.job)
         found += storage
         # Garbage goes at leisure, and nothing may be left of it.

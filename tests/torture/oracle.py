@@ -2,6 +2,7 @@
 
 O1 Every record (part, seq, crc) of the pass-through branch is published once and in order: findings `lost`, `duplicate`, `non-monotonic`, `damaged`,
    and `aborted-read` for output that was published and then changed or went away.
+   A join of the two sources meets every record once: `pair-lost`, `pair-twice`, `pair-wrong`.
 O2 Windows equal those of a run without faults, which follow from the records alone.
 O4 What HEAD names is there and fits its checksums; nothing else is, but for what the caller's grace period still allows.
 Every check returns a list of findings, each a tuple whose first element is its name; the empty list is what is wanted.
@@ -146,6 +147,22 @@ def check_windows(directory, partitions, end, keys, window_ms=WINDOW_MS):
                 findings.append(("window-wrong", *window, f"{values}, not {want.get(window)}"))
     findings += [("window-lost", *window) for window in want if window not in got]
     return findings
+
+
+def check_pairs(directory, partitions, end):
+    """O1 of the join: each record of a source met the one of the other that has its number, once."""
+    seen, findings = bytearray(end * partitions), []
+    for path in published(directory):
+        for line in open(path):
+            row = json.loads(line)
+            pair = row["pair"]
+            if not 0 <= pair < len(seen) or [row["seq"], row["a"], row["b"]] != [pair // partitions, pair % partitions, partitions + pair % partitions]:
+                findings.append(("pair-wrong", path, line[:100]))
+                continue
+            if seen[pair]:
+                findings.append(("pair-twice", pair))
+            seen[pair] = 1
+    return findings + [("pair-lost", pair) for pair, there in enumerate(seen) if not there]
 
 
 def left_hidden(*directories):
