@@ -700,6 +700,14 @@ static int batch_once(struct weir_state_table *table, const struct weir_state_ke
 static __attribute__((noinline)) void bring(struct weir_state_table *table, const struct weir_state_keys *keys,
                                             const int32_t *rows, int count, uint8_t **values)
 {
+    if (table->marks) { /* what is all there stays where it is */
+        int missing = 0;
+        (void)batch_once(table, keys, rows, count, values, false);
+        for (int i = 0; i < count; i++)
+            missing += !values[i];
+        if (!missing)
+            return;
+    }
     weir_spill_room(table, count);
     if (table->disk_count == 0)
         return;
