@@ -25,6 +25,7 @@ void weir_jm_options_init(struct weir_jm_options *options)
         .jobs_max = 1000,
         .exceptions_max = 16,
         .list_interval_ms = 60000,
+        .headless_grace_ms = 600000,
     };
 }
 
@@ -65,6 +66,7 @@ void weir_jm_free(struct weir_jm *jm)
     weir_jm_operations_free(jm);
     free(jm->recoveries);
     free(jm->seen);
+    free(jm->deleting);
     free(jm->jobs);
     free(jm->tms);
     free(jm->executors);
@@ -166,6 +168,9 @@ static void take_event(struct weir_jm *jm, const struct weir_jm_event *event)
         break;
     case WEIR_JM_EVENT_JOBS_LISTED:
         weir_jm_jobs_listed(jm, event);
+        break;
+    case WEIR_JM_EVENT_JOB_DELETED:
+        weir_jm_job_deleted(jm, event);
         break;
     case WEIR_JM_EVENT_JOB_READ:
         weir_jm_job_was_read(jm, event);

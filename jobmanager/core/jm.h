@@ -64,6 +64,7 @@ struct weir_jm_options {
     int jobs_max;        /* jobs that have not ended; 1000 */
     int exceptions_max;  /* kept per job; 16 */
     bool recovers;       /* the object store is asked for jobs of earlier JobManagers, and they go on */
+    int64_t headless_grace_ms; /* objects of a submission that was not accepted for so long go; 10 min */
     int64_t
         list_interval_ms; /* then how often it is asked again: one that was replaced may yet have accepted a job; 1 min */
 };
@@ -77,6 +78,13 @@ enum weir_jm_restart_type {
     WEIR_JM_RESTART_FAILURE_RATE
 };
 
+/* What becomes of the checkpoints of a job that was cancelled or has failed; those of one that has FINISHED go. */
+enum weir_jm_retention {
+    WEIR_JM_RETENTION_NONE,                   /* NO_EXTERNALIZED_CHECKPOINTS: they go */
+    WEIR_JM_RETENTION_DELETE_ON_CANCELLATION, /* kept when it failed */
+    WEIR_JM_RETENTION_RETAIN_ON_CANCELLATION  /* kept */
+};
+
 /* What of the configuration a job's life depends on. */
 struct weir_jm_job_options {
     enum weir_jm_restart_type restart;
@@ -87,13 +95,15 @@ struct weir_jm_job_options {
     int64_t exponential_reset_ms;                      /* .reset-backoff-threshold 1 h */
     int64_t exponential_attempts;                      /* .attempts-before-reset-backoff: -1 without end */
     int64_t rate_max, rate_interval_ms, rate_delay_ms; /* .failure-rate.max-failures-per-interval 1, 1 min, 1 s */
-    int64_t cancellation_timeout_ms; /* task.cancellation.timeout: 180 s; then the executor is killed */
-    int64_t checkpoint_interval_ms;  /* execution.checkpointing.interval; 0: no checkpoints (the default) */
-    int64_t checkpoint_timeout_ms;   /* .timeout: 10 min */
-    int64_t checkpoint_pause_ms;     /* .min-pause: 0 */
-    int64_t checkpoints_concurrent;  /* .max-concurrent-checkpoints: 1 */
-    int64_t checkpoints_tolerable;   /* .tolerable-failed-checkpoints: 0 */
-    int64_t checkpoints_retained;    /* .num-retained: 1 */
+    int64_t cancellation_timeout_ms;  /* task.cancellation.timeout: 180 s; then the executor is killed */
+    int64_t checkpoint_interval_ms;   /* execution.checkpointing.interval; 0: no checkpoints (the default) */
+    int64_t checkpoint_timeout_ms;    /* .timeout: 10 min */
+    int64_t checkpoint_pause_ms;      /* .min-pause: 0 */
+    int64_t checkpoints_concurrent;   /* .max-concurrent-checkpoints: 1 */
+    int64_t checkpoints_tolerable;    /* .tolerable-failed-checkpoints: 0 */
+    int64_t checkpoint_gc_grace_ms;   /* .gc-grace: 1 min */
+    enum weir_jm_retention retention; /* .externalized-checkpoint-retention */
+    int64_t checkpoints_retained;     /* .num-retained: 1 */
 };
 void weir_jm_job_options_init(struct weir_jm_job_options *options); /* the defaults above; restart NONE */
 /* One option by its Flink key. WEIR_ERR_NOT_FOUND: not a key of this table (not an error to the caller, perhaps);
@@ -132,8 +142,14 @@ enum weir_jm_event_kind {
     WEIR_JM_EVENT_HEAD_PUT,     /* job_id, put_result, tag: answers HEAD_PUT */
     WEIR_JM_EVENT_HEAD_GOT,     /* job_id, get_result, tag, nonce, leader_epoch: answers HEAD_GET */
     WEIR_JM_EVENT_JOB_STORED,   /* job_id, text (why it failed; NULL: durable): answers JOB_STORE */
-    WEIR_JM_EVENT_JOBS_LISTED,  /* job_ids, job_id_count, text (why it failed, or NULL): answers JOBS_LIST */
+    WEIR_JM_EVENT_JOBS_LISTED,  /* objects, object_count, text (why it failed, or NULL): answers JOBS_LIST */
+    WEIR_JM_EVENT_JOB_DELETED,  /* job_id: answers STORE_DROP of all that a job has, whether it went well or not */
     WEIR_JM_EVENT_JOB_READ      /* job_id, read: answers JOB_READ */
+};
+
+struct weir_jm_object {
+    const char *key; /* "jobs/<id>/..." */
+    int64_t age_ms;  /* since it was written, by the store's clock */
 };
 
 /* A job as it is in the object store. */
@@ -194,8 +210,8 @@ struct weir_jm_event {
     const uint8_t *nonce;  /* WEIR_HEAD_NONCE_SIZE bytes */
     uint64_t leader_epoch; /* of that HEAD */
     /* JOBS_LISTED, JOB_READ */
-    const char *const *job_ids;
-    int job_id_count;
+    const struct weir_jm_object *objects; /* sorted by key */
+    int object_count;
     const struct weir_jm_read *read;
 };
 
@@ -210,11 +226,12 @@ enum weir_jm_effect_kind {
     WEIR_JM_EFFECT_JOB_DROPPED, /* job_id: forgotten (more than jobs_ended_max) */
     WEIR_JM_EFFECT_STORE_PUT, /* job_id, checkpoint, text (key), bytes, size: an object that is written once; then STORED */
     WEIR_JM_EFFECT_STORE_COPY, /* job_id, checkpoint: `copies` from from_uri to to_uri, then the object `text` (key), bytes, size; STORED */
-    WEIR_JM_EFFECT_STORE_DROP, /* job_id, checkpoint, text: every object whose key begins so can go; no answer */
+    WEIR_JM_EFFECT_STORE_DROP, /* job_id, checkpoint, text: every object whose key begins so can go. checkpoint 0: the whole job; then JOB_DELETED */
+    WEIR_JM_EFFECT_STORE_DELETE, /* job_id, keys, key_count: these objects can go */
     WEIR_JM_EFFECT_HEAD_PUT, /* job_id, bytes, size, tag (NULL: there must be none): jobs/<job_id>/HEAD; then HEAD_PUT */
     WEIR_JM_EFFECT_HEAD_GET, /* job_id; then HEAD_GOT */
     WEIR_JM_EFFECT_JOB_STORE, /* job_id, bytes, size (the graph), text (SHA-256 of its code, or ""): both; then JOB_STORED */
-    WEIR_JM_EFFECT_JOBS_LIST, /* which jobs have objects; then JOBS_LISTED */
+    WEIR_JM_EFFECT_JOBS_LIST, /* every object of every job; then JOBS_LISTED */
     WEIR_JM_EFFECT_JOB_READ,  /* job_id: HEAD, and the graph, code and metadata that it names; then JOB_READ */
     WEIR_JM_EFFECT_FENCED     /* a higher leader epoch exists: text; the process should end */
 };
@@ -250,6 +267,8 @@ struct weir_jm_effect {
     const char *from_uri, *to_uri; /* STORE_COPY; STORE_DROP of a savepoint: from_uri. NULL: the checkpoint storage */
     const struct weir_jm_copy *copies;
     int copy_count;
+    const char *const *keys;
+    int key_count;
 };
 
 struct weir_jm_effects {

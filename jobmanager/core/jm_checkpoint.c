@@ -118,7 +118,14 @@ static void fill_head(struct weir_jm *jm, struct weir_jm_job *job, Weir__Head *h
         over++;
     head->n_retained -= over;
     memmove(head->retained, head->retained + over, head->n_retained * sizeof *head->retained);
-    head->gc_floor = c->floor_writing = head->n_retained ? head->retained[0]->id : 0;
+    bool nothing = weir_jm_garbage_keeps_nothing(job);
+    if (nothing)
+        head->n_retained = 0;
+    c->oldest_writing = head->n_retained ? head->retained[0]->id : nothing ? c->next_id : 0;
+    c->floor_writing = weir_jm_garbage_is_settled(job) ? c->next_id : c->oldest_writing;
+    if (c->floor_writing < c->floor_written)
+        c->floor_writing = c->floor_written;
+    head->gc_floor = c->floor_writing;
     head->graph_sha256 = weir_arena_alloc(&jm->arena, 65);
     weir_sha256_hex(job->in->graph, job->in->graph_size, head->graph_sha256);
     head->code_sha256 = job->plan->graph->code_sha256;
@@ -233,7 +240,7 @@ static void free_checkpoint(const struct weir_jm_job *job, struct checkpoint *ch
     free(checkpoint->reports);
     free(checkpoint->target);
     weir__snapshot__free_unpacked(checkpoint->snapshot, NULL);
-    free(checkpoint->base.ids);
+    weir_jm_references_free(&checkpoint->base_needs);
     free(checkpoint);
 }
 
@@ -246,95 +253,6 @@ static void remove_pending(struct weir_jm_job *job, int index)
             (size_t)(c->pending_count - index) * sizeof(struct checkpoint *));
 }
 
-static void drop_objects(struct weir_jm *jm, const struct weir_jm_job *job, uint64_t id)
-{
-    struct weir_jm_effect *effect = weir_jm_effect(jm, WEIR_JM_EFFECT_STORE_DROP);
-    effect->job_id = weir_arena_strdup(&jm->arena, job->id);
-    effect->checkpoint = id;
-    effect->text = weir_arena_format(&jm->arena, "jobs/%s/chk-%" PRIu64 "/", job->id, id);
-}
-
-static bool names(const struct references *refs, uint64_t id)
-{
-    for (int r = 0; r < refs->count; r++)
-        if (refs->ids[r] == id)
-            return true;
-    return false;
-}
-
-/* By a retained checkpoint; or by one that is under way, whose tasks were told of one that was complete then and may not be retained any more. */
-static bool is_referred_to(const struct weir_jm_job *job, uint64_t id)
-{
-    const struct job_checkpoints *c = job->in->checkpoints;
-    for (int i = 0; i < job->retained_count && !WEIR_MUTANT(jm_shared_dropped); i++)
-        if ((c->references[i].count < 0 && id < job->retained[i].id) || names(&c->references[i], id))
-            return true;
-    for (int i = 0; i < c->pending_count; i++)
-        if ((c->pending[i]->base.count < 0 && id < c->pending[i]->id) || names(&c->pending[i]->base, id))
-            return true;
-    return false;
-}
-
-/* The newest complete one, and what it refers to. */
-static struct references base_of(const struct weir_jm_job *job)
-{
-    const struct job_checkpoints *c = job->in->checkpoints;
-    if (job->retained_count == 0)
-        return (struct references){.count = 0};
-    const struct references *last = &c->references[job->retained_count - 1];
-    if (last->count < 0)
-        return (struct references){.count = -1};
-    struct references base = {.ids = weir_alloc(((size_t)last->count + 1) * sizeof *base.ids), .count = last->count};
-    if (last->count > 0)
-        memcpy(base.ids, last->ids, (size_t)last->count * sizeof *base.ids);
-    base.ids[base.count++] = job->retained[job->retained_count - 1].id;
-    return base;
-}
-
-/* HEAD's floor has been raised: objects below it that nothing retained refers to go. */
-static void drop_garbage(struct weir_jm *jm, struct weir_jm_job *job)
-{
-    struct job_checkpoints *c = job->in->checkpoints;
-    int kept = 0;
-    for (int i = 0; i < c->spared_count; i++)
-        if (is_referred_to(job, c->spared[i]))
-            c->spared[kept++] = c->spared[i];
-        else
-            drop_objects(jm, job, c->spared[i]);
-    c->spared_count = kept;
-    for (; c->garbage_from < c->floor_written; c->garbage_from++) {
-        if (!is_referred_to(job, c->garbage_from)) {
-            drop_objects(jm, job, c->garbage_from);
-            continue;
-        }
-        c->spared = weir_realloc(c->spared, (size_t)(c->spared_count + 1) * sizeof *c->spared);
-        c->spared[c->spared_count++] = c->garbage_from;
-    }
-}
-
-/* The id in "jobs/<job>/chk-<id>/<name>"; 0: it is none. */
-static uint64_t id_of_object(const char *key)
-{
-    const char *at = key ? strstr(key, "chk-") : NULL;
-    return at ? strtoull(at + 4, NULL, 10) : 0;
-}
-
-static struct references references_of(Weir__Snapshot *snapshot)
-{
-    struct references refs = {.snapshot = snapshot};
-    for (size_t i = 0; i < snapshot->n_parts; i++) {
-        uint64_t id = id_of_object(snapshot->parts[i]->object);
-        bool known = id == 0 || id == snapshot->checkpoint;
-        for (int r = 0; r < refs.count && !known; r++)
-            known = refs.ids[r] == id;
-        if (known)
-            continue;
-        refs.ids = weir_realloc(refs.ids, (size_t)(refs.count + 1) * sizeof *refs.ids);
-        refs.ids[refs.count++] = id;
-    }
-    return refs;
-}
-
 void weir_jm_checkpoint_retain(struct weir_jm_job *job, const struct weir_jm_retained *entry,
                                Weir__Snapshot *take_snapshot)
 {
@@ -342,7 +260,8 @@ void weir_jm_checkpoint_retain(struct weir_jm_job *job, const struct weir_jm_ret
     job->retained = weir_realloc(job->retained, (size_t)(job->retained_count + 1) * sizeof *job->retained);
     c->references = weir_realloc(c->references, (size_t)(job->retained_count + 1) * sizeof *c->references);
     c->references[job->retained_count] =
-        take_snapshot ? references_of(take_snapshot) : (struct references){.count = -1};
+        take_snapshot ? weir_jm_references_of(take_snapshot) : (struct references){.count = -1};
+    c->references[job->retained_count].snapshot = take_snapshot;
     c->latest = take_snapshot;
     job->retained[job->retained_count++] = *entry;
 }
@@ -351,9 +270,8 @@ void weir_jm_checkpoint_retain(struct weir_jm_job *job, const struct weir_jm_ret
 static void release_retained(struct weir_jm_job *job)
 {
     struct job_checkpoints *c = job->in->checkpoints;
-    while (job->retained_count > 0 && job->retained[0].id < c->floor_written) {
-        free(c->references[0].ids);
-        weir__snapshot__free_unpacked(c->references[0].snapshot, NULL);
+    while (job->retained_count > 0 && job->retained[0].id < c->oldest_written) {
+        weir_jm_references_free(&c->references[0]);
         if (--job->retained_count == 0)
             c->latest = NULL;
         memmove(job->retained, job->retained + 1, (size_t)job->retained_count * sizeof *job->retained);
@@ -397,6 +315,7 @@ static void head_written(struct weir_jm *jm, struct weir_jm_job *job)
     c->attempts_to = c->attempts_writing;
     c->state_written = c->state_writing;
     c->floor_written = c->floor_writing;
+    c->oldest_written = c->oldest_writing;
     int last = -1;
     for (int i = 0; i < c->pending_count; i++)
         if (c->pending[i]->state == CHECKPOINT_IN_HEAD)
@@ -414,7 +333,7 @@ static void head_written(struct weir_jm *jm, struct weir_jm_job *job)
         remove_pending(job, i);
     }
     release_retained(job);
-    drop_garbage(jm, job);
+    weir_jm_garbage_floor(jm, job);
     job->version++;
     weir_jm_head_recorded(jm, job);
 }
@@ -470,7 +389,7 @@ static void checkpoint_failed(struct weir_jm *jm, struct weir_jm_job *job, int i
     weir_jm_log(jm, WEIR_JM_LOG_WARN, job, "job %s: checkpoint %" PRIu64 " failed: %s", job->name, id, why);
     ended(jm, job, checkpoint, why);
     if (WEIR_MUTANT(jm_dropped_on_abort))
-        drop_objects(jm, job, id);
+        weir_jm_drop_objects(jm, job, id);
     if (checkpoint->final) { /* it is tried again */
         c->final_begun = false;
         c->pause_until_ms = later_ms(jm->now_ms, FINAL_AGAIN_MS);
@@ -800,7 +719,7 @@ static struct checkpoint *new_checkpoint(struct weir_jm *jm, struct weir_jm_job 
     checkpoint->triggered_wall_ms = jm->wall_ms;
     checkpoint->deadline_ms = later_ms(jm->now_ms, job->options.checkpoint_timeout_ms);
     checkpoint->reports = weir_zalloc((size_t)job->task_count * sizeof(Weir__Control *));
-    checkpoint->base = base_of(job);
+    weir_jm_garbage_base(job, checkpoint);
     c->pending[c->pending_count++] = checkpoint;
     begun(jm, job, checkpoint);
     return checkpoint;
@@ -964,8 +883,11 @@ bool weir_jm_checkpoint_final(struct weir_jm *jm, struct weir_jm_job *job)
 
 void weir_jm_checkpoint_committed(struct weir_jm_job *job, uint64_t checkpoint)
 {
-    if (job->in->checkpoints)
-        job->in->checkpoints->committed_upto = checkpoint; /* rides on the next write of HEAD */
+    if (!job->in->checkpoints)
+        return;
+    job->in->checkpoints->committed_upto = checkpoint; /* rides on the next write of HEAD */
+    if (weir_job_state_terminal(job->state))           /* and there is no other reason for one */
+        job->in->checkpoints->head_dirty = true;
 }
 
 void weir_jm_checkpoints_ended(struct weir_jm_job *job)
@@ -1045,12 +967,11 @@ void weir_jm_checkpoints_free(struct weir_jm_job *job)
         return;
     while (c->pending_count > 0)
         remove_pending(job, c->pending_count - 1);
-    for (int i = 0; i < job->retained_count; i++) {
-        free(c->references[i].ids);
-        weir__snapshot__free_unpacked(c->references[i].snapshot, NULL);
-    }
+    for (int i = 0; i < job->retained_count; i++)
+        weir_jm_references_free(&c->references[i]);
     free(c->references);
-    free(c->spared);
+    free(c->passed);
+    free(c->suspects);
     free(c->drain_target);
     free(c->claimed);
     free(c->output_complete);
@@ -1097,6 +1018,8 @@ static void set_timer(const struct weir_jm *jm, struct weir_jm_job *job)
 {
     struct job_checkpoints *c = job->in->checkpoints;
     int64_t at_ms = c->head.wake_at_ms < job->in->cancel_reply_at_ms ? c->head.wake_at_ms : job->in->cancel_reply_at_ms;
+    if (weir_jm_garbage_wake_ms(job) < at_ms)
+        at_ms = weir_jm_garbage_wake_ms(job);
     if (job->in->abort_wanted && job->in->abort_not_before_ms > jm->now_ms && job->in->abort_not_before_ms < at_ms)
         at_ms = job->in->abort_not_before_ms;
     int64_t trigger_ms = c->next_trigger_ms > c->pause_until_ms ? c->next_trigger_ms : c->pause_until_ms;
@@ -1161,6 +1084,7 @@ void weir_jm_checkpoints(struct weir_jm *jm)
             weir_jm_job_answer_cancels(jm, job);
         }
         reserve_attempts(job);
+        weir_jm_garbage_due(jm, job);
         write_head(jm, job);
         set_timer(jm, job);
     }

@@ -31,10 +31,13 @@ enum {
     WEIR_JM_KIND_ROWS = 6
 }; /* enum weir_state_kind */
 
-struct references { /* of a checkpoint: those whose objects it needs */
+/* Of a retained checkpoint, in the order of job->retained: the other checkpoints whose objects it needs, and all objects. */
+struct references {
     uint64_t *ids;
-    int count;                /* -1: not known, any older one */
-    Weir__Snapshot *snapshot; /* of a retained one; NULL: it could not be read */
+    int count;   /* -1: not known */
+    char **keys; /* sorted */
+    int key_count;
+    Weir__Snapshot *snapshot; /* owned, of a retained one; NULL: it could not be read */
 };
 
 struct checkpoint {
@@ -46,11 +49,21 @@ struct checkpoint {
     char *target; /* where it is a savepoint; NULL: it is none */
     bool import;  /* what the job begins with, from elsewhere */
     int64_t triggered_ms, triggered_wall_ms, deadline_ms;
-    int missing;              /* subtasks whose part is not here */
+    int missing;   /* subtasks whose part is not here */
+    uint64_t base; /* the complete one that its trigger named: parts may need what that one has, and what it needs */
+    struct references base_needs;
     Weir__Control **reports;  /* by task: CheckpointReport, or NULL */
     Weir__Snapshot *snapshot; /* from WRITING on */
-    struct references base;   /* tasks may refer to these, which were complete when it began */
     struct weir_jm_retained entry;
+};
+
+struct suspect {   /* an object that listings find to be garbage */
+    uint64_t hash; /* of its key */
+    int64_t since_ms;
+};
+struct passed { /* a checkpoint below HEAD's floor */
+    uint64_t id;
+    int64_t at_ms; /* its objects go then; NEVER_MS: something refers to it */
 };
 
 struct job_checkpoints {
@@ -63,12 +76,15 @@ struct job_checkpoints {
     int64_t
         pause_until_ms; /* min-pause after the last end; with a last checkpoint that failed: when it is tried again */
     int64_t failures;   /* one after the other */
-    const Weir__Snapshot *latest;          /* of the newest retained one; NULL: none yet */
-    struct references *references;         /* in the order of job->retained */
-    uint64_t floor_written, floor_writing; /* HEAD's gc_floor: as it is there, as the write under way says */
-    uint64_t garbage_from;                 /* what is below has been dropped, but for those in `spared` */
-    uint64_t *spared;                      /* below HEAD's floor, but referred to */
-    int spared_count;
+    const Weir__Snapshot *latest; /* of the newest retained one; NULL: none yet */
+    struct references *references;
+    uint64_t oldest_written, oldest_writing; /* the oldest checkpoint that HEAD names */
+    uint64_t floor_written, floor_writing;   /* HEAD's gc_floor: as it is there, as the write under way says */
+    uint64_t garbage_from;                   /* what is below has gone, but for that in `passed` */
+    struct passed *passed;
+    int passed_count;
+    struct suspect *suspects; /* by hash */
+    int suspect_count;
     uint64_t committed_upto;
     uint64_t *reported;    /* by task: the newest barrier that it has spoken of */
     bool *output_complete; /* by task: a complete checkpoint has brought the output of its FINISHED report */
@@ -104,6 +120,19 @@ void weir_jm_savepoint_failed(struct weir_jm *jm, struct weir_jm_job *job, const
                               const char *why);
 /* jm_checkpoint.c: begins one now; its id, or that of one under way that answers as well. 0: not at this moment, because of *wait. */
 uint64_t weir_jm_checkpoint_now(struct weir_jm *jm, struct weir_jm_job *job, const char **wait);
+/* jm_garbage.c: HEAD's floor was raised; what is due goes; when more is due. */
+void weir_jm_garbage_floor(struct weir_jm *jm, struct weir_jm_job *job);
+void weir_jm_garbage_due(struct weir_jm *jm, struct weir_jm_job *job);
+int64_t weir_jm_garbage_wake_ms(const struct weir_jm_job *job);
+struct references weir_jm_references_of(const Weir__Snapshot *snapshot);
+void weir_jm_references_free(struct references *references);
+/* It has ended, and HEAD names all that it ever will. */
+bool weir_jm_garbage_is_settled(const struct weir_jm_job *job);
+/* What the checkpoint builds on, which must not go before it has ended. */
+void weir_jm_garbage_base(const struct weir_jm_job *job, struct checkpoint *checkpoint);
+/* It has ended, and by its retention nothing of its checkpoints is kept. */
+bool weir_jm_garbage_keeps_nothing(const struct weir_jm_job *job);
+void weir_jm_drop_objects(struct weir_jm *jm, const struct weir_jm_job *job, uint64_t id);
 /* jm_checkpoint.c: it is complete, and the newest. NULL: its snapshot cannot be read, and is taken to need everything before it. */
 void weir_jm_checkpoint_retain(struct weir_jm_job *job, const struct weir_jm_retained *entry,
                                Weir__Snapshot *take_snapshot);

@@ -39,8 +39,7 @@ static void go_back(struct weir_jm *jm, struct weir_jm_job *job, const Weir__Fai
     struct references *corrupt = &c->references[--job->retained_count];
     uint64_t id = job->retained[job->retained_count].id;
     c->latest = c->references[job->retained_count - 1].snapshot;
-    free(corrupt->ids);
-    weir__snapshot__free_unpacked(corrupt->snapshot, NULL);
+    weir_jm_references_free(corrupt);
     c->head_dirty = true;
     job->version++;
     weir_jm_log(jm, WEIR_JM_LOG_ERROR, job,

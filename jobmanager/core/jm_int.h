@@ -152,6 +152,8 @@ struct weir_jm {
     int recovery_count, recovery_capacity, recoveries_reading;
     char (*seen)[WEIR_JM_JOB_ID_SIZE]; /* jobs of the last listing, sorted: each is read once */
     int seen_count;
+    char (*deleting)[WEIR_JM_JOB_ID_SIZE]; /* all their objects are being deleted */
+    int deleting_count, deleting_capacity;
     /* of this step */
     struct weir_arena arena;
     struct weir_jm_effect *effects;
@@ -221,6 +223,14 @@ uint64_t weir_jm_recoveries_left(const struct weir_jm *jm);
 /* A write of HEAD is done; another writes there. */
 void weir_jm_head_recorded(struct weir_jm *jm, struct weir_jm_job *job);
 void weir_jm_head_lost(struct weir_jm *jm, struct weir_jm_job *job);
+
+/* --- jm_garbage.c: objects of one job, from a listing; of one without HEAD */
+void weir_jm_garbage_sweep(struct weir_jm *jm, const char *job_id, const struct weir_jm_object *objects, int count);
+void weir_jm_garbage_headless(struct weir_jm *jm, const char *job_id, const struct weir_jm_object *objects, int count);
+/* The job is forgotten: unless checkpoints of it are kept, all of it goes. */
+void weir_jm_garbage_forgotten(struct weir_jm *jm, const struct weir_jm_job *job);
+bool weir_jm_garbage_deleting(const struct weir_jm *jm, const char *job_id);
+void weir_jm_job_deleted(struct weir_jm *jm, const struct weir_jm_event *event);
 
 /* --- jm_job.c: a job's life */
 struct weir_jm_new_job {

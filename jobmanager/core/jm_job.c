@@ -212,6 +212,8 @@ static const char *refuse_submit(struct weir_jm *jm, const struct weir_jm_event 
     if (weir_jm_job_get(jm, event->job_id))
         return "a job with this id exists already";
     *code = WEIR_ERR_FULL;
+    if (weir_jm_garbage_deleting(jm, event->job_id))
+        return "what is left of an earlier job with this id is being deleted: try again";
     if (live >= jm->options.jobs_max)
         return "there are as many jobs as this JobManager runs at a time: cancel one first";
     return NULL;
@@ -485,6 +487,9 @@ void weir_jm_job_add_commit(struct weir_jm *jm, struct weir_jm_job *job, uint64_
                             Weir__Committable **committables, size_t count)
 {
     (void)jm;
+    if (job->in
+            ->commit_failed) /* nothing is published after what could not be: a later JobManager tries again, in order */
+        return;
     weir_assert(commit_room(job));
     Weir__CommitOutput output;
     weir__commit_output__init(&output);
@@ -670,6 +675,7 @@ void weir_jm_job_remove(struct weir_jm *jm, struct weir_jm_job *job)
 static void drop_job(struct weir_jm *jm, int index)
 {
     weir_jm_effect(jm, WEIR_JM_EFFECT_JOB_DROPPED)->job_id = weir_arena_strdup(&jm->arena, jm->jobs[index]->id);
+    weir_jm_garbage_forgotten(jm, jm->jobs[index]);
     weir_jm_job_remove(jm, jm->jobs[index]);
 }
 

@@ -40,6 +40,8 @@ void weir_jm_head_recorded(struct weir_jm *jm, struct weir_jm_job *job)
             weir_jm_job_publishes(jm, job, c->latest->checkpoint);
         }
     }
+    if (weir_jm_garbage_is_settled(job) && c->floor_written != c->next_id)
+        c->head_dirty = true; /* it is settled by this write */
     if (weir_jm_checkpoint_cancel_recorded(job))
         weir_jm_job_answer_cancels(jm, job);
 }
@@ -116,6 +118,21 @@ static void look_again(struct weir_jm *jm, const char *job_id)
         }
 }
 
+/* Objects [from, the result) are of job `id` ("": of none). */
+static int objects_of_job(const struct weir_jm_event *event, int from, char id[WEIR_JM_JOB_ID_SIZE], bool *has_head)
+{
+    const char *key = event->objects[from].key;
+    const size_t prefix = strlen("jobs/") + WEIR_JM_JOB_ID_SIZE;
+    bool good = strncmp(key, "jobs/", 5) == 0 && strlen(key) > prefix && key[prefix - 1] == '/' &&
+                strcspn(key + 5, "/") == WEIR_JM_JOB_ID_SIZE - 1;
+    snprintf(id, WEIR_JM_JOB_ID_SIZE, "%s", good ? key + 5 : "");
+    int next = from;
+    do
+        *has_head |= good && strcmp(event->objects[next].key + prefix, "HEAD") == 0;
+    while (++next < event->object_count && good && strncmp(event->objects[next].key, key, prefix) == 0);
+    return next;
+}
+
 void weir_jm_jobs_listed(struct weir_jm *jm, const struct weir_jm_event *event)
 {
     if (!jm->listing)
@@ -127,14 +144,22 @@ void weir_jm_jobs_listed(struct weir_jm *jm, const struct weir_jm_event *event)
         return;
     }
     jm->list_at_ms = WEIR_MUTANT(jm_listed_once) ? NEVER_MS : later_ms(jm->now_ms, jm->options.list_interval_ms);
-    char(*seen)[WEIR_JM_JOB_ID_SIZE] = weir_zalloc((size_t)(event->job_id_count + 1) * sizeof *seen);
+    char(*seen)[WEIR_JM_JOB_ID_SIZE] = weir_zalloc((size_t)(event->object_count + 1) * sizeof *seen);
     int count = 0, before = jm->recovery_count;
-    for (int i = 0; i < event->job_id_count; i++) {
-        if (strlen(event->job_ids[i]) != WEIR_JM_JOB_ID_SIZE - 1)
+    for (int i = 0, next; i < event->object_count; i = next) {
+        bool has_head = false;
+        char id[WEIR_JM_JOB_ID_SIZE];
+        next = objects_of_job(event, i, id, &has_head);
+        if (!id[0])
             continue;
-        memcpy(seen[count], event->job_ids[i], sizeof *seen);
-        if (!was_seen(jm, seen[count++]) && !weir_jm_job_get(jm, event->job_ids[i]))
-            read_later(jm, event->job_ids[i], 0);
+        if (!has_head) { /* a submission that is not accepted yet, or never was */
+            weir_jm_garbage_headless(jm, id, &event->objects[i], next - i);
+            continue;
+        }
+        weir_jm_garbage_sweep(jm, id, &event->objects[i], next - i);
+        memcpy(seen[count], id, sizeof *seen);
+        if (!was_seen(jm, seen[count++]) && !weir_jm_job_get(jm, id) && !weir_jm_garbage_deleting(jm, id))
+            read_later(jm, id, 0);
     }
     qsort(seen, (size_t)count, sizeof *seen, compare_ids);
     free(jm->seen);
@@ -298,6 +323,7 @@ static void add_checkpoints(struct weir_jm *jm, struct weir_jm_job *job, const s
     c->next_id = c->reserved_to = head->next_checkpoint;
     c->committed_upto = head->committed_upto;
     c->floor_written = c->garbage_from = head->gc_floor;
+    c->oldest_written = head->n_retained ? head->retained[0]->id : 0;
     c->state_written = (enum weir_job_state)head->job_state;
     for (size_t i = 0; i < head->n_retained; i++) {
         const Weir__RetainedCheckpoint *from = head->retained[i];
@@ -342,7 +368,8 @@ static void add_ended(struct weir_jm *jm, const char *job_id, const struct weir_
     job->in->abort_not_before_ms = later_ms(jm->now_ms, jm->options.heartbeat_timeout_ms);
     /* Whoever only lists it leaves HEAD as it is; the first write, should there be one, takes it over. */
     job->in->checkpoints->taking_over = true;
-    job->in->checkpoints->head_dirty = job->in->abort_wanted || job->in->commit_count > 0;
+    bool settled = head->n_retained == 0 || head->gc_floor > head->retained[head->n_retained - 1]->id;
+    job->in->checkpoints->head_dirty = job->in->abort_wanted || job->in->commit_count > 0 || !settled;
     weir_jm_effect(jm, WEIR_JM_EFFECT_JOB_ENDED)->job_id = weir_arena_strdup(&jm->arena, job->id);
 }
 

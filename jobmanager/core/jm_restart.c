@@ -20,6 +20,7 @@ void weir_jm_job_options_init(struct weir_jm_job_options *options)
         .checkpoint_timeout_ms = 600000,
         .checkpoints_concurrent = 1,
         .checkpoints_retained = 1,
+        .checkpoint_gc_grace_ms = 60000,
     };
 }
 
@@ -165,6 +166,23 @@ static weir_err parse_double(const char *key, const char *value, double min, dou
     return WEIR_OK;
 }
 
+static weir_err parse_retention(struct weir_jm_job_options *options, const char *value, struct weir_error *error)
+{
+    if (strcmp(value, "NO_EXTERNALIZED_CHECKPOINTS") == 0)
+        options->retention = WEIR_JM_RETENTION_NONE;
+    else if (strcmp(value, "DELETE_ON_CANCELLATION") == 0)
+        options->retention = WEIR_JM_RETENTION_DELETE_ON_CANCELLATION;
+    else if (strcmp(value, "RETAIN_ON_CANCELLATION") == 0)
+        options->retention = WEIR_JM_RETENTION_RETAIN_ON_CANCELLATION;
+    else
+        return weir_fail(
+            error, WEIR_ERR_INVALID,
+            "execution.checkpointing.externalized-checkpoint-retention: '%.100s' is none of NO_EXTERNALIZED_CHECKPOINTS, "
+            "DELETE_ON_CANCELLATION, RETAIN_ON_CANCELLATION",
+            value);
+    return WEIR_OK;
+}
+
 static weir_err set_checkpointing(struct weir_jm_job_options *options, const char *key, const char *value,
                                   struct weir_error *error)
 {
@@ -179,6 +197,10 @@ static weir_err set_checkpointing(struct weir_jm_job_options *options, const cha
         return parse_count(key, value, 1, &options->checkpoints_concurrent, error);
     if (strcmp(name, "tolerable-failed-checkpoints") == 0)
         return parse_count(key, value, 0, &options->checkpoints_tolerable, error);
+    if (strcmp(name, "gc-grace") == 0)
+        return parse_duration(key, value, 0, &options->checkpoint_gc_grace_ms, error);
+    if (strcmp(name, "externalized-checkpoint-retention") == 0)
+        return parse_retention(options, value, error);
     if (strcmp(name, "num-retained") == 0)
         return parse_count(key, value, 1, &options->checkpoints_retained, error);
     return WEIR_ERR_NOT_FOUND;

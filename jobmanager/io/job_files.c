@@ -8,12 +8,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/proto_memory.h"
 #include "snapshot.pb-c.h"
 #include "statefile/metadata.h"
 
+#define OBJECTS_MAX 2000000 /* of one listing */
 #define OBJECT_SIZE_MAX ((size_t)256 << 20)
 
 /* --- The envelope */
@@ -47,7 +49,7 @@ weir_err weir_job_files_put(struct weir_store *store, const char *job_id, const 
     weir_err err = WEIR_OK;
     if (code_sha256[0] && code_dir) {
         char *from = weir_format("%s/%s.so", code_dir, code_sha256);
-        char *key = weir_format("code/%s", code_sha256);
+        char *key = weir_format("jobs/%s/code-%s", job_id, code_sha256);
         int64_t size;
         err = weir_store_put_file(store, key, from, &size, NULL, error);
         free(from);
@@ -68,41 +70,40 @@ weir_err weir_job_files_put(struct weir_store *store, const char *job_id, const 
 
 /* --- Listing */
 
-struct ids {
-    char **list;
+struct listing {
+    struct weir_jm_object *list;
     int count, capacity;
+    int64_t now_ms;
 };
 
-static bool collect_id(const struct weir_store_entry *entry, void *arg)
+static bool add_object(const struct weir_store_entry *entry, void *arg)
 {
-    struct ids *ids = arg;
-    const char *id = entry->key + strlen("jobs/");
-    if (strlen(id) < WEIR_JM_JOB_ID_SIZE || id[WEIR_JM_JOB_ID_SIZE - 1] != '/')
-        return true;
-    for (int i = ids->count; i-- > 0;) /* a listing has a job's objects together, mostly */
-        if (strncmp(ids->list[i], id, WEIR_JM_JOB_ID_SIZE - 1) == 0)
-            return true;
-    if (ids->count == ids->capacity) {
-        ids->capacity = ids->capacity ? ids->capacity * 2 : 16;
-        ids->list = weir_realloc(ids->list, (size_t)ids->capacity * sizeof *ids->list);
+    struct listing *listing = arg;
+    if (listing->count == listing->capacity) {
+        listing->capacity = listing->capacity ? listing->capacity * 2 : 64;
+        listing->list = weir_realloc(listing->list, (size_t)listing->capacity * sizeof *listing->list);
     }
-    ids->list[ids->count++] = weir_strndup(id, WEIR_JM_JOB_ID_SIZE - 1);
-    return true;
+    /* By two clocks: what is judged by its age is garbage for other reasons. */
+    listing->list[listing->count++] = (struct weir_jm_object){
+        weir_strdup(entry->key), listing->now_ms > entry->modified_ms ? listing->now_ms - entry->modified_ms : 0};
+    return listing->count < OBJECTS_MAX;
 }
 
-weir_err weir_job_files_list(struct weir_store *store, char ***out, int *count, struct weir_error *error)
+static int compare_objects(const void *a, const void *b)
 {
-    struct ids ids = {0};
-    weir_err err = weir_store_list(store, "jobs/", collect_id, &ids, error);
-    for (int i = 0; err && i < ids.count; i++)
-        free(ids.list[i]);
-    if (err) {
-        free(ids.list);
-        return err;
-    }
-    *out = ids.list;
-    *count = ids.count;
-    return WEIR_OK;
+    return strcmp(((const struct weir_jm_object *)a)->key, ((const struct weir_jm_object *)b)->key);
+}
+
+weir_err weir_job_files_list(struct weir_store *store, struct weir_jm_object **objects, int *count,
+                             struct weir_error *error)
+{
+    struct listing listing = {.now_ms = weir_clock_wall_ms()};
+    weir_err err = weir_store_list(store, "jobs/", add_object, &listing, error);
+    if (!err && listing.count)
+        qsort(listing.list, (size_t)listing.count, sizeof *listing.list, compare_objects);
+    *objects = listing.list;
+    *count = listing.count;
+    return err;
 }
 
 /* --- Reading */
@@ -226,7 +227,7 @@ static void get_code(struct weir_store *store, const char *code_dir, struct weir
     const char *sha256 = files->head->code_sha256;
     char *path = weir_format("%s/%s.so", code_dir, sha256);
     if (access(path, R_OK) != 0) {
-        char *key = weir_format("code/%s", sha256);
+        char *key = weir_format("jobs/%s/code-%s", files->head->job_id, sha256);
         char *part = weir_format("%s/.code-%s", code_dir, files->head->job_id); /* jobs are read beside each other */
         weir_err err = download_code(store, key, sha256, part, &files->error);
         if (!err && rename(part, path) != 0)

@@ -16,12 +16,13 @@ void weir_job_seal(const char kind[4], const uint8_t *bytes, size_t size, uint8_
 /* The rest is what was sealed. */
 bool weir_job_unseal(const char kind[4], const uint8_t *bytes, size_t size);
 
-/* jobs/<id>/graph-<sha256>, and code/<sha256> from `code_dir`/<sha256>.so; "": no code. */
+/* jobs/<id>/graph-<sha256>, and jobs/<id>/code-<sha256> from `code_dir`/<sha256>.so; "": no code. */
 weir_err weir_job_files_put(struct weir_store *store, const char *job_id, const uint8_t *graph, size_t graph_size,
                             const char *code_sha256, const char *code_dir, struct weir_error *error);
 
-/* Ids of jobs that have objects. (*ids)[i] and *ids are freed by the caller. */
-weir_err weir_job_files_list(struct weir_store *store, char ***ids, int *count, struct weir_error *error);
+/* Every object of every job, sorted by key. objects[i].key and objects are freed by the caller. */
+weir_err weir_job_files_list(struct weir_store *store, struct weir_jm_object **objects, int *count,
+                             struct weir_error *error);
 
 struct weir_job_files {
     enum weir_jm_read_result result;

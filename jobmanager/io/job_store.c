@@ -35,11 +35,13 @@ struct operation {
     struct weir_error error;
     bool failed;
     char *code_dir, code_sha256[65]; /* JOB_STORE, JOB_READ */
-    char **ids;                      /* JOBS_LIST */
-    int id_count;
-    char *from_uri, *to_uri; /* STORE_COPY, STORE_DROP; NULL: this store */
+    char *from_uri, *to_uri;         /* STORE_COPY, STORE_DROP; NULL: this store */
     struct weir_jm_copy *copies;
     int copy_count;
+    struct weir_jm_object *objects; /* JOBS_LIST */
+    int object_count;
+    char **keys; /* STORE_DELETE */
+    int key_count;
     struct weir_job_files files; /* JOB_READ */
     struct weir_jm_read read;
     struct weir_call *call;
@@ -167,8 +169,12 @@ static weir_err run(void *arg, struct weir_error *error)
     case WEIR_JM_EFFECT_JOB_STORE:
         op->failed = store_job(op) != WEIR_OK;
         break;
+    case WEIR_JM_EFFECT_STORE_DELETE:
+        if (weir_store_delete(op->owner->store, (const char *const *)op->keys, op->key_count, &op->error) != WEIR_OK)
+            weir_log(WARN, "garbage remains for now: %s", op->error.message);
+        break;
     case WEIR_JM_EFFECT_JOBS_LIST:
-        op->failed = weir_job_files_list(op->owner->store, &op->ids, &op->id_count, &op->error) != WEIR_OK;
+        op->failed = weir_job_files_list(op->owner->store, &op->objects, &op->object_count, &op->error) != WEIR_OK;
         break;
     case WEIR_JM_EFFECT_JOB_READ:
         if (weir_fault("jobmanager.job-read")) {
@@ -198,9 +204,12 @@ static void ended(void *arg)
 static void free_operation(void *arg)
 {
     struct operation *op = arg;
-    for (int i = 0; i < op->id_count; i++)
-        free(op->ids[i]);
-    free(op->ids);
+    for (int i = 0; i < op->object_count; i++)
+        free((char *)(uintptr_t)op->objects[i].key);
+    free(op->objects);
+    for (int i = 0; i < op->key_count; i++)
+        free(op->keys[i]);
+    free(op->keys);
     weir_job_files_fini(&op->files);
     for (int i = 0; i < op->copy_count; i++) {
         free((char *)(uintptr_t)op->copies[i].from);
@@ -298,6 +307,9 @@ void weir_job_store_begin(struct weir_job_store *store, const struct weir_jm_eff
         op->copies[i].checks = memcpy(weir_alloc(checks + 1), effect->copies[i].checks, checks);
     }
     op->copy_count = effect->copy_count;
+    op->keys = weir_zalloc((size_t)(effect->key_count + 1) * sizeof *op->keys);
+    for (; op->key_count < effect->key_count; op->key_count++)
+        op->keys[op->key_count] = weir_strdup(effect->keys[op->key_count]);
     op->has_tag = effect->tag != NULL;
     if (effect->tag)
         snprintf(op->tag.text, sizeof op->tag.text, "%s", effect->tag);
@@ -368,12 +380,15 @@ static bool describe(struct operation *op, struct weir_jm_event *event)
     case WEIR_JM_EFFECT_JOBS_LIST:
         event->kind = WEIR_JM_EVENT_JOBS_LISTED;
         event->text = op->failed ? op->error.message : NULL;
-        event->job_ids = (const char *const *)op->ids;
-        event->job_id_count = op->id_count;
+        event->objects = op->objects;
+        event->object_count = op->object_count;
         return true;
     case WEIR_JM_EFFECT_JOB_READ:
         describe_read(op, event);
         return true;
+    case WEIR_JM_EFFECT_STORE_DROP:
+        event->kind = WEIR_JM_EVENT_JOB_DELETED;
+        return op->checkpoint == 0 && !op->from_uri;
     default:
         return false;
     }

@@ -26,6 +26,7 @@
 #define RESTORE_TIMEOUT_MS 600000 /* a savepoint is copied first */
 #define WAIT_MS_MAX 1000
 #define MESSAGES_AT_ONCE 256
+#define LIST_INTERVAL_MS_MIN 1000
 
 /* A question of another thread; lives on that thread's stack while it waits. */
 struct request {
@@ -113,6 +114,9 @@ weir_err weir_jobmanager_new(const struct weir_jobmanager_options *options, stru
     if (!err)
         err = open_store(jobmanager, error);
     core.recovers = options->recovers && jobmanager->store;
+    int64_t grace_ms = weir_config_int(options->config, "execution.checkpointing.gc-grace");
+    core.list_interval_ms = grace_ms < LIST_INTERVAL_MS_MIN ? LIST_INTERVAL_MS_MIN : grace_ms;
+    core.headless_grace_ms = grace_ms > core.headless_grace_ms ? grace_ms : core.headless_grace_ms;
     if (!err)
         jobmanager->jm = weir_jm_new(&core);
     if (!err)
@@ -209,6 +213,7 @@ static void perform(struct weir_jobmanager *jobmanager, const struct weir_jm_eff
     case WEIR_JM_EFFECT_STORE_PUT:
     case WEIR_JM_EFFECT_STORE_COPY:
     case WEIR_JM_EFFECT_STORE_DROP:
+    case WEIR_JM_EFFECT_STORE_DELETE:
     case WEIR_JM_EFFECT_HEAD_PUT:
     case WEIR_JM_EFFECT_HEAD_GET:
     case WEIR_JM_EFFECT_JOB_STORE:

@@ -60,6 +60,11 @@
     X(jm_recovered_unpublished, "what may not be published is published when a job is taken over") \
     X(jm_abort_unrecorded, "output is removed when HEAD says that the job has ended: a later JobManager may run it") \
     X(jm_listed_once, "a job that a replaced JobManager accepted late is found") \
+    X(jm_base_dropped, "what a checkpoint under way may build on is kept") \
+    X(jm_no_grace, "what nothing refers to goes after a grace") \
+    X(jm_ended_unpublished_dropped, "a job that has ended keeps checkpoints whose output is not published") \
+    X(jm_finished_swept, "the last snapshot of a task that has finished is kept while its attempt is the newest") \
+    X(jm_swept_above_floor, "what a listing finds is garbage only below HEAD's floor") \
     X(jm_damaged_at_once, "what HEAD names and is missing is looked for again, with HEAD") \
     X(tm_orphans_left, "executors of an earlier boot are killed") \
     X(tm_register_hides_executors, "Register names the executors that still run") \

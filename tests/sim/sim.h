@@ -196,8 +196,16 @@ struct jtask {
     uint64_t finish_passed; /* the last barrier that passed the last attempt that has finished */
 };
 
+struct sim_object { /* of a job in the store, those of HEAD, graph and code left out */
+    char key[96];
+    int64_t at_ms;   /* written */
+    int64_t left_ms; /* HEAD has stopped naming something that needs it */
+    bool gone;
+};
+
 struct sim_checkpoint { /* true, about one checkpoint of a job */
     bool triggered, put, named, published, dropped;
+    int64_t left_ms;   /* HEAD's floor has passed it since then */
     uint64_t complete; /* as its trigger said */
     int64_t triggered_ms;
     Weir__Snapshot *arriving, *metadata; /* on its way; there */
@@ -220,12 +228,14 @@ struct job {
     char id[33];
     int jm; /* who leads it: who wrote HEAD with the highest epoch, or (not durable) took the submission */
     bool bounded, output, hangs, needs_code;
-    bool durable;            /* it has a HEAD */
-    bool stored;             /* graph and code are in the store */
+    bool durable; /* it has a HEAD */
+    bool stored;  /* graph and code are in the store */
+    int64_t stored_ms;
     bool acknowledged;       /* its submission */
     bool refused;            /* likewise */
     int64_t cancel_asked_ms; /* the first time, of its present JobManager; -1: not */
     bool cancel_durable;     /* a cancel was acknowledged, and HEAD said so */
+    bool final_named;        /* HEAD has named its last checkpoint */
     bool ended_before;       /* under an earlier JobManager than `jm` */
     struct weir_jm_job_options options;
     uint8_t *graph;
@@ -252,6 +262,9 @@ struct job {
     /* checkpoints: sim_store.c */
     bool checkpoints;
     struct sim_head head;
+    struct sim_object *objects;
+    int object_count, object_capacity;
+    bool erased;                            /* all of it was deleted, when it was forgotten */
     struct sim_checkpoint *checkpoint_list; /* by id */
     uint64_t checkpoint_capacity;
     uint64_t published_to[SIM_TASKS_MAX]; /* each sink subtask's output */
@@ -321,7 +334,7 @@ struct op {
     X(store_request_lost) X(store_reply_lost) X(store_write_late) X(store_write_twice) X(store_condition_failed) X(store_put_failed) \
     X(checkpoint_failed) X(checkpoint_subsumed) X(restart_undecided) \
     X(jm_crashed_mid_step) X(taken_over) X(taken_over_uncommitted) X(taken_over_final) X(taken_over_cancelled) X(recovered_ended) X(read_again) X(read_failed) X(read_torn) \
-    X(submission_not_stored) X(submission_unacknowledged) X(cancel_unrecorded) X(zombie_jobmanager)
+    X(garbage_swept) X(job_erased) X(submission_not_stored) X(submission_unacknowledged) X(cancel_unrecorded) X(zombie_jobmanager)
 /* clang-format on */
 
 enum counter {
@@ -464,6 +477,7 @@ void store_check_finished(struct world *w, struct job *job);
 const char *store_leftover(const struct job *job, const struct weir_jm_job *view);
 struct sim_checkpoint *sim_checkpoint(struct job *job, uint64_t id);
 void store_free(struct world *w);
+void store_write(struct world *w, struct job *job, const char *key);
 
 /* --- sim_plan.c */
 void world_prepare(struct world *w); /* shape, faults, operations of the seed; may then be edited */

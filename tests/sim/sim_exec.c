@@ -206,12 +206,25 @@ static void set_lease(struct world *w, int index, int64_t until_ms)
 
 /* --- Tasks */
 
+/* A task's part of a checkpoint: its bytes begin with the task's number. */
+static const Weir__StatePart *part_in(const Weir__Snapshot *snapshot, int task)
+{
+    char prefix[16];
+    int size = snprintf(prefix, sizeof prefix, "%d.", task);
+    for (size_t i = 0; i < snapshot->n_parts; i++)
+        if (snapshot->parts[i]->bytes.len > (size_t)size &&
+            memcmp(snapshot->parts[i]->bytes.data, prefix, (size_t)size) == 0)
+            return snapshot->parts[i];
+    weir_assert(false);
+    return NULL;
+}
+
 /* One part, and what of a sink's output is pending. `at`: "12" or "end". */
 struct snapshot_room {
     Weir__SubtaskSnapshot snapshot;
     Weir__StatePart part, *parts[1];
     Weir__Committable committables[SIM_PENDING_MAX + 1], *list[SIM_PENDING_MAX + 1];
-    char texts[SIM_PENDING_MAX + 1][64], bytes[64], object[80];
+    char texts[SIM_PENDING_MAX + 1][64], bytes[64], object[96];
 };
 
 static void add_committable(struct snapshot_room *room, int task, uint64_t from, const char *to, uint32_t attempt)
@@ -224,7 +237,7 @@ static void add_committable(struct snapshot_room *room, int task, uint64_t from,
     room->list[i] = &room->committables[i];
 }
 
-static Weir__SubtaskSnapshot *take_snapshot(const struct job *job, const struct xtask *task, bool at_end,
+static Weir__SubtaskSnapshot *take_snapshot(struct world *w, struct job *job, const struct xtask *task, bool at_end,
                                             struct snapshot_room *room)
 {
     const struct jtask *truth = &job->tasks[task->index];
@@ -243,7 +256,19 @@ static Weir__SubtaskSnapshot *take_snapshot(const struct job *job, const struct 
     snprintf(room->bytes, sizeof room->bytes, "%d.%" PRIu32 ".%s", task->index, task->attempt, at);
     room->part.bytes.data = (uint8_t *)room->bytes;
     room->part.bytes.len = strlen(room->bytes);
-    snprintf(room->object, sizeof room->object, task->passed ? "jobs/x/chk-%" PRIu64 "/1" : "", task->passed);
+    uint64_t base = !at_end && task->passed ? sim_checkpoint(job, task->passed)->complete : 0;
+    if (at_end)
+        snprintf(room->object, sizeof room->object, "jobs/%s/finished/%d-%d-%" PRIu32, job->id, truth->vertex,
+                 truth->subtask, task->attempt);
+    else if (base && task->index % 3 == 0 &&
+             !sim_checkpoint(job, base)->metadata->final) /* nothing has changed since */
+        snprintf(room->object, sizeof room->object, "%s",
+                 part_in(sim_checkpoint(job, base)->metadata, task->index)->object);
+    else
+        snprintf(room->object, sizeof room->object, "jobs/%s/chk-%" PRIu64 "/%d-%d-%" PRIu32, job->id, task->passed,
+                 truth->vertex, truth->subtask, task->attempt);
+    if (strstr(room->object, at_end ? "/finished/" : "/chk-") && !(base && task->index % 3 == 0))
+        store_write(w, job, room->object);
     room->part.object = room->object;
     room->parts[0] = &room->part;
     room->snapshot.parts = room->parts;
@@ -290,7 +315,7 @@ static void report_task(struct world *w, int index, int t, Weir__TaskState state
     weir__committable__init(&committable);
     struct snapshot_room room;
     if (state == WEIR__TASK_STATE__FINISHED && job->checkpoints)
-        report.snapshot = take_snapshot(job, task, true, &room);
+        report.snapshot = take_snapshot(w, job, task, true, &room);
     else if (state == WEIR__TASK_STATE__FINISHED && truth->sink && job->output) {
         snprintf(text, sizeof text, "%d.%" PRIu32, task->index, task->attempt);
         committable.connector = (char *)"files";
@@ -400,7 +425,7 @@ static void pass_barrier(struct world *w, int index, int t, uint64_t id)
     report.task = &task_id;
     report.checkpoint = id;
     struct snapshot_room room;
-    report.snapshot = take_snapshot(job, task, false, &room);
+    report.snapshot = take_snapshot(w, job, task, false, &room);
     if (!w->healed && rng_chance(&w->store, 2))
         report.failure = &failure;
     Weir__Control control;

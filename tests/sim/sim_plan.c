@@ -24,6 +24,7 @@ static void plan_shape(struct world *w, struct rng *rng)
     w->jm_options.window = rng_range(rng, 1, 8);
     w->jm_options.outbox_max = rng_chance(rng, 15) ? w->jm_options.window + 2 : 200;
     w->jm_options.jobs_ended_max = rng_chance(rng, 20) ? 2 : 100;
+    w->jm_options.headless_grace_ms = 40000;
     w->jm_options.list_interval_ms = rng_range(rng, 3000, 20000);
     w->jm_options.exceptions_max = rng_range(rng, 1, 8);
     weir_tm_options_init(&w->tm_options);

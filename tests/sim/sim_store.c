@@ -27,6 +27,7 @@ struct store_op {
     /* GET: what was there */
     enum weir_head_get_result got;
     uint64_t got_tag, got_epoch;
+    int64_t listed_ms;
     uint8_t nonce[WEIR_HEAD_NONCE_SIZE];
 };
 
@@ -59,6 +60,7 @@ void store_free(struct world *w)
                 weir__snapshot__free_unpacked(w->jobs[j].checkpoint_list[i].metadata, NULL);
         free(w->jobs[j].checkpoint_list);
         free(w->jobs[j].head.bytes);
+        free(w->jobs[j].objects);
         free(w->jobs[j].published);
     }
 }
@@ -112,7 +114,20 @@ static void check_metadata(struct world *w, int jm, struct job *job, const Weir_
                     seen[t], t);
 }
 
+static bool is_there(const struct job *job, const char *key);
+
 /* --- HEAD */
+
+/* HEAD names it no more: what it needed is not needed since now. */
+static void leave(struct world *w, struct job *job, uint64_t id)
+{
+    const Weir__Snapshot *metadata = sim_checkpoint(job, id)->metadata;
+    sim_checkpoint(job, id)->left_ms = w->now_ms;
+    for (size_t p = 0; p < metadata->n_parts; p++)
+        for (int i = 0; i < job->object_count; i++)
+            if (strcmp(job->objects[i].key, metadata->parts[p]->object) == 0)
+                job->objects[i].left_ms = w->now_ms;
+}
 
 static void apply_head(struct world *w, struct job *job, const struct store_op *op)
 {
@@ -120,12 +135,14 @@ static void apply_head(struct world *w, struct job *job, const struct store_op *
     Weir__Head *new = weir__head__unpack(&weir_proto_memory, op->size, op->bytes);
     weir_assert(new &&new->nonce.len == sizeof head->nonce);
     uint64_t newest = new->n_retained ? new->retained[new->n_retained - 1]->id : 0;
-    const char *what = new->leader_epoch < head->epoch              ? "its epoch"
-                       : new->next_checkpoint < head->next          ? "the next id"
-                       : newest < head->newest                      ? "the newest checkpoint"
-                       : new->committed_upto < head->committed_upto ? "committed_upto"
-                       : new->gc_floor < head->floor                ? "the floor"
-                                                                    : NULL;
+    const char *what =
+        new->leader_epoch < head->epoch     ? "its epoch"
+        : new->next_checkpoint < head->next ? "the next id"
+        : newest < head->newest && !(newest == 0 && weir_job_state_terminal((enum weir_job_state) new->job_state))
+            ? "the newest checkpoint"
+        : new->committed_upto < head->committed_upto ? "committed_upto"
+        : new->gc_floor < head->floor                ? "the floor"
+                                                     : NULL;
     if (what)
         violate(w, "head-regressed", "job %.8s: %s", job->id, what);
     if (new->next_attempt < head->next_attempt)
@@ -152,6 +169,11 @@ static void apply_head(struct world *w, struct job *job, const struct store_op *
     if (newest >= new->next_checkpoint)
         violate(w, "id-unreserved", "job %.8s: HEAD names %" PRIu64 ", ids below %" PRIu64 " are reserved", job->id,
                 newest, new->next_checkpoint);
+    for (uint64_t id = head->floor; id < new->gc_floor; id++)
+        sim_checkpoint(job, id)->left_ms = w->now_ms;
+    for (int i = 0; i < head->retained_count; i++)
+        if (new->n_retained == 0 || head->retained[i] < new->retained[0]->id)
+            leave(w, job, head->retained[i]);
     head->retained_count = 0;
     uint64_t before = 0;
     for (size_t i = 0; i < new->n_retained; i++) {
@@ -161,8 +183,13 @@ static void apply_head(struct world *w, struct job *job, const struct store_op *
             violate(w, "head-order", "job %.8s: %" PRIu64 " after %" PRIu64, job->id, id, before);
         if (!checkpoint->metadata || checkpoint->dropped || strcmp(checkpoint->sha256, new->retained[i]->sha256) != 0)
             violate(w, "dangling", "job %.8s: HEAD names %" PRIu64 ", and its metadata is not there", job->id, id);
+        for (size_t p = 0; p < checkpoint->metadata->n_parts; p++)
+            if (!is_there(job, checkpoint->metadata->parts[p]->object))
+                violate(w, "dangling", "job %.8s: checkpoint %" PRIu64 " needs %s, which is not there", job->id, id,
+                        checkpoint->metadata->parts[p]->object);
         if (!checkpoint->named)
             count(w, C_checkpoint_complete);
+        job->final_named |= checkpoint->metadata->final;
         checkpoint->named = true;
         before = id;
         if (head->retained_count < SIM_RETAINED_MAX)
@@ -174,7 +201,10 @@ static void apply_head(struct world *w, struct job *job, const struct store_op *
             checkpoint->metadata->n_committables > 0) {
             if (id <= new->committed_upto)
                 violate(w, "committed-in-name", "job %.8s: %" PRIu64 " is not published, HEAD says so", job->id, id);
-            if (id < new->gc_floor)
+            bool kept = false;
+            for (size_t i = 0; i < new->n_retained; i++)
+                kept |= new->retained[i]->id == id;
+            if (!kept)
                 violate(w, "unpublished-dropped", "job %.8s: HEAD names %" PRIu64 " no more, and it is not published",
                         job->id, id);
         }
@@ -296,21 +326,93 @@ static void begin_store_put(struct world *w, struct job *job, int index)
         reply(w, index, d + 100, 1);
 }
 
-static void check_drop(struct world *w, struct job *job, uint64_t id)
+/* Does something that HEAD names need it? The id of that; 0: nothing does. */
+static uint64_t needed_by(struct job *job, const char *key)
 {
-    const struct sim_head *head = &job->head;
-    if (id >= head->floor)
-        violate(w, "drop-above-floor", "job %.8s: objects of %" PRIu64 ", floor %" PRIu64, job->id, id, head->floor);
-    for (int i = 0; i < head->retained_count; i++) {
-        const struct sim_checkpoint *checkpoint = sim_checkpoint(job, head->retained[i]);
-        char prefix[64];
-        snprintf(prefix, sizeof prefix, "/chk-%" PRIu64 "/", id);
+    for (int i = 0; i < job->head.retained_count; i++) {
+        const struct sim_checkpoint *checkpoint = sim_checkpoint(job, job->head.retained[i]);
+        char metadata[96];
+        snprintf(metadata, sizeof metadata, "jobs/%s/chk-%" PRIu64 "/metadata", job->id, job->head.retained[i]);
+        if (strcmp(key, metadata) == 0)
+            return job->head.retained[i];
         for (size_t p = 0; p < checkpoint->metadata->n_parts; p++)
-            if (strstr(checkpoint->metadata->parts[p]->object, prefix))
-                violate(w, "drop-of-a-shared-object", "job %.8s: %" PRIu64 " needs it", job->id, head->retained[i]);
+            if (strcmp(checkpoint->metadata->parts[p]->object, key) == 0)
+                return job->head.retained[i];
     }
+    return 0;
+}
+
+void store_write(struct world *w, struct job *job, const char *key)
+{
+    if (job->object_count == job->object_capacity) {
+        job->object_capacity = job->object_capacity ? job->object_capacity * 2 : 64;
+        job->objects = weir_realloc(job->objects, (size_t)job->object_capacity * sizeof *job->objects);
+    }
+    struct sim_object *object = &job->objects[job->object_count++];
+    *object = (struct sim_object){.at_ms = w->now_ms};
+    snprintf(object->key, sizeof object->key, "%s", key);
+}
+
+static bool is_there(const struct job *job, const char *key)
+{
+    for (int i = job->object_count; i-- > 0;)
+        if (!job->objects[i].gone && strcmp(job->objects[i].key, key) == 0)
+            return true;
+    return false;
+}
+
+static void delete_object(struct world *w, struct job *job, struct sim_object *object)
+{
+    uint64_t needed = needed_by(job, object->key), id = 0;
+    const char *chk = strstr(object->key, "/chk-");
+    if (needed)
+        violate(w, "drop-of-a-shared-object", "job %.8s: %" PRIu64 " needs %s", job->id, needed, object->key);
+    if (chk)
+        id = strtoull(chk + 5, NULL, 10);
+    if (id >= job->head.floor && id > 0)
+        violate(w, "drop-above-floor", "job %.8s: %s, floor %" PRIu64, job->id, object->key, job->head.floor);
+    int64_t since_ms =
+        id && sim_checkpoint(job, id)->left_ms > object->left_ms ? sim_checkpoint(job, id)->left_ms : object->left_ms;
+    if (w->now_ms < since_ms + job->options.checkpoint_gc_grace_ms)
+        violate(w, "drop-within-grace", "job %.8s: %s goes %" PRId64 " ms after it was needed last", job->id,
+                object->key, w->now_ms - since_ms);
+    object->gone = true;
+    if (strstr(object->key, "/metadata"))
+        sim_checkpoint(job, id)->dropped = true;
+}
+
+static void drop_prefix(struct world *w, struct job *job, const char *prefix)
+{
+    bool whole = strlen(prefix) == strlen("jobs/") + 33;
+    if (whole && (!weir_job_state_terminal(job->head.state) || job->head.retained_count))
+        violate(w, "live-job-erased", "job %.8s", job->id);
+    for (int i = 0; i < job->object_count; i++)
+        if (!job->objects[i].gone && strncmp(job->objects[i].key, prefix, strlen(prefix)) == 0) {
+            if (whole)
+                job->objects[i].gone = true;
+            else
+                delete_object(w, job, &job->objects[i]);
+        }
     count(w, C_garbage_dropped);
-    sim_checkpoint(job, id)->dropped = true;
+    if (!whole)
+        return;
+    count(w, C_job_erased);
+    job->erased = true;
+    job->head.exists = job->stored = false;
+}
+
+static void delete_key(struct world *w, struct job *job, const char *key)
+{
+    count(w, C_garbage_swept);
+    if (strstr(key, "/graph-") || strstr(key, "/HEAD")) {
+        if (job->head.exists || strstr(key, "/HEAD"))
+            violate(w, "live-job-erased", "job %.8s: %s", job->id, key);
+        job->stored = false;
+        return;
+    }
+    for (int i = 0; i < job->object_count; i++)
+        if (!job->objects[i].gone && strcmp(job->objects[i].key, key) == 0)
+            delete_object(w, job, &job->objects[i]);
 }
 
 /* A graph and code: they arrive, or somebody is told that they did not, or both. */
@@ -354,7 +456,16 @@ void store_begin(struct world *w, int jm, const struct weir_jm_effect *effect)
         begin_job_store(w, index);
         break;
     case WEIR_JM_EFFECT_STORE_DROP:
-        check_drop(w, job, effect->checkpoint);
+        if (!bad(w) || rng_chance(&w->store, 60)) /* else it fails */
+            drop_prefix(w, job, effect->text);
+        if (effect->checkpoint == 0)
+            reply(w, index, rng_range(&w->store, 1, 50), 0);
+        break;
+    case WEIR_JM_EFFECT_STORE_DELETE:
+        if (bad(w) && rng_chance(&w->store, 40)) /* it fails */
+            break;
+        for (int i = 0; i < effect->key_count; i++)
+            delete_key(w, job, effect->keys[i]);
         break;
     case WEIR_JM_EFFECT_HEAD_PUT: {
         Weir__Head *head = weir__head__unpack(&weir_proto_memory, op->size, op->bytes);
@@ -411,6 +522,9 @@ void store_apply(struct world *w, int index, int answer)
         struct sim_checkpoint *checkpoint = sim_checkpoint(job, op->checkpoint);
         checkpoint->metadata = checkpoint->arriving;
         checkpoint->arriving = NULL;
+        char key[96];
+        snprintf(key, sizeof key, "jobs/%s/chk-%" PRIu64 "/metadata", job->id, op->checkpoint);
+        store_write(w, job, key);
     } else if (op->kind == WEIR_JM_EFFECT_HEAD_PUT) {
         bool holds = condition_holds(job, op);
         if (holds)
@@ -420,7 +534,9 @@ void store_apply(struct world *w, int index, int answer)
         result = holds ? WEIR_HEAD_PUT_OK : WEIR_HEAD_PUT_CONDITION;
     } else if (op->kind == WEIR_JM_EFFECT_JOB_STORE) {
         job->stored = true;
+        job->stored_ms = w->now_ms;
     } else if (op->kind == WEIR_JM_EFFECT_JOBS_LIST) {
+        op->listed_ms = w->now_ms;
         result = bad(w) && rng_chance(&w->store, 30);
     } else if (op->kind == WEIR_JM_EFFECT_JOB_READ) {
         if (apply_read(w, index))
@@ -443,22 +559,34 @@ int store_jm(const struct world *w, int index)
     return w->store_ops[index].jm;
 }
 
+/* As the store is at the end of the listing, or (an object that has just come, a deletion) a little older: both are right. */
 static void reply_list(struct world *w, const struct store_op *op, int result)
 {
     struct weir_jm_event event;
     node_init_jm_event(w, op->jm, &event, WEIR_JM_EVENT_JOBS_LISTED);
-    char ids[SIM_JOBS_MAX][33];
-    const char *list[SIM_JOBS_MAX];
-    event.job_ids = list;
-    event.text = result ? "503" : NULL;
+    int most = 0;
     for (int j = 0; j < w->job_count; j++)
-        if (w->jobs[j].stored || w->jobs[j].head.exists) {
-            memcpy(ids[event.job_id_count], w->jobs[j].id, 33);
-            list[event.job_id_count] = ids[event.job_id_count];
-            event.job_id_count++;
-        }
-    trace(w, "jm%d hears of %d jobs in the store, result %d", op->jm, event.job_id_count, result);
+        most += w->jobs[j].object_count + 2;
+    struct weir_jm_object *objects = weir_zalloc((size_t)(most + 1) * sizeof *objects);
+    char(*fixed)[2][96] = weir_zalloc((size_t)(w->job_count + 1) * sizeof *fixed);
+    for (int j = 0; j < w->job_count; j++) {
+        const struct job *job = &w->jobs[j];
+        snprintf(fixed[j][0], sizeof fixed[j][0], "jobs/%s/HEAD", job->id);
+        snprintf(fixed[j][1], sizeof fixed[j][1], "jobs/%s/graph-1", job->id);
+        for (int k = 0; k < 2; k++)
+            if (k == 0 ? job->head.exists : job->stored)
+                objects[event.object_count++] = (struct weir_jm_object){fixed[j][k], w->now_ms - job->stored_ms};
+        for (int i = 0; i < job->object_count; i++)
+            if (!job->objects[i].gone && job->objects[i].at_ms <= op->listed_ms)
+                objects[event.object_count++] =
+                    (struct weir_jm_object){job->objects[i].key, w->now_ms - job->objects[i].at_ms};
+    }
+    event.objects = objects;
+    event.text = result ? "503" : NULL;
+    trace(w, "jm%d hears of %d objects in the store, result %d", op->jm, event.object_count, result);
     jm_event(w, op->jm, &event);
+    free(objects);
+    free(fixed);
 }
 
 static void reply_read(struct world *w, int index, int result)
@@ -470,10 +598,11 @@ static void reply_read(struct world *w, int index, int result)
     snprintf(tag, sizeof tag, "%" PRIu64, op->got_tag);
     memcpy(id, job->id, sizeof id);
     struct weir_jm_read read = {
-        .result = result ? WEIR_JM_READ_FAILED
-                  : head ? WEIR_JM_READ_OK
-                         : WEIR_JM_READ_ABSENT,
-        .text = result ? "503" : NULL,
+        .result = result         ? WEIR_JM_READ_FAILED
+                  : !head        ? WEIR_JM_READ_ABSENT
+                  : !job->stored ? WEIR_JM_READ_CORRUPT
+                                 : WEIR_JM_READ_OK,
+        .text = result ? "503" : "its graph is missing",
         .head = head,
         .tag = tag,
         .graph = job->graph,
@@ -513,6 +642,15 @@ void store_reply(struct world *w, int index, int result)
     }
     if (op->kind == WEIR_JM_EFFECT_JOB_READ) {
         reply_read(w, index, result);
+        return;
+    }
+    if (op->kind == WEIR_JM_EFFECT_STORE_DROP) {
+        char job_id[33];
+        memcpy(job_id, w->jobs[op->job].id, sizeof job_id);
+        struct weir_jm_event deleted;
+        node_init_jm_event(w, op->jm, &deleted, WEIR_JM_EVENT_JOB_DELETED);
+        deleted.job_id = job_id;
+        jm_event(w, op->jm, &deleted);
         return;
     }
     struct weir_jm_event event;
@@ -701,6 +839,14 @@ const char *store_leftover(const struct job *job, const struct weir_jm_job *view
         if (!checkpoint->published && checkpoint->metadata->n_committables > 0)
             return "a complete checkpoint is not published";
     }
+    for (int i = 0; i < job->object_count; i++) {
+        const struct sim_object *object = &job->objects[i];
+        if (!object->gone && !needed_by((struct job *)(uintptr_t)job, object->key)) {
+            static char text[160];
+            snprintf(text, sizeof text, "an object is left that nothing needs: %s", object->key);
+            return text;
+        }
+    }
     return NULL;
 }
 
@@ -721,6 +867,7 @@ void store_plan_job(struct world *w, struct job *job)
 {
     job->checkpoints = rng_chance(&w->store, 50);
     job->durable = job->checkpoints || rng_chance(&w->store, 30);
+    job->options.checkpoint_gc_grace_ms = rng_chance(&w->store, 20) ? 0 : rng_range(&w->store, 500, 8000);
     if (!job->checkpoints)
         return;
     struct weir_jm_job_options *options = &job->options;
@@ -730,4 +877,5 @@ void store_plan_job(struct world *w, struct job *job)
     options->checkpoints_concurrent = rng_chance(&w->store, 60) ? 1 : rng_range(&w->store, 2, 4);
     options->checkpoints_tolerable = rng_chance(&w->store, 80) ? 1000000 : rng_range(&w->store, 0, 3);
     options->checkpoints_retained = rng_range(&w->store, 1, 3);
+    options->retention = (enum weir_jm_retention)rng_range(&w->store, 0, 2);
 }

@@ -399,6 +399,7 @@ static inline void rig_init(struct rig *rig)
     rig->jm = weir_jm_new(&jm_options);
     weir_jm_job_options_init(&rig->options);
     rig->options.checkpoint_interval_ms = INTERVAL_MS;
+    rig->options.checkpoint_gc_grace_ms = 0;
     rig->options.checkpoint_timeout_ms = 30000;
     rig->options.restart = WEIR_JM_RESTART_FIXED_DELAY;
     rig->options.fixed_attempts = 10;
