@@ -632,8 +632,7 @@ void weir_jm_job_outputs(struct weir_jm *jm)
             publish(jm, job);
         if (job->in->output_tm || !weir_job_state_terminal(job->state) || !job->in->abort_wanted ||
             executors_left(jm, job) || !weir_jm_checkpoint_end_recorded(job) ||
-            jm->now_ms < job->in->abort_not_before_ms ||
-            (weir_jm_checkpoint_undecided(job) && !WEIR_MUTANT(jm_abort_undecided)))
+            jm->now_ms < job->in->abort_not_before_ms)
             continue;
         struct weir_jm_taskmanager *tm = choose_tm(jm, job);
         if (tm)

@@ -95,7 +95,7 @@ def test_kill_9_in_the_middle_twice_and_the_second_time_with_an_executor():
 
 
 def test_kill_9_at_each_step_of_the_final_commit():
-    """An interval that never comes: the only checkpoint is the last one. Each time the JobManager dies at its next step."""
+    """An interval that never comes: the only checkpoint is the last one. Each JobManager dies a step later than the one before."""
     points = ["jobmanager.metadata-put-done", "jobmanager.head-put-done:2", "jobmanager.commit-send", "jobmanager.commit-sent",
               "jobmanager.commit-done"]
     with cluster_with(**{"execution.checkpointing.interval": "1 h", "testing.fault-points": "true"}) as (cluster, start_again):
@@ -108,6 +108,7 @@ def test_kill_9_at_each_step_of_the_final_commit():
             wait_killed(jobmanager(cluster)["pid"])
             start_again()
         check_all(job, cluster, output, rows)
+        assert log_of(cluster).count("is taken over") == len(points)
 
 
 def test_a_cancelled_job_stays_cancelled():

@@ -46,7 +46,6 @@
     X(jm_uncommitted_dropped, "a checkpoint stays in HEAD until its output is published") \
     X(jm_shared_dropped, "an object that a retained checkpoint refers to is not deleted") \
     X(jm_dropped_on_abort, "giving up a checkpoint deletes nothing") \
-    X(jm_abort_undecided, "output is not removed while a checkpoint may be complete") \
     X(jm_no_final_checkpoint, "a bounded job ends with a last checkpoint") \
     X(jm_no_terminal_record, "HEAD says that its job has ended") \
     X(jm_head_unknown_is_done, "a write of HEAD without an answer is not taken as done") \
@@ -58,7 +57,7 @@
     X(jm_attempts_from_one, "a job that is taken over goes on above the attempts that may have run") \
     X(jm_no_fencing, "a job is taken over by a write of HEAD before anything of it is done") \
     X(jm_recovered_unpublished, "what may not be published is published when a job is taken over") \
-    X(jm_abort_unrecorded, "output is removed when HEAD says that the job has ended: a later JobManager may run it") \
+    X(jm_abort_unrecorded, "output is removed when HEAD says that the job has ended: until then a later JobManager may run it, and a checkpoint may be complete") \
     X(jm_listed_once, "a job that a replaced JobManager accepted late is found") \
     X(jm_base_dropped, "what a checkpoint under way may build on is kept") \
     X(jm_no_grace, "what nothing refers to goes after a grace") \
