@@ -24,7 +24,7 @@ help:
 	@echo 'make check-kubernetes  and deploy/kubernetes on a real one-node cluster; root and Go'
 	@echo 'make sim SEEDS=n     the cluster simulator over n seeds and all mutants; SEED=n replays one'
 	@echo 'make fuzz SECONDS=n  each fuzz target n seconds long, with clang and libFuzzer (tests/fuzz)'
-	@echo 'make torture FAULTS=n n injected faults (memory, files, sockets, ...) over everything'
+	@echo 'make torture FAULTS=n n injected faults (memory, files, sockets, ...) over everything, and n kills'
 	@echo 'make bench           the speed figures, PASS or MISS each; make bench-rival: beside Apache Flink'
 	@echo 'make install         PREFIX=/usr/local, DESTDIR= for a staged one; make uninstall removes exactly that'
 	@echo 'make package         .deb files and a relocatable tar.gz, below build/package'
