@@ -273,6 +273,8 @@ static bool hear(struct weir_reader *reader, int64_t now_ms, struct weir_error *
     ssize_t n = recv(reader->fd, &byte, 1, MSG_PEEK);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return true; /* still HEARING */
+    if (n < 0)
+        return broke(reader, now_ms, errno, "the connection broke", error);
     weir_log(INFO, "socket %s: the server keeps no log: after a failure, what it sent since the checkpoint is lost",
              reader->peer);
     reader->replay = REPLAY_OFF;
