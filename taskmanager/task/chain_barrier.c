@@ -29,9 +29,10 @@ bool weir_chain_holds(const struct op_node *node)
         return false;
     bool overdue = node->chain->overdue;
     if (is_source_head(node)) {
-        if (node->item.kind == WEIR_ITEM_BATCH) /* a split that it was given must be in its state */
-            return node->begun;
-        return overdue || node->item.kind == WEIR_ITEM_NONE;
+        /* Whatever it works on, a restored split behind a watermark too, is in its state; a split that it was given is not yet. */
+        if (node->begun || node->item.kind == WEIR_ITEM_NONE)
+            return true;
+        return overdue && node->item.kind != WEIR_ITEM_BATCH;
     }
     if (has_begun(node))
         return overdue && can_be_cut(node);
@@ -62,7 +63,7 @@ static bool is_half_done(const struct op_node *node, bool overdue)
     if (node->in_timer)
         return true;
     if (is_source_head(node))
-        return node->item.kind == WEIR_ITEM_BATCH ? !node->begun : has_begun(node);
+        return node->item.kind == WEIR_ITEM_BATCH && !node->begun;
     return has_begun(node) && !(overdue && can_be_cut(node));
 }
 

@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
 """Checkpoints under backpressure: barriers that overtake, and limits of checkpoints that end them."""
 import collections
+import json
 import os
 import signal
+import tempfile
 
+import checkpoint_test
 from weir_test import Cluster, JOBS, main, read_rows, wait_for
 
 SLOW = os.path.join(JOBS, "slow.so")
@@ -84,6 +87,15 @@ def test_aligned_ones_turn_unaligned():
     _, first = run_slow(2, "-D", "execution.checkpointing.unaligned.enabled=true",
                         "-D", "execution.checkpointing.aligned-checkpoint-timeout=100 ms", taskmanagers=2)
     assert first["checkpoint_type"] == "UNALIGNED_CHECKPOINT" and first["persisted_data"] > 0, first
+
+
+def test_splits_and_windows():
+    """A reader that goes on with the split of an earlier attempt does so behind whatever its input says first: a barrier does not wait for that."""
+    with tempfile.TemporaryDirectory() as directory:
+        with open(os.path.join(directory, "rows.json"), "w") as file:
+            file.writelines(json.dumps({"id": i, "key": i * 7919 % 100, "ts": i}) + "\n" for i in range(checkpoint_test.ROWS))
+        checkpoint_test.CONFIG["execution.checkpointing.unaligned.enabled"] = "true"
+        checkpoint_test.run_and_kill(2, "--input", directory, "--spin", "30000")
 
 
 def by_key(directory):
