@@ -141,7 +141,7 @@ void weir_records_end(struct weir_records *records)
 /* --- Writing: sorted by a prefix of the address first, which mostly decides */
 
 struct sort_entry {
-    uint64_t prefix; /* key group, then the key's first six bytes */
+    uint64_t prefix[2]; /* key group, then the key's first 14 bytes */
     const uint8_t *bytes;
 };
 
@@ -155,8 +155,10 @@ static const uint8_t *parse_own(const uint8_t *bytes, struct weir_record *record
 static int by_address(const void *a, const void *b)
 {
     const struct sort_entry *x = a, *y = b;
-    if (x->prefix != y->prefix)
-        return x->prefix < y->prefix ? -1 : 1;
+    if (x->prefix[0] != y->prefix[0])
+        return x->prefix[0] < y->prefix[0] ? -1 : 1;
+    if (x->prefix[1] != y->prefix[1])
+        return x->prefix[1] < y->prefix[1] ? -1 : 1;
     struct weir_record left, right;
     parse_own(x->bytes, &left);
     parse_own(y->bytes, &right);
@@ -176,12 +178,12 @@ static struct sort_entry *sorted(const struct weir_records *const *sets, size_t 
             struct weir_record record;
             const uint8_t *bytes = sets[s]->bytes.data + sets[s]->at[i];
             parse_own(bytes, &record);
-            uint8_t prefix[8] = {bytes[4], bytes[5]};
+            uint8_t prefix[16] = {bytes[4], bytes[5]};
             if (record.key_size)
-                memcpy(prefix + 2, record.key, record.key_size < 6 ? record.key_size : 6);
-            uint64_t word;
-            memcpy(&word, prefix, 8);
-            entries[(*count)++] = (struct sort_entry){big_endian(word), bytes};
+                memcpy(prefix + 2, record.key, record.key_size < 14 ? record.key_size : 14);
+            uint64_t words[2];
+            memcpy(words, prefix, sizeof words);
+            entries[(*count)++] = (struct sort_entry){{big_endian(words[0]), big_endian(words[1])}, bytes};
         }
     }
     qsort(entries, total, sizeof *entries, by_address);

@@ -11,11 +11,13 @@
 #include "state/snapshot.h"
 #include "state/spill_int.h"
 
-size_t weir_capture_segment_size = (size_t)16 << 20; /* of records that make one run */
-#define SEGMENTS_MAX 8                               /* that wait to be written, before the capture waits for them */
-#define SMALL_SIZE 16384                             /* a state so small is written in full */
-#define RUNS_MAX 100                                 /* that one checkpoint refers to */
-#define SLICE 64                                     /* entries between two looks at the clock */
+size_t weir_capture_chunk_size = (size_t)1
+                                 << 20; /* of records that are copied together: nothing larger is moved when it grows */
+#define RUN_CHUNKS 16                   /* make one run */
+#define CHUNKS_MAX 128                  /* wait to be written, before the capture waits for them */
+#define SMALL_SIZE 16384                /* a state so small is written in full */
+#define RUNS_MAX 100                    /* that one checkpoint refers to */
+#define SLICE 64                        /* entries between two looks at the clock */
 
 /* What a checkpoint has of a state. Complete once `written`; read-only from then on. */
 struct weir_state_runs {
@@ -28,9 +30,9 @@ struct weir_state_runs {
     int64_t bytes;
 };
 
-struct segment {
+struct chunk {
     struct weir_records records;
-    struct segment *next;
+    struct chunk *next;
 };
 
 struct weir_capture {
@@ -51,12 +53,12 @@ struct weir_capture {
     struct weir_state *state;
     struct weir_records open;
     int64_t position; /* namespaces below are done */
-    size_t bytes, entries;
+    size_t bytes, entries, chunks;
 
     pthread_mutex_t mutex;
     pthread_cond_t changed;
-    struct segment *first, **last;
-    int segment_count;
+    struct chunk *first, **last;
+    int chunk_count;
     bool ended, failed;
     bool logs_written;
     uint32_t segment_number;
@@ -131,10 +133,10 @@ void weir_capture_unref(struct weir_capture *capture)
         return;
     weir_assert(!capture->state);
     weir_spill_capture_free(capture->disk);
-    for (struct segment *segment = capture->first, *next; segment; segment = next) {
-        next = segment->next;
-        weir_records_fini(&segment->records);
-        free(segment);
+    for (struct chunk *chunk = capture->first, *next; chunk; chunk = next) {
+        next = chunk->next;
+        weir_records_fini(&chunk->records);
+        free(chunk);
     }
     weir_records_fini(&capture->open);
     for (size_t i = 0; i < capture->log_count; i++)
@@ -176,13 +178,13 @@ bool weir_capture_is_full(const struct weir_capture *capture)
 /* What was copied so far can be written. Never waits. */
 static void seal(struct weir_capture *capture)
 {
-    struct segment *segment = weir_alloc(sizeof *segment);
-    *segment = (struct segment){.records = capture->open};
+    struct chunk *chunk = weir_alloc(sizeof *chunk);
+    *chunk = (struct chunk){.records = capture->open};
     weir_records_init(&capture->open);
     pthread_mutex_lock(&capture->mutex);
-    *capture->last = segment;
-    capture->last = &segment->next;
-    capture->segment_count++;
+    *capture->last = chunk;
+    capture->last = &chunk->next;
+    capture->chunk_count++;
     pthread_cond_signal(&capture->changed);
     pthread_mutex_unlock(&capture->mutex);
 }
@@ -198,6 +200,10 @@ void weir_capture_entry(struct weir_state_table *table, uint64_t index)
         return;
     weir_state_fill_entry(table, slot_at(table, index), room, &entry);
     uint64_t hash = is_fixed(table) ? weir_xxh3(entry.key, entry.key_size) : *head_of(slot_at(table, index));
+    if (capture->chunks > 0 && capture->open.count == 0) { /* there will be more: no growth by halves */
+        bool ok = weir_buf_reserve(&capture->open.bytes, weir_capture_chunk_size + weir_capture_chunk_size / 16);
+        weir_assert(ok);
+    }
     weir_records_begin(&capture->open, weir_key_group(hash, state->max_parallelism), entry.key, entry.key_size,
                        table->namespace, WEIR_RECORD_VALUE);
     size_t before = capture->open.bytes.size;
@@ -211,8 +217,10 @@ void weir_capture_entry(struct weir_state_table *table, uint64_t index)
             bit_set(table, BITS_PENDING, index);
         table->saved = true;
     }
-    if (capture->open.bytes.size >= weir_capture_segment_size)
+    if (capture->open.bytes.size >= weir_capture_chunk_size) {
         seal(capture);
+        capture->chunks++;
+    }
 }
 
 /* The entries of one word of bits; those of the next are fetched meanwhile. */
@@ -258,7 +266,7 @@ static bool capture_table(struct weir_capture *capture, struct weir_state_table 
 static bool waits_for_writer(struct weir_capture *capture)
 {
     pthread_mutex_lock(&capture->mutex);
-    bool waits = capture->segment_count >= SEGMENTS_MAX;
+    bool waits = capture->chunk_count >= CHUNKS_MAX;
     pthread_mutex_unlock(&capture->mutex);
     return waits;
 }
@@ -633,12 +641,16 @@ static int64_t *all_dropped(const struct weir_capture *capture, uint32_t *count)
     return all;
 }
 
-static void write_run(struct weir_capture *capture, const struct weir_records *records, struct weir_buf *out)
+/* Of records, or of chunks, or of neither. */
+static void write_run(struct weir_capture *capture, const struct weir_records *records, const struct chunk *chunks,
+                      struct weir_buf *out)
 {
-    const struct weir_records **sets = weir_alloc((capture->log_count + 1) * sizeof *sets);
+    const struct weir_records **sets = weir_alloc((capture->log_count + RUN_CHUNKS + 1) * sizeof *sets);
     size_t count = 0;
     if (records)
         sets[count++] = records;
+    for (; chunks; chunks = chunks->next)
+        sets[count++] = &chunks->records;
     struct weir_run_info info = capture->info;
     int64_t *dropped = NULL;
     info.segment = capture->segment_number++;
@@ -660,17 +672,42 @@ static weir_err next_from_disk(struct weir_capture *capture, struct weir_buf *ou
     struct weir_records records;
     bool more_on_disk;
     weir_records_init(&records);
-    weir_err err = weir_spill_capture_next(capture->disk, &records, weir_capture_segment_size, &more_on_disk, error);
+    weir_err err =
+        weir_spill_capture_next(capture->disk, &records, RUN_CHUNKS * weir_capture_chunk_size, &more_on_disk, error);
     if (!err && !more_on_disk) {
         weir_spill_capture_free(capture->disk);
         capture->disk = NULL;
     }
     if (!err && records.count > 0) {
         *more = true;
-        write_run(capture, &records, out);
+        write_run(capture, &records, NULL, out);
     }
     weir_records_fini(&records);
     return err;
+}
+
+/* The chunks of the next run, once they are all there. */
+static struct chunk *take_chunks(struct weir_capture *capture, bool *last, bool *failed)
+{
+    pthread_mutex_lock(&capture->mutex);
+    while (!capture->ended && capture->chunk_count <= RUN_CHUNKS)
+        pthread_cond_wait(&capture->changed, &capture->mutex);
+    struct chunk *chunks = NULL;
+    *failed = capture->failed;
+    if (!*failed && capture->first) {
+        chunks = capture->first;
+        struct chunk *end = chunks;
+        capture->chunk_count--;
+        for (int i = 1; i < RUN_CHUNKS && end->next; i++, capture->chunk_count--)
+            end = end->next;
+        capture->first = end->next;
+        if (!capture->first)
+            capture->last = &capture->first;
+        end->next = NULL;
+    }
+    *last = capture->ended && !capture->first;
+    pthread_mutex_unlock(&capture->mutex);
+    return chunks;
 }
 
 weir_err weir_capture_next(struct weir_capture *capture, struct weir_buf *out, bool *more, bool *last,
@@ -684,30 +721,20 @@ weir_err weir_capture_next(struct weir_capture *capture, struct weir_buf *out, b
     }
     if (*more)
         return WEIR_OK;
-    pthread_mutex_lock(&capture->mutex);
-    while (!capture->ended && capture->segment_count < 2)
-        pthread_cond_wait(&capture->changed, &capture->mutex);
-    struct segment *segment = capture->first;
-    bool failed = capture->failed;
-    if (segment && !failed) {
-        capture->first = segment->next;
-        if (!capture->first)
-            capture->last = &capture->first;
-        capture->segment_count--;
-    }
-    *last = capture->ended && !capture->first;
-    pthread_mutex_unlock(&capture->mutex);
+    bool failed;
+    struct chunk *chunks = take_chunks(capture, last, &failed);
     if (failed)
         return weir_fail(error, WEIR_ERR_CANCELED,
                          "state '%s' of operator %s was not captured: its task has ended, or a newer checkpoint has "
                          "begun before the writes of this one got anywhere",
                          capture->name, capture->uid);
-    *more = segment || (!capture->logs_written && capture->log_count > 0);
+    *more = chunks || (!capture->logs_written && capture->log_count > 0);
     if (*more)
-        write_run(capture, segment ? &segment->records : NULL, out);
-    if (segment) {
-        weir_records_fini(&segment->records);
-        free(segment);
+        write_run(capture, NULL, chunks, out);
+    for (struct chunk *next; chunks; chunks = next) {
+        next = chunks->next;
+        weir_records_fini(&chunks->records);
+        free(chunks);
     }
     return WEIR_OK;
 }

@@ -213,7 +213,7 @@ static inline void bit_clear(struct weir_state_table *table, enum bits kind, uin
 
 /* --- Captures: capture.c */
 
-extern size_t weir_capture_segment_size; /* tests make it small */
+extern size_t weir_capture_chunk_size; /* tests make it small */
 
 /* The entry belongs to the capture that is under way and is about to change, move or go. */
 void weir_capture_entry(struct weir_state_table *table, uint64_t index);

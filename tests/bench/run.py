@@ -83,6 +83,18 @@ def bench_window_count():
     at_most("window-count-against-loop", ns / loop_ns, 3, invalid=invalid)
 
 
+def bench_state_checkpoints():
+    """A state of 1 GB, 5 % of its keys changed a second, a checkpoint a second: what the worker notices, and what is written."""
+    output = measure([bench("state_checkpoint_bench"), 5, 15])[2]
+    print("# " + output.rstrip().replace("\n", "\n# "))
+    p99, most, at_work = numbers(r"\ngap: p99 ([\d.]+) ms, most ([\d.]+) ms, at work p99 [\d.]+ ms, most ([\d.]+) ms", output)
+    at_most("state-checkpoint-gap-p99-ms", p99, 10)
+    at_most("state-checkpoint-gap-most-ms", most, 50)
+    at_most("state-checkpoint-gap-at-work-ms", at_work, 10)
+    at_least("state-checkpoint-throughput-percent", numbers(r"with: ([\d.]+) %", output)[0], 90)
+    at_most("state-checkpoint-written-per-changed-byte", numbers(r"written: ([\d.]+) bytes", output)[0], 1.2)
+
+
 def bench_json_window():
     rows = 6_000_000 # so many that the start of the processes, a figure of its own, is a few per cent
     directory = tempfile.mkdtemp(prefix="weir-bench-")

@@ -445,7 +445,7 @@ static void world(uint64_t number)
     seed = number;
     fixed = below(2);
     parallelism = 1 + below(SUBTASKS_MAX);
-    weir_capture_segment_size = below(2) ? (size_t)16 << 20 : (size_t)500 + (size_t)below(20000);
+    weir_capture_chunk_size = below(2) ? (size_t)1 << 20 : (size_t)100 + (size_t)below(1000);
     memset(model, 0, sizeof model);
     named_complete = next_id = 0;
     last_complete = NULL;
@@ -497,7 +497,7 @@ static void against_the_model(void **state)
     }
     print_message("             %d captures in full, %d increments, %d given up, %d restores\n", (int)fulls,
                   (int)increments, (int)refused, (int)restores);
-    weir_capture_segment_size = (size_t)16 << 20;
+    weir_capture_chunk_size = (size_t)1 << 20;
     if (!one && rounds >= 100)
         assert_true(fulls > 100 && increments > 100 && refused > 0 && restores > 100);
 }
