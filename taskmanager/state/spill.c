@@ -625,8 +625,8 @@ void weir_spill_room(struct weir_state_table *table, int count)
         if (weir_spill_fits(table, capacity))
             return; /* it grows when it has to */
         memory->wanted = (capacity + SPECIAL_SLOTS) * (table->state->stride + 1);
-        int64_t needed = table->count + count - table->limit, eighth = table->limit / 8;
-        if (needed > table->count || evict(table, needed > eighth ? needed : eighth) == 0)
+        int64_t needed = table->count + count - table->limit, quarter = table->limit / 4;
+        if (needed > table->count || evict(table, needed > quarter ? needed : quarter) == 0)
             return;
     }
 }

@@ -208,6 +208,17 @@ def bench_local_start():
     at_most("local-run-of-1000-rows-ms", median(wall) * 1000, 150)
 
 
+def bench_keyed_count():
+    """10 M uniform keys: all in memory, and with a quarter of that memory beside a loop that gets and puts each row in the same RocksDB."""
+    output = measure([bench("spill_bench"), 10, 40, 2])[2]
+    memory, = numbers(r"memory (\d+)", output)
+    beyond, = numbers(r"beyond (\d+)", output)
+    loop, = numbers(r"loop (\d+)", output)
+    print(f"# rows per CPU second: in memory {memory:.0f}, with a quarter of it {beyond:.0f}, a loop over RocksDB {loop:.0f}")
+    at_least("keyed-count-mrows-per-cpu-s", memory / 1e6, 5)
+    at_least("keyed-count-beyond-memory-against-loop", beyond / loop, 2)
+
+
 BENCHES = {name[6:]: f for name, f in globals().items() if name.startswith("bench_")}
 for name, function in BENCHES.items():
     if len(sys.argv) == 1 or name in sys.argv[1:]:
