@@ -237,7 +237,7 @@ def unsealed(data, kind):
 def read_head(root, job):
     head = message(unsealed(open(os.path.join(root, "jobs", job, "HEAD"), "rb").read(), b"HEAD"))
     retained = [message(entry) for entry in head[9]]
-    return {"state": head[6][0] if head[6] else 0, "committed_upto": head[10][0] if head[10] else 0, "floor": head[11][0] if head[11] else 0, "graph": head[7][0].decode(),
+    return {"state": head[6][0] if head[6] else 0, "committed_upto": head[10][0] if head[10] else 0, "floor": head[11][0] if head[11] else 0, "graph": head[7][0].decode(), "code": head[8][0].decode() if head[8] else "",
             "retained": [{"id": r[1][0], "metadata": r[2][0].decode(), "sha256": r[3][0].decode()} for r in retained]}
 
 
@@ -270,6 +270,8 @@ def check_storage(root, job, closely=True):
     for _ in range(20):
         head, findings = read_head(root, job), []
         reached = {f"jobs/{job}/HEAD", f"jobs/{job}/graph-{head['graph']}"}
+        if head["code"]:
+            reached.add(f"jobs/{job}/code-{head['code']}")
         if not os.path.exists(os.path.join(root, "jobs", job, f"graph-{head['graph']}")):
             findings.append(("missing", f"jobs/{job}/graph-{head['graph']}", "HEAD"))
         for entry in head["retained"]:
