@@ -67,6 +67,7 @@ const struct weir_harness_mode weir_harness_modes[] = {
      .restore = true},
     {.name = "beyond memory", .disk = true},
     {.name = "beyond memory, full outputs, yielding", .full = true, .yield = true, .disk = true},
+    {.name = "beyond memory, restored", .restore = true, .disk = true},
     {.name = NULL},
 };
 
