@@ -523,7 +523,7 @@ static void check_submitted(struct world *w, struct job *job, const struct weir_
 
 static void check_cancel_reply(struct world *w, struct job *job, const struct weir_jm_effect *effect)
 {
-    if (effect->code != WEIR_OK || !job->durable || job->refused)
+    if (effect->code != WEIR_OK || !job->durable || job->refused || job->erased)
         return;
     bool recorded =
         job->head.exists && (job->head.state == WEIR_JOB_CANCELLING || weir_job_state_terminal(job->head.state));

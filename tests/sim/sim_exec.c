@@ -257,17 +257,17 @@ static Weir__SubtaskSnapshot *take_snapshot(struct world *w, struct job *job, co
     room->part.bytes.data = (uint8_t *)room->bytes;
     room->part.bytes.len = strlen(room->bytes);
     uint64_t base = !at_end && task->passed ? sim_checkpoint(job, task->passed)->complete : 0;
+    bool unchanged = base && rng_chance(&w->store, 40) && !sim_checkpoint(job, base)->metadata->final;
     if (at_end)
         snprintf(room->object, sizeof room->object, "jobs/%s/finished/%d-%d-%" PRIu32, job->id, truth->vertex,
                  truth->subtask, task->attempt);
-    else if (base && task->index % 3 == 0 &&
-             !sim_checkpoint(job, base)->metadata->final) /* nothing has changed since */
+    else if (unchanged) /* nothing has changed since */
         snprintf(room->object, sizeof room->object, "%s",
                  part_in(sim_checkpoint(job, base)->metadata, task->index)->object);
     else
         snprintf(room->object, sizeof room->object, "jobs/%s/chk-%" PRIu64 "/%d-%d-%" PRIu32, job->id, task->passed,
                  truth->vertex, truth->subtask, task->attempt);
-    if (strstr(room->object, at_end ? "/finished/" : "/chk-") && !(base && task->index % 3 == 0))
+    if (!unchanged)
         store_write(w, job, room->object);
     room->part.object = room->object;
     room->parts[0] = &room->part;

@@ -490,7 +490,7 @@ static bool apply_read(struct world *w, int index)
         op->head = memcpy(weir_alloc(job->head.size + 1), job->head.bytes, job->head.size);
         op->head_size = job->head.size;
         op->got_tag = job->head.tag;
-        arrive(w, index, rng_range(&w->store, 1, bad(w) ? 1500 : 30), APPLY_LAST);
+        arrive(w, index, rng_range(&w->store, 1, bad(w) || rng_chance(&w->store, 4) ? 5000 : 30), APPLY_LAST);
         return true;
     }
     Weir__Head *head = op->head ? weir__head__unpack(&weir_proto_memory, op->head_size, op->head) : NULL;
@@ -827,6 +827,8 @@ void store_check_finished(struct world *w, struct job *job)
 const char *store_leftover(const struct job *job, const struct weir_jm_job *view)
 {
     const struct sim_head *head = &job->head;
+    if (job->erased) /* while another JobManager was reading it */
+        return NULL;
     if (!head->exists || head->state != view->state)
         return "HEAD does not say that the job has ended";
     if (head->retained_count != view->retained_count)
