@@ -364,6 +364,11 @@ void weir_input_trigger(struct weir_input *input, const struct weir_barrier *bar
         settle_barrier(input);
 }
 
+bool weir_input_is_over(const struct weir_input *input, uint64_t checkpoint)
+{
+    return checkpoint <= input->barrier_last;
+}
+
 bool weir_input_take_barrier(struct weir_input *input, struct weir_barrier *barrier)
 {
     if (input->count != 1 || input->pending_count > 0)

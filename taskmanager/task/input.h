@@ -38,6 +38,8 @@ void weir_input_replay(struct weir_input *input, struct weir_inflight_list *take
 void weir_input_set_aligned(struct weir_input *input, bool aligned);
 /* A checkpoint of a task whose producers have all finished: no barrier will come. BARRIER is said when the ends have come. */
 void weir_input_trigger(struct weir_input *input, const struct weir_barrier *barrier);
+/* The barrier of this checkpoint, or of a newer one, was said or given up. */
+bool weir_input_is_over(const struct weir_input *input, uint64_t checkpoint);
 /* For a source that reads what a coordinator hands out: the barrier that is next on its one channel, though the item in hand is not done. */
 bool weir_input_take_barrier(struct weir_input *input, struct weir_barrier *barrier);
 

@@ -284,6 +284,15 @@ static bool open_task(struct weir_task *task, struct weir_error *error)
     return true;
 }
 
+/* What comes in-band of the same checkpoint, or of an earlier one, is nothing any more. */
+static bool inject_triggered(struct weir_task *task, const struct weir_barrier *barrier)
+{
+    if (!weir_chain_inject(task->chain, barrier))
+        return false;
+    weir_input_give_up(task->input, barrier->checkpoint);
+    return true;
+}
+
 /* One triggered barrier to where it begins. False: there is none, or the one before is still on its way. */
 static bool take_trigger(struct weir_task *task)
 {
@@ -294,8 +303,10 @@ static bool take_trigger(struct weir_task *task)
     bool taken = true;
     if (task->reads_splits && weir_chain_head_idle(task->chain))
         taken = false; /* the last split, or the end, may be on its way to it, and is to be before the barrier */
-    else if (!task->input || task->reads_splits)
+    else if (!task->input)
         taken = weir_chain_inject(task->chain, &barrier);
+    else if (task->reads_splits) /* it may have come in-band, before whoever hands them out had FINISHED */
+        taken = weir_input_is_over(task->input, barrier.checkpoint) || inject_triggered(task, &barrier);
     else
         weir_input_trigger(task->input, &barrier);
     if (taken) {
