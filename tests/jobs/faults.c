@@ -60,6 +60,7 @@ static int maybe_fail(struct weir_ctx *ctx, const struct event *in, struct event
         if (!p)
             abort();
         memset(p, 1, 1 << 20);
+        usleep(1000); /* whoever watches has a second */
     }
     return 0;
 }
