@@ -57,7 +57,8 @@
     X(jm_attempts_from_one, "a job that is taken over goes on above the attempts that may have run") \
     X(jm_no_fencing, "a job is taken over by a write of HEAD before anything of it is done") \
     X(jm_recovered_unpublished, "what may not be published is published when a job is taken over") \
-    X(jm_abort_unrecorded, "output is removed when HEAD says that the job has ended: until then a later JobManager may run it, and a checkpoint may be complete") \
+    X(jm_abort_unrecorded, \
+      "output is removed when HEAD says that the job has ended: until then a later JobManager may run it, and a checkpoint may be complete") \
     X(jm_listed_once, "a job that a replaced JobManager accepted late is found") \
     X(jm_base_dropped, "what a checkpoint under way may build on is kept") \
     X(jm_no_grace, "what nothing refers to goes after a grace") \

@@ -333,7 +333,7 @@ struct op {
     X(checkpoint_complete) X(checkpoint_published) X(published_again) X(restored) X(restored_at_end) X(part_of_finished) X(garbage_dropped) \
     X(store_request_lost) X(store_reply_lost) X(store_write_late) X(store_write_twice) X(store_condition_failed) X(store_put_failed) \
     X(checkpoint_failed) X(checkpoint_subsumed) X(restart_undecided) \
-    X(jm_crashed_mid_step) X(taken_over) X(taken_over_uncommitted) X(taken_over_final) X(taken_over_cancelled) X(recovered_ended) X(read_again) X(read_failed) X(read_torn) \
+    X(jm_crashed_mid_step) X(taken_over) X(taken_over_uncommitted) X(taken_over_final) X(taken_over_cancelled) X(recovered_ended) X(read_failed) X(read_torn) \
     X(garbage_swept) X(job_erased) X(submission_not_stored) X(submission_unacknowledged) X(cancel_unrecorded) X(zombie_jobmanager)
 /* clang-format on */
 
