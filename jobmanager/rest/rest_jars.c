@@ -584,7 +584,9 @@ static void build_and(run_finish *finish, const struct weir_http_server_request 
         };
         err = finish(request, &submission, &arena, &reply, &error);
     }
-    if (err)
+    if (err == WEIR_ERR_NOT_FOUND) /* a savepoint that the body names; the path of the request was found */
+        weir_http_fail(response, 400, "%s", error.message);
+    else if (err)
         weir_rest_fail(response, &error);
     else
         weir_http_json(response, 200, reply);
