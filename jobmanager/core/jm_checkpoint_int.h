@@ -19,8 +19,10 @@ enum checkpoint_state {
 enum {
     FLAG_SAVEPOINT = 1,
     FLAG_STOP = 2,
-    FLAG_DRAIN = 4
-}; /* enum weir_barrier_flags (taskmanager/exchange/channel.h) */
+    FLAG_DRAIN = 4,
+    FLAG_OVERTAKES = 8, /* whatever the mode, soon */
+    FLAG_IN_ORDER = 16  /* not where another parallelism would lose the order of rows */
+};                      /* enum weir_barrier_flags (taskmanager/exchange/channel.h) */
 
 enum {
     WEIR_JM_KIND_SUBTASK = 1,

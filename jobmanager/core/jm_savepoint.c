@@ -6,7 +6,8 @@
  *   stop      the barrier stops the job: nothing follows it, tasks halt behind it. HEAD that names the checkpoint is the job's end
  *             (Snapshot.final); when its output is published the job is FINISHED.
  *   drain     sources are told to end, the job comes to its end as a bounded one does, and its last checkpoint is the savepoint.
- *   rescale   a barrier that stops; with the checkpoint complete all tasks are cancelled, and others, of another plan, take their state.
+ *   rescale   a barrier that stops, and overtakes what is queued: under backpressure nobody has time to wait for its turn. It is incremental.
+ *             With the checkpoint complete all tasks are cancelled, and others, of another plan, take their state.
  * When one of these fails the tasks that it has halted begin again from the newest checkpoint.
  *
  * A job that begins with a savepoint, or with another job's checkpoint, copies it into its own storage first, as a checkpoint of its own
@@ -454,7 +455,7 @@ static uint64_t begin_own(struct weir_jm *jm, struct weir_jm_operation *operatio
         job->in->rescale = operation->plan;
         job->in->rescale_parallelism = operation->parallelism;
         operation->plan = NULL;
-        return weir_jm_checkpoint_trigger(jm, job, FLAG_SAVEPOINT | FLAG_STOP, NULL)->id;
+        return weir_jm_checkpoint_trigger(jm, job, FLAG_STOP | FLAG_OVERTAKES | FLAG_IN_ORDER, NULL)->id;
     }
     operation->location = new_location(jm, operation);
     if (operation->kind == WEIR_JM_OPERATION_STOP && operation->drain) {

@@ -37,7 +37,10 @@ enum weir_barrier_flags {                             /* part of the frame forma
                           WEIR_BARRIER_STOP = 2, /* nothing follows it: tasks halt behind it until they are cancelled */
                           WEIR_BARRIER_DRAIN = 4, /* no checkpoint: sources end here, as at the end of their input */
                           WEIR_BARRIER_OVERTAKES =
-                              8 /* it may turn unaligned: from due_ns on it waits for nothing queued */
+                              8, /* it may turn unaligned: from due_ns on it waits for nothing queued */
+                          WEIR_BARRIER_IN_ORDER =
+                              16 /* OVERTAKES, but not on FORWARD edges: rows without a key that another
+                                    parallelism deals out would lose their order */
 };
 /* Everything before it is in checkpoint `checkpoint`, everything behind it is not. */
 struct weir_barrier {

@@ -446,9 +446,9 @@ bool weir_edge_writer_is_on_demand(const struct weir_edge_writer *writer)
     return writer->partition == WEIR_EDGE_ON_DEMAND;
 }
 
-bool weir_edge_writer_overtakes(const struct weir_edge_writer *writer)
+bool weir_edge_writer_overtaken_by(const struct weir_edge_writer *writer, const struct weir_barrier *barrier)
 {
-    return weir_link_overtakes(writer->link);
+    return weir_link_overtaken_by(writer->link, barrier);
 }
 
 int weir_edge_writer_undelivered(const struct weir_edge_writer *writer)

@@ -61,7 +61,7 @@ void weir_edge_writer_overtake(struct weir_edge_writer *writer, const struct wei
 int weir_edge_writer_undelivered(const struct weir_edge_writer *writer);
 bool weir_edge_writer_is_on_demand(const struct weir_edge_writer *writer);
 /* Barriers overtake what it has (not BROADCAST). */
-bool weir_edge_writer_overtakes(const struct weir_edge_writer *writer);
+bool weir_edge_writer_overtaken_by(const struct weir_edge_writer *writer, const struct weir_barrier *barrier);
 
 uint64_t weir_edge_writer_bytes(const struct weir_edge_writer *writer); /* that left, all channels */
 

@@ -52,6 +52,13 @@ static inline bool weir_link_overtakes(const struct weir_link *link)
     return link && link->partition != WEIR_EDGE_BROADCAST && link->partition != WEIR_EDGE_ON_DEMAND;
 }
 
+/* The same for one barrier. */
+static inline bool weir_link_overtaken_by(const struct weir_link *link, const struct weir_barrier *barrier)
+{
+    return weir_link_overtakes(link) &&
+           !((barrier->flags & WEIR_BARRIER_IN_ORDER) && link->partition == WEIR_EDGE_FORWARD);
+}
+
 /* --- While a checkpoint is taken */
 struct weir_inflight;
 

@@ -27,7 +27,8 @@
 #define METRICS_MS 1000
 #define HANG_MS 10000 /* a call that runs so long is logged with its stack */
 #define POLL_MS 1000
-#define STOP_WAIT_MS 2000 /* for user code to return, before a process ends without it */
+#define RESCALE_ALIGNED_NS 100000000 /* a barrier before a rescaling waits for its turn so long */
+#define STOP_WAIT_MS 2000            /* for user code to return, before a process ends without it */
 #define WORKERS_MAX 256
 #define FAILURE_STACK_SIZE 16384
 #define DEFAULT_BUFFER_TIMEOUT_MS 5
@@ -254,7 +255,11 @@ static void trigger_task(struct weir_control *c, const struct weir_exec_task_id 
     weir_assert(task && task->task);
     struct weir_barrier barrier = {
         .checkpoint = message->checkpoint, .complete = message->complete, .flags = message->flags};
-    if (c->executor.unaligned && message->flags == 0) { /* savepoints and ends keep their place */
+    if (c->executor.at_least_once) {
+        barrier.flags &= ~(uint32_t)(WEIR_BARRIER_OVERTAKES | WEIR_BARRIER_IN_ORDER);
+    } else if (message->flags & WEIR_BARRIER_OVERTAKES) {
+        barrier.due_ns = weir_clock_mono_ns() + RESCALE_ALIGNED_NS;
+    } else if (c->executor.unaligned && message->flags == 0) { /* savepoints and ends keep their place */
         barrier.flags |= WEIR_BARRIER_OVERTAKES;
         barrier.due_ns = weir_clock_mono_ns() + c->executor.aligned_timeout_ns;
     }

@@ -884,6 +884,11 @@ bool weir_chain_head_idle(const struct weir_chain *chain)
     return chain->nodes[0].item.kind == WEIR_ITEM_NONE;
 }
 
+bool weir_chain_halted(const struct weir_chain *chain)
+{
+    return chain->nodes[0].halted;
+}
+
 bool weir_chain_flush(struct weir_chain *chain, bool dry)
 {
     bool left = false;

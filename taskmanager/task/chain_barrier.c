@@ -23,10 +23,18 @@ static bool can_be_cut(const struct op_node *node)
     return node->item.kind == WEIR_ITEM_BATCH && node->vtable->cut;
 }
 
+/* Does the barrier overtake what lies in front of it, in the chain? */
+static bool is_overtaken(const struct op_node *node)
+{
+    return weir_link_overtaken_by(node->link, &node->chain->passing);
+}
+
 bool weir_chain_holds(const struct op_node *node)
 {
     if (node->chain->passing.checkpoint == 0 || node->in_timer)
         return false;
+    if (node->index > 0 && !is_overtaken(node))
+        return false; /* the barrier waits until it has done all */
     bool overdue = node->chain->overdue;
     if (is_source_head(node)) {
         /* Whatever it works on, a restored split behind a watermark too, is in its state; a split that it was given is not yet. */
@@ -62,6 +70,8 @@ static bool is_half_done(const struct op_node *node, bool overdue)
 {
     if (node->in_timer)
         return true;
+    if (node->index > 0 && !is_overtaken(node))
+        return node->item.kind != WEIR_ITEM_NONE || node->replay.next < node->replay.count;
     if (is_source_head(node))
         return node->item.kind == WEIR_ITEM_BATCH && !node->begun;
     return has_begun(node) && !(overdue && can_be_cut(node));
@@ -88,12 +98,12 @@ static bool keeps_order(const struct op_node *node)
     for (int o = 0; o < 3; o++) {
         const struct weir_out *out = node->outs[o];
         for (int c = 0; out && c < out->child_count; c++)
-            if (!out->children[c]->link && (out->count > 0 || out->children[c]->item.kind != WEIR_ITEM_NONE))
+            if (!is_overtaken(out->children[c]) && (out->count > 0 || out->children[c]->item.kind != WEIR_ITEM_NONE))
                 return false;
         for (int w = 0; out && w < out->writer_count; w++) {
             const struct weir_edge_writer *writer = out->writers[w];
-            if (!weir_edge_writer_overtakes(writer) && !weir_edge_writer_is_on_demand(writer) &&
-                (out->count > 0 || !weir_edge_writer_settled(writer)))
+            if (!weir_edge_writer_overtaken_by(writer, &node->chain->passing) &&
+                !weir_edge_writer_is_on_demand(writer) && (out->count > 0 || !weir_edge_writer_settled(writer)))
                 return false;
         }
     }
@@ -197,7 +207,7 @@ static void pass_out(struct weir_out *out, const struct weir_barrier *barrier, s
 {
     for (int w = 0; w < out->writer_count; w++) {
         struct weir_edge_writer *writer = out->writers[w];
-        if (weir_edge_writer_overtakes(writer)) {
+        if (weir_edge_writer_overtaken_by(writer, barrier)) {
             weir_edge_writer_record(writer, rows);
             for (int i = out->taken[out->child_count + w]; i < out->count; i++)
                 weir_edge_writer_record_item(writer, &out->items[(out->first + i) % OUT_ITEMS_MAX], rows);

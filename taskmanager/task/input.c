@@ -437,6 +437,18 @@ static void record_all(struct weir_input *input)
             record_channel(input, recording, e);
 }
 
+bool weir_input_drop(struct weir_input *input)
+{
+    struct weir_item item;
+    weir_input_done(input);
+    if (!input->recordings || !weir_input_next(input, &item))
+        return false;
+    if (item.kind == WEIR_ITEM_BATCH)
+        weir_batch_unref(item.batch);
+    weir_input_done(input);
+    return true;
+}
+
 bool weir_input_recorded(struct weir_input *input, struct weir_inflight **rows, bool *given_up)
 {
     record_all(input);
@@ -476,9 +488,13 @@ static bool has_given(const struct entry *entry, uint64_t checkpoint)
 static bool may_overtake(const struct weir_input *input, const struct weir_barrier *announced)
 {
     bool may = !input->ended && announced->checkpoint >= input->barrier.checkpoint &&
-               !(input->charged && !input->charged->link); /* the operator has a batch of such an edge in hand */
+               /* the operator has a batch of such an edge in hand */
+               !(input->charged && !weir_link_overtaken_by(input->charged->link, announced));
     for (int e = 0; e < input->count && may; e++)
-        may = input->entries[e]->link || has_given(input->entries[e], announced->checkpoint);
+        may = weir_link_overtaken_by(input->entries[e]->link, announced) ||
+              has_given(input->entries[e], announced->checkpoint);
+    for (int i = input->replay.next; i < input->replay.count && may; i++)
+        may = weir_link_overtaken_by(input->replay.items[i].link, announced);
     return may;
 }
 

@@ -55,6 +55,9 @@ void weir_input_record_in_hand(const struct weir_input *input, struct weir_infli
                                struct weir_batch *take_in_hand);
 /* Records what has come. A checkpoint whose rows are whole: *rows, true. *given_up: it never will be, a newer one has come. */
 bool weir_input_recorded(struct weir_input *input, struct weir_inflight **rows, bool *given_up);
+/* Takes one item and forgets it, while rows are recorded for a barrier: of a task that has halted behind it, so that whoever has not given
+ * the barrier yet is not held up by full channels. False: there is none, or nothing is recorded any more. */
+bool weir_input_drop(struct weir_input *input);
 /* Instead of weir_input_cut(): the barrier is not wanted. */
 void weir_input_give_up(struct weir_input *input, uint64_t checkpoint);
 /* When the next barrier is due; INT64_MAX: none. */

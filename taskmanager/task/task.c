@@ -324,6 +324,8 @@ static bool feed(struct weir_task *task, int64_t now_ns)
     bool triggered = take_trigger(task) | pass_over(task, now_ns);
     if (!task->input)
         return triggered;
+    if (weir_chain_halted(task->chain))
+        return triggered | weir_input_drop(task->input);
     struct weir_barrier barrier;
     if (task->reads_splits && !weir_chain_head_idle(task->chain) && weir_chain_may_inject(task->chain) &&
         weir_input_take_barrier(task->input, &barrier))

@@ -129,6 +129,25 @@ def test_overtaken_rows_find_another_parallelism():
             assert sorted(i for _, i in rows) == sorted(i for n, i in firsts[key] if n >= begin), key
 
 
+def test_rescale_under_backpressure():
+    """Whatever the job's mode: its barrier overtakes seconds of queued rows. What it halts in front of a count is counted elsewhere, once."""
+    with Cluster(taskmanagers=1, slots=4, config=CONFIG) as cluster:
+        output = cluster.path("output")
+        job = cluster.submit(SLOW, "--rows", "20000", "--sleep", "300", "--output", output,
+                             options=("-p", "2", "-D", "execution.checkpointing.interval=1 h"))
+        vertices = lambda: cluster.rest(f"/jobs/{job}")[1]["vertices"]
+        for wanted in (4, 1):
+            wait_for("rows that are queued", lambda: max(v["metrics"]["read-records"] for v in vertices()) > 1000)
+            done = cluster.weir("rescale", job, "--parallelism", str(wanted))
+            assert done.returncode == 0, done.stderr
+            newest = checkpoints(cluster, job)[0][0]
+            assert newest["checkpoint_type"] == "UNALIGNED_CHECKPOINT" and newest["persisted_data"] > 0, newest
+        done = cluster.weir("rescale", job, "--parallelism", "4")
+        assert done.returncode == 0, done.stderr
+        cluster.wait_state(job, "FINISHED", timeout_s=90)
+        check_rows(output, rows=20000)
+
+
 def test_at_least_once_loses_nothing():
     with Cluster(taskmanagers=1, slots=2, config=CONFIG) as cluster:
         output = cluster.path("output")

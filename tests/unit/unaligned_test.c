@@ -18,7 +18,7 @@ enum {
     CHECKPOINTS_MAX = 200
 };
 enum { SOURCE, MIDDLE, SINK };
-enum mode { ALIGNED, UNALIGNED, TIMEOUT, AT_LEAST_ONCE };
+enum mode { ALIGNED, UNALIGNED, TIMEOUT, AT_LEAST_ONCE, RESCALE };
 
 static struct weir_error error;
 
@@ -48,8 +48,8 @@ struct job {
     int speed[TASKS_MAX];      /* of 100 calls so many are made */
     int64_t overtaken;
     bool cuts;
-    int64_t begun_before; /* checkpoints of earlier attempts */
-    uint8_t *base;        /* by id: how often a checkpoint's sinks had it */
+    int stops;     /* the checkpoint behind which nothing follows; 0: none */
+    uint8_t *base; /* by id: how often a checkpoint's sinks had it */
 };
 
 /* --- Operators */
@@ -452,10 +452,12 @@ static void trigger(struct job *job, int checkpoint, uint64_t *rng, int64_t *due
         if (job->done[t] || job->told[checkpoint][t] || job->parts[checkpoint][t] || !is_root(job, t))
             continue;
         struct weir_barrier barrier = {.checkpoint = (uint64_t)checkpoint};
-        if (job->mode == UNALIGNED || job->mode == TIMEOUT) {
+        if (job->mode == UNALIGNED || job->mode == TIMEOUT || job->mode == RESCALE) {
             if (*due_ns == 0)
                 *due_ns = weir_clock_mono_ns() + (job->mode == TIMEOUT ? (int64_t)(kit_random(rng) % 400000) : 0);
             barrier.flags = WEIR_BARRIER_OVERTAKES;
+            if (checkpoint == job->stops)
+                barrier.flags |= WEIR_BARRIER_STOP | WEIR_BARRIER_IN_ORDER;
             barrier.due_ns = *due_ns;
         }
         job->told[checkpoint][t] = weir_task_trigger(job->task[t], &barrier);
@@ -477,7 +479,8 @@ static int run(struct job *job, uint64_t *rng, int stop_after, int *newest)
             complete++;
         }
         /* One after the other; sometimes the next one gives up the last. */
-        if (begun + 1 < CHECKPOINTS_MAX && kit_random(rng) % (begun == *newest ? 30 : 3000) == 0) {
+        if (begun + 1 < CHECKPOINTS_MAX && (!job->stops || begun < job->stops) &&
+            kit_random(rng) % (begun == *newest ? 30 : 3000) == 0) {
             begun++;
             due_ns = 0;
         }
@@ -490,6 +493,8 @@ static int run(struct job *job, uint64_t *rng, int stop_after, int *newest)
         for (int i = 0; i < job->tasks; i++)
             left += !job->done[i];
         if (left == 0)
+            break;
+        if (job->stops && *newest == job->stops)
             break;
         over += stop_after > 0 && complete >= stop_after && kit_random(rng) % 4 == 0;
     }
@@ -507,6 +512,24 @@ static void check_rows(const struct job *job, enum mode mode, uint64_t seed)
     }
 }
 
+/* Nothing without a key was overtaken in a chain; and what lies behind the barrier has gone nowhere. */
+static void check_order_is_kept(struct job *job, const struct weir_snapshot *const *parts)
+{
+    for (int t = 0; t < job->tasks; t++)
+        for (const struct weir_snapshot_part *part = parts[t]->parts; part; part = part->next)
+            assert_string_not_equal(part->uid, "pass");
+    for (int t = 0; t < job->tasks; t++)
+        for (int i = 0; i < 20 && !job->done[t]; i++)
+            (void)weir_task_call(job->task[t], weir_clock_mono_ns());
+    for (int t = job->first[SINK]; t < job->tasks; t++) {
+        const struct weir_snapshot_part *part = parts[t]->parts;
+        while (part->name[0] != 's')
+            part = part->next;
+        assert_memory_equal(part->bytes.data + sizeof(struct slot), job->slots[t].seen,
+                            (size_t)job->rows * SOURCES_MAX);
+    }
+}
+
 /* Attempts, each from a checkpoint of the one before, the last one to the end. Returns the bytes that were overtaken. */
 static int64_t survive(enum mode mode, uint64_t seed, int64_t rows, int attempts, int *restores)
 {
@@ -517,12 +540,15 @@ static int64_t survive(enum mode mode, uint64_t seed, int64_t rows, int attempts
     struct job *job = &jobs[0];
     build(job, mode, rows, &rng, NULL, NULL);
     for (int attempt = 1;; attempt++) {
-        int complete = run(job, &rng, attempt < attempts ? 1 + (int)(kit_random(&rng) % 4) : 0, &newest);
+        job->stops = mode == RESCALE && attempt < attempts ? 1 + (int)(kit_random(&rng) % 12) : 0;
+        int complete = run(job, &rng, attempt < attempts && !job->stops ? 1 + (int)(kit_random(&rng) % 4) : 0, &newest);
         overtaken += job->overtaken;
         if (attempt == attempts || complete == 0)
             break;
         const struct weir_snapshot *parts[TASKS_MAX];
         assert_true(parts_of(job, newest, parts));
+        if (job->stops && newest == job->stops)
+            check_order_is_kept(job, parts);
         struct job *next = job == &jobs[0] ? &jobs[1] : &jobs[0];
         build(next, mode, rows, &rng, job, parts);
         tear_down(job);
@@ -572,6 +598,14 @@ static void at_least_once(void **state)
     int64_t overtaken;
     (void)state;
     survive_all(AT_LEAST_ONCE, 60, &overtaken);
+}
+
+static void barriers_that_stop_for_a_rescaling(void **state)
+{
+    int64_t overtaken;
+    (void)state;
+    survive_all(RESCALE, 150, &overtaken);
+    assert_true(overtaken > 0);
 }
 
 /* --- One input */
@@ -832,6 +866,7 @@ int main(void)
         cmocka_unit_test(unaligned_barriers),
         cmocka_unit_test(barriers_that_time_out),
         cmocka_unit_test(at_least_once),
+        cmocka_unit_test(barriers_that_stop_for_a_rescaling),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
