@@ -514,6 +514,15 @@ void weir_run_range(const struct weir_run *run, int key_group_first, int key_gro
     }
 }
 
+uint64_t weir_run_record_count(const struct weir_run *run, int key_group_first, int key_group_count)
+{
+    uint64_t count = 0;
+    for (uint32_t i = first_block(run, key_group_first);
+         i < run->block_count && run->blocks[i].first < key_group_first + key_group_count; i++)
+        count += run->blocks[i].records;
+    return count;
+}
+
 void weir_run_seek(struct weir_run_cursor *cursor, const struct weir_run *run, int key_group_first, int key_group_count)
 {
     *cursor = (struct weir_run_cursor){

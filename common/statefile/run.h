@@ -80,6 +80,9 @@ const struct weir_run_info *weir_run_info(const struct weir_run *run);
 void weir_run_range(const struct weir_run *run, int key_group_first, int key_group_count, uint64_t *offset,
                     uint64_t *size);
 
+/* About how many records they are: those of all blocks that have some. */
+uint64_t weir_run_record_count(const struct weir_run *run, int key_group_first, int key_group_count);
+
 /* Looks at the checksums of their blocks. */
 weir_err weir_run_check(const struct weir_run *run, int key_group_first, int key_group_count, struct weir_error *error);
 

@@ -1,11 +1,18 @@
-/* A state's entries out of the runs of a checkpoint: all parts of its name are merged, each for the key groups that its subtask had and this
- * one has now. */
+/* A state's entries out of the runs of a checkpoint: all parts of its name as one, each for the key groups that its subtask had and this
+ * one has now. In one of two ways:
+ *
+ *  - newest first (what fits into memory): runs are read one behind the other, the newest first, and an entry that is there already is
+ *    newer. Keys are looked up many at a time, nothing is compared or sorted: this is how fast a task is back.
+ *  - merged (what has to go to disk, so that looking whether an entry is there would be slow): by address, each once.
+ */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/hash.h"
 #include "state/capture.h"
 #include "state/snapshot.h"
+#include "state/spill_int.h"
 #include "state/state_int.h"
 #include "statefile/run.h"
 
@@ -109,21 +116,28 @@ static const void *reader_of(const struct restore *restore, const struct weir_ru
     return restore->runs[i].reader;
 }
 
+static weir_err other_keys(const struct restore *restore, struct weir_error *error)
+{
+    return weir_fail(error, WEIR_ERR_INVALID,
+                     "state '%s' was written with keys of another type than the operator has now; key types cannot "
+                     "change: give the operator another uid, or take the change back",
+                     weir_state_about(restore->state).name);
+}
+
 static weir_err put_entry(struct restore *restore, struct weir_state_table *table, const struct weir_record *record,
                           const struct weir_run *run, struct weir_error *error)
 {
     uint8_t *value = weir_state_put(table, record->key, record->key_size);
     if (!value)
-        return weir_fail(error, WEIR_ERR_INVALID,
-                         "state '%s' was written with keys of another type than the operator has now; key types cannot "
-                         "change: give the operator another uid, or take the change back",
-                         weir_state_about(restore->state).name);
+        return other_keys(restore, error);
     weir_err err = restore->codec->decode(restore->codec->arg, reader_of(restore, run), record->value,
                                           record->value_size, value, weir_state_heap(table), error);
     return err ? weir_wrap(error, "state '%s'", weir_state_about(restore->state).name) : WEIR_OK;
 }
 
-static weir_err put_all(struct restore *restore, struct weir_error *error)
+/* --- Merged */
+
+static weir_err put_merged(struct restore *restore, struct weir_error *error)
 {
     struct weir_merge *merge = weir_merge_new(restore->sources, restore->count);
     struct weir_state_table *table = NULL;
@@ -144,6 +158,319 @@ static weir_err put_all(struct restore *restore, struct weir_error *error)
     }
     weir_merge_free(merge);
     return err;
+}
+
+/* --- Newest first */
+
+#define ROWS 256 /* that are looked up together */
+
+struct removed_key { /* hash 0: none */
+    uint64_t hash;
+    struct weir_record record;
+};
+
+struct dropped_range { /* a namespace, gone from these key groups of older checkpoints */
+    int64_t namespace;
+    int first, end;
+};
+
+struct fill {
+    struct restore *restore;
+    const struct weir_run *run; /* of the rows that are gathered, as is `table` */
+    struct weir_state_table *table;
+    struct weir_record rows[ROWS];
+    int count;
+    bool on_disk; /* it did not fit into memory after all */
+    struct removed_key *removed;
+    size_t removed_count, removed_capacity; /* a power of two */
+    struct dropped_range *dropped;          /* ascending by namespace: of newer checkpoints; ... */
+    size_t dropped_count;
+    /* Keys of the rows, in the form of the state's. */
+    uint64_t raw[ROWS], hashes[ROWS], valid[ROWS / 64];
+    uint32_t offsets[ROWS + 1];
+    struct weir_buf bytes;
+};
+
+static uint64_t hash_of(const struct weir_record *record)
+{
+    uint64_t hash = weir_xxh3(record->key, record->key_size) ^ (uint64_t)record->namespace * 0x9e3779b97f4a7c15u;
+    return hash ? hash : 1;
+}
+
+static struct removed_key *find_removed(struct fill *fill, const struct weir_record *record, uint64_t hash)
+{
+    size_t mask = fill->removed_capacity - 1;
+    for (size_t at = hash & mask;; at = (at + 1) & mask) {
+        struct removed_key *there = &fill->removed[at];
+        if (!there->hash || (there->hash == hash && weir_record_compare(&there->record, record) == 0))
+            return there;
+    }
+}
+
+static void add_removed(struct fill *fill, const struct weir_record *record)
+{
+    if (fill->removed_count >= fill->removed_capacity / 2) {
+        struct removed_key *old = fill->removed;
+        size_t capacity = fill->removed_capacity;
+        fill->removed_capacity = capacity ? capacity * 2 : 1024;
+        fill->removed = weir_zalloc(fill->removed_capacity * sizeof *fill->removed);
+        for (size_t i = 0; i < capacity; i++)
+            if (old[i].hash)
+                *find_removed(fill, &old[i].record, old[i].hash) = old[i];
+        free(old);
+    }
+    uint64_t hash = hash_of(record);
+    struct removed_key *there = find_removed(fill, record, hash);
+    fill->removed_count += !there->hash;
+    *there = (struct removed_key){hash, *record};
+}
+
+static bool is_gone(struct fill *fill, const struct weir_record *record)
+{
+    if (fill->removed_count > 0 && find_removed(fill, record, hash_of(record))->hash)
+        return true;
+    size_t low = 0, high = fill->dropped_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (fill->dropped[middle].namespace < record->namespace)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    for (; low < fill->dropped_count && fill->dropped[low].namespace == record->namespace; low++)
+        if (record->key_group >= fill->dropped[low].first && record->key_group < fill->dropped[low].end)
+            return true;
+    return false;
+}
+
+/* Keys as a batch has them; false: they are of another type. */
+static bool gather_keys(struct fill *fill, struct weir_state_keys *keys)
+{
+    const struct weir_state *state = fill->restore->state;
+    *keys = (struct weir_state_keys){.row_count = fill->count};
+    if (state->fixed_key == WEIR_TYPE_NONE) {
+        fill->bytes.size = 0;
+        for (int i = 0; i < fill->count; i++) {
+            const struct weir_record *row = &fill->rows[i];
+            fill->offsets[i] = (uint32_t)fill->bytes.size;
+            fill->hashes[i] = weir_xxh3(row->key, row->key_size);
+            bool ok = row->key_size == 0 || weir_buf_append(&fill->bytes, row->key, row->key_size);
+            weir_assert(ok);
+        }
+        fill->offsets[fill->count] = (uint32_t)fill->bytes.size;
+        keys->hashes = fill->hashes;
+        keys->bytes = fill->bytes.data;
+        keys->offsets = fill->offsets;
+        return true;
+    }
+    uint8_t room[WEIR_STATE_RAW_KEY_SIZE_MAX];
+    uint32_t size = weir_state_encode_raw(state->fixed_key, 0, room);
+    memset(fill->valid, 0xff, sizeof fill->valid);
+    for (int i = 0; i < fill->count; i++) {
+        const struct weir_record *row = &fill->rows[i];
+        bool null = row->key_size > 0 && row->key[0] == 0;
+        if (row->key_size < 1 || (!null && row->key_size != size))
+            return false;
+        if (!weir_state_decode_raw(state->fixed_key, row->key, row->key_size, &fill->raw[i])) {
+            fill->valid[i / 64] &= ~((uint64_t)1 << (i % 64));
+            keys->validity = fill->valid;
+        }
+    }
+    keys->fixed = fill->raw;
+    return true;
+}
+
+/* Whoever is not there yet gets its value. That it was there shows by a bit which a new entry does not have (until the end). */
+static weir_err put_rows(struct fill *fill, struct weir_error *error)
+{
+    struct restore *restore = fill->restore;
+    struct weir_state_table *table = fill->table;
+    struct weir_state_keys keys;
+    uint8_t *values[ROWS];
+    if (fill->count == 0)
+        return WEIR_OK;
+    if (!gather_keys(fill, &keys))
+        return other_keys(restore, error);
+    weir_state_upsert(table, &keys, NULL, fill->count, values);
+    fill->on_disk |= table->disk;
+    const void *reader = reader_of(restore, fill->run);
+    weir_err err = WEIR_OK;
+    for (int i = 0; i < fill->count && !err; i++) {
+        uint64_t index = index_of(table, values[i] - restore->state->value_at);
+        if (bit_of(table, BITS_SAVED, index))
+            continue;
+        bit_set(table, BITS_SAVED, index);
+        err = restore->codec->decode(restore->codec->arg, reader, fill->rows[i].value, fill->rows[i].value_size,
+                                     values[i], weir_state_heap(table), error);
+    }
+    fill->count = 0;
+    return err ? weir_wrap(error, "state '%s'", weir_state_about(restore->state).name) : WEIR_OK;
+}
+
+static weir_err fill_from(struct fill *fill, const struct weir_merge_source *source, struct weir_error *error)
+{
+    struct weir_run_cursor cursor;
+    weir_err err = WEIR_OK;
+    bool some_gone = fill->removed_count > 0 || fill->dropped_count > 0;
+    weir_run_seek(&cursor, source->run, source->key_group_first, source->key_group_count);
+    fill->run = source->run;
+    while (!err && !fill->on_disk) {
+        struct weir_record *row = &fill->rows[fill->count];
+        bool more;
+        if ((err = weir_run_next(&cursor, row, &more, error)) || !more)
+            break;
+        if (row->kind == WEIR_RECORD_REMOVED) {
+            add_removed(fill, row);
+            continue;
+        }
+        if (some_gone && is_gone(fill, row))
+            continue;
+        if (!fill->table || fill->table->namespace != row->namespace) {
+            struct weir_record kept = *row;
+            if ((err = put_rows(fill, error)))
+                break;
+            fill->table = weir_state_open(fill->restore->state, kept.namespace);
+            fill->on_disk |= fill->table->disk;
+            fill->rows[0] = kept;
+        }
+        if (++fill->count == ROWS)
+            err = put_rows(fill, error);
+    }
+    return err ? err : put_rows(fill, error);
+}
+
+static int newest_first(const void *a, const void *b)
+{
+    const struct weir_run_info *x = weir_run_info(((const struct weir_merge_source *)a)->run);
+    const struct weir_run_info *y = weir_run_info(((const struct weir_merge_source *)b)->run);
+    if (x->checkpoint != y->checkpoint)
+        return x->checkpoint > y->checkpoint ? -1 : 1;
+    return (x->segment < y->segment) - (x->segment > y->segment);
+}
+
+static int by_namespace(const void *a, const void *b)
+{
+    int64_t x = ((const struct dropped_range *)a)->namespace, y = ((const struct dropped_range *)b)->namespace;
+    return (x > y) - (x < y);
+}
+
+/* What runs of one checkpoint dropped is gone from the runs of older ones. */
+static void add_dropped(struct fill *fill, const struct weir_merge_source *sources, int count)
+{
+    size_t added = 0;
+    for (int i = 0; i < count; i++)
+        added += weir_run_info(sources[i].run)->dropped_count;
+    if (added == 0)
+        return;
+    fill->dropped = weir_realloc(fill->dropped, (fill->dropped_count + added) * sizeof *fill->dropped);
+    for (int i = 0; i < count; i++) {
+        const struct weir_run_info *info = weir_run_info(sources[i].run);
+        int first = sources[i].key_group_first, end = first + sources[i].key_group_count;
+        if (first < info->key_group_first)
+            first = info->key_group_first;
+        if (end > info->key_group_first + info->key_group_count)
+            end = info->key_group_first + info->key_group_count;
+        for (uint32_t d = 0; d < info->dropped_count; d++)
+            fill->dropped[fill->dropped_count++] = (struct dropped_range){info->dropped[d], first, end};
+    }
+    qsort(fill->dropped, fill->dropped_count, sizeof *fill->dropped, by_namespace);
+}
+
+static int same_checkpoint(const struct weir_merge_source *sources, int count)
+{
+    int n = 1;
+    while (n < count && weir_run_info(sources[n].run)->checkpoint == weir_run_info(sources[0].run)->checkpoint)
+        n++;
+    return n;
+}
+
+/* Room for the largest checkpoint's entries, when they all seem to be of one namespace: a table of many millions that grows by doubling
+ * is written twice. */
+static void make_room(struct fill *fill, const struct weir_merge_source *sources, int count)
+{
+    uint64_t most = 0;
+    for (int i = 0, n; i < count; i += n) {
+        uint64_t records = 0;
+        n = same_checkpoint(sources + i, count - i);
+        for (int k = i; k < i + n; k++)
+            records += weir_run_record_count(sources[k].run, sources[k].key_group_first, sources[k].key_group_count);
+        most = records > most ? records : most;
+    }
+    struct weir_run_cursor cursor;
+    struct weir_record record;
+    int64_t namespace = 0;
+    const struct weir_merge_source *oldest = &sources[count - 1];
+    weir_run_seek(&cursor, oldest->run, oldest->key_group_first, oldest->key_group_count);
+    for (int i = 0; i < ROWS; i++) {
+        bool more;
+        if (weir_run_next(&cursor, &record, &more, NULL) || !more || (i > 0 && record.namespace != namespace))
+            return;
+        namespace = record.namespace;
+    }
+    weir_state_reserve(weir_state_open(fill->restore->state, namespace), (int64_t)most);
+}
+
+/* The bit means something else from here on. */
+static void clear_saved(struct weir_state *state)
+{
+    for (int i = 0; i < state->count; i++) {
+        struct weir_state_table *table = state->entries[state->first + i].table;
+        memset(table->bits[BITS_SAVED], 0, table->words * sizeof(uint64_t));
+    }
+}
+
+/* *fits false: nothing was put, since it is too much for memory. */
+static weir_err put_newest_first(struct restore *restore, bool *fits, struct weir_error *error)
+{
+    struct fill *fill = weir_zalloc(sizeof *fill);
+    struct weir_merge_source *sources = weir_alloc(((size_t)restore->count + 1) * sizeof *sources);
+    weir_err err = WEIR_OK;
+    fill->restore = restore;
+    weir_buf_init(&fill->bytes, UINT32_MAX);
+    if (restore->count > 0) {
+        memcpy(sources, restore->sources, (size_t)restore->count * sizeof *sources);
+        qsort(sources, (size_t)restore->count, sizeof *sources, newest_first);
+        make_room(fill, sources, restore->count);
+    }
+    for (int i = 0, n; i < restore->count && !err && !fill->on_disk; i += n) {
+        n = same_checkpoint(sources + i, restore->count - i);
+        for (int k = i; k < i + n && !err && !fill->on_disk; k++)
+            err = fill_from(fill, &sources[k], error);
+        add_dropped(fill, sources + i, n);
+    }
+    for (int i = 0; i < restore->state->count; i++)
+        fill->on_disk |= restore->state->entries[restore->state->first + i].table->disk;
+    *fits = !fill->on_disk;
+    if (fill->on_disk)
+        for (int64_t at; (at = weir_state_next(restore->state, INT64_MIN)) != INT64_MAX;)
+            weir_state_drop(restore->state, at);
+    else
+        clear_saved(restore->state);
+    weir_buf_fini(&fill->bytes);
+    free(fill->removed);
+    free(fill->dropped);
+    free(fill);
+    free(sources);
+    return err;
+}
+
+static bool may_fit(const struct restore *restore)
+{
+    double bytes = 0;
+    for (int i = 0; i < restore->count; i++) {
+        uint64_t offset, size;
+        weir_run_range(restore->sources[i].run, restore->sources[i].key_group_first,
+                       restore->sources[i].key_group_count, &offset, &size);
+        bytes += (double)size;
+    }
+    return restore->state->codec.encode && weir_spill_may_hold(restore->state, bytes);
+}
+
+static weir_err put_all(struct restore *restore, struct weir_error *error)
+{
+    bool fits = may_fit(restore);
+    weir_err err = fits ? put_newest_first(restore, &fits, error) : WEIR_OK;
+    return err || fits ? err : put_merged(restore, error);
 }
 
 /* Objects of checkpoints may be referred to by later ones; a savepoint's are its own. */

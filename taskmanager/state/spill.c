@@ -608,6 +608,12 @@ bool weir_spill_fits(const struct weir_state_table *table, uint64_t capacity)
     return size <= memory->budget / 8 || has_room(memory, size);
 }
 
+/* Runs are at most about twice the state; when it turns out that its entries are too much all the same, they are merged. */
+bool weir_spill_may_hold(const struct weir_state *state, double bytes)
+{
+    return !state->spill || (bytes / 2 < (double)SIZE_MAX && has_room(state->spill->memory, (size_t)(bytes / 2)));
+}
+
 /* Memory is looked at when a table is full, and now and then where it can grow otherwise. */
 void weir_spill_room(struct weir_state_table *table, int count)
 {

@@ -14,6 +14,8 @@ void weir_spill_dropped(struct weir_state_table *table); /* the namespace goes, 
 /* Room for `count` rows that will be found or made in the table: evicts what it must. Pointers into the table end. */
 void weir_spill_room(struct weir_state_table *table, int count);
 bool weir_spill_fits(const struct weir_state_table *table, uint64_t capacity); /* within the budget, while it grows */
+/* A restore reads so many bytes of runs: their entries may all be in memory. Always true without a memory. */
+bool weir_spill_may_hold(const struct weir_state *state, double bytes);
 /* Entries come from disk into the table, where weir_state_table.disk_count says that there may be some; pointers into it end.
  * fetch: of the rows whose values are NULL. */
 void weir_spill_fetch(struct weir_state_table *table, const struct weir_state_keys *keys, const int32_t *rows,
