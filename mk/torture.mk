@@ -22,7 +22,9 @@ torture-programs: $(TORTURE) $(BUILD)/lib/torture.so
 torture: all torture-programs test-jobs
 	WEIR_BUILD=$(BUILD) tests/torture/daemons_torture.py --common $$(($(FAULTS) / 3)) --faults $$(($(FAULTS) - $(FAULTS) / 3)) --seed $(or $(SEED),1)
 	$(MAKE) --no-print-directory torture-kill
-torture-kill: all test-jobs
-	WEIR_BUILD=$(BUILD) tests/torture/kill_torture.py --faults $(FAULTS) --seed $(or $(SEED),1)
-	WEIR_BUILD=$(BUILD) tests/torture/kill_torture.py --outside 60 --seed $(or $(SEED),1)
+# A run a seed, of FAULTS faults each; RESUME=1 begins behind the last seed of build/torture/results.jsonl. It needs no build to hold still: the
+# programs are copied first.
+torture-kill: all test-jobs s3-server
+	WEIR_BUILD=$(BUILD) tests/torture/kill_torture.py --faults $(FAULTS) --seed $(or $(SEED),1) --runs $(or $(RUNS),1) $(if $(RESUME),--resume)
+	WEIR_BUILD=$(BUILD) tests/torture/kill_torture.py --outside $(or $(OUTSIDE),60) --seed $(or $(SEED),1)
 .PHONY: torture torture-kill torture-programs

@@ -2,8 +2,8 @@
  *
  * A source of numbered partitions that can be read again from anywhere: record `seq` of partition `part` is a pure function of both, becomes
  * due at --start + seq * 1000 / --rate, and the stream ends before the sequence number that the file --end holds once it exists. Two
- * such sources; each goes as it is to a directory of its own, both together, by key, into windows of --window, and
- * joined, record by record, into --pairs.
+ * such sources; each goes as it is to a directory of its own, both together, by key, into windows of --window and into totals that stay in
+ * state, and joined, record by record, into --pairs.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -201,6 +201,28 @@ static int check(struct weir_ctx *ctx, const struct record *in, struct record *o
     return 0;
 }
 
+/* --- What the state oracle compares: per key, over all records that came */
+
+struct total {
+    int64_t n;
+    int64_t seqs; /* sum */
+    int64_t bits; /* exclusive or of the CRCs */
+};
+WEIR_ROW(total, WEIR_FIELD(n, "BIGINT NOT NULL"), WEIR_FIELD(seqs, "BIGINT NOT NULL"),
+         WEIR_FIELD(bits, "BIGINT NOT NULL"));
+WEIR_VALUE_STATE_OF(total_of, total);
+
+static int add(struct weir_ctx *ctx, const struct record *in, struct weir_out_rows *out)
+{
+    (void)out;
+    const struct total *before = weir_value_get(ctx, &total_of);
+    struct total now = before ? *before : (struct total){0};
+    now.n++;
+    now.seqs += in->seq;
+    now.bits ^= in->crc;
+    return weir_value_put(ctx, &total_of, &now);
+}
+
 /* --- A join: of each source the record that bears one number, in whichever order they come */
 
 struct pair {
@@ -270,6 +292,9 @@ WEIR_JOB(identity)
             "key, window_start, COUNT(*) AS n, SUM(seq) AS seqs, SUM(part) AS parts, MIN(seq) AS low, MAX(seq) AS high"),
         "windows");
     weir_uid(put(windows, weir_arg(job, "windows", NULL)), "windows-out");
+    struct weir_stream *totals =
+        weir_process(keyed, .name = "totals", WEIR_ON_ROW(record, total, add)); /* nothing comes out */
+    weir_sink(weir_uid(totals, "totals"), "blackhole", NULL);
     struct weir_stream *pairs = weir_process2(weir_key_by(a, "pair"), weir_key_by(b, "pair"), .name = "pairs",
                                               WEIR_ON_ROW(record, pair, from_a), WEIR_ON_ROW2(record, from_b));
     weir_uid(put(weir_uid(pairs, "pairs"), weir_arg(job, "pairs", "")), "pairs-out");

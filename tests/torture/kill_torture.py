@@ -1,107 +1,41 @@
 #!/usr/bin/env python3
 """The kill matrix: real processes are killed, stopped, failed and slowed at named points (weir fault), the object store is taken away, and at
-the end every record must be there once and every window right (oracle.py).
+the end every record must be there once, every window right, every checkpoint's state that which follows from its offsets (oracle.py).
 
-    tests/torture/kill_torture.py                          the matrix of `make check`
-    tests/torture/kill_torture.py --faults 300 --seed 7    random ones; --store file|s3
-    tests/torture/kill_torture.py --outside 60             kill -9 of anything at any moment, from outside, for so many seconds
+    tests/torture/kill_torture.py                                 the matrix of `make check`
+    tests/torture/kill_torture.py --faults 300 --seed 7           random ones; --store file|s3
+    tests/torture/kill_torture.py --faults 300 --seed 7 --runs 4  seeds 7, 8, 9, 10; a run that fails does not end the others
+    tests/torture/kill_torture.py --resume --runs 4 ...           the first seed is the one behind the last in the results
+    tests/torture/kill_torture.py --outside 60                    kill -9 of anything at any moment, from outside, for so many seconds
 
 A fault counts when its point acted and checkpoints were completed before and after. Faults are distinct by step, role and kind, not by seed.
+Runs (all but those of `make check`) use a copy of the programs, so that a build meanwhile does not matter, and leave in WEIR_BUILD/torture:
+results.jsonl (a line a run), SEED.log, and of a run that failed failed-SEED/: logs, output, records, objects.
 """
 import argparse
 import collections
-import itertools
+import json
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
 import time
+import traceback
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from kill_world import KEYS, PATIENCE, S3, Proxy, Skip, World, main, oracle, run, wait_for  # noqa: E402
-
-# Steps that a running job does not pass by itself: something else has to fail first.
-AFTER_A_FAILURE = ("executor.restore-", "executor.deploy-", "executor.starting", "executor.task-running", "supervisor.start-", "supervisor.executor-spawned",
-                   "jobmanager.deploy-")
-AFTER_A_JOBMANAGER = ("jobmanager.job-read",)
-AT_AN_END = ("executor.task-ended", "jobmanager.job-store")  # only when the job begins or ends
-BY_ANOTHER = {"jobmanager.head-get": ("jobmanager.head-put-done", "error")}
-STOP_S, ZOMBIE_S = 0.3, 3.5 * PATIENCE  # a pause; and one beyond every lease and heartbeat
-STORE_KINDS = ("down", "503", "slow", "cut", "lose", "drop")
-
-
-def is_stopped(pid):
-    try:
-        return open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0] == "T"
-    except OSError:
-        return False
-
-
-class Matrix:
-    """Injects faults into a world, one after the other, and keeps the list."""
-
-    def __init__(self, world, rng, say=print):
-        self.world, self.rng, self.say = world, rng, say
-        self.injected = self.missed = 0
-        self.counted = collections.Counter()
-        self.recovery_s = []
-
-    def fault(self, point, kind, nth=1):
-        """kinds: kill, stop, zombie (a stop beyond all leases), error, delay, both (the supervisor, and its executors with it)."""
-        world, before = self.world, self.world.points().get(point)
-        assert before is not None, f"no fault point {point}"
-        action = {"zombie": "stop", "both": "kill", "delay": f"delay={self.rng.randrange(100, 700)}"}.get(kind, kind)
-        nth = 1 if point in BY_ANOTHER or point.startswith(AFTER_A_FAILURE + AFTER_A_JOBMANAGER) else nth
-        world.arm(f"{point}:{nth}", action)
-        if point in BY_ANOTHER:
-            world.arm(*BY_ANOTHER[point])
-        if point.startswith(AFTER_A_FAILURE):
-            for pid in world.executor_pids()[:1]:
-                world.signal(pid, signal.SIGKILL)
-        if point in AFTER_A_JOBMANAGER:
-            world.signal(world.daemons["jobmanager"].pid, signal.SIGKILL)
-        self.injected += 1
-        begun = time.monotonic()
-        if action == "stop" and point.startswith("jobmanager."): # it answers nobody meanwhile
-            pid = wait_for(f"a stop at {point}", lambda: is_stopped(world.daemons["jobmanager"].pid) and world.daemons["jobmanager"].pid, 40)
-            time.sleep(ZOMBIE_S if kind == "zombie" else STOP_S)
-            world.signal(pid, signal.SIGCONT)
-        acted = wait_for(f"a pass of {point} (to {kind})", lambda: (p := world.points().get(point)) and p["acted"] > before["acted"] and p, 40)
-        if kind == "both":
-            for pid in world.executor_pids():
-                world.signal(pid, signal.SIGKILL)
-        if action == "stop" and not point.startswith("jobmanager."):
-            time.sleep(ZOMBIE_S if kind == "zombie" else STOP_S)
-            world.signal(acted["pid"], signal.SIGCONT)
-        self.count(f"{point} {kind}", f"pass {nth}, pid {acted['pid']}", begun)
-
-    def rescale(self, point, kind):
-        """The job from 2 to 3 or back, and a fault on the way: the command may fail for it, the job may not."""
-        world, before = self.world, self.world.points().get(point)
-        vertices = wait_for("the job", lambda: world.rest(f"/jobs/{world.job}", {}).get("vertices"))
-        parallelism = 5 - max(v["parallelism"] for v in vertices)
-        world.arm(f"{point}:1", kind)
-        self.injected += 1
-        begun = time.monotonic()
-        done = world.weir("rescale", world.job, "--parallelism", parallelism)
-        wait_for(f"a pass of {point} (to {kind}) in a rescale", lambda: (p := world.points().get(point)) and p["acted"] > before["acted"], 40)
-        self.count(f"rescale, {point} {kind}", f"to {parallelism}, exit code {done.returncode}", begun)
-
-    def count(self, name, how, begun):
-        self.world.wait_checkpoints(1, f"after {name}")
-        self.recovery_s.append(time.monotonic() - begun)
-        self.counted[name] += 1
-        self.say(f"# {self.injected:3} {name} ({how}), a checkpoint {self.recovery_s[-1]:.2f} s after it was armed")
-
-    def print_summary(self):
-        slow = sorted(self.recovery_s) or [0]
-        print(f"# {self.injected} faults injected, {sum(self.counted.values())} counted, {len(self.counted)} distinct; from a fault to the next complete "
-              f"checkpoint: half within {slow[len(slow) // 2]:.2f} s, all within {slow[-1]:.2f} s")
-
-    def print_list(self):
-        for name, count in sorted(self.counted.items()):
-            print(f"#   {count:4} x {name}")
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "e2e")]
+OWN = None # the copy
+if __name__ == "__main__" and any(argument.startswith(("--faults", "--outside")) for argument in sys.argv):
+    built = os.path.abspath(os.environ.get("WEIR_BUILD", os.path.join(HERE, "..", "..", "build")))
+    RESULTS = os.path.join(built, "torture")
+    OWN = tempfile.mkdtemp(prefix="weir-kill-build-")
+    for part in ("bin", "lib", "tests/jobs"):
+        shutil.copytree(os.path.join(built, part), os.path.join(OWN, part), symlinks=True, ignore=shutil.ignore_patterns("*.a"))
+    os.environ["WEIR_BUILD"] = OWN
+from kill_world import KEYS, PATIENCE, S3, Proxy, Skip, World, main, oracle, run  # noqa: E402
+from kill_matrix import AT_AN_END, COMMANDS, STORE_KINDS, Matrix, Trouble  # noqa: E402
 
 
 def without_orphans(found):
@@ -110,39 +44,24 @@ def without_orphans(found):
     return [f for f in found if f[0] != "orphan"], [f for f in found if f[0] == "orphan"]
 
 
-RESCALES = [("executor.barrier-aligned", "kill"), ("executor.object-put-done", "kill"), ("jobmanager.head-put-done", "kill"), ("jobmanager.deploy-send", "kill"),
-            ("executor.restore-part", "kill"), ("supervisor.report-sent", "kill"), ("executor.restore-begun", "error")]
+def judge(world, matrix, end):
+    """At the end of a job: `end` as in World.findings."""
+    found = world.findings(end)
+    print("#", matrix.summary())
+    found, orphans = without_orphans(found)
+    records = sum(end.values()) if isinstance(end, dict) else end * 2 * world.partitions
+    assert not found, f"{records} records: {oracle.summary(found)}"
+    print(f"# {records} records once each and in order, all windows right, the state of {world.states_read} snapshots too; {len(orphans)} objects that nothing "
+          f"refers to; daemons were started again {world.restarts} times")
 
 
 def finish(world, matrix):
-    end = world.finish()
-    found = world.findings(end)
-    matrix.print_summary()
-    found, orphans = without_orphans(found)
-    assert not found, f"{end * 2 * world.partitions} records: {oracle.summary(found)}"
-    print(f"# {end * 2 * world.partitions} records once each and in order, all windows right; {len(orphans)} objects that nothing refers to; daemons were started again {world.restarts} times")
+    judge(world, matrix, world.finish())
 
 
-# --- The object store is taken away
-
-class Trouble:
-    """What the proxy does to requests, for a while."""
-
-    def __init__(self):
-        self.kind = None
-
-    def __call__(self, method, path):
-        return {"down": "drop", "503": 503}.get(self.kind, self.kind)
-
-
-def store_fault(matrix, trouble, proxy, kind):
-    matrix.injected += 1
-    begun, before = time.monotonic(), sum(proxy.counts.values())
-    trouble.kind = kind
-    wait_for(f"a request that meets {kind}", lambda: sum(proxy.counts.values()) > before + 1)
-    time.sleep(0.7)
-    trouble.kind = None
-    matrix.count(f"store {kind}", f"{sum(proxy.counts.values()) - before} requests", begun)
+def drain(world, matrix, point, kind):
+    """Ends the job where it is, instead of at an end of its input."""
+    judge(world, matrix, matrix.stop(point, kind, drain=True)[0])
 
 
 # --- The checker
@@ -171,13 +90,16 @@ def flip(path, at):
 
 def test_the_checker_finds_what_is_broken_by_hand():
     """A run without a fault, and then one line, one byte, one object less or more."""
-    with World() as world:
+    with World(rate=300, keys=500) as world:
         world.submit()
         world.wait_checkpoints(3, "without a fault")
+        done = world.weir("savepoint", world.job, world.path("savepoint"))
+        assert done.returncode == 0, done.stderr
+        check_the_checker_of_state(world, done.stdout.strip())
         end = world.finish(0.5)
         found, _ = without_orphans(world.findings(end))
         assert not found, oracle.summary(found)
-        parts = range(2 * world.partitions)
+        ends = dict.fromkeys(range(2 * world.partitions), end)
         rows = min((path for path in oracle.published(world.rows[0]) if os.path.getsize(path) > 2000), key=world.watcher.order) # of the first
         windows = max(oracle.published(world.windows), key=os.path.getsize)
 
@@ -185,7 +107,7 @@ def test_the_checker_finds_what_is_broken_by_hand():
             return {finding[0] for finding in found}
 
         def records():
-            return oracle.check_records(world.rows, parts, end, world.watcher.order)
+            return oracle.check_records(world.rows, ends, world.watcher.order)
 
         def swap(lines):
             lines[3], lines[4] = lines[4], lines[3]
@@ -208,18 +130,47 @@ def test_the_checker_finds_what_is_broken_by_hand():
         for change, want in ((lambda lines: lines.pop(7), {"window-lost"}), (lambda lines: lines.insert(7, lines[7]), {"window-twice"}),
                              (lambda lines: lines.insert(7, lines.pop(7).replace(b'"n":', b'"n":1')), {"window-wrong"})):
             undo = changed(windows, change)
-            found = oracle.check_windows(world.windows, parts, end, world.keys)
+            found = oracle.check_windows(world.windows, ends, world.keys)
             assert names(found) == want and len(found) == 1, found[:5]
             undo()
         pairs = max(oracle.published(world.pairs), key=os.path.getsize)
         for change, want in ((lambda lines: lines.pop(7), {"pair-lost"}), (lambda lines: lines.insert(7, lines[7]), {"pair-twice"}),
                              (lambda lines: lines.insert(7, lines.pop(7).replace(b'"b":', b'"b":1')), {"pair-wrong", "pair-lost"})):
             undo = changed(pairs, change)
-            assert names(oracle.check_pairs(world.pairs, world.partitions, end)) == want
+            assert names(oracle.check_pairs(world.pairs, world.partitions, ends)) == want
             undo()
-        assert not oracle.check_pairs(world.pairs, world.partitions, end)
-        assert not records() and not oracle.check_windows(world.windows, parts, end, world.keys)
+        assert not oracle.check_pairs(world.pairs, world.partitions, ends)
+        assert not records() and not oracle.check_windows(world.windows, ends, world.keys)
         check_the_checker_of_storage(world, names)
+
+
+def check_the_checker_of_state(world, path):
+    snapshot = world.read_state(path)
+    inspected, totals, waits, windows = snapshot
+    reader = next(s for operator in inspected["operators"] for s in operator["states"] if s.get("offsets"))
+
+    def found():
+        return sorted({finding[:2] for finding in oracle.check_state(*snapshot, world.partitions, world.keys)[0]})
+    assert not found() and totals and windows, found()
+    for rows, field, what in ((totals, "n", "totals"), (totals, "bits", "totals"), (windows, "seqs", "windows")):
+        rows[3]["value"][field] += 1
+        assert found() == [("state-wrong", what)], found()
+        rows[3]["value"][field] -= 1
+    totals.append(totals[5])
+    assert found() == [("state-wrong", "a key is there twice")], found()
+    totals.pop()
+    for rows, what in ((totals, "totals"), (windows, "windows")):
+        row = rows.pop(3)
+        assert found() == [("state-lost", what)], found()
+        rows.append(row)
+    waits.append({"key": -1, "value": 0})
+    assert found() == [("state-extra", "pairs")], found()
+    waits.pop()
+    before = reader["offsets"][0]["position"]
+    reader["offsets"][0]["position"] = str(int(before) + 1) # a record that the state lacks
+    assert {what for _, what in found()} >= {"totals", "windows"}, found()
+    reader["offsets"][0]["position"] = before
+    assert not found()
 
 
 def check_the_checker_of_storage(world, names):
@@ -280,6 +231,7 @@ def run_matrix(world, faults, seed=1):
 def test_the_matrix_on_files():
     with World() as world:
         matrix = run_matrix(world, FILE_MATRIX)
+        world.check_newest_state()
         finish(world, matrix)
         seen.update(matrix.counted)
 
@@ -289,13 +241,34 @@ def s3_world(s3, proxy, **more):
     return World(dir="s3://weir-test/state", root=os.path.join(s3.bucket(), "state"), env=KEYS, config=config, **more)
 
 
-def test_rescaling_under_faults():
-    """2 -> 3 -> 2 ...: each with another fault on its way."""
+# What a command is disturbed by, in order; after each "stop" the job is begun again with its savepoint, and disturbed in that.
+COMMAND_MATRIX = [
+    *(("rescale", *fault) for fault in (
+        ("executor.barrier-aligned", "kill"), ("executor.object-put-done", "kill"), ("jobmanager.head-put-done", "kill"), ("jobmanager.deploy-send", "kill"),
+        ("executor.restore-part", "kill"), ("supervisor.report-sent", "kill"), ("executor.restore-begun", "error"), ("executor.restore-done", "stop"))),
+    ("savepoint", "jobmanager.metadata-put-done", "kill"), ("savepoint", "executor.object-put-done", "kill"), ("savepoint", "supervisor.report-received", "stop"),
+    ("stop", "jobmanager.head-put-done", "kill"), ("run -s", "executor.restore-part", "kill"),
+    ("stop", "supervisor.commit-file", "kill"), ("run -s", "jobmanager.head-put-done", "kill"),
+    ("stop", "executor.report-send", "kill"), ("run -s", "jobmanager.deploy-send", "stop"),
+]
+
+
+def run_commands(world, matrix, commands):
+    savepoint = None
+    for name, point, kind in commands:
+        if name == "stop":
+            savepoint = matrix.stop(point, kind)[1]
+        elif name == "run -s":
+            matrix.restore(savepoint, point, kind)
+        else:
+            {"rescale": matrix.rescale, "savepoint": matrix.savepoint}[name](point, kind)
+
+
+def test_commands_under_faults():
     with World() as world:
         matrix = run_matrix(world, [])
-        for point, kind in RESCALES:
-            matrix.rescale(point, kind)
-        finish(world, matrix)
+        run_commands(world, matrix, COMMAND_MATRIX)
+        drain(world, matrix, "supervisor.commit-begun", "kill")
         seen.update(matrix.counted)
 
 
@@ -306,80 +279,147 @@ def test_the_matrix_on_s3():
         with s3_world(s3, proxy) as world:
             matrix = run_matrix(world, S3_MATRIX, 2)
             for kind in STORE_KINDS:
-                store_fault(matrix, trouble, proxy, kind)
+                matrix.store(trouble, proxy, kind)
+            world.check_newest_state()
             finish(world, matrix)
             seen.update(matrix.counted)
         proxy.shutdown()
 
 
+class SmallDisk:
+    """with SmallDisk(24) as place: ... a file system of so many MiB."""
+
+    def __init__(self, size_mib):
+        self.size_mib = size_mib
+
+    def __enter__(self):
+        self.place = tempfile.mkdtemp(prefix="weir-disk-")
+        if run("mount", "-t", "tmpfs", "-o", f"size={self.size_mib}m", "tmpfs", self.place).returncode != 0:
+            os.rmdir(self.place)
+            raise Skip("no small file system can be mounted here")
+        return self.place
+
+    def __exit__(self, *_):
+        run("umount", self.place)
+        os.rmdir(self.place)
+
+
 def test_a_full_disk():
     """Everything is on it: logs, records of processes, output, checkpoints."""
-    with tempfile.TemporaryDirectory() as place:
-        if run("mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", place).returncode != 0:
-            raise Skip("no small file system can be mounted here")
-        try:
-            with World(place=place) as world:
-                matrix = run_matrix(world, [])
-                for _ in range(2):
-                    matrix.injected += 1
-                    begun = time.monotonic()
-                    with open(os.path.join(place, "filler"), "wb", buffering=0) as file:
-                        try:
-                            while True:
-                                file.write(b"x" * 4096)
-                        except OSError:
-                            pass
-                    time.sleep(1)
-                    os.unlink(os.path.join(place, "filler"))
-                    matrix.count("disk full", "1 s", begun)
-                finish(world, matrix)
-                seen.update(matrix.counted)
-        finally:
-            run("umount", place)
+    with SmallDisk(24) as place, World(place=place) as world:
+        matrix = run_matrix(world, [])
+        for _ in range(2):
+            matrix.full_disk(place)
+        finish(world, matrix)
+        seen.update(matrix.counted)
 
 
 def test_there_were_forty():
     """The list of what was counted above."""
-    for name, count in sorted(seen.items()):
-        print(f"#   {count} x {name}")
+    print_list(seen)
     print(f"# {len(seen)} distinct faults")
     assert len(seen) >= 40, f"only {len(seen)} distinct faults"
 
 
+def print_list(counted):
+    for name, count in sorted(counted.items()):
+        print(f"#   {count:3} x {name}")
+
+
 # --- Random ones
+
+A_WORLD = 50 # faults on one cluster and job
+ALL_KINDS = ("kill", "stop", "zombie", "delay", "error")
+
 
 def all_faults(world):
     for point, about in sorted(world.points().items()):
         if not point.startswith(AT_AN_END):
             role = point.split(".")[0]
             for kind in ["kill", "stop", "delay"] + ["error"] * about["can-fail"] + ["both"] * (role == "supervisor") + ["zombie"]:
-                yield point, kind
+                yield "point", point, kind
 
 
-def torture(arguments):
-    rng, trouble = random.Random(arguments.seed), Trouble()
-    total, injected = collections.Counter(), 0
+def all_commands(world):
+    points = world.points()
+    for name, steps in COMMANDS.items():
+        for point in steps:
+            for kind in ALL_KINDS:
+                if kind != "error" or points[point]["can-fail"]:
+                    yield name, point, kind
+
+
+def plan(world, rng, store, count):
+    """So many faults: most at fault points, each fifth in a command, some on the store or the disk."""
+    points = [f for f in all_faults(world) if store == "file" or f[1] not in ("executor.store-put-mid", "jobmanager.store-put-mid")]
+    commands = [f for f in all_commands(world) if f[0] not in ("stop --drain", "run -s")]
+    restores = [f for f in all_commands(world) if f[0] == "run -s"]
+    rng.shuffle(points)
+    for i in range(count):
+        chance = rng.random()
+        if chance < 0.08:
+            yield ("store", rng.choice(STORE_KINDS), "") if store == "s3" else ("disk", "full", "")
+        elif chance < 0.28:
+            command = rng.choice(commands)
+            yield command
+            if command[0] == "stop":
+                yield rng.choice(restores)
+        else:
+            yield points[i % len(points)]
+
+
+def inject(world, matrix, store, faults, trouble, proxy, place):
+    savepoint = None
+    for name, point, kind in faults:
+        if name == "point":
+            matrix.fault(point, kind, matrix.rng.randrange(1, 5))
+        elif name == "store":
+            matrix.store(trouble, proxy, point)
+        elif name == "disk":
+            matrix.full_disk(place)
+        elif name == "stop":
+            savepoint = matrix.stop(point, kind)[1]
+        elif name == "run -s":
+            matrix.restore(savepoint, point, kind)
+        else:
+            run_commands(world, matrix, [(name, point, kind)])
+        if matrix.injected % 10 == 0 and not world.unaligned: # what a barrier overtook is in no state
+            world.check_newest_state()
+
+
+def one_world(rng, store, count, s3, proxy, trouble):
+    """A cluster and a job, whose settings are drawn, and so many faults."""
+    unaligned = rng.random() < 0.3
+    config = {"state.backend.type": rng.choice(["rocksdb", "rocksdb", "hashmap"]), "execution.checkpointing.unaligned.enabled": str(unaligned).lower()}
+    print(f"# {store}, {config}", flush=True)
+    with SmallDisk(512) as place:
+        with s3_world(s3, proxy, config=config, place=place) if store == "s3" else World(config=config, place=place) as world:
+            world.unaligned = unaligned
+            matrix = Matrix(world, rng)
+            world.submit()
+            world.wait_checkpoints(2, "at the beginning")
+            inject(world, matrix, store, plan(world, rng, store, count), trouble, proxy, place)
+            if rng.random() < 0.3:
+                drain(world, matrix, *rng.choice([f[1:] for f in all_commands(world) if f[0] == "stop --drain"]))
+            else:
+                finish(world, matrix)
+            return matrix
+
+
+def torture(faults, seed, store):
+    """One run. What it was, for the results."""
+    rng, trouble = random.Random(seed), Trouble()
+    total, injected, missed, slow = collections.Counter(), 0, 0, []
     with S3() as s3:
         proxy = Proxy(s3.endpoint, trouble)
-        while injected < arguments.faults:
-            store = arguments.store or rng.choice(["file", "s3"])
-            with s3_world(s3, proxy) if store == "s3" else World() as world:
-                matrix = Matrix(world, rng)
-                world.submit()
-                world.wait_checkpoints(2, "at the beginning")
-                kinds = [f for f in all_faults(world) if store == "file" or f[0] not in ("executor.store-put-mid", "jobmanager.store-put-mid")]
-                rng.shuffle(kinds)
-                for point, kind in itertools.islice(itertools.cycle(kinds), min(50, arguments.faults - injected)):
-                    if store == "s3" and rng.random() < 0.1:
-                        store_fault(matrix, trouble, proxy, rng.choice(STORE_KINDS))
-                    matrix.fault(point, kind, rng.randrange(1, 5))
-                finish(world, matrix)
-                total.update(matrix.counted)
-                injected += matrix.injected
+        while injected - missed < faults:
+            matrix = one_world(rng, store or rng.choice(["file", "s3"]), min(A_WORLD, faults - injected + missed), s3, proxy, trouble)
+            total.update(matrix.counted)
+            injected, missed, slow = injected + matrix.injected, missed + matrix.missed, slow + matrix.recovery_s
         proxy.shutdown()
-    for name, count in sorted(total.items()):
-        print(f"#   {count:3} x {name}")
-    print(f"# {injected} faults injected, {sum(total.values())} counted, {len(total)} distinct, seed {arguments.seed}: none lost, none doubled, no wrong window")
+    print_list(total)
+    slow.sort()
+    return {"injected": injected - missed, "distinct": sorted(total), "half": round(slow[len(slow) // 2][0], 2), "slowest": [round(s, 2) for s, _ in slow[-3:]]}
 
 
 def kill_from_outside(world, seconds, rng):
@@ -391,28 +431,89 @@ def kill_from_outside(world, seconds, rng):
             world.wait_checkpoints(1, f"among {dict(kills)}")
         victims = [("executor", pid) for pid in world.executor_pids()] + [(name.split("-")[0], p.pid) for name, p in world.daemons.items()]
         for role, pid in rng.sample(victims, rng.choice([1, 1, 1, 2, len(victims)])):
-            if role in OUTSIDE:
-                world.signal(pid, signal.SIGKILL)
-                kills[role] += 1
+            world.signal(pid, signal.SIGKILL)
+            kills[role] += 1
     return kills
 
 
-OUTSIDE = ("executor", "taskmanager", "jobmanager")
-
-
-def outside(arguments):
+def outside(seconds, seed):
     with World() as world:
-        matrix = Matrix(world, random.Random(arguments.seed))
+        matrix = Matrix(world, random.Random(seed))
         world.submit()
         world.wait_checkpoints(2, "at the beginning")
-        kills = kill_from_outside(world, arguments.outside, matrix.rng)
+        kills = kill_from_outside(world, seconds, matrix.rng)
         world.wait_checkpoints(1, "at the end")
+        world.check_newest_state()
         finish(world, matrix)
         print(f"# {sum(kills.values())} processes killed from outside: {dict(kills)}")
+    return {"killed": sum(kills.values()), "distinct": []}
 
 
 def test_killed_from_outside():
-    outside(argparse.Namespace(seed=3, outside=6))
+    outside(6, 3)
+
+
+# --- Runs
+
+class Twice:
+    """Standard output, in a file too."""
+
+    def __init__(self, path):
+        self.file, self.out = open(path, "w", buffering=1), sys.stdout
+
+    def write(self, text):
+        self.out.write(text)
+        self.file.write(text)
+
+    def flush(self):
+        self.out.flush()
+
+
+def one_run(what, seed, body):
+    """False: it failed."""
+    kept = os.path.join(RESULTS, f"failed-{what}-{seed}")
+    shutil.rmtree(kept, ignore_errors=True)
+    os.makedirs(kept)
+    os.environ["WEIR_TEST_KEEP"] = kept
+    log, out, begun = os.path.join(RESULTS, f"{what}-{seed}.log"), sys.stdout, time.time()
+    sys.stdout = Twice(log)
+    try:
+        result = {"what": what, "seed": seed, "ok": True, **body()}
+    except Exception as error:
+        traceback.print_exc(file=sys.stdout)
+        result = {"what": what, "seed": seed, "ok": False, "why": str(error)[:500]}
+        print(f"# seed {seed} failed; {kept} has what was there, {log} what was done")
+    finally:
+        sys.stdout = out
+    result["seconds"] = round(time.time() - begun)
+    with open(os.path.join(RESULTS, "results.jsonl"), "a") as file:
+        file.write(json.dumps(result) + "\n")
+    if result["ok"]:
+        shutil.rmtree(kept)
+        print(f"# {what}, seed {seed}: {result.get('injected', result.get('killed'))} faults, {len(result['distinct'])} distinct, none lost, none doubled, no wrong window, no wrong state, "
+              f"{result['seconds']} s", flush=True)
+    return result
+
+
+def next_seed():
+    path = os.path.join(RESULTS, "results.jsonl")
+    seeds = [json.loads(line)["seed"] for line in open(path)] if os.path.exists(path) else []
+    return max(seeds, default=0) + 1
+
+
+def runs(arguments):
+    os.makedirs(RESULTS, exist_ok=True)
+    first = next_seed() if arguments.resume else arguments.seed
+    done = []
+    for seed in range(first, first + arguments.runs):
+        if arguments.outside:
+            done.append(one_run("outside", seed, lambda: outside(arguments.outside, seed)))
+        else:
+            done.append(one_run("kill", seed, lambda: torture(arguments.faults, seed, arguments.store)))
+    good = [result for result in done if result["ok"]]
+    print(f"# {len(done)} runs, {len(done) - len(good)} failed; {sum(r.get('injected', r.get('killed')) for r in good)} faults, "
+          f"{len({name for r in good for name in r['distinct']})} distinct")
+    return 0 if len(good) == len(done) else 1
 
 
 if __name__ == "__main__":
@@ -420,13 +521,15 @@ if __name__ == "__main__":
     parser.add_argument("tests", nargs="*")
     parser.add_argument("--faults", type=int)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--resume", action="store_true")
     parser.add_argument("--store", choices=["file", "s3"])
     parser.add_argument("--outside", type=float)
     arguments = parser.parse_args()
     sys.argv[1:] = arguments.tests
-    if arguments.faults:
-        torture(arguments)
-    elif arguments.outside:
-        outside(arguments)
-    else:
-        main(globals())
+    if OWN:
+        try:
+            sys.exit(runs(arguments))
+        finally:
+            shutil.rmtree(OWN)
+    main(globals())

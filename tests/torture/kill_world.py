@@ -28,18 +28,20 @@ CONFIG = {"testing.fault-points": "true", "restart-strategy.type": "fixed-delay"
 class World:
     """with World(taskmanagers=2) as world: ... `root`: the directory that holds the objects; None: that of `dir`, a path."""
 
-    def __init__(self, taskmanagers=2, slots=2, config=None, env=None, dir=None, root=None, partitions=2, rate=2000, keys=5000, parallelism=2, place=None):
+    def __init__(self, taskmanagers=2, slots=2, config=None, env=None, dir=None, root=None, partitions=2, rate=1000, keys=5000, parallelism=2, place=None):
         self.home = tempfile.mkdtemp(prefix="weir-kill-", dir=place)
         self.partitions, self.rate, self.keys, self.parallelism = partitions, rate, keys, parallelism
         self.dir = dir or self.path("checkpoints")
         self.root = root or self.dir
         self.rest_port = free_port()
+        self.at = ["-m", f"127.0.0.1:{self.rest_port}"]
         self.config = {"rest.port": self.rest_port, "jobmanager.rpc.port": free_port(), "taskmanager.numberOfTaskSlots": slots,
                        "execution.checkpointing.dir": self.dir, **CONFIG, **(config or {})}
         self.env = {**os.environ, "WEIR_HOME": self.home, **(env or {})}
         self.daemons = {name: None for name in ["jobmanager"] + [f"taskmanager-{i + 1}" for i in range(taskmanagers)]}
         self.lock, self.stopping, self.restarts = threading.Lock(), False, 0
         self.log_at, self.complete = 0, 0
+        self.jobs, self.savepoints, self.states_read = [], 0, 0
 
     # --- Processes
 
@@ -94,7 +96,10 @@ class World:
             look_for_reports(name, text)
             if kind:
                 print(f"# --- {name}\n" + "\n".join("# " + line[:250] for line in text.splitlines()[-int(os.environ.get("WEIR_TEST_LINES", "12")):]))
-        if kind and os.environ.get("WEIR_TEST_KEEP"):
+        keep = kind and os.environ.get("WEIR_TEST_KEEP") # a directory, or 1: where they are
+        if keep and "/" in keep:
+            print("# files kept in", shutil.move(self.home, keep))
+        elif keep:
             print("# files kept in", self.home)
         else:
             shutil.rmtree(self.home, ignore_errors=True)
@@ -135,13 +140,24 @@ class World:
         return fallback
 
     def weir(self, *arguments, **more):
-        return run(os.path.join(BUILD, "bin", "weir"), "-m", f"127.0.0.1:{self.rest_port}", *arguments, env=self.env, **more)
+        return run(os.path.join(BUILD, "bin", "weir"), *self.at, *arguments, env=self.env, **more)
+
+    def begin(self, *arguments):
+        """A command that is not waited for."""
+        return subprocess.Popen([os.path.join(BUILD, "bin", "weir"), *self.at, *[str(a) for a in arguments]], env=self.env, stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+
+    def pids(self):
+        return [process.pid for process in self.daemons.values()] + self.executor_pids()
 
     def points(self):
         return {p["name"]: p for p in self.rest("/weir/faults", {}).get("points", []) if not p["taskmanager"]}
 
     def arm(self, point, action):
         wait_for(f"a JobManager that arms {point}", lambda: self.rest("/weir/faults", {"no": 1}, "POST", {"point": point, "action": action}) == {})
+
+    def disarm(self):
+        wait_for("a JobManager that disarms", lambda: self.weir("fault", "reset").returncode == 0)
 
     def completed(self):
         """Checkpoints that are complete, by the JobManager's log, over all its lives."""
@@ -155,18 +171,39 @@ class World:
 
     # --- The job
 
+    def run_arguments(self, *options, output=True):
+        return ["run", "-d", "-p", self.parallelism, *options, IDENTITY, "--rows-a", output and self.rows[0] or "", "--rows-b",
+                output and self.rows[1] or "", "--windows", output and self.windows or "",
+                "--pairs", output and self.pairs or "", "--partitions", self.partitions, "--rate", self.rate, "--keys", self.keys,
+                "--start", self.began_ms, "--end", self.path("end")]
+
     def submit(self, *options, output=True):
         self.began_ms = int(time.time() * 1000)
         self.rows = [self.path("rows-a"), self.path("rows-b")]
         self.windows, self.pairs = self.path("windows"), self.path("pairs")
-        done = self.weir("run", "-d", "-p", self.parallelism, *options, IDENTITY, "--rows-a", output and self.rows[0] or "", "--rows-b",
-                         output and self.rows[1] or "", "--windows", output and self.windows or "",
-                         "--pairs", output and self.pairs or "", "--partitions", self.partitions, "--rate", self.rate, "--keys", self.keys,
-                         "--start", self.began_ms, "--end", self.path("end"))
+        done = self.weir(*self.run_arguments(*options, output=output))
         assert done.returncode == 0, done.stderr
-        self.job = done.stdout.strip()
+        self.is_now(done.stdout.strip())
         self.watcher = oracle.Watcher(*self.rows, self.windows, self.pairs)
         return self.job
+
+    def is_now(self, job):
+        """The job that goes on; those before it have been stopped."""
+        self.job = job
+        self.jobs.append(job)
+
+    def listed(self):
+        return [job["jid"] for job in self.rest("/jobs/overview", {}).get("jobs", [])]
+
+    def new_savepoint(self):
+        """A directory for one, that nobody has used."""
+        self.savepoints += 1
+        return f"{os.path.dirname(self.dir)}/savepoints-{os.path.basename(self.home)}/{self.savepoints}"
+
+    def savepoints_in(self, directory):
+        """The complete ones."""
+        local = os.path.join(os.path.dirname(self.root), directory[len(os.path.dirname(self.dir)) + 1:])
+        return [os.path.join(local, name) for name in (os.listdir(local) if os.path.isdir(local) else []) if os.path.exists(os.path.join(local, name, "_metadata"))]
 
     def state(self):
         return self.rest(f"/jobs/{self.job}", {}).get("state")
@@ -192,22 +229,59 @@ class World:
         with open(self.path("end.part"), "w") as file:
             file.write(f"{end}\n")
         os.rename(self.path("end.part"), self.path("end"))
-        state = wait_for("the end of the job", lambda: (s := self.state()) in ("FINISHED", "FAILED", "CANCELED") and s, 120)
-        assert state == "FINISHED", f"the job is {state}: {self.why()}"
+        wait_for("the end of the job", self.ended, 120)
         return end
 
+    def ended(self):
+        """Whether the job has ended, as it should: FINISHED."""
+        state = self.state()
+        assert state not in ("FAILED", "CANCELED"), f"the job is {state}: {self.why()}"
+        return state == "FINISHED"
+
+    def read_state(self, path):
+        """What oracle.check_state takes, by the command; ValueError: it cannot be read."""
+        def read(*arguments):
+            done = run(os.path.join(BUILD, "bin", "weir"), "state", *arguments, env=self.env)
+            if done.returncode != 0 and "has no state" not in done.stderr: # of an operator all of whose keys are gone
+                raise ValueError(done.stderr)
+            return done.stdout
+        return [json.loads(read("inspect", "-o", "json", path))] + [
+            [json.loads(line) for line in read("read", path, "--operator", operator, "--state", name).splitlines()]
+            for operator, name in (("totals", "total_of"), ("pairs", "waits"), ("windows", "windows"))]
+
+    def check_state(self, path, drained=False):
+        """O3 of a snapshot; {partition: records that it has}. ValueError: it cannot be read."""
+        found, offsets = oracle.check_state(*self.read_state(path), self.partitions, self.keys, drained)
+        assert not found, f"{path}: {oracle.summary(found)}"
+        self.states_read += 1
+        return offsets
+
+    def check_newest_state(self):
+        """O3 of the newest checkpoint, while the job goes on: the next ones may take it away."""
+        def look():
+            try:
+                retained = oracle.read_head(self.root, self.job)["retained"]
+                return retained and self.check_state(f"{self.root}/jobs/{self.job}/chk-{retained[-1]['id']}")
+            except (OSError, ValueError, IndexError):
+                return None
+        wait_for("a checkpoint whose state can be read", look)
+
     def findings(self, end):
-        parts = range(2 * self.partitions)
+        """`end`: of every partition, or {partition: records}."""
+        ends = end if isinstance(end, dict) else dict.fromkeys(range(2 * self.partitions), end)
         found = self.watcher.stop()
-        found += oracle.check_records(self.rows, parts, end, self.watcher.order)
-        found += oracle.check_windows(self.windows, parts, end, self.keys)
-        found += oracle.check_pairs(self.pairs, self.partitions, end)
+        found += oracle.check_records(self.rows, ends, self.watcher.order)
+        found += oracle.check_windows(self.windows, ends, self.keys)
+        found += oracle.check_pairs(self.pairs, self.partitions, ends)
         found += oracle.left_hidden(*self.rows, self.windows, self.pairs)
-        storage, reached = oracle.check_storage(self.root, self.job)
-        found += storage
-        # Garbage goes at leisure, and nothing may be left of it.
-        deadline = time.monotonic() + 2 * PATIENCE
-        while (orphans := oracle.check_orphans(self.root, self.job, reached)) and time.monotonic() < deadline:
-            time.sleep(0.3)
-            reached = oracle.check_storage(self.root, self.job, closely=False)[1]
+        orphans = []
+        for job in self.jobs:
+            storage, reached = oracle.check_storage(self.root, job)
+            found += storage
+            # Garbage goes at leisure, and nothing may be left of it.
+            deadline = time.monotonic() + 2 * PATIENCE
+            while (more := oracle.check_orphans(self.root, job, reached)) and time.monotonic() < deadline:
+                time.sleep(0.3)
+                reached = oracle.check_storage(self.root, job, closely=False)[1]
+            orphans += more
         return found + orphans

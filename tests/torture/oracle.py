@@ -4,10 +4,14 @@ O1 Every record (part, seq, crc) of the pass-through branch is published once an
    and `aborted-read` for output that was published and then changed or went away.
    A join of the two sources meets every record once: `pair-lost`, `pair-twice`, `pair-wrong`.
 O2 Windows equal those of a run without faults, which follow from the records alone.
+O3 The state in a checkpoint or savepoint, as `weir state read` gives it, equals what follows from its sources' positions: per key how many records,
+   the sum of their numbers and the exclusive or of their checksums (`state-wrong`, `state-lost`, `state-extra`), the open windows, and the records that
+   wait in the join.
 O4 What HEAD names is there and fits its checksums; nothing else is, but for what the caller's grace period still allows.
 Every check returns a list of findings, each a tuple whose first element is its name; the empty list is what is wanted.
 """
 import collections
+import functools
 import glob
 import hashlib
 import json
@@ -69,9 +73,9 @@ class Watcher:
         return self.seen[path][0] if path in self.seen else self.round
 
 
-def check_records(directories, partitions, end, order=None):
-    """O1. `partitions`: their numbers; each has the records [0, end). `order(path)`: when a file was published, equal for files at once."""
-    seen = {part: bytearray(end) for part in partitions}
+def check_records(directories, ends, order=None):
+    """O1. `ends`: of each partition's number, how many records it has: [0, end). `order(path)`: when a file was published, equal for files at once."""
+    seen = {part: bytearray(end) for part, end in ends.items()}
     findings, spans = [], collections.defaultdict(list)
     for path in (p for d in directories for p in published(d)):
         last, low = {}, {}
@@ -82,7 +86,7 @@ def check_records(directories, partitions, end, order=None):
             except (ValueError, KeyError):
                 findings.append(("damaged", f"{path}:{number}", line[:100]))
                 continue
-            if row["crc"] != zlib.crc32(f"{part}:{seq}".encode()) or part not in seen or not 0 <= seq < end:
+            if row["crc"] != zlib.crc32(f"{part}:{seq}".encode()) or part not in seen or not 0 <= seq < ends[part]:
                 findings.append(("damaged", f"{path}:{number}", line[:100]))
                 continue
             if seen[part][seq]:
@@ -107,11 +111,15 @@ def check_records(directories, partitions, end, order=None):
     return findings
 
 
-def golden_windows(partitions, end, keys, window_ms=WINDOW_MS):
+def key_of(part, seq, keys):
+    return (seq * 7919 + part) % keys
+
+
+def golden_windows(ends, keys, window_ms=WINDOW_MS):
     windows = {}
-    for part in partitions:
+    for part, end in ends.items():
         for seq in range(end):
-            window = windows.setdefault(((seq * 7919 + part) % keys, seq // window_ms * window_ms), [0, 0, 0, seq, seq])
+            window = windows.setdefault((key_of(part, seq, keys), seq // window_ms * window_ms), [0, 0, 0, seq, seq])
             window[0] += 1
             window[1] += seq
             window[2] += part
@@ -120,6 +128,7 @@ def golden_windows(partitions, end, keys, window_ms=WINDOW_MS):
     return windows
 
 
+@functools.lru_cache(maxsize=4096)
 def time_ms(text):
     """TIMESTAMP(3) as the json format writes it: "1970-01-01T00:00:10" or with a blank, and parts of a second."""
     clock = text.replace("T", " ").split(" ", 1)
@@ -128,17 +137,13 @@ def time_ms(text):
     return round(((days * 24 + int(hours)) * 60 + int(minutes)) * 60000 + float(seconds) * 1000)
 
 
-def check_windows(directory, partitions, end, keys, window_ms=WINDOW_MS):
+def check_windows(directory, ends, keys, window_ms=WINDOW_MS):
     """O2."""
-    want, findings, got = golden_windows(partitions, end, keys, window_ms), [], set()
-    times = {}
+    want, findings, got = golden_windows(ends, keys, window_ms), [], set()
     for path in published(directory):
         for line in open(path):
             row = json.loads(line)
-            start = times.get(row["window_start"])
-            if start is None:
-                start = times[row["window_start"]] = time_ms(row["window_start"])
-            window = (row["key"], start)
+            window = (row["key"], time_ms(row["window_start"]))
             if window in got:
                 findings.append(("window-twice", *window))
             got.add(window)
@@ -149,20 +154,66 @@ def check_windows(directory, partitions, end, keys, window_ms=WINDOW_MS):
     return findings
 
 
-def check_pairs(directory, partitions, end):
-    """O1 of the join: each record of a source met the one of the other that has its number, once."""
-    seen, findings = bytearray(end * partitions), []
+def check_pairs(directory, count, ends):
+    """O1 of the join: each record of a source (which has `count` partitions) met the one of the other that has its number, once."""
+    seen, findings = bytearray(max(ends.values()) * count), []
     for path in published(directory):
         for line in open(path):
             row = json.loads(line)
             pair = row["pair"]
-            if not 0 <= pair < len(seen) or [row["seq"], row["a"], row["b"]] != [pair // partitions, pair % partitions, partitions + pair % partitions]:
+            if not 0 <= pair < len(seen) or [row["seq"], row["a"], row["b"]] != [pair // count, pair % count, count + pair % count]:
                 findings.append(("pair-wrong", path, line[:100]))
                 continue
             if seen[pair]:
                 findings.append(("pair-twice", pair))
             seen[pair] = 1
-    return findings + [("pair-lost", pair) for pair, there in enumerate(seen) if not there]
+    there = [min(ends[part], ends[count + part]) for part in range(count)]
+    return findings + [("pair-lost" if pair // count < there[pair % count] else "pair-wrong", pair) for pair, met in enumerate(seen)
+                       if met != (pair // count < there[pair % count])]
+
+
+# --- State: what `weir state read` says of a snapshot
+
+def golden_totals(offsets, keys):
+    totals = {}
+    for part, end in offsets.items():
+        for seq in range(end):
+            total = totals.setdefault(key_of(part, seq, keys), [0, 0, 0])
+            total[0] += 1
+            total[1] += seq
+            total[2] ^= zlib.crc32(f"{part}:{seq}".encode())
+    return totals
+
+
+def golden_waits(offsets, count):
+    """Of each pair of which one has come: its partition, or ~partition."""
+    waits = {}
+    for part in range(count):
+        a, b = offsets[part], offsets[count + part]
+        for seq in range(min(a, b), max(a, b)):
+            waits[seq * count + part] = part if a > b else ~(count + part)
+    return waits
+
+
+def differences(what, got, want):
+    return [("state-lost" if key not in got else "state-extra" if key not in want else "state-wrong", what, key, f"{got.get(key)}, not {want.get(key)}")
+            for key in got.keys() | want.keys() if got.get(key) != want.get(key)]
+
+
+def check_state(inspected, totals, waits, windows, count, keys, drained=False):
+    """O3, and the sources' positions. `inspected`: the object that `weir state inspect -o json` prints; the others: the rows of three states.
+    Windows that the slowest partition has passed may have been given out, `drained` all."""
+    offsets = dict.fromkeys(range(2 * count), 0)
+    for offset in (o for operator in inspected["operators"] for state in operator["states"] for o in state.get("offsets", [])):
+        offsets[int(offset["split"].split()[-1])] = int(offset.get("position") or 0)
+    golden = golden_windows(offsets, keys)
+    there = {(row["key"], time_ms(row["start"])): [row["value"][name] for name in ("n", "seqs", "parts", "low", "high")] for row in windows}
+    found = differences("totals", {row["key"]: [row["value"][name] for name in ("n", "seqs", "bits")] for row in totals}, golden_totals(offsets, keys))
+    found += differences("pairs", {row["key"]: row["value"] for row in waits}, golden_waits(offsets, count))
+    found += differences("windows", there, {window: golden[window] for window in golden if window in there or window[1] + WINDOW_MS > min(offsets.values()) and not drained})
+    if len(there) < len(windows) or len({row["key"] for row in totals}) < len(totals):
+        found.append(("state-wrong", "a key is there twice"))
+    return found, offsets
 
 
 def left_hidden(*directories):
