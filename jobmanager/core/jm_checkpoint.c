@@ -95,6 +95,8 @@ static void fill_head(struct weir_jm *jm, struct weir_jm_job *job, Weir__Head *h
     head->job_state = (uint32_t)c->state_writing;
     c->attempts_writing = highest_attempt(job) + 1 + ATTEMPTS_RESERVED;
     head->next_attempt = c->attempts_writing;
+    if (c->claimed)
+        head->claimed = c->claimed;
     head->output_open = !weir_job_state_terminal(job->state) || job->in->abort_wanted;
     if (job->cause) {
         head->failure_kind = job->cause->kind;

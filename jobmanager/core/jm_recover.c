@@ -325,6 +325,7 @@ static void add_checkpoints(struct weir_jm *jm, struct weir_jm_job *job, const s
     c->floor_written = c->garbage_from = head->gc_floor;
     c->oldest_written = head->n_retained ? head->retained[0]->id : 0;
     c->state_written = (enum weir_job_state)head->job_state;
+    c->claimed = head->claimed[0] ? weir_strdup(head->claimed) : NULL;
     for (size_t i = 0; i < head->n_retained; i++) {
         const Weir__RetainedCheckpoint *from = head->retained[i];
         Weir__Snapshot *snapshot = read->take_snapshots[i];

@@ -26,7 +26,7 @@ struct rig {
     int64_t now_ms, wake_at_ms;
     Weir__Control *sent[SENT_MAX]; /* since forget() */
     int sent_count;
-    uint64_t reports;
+    uint64_t reports, epoch;
     enum weir_err_code reply;
     bool fenced;
     /* the store */
@@ -41,6 +41,7 @@ struct rig {
     uint64_t object_of; /* parts of checkpoints are in an object of this one; 0: in the report */
     uint64_t dropped[64];
     int dropped_count;
+    char dropped_uri[64]; /* of the last STORE_DROP elsewhere */
 };
 
 static inline const struct weir_jm_job *job(const struct rig *rig)
@@ -93,6 +94,8 @@ static inline void take_effect(struct rig *rig, const struct weir_jm_effect *eff
     case WEIR_JM_EFFECT_STORE_DROP:
         assert_true(rig->dropped_count < 64);
         rig->dropped[rig->dropped_count++] = effect->checkpoint;
+        if (effect->from_uri)
+            snprintf(rig->dropped_uri, sizeof rig->dropped_uri, "%s", effect->from_uri);
         break;
     default:
         break;
@@ -131,7 +134,7 @@ static inline void deliver(struct rig *rig, Weir__Control *control)
 {
     control->version = 1;
     control->session = 1;
-    control->leader_epoch = 1;
+    control->leader_epoch = rig->epoch;
     if (control->body_case != WEIR__CONTROL__BODY_ACK && control->body_case != WEIR__CONTROL__BODY_REGISTER &&
         control->body_case != WEIR__CONTROL__BODY_HEARTBEAT)
         control->id = ++rig->reports;
@@ -394,6 +397,7 @@ static inline void rig_init(struct rig *rig)
 {
     memset(rig, 0, sizeof *rig);
     rig->now_ms = 1;
+    rig->epoch = 1;
     struct weir_jm_options jm_options;
     weir_jm_options_init(&jm_options);
     rig->jm = weir_jm_new(&jm_options);
@@ -455,6 +459,57 @@ static inline void make_complete(struct rig *rig, uint64_t id)
     to_head(rig, id);
     head_put(rig, WEIR_HEAD_PUT_OK);
     assert_int_equal(job(rig)->checkpoints_completed, id);
+}
+
+static inline Weir__Snapshot *snapshot_copy(const Weir__Snapshot *snapshot)
+{
+    size_t size = weir__snapshot__get_packed_size(snapshot);
+    uint8_t *bytes = malloc(size + 1);
+    weir__snapshot__pack(snapshot, bytes);
+    Weir__Snapshot *copy = weir__snapshot__unpack(&weir_proto_memory, size, bytes);
+    free(bytes);
+    return copy;
+}
+
+/* The JobManager dies, and another one finds the job: HEAD as it was written last, which names `newest`. */
+static inline void take_over(struct rig *rig, const Weir__Snapshot *newest)
+{
+    struct weir_jm_options jm_options;
+    weir_jm_options_init(&jm_options);
+    jm_options.leader_epoch = jm_options.seed = rig->epoch = 2;
+    jm_options.recovers = true;
+    forget(rig);
+    rig->reports = 0;
+    weir_jm_free(rig->jm);
+    rig->jm = weir_jm_new(&jm_options);
+    pass(rig, 1);
+    struct weir_jm_object object = {.key = "jobs/" JOB "/HEAD"};
+    run(rig, (struct weir_jm_event){.kind = WEIR_JM_EVENT_JOBS_LISTED, .objects = &object, .object_count = 1});
+    assert_int_equal(rig->head->n_retained, 1);
+    uint8_t *bytes;
+    size_t size;
+    Weir__Snapshot **snapshots = malloc(sizeof *snapshots); /* taken */
+    snapshots[0] = snapshot_copy(newest);
+    struct weir_jm_read read = {.result = WEIR_JM_READ_OK,
+                                .head = rig->head,
+                                .tag = "tag",
+                                .take_plan = make_plan(WEIR__PARTITION__FORWARD, &bytes, &size),
+                                .options = rig->options,
+                                .take_snapshots = snapshots};
+    read.graph = bytes;
+    read.graph_size = size;
+    size_t head_size = weir__head__get_packed_size(rig->head);
+    uint8_t *head_bytes = malloc(head_size);
+    weir__head__pack(rig->head, head_bytes); /* the fencing write takes the rig's place */
+    Weir__Head *head = weir__head__unpack(&weir_proto_memory, head_size, head_bytes);
+    read.head = head;
+    free(head_bytes);
+    run(rig, (struct weir_jm_event){.kind = WEIR_JM_EVENT_JOB_READ, .job_id = JOB, .read = &read});
+    free(bytes);
+    weir__head__free_unpacked(head, NULL);
+    assert_non_null(job(rig));
+    head_put(rig, WEIR_HEAD_PUT_OK);
+    register_tm(rig);
 }
 
 static inline void rig_fini(struct rig *rig)

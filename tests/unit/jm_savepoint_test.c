@@ -313,6 +313,33 @@ static void begins_with_a_savepoint(void **state)
     head_put(&rig, WEIR_HEAD_PUT_OK);
     assert_int_equal(job(&rig)->checkpoints_completed, 1);
     assert_true(rig.dropped_count > dropped); /* what was claimed goes, and the copy */
+    assert_string_equal(rig.dropped_uri, "file:///sp/one");
+    rig_fini(&rig);
+}
+
+/* A JobManager that dies before the job has a checkpoint of its own: the next one knows what was claimed. */
+static void a_claim_outlives_the_jobmanager(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_init(&rig);
+    submit_restored(&rig, NULL, false);
+    run(&rig, (struct weir_jm_event){.kind = WEIR_JM_EVENT_JOB_STORED, .job_id = JOB});
+    stored(&rig, 7, NULL);
+    head_put(&rig, WEIR_HEAD_PUT_OK);
+    assert_string_equal(rig.head->claimed, "file:///sp/one");
+    uint64_t next = rig.head->next_checkpoint;
+    take_over(&rig, rig.copied);
+    assert_string_equal(rig.head->claimed, "file:///sp/one");
+    assert_string_equal(rig.dropped_uri, ""); /* it is still to begin with */
+    executor_ready(&rig);
+    all_running(&rig);
+    to_head(&rig, next);
+    assert_string_equal(rig.dropped_uri, "");
+    head_put(&rig, WEIR_HEAD_PUT_OK);
+    assert_string_equal(rig.dropped_uri, "file:///sp/one");
+    to_head(&rig, next + 1);
+    assert_string_equal(rig.head->claimed, "");
     rig_fini(&rig);
 }
 
@@ -351,6 +378,7 @@ int main(void)
         cmocka_unit_test(drain),
         cmocka_unit_test(rescale),
         cmocka_unit_test(begins_with_a_savepoint),
+        cmocka_unit_test(a_claim_outlives_the_jobmanager),
         cmocka_unit_test(cannot_begin_with_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
