@@ -18,4 +18,7 @@ $(SIM): $(SIM_OBJ) $(SIM_AR)
 # SEED=n replays one seed with its trace; else SEEDS seeds and all mutants.
 sim: $(SIM)
 	$(if $(SEED),$(SIM) --seed $(SEED) --trace --stats --shrink,tests/sim/run.sh $(SIM) $(SEEDS))
-.PHONY: sim
+# Shards of SEEDS seeds (100,000) side by side, at low priority; every seed that fails is printed.
+sim-long: $(SIM)
+	tests/sim/long.sh $(SIM) $(if $(filter command environment,$(firstword $(origin SEEDS))),$(SEEDS),100000)
+.PHONY: sim sim-long

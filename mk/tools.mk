@@ -22,7 +22,7 @@ help:
 	@echo 'make check-containers  the image built from nothing, the manifests and the compose file run in containers'
 	@echo 'make check-portable  other systems and compilers in clean roots, arm64 under qemu; make check-package: the packages there'
 	@echo 'make check-kubernetes  and deploy/kubernetes on a real one-node cluster; root and Go'
-	@echo 'make sim SEEDS=n     the cluster simulator over n seeds and all mutants; SEED=n replays one'
+	@echo 'make sim SEEDS=n     the cluster simulator over n seeds and all mutants; SEED=n replays one; make sim-long SEEDS=n many more'
 	@echo 'make fuzz SECONDS=n  each fuzz target n seconds long, with clang and libFuzzer (tests/fuzz)'
 	@echo 'make torture FAULTS=n n injected faults (memory, files, sockets, ...) over everything, and n kills'
 	@echo 'make bench           the speed figures, PASS or MISS each; make bench-rival: beside Apache Flink'

@@ -228,8 +228,9 @@ struct job {
     char id[33];
     int jm; /* who leads it: who wrote HEAD with the highest epoch, or (not durable) took the submission */
     bool bounded, output, hangs, needs_code;
-    bool durable; /* it has a HEAD */
-    bool stored;  /* graph and code are in the store */
+    int64_t fails_until_ms; /* each attempt of it soon fails until then, and the next begins at once; 0: not so */
+    bool durable;           /* it has a HEAD */
+    bool stored;            /* graph and code are in the store */
     int64_t stored_ms;
     bool acknowledged;       /* its submission */
     bool refused;            /* likewise */

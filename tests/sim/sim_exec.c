@@ -474,6 +474,8 @@ static void task_act(struct world *w, int index, int t, enum act act)
             act_later(w, index, t, ACT_FINISH, task->attempt, rng_range(&w->exe, 50, 9000));
         if (job->checkpoints)
             act_later(w, index, t, ACT_BARRIER, task->attempt, 1);
+        if (w->now_ms < job->fails_until_ms)
+            act_later(w, index, t, ACT_FAIL, task->attempt, rng_range(&w->exe, 0, 40));
         break;
     case ACT_BARRIER: {
         uint64_t id = task->state == XT_RUNNING ? next_barrier(w, job, task, true) : 0;

@@ -134,7 +134,7 @@ static void shrink(uint64_t seed, const char *name)
 
 struct options {
     uint64_t seed, seeds;
-    bool trace, stats, shrink, sometimes;
+    bool trace, stats, shrink, sometimes, all;
 };
 
 static int compare_u32(const void *a, const void *b)
@@ -158,8 +158,8 @@ static void report_failure(uint64_t seed, const struct result *result)
 
 static int run_seeds(const struct options *options)
 {
-    uint64_t counters[C_COUNT] = {0}, hash = 0;
-    uint32_t *events = weir_alloc((size_t)options->seeds * sizeof *events);
+    uint64_t counters[C_COUNT] = {0}, hash = 0, failed = 0;
+    uint32_t *events = weir_zalloc((size_t)options->seeds * sizeof *events);
     struct result result, again;
     clock_t started = clock();
     for (uint64_t i = 0; i < options->seeds; i++) {
@@ -167,6 +167,11 @@ static int run_seeds(const struct options *options)
         run_seed(seed, NULL, options->trace ? stdout : NULL, &result);
         if (result.failed) {
             report_failure(seed, &result);
+            if (options->all) {
+                fflush(stdout);
+                failed++;
+                continue;
+            }
             if (options->stats)
                 print_stats(result.counters);
             if (options->shrink)
@@ -189,15 +194,18 @@ static int run_seeds(const struct options *options)
             counters[k] += result.counters[k];
     }
     qsort(events, options->seeds, sizeof *events, compare_u32);
-    printf("OK %" PRIu64 " seeds from %" PRIu64 ": %" PRIu64 " events, median %" PRIu32 ", least %" PRIu32
-           ", %.1f s of CPU, trace hash %016" PRIx64 "\n",
-           options->seeds, options->seed, counters[C_events], events[options->seeds / 2], events[0],
-           (double)(clock() - started) / CLOCKS_PER_SEC, hash);
+    if (failed)
+        printf("FAIL %" PRIu64 " of %" PRIu64 " seeds from %" PRIu64 "\n", failed, options->seeds, options->seed);
+    else
+        printf("OK %" PRIu64 " seeds from %" PRIu64 ": %" PRIu64 " events, median %" PRIu32 ", least %" PRIu32
+               ", %.1f s of CPU, trace hash %016" PRIx64 "\n",
+               options->seeds, options->seed, counters[C_events], events[options->seeds / 2], events[0],
+               (double)(clock() - started) / CLOCKS_PER_SEC, hash);
     uint32_t median = events[options->seeds / 2];
     free(events);
     if (options->stats)
         print_stats(counters);
-    int missed = 0;
+    int missed = failed > 0;
     for (int k = 0; k < C_COUNT && options->sometimes; k++)
         if (counters[k] == 0) {
             printf("FAIL never reached: %s\n", counter_names[k]);
@@ -246,6 +254,7 @@ static void usage(FILE *out)
                  "  --trace         print every event\n"
                  "  --stats         print how often rare states were reached\n"
                  "  --sometimes     fail when one of them was never reached, or the median seed is short\n"
+                 "  --all           go on after a seed that fails\n"
                  "  --shrink        make a failing seed smaller\n"
                  "  --mutant NAME   with this guard of a core removed\n"
                  "  --mutants       each mutant in turn over the seeds: each must be caught\n"
@@ -263,17 +272,13 @@ static int find_mutant(const char *name)
 
 int main(int argc, char **argv)
 {
-    static const struct option long_options[] = {{"seed", required_argument, NULL, 's'},
-                                                 {"seeds", required_argument, NULL, 'n'},
-                                                 {"trace", no_argument, NULL, 't'},
-                                                 {"stats", no_argument, NULL, 'c'},
-                                                 {"shrink", no_argument, NULL, 'k'},
-                                                 {"mutant", required_argument, NULL, 'm'},
-                                                 {"mutants", no_argument, NULL, 'M'},
-                                                 {"list-mutants", no_argument, NULL, 'l'},
-                                                 {"sometimes", no_argument, NULL, 'o'},
-                                                 {"help", no_argument, NULL, 'h'},
-                                                 {NULL, 0, NULL, 0}};
+    static const struct option long_options[] = {
+        {"seed", required_argument, NULL, 's'}, {"seeds", required_argument, NULL, 'n'},
+        {"trace", no_argument, NULL, 't'},      {"stats", no_argument, NULL, 'c'},
+        {"shrink", no_argument, NULL, 'k'},     {"mutant", required_argument, NULL, 'm'},
+        {"mutants", no_argument, NULL, 'M'},    {"list-mutants", no_argument, NULL, 'l'},
+        {"sometimes", no_argument, NULL, 'o'},  {"all", no_argument, NULL, 'a'},
+        {"help", no_argument, NULL, 'h'},       {NULL, 0, NULL, 0}};
     struct options options = {.seed = 1, .seeds = 1};
     bool all_mutants = false;
     for (int c; (c = getopt_long(argc, argv, "h", long_options, NULL)) != -1;)
@@ -292,6 +297,9 @@ int main(int argc, char **argv)
             break;
         case 'k':
             options.shrink = true;
+            break;
+        case 'a':
+            options.all = true;
             break;
         case 'o':
             options.sometimes = true;

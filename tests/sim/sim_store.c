@@ -869,6 +869,12 @@ void store_plan_job(struct world *w, struct job *job)
 {
     job->checkpoints = rng_chance(&w->store, 50);
     job->durable = job->checkpoints || rng_chance(&w->store, 30);
+    if (job->durable && rng_chance(&w->store, 6)) { /* attempts go by faster than anything else is written into HEAD */
+        job->fails_until_ms = w->now_ms + rng_range(&w->store, 1000, 4000);
+        job->options.restart = WEIR_JM_RESTART_FIXED_DELAY;
+        job->options.fixed_attempts = 100000;
+        job->options.fixed_delay_ms = rng_range(&w->store, 0, 5);
+    }
     job->options.checkpoint_gc_grace_ms = rng_chance(&w->store, 20) ? 0 : rng_range(&w->store, 500, 8000);
     if (!job->checkpoints)
         return;
