@@ -566,13 +566,21 @@ void weir_jm_job_settle(struct weir_jm *jm, struct weir_jm_job *job)
 
 /* --- Output */
 
-static struct weir_jm_taskmanager *choose_tm(struct weir_jm *jm, const struct weir_jm_job *job)
+static struct weir_jm_taskmanager *preferred_tm(struct weir_jm *jm, const struct weir_jm_job *job)
 {
     for (int t = job->task_count; t-- > 0;) /* one that ran a sink knows the way */
         for (int i = 0; i < jm->tm_count; i++)
             if (strcmp(jm->tms[i]->id, job->tasks[t].taskmanager_id) == 0)
                 return jm->tms[i];
     return jm->tm_count ? jm->tms[0] : NULL;
+}
+
+/* NULL: none is there, or it has enough to do: output of many jobs, of an earlier JobManager's perhaps, would fill its outbox, and it
+ * would be lost for that each time that it registers. */
+static struct weir_jm_taskmanager *choose_tm(struct weir_jm *jm, const struct weir_jm_job *job)
+{
+    struct weir_jm_taskmanager *tm = preferred_tm(jm, job);
+    return tm && weir_jm_commands_waiting(tm) < jm->options.window ? tm : NULL;
 }
 
 static void send_commit(struct weir_jm *jm, struct weir_jm_job *job, struct weir_jm_taskmanager *tm)
