@@ -11,10 +11,10 @@ const struct weir_option weir_config_table[] = {
     {"execution.checkpointing.dir", WEIR_OPTION_STRING, "", NULL,
      "Where checkpoints are kept: a directory that all hosts share (file:///PATH), or s3://BUCKET/PREFIX. The cluster's, not a job's. "
      "Without one: checkpoints below the JobManager's $WEIR_HOME/data, for clusters on one host."},
-    {"execution.checkpointing.externalized-checkpoint-retention", WEIR_OPTION_ENUM, "NO_EXTERNALIZED_CHECKPOINTS",
+    {"execution.checkpointing.externalized-checkpoint-retention", WEIR_OPTION_ENUM, "DELETE_ON_CANCELLATION",
      "NO_EXTERNALIZED_CHECKPOINTS|DELETE_ON_CANCELLATION|RETAIN_ON_CANCELLATION",
      "Whether the last checkpoints of a job stay when it has ended: RETAIN_ON_CANCELLATION when it was cancelled or failed, "
-     "DELETE_ON_CANCELLATION when it failed. Those of a FINISHED job never do."},
+     "DELETE_ON_CANCELLATION when it failed (weir run -s goes on from them). Those of a FINISHED job never do."},
     {"execution.checkpointing.gc-grace", WEIR_OPTION_DURATION, "1 min", NULL,
      "Objects that no checkpoint refers to any more are deleted after so long; storage is searched for others about as often."},
     {"execution.checkpointing.interval", WEIR_OPTION_DURATION, "0", NULL,

@@ -8,6 +8,9 @@
 
 static const char *how_to_go_on(struct weir_jm *jm, const struct weir_jm_job *job)
 {
+    if (job->options.retention == WEIR_JM_RETENTION_NONE)
+        return "the job's earlier checkpoints go with it (execution.checkpointing.externalized-checkpoint-retention): go on from a "
+               "savepoint (weir run -s), or from the beginning";
     for (int i = job->retained_count - 2; i >= 0; i--)
         if (job->in->checkpoints->references[i].snapshot)
             return weir_arena_format(

@@ -310,7 +310,11 @@ static bool view_checkpoints(void *self, const char *job_id, struct weir_arena *
         out->enabled = options->checkpoint_interval_ms > 0;
         out->mode = copy(arena, mode ? mode : "exactly-once");
         out->state_backend = copy(arena, backend ? backend : weir_config_string(view->config, "state.backend.type"));
-        out->retention = "";
+        const char *retention = setting(job, "execution.checkpointing.externalized-checkpoint-retention");
+        out->retention =
+            copy(arena, retention ? retention
+                                  : weir_config_string(view->config,
+                                                       "execution.checkpointing.externalized-checkpoint-retention"));
         out->interval_ms = options->checkpoint_interval_ms;
         out->timeout_ms = options->checkpoint_timeout_ms;
         out->min_pause_ms = options->checkpoint_pause_ms;

@@ -18,9 +18,10 @@ def jobmanager(cluster):
 
 
 def wait_killed(pid):
+    """Until its ports are free: a leader may be a zombie while its other threads still end."""
     def gone():
         try:
-            return open(f"/proc/{pid}/stat").read().split(") ")[1][0] == "Z"
+            return open(f"/proc/{pid}/stat").read().split(") ")[1][0] == "Z" and len(os.listdir(f"/proc/{pid}/task")) == 1
         except OSError:
             return True
     wait_for(f"end of process {pid}", gone)

@@ -660,16 +660,17 @@ static void requests_have_a_bound(void **state)
 static void corrupt_ones(void **state)
 {
     (void)state;
-    enum { GOES_BACK, HAS_OUTPUT, IS_ALONE, IS_NOT_THE_NEWEST };
+    enum { GOES_BACK, HAS_OUTPUT, IS_ALONE, KEEPS_NONE, IS_NOT_THE_NEWEST };
     for (int how = GOES_BACK; how <= IS_NOT_THE_NEWEST; how++) {
         struct rig rig;
         rig_init(&rig);
+        rig.options.retention = how == KEEPS_NONE ? WEIR_JM_RETENTION_NONE : WEIR_JM_RETENTION_DELETE_ON_CANCELLATION;
         rig.options.checkpoints_retained = how == IS_ALONE ? 1 : 3;
         rig.without_output = true;
         bring_up(&rig, WEIR__PARTITION__FORWARD);
         make_complete(&rig, 1);
         make_complete(&rig, 2);
-        rig.without_output = how != HAS_OUTPUT;
+        rig.without_output = how != HAS_OUTPUT && how != KEEPS_NONE;
         make_complete(&rig, 3);
         task_report(&rig, 0, WEIR__TASK_STATE__FAILED);
         pass(&rig, 100);
@@ -677,12 +678,14 @@ static void corrupt_ones(void **state)
         forget(&rig);
         task_report_from(&rig, 0, WEIR__TASK_STATE__FAILED, "", how == IS_NOT_THE_NEWEST ? 2 : 3);
         pass(&rig, 100);
-        if (how == HAS_OUTPUT || how == IS_ALONE) {
+        if (how == HAS_OUTPUT || how == IS_ALONE || how == KEEPS_NONE) {
+            static const char *const says[] = {[HAS_OUTPUT] = "weir run -s and the directory",
+                                               [IS_ALONE] = "no earlier checkpoint is retained",
+                                               [KEEPS_NONE] = "earlier checkpoints go with it"};
             assert_int_equal(job(&rig)->state, WEIR_JOB_FAILING);
             assert_string_equal(job(&rig)->cause->kind, "CHECKPOINT_CORRUPT");
             assert_non_null(strstr(job(&rig)->cause->message, "it does not fit its checksum; "));
-            assert_non_null(strstr(job(&rig)->cause->message,
-                                   how == IS_ALONE ? "no earlier checkpoint is retained" : "weir run -s"));
+            assert_non_null(strstr(job(&rig)->cause->message, says[how]));
             rig_fini(&rig);
             continue;
         }
