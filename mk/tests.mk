@@ -189,3 +189,9 @@ s3-server: deps
 check-s3: $(BUILD)/tests/unit/store_test
 	WEIR_BUILD=$(BUILD) tests/run.py --timeout 3600 tests/s3/store_test.py
 .PHONY: check-s3
+# Both and kills against another server, MinIO, built on the first run (up to 40 minutes).
+check-minio: all test-jobs $(BUILD)/tests/unit/store_test
+	scripts/s3/minio.sh build
+	WEIR_BUILD=$(BUILD) WEIR_TEST_S3_SERVER=minio tests/run.py --timeout 3600 tests/s3/store_test.py
+	WEIR_BUILD=$(BUILD) WEIR_TEST_S3_SERVER=minio tests/torture/kill_torture.py --faults 40 --store s3 --seed $(or $(SEED),1)
+.PHONY: check-minio

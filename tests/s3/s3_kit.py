@@ -1,6 +1,10 @@
-"""What tests need of S3: versitygw over a directory of its own, and a proxy in front of it that makes trouble."""
+"""What tests need of S3: a server over a directory of its own (versitygw; with WEIR_TEST_S3_SERVER=minio the second opinion), and a proxy in
+front of it that makes trouble."""
+import hashlib
+import hmac
 import http.server
 import os
+import shutil
 import socket
 import socketserver
 import sys
@@ -8,12 +12,15 @@ import tempfile
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
+import xml.etree.ElementTree
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "e2e"))
 from weir_test import ROOT, free_port, run  # noqa: E402
 
-SERVER = os.path.join(ROOT, "scripts", "s3", "versitygw.sh")
+KIND = os.environ.get("WEIR_TEST_S3_SERVER", "versitygw")
+SERVER = os.path.join(ROOT, "scripts", "s3", KIND + ".sh")
 KEYS = {"AWS_ACCESS_KEY_ID": "testak", "AWS_SECRET_ACCESS_KEY": "testsecret123", "AWS_EC2_METADATA_DISABLED": "true"}
 
 
@@ -32,12 +39,54 @@ class S3:
         return self
 
     def bucket(self, name="weir-test"):
-        """Where its objects lie: a file each, as versitygw keeps them."""
-        return os.path.join(self.directory, "data", name)
+        """Where its objects lie, a file each: where versitygw keeps them, or where refresh() puts them."""
+        return os.path.join(self.directory, "data" if KIND == "versitygw" else "copy", name)
 
-    def __exit__(self, *_):
+    def refresh(self, name="weir-test"):
+        """Copies all objects, of a server that does not keep them as files."""
+        if KIND == "versitygw":
+            return
+        shutil.rmtree(self.bucket(name), ignore_errors=True)
+        after = None
+        while after != "":
+            listing = xml.etree.ElementTree.fromstring(self.get(f"/{name}", **{"list-type": "2", "encoding-type": "url"}, **({"continuation-token": after} if after else {})))
+            space = listing.tag[:listing.tag.index("}") + 1]
+            for key in (urllib.parse.unquote_plus(entry.find(space + "Key").text) for entry in listing.iter(space + "Contents")):
+                try:
+                    data = self.get(f"/{name}/{key}")
+                except urllib.error.HTTPError: # it is gone
+                    continue
+                path = os.path.join(self.bucket(name), key)
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                with open(path, "wb") as file:
+                    file.write(data)
+            after = listing.findtext(space + "NextContinuationToken") or ""
+
+    def get(self, path, **query):
+        """A signed GET."""
+        now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        scope, host, empty = f"{now[:8]}/us-east-1/s3/aws4_request", self.endpoint.split("//")[1], hashlib.sha256(b"").hexdigest()
+        path = urllib.parse.quote(path)
+        question = "&".join(f"{urllib.parse.quote(k, safe='')}={urllib.parse.quote(v, safe='')}" for k, v in sorted(query.items()))
+        names = "host;x-amz-content-sha256;x-amz-date"
+        canonical = f"GET\n{path}\n{question}\nhost:{host}\nx-amz-content-sha256:{empty}\nx-amz-date:{now}\n\n{names}\n{empty}"
+        key = ("AWS4" + KEYS["AWS_SECRET_ACCESS_KEY"]).encode()
+        for part in scope.split("/"):
+            key = hmac.new(key, part.encode(), "sha256").digest()
+        signature = hmac.new(key, f"AWS4-HMAC-SHA256\n{now}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}".encode(), "sha256").hexdigest()
+        request = urllib.request.Request(f"{self.endpoint}{path}?{question}", headers={
+            "x-amz-date": now, "x-amz-content-sha256": empty,
+            "Authorization": f"AWS4-HMAC-SHA256 Credential={KEYS['AWS_ACCESS_KEY_ID']}/{scope}, SignedHeaders={names}, Signature={signature}"})
+        with urllib.request.urlopen(request, timeout=60) as reply:
+            return reply.read()
+
+    def __exit__(self, kind, *_):
         run(SERVER, "down", os.path.join(self.directory, "data"))
-        run("rm", "-rf", self.directory)
+        keep = os.environ.get("WEIR_TEST_KEEP", "")
+        if kind and "/" in keep:
+            print("# objects kept in", shutil.move(self.directory, keep))
+        else:
+            run("rm", "-rf", self.directory)
 
 
 class Proxy(socketserver.ThreadingMixIn, http.server.HTTPServer):

@@ -238,7 +238,7 @@ def test_the_matrix_on_files():
 
 def s3_world(s3, proxy, **more):
     config = {"s3.endpoint": proxy.endpoint, "s3.attempts": "4", **more.pop("config", {})}
-    return World(dir="s3://weir-test/state", root=os.path.join(s3.bucket(), "state"), env=KEYS, config=config, **more)
+    return World(dir="s3://weir-test/state", root=os.path.join(s3.bucket(), "state"), refresh=s3.refresh, env={**KEYS, "WEIR_S3_ENDPOINT": proxy.endpoint}, config=config, **more)
 
 
 # What a command is disturbed by, in order; after each "stop" the job is begun again with its savepoint, and disturbed in that.

@@ -25,14 +25,26 @@ CONFIG = {"testing.fault-points": "true", "restart-strategy.type": "fixed-delay"
           "heartbeat.interval": f"{int(300 * PATIENCE)} ms", "heartbeat.timeout": f"{int(1500 * PATIENCE)} ms"}
 
 
-class World:
-    """with World(taskmanagers=2) as world: ... `root`: the directory that holds the objects; None: that of `dir`, a path."""
+def link_all(source, target):
+    """Files that are there now, under another name too."""
+    for directory, _, names in os.walk(source):
+        there = os.path.join(target, os.path.relpath(directory, source))
+        os.makedirs(there, exist_ok=True)
+        for name in names:
+            try:
+                os.link(os.path.join(directory, name), os.path.join(there, name))
+            except FileNotFoundError:
+                pass
 
-    def __init__(self, taskmanagers=2, slots=2, config=None, env=None, dir=None, root=None, partitions=2, rate=1000, keys=5000, parallelism=2, place=None):
+
+class World:
+    """with World(taskmanagers=2) as world: ... `root`: the directory that holds the objects, once refresh() was called; None: that of `dir`, a path."""
+
+    def __init__(self, taskmanagers=2, slots=2, config=None, env=None, dir=None, root=None, refresh=lambda: None, partitions=2, rate=1000, keys=5000, parallelism=2, place=None):
         self.home = tempfile.mkdtemp(prefix="weir-kill-", dir=place)
         self.partitions, self.rate, self.keys, self.parallelism = partitions, rate, keys, parallelism
         self.dir = dir or self.path("checkpoints")
-        self.root = root or self.dir
+        self.root, self.refresh = root or self.dir, refresh
         self.rest_port = free_port()
         self.at = ["-m", f"127.0.0.1:{self.rest_port}"]
         self.config = {"rest.port": self.rest_port, "jobmanager.rpc.port": free_port(), "taskmanager.numberOfTaskSlots": slots,
@@ -202,6 +214,7 @@ class World:
 
     def savepoints_in(self, directory):
         """The complete ones."""
+        self.refresh()
         local = os.path.join(os.path.dirname(self.root), directory[len(os.path.dirname(self.dir)) + 1:])
         return [os.path.join(local, name) for name in (os.listdir(local) if os.path.isdir(local) else []) if os.path.exists(os.path.join(local, name, "_metadata"))]
 
@@ -257,14 +270,21 @@ class World:
         return offsets
 
     def check_newest_state(self):
-        """O3 of the newest checkpoint, while the job goes on: the next ones may take it away."""
+        """O3 of the newest checkpoint, while the job goes on."""
         def look():
-            try:
-                retained = oracle.read_head(self.root, self.job)["retained"]
-                return retained and self.check_state(f"{self.root}/jobs/{self.job}/chk-{retained[-1]['id']}")
-            except (OSError, ValueError, IndexError):
-                return None
-        wait_for("a checkpoint whose state can be read", look)
+            self.refresh()
+            with tempfile.TemporaryDirectory(dir=os.path.dirname(self.root)) as copy:
+                try:
+                    retained = oracle.read_head(self.root, self.job)["retained"]
+                    link_all(os.path.join(self.root, "jobs", self.job), os.path.join(copy, "jobs", self.job)) # before it is garbage
+                    return retained and self.check_state(f"{copy}/jobs/{self.job}/chk-{retained[-1]['id']}")
+                except (OSError, ValueError, IndexError) as why:
+                    self.unread = str(why)
+                    return None
+        try:
+            wait_for("a checkpoint whose state can be read", look)
+        except AssertionError as why:
+            raise AssertionError(f"{why}: {self.unread}") from None
 
     def findings(self, end):
         """`end`: of every partition, or {partition: records}."""
@@ -275,6 +295,7 @@ class World:
         found += oracle.check_pairs(self.pairs, self.partitions, ends)
         found += oracle.left_hidden(*self.rows, self.windows, self.pairs)
         orphans = []
+        self.refresh()
         for job in self.jobs:
             storage, reached = oracle.check_storage(self.root, job)
             found += storage
@@ -282,6 +303,7 @@ class World:
             deadline = time.monotonic() + 2 * PATIENCE
             while (more := oracle.check_orphans(self.root, job, reached)) and time.monotonic() < deadline:
                 time.sleep(0.3)
+                self.refresh()
                 reached = oracle.check_storage(self.root, job, closely=False)[1]
             orphans += more
         return found + orphans
