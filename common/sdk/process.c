@@ -97,6 +97,51 @@ static void take_states(struct weir_job *job, struct sdk_vertex *vertex, const c
     }
 }
 
+/* --- Side outputs */
+
+static bool set_row(struct weir_job *job, struct sdk_vertex *vertex, const char *file, int line, const char *option,
+                    const struct weir_row_type *row);
+
+/* Its number from 1, given now if it has none; 0: it cannot have one. */
+static int side_number(struct weir_stream *stream, const char *file, int line, const struct weir_side_decl *side)
+{
+    struct weir_job *job = stream->job;
+    struct sdk_vertex *vertex = stream->vertex;
+    int number = 0;
+    if (strcmp(vertex->op, "process") != 0) {
+        weir_sdk_error(job, vertex, file, line, "weir_side_output() is for weir_process(); '%s' is a %s", vertex->name,
+                       vertex->op);
+        return 0;
+    }
+    if (!side || !weir_sdk_in_job(job, side) || side->size < sizeof *side || !weir_sdk_in_job(job, side->row)) {
+        weir_sdk_error(job, vertex, file, line,
+                       "a side output and its row type must be defined in the job's own object, by WEIR_SIDE_OUTPUT");
+        return 0;
+    }
+    while (number < 2 && vertex->sides[number] && vertex->sides[number] != side)
+        number++;
+    if (number == 2) {
+        weir_sdk_error(
+            job, vertex, file, line,
+            "the side output '%.100s' is its third (it has '%.100s' and '%.100s'): an operator has two at most",
+            side->name, vertex->sides[0]->name, vertex->sides[1]->name);
+        return 0;
+    }
+    if (!vertex->sides[number] && !set_row(job, vertex, file, line, number ? "row.side2" : "row.side1", side->row))
+        return 0;
+    vertex->sides[number] = side;
+    return number + 1;
+}
+
+struct weir_stream *weir_side_output_at(const char *file, int line, struct weir_stream *stream,
+                                        const struct weir_side_decl *side)
+{
+    struct weir_stream *nothing;
+    if (!weir_sdk_usable(stream, file, line, "weir_side_output", &nothing))
+        return nothing;
+    return weir_sdk_stream(stream->job, stream->vertex, side_number(stream, file, line, side));
+}
+
 /* --- Rows and functions */
 
 static bool set_row(struct weir_job *job, struct sdk_vertex *vertex, const char *file, int line, const char *option,

@@ -32,6 +32,9 @@ static void resolve_vertex(const struct weir_job *job, Weir__JobGraph *graph, co
         vertex->states = weir_zalloc((size_t)from->state_count * sizeof(Weir__FunctionRef *));
     for (int i = 0; i < from->state_count; i++)
         vertex->states[vertex->n_states++] = reference(job, from->states[i], from->states[i]->name);
+    vertex->sides = weir_zalloc(2 * sizeof(Weir__FunctionRef *));
+    for (int i = 0; i < 2 && from->sides[i]; i++)
+        vertex->sides[vertex->n_sides++] = reference(job, from->sides[i], from->sides[i]->name);
     for (int i = 0; i < from->input_count; i++) {
         const struct weir_stream *input = from->inputs[i];
         weir_graph_add_edge(graph, input->vertex->id, (uint32_t)input->output, from->id, (uint32_t)i, input->partition,

@@ -28,6 +28,7 @@ struct sdk_vertex {
     const struct weir_row_type *row_in, *row_in2, *row_out;
     const struct weir_state_decl **states; /* process: state_count of them */
     int state_count;
+    const struct weir_side_decl *sides[2]; /* process: outputs 1 and 2, those that are read; or NULL */
     struct weir_stream *inputs[SDK_INPUTS_MAX];
     int input_count;
     bool takes_aggregate; /* a window that still has none */

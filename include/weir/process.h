@@ -172,6 +172,35 @@ enum weir_timer_type { WEIR_TIMER_NONE, WEIR_TIMER_EVENT, WEIR_TIMER_PROCESSING 
 /* const struct ROW *: the key at hand, in the fields of the key's columns (the rest is zeros): weir_key(ctx, reading)->device_id. */
 #define weir_key(ctx, row) ((const struct row *)(ctx)->process->key(ctx, WEIR_ROW_OF(row)))
 
+/* --- Side outputs: rows of another type, to a stream of their own (late rows, alarms, rejects). Since ABI 1.2.
+ *
+ *     WEIR_SIDE_OUTPUT(too_late, reading);                                 at file scope
+ *     weir_emit_side(ctx, &too_late, r);                                   in a function of weir_process(); copied as weir_emit() does
+ *     struct weir_stream *late = weir_side_output(processed, &too_late);   in the job
+ *
+ * An operator has up to two that are read. What is emitted to one that nobody reads is dropped. */
+struct weir_side_decl {
+    uint32_t size; /* of this struct */
+    uint32_t reserved;
+    const char *name;
+    const char *location; /* "job.c:42" */
+    const struct weir_row_type *row;
+};
+#define WEIR_SIDE_OUTPUT(id, row_) \
+    __attribute__((unused)) static const struct { \
+        struct weir_side_decl decl; \
+        struct row_ *side_row; \
+    } id = {.decl = {.size = sizeof(struct weir_side_decl), \
+                     .name = #id, \
+                     .location = __FILE__ ":" WEIR_LINE_(__LINE__), \
+                     .row = WEIR_ROW_OF(row_)}}
+#define weir_emit_side(ctx, side, row) \
+    ((ctx)->process->emit_side(ctx, &(side)->decl, WEIR_FITS_(row, (side)->side_row)))
+#define weir_side_output(stream, side) \
+    weir_side_output_at(__FILE__, __LINE__, stream, ((void)sizeof((side)->side_row), &(side)->decl))
+struct weir_stream *weir_side_output_at(const char *file, int line, struct weir_stream *stream,
+                                        const struct weir_side_decl *side);
+
 /* --- The operator */
 
 typedef int weir_timer_fn(struct weir_ctx *ctx, weir_ts time, struct weir_out_rows *out);
@@ -223,6 +252,7 @@ struct weir_process_calls { /* the runtime's; members are added at the end */
     enum weir_timer_type (*timer_kind)(struct weir_ctx *ctx);
     weir_ts (*now)(struct weir_ctx *ctx);
     const void *(*key)(struct weir_ctx *ctx, const struct weir_row_type *row);
+    int (*emit_side)(struct weir_ctx *ctx, const struct weir_side_decl *side, const void *row); /* since ABI 1.2 */
 };
 
 /* Where the linker gathers the job's states; not there when it has none. */

@@ -30,6 +30,7 @@ struct weir_executor_op { /* an operator of the plan, resolved in this process *
     const void *row_in2;
     const void **states;
     int state_count;
+    const void *side_decls[2];
 };
 
 struct weir_executor_fetch; /* executor_checkpoint.c */

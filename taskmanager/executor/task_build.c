@@ -90,6 +90,11 @@ static weir_err resolve_process(struct weir_executor *executor, struct weir_exec
         err = resolve_function(executor, vertex->states[i], &state, error);
         op->states[op->state_count++] = state;
     }
+    for (size_t i = 0; i < vertex->n_sides && i < 2 && !err; i++) {
+        void *side = NULL;
+        err = resolve_function(executor, vertex->sides[i], &side, error);
+        op->side_decls[i] = side;
+    }
     return err;
 }
 
@@ -416,6 +421,7 @@ static struct weir_chain *build_chain(struct weir_executor_task *task,
         ctx->row_in2 = resolved->row_in2;
         ctx->states = resolved->states;
         ctx->state_count = resolved->state_count;
+        memcpy(ctx->side_decls, resolved->side_decls, sizeof ctx->side_decls);
         ctx->row_in = resolved->row_in;
         ctx->row_out = resolved->row_out;
     }

@@ -127,6 +127,7 @@ struct weir_op_ctx {
     const void *row_in2;
     const void *const *states; /* process: struct weir_state_decl, state_count of them */
     int state_count;
+    const void *side_decls[2]; /* process: struct weir_side_decl of its side outputs, or NULL */
     struct weir_out *out;      /* main output; NULL for sinks */
     struct weir_out *sides[2]; /* NULL when nobody listens: rows for it are counted and dropped */
     int64_t watermark_ms;      /* the last one that this operator has seen */

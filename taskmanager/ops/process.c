@@ -23,6 +23,8 @@ typedef int row_fn(struct weir_ctx *ctx, const void *in, struct weir_out_rows *o
 static const struct weir_option process_options[] = {
     {"row.in", WEIR_OPTION_STRING, NULL, NULL, "Columns of the input row struct, as the column list of a CREATE TABLE"},
     {"row.in2", WEIR_OPTION_STRING, "", NULL, "The same of the second input"},
+    {"row.side1", WEIR_OPTION_STRING, "", NULL, "Columns of the first side output; without: it has none"},
+    {"row.side2", WEIR_OPTION_STRING, "", NULL, "The same of the second one"},
     {0},
 };
 
@@ -72,6 +74,12 @@ static weir_err process_plan(struct weir_op_plan *plan, struct weir_error *error
     }
     if (!err)
         err = check_keys(plan, error);
+    for (int i = 0; i < 2 && !err; i++) {
+        const char *option = i ? "row.side2" : "row.side1";
+        const char *text = weir_options_get(plan->options, plan->option_count, process_options, option);
+        if (text && *text && weir_schema_parse(text, &plan->sides[i], error))
+            err = weir_wrap(error, "%s", option);
+    }
     if (!err)
         plan->output = weir_schema_ref(plan->declared);
     return err;
@@ -115,6 +123,18 @@ static int out_emit(struct weir_out_rows *out, const void *row)
     if (error->code)
         return -1; /* the task is failing; the function did not look at an earlier result */
     return weir_row_writer_put(&process->writer, row, error) ? -1 : 0;
+}
+
+int weir_process_emit_side(struct weir_ctx *ctx, const struct weir_side_decl *side, const void *row)
+{
+    struct weir_process *process = weir_process_of(ctx);
+    struct weir_error *error = &process->op_ctx->error;
+    if (error->code)
+        return -1;
+    for (int i = 0; i < 2; i++)
+        if (process->side_decls[i] == side)
+            return weir_row_writer_put(&process->sides[i], row, error) ? -1 : 0;
+    return 0; /* nobody reads it */
 }
 
 /* --- Calling */
@@ -174,8 +194,22 @@ static void load_block(struct weir_process *process, const struct weir_process_i
 /* True: nothing is left behind. */
 static bool settle(struct weir_process *process, bool finish, bool *failed)
 {
-    *failed = finish && weir_row_writer_finish(&process->writer, &process->op_ctx->error) != WEIR_OK;
-    return weir_row_writer_drain(&process->writer);
+    bool drained = true;
+    *failed = false;
+    for (int i = -1; i < 2; i++) {
+        struct weir_row_writer *writer = i < 0 ? &process->writer : &process->sides[i];
+        if (!writer->schema)
+            continue;
+        if (finish && weir_row_writer_finish(writer, &process->op_ctx->error) != WEIR_OK)
+            *failed = true;
+        drained &= weir_row_writer_drain(writer);
+    }
+    return drained;
+}
+
+static void set_origin(struct weir_process *process, int64_t origin_ns)
+{
+    process->writer.origin_ns = process->sides[0].origin_ns = process->sides[1].origin_ns = origin_ns;
 }
 
 static void begin_item(struct weir_process *process, struct weir_op_ctx *ctx, struct weir_batch *batch, int index)
@@ -188,7 +222,7 @@ static void begin_item(struct weir_process *process, struct weir_op_ctx *ctx, st
     process->broadcast = index == 1 && ctx->plan->broadcast2;
     process->timer_type = WEIR_TIMER_NONE;
     process->key = (struct weir_process_key){.keys = &process->keys};
-    process->writer.origin_ns = batch->origin_ns;
+    set_origin(process, batch->origin_ns);
     process->ctx.watermark = ctx->watermark_ms;
     if (input->scratch)
         weir_state_keys(input->scratch, batch, &process->keys);
@@ -260,7 +294,7 @@ static enum weir_step fire(struct weir_process *process, struct weir_op_ctx *ctx
     process->has_key = true;
     process->broadcast = false;
     process->timer_type = type;
-    process->writer.origin_ns = 0;
+    set_origin(process, 0);
     ctx->row_at_hand = -1;
     ctx->op_at_hand = ctx->plan->name;
     for (;;) {
@@ -358,6 +392,20 @@ static weir_err open_states(struct weir_process *process, struct weir_error *err
     return err ? err : weir_process_timers_init(process, &process->timers[1], "_processing_timers", error);
 }
 
+static weir_err open_sides(struct weir_process *process, struct weir_error *error)
+{
+    const struct weir_op_ctx *ctx = process->op_ctx;
+    for (int i = 0; i < 2; i++) {
+        const struct weir_side_decl *side = ctx->side_decls[i];
+        if (!side || !ctx->plan->sides[i])
+            continue;
+        process->side_decls[i] = side;
+        if (weir_row_writer_init(&process->sides[i], side->row, ctx->plan->sides[i], ctx->sides[i], error))
+            return weir_wrap(error, "%s: side output '%s'", ctx->plan->name, side->name);
+    }
+    return WEIR_OK;
+}
+
 static weir_err process_open(struct weir_op *op, struct weir_op_ctx *ctx, struct weir_error *error)
 {
     struct weir_process *process = (struct weir_process *)op;
@@ -390,6 +438,8 @@ static weir_err process_open(struct weir_op *op, struct weir_op_ctx *ctx, struct
     if (!err)
         err = weir_row_writer_init(&process->writer, ctx->row_out, ctx->plan->output, ctx->out, error);
     if (!err)
+        err = open_sides(process, error);
+    if (!err)
         err = open_states(process, error);
     if (!err)
         err = weir_process_restore(process, ctx, error);
@@ -418,6 +468,8 @@ static void process_close(struct weir_op *op, struct weir_op_ctx *ctx, bool fini
     }
     weir_schema_unref(process->key_schema);
     weir_row_writer_fini(&process->writer);
+    weir_row_writer_fini(&process->sides[0]);
+    weir_row_writer_fini(&process->sides[1]);
     weir_arena_fini(&process->scratch);
     weir_buf_fini(&process->timer_key);
     weir_buf_fini(&process->encoded);

@@ -844,4 +844,5 @@ const struct weir_process_calls weir_process_calls = {
     .timer_kind = call_timer_kind,
     .now = call_now,
     .key = call_key,
+    .emit_side = weir_process_emit_side,
 };

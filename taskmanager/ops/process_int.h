@@ -106,7 +106,8 @@ struct weir_process {
     struct weir_process_input inputs[2];
     int input_count;
     weir_timer_fn *on_timer;
-    struct weir_row_writer writer;
+    struct weir_row_writer writer, sides[2];
+    const struct weir_side_decl *side_decls[2]; /* of those that are read */
     struct weir_process_state *states;
     int state_count;
     int state_hint;                       /* the one asked for last */
@@ -145,6 +146,9 @@ static inline struct weir_process *weir_process_of(struct weir_ctx *ctx)
 {
     return (struct weir_process *)(void *)ctx;
 }
+
+/* --- process.c */
+int weir_process_emit_side(struct weir_ctx *ctx, const struct weir_side_decl *side, const void *row);
 
 /* --- process_state.c */
 weir_err weir_process_state_init(struct weir_process *process, struct weir_process_state *state,

@@ -248,6 +248,7 @@ static void fill_ctx(struct weir_harness *h)
     ctx->states = setup->states;
     while (setup->states && setup->states[ctx->state_count])
         ctx->state_count++;
+    memcpy(ctx->side_decls, setup->side_decls, sizeof ctx->side_decls);
     ctx->row_in = setup->row_in;
     ctx->row_out = setup->row_out;
     ctx->watermark_ms = WEIR_WATERMARK_MIN;

@@ -44,6 +44,7 @@ struct weir_harness_setup {
     void *function2, *on_timer;
     const void *row_in2;
     const void *const *states; /* struct weir_state_decl, ended by NULL; may be NULL */
+    const void *side_decls[2]; /* struct weir_side_decl of its side outputs */
     const char *key2[WEIR_KEY_COLUMNS_MAX];
     bool broadcast2;
     const char *const *arguments; /* ended by NULL; may be NULL */

@@ -519,10 +519,60 @@ static void values_change_their_size(void **state)
     free(big);
 }
 
+/* --- Side outputs */
+
+WEIR_SIDE_OUTPUT(odd, said);
+WEIR_SIDE_OUTPUT(late, command);
+WEIR_SIDE_OUTPUT(unread, said);
+
+/* Rows below 50 go aside as they came, odd ones as text, more of them than a batch at once; the rest is passed on. */
+static int sort_out(struct weir_ctx *ctx, const struct command *in, struct weir_out_rows *out)
+{
+    char *copy = ctx->scratch(ctx, in->s.size + 1);
+    memcpy(copy, in->s.data, in->s.size);
+    struct said said = {{copy, in->s.size}};
+    if (in->a < 50)
+        return weir_emit_side(ctx, &late, in);
+    for (int i = 0; i < 3 && in->op % 2; i++)
+        if (weir_emit_side(ctx, &odd, &said) || weir_emit_side(ctx, &unread, &said))
+            return -1;
+    copy[0] = '!'; /* what was emitted is a copy */
+    return in->op % 2 ? 0 : weir_emit(out, &said);
+}
+
+static void sort_scenario(struct weir_harness *h, void *arg)
+{
+    (void)arg;
+    assert_true(weir_harness_rows_in(h, 0, "1|0|100|a\n2|1|100|b\n3|1|120|c\n4|2|130|d"));
+    assert_true(weir_harness_rows_in(h, 0, "1|0|49|e\n2|1|5|f\n3|0|111|g"));
+    assert_true(weir_harness_end(h));
+}
+
+static void sort_check(struct weir_harness *h, void *arg)
+{
+    (void)arg;
+    assert_string_equal(weir_harness_rows(h, 0), "!\n!\n!\n");
+    assert_string_equal(weir_harness_rows(h, 1), "b\nb\nb\nc\nc\nc\n");
+    assert_string_equal(weir_harness_rows(h, 2), "1|0|49|e\n2|1|5|f\n");
+}
+
+static void side_outputs(void **state)
+{
+    static const char *const options[] = {"row.in", COMMAND, "row.side1", SAID, "row.side2", COMMAND, NULL};
+    (void)state;
+    struct weir_harness_setup setup = command_setup;
+    setup.options = options;
+    setup.function = (void *)sort_out;
+    setup.side_decls[0] = &odd.decl;
+    setup.side_decls[1] = &late.decl;
+    weir_harness_all_modes(&setup, sort_scenario, sort_check, NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_change_their_size),
+        cmocka_unit_test(side_outputs),
         cmocka_unit_test(states_do_what_a_model_does),
         cmocka_unit_test(states_of_text_keys),
     };

@@ -34,6 +34,10 @@ static int on_timer(struct weir_ctx *ctx, weir_ts time, struct weir_out_rows *ou
     return weir_value_clear(ctx, &last_seen);
 }
 
+WEIR_SIDE_OUTPUT(rejects, versioned);
+WEIR_SIDE_OUTPUT(alarms, reading);
+WEIR_SIDE_OUTPUT(too_many, reading);
+
 static struct weir_job_descriptor descriptor;
 
 static struct weir_stream *numbers(struct weir_job *job, const char *columns)
@@ -52,6 +56,9 @@ static void good_job(struct weir_job *job)
         weir_process2(weir_key_by(one, "device_id"), weir_broadcast(numbers(job, READING)), .name = "two",
                       WEIR_ON_ROW(reading, reading, on_row), WEIR_ON_ROW2(reading, on_row));
     weir_uid(two, "two-v1");
+    weir_sink(weir_side_output(two, &rejects), "blackhole", NULL);
+    weir_sink(weir_side_output(two, &alarms), "blackhole", NULL);
+    weir_sink(weir_side_output(two, &rejects), "blackhole", NULL); /* once more: the same output */
     weir_sink(weir_process(two, WEIR_ON_ROW(reading, reading, on_row)), "blackhole", NULL);
 }
 
@@ -73,6 +80,12 @@ static void processes_become_vertices(void **state)
         found |= strcmp(one->states[i]->symbol, "last_seen") == 0;
     assert_true(found);
     assert_string_equal(two->uid, "two-v1");
+    assert_int_equal(one->n_side_outputs, 0);
+    assert_int_equal(two->n_side_outputs, 2);
+    assert_string_equal(two->side_outputs[0]->fields[1]->name, "b");
+    assert_int_equal(two->n_sides, 2);
+    assert_string_equal(two->sides[1]->symbol, "alarms");
+    assert_string_equal(weir_graph_option(two, "row.side2"), READING);
     assert_int_equal(two->function2->offset, two->function->offset);
     assert_string_equal(weir_graph_option(two, "row.in2"), READING);
     kit_fini(&kit);
@@ -202,6 +215,30 @@ static void states_are_checked(void **state)
     expect("a job declares at most 64 states");
 }
 
+static void sides_job(struct weir_job *job)
+{
+    struct weir_stream *in = numbers(job, READING);
+    struct weir_stream *made = weir_process(in, .name = "p", WEIR_ON_ROW(reading, reading, on_row));
+    weir_sink(made, "blackhole", NULL);
+    weir_sink(weir_side_output(made, &rejects), "blackhole", NULL);
+    weir_sink(weir_side_output(made, &alarms), "blackhole", NULL);
+    weir_sink(weir_side_output(made, &too_many), "blackhole", NULL);
+    weir_sink(weir_side_output(weir_filter(in, "temperature > 1"), &alarms), "blackhole", NULL);
+}
+
+static void side_outputs_are_checked(void **state)
+{
+    struct kit kit;
+    (void)state;
+    kit_build(&kit, &descriptor, sides_job, NULL, true);
+    assert_false(kit.ok);
+    const char *third = "the side output 'too_many' is its third (it has 'rejects' and 'alarms')";
+    if (!strstr(kit_text(&kit), third) ||
+        !strstr(kit_text(&kit), "weir_side_output() is for weir_process(); 'filter' is a filter"))
+        fail_msg("%s", kit_text(&kit));
+    kit_fini(&kit);
+}
+
 struct bad_default {
     int64_t a;
 };
@@ -269,7 +306,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(processes_become_vertices),    cmocka_unit_test(specs_are_checked),
         cmocka_unit_test(states_are_checked),           cmocka_unit_test(defaults_are_checked),
-        cmocka_unit_test(wrong_c_types_do_not_compile),
+        cmocka_unit_test(wrong_c_types_do_not_compile), cmocka_unit_test(side_outputs_are_checked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
