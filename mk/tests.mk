@@ -43,6 +43,7 @@ UNIT_LIBS_chain_test := taskmanager/task taskmanager/exchange taskmanager/execut
 UNIT_LIBS_barrier_test := $(UNIT_LIBS_chain_test)
 UNIT_LIBS_exchange_test := taskmanager/task taskmanager/state common/statefile taskmanager/exchange taskmanager/executor common/net common/data common/base proto
 UNIT_LIBS_exec_core_test := taskmanager/executor common/base
+UNIT_LIBS_local_copies_test := taskmanager/executor taskmanager/io common/base
 UNIT_LIBS_executor_test := taskmanager/executor taskmanager/state common/statefile taskmanager/io taskmanager/task taskmanager/exchange common/net common/graph common/store common/http common/data common/base proto
 UNIT_LIBS_OPS := taskmanager/ops taskmanager/connectors taskmanager/state common/statefile common/expr common/format common/data common/base
 UNIT_LIBS_ops_test := $(UNIT_LIBS_OPS)

@@ -145,6 +145,8 @@ static int run_supervisor(int argc, char **argv)
             .log_directory = daemon.log_directory,
             .code_directory = weir_format("%s/code", daemon.data_directory),
             .state_directory = weir_format("%s/state/%s", daemon.data_directory, daemon.name),
+            .local_directory = weir_format("%s/local/%s", daemon.data_directory, daemon.name),
+            .local_size_max = weir_config_int(daemon.config, "taskmanager.state.local.max-size"),
             .slots = (uint32_t)weir_config_int(daemon.config, "taskmanager.numberOfTaskSlots"),
             .port_first = (uint32_t)port_first,
             .port_last = (uint32_t)port_last,
@@ -165,6 +167,7 @@ static int run_supervisor(int argc, char **argv)
         free((char *)options.rest_url);
         free((char *)options.code_directory);
         free((char *)options.state_directory);
+        free((char *)options.local_directory);
         for (int i = 0; i < ARGUMENTS_MAX; i++)
             free(arguments[i]);
     }

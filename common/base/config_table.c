@@ -144,6 +144,9 @@ const struct weir_option weir_config_table[] = {
      "REST and the page over TLS (https); said on every host: the JobManager serves, weir and TaskManagers ask so."},
     {"security.ssl.rest.key-file", WEIR_OPTION_STRING, "", NULL,
      "JobManager: the secret key of its certificate (PEM), mode 0600."},
+    {"state.backend.local-recovery", WEIR_OPTION_ENUM, "auto", "auto|true|false",
+     "Whether TaskManagers keep copies of their tasks' newest checkpoint below $WEIR_HOME/data/local, so that an executor that has died is "
+     "back without its checkpoint storage. auto: where that is s3."},
     {"state.backend.type", WEIR_OPTION_ENUM, "rocksdb", "rocksdb|hashmap",
      "Where keyed state is kept. hashmap: in memory. rocksdb: in memory, too, and beyond state.memory.size on the TaskManager's disk, in "
      "RocksDB below $WEIR_HOME/data/state; while it fits into memory there is no difference."},
@@ -169,6 +172,9 @@ const struct weir_option weir_config_table[] = {
     {"taskmanager.host", WEIR_OPTION_STRING, "127.0.0.1", NULL,
      "Name or address under which other TaskManagers reach this one's executors. auto: the address from which this host reaches the JobManager."},
     {"taskmanager.numberOfTaskSlots", WEIR_OPTION_INT, "1", NULL, "Slots that this TaskManager offers."},
+    {"taskmanager.state.local.max-size", WEIR_OPTION_SIZE, "64 gb", NULL,
+     "Local copies of one job's checkpoints (state.backend.local-recovery) take at most so much of this host's disk; copies stop, too, where "
+     "less than 5 % of it is free."},
     {"testing.fault-points", WEIR_OPTION_BOOL, "false", NULL,
      "For tests: named fault points can be armed by weir fault, and count how often they were reached."},
     {"web.cancel.enable", WEIR_OPTION_BOOL, "true", NULL,
@@ -223,6 +229,7 @@ const struct weir_config_range weir_config_ranges[] = {
 
 const struct weir_config_alias weir_config_aliases[] = {
     {"execution.buffer-timeout.interval", "execution.buffer-timeout"},
+    {"execution.state-recovery.from-local", "state.backend.local-recovery"},
     {"jobmanager.web.port", "rest.port"},
     {"pipeline.operator-chaining", "pipeline.operator-chaining.enabled"},
     {"rest.bind-port", "rest.port"},

@@ -387,6 +387,7 @@ struct weir_jm_slot { /* of a job: one subtask of each vertex of a slot sharing 
     int index;                               /* the subtasks in it have this index */
     struct weir_jm_taskmanager *taskmanager; /* NULL: waited for */
     int slot;                                /* of the TaskManager */
+    char home[WEIR_JM_TM_ID_SIZE];           /* where it was last, and its state may have copies; "": nowhere */
 };
 
 struct weir_jm_job {

@@ -116,6 +116,24 @@ static void make_slots(struct weir_jm_job *job)
     weir_assert(next == job->slot_count);
 }
 
+/* The state of a slot's subtasks was where that of the old one's was which had the first of its key groups. */
+static void take_homes(struct weir_jm_job *job, const struct weir_jm_slot *old, int old_count)
+{
+    for (int s = 0; s < job->slot_count; s++) {
+        struct weir_jm_slot *slot = &job->slots[s];
+        int width = 0, old_width = 0, first = -1;
+        for (int i = 0; i < job->slot_count; i++)
+            width += strcmp(job->slots[i].group, slot->group) == 0;
+        for (int i = 0; i < old_count; i++) {
+            if (strcmp(old[i].group, slot->group) != 0)
+                continue;
+            first = old_width++ == 0 ? i : first;
+        }
+        if (first >= 0)
+            memcpy(slot->home, old[first + slot->index * old_width / width].home, sizeof slot->home);
+    }
+}
+
 static void free_tasks(struct weir_jm_job *job)
 {
     for (int t = 0; t < job->task_count; t++)
@@ -182,8 +200,11 @@ void weir_jm_job_replan(struct weir_jm *jm, struct weir_jm_job *job, struct weir
     for (int i = 0; i < jm->executor_count; i++) /* they know the old plan */
         if (jm->executors[i]->job == job)
             weir_jm_executor_detach(jm, jm->executors[i]);
+    struct weir_plan *old_plan = job->in->plan;
+    struct weir_jm_slot *old_slots = job->slots;
+    int old_count = job->slot_count;
+    job->slots = NULL;
     free_tasks(job);
-    weir_plan_free(job->in->plan);
     job->in->plan = take_plan;
     job->plan = take_plan;
     job->name = take_plan->graph->name;
@@ -192,6 +213,9 @@ void weir_jm_job_replan(struct weir_jm *jm, struct weir_jm_job *job, struct weir
     set_configuration(job, "pipeline.parallelism-override", text);
     make_tasks(jm, job);
     make_slots(job);
+    take_homes(job, old_slots, old_count);
+    free(old_slots);
+    weir_plan_free(old_plan);
     for (int t = 0; t < job->task_count; t++)
         job->tasks[t].attempt = attempt + 1;
     job->tasks_version++;

@@ -1,8 +1,8 @@
 /* Slots and deployment: what a WAITING region needs before it runs.
  *
  * Jobs are served in the order of their submission. A job takes all the slots that its waiting tasks miss, or none (and says how
- * many it waits for). A slot's group holds one subtask of each of the group's vertices. Slots are spread: each is taken on the
- * TaskManager with the most free ones. Tasks are deployed when every executor of the job has reported READY.
+ * many it waits for). A slot's group holds one subtask of each of the group's vertices. A slot is taken where it was before: copies of its
+ * state may be there. Others are spread: each on the TaskManager with the most free ones. Tasks are deployed when every executor of the job has reported READY.
  */
 #include "jobmanager/core/jm_int.h"
 
@@ -69,13 +69,30 @@ static int mark_missing(struct weir_jm *jm, const struct weir_jm_job *job, bool 
     return count;
 }
 
-static void take_slot(struct weir_jm *jm, struct weir_jm_job *job, struct weir_jm_slot *slot)
+/* NULL: there is no room, or no state. */
+static struct weir_jm_taskmanager *home_of(const struct weir_jm *jm, const struct weir_jm_job *job,
+                                           const struct weir_jm_slot *slot)
+{
+    for (int i = 0; i < jm->tm_count; i++)
+        if (job->in->checkpoints && jm->tms[i]->slots_free > 0 && strcmp(jm->tms[i]->id, slot->home) == 0)
+            return jm->tms[i];
+    return NULL;
+}
+
+static struct weir_jm_taskmanager *most_free(const struct weir_jm *jm)
 {
     struct weir_jm_taskmanager *best = NULL;
     for (int i = 0; i < jm->tm_count; i++)
         if (!best || jm->tms[i]->slots_free > best->slots_free)
             best = jm->tms[i];
+    return best;
+}
+
+static void take_slot(struct weir_jm *jm, struct weir_jm_job *job, struct weir_jm_slot *slot,
+                      struct weir_jm_taskmanager *best)
+{
     weir_assert(best && best->slots_free > 0);
+    memcpy(slot->home, best->id, sizeof slot->home);
     int s = 0;
     while (!slot_free(&best->in->slots[s]))
         s++;
@@ -123,9 +140,16 @@ static bool take_slots(struct weir_jm *jm, struct weir_jm_job *job, bool *releas
         *released |= give_way(jm, job);
         return false;
     }
+    for (int i = 0; i < job->slot_count; i++) {
+        struct weir_jm_taskmanager *home = missing[i] ? home_of(jm, job, &job->slots[i]) : NULL;
+        if (home) {
+            take_slot(jm, job, &job->slots[i], home);
+            missing[i] = false;
+        }
+    }
     for (int i = 0; i < job->slot_count; i++)
         if (missing[i])
-            take_slot(jm, job, &job->slots[i]);
+            take_slot(jm, job, &job->slots[i], most_free(jm));
     return true;
 }
 

@@ -494,6 +494,7 @@ static const char *const executor_keys[] = {
     "pipeline.max-parallelism",
     "pipeline.operator-chaining.enabled",
     "pipeline.parallelism-override",
+    "state.backend.local-recovery",
     "state.backend.type",
     "state.memory.size",
     "task.cancellation.timeout",

@@ -13,12 +13,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/assert.h"
 #include "base/config.h"
 #include "base/fault.h"
 #include "base/hash.h"
+#include "base/log.h"
 #include "base/proto_memory.h"
 #include "executor/control_int.h"
 #include "data/row_key.h"
@@ -79,6 +82,8 @@ static void wake_control(void *arg)
 
 struct write_work {
     struct weir_executor_store *store; /* a reference; NULL: there is none */
+    struct weir_local_copies *local;   /* the same */
+    uint32_t vertex, subtask;
     struct weir_snapshot *snapshot;
     char *key;
     bool has_object; /* else the parts travel in the report */
@@ -98,6 +103,7 @@ static void free_write_work(void *arg)
 {
     struct write_work *work = arg;
     weir_executor_store_unref(work->store);
+    weir_local_copies_unref(work->local);
     weir_snapshot_free(work->snapshot);
     free(work->key);
     free(work);
@@ -105,6 +111,12 @@ static void free_write_work(void *arg)
 
 static weir_err put_bytes(struct write_work *work, const char *key, const struct weir_buf *bytes,
                           struct weir_error *error);
+
+/* NULL: none are made. A savepoint's objects are not what a job goes on with. */
+static struct weir_local_copies *copies_of(const struct write_work *work)
+{
+    return work->snapshot->flags & WEIR_BARRIER_SAVEPOINT ? NULL : work->local;
+}
 
 static weir_err put_whole(struct write_work *work, int64_t size, struct weir_error *error)
 {
@@ -142,16 +154,51 @@ static weir_err put_memfd(struct write_work *work, const char *key, int fd, stru
 static weir_err put_bytes(struct write_work *work, const char *key, const struct weir_buf *bytes,
                           struct weir_error *error)
 {
-    if ((int64_t)bytes->size <= WHOLE_SIZE_MAX)
-        return weir_store_put(work->store->store, key, bytes->data, bytes->size, WEIR_STORE_ALWAYS, NULL, NULL, error);
-    int fd = memfd_create("weir-run", MFD_CLOEXEC);
+    if ((int64_t)bytes->size <= WHOLE_SIZE_MAX) {
+        weir_err err =
+            weir_store_put(work->store->store, key, bytes->data, bytes->size, WEIR_STORE_ALWAYS, NULL, NULL, error);
+        if (!err)
+            weir_local_copies_put(copies_of(work), key, bytes->data, (int64_t)bytes->size);
+        return err;
+    }
+    int64_t size = (int64_t)bytes->size;
+    int copy = weir_local_copies_create(copies_of(work), key, size);
+    if (copy >= 0 && write_all(copy, bytes->data, bytes->size, NULL)) {
+        weir_local_copies_drop(work->local, key, size, copy);
+        copy = -1;
+    }
+    int fd = copy >= 0 ? copy : memfd_create("weir-run", MFD_CLOEXEC);
     if (fd < 0)
         return weir_fail_errno(error, WEIR_ERR_IO, "cannot gather a snapshot in memory");
-    weir_err err = write_all(fd, bytes->data, bytes->size, error);
+    weir_err err = copy >= 0 ? WEIR_OK : write_all(fd, bytes->data, bytes->size, error);
     if (!err)
         err = put_memfd(work, key, fd, error);
-    close(fd);
+    if (copy < 0)
+        close(fd);
+    else if (err)
+        weir_local_copies_drop(work->local, key, size, copy);
+    else
+        weir_local_copies_keep(work->local, key, size, copy);
     return err;
+}
+
+/* What is sent from a file is copied from it. */
+static void copy_file(struct write_work *work, const char *key, int fd)
+{
+    struct stat about;
+    int copy = fstat(fd, &about) == 0 ? weir_local_copies_create(copies_of(work), key, about.st_size) : -1;
+    if (copy < 0)
+        return;
+    off_t from = 0;
+    while (from < about.st_size) {
+        ssize_t n = copy_file_range(fd, &from, copy, NULL, (size_t)(about.st_size - from), 0);
+        if (n <= 0 && (n = sendfile(copy, fd, &from, (size_t)(about.st_size - from))) <= 0)
+            break;
+    }
+    if (from < about.st_size)
+        weir_local_copies_drop(work->local, key, about.st_size, copy);
+    else
+        weir_local_copies_keep(work->local, key, about.st_size, copy);
 }
 
 static weir_err put_streamed(struct write_work *work, struct weir_error *error)
@@ -166,6 +213,8 @@ static weir_err put_streamed(struct write_work *work, struct weir_error *error)
     }
     if (!err)
         err = put_memfd(work, work->key, fd, error);
+    if (!err)
+        copy_file(work, work->key, fd);
     close(fd);
     return err;
 }
@@ -235,6 +284,33 @@ static void tell_captures(const struct write_work *work)
     }
 }
 
+/* Which of them this checkpoint needs, and what is not needed any more. */
+static void tell_local_copies(const struct write_work *work)
+{
+    const struct weir_snapshot *snapshot = work->snapshot;
+    const char **objects = NULL;
+    int count = 0, room = 0;
+    if (!work->local)
+        return;
+    if (snapshot->flags &
+        WEIR_BARRIER_SAVEPOINT) { /* what it has is its own, and later checkpoints build on an earlier one */
+        weir_local_copies_savepoint(work->local, snapshot->checkpoint);
+        return;
+    }
+    for (const struct weir_snapshot_part *part = snapshot->parts; part; part = part->next) {
+        if (!part->object)
+            continue;
+        if (count == room) {
+            room = room ? room * 2 : 64;
+            objects = weir_realloc(objects, (size_t)room * sizeof *objects);
+        }
+        objects[count++] = part->object;
+    }
+    weir_local_copies_refer(work->local, work->vertex, work->subtask, snapshot->checkpoint, objects, count);
+    weir_local_copies_complete(work->local, snapshot->complete);
+    free(objects);
+}
+
 static weir_err put_parts(struct write_work *work, int64_t size, struct weir_error *error)
 {
     if (!work->store)
@@ -276,8 +352,10 @@ static weir_err run_write(void *arg, struct weir_error *error)
     for (struct weir_snapshot_part *part = work->snapshot->parts; part && !err && work->has_object; part = part->next)
         if (!part->object)
             part->object = weir_strdup(work->key);
-    if (!err)
+    if (!err) {
         tell_captures(work);
+        tell_local_copies(work);
+    }
     return err;
 }
 
@@ -287,6 +365,9 @@ void weir_control_write(struct weir_control *c, struct weir_executor_task *task,
     struct weir_executor_write *write = weir_zalloc(sizeof *write);
     struct write_work *work = write->work = weir_zalloc(sizeof *work);
     work->store = store_ref(c->executor.store);
+    work->local = weir_local_copies_ref(c->executor.local);
+    work->vertex = task->id.vertex;
+    work->subtask = task->id.subtask;
     work->snapshot = take_snapshot;
     char directory[40];
     snprintf(directory, sizeof directory, take_event ? "finished" : "chk-%" PRIu64, take_snapshot->checkpoint);
@@ -430,6 +511,9 @@ void weir_snapshot_message_fini(struct weir_snapshot_message *message)
 
 struct fetch_work {
     struct weir_executor_store *store;
+    struct weir_local_copies *local;
+    uint32_t vertex, subtask;
+    _Atomic int64_t local_bytes, store_bytes;
     Weir__TaskRestore *restore;
     struct weir_restored *restored; /* the result */
     int max_parallelism, key_group_first, key_group_count;
@@ -445,6 +529,7 @@ static void free_fetch_work(void *arg)
 {
     struct fetch_work *work = arg;
     weir_executor_store_unref(work->store);
+    weir_local_copies_unref(work->local);
     weir__task_restore__free_unpacked(work->restore, NULL);
     weir_restored_free(work->restored);
     free(work);
@@ -472,40 +557,67 @@ static weir_err read_back(int fd, uint8_t *bytes, int64_t size, struct weir_erro
 }
 
 /* [from, from + size) of the part, to where it is in `bytes`. */
-static weir_err fetch_range(struct fetch_work *work, const Weir__StatePart *part, int64_t from, int64_t size,
-                            uint8_t *bytes, struct weir_error *error)
+/* A part's bytes: malloc()ed, or in a mapping. */
+struct fetched {
+    uint8_t *bytes;
+    void *mapped; /* NULL: malloc()ed */
+    int64_t mapped_size;
+};
+
+static void free_fetched(struct fetched *fetched)
+{
+    if (fetched->mapped)
+        munmap(fetched->mapped, (size_t)fetched->mapped_size);
+    else
+        free(fetched->bytes);
+    *fetched = (struct fetched){0};
+}
+
+/* [from, from + size) of the part into `fd`, from its start on. */
+static weir_err fetch_into(struct fetch_work *work, const Weir__StatePart *part, int64_t from, int64_t size, int fd,
+                           struct weir_error *error)
 {
     if (!work->store)
         return weir_fail(error, WEIR_ERR_INVALID, "execution.checkpointing.dir is not set where this task is to run");
-    int fd = memfd_create("weir-restore", MFD_CLOEXEC);
-    if (fd < 0)
-        return weir_fail_errno(error, WEIR_ERR_IO, "cannot make memory for a part");
     weir_err err =
         weir_store_get_range(work->store->store, part->object, part->offset + from, size, fd, 0, NULL, error);
     if (err == WEIR_ERR_NOT_FOUND || err == WEIR_ERR_DATA)
-        err = corrupt(work, part, err == WEIR_ERR_DATA ? "is damaged" : "is not there", error);
-    else if (err)
-        (void)weir_wrap(error, "cannot read %s", part->object);
+        return corrupt(work, part, err == WEIR_ERR_DATA ? "is damaged" : "is not there", error);
+    atomic_fetch_add(&work->store_bytes, size);
+    return err ? weir_wrap(error, "cannot read %s", part->object) : WEIR_OK;
+}
+
+/* [from, from + size) of the part, to where it is in `bytes`. */
+static weir_err fetch_range(struct fetch_work *work, const Weir__StatePart *part, int64_t from, int64_t size,
+                            uint8_t *bytes, struct weir_error *error)
+{
+    int fd = memfd_create("weir-restore", MFD_CLOEXEC);
+    if (fd < 0)
+        return weir_fail_errno(error, WEIR_ERR_IO, "cannot make memory for a part");
+    weir_err err = fetch_into(work, part, from, size, fd, error);
     if (!err)
         err = read_back(fd, bytes + from, size, error);
     close(fd);
     return err;
 }
 
-/* Of a large run the index and the blocks of the key groups that are wanted, with their own checksums; the other bytes stay
- * what they are, and are not memory. *whole: it is none, or all of it is wanted. */
-static weir_err fetch_run(struct fetch_work *work, const Weir__StatePart *part, uint8_t *bytes, bool *whole,
-                          struct weir_error *error)
+static bool wants_some(const struct fetch_work *work, const Weir__StatePart *part)
 {
-    *whole = true;
     int first, count;
     if (part->kind != WEIR_STATE_KEYED || part->size <= RUN_SIZE_WHOLE || part->parallelism < 1 ||
         part->parallelism > (uint32_t)work->max_parallelism || part->subtask >= part->parallelism)
-        return WEIR_OK;
+        return false;
     weir_key_group_range(work->max_parallelism, (int)part->parallelism, (int)part->subtask, &first, &count);
-    bool all = work->key_group_first <= first && work->key_group_first + work->key_group_count >= first + count;
-    if (all)
-        return WEIR_OK;
+    return work->key_group_first > first || work->key_group_first + work->key_group_count < first + count;
+}
+
+/* Of a large run the index and the blocks of the key groups that are wanted, with their own checksums; the other bytes stay
+ * what they are, and are not memory. *whole: it turned out to be none, all of it is to be fetched. */
+static weir_err fetch_run(struct fetch_work *work, const Weir__StatePart *part, struct fetched *out, bool *whole,
+                          struct weir_error *error)
+{
+    uint8_t *bytes = out->bytes = weir_alloc((size_t)part->size + 1);
+    *whole = true;
     uint64_t size = (uint64_t)part->size, index_at, from, range;
     int64_t tail = part->size - RUN_TAIL_SIZE;
     weir_err err = fetch_range(work, part, tail, RUN_TAIL_SIZE, bytes, error);
@@ -526,22 +638,90 @@ static weir_err fetch_run(struct fetch_work *work, const Weir__StatePart *part, 
     return err;
 }
 
-static weir_err fetch_part(struct fetch_work *work, const Weir__StatePart *part, uint8_t **out,
+/* All of a part from the store: into the file of its local copy where it is all that the object has, and to be used from there. */
+static weir_err fetch_whole(struct fetch_work *work, const Weir__StatePart *part, struct fetched *out, bool may_copy,
+                            struct weir_error *error)
+{
+    int copy = may_copy && part->offset == 0 && part->size > INLINE_SIZE_MAX
+                   ? weir_local_copies_create(work->local, part->object, part->size)
+                   : -1;
+    int fd = copy >= 0 ? copy : memfd_create("weir-restore", MFD_CLOEXEC);
+    if (fd < 0)
+        return weir_fail_errno(error, WEIR_ERR_IO, "cannot make memory for a part");
+    weir_err err = fetch_into(work, part, 0, part->size, fd, error);
+    if (err == WEIR_ERR_IO && copy >= 0) { /* perhaps of this host's disk */
+        weir_local_copies_drop(work->local, part->object, part->size, fd);
+        return fetch_whole(work, part, out, false, error);
+    }
+    if (!err) {
+        out->mapped_size = part->size;
+        out->mapped = mmap(NULL, (size_t)part->size, PROT_READ, MAP_SHARED | MAP_POPULATE, fd, 0);
+        if (out->mapped == MAP_FAILED) {
+            out->mapped = NULL;
+            err = weir_fail_errno(error, WEIR_ERR_IO, "cannot make memory for a part");
+        }
+        out->bytes = out->mapped;
+    }
+    if (!err && weir_crc32c(0, out->bytes, (size_t)part->size) != part->crc32c)
+        err = corrupt(work, part, "does not fit its checksum", error);
+    if (copy < 0)
+        close(fd);
+    else if (err)
+        weir_local_copies_drop(work->local, part->object, part->size, fd);
+    else
+        weir_local_copies_keep(work->local, part->object, part->size, fd);
+    return err;
+}
+
+/* A part from the local copy of its object; false: there is none, or none that is whole. */
+static bool take_local(struct fetch_work *work, const Weir__StatePart *part, struct fetched *out)
+{
+    const uint8_t *bytes;
+    if (!weir_local_copies_map(work->local, part->object, part->offset, part->size, &bytes, &out->mapped,
+                               &out->mapped_size))
+        return false;
+    out->bytes = (uint8_t *)(uintptr_t)bytes;
+    bool whole = true, good;
+    struct weir_run *run = NULL;
+    if (wants_some(work, part) && weir_run_open(bytes, (uint64_t)part->size, &run, NULL) == WEIR_OK) {
+        whole = false;
+        good = weir_run_check(run, work->key_group_first, work->key_group_count, NULL) == WEIR_OK;
+        weir_run_close(run);
+    } else {
+        good = weir_crc32c(0, bytes, (size_t)part->size) == part->crc32c;
+    }
+    if (good) {
+        atomic_fetch_add(&work->local_bytes, part->size);
+        return true;
+    }
+    weir_log(WARN, "the local copy of %s is damaged (%s): it is read from the checkpoint storage", part->object,
+             whole ? "it does not fit its checksum" : "a block does not fit its checksum");
+    free_fetched(out);
+    weir_local_copies_forget(work->local, part->object);
+    return false;
+}
+
+static weir_err fetch_part(struct fetch_work *work, const Weir__StatePart *part, struct fetched *out,
                            struct weir_error *error)
 {
     bool inlined = part->object[0] == 0, whole = true;
     if (part->size < 0 || part->offset < 0 || (inlined && (int64_t)part->bytes.len != part->size))
         return corrupt(work, part, "has no such size", error);
-    uint8_t *bytes = *out = weir_alloc((size_t)part->size + 1);
     weir_err err = WEIR_OK;
-    if (inlined && part->size > 0)
-        memcpy(bytes, part->bytes.data, part->bytes.len);
-    else if (part->size > 0)
-        err = fetch_run(work, part, bytes, &whole, error);
-    if (!err && !inlined && part->size > 0 && whole)
-        err = fetch_range(work, part, 0, part->size, bytes, error);
-    if (!err && whole && weir_crc32c(0, bytes, (size_t)part->size) != part->crc32c)
-        err = corrupt(work, part, "does not fit its checksum", error);
+    if (inlined || part->size == 0) {
+        out->bytes = weir_alloc((size_t)part->size + 1);
+        if (part->size > 0)
+            memcpy(out->bytes, part->bytes.data, part->bytes.len);
+        if (weir_crc32c(0, out->bytes, (size_t)part->size) != part->crc32c)
+            err = corrupt(work, part, "does not fit its checksum", error);
+    } else if (!take_local(work, part, out)) {
+        if (wants_some(work, part))
+            err = fetch_run(work, part, out, &whole, error);
+        if (!err && whole) {
+            free_fetched(out);
+            err = fetch_whole(work, part, out, true, error);
+        }
+    }
     if (!err && weir_fault("executor.restore-part"))
         err = weir_fail(error, WEIR_ERR_IO, "a fault point failed the fetch of a part");
     return err;
@@ -550,7 +730,7 @@ static weir_err fetch_part(struct fetch_work *work, const Weir__StatePart *part,
 /* Parts are fetched by a few threads: each takes the next one that nobody has. */
 struct fetchers {
     struct fetch_work *work;
-    uint8_t **bytes; /* by part */
+    struct fetched *parts;
     atomic_size_t next;
     atomic_bool failed;
     pthread_mutex_t mutex; /* for: */
@@ -565,7 +745,7 @@ static void *fetch_parts(void *arg)
     size_t i;
     while ((i = atomic_fetch_add(&fetchers->next, 1)) < restore->n_parts && !atomic_load(&fetchers->failed)) {
         struct weir_error error = {0};
-        weir_err err = fetch_part(fetchers->work, restore->parts[i], &fetchers->bytes[i], &error);
+        weir_err err = fetch_part(fetchers->work, restore->parts[i], &fetchers->parts[i], &error);
         if (!err)
             continue;
         atomic_store(&fetchers->failed, true);
@@ -579,9 +759,9 @@ static void *fetch_parts(void *arg)
     return NULL;
 }
 
-static weir_err fetch_all(struct fetch_work *work, uint8_t **bytes, struct weir_error *error)
+static weir_err fetch_all(struct fetch_work *work, struct fetched *parts, struct weir_error *error)
 {
-    struct fetchers fetchers = {.work = work, .bytes = bytes};
+    struct fetchers fetchers = {.work = work, .parts = parts};
     pthread_t threads[FETCHERS_MAX];
     int count = 0;
     size_t objects = 0;
@@ -600,6 +780,20 @@ static weir_err fetch_all(struct fetch_work *work, uint8_t **bytes, struct weir_
     return fetchers.err;
 }
 
+/* Until a later checkpoint is complete the local copies of this one are needed. */
+static void refer_to_restored(const struct fetch_work *work)
+{
+    const Weir__TaskRestore *restore = work->restore;
+    const char **objects = weir_alloc((restore->n_parts + 1) * sizeof *objects);
+    int count = 0;
+    for (size_t i = 0; i < restore->n_parts; i++)
+        if (restore->parts[i]->object[0])
+            objects[count++] = restore->parts[i]->object;
+    if (restore->checkpoint > 0)
+        weir_local_copies_refer(work->local, work->vertex, work->subtask, restore->checkpoint, objects, count);
+    free(objects);
+}
+
 static weir_err run_fetch(void *arg, struct weir_error *error)
 {
     struct fetch_work *work = arg;
@@ -607,20 +801,26 @@ static weir_err run_fetch(void *arg, struct weir_error *error)
     if (weir_fault("executor.restore-begun"))
         return weir_fail(error, WEIR_ERR_IO, "a fault point failed the restore");
     work->restored = weir_restored_new(work->restore->checkpoint);
-    uint8_t **bytes = weir_zalloc((count + 1) * sizeof *bytes);
-    weir_err err = fetch_all(work, bytes, error);
+    struct fetched *parts = weir_zalloc((count + 1) * sizeof *parts);
+    weir_err err = fetch_all(work, parts, error);
     for (size_t i = 0; i < count; i++) {
         const Weir__StatePart *part = work->restore->parts[i];
         if (err) {
-            free(bytes[i]);
+            free_fetched(&parts[i]);
             continue;
         }
         weir_restored_add(work->restored, part->uid, part->name, (enum weir_state_kind)part->kind, (int)part->subtask,
-                          (int)part->parallelism, bytes[i], (size_t)part->size);
+                          (int)part->parallelism, parts[i].bytes, (size_t)part->size);
+        if (parts[i].mapped)
+            weir_restored_mapped(work->restored, parts[i].mapped, (size_t)parts[i].mapped_size);
         if (part->object[0])
             weir_restored_origin(work->restored, part->object, part->offset, part->crc32c);
     }
-    free(bytes);
+    free(parts);
+    work->restored->local_bytes = atomic_load(&work->local_bytes);
+    work->restored->store_bytes = atomic_load(&work->store_bytes);
+    if (!err)
+        refer_to_restored(work);
     if (!err && weir_fault("executor.restore-done"))
         err = weir_fail(error, WEIR_ERR_IO, "a fault point failed the restore");
     return err;
@@ -642,6 +842,9 @@ void weir_control_fetch(struct weir_control *c, struct weir_executor_task *task,
     struct weir_executor_fetch *fetch = task->fetch = weir_zalloc(sizeof *fetch);
     fetch->work = weir_zalloc(sizeof *fetch->work);
     fetch->work->store = store_ref(c->executor.store);
+    fetch->work->local = weir_local_copies_ref(c->executor.local);
+    fetch->work->vertex = task->id.vertex;
+    fetch->work->subtask = task->id.subtask;
     fetch->work->restore = take_restore;
     const struct weir_plan_vertex *vertex = &task->executor->plan->vertices[task->id.vertex];
     fetch->work->max_parallelism = vertex->max_parallelism;

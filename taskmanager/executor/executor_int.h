@@ -6,6 +6,7 @@
 #include "exchange/io_thread.h"
 #include "executor/exec_core.h"
 #include "executor/job_code.h"
+#include "executor/local_copies.h"
 #include "graph/plan.h"
 #include "net/curve.h"
 #include "state/memory.h"
@@ -78,6 +79,7 @@ struct weir_executor {
     struct weir_io *io;
     struct weir_pool *pool;            /* for calls that block */
     struct weir_executor_store *store; /* NULL: execution.checkpointing.dir is not set */
+    struct weir_local_copies *local;   /* of what is in the store; NULL: none are made */
     bool checkpoints, at_least_once;   /* the job's */
     bool unaligned;                    /* barriers may overtake, */
     int64_t aligned_timeout_ns;        /* when they are so old */

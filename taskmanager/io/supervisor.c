@@ -31,6 +31,7 @@
 #include "taskmanager/io/blocking.h"
 #include "taskmanager/io/executor_line.h"
 #include "taskmanager/io/faults.h"
+#include "taskmanager/io/local_state.h"
 #include "taskmanager/io/process.h"
 #include "taskmanager/io/status.h"
 #include "net/control_line.h"
@@ -52,6 +53,7 @@
 
 struct executor {
     char id[WEIR_TM_EXECUTOR_ID_SIZE];
+    char job_id[WEIR_TM_JOB_ID_SIZE];
     pid_t pid; /* 0: a thread */
     pthread_t thread;
     atomic_int thread_done;
@@ -70,6 +72,7 @@ struct supervisor {
     struct weir_line *line;
     void *context;
     struct weir_blocking *blocking;
+    struct weir_local_state *local;
     struct executor *executors[EXECUTORS_MAX];
     int executor_count;
     int64_t wake_at_ms;
@@ -161,7 +164,7 @@ static weir_err start_process(struct supervisor *s, struct executor *executor, s
     return WEIR_OK;
 }
 
-static void do_spawn(struct supervisor *s, const char *executor_id)
+static void do_spawn(struct supervisor *s, const char *executor_id, const char *job_id)
 {
     struct weir_error error;
     if (s->executor_count == EXECUTORS_MAX) {
@@ -170,6 +173,7 @@ static void do_spawn(struct supervisor *s, const char *executor_id)
     }
     struct executor *executor = weir_zalloc(sizeof *executor);
     snprintf(executor->id, sizeof executor->id, "%s", executor_id);
+    snprintf(executor->job_id, sizeof executor->job_id, "%s", job_id);
     executor->crash_fd = -1;
     weir_buf_init(&executor->crash, WEIR_EXECUTOR_CRASH_SIZE_MAX);
     weir_err err = s->options->local_code ? start_thread(executor, &error) : start_process(s, executor, &error);
@@ -179,6 +183,7 @@ static void do_spawn(struct supervisor *s, const char *executor_id)
         return;
     }
     s->executors[s->executor_count++] = executor;
+    weir_local_state_used(s->local, job_id);
     (void)weir_fault("supervisor.executor-spawned");
     struct weir_tm_event event = {.kind = WEIR_TM_EVENT_EXECUTOR_SPAWNED,
                                   .executor_id = executor->id,
@@ -276,6 +281,11 @@ static bool send_start(struct supervisor *s, struct executor *executor, const We
     start.store = pointers;
     if (s->options->state_directory)
         start.state_directory = (char *)(uintptr_t)s->options->state_directory;
+    char local[4096] = "";
+    if (s->options->local_directory && executor->job_id[0] && !strchr(executor->job_id, '/'))
+        snprintf(local, sizeof local, "%s/%s", s->options->local_directory, executor->job_id);
+    start.local_directory = local;
+    start.local_size_max = s->options->local_size_max;
     for (const struct weir_option *option = weir_config_table; option->name && s->options->config; option++) {
         const char *value = weir_config_string(s->options->config, option->name);
         if (!value ||
@@ -315,7 +325,7 @@ static void perform(struct supervisor *s, const struct weir_tm_effect *effect)
         weir_blocking_submit(s->blocking, WEIR_BLOCKING_FETCH, effect->sha256, NULL, NULL);
         break;
     case WEIR_TM_EFFECT_SPAWN:
-        do_spawn(s, effect->executor_id);
+        do_spawn(s, effect->executor_id, effect->job_id);
         break;
     case WEIR_TM_EFFECT_KILL:
         do_kill(s, effect->executor_id);
@@ -495,6 +505,11 @@ static bool reap(struct supervisor *s, int i)
         weir_process_forget(s->options->run_directory, executor->id);
     if (executor->pid && s->options->state_directory)
         forget_state(s->options->state_directory, executor->id);
+    bool last = true;
+    for (int k = 0; k < s->executor_count; k++)
+        last &= strcmp(s->executors[k]->job_id, executor->job_id) != 0;
+    if (last)
+        weir_local_state_unused(s->local, executor->job_id, weir_clock_mono_ms());
     if (executor->crash_fd >= 0)
         close(executor->crash_fd);
     weir_executor_line_fini(&executor->line);
@@ -633,6 +648,7 @@ static bool run_timers(struct supervisor *s)
         handle(s, &event);
         any = true;
     }
+    weir_local_state_timers(s->local, now_ms);
     for (int i = s->executor_count - 1; i >= 0; i--)
         any |= reap(s, i);
     return any;
@@ -799,6 +815,7 @@ weir_err weir_supervisor_run(const struct weir_supervisor_options *options, stru
 
     if (options->state_directory)
         forget_state(options->state_directory, NULL);
+    s->local = weir_local_state_new(options->local_directory);
     struct weir_tm_orphan orphans[ORPHANS_MAX];
     struct weir_tm_event start = {.kind = WEIR_TM_EVENT_START, .orphans = orphans};
     start.orphan_count = options->local_code ? 0 : weir_process_orphans(options->run_directory, orphans, ORPHANS_MAX);
@@ -809,6 +826,7 @@ weir_err weir_supervisor_run(const struct weir_supervisor_options *options, stru
     weir_log(INFO, "TaskManager %s stops", s->id);
     stop_executors(s);
     weir_blocking_stop(s->blocking);
+    weir_local_state_free(s->local);
     weir_line_close(s->line);
     weir_tm_free(s->tm);
     if (!options->zmq_context)

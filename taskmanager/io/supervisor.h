@@ -24,6 +24,8 @@ struct weir_supervisor_options {
     const char *name;      /* "taskmanager-1": opens the executors' log names */
     const char *run_directory, *log_directory, *code_directory;
     const char *state_directory; /* its executors' alone; NULL: they make one below $TMPDIR */
+    const char *local_directory; /* for local copies of checkpoints, a directory for each job; NULL: none are made */
+    int64_t local_size_max;      /* of one job's */
     uint32_t slots;
     uint32_t port_first, port_last; /* for executors; 0: any */
     /* Resident bytes; an executor that uses more is killed with a report. 0: no limit; WEIR_SUPERVISOR_MEMORY_AUTO: each slot's part of

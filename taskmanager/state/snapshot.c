@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/assert.h"
 #include "state/capture.h"
@@ -174,7 +175,10 @@ void weir_restored_free(struct weir_restored *restored)
         free(part->uid);
         free(part->name);
         free(part->object);
-        free(part->bytes);
+        if (part->mapped)
+            munmap(part->mapped, part->mapped_size);
+        else
+            free(part->bytes);
         free(part);
     }
     free(restored);
@@ -195,11 +199,24 @@ void weir_restored_add(struct weir_restored *restored, const char *uid, const ch
     restored->end = &part->next;
 }
 
-void weir_restored_origin(struct weir_restored *restored, const char *object, int64_t offset, uint32_t crc32c)
+static struct weir_restored_part *last_part(struct weir_restored *restored)
 {
     struct weir_restored_part *part = restored->parts;
     while (part->next)
         part = part->next;
+    return part;
+}
+
+void weir_restored_mapped(struct weir_restored *restored, void *take_mapped, size_t size)
+{
+    struct weir_restored_part *part = last_part(restored);
+    part->mapped = take_mapped;
+    part->mapped_size = size;
+}
+
+void weir_restored_origin(struct weir_restored *restored, const char *object, int64_t offset, uint32_t crc32c)
+{
+    struct weir_restored_part *part = last_part(restored);
     part->object = weir_strdup(object);
     part->offset = offset;
     part->crc32c = crc32c;

@@ -100,6 +100,8 @@ struct weir_restored_part {
     int subtask, parallelism; /* that wrote it */
     uint8_t *bytes;
     size_t size;
+    void *mapped; /* they lie in this mapping; NULL: malloc()ed */
+    size_t mapped_size;
     /* Where it came from; NULL: not from an object. */
     char *object;
     int64_t offset;
@@ -109,12 +111,15 @@ struct weir_restored_part {
 struct weir_restored {
     uint64_t checkpoint;
     struct weir_restored_part *parts, **end;
+    int64_t local_bytes, store_bytes; /* that were read, for people */
 };
 struct weir_restored *weir_restored_new(uint64_t checkpoint);
 void weir_restored_free(struct weir_restored *restored); /* NULL is allowed */
 /* `bytes` is malloc()ed and taken over; NULL with size 0. */
 void weir_restored_add(struct weir_restored *restored, const char *uid, const char *name, enum weir_state_kind kind,
                        int subtask, int parallelism, uint8_t *take_bytes, size_t size);
+/* Of the part that was added last: its bytes lie in this mapping, which is taken over. */
+void weir_restored_mapped(struct weir_restored *restored, void *take_mapped, size_t size);
 /* Of the part that was added last. */
 void weir_restored_origin(struct weir_restored *restored, const char *object, int64_t offset, uint32_t crc32c);
 /* The next part of the state after `after` (NULL: the first); NULL: there is none. `restored` may be NULL: the start was from nothing. */

@@ -39,7 +39,8 @@ static weir_err decode(void *arg, const void *reader, const uint8_t *bytes, size
 
 static struct weir_state *state_new(void)
 {
-    static const struct weir_state_codec codec = {.encode = encode, .decode = decode, .schema = "bench", .schema_size = 5};
+    static const struct weir_state_codec codec = {
+        .encode = encode, .decode = decode, .schema = "bench", .schema_size = 5};
     struct weir_state_spec spec = {.uid = "00000000000000000000000000000001",
                                    .name = "kept",
                                    .value_size = 16,
@@ -94,7 +95,8 @@ int main(int argc, char **argv)
             if (!more)
                 break;
             bytes += (double)run.size;
-            weir_restored_add(restored, "00000000000000000000000000000001", "kept", WEIR_STATE_KEYED, 0, 1, run.data, run.size);
+            weir_restored_add(restored, "00000000000000000000000000000001", "kept", WEIR_STATE_KEYED, 0, 1, run.data,
+                              run.size);
             refs[count].object = object;
             refs[count++].size = (int64_t)run.size;
         }
@@ -112,9 +114,10 @@ int main(int argc, char **argv)
     }
     double s = (double)(weir_clock_cpu_ns() - start_ns) / 1e9;
     if (weir_state_entry_count(state) != entries)
-        return fprintf(stderr, "%lld entries of %lld\n", (long long)weir_state_entry_count(state), (long long)entries), 1;
-    printf("restored %.0f MB of runs, %.1f M entries: %.3f CPU s, %.0f ns an entry\n", bytes / 1e6, (double)entries / 1e6, s,
-           s * 1e9 / (double)entries);
+        return fprintf(stderr, "%lld entries of %lld\n", (long long)weir_state_entry_count(state), (long long)entries),
+               1;
+    printf("restored %.0f MB of runs, %.1f M entries: %.3f CPU s, %.0f ns an entry\n", bytes / 1e6,
+           (double)entries / 1e6, s, s * 1e9 / (double)entries);
     weir_state_free(state);
     weir_restored_free(restored);
     return 0;
