@@ -138,6 +138,11 @@ void weir_records_end(struct weir_records *records)
         records->bytes.data[at + (size_t)i] = (uint8_t)(size >> (8 * i));
 }
 
+void weir_records_take_back(struct weir_records *records)
+{
+    records->bytes.size = records->at[--records->count];
+}
+
 /* --- Writing: sorted by a prefix of the address first, which mostly decides */
 
 struct sort_entry {

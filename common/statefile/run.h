@@ -60,6 +60,7 @@ void weir_records_fini(struct weir_records *records);
 void weir_records_begin(struct weir_records *records, int key_group, const uint8_t *key, uint32_t key_size,
                         int64_t namespace, enum weir_record_kind kind);
 void weir_records_end(struct weir_records *records);
+void weir_records_take_back(struct weir_records *records); /* instead: it was none */
 /* Sorts all of them together and appends them as a run to `out`, whose maximum is the caller's affair. An address has at most one value, and
  * that wins over its removals. */
 void weir_records_write(const struct weir_records *const *sets, size_t set_count, const struct weir_run_info *info,

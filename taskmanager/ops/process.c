@@ -248,7 +248,7 @@ static enum weir_step process_batch(struct weir_op *op, struct weir_op_ctx *ctx,
     while (settle(process, process->row == batch->row_count, &failed) && !failed) {
         if (process->row == batch->row_count) {
             process->begun = false;
-            weir_process_clean(process);
+            weir_process_clean(process, batch->row_count);
             return WEIR_STEP_DONE;
         }
         if (process->row == process->block_first + process->block_count || process->block_count == 0)
@@ -323,7 +323,7 @@ static enum weir_step process_watermark(struct weir_op *op, struct weir_op_ctx *
         process->on_timer && process->keyed ? fire(process, ctx, WEIR_TIMER_EVENT, watermark_ms) : WEIR_STEP_DONE;
     if (step == WEIR_STEP_DONE) {
         process->now_ms = weir_op_now_ms(ctx);
-        weir_process_clean(process);
+        weir_process_clean(process, 0);
     }
     return step;
 }

@@ -235,7 +235,7 @@ int64_t weir_process_timers_next(const struct weir_process_timers *timers); /* m
 weir_err weir_process_snapshot(struct weir_op *op, struct weir_op_ctx *ctx, struct weir_snapshot *snapshot,
                                struct weir_error *error);
 weir_err weir_process_restore(struct weir_process *process, struct weir_op_ctx *ctx, struct weir_error *error);
-/* After an item: a bounded step of the walk that removes what has expired; now and then, a look at the heaps. */
-void weir_process_clean(struct weir_process *process);
+/* After an item of so many rows: a bounded step of the walk that removes what has expired; now and then, a look at the heaps. */
+void weir_process_clean(struct weir_process *process, int rows);
 
 #endif

@@ -3,7 +3,9 @@
  * out element by element when the parallelism has changed, else each subtask goes on with its own; a union list is all of them; of broadcast
  * state, which is the same everywhere, each takes one copy.
  *
- * Time to live: what has expired is never given; it is removed by a walk over all entries that goes on a little with each item. */
+ * Time to live: what has expired is never given. It is removed by a walk over all entries, in memory and on disk, that goes on with each item, by
+ * more entries than the item can have added, so that no more of them are past their time than live, and with each barrier; and values that
+ * are past it are left out of checkpoints in full, which consolidate earlier ones (table.h, struct weir_state_codec). */
 #include <stdlib.h>
 
 #include "base/assert.h"
@@ -12,8 +14,12 @@
 #include "ops/process_int.h"
 
 #define VERSION 1
-#define CLEAN_ENTRIES 64  /* looked at per item */
+#define CLEAN_ENTRIES 64    /* looked at in a step of the walk: at least one per item */
+#define CLEAN_ENTRIES_ROW 2 /* and so many for each of its rows */
+#define CLEAN_STEPS_BARRIER 16
 #define COMPACT_ITEMS 256 /* between two looks at the heaps */
+
+static void clean_step(struct weir_process *process);
 
 /* --- Snapshot */
 
@@ -39,6 +45,9 @@ weir_err weir_process_snapshot(struct weir_op *op, struct weir_op_ctx *ctx, stru
 {
     struct weir_process *process = (struct weir_process *)op;
     (void)error;
+    process->now_ms = weir_op_now_ms(ctx);
+    for (int i = 0; i < CLEAN_STEPS_BARRIER; i++)
+        clean_step(process);
     for (int i = 0; i < process->state_count; i++) {
         struct weir_process_state *state = &process->states[i];
         if (!state->used)
@@ -319,7 +328,19 @@ static void clean_state(struct weir_process_state *state)
     }
 }
 
-void weir_process_clean(struct weir_process *process)
+static void clean_step(struct weir_process *process)
+{
+    for (int i = 0; i < process->state_count; i++) {
+        int at = (process->ttl_turn + i) % process->state_count;
+        if (!process->states[at].ttl_ms || !process->states[at].state || !process->states[at].used)
+            continue;
+        clean_state(&process->states[at]);
+        process->ttl_turn = (at + 1) % process->state_count;
+        return;
+    }
+}
+
+void weir_process_clean(struct weir_process *process, int rows)
 {
     if (++process->items % COMPACT_ITEMS == 0) {
         for (int i = 0; i < process->state_count; i++)
@@ -327,12 +348,9 @@ void weir_process_clean(struct weir_process *process)
         for (int i = 0; i < 2; i++)
             weir_process_compact(&process->timers[i].state);
     }
-    for (int i = 0; i < process->state_count; i++) {
-        struct weir_process_state *state = &process->states[(process->ttl_turn + i) % process->state_count];
-        if (!state->ttl_ms || !state->state)
-            continue;
-        clean_state(state);
-        process->ttl_turn = (process->ttl_turn + i + 1) % process->state_count;
-        return;
-    }
+    int ttl_states = 0;
+    for (int i = 0; i < process->state_count; i++)
+        ttl_states += process->states[i].ttl_ms && process->states[i].used;
+    for (int done = 0; done <= rows * CLEAN_ENTRIES_ROW * ttl_states && ttl_states > 0; done += CLEAN_ENTRIES)
+        clean_step(process);
 }

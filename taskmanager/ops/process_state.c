@@ -599,7 +599,9 @@ static void make_state(struct weir_process *process, struct weir_process_state *
                                              .schema = state->schema,
                                              .schema_size = strlen(state->schema),
                                              .reader_new = older_new,
-                                             .reader_free = older_free};
+                                             .reader_free = older_free,
+                                             .ttl_ms = weir_process_is_paged(state) ? 0 : state->ttl_ms,
+                                             .now_ms = &process->now_ms};
     struct weir_state_spec spec = {.uid = ctx->plan->uid,
                                    .name = state->name,
                                    .value_size = offsetof(struct weir_process_blob, here) +

@@ -41,7 +41,8 @@ struct weir_capture {
     uint8_t *schema;
     struct weir_run_info info;
     bool full;
-    bool own; /* later checkpoints may build on it: not a savepoint, not a task's last one */
+    int64_t over_at; /* values that were touched then or before are left out; INT64_MIN: none */
+    bool own;        /* later checkpoints may build on it: not a savepoint, not a task's last one */
     struct weir_state_runs *base, *result;
     struct weir_state_log **logs;
     size_t log_count;
@@ -208,6 +209,10 @@ void weir_capture_entry(struct weir_state_table *table, uint64_t index)
                        table->namespace, WEIR_RECORD_VALUE);
     size_t before = capture->open.bytes.size;
     state->codec.encode(state->codec.arg, entry.value, &capture->open.bytes);
+    if (weir_state_is_over(capture->over_at, capture->open.bytes.data + before, capture->open.bytes.size - before)) {
+        weir_records_take_back(&capture->open);
+        return;
+    }
     weir_records_end(&capture->open);
     capture->bytes += 27 + entry.key_size + capture->open.bytes.size - before;
     capture->entries++;
@@ -559,10 +564,11 @@ void weir_state_snapshot(struct weir_state *state, struct weir_snapshot *snapsho
         seal_log(state, snapshot->checkpoint);
         take_logs(capture);
     }
+    capture->over_at = capture->full && state->codec.ttl_ms ? *state->codec.now_ms - state->codec.ttl_ms : INT64_MIN;
     for (int i = 0; i < state->count; i++)
         fix_table(capture, state->entries[state->first + i].table);
     capture->disk = weir_spill_capture(state, snapshot->checkpoint, capture->base ? capture->base->checkpoint : 0,
-                                       capture->full, capture->own);
+                                       capture->full, capture->own, capture->over_at);
     if (capture->own)
         state->pending = !capture->full;
     capture->result = runs_new(snapshot->checkpoint);

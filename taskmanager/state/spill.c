@@ -77,6 +77,7 @@ struct weir_spill_capture {
     int prefix_size, prefix_count, at;
     uint32_t key_at; /* of the state's keys */
     bool index;
+    int64_t over_at; /* see weir_state_is_over() */
 };
 
 struct weir_state_memory {
@@ -936,7 +937,7 @@ static void take_prefixes(const struct weir_spill *spill, bool full, struct weir
 }
 
 struct weir_spill_capture *weir_spill_capture(struct weir_state *state, uint64_t checkpoint, uint64_t after, bool full,
-                                              bool own)
+                                              bool own, int64_t over_at)
 {
     struct weir_spill *spill = state->spill;
     struct weir_spill_capture *capture = NULL;
@@ -948,6 +949,7 @@ struct weir_spill_capture *weir_spill_capture(struct weir_state *state, uint64_t
     if (spill->disk && (full || spill->generation_count > 0)) {
         capture = weir_zalloc(sizeof *capture);
         capture->rocks = weir_rocks_ref(spill->memory->rocks);
+        capture->over_at = over_at;
         capture->key_at = state->fixed_key != WEIR_TYPE_NONE ? KEY_AT_FIXED : KEY_AT_VAR;
         take_prefixes(spill, full, capture);
         capture->snapshot = weir_rocks_snapshot_new(spill->memory->rocks);
@@ -982,6 +984,8 @@ static weir_err capture_one(struct weir_spill_capture *capture, struct weir_reco
         return err;
     uint32_t shift = capture->index ? PREFIX_SIZE - 4 : 0, key_at = capture->key_at + shift;
     weir_assert(entry.key_size >= key_at && entry.value_size >= VALUE_AT);
+    if (weir_state_is_over(capture->over_at, entry.value + VALUE_AT, entry.value_size - VALUE_AT))
+        return WEIR_OK;
     uint64_t namespace;
     memcpy(&namespace, entry.key + 4 + shift, sizeof namespace);
     namespace = __builtin_bswap64(namespace) ^ (uint64_t)1 << 63;

@@ -31,11 +31,21 @@ void weir_spill_removed(struct weir_state_table *table, uint8_t *slot); /* is ab
 int weir_spill_walk(struct weir_state_table *table, int64_t *cursor, struct weir_state_entry *entries, int max);
 int weir_spill_walk_some(struct weir_state_table *table, int64_t *cursor, struct weir_state_entry **entries, int max);
 
+/* A value's bytes, with a time to live: was it touched at `over_at` or before? */
+static inline bool weir_state_is_over(int64_t over_at, const uint8_t *bytes, size_t size)
+{
+    int64_t touched;
+    if (over_at == INT64_MIN || size < sizeof touched)
+        return false;
+    memcpy(&touched, bytes, sizeof touched);
+    return touched <= over_at;
+}
+
 /* A barrier: what is on disk belongs to the capture, as it is now. after: the checkpoint that it builds on; full: none. own: later
  * ones may build on it. NULL: nothing is on disk that it needs. */
 struct weir_spill_capture;
 struct weir_spill_capture *weir_spill_capture(struct weir_state *state, uint64_t checkpoint, uint64_t after, bool full,
-                                              bool own);
+                                              bool own, int64_t over_at);
 bool weir_spill_wants_all(const struct weir_state *state); /* the next capture should be a full one */
 void weir_spill_restored(struct weir_state *state, uint64_t checkpoint);
 /* Any thread. Adds entries until there are `size` bytes; *more false: that was all. */

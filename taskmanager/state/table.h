@@ -41,6 +41,10 @@ struct weir_state_codec {
      * the same schema is read. reader_free (may be NULL) frees what it made. */
     weir_err (*reader_new)(void *arg, const uint8_t *schema, size_t size, void **reader, struct weir_error *error);
     void (*reader_free)(void *arg, void *reader);
+    /* Time to live: bytes begin with an i64, when the value was touched; `ttl_ms` after that, by *now_ms at the barrier, it is over, and what is
+     * written in full leaves it out. Only where an entry stands for itself, and one that is over is never given. 0: none. */
+    int64_t ttl_ms;
+    const int64_t *now_ms;
 };
 
 struct weir_state_spec {

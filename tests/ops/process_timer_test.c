@@ -293,6 +293,59 @@ static void what_has_expired_is_cleaned_up(void **state)
     weir_harness_free(h);
 }
 
+/* `count` rows of keys that nobody had before. */
+static void new_keys(struct weir_harness *h, int *next, int count, int op)
+{
+    struct weir_buf rows;
+    weir_buf_init(&rows, (size_t)1 << 20);
+    for (int i = 0; i < count; i++)
+        assert_true(weir_buf_printf(&rows, "%sk%d|%d|1", i ? "\n" : "", (*next)++, op));
+    assert_true(weir_harness_rows_in(h, 0, (const char *)rows.data));
+    weir_buf_fini(&rows);
+}
+
+/* Keys that come once and never again: no more of them stay than about twice what is within its time. */
+static void the_walk_keeps_up_with_new_keys(void **state)
+{
+    struct weir_error error;
+    struct weir_harness *h = weir_harness_new(&setup, &weir_harness_modes[0], &error);
+    int next = 0;
+    (void)state;
+    for (int i = 0; i < 10; i++)
+        new_keys(h, &next, 500, ADD);
+    int64_t live = kept_bytes(h);
+    for (int i = 1; i <= 90; i++) {
+        assert_true(weir_harness_advance(h, i * 10));
+        new_keys(h, &next, 500, ADD);
+    }
+    int64_t kept = kept_bytes(h);
+    if (kept > 3 * live)
+        fail_msg("%lld bytes are kept, and %lld within their time", (long long)kept, (long long)live);
+    weir_harness_free(h);
+}
+
+/* A stream that is silent: its next checkpoint in full has nothing of what is over, wherever the walk is. */
+static void what_is_over_is_not_written_in_full(void **state)
+{
+    struct weir_error error;
+    (void)state;
+    for (int m = 0; weir_harness_modes[m].name; m++) {
+        if (m != 0 && !weir_harness_modes[m].disk)
+            continue;
+        struct weir_harness *h = weir_harness_new(&setup, &weir_harness_modes[m], &error);
+        int next = 0;
+        int64_t empty = kept_bytes(h);
+        for (int i = 0; i < 10; i++)
+            new_keys(h, &next, 500, PUT);
+        assert_true(kept_bytes(h) > empty + 100000);
+        assert_true(weir_harness_advance(h, 100));
+        assert_int_equal(kept_bytes(h), empty);
+        assert_true(weir_harness_rows_in(h, 0, "k7|4|1"));
+        assert_true(kept_bytes(h) > empty);
+        weir_harness_free(h);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -301,6 +354,8 @@ int main(void)
         cmocka_unit_test(processing_timers_fire_by_the_clock),
         cmocka_unit_test(what_has_expired_is_never_given),
         cmocka_unit_test(what_has_expired_is_cleaned_up),
+        cmocka_unit_test(the_walk_keeps_up_with_new_keys),
+        cmocka_unit_test(what_is_over_is_not_written_in_full),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
