@@ -9,9 +9,12 @@ FUZZ_BUILD := $(BUILD)-fuzz
 $(BUILD)/tests/fuzz/%_fuzz: $(BUILD)/obj/tests/fuzz/%_fuzz.c.o $(if $(LIBFUZZER),,$(BUILD)/obj/tests/fuzz/driver.c.o) $(UNIT_ALL)
 	@mkdir -p $(@D)
 	@echo '  FUZZ $@'
-	@$(if $(LIBFUZZER),$(CXX) -fsanitize=fuzzer,$(CC)) $(filter %.o,$^) -o $@ $(LDFLAGS) -Wl,--start-group $(UNIT_ALL) -Wl,--end-group $(LIBS) $(TM_LIBS)
+	@$(if $(LIBFUZZER),$(CXX) -fsanitize=fuzzer,$(CC)) $(filter %.o,$^) -o $@ $(LDFLAGS) -Wl,--start-group $(UNIT_ALL) -Wl,--end-group $(LIBS) $(TM_LIBS) $(FUZZ_LIBS)
 $(BUILD)/obj/tests/fuzz/%.o: CPPFLAGS += -Itests
 $(BUILD)/tests/fuzz/snapshot_fuzz: $(BUILD)/obj/client/state_rows.c.o
+# The operator harness takes the driver's place.
+$(BUILD)/tests/fuzz/restore_fuzz: $(BUILD)/obj/tests/ops/harness.c.o
+$(BUILD)/tests/fuzz/restore_fuzz: FUZZ_LIBS := -lcmocka
 .SECONDARY: $(FUZZ_SRC:%=$(BUILD)/obj/%.o) $(BUILD)/obj/tests/fuzz/driver.c.o
 
 fuzz-targets: $(FUZZ_BIN)

@@ -36,6 +36,7 @@ UNIT_LIBS_http_test := common/http common/base
 UNIT_LIBS_rest_test := jobmanager/rest common/http common/base
 UNIT_LIBS_sigv4_test := common/store common/base
 UNIT_LIBS_store_test := common/store common/http common/base
+UNIT_LIBS_s3_test := $(UNIT_LIBS_store_test)
 
 UNIT_LIBS_frame_test := common/net common/base proto
 UNIT_LIBS_curve_test := common/net common/http common/base proto

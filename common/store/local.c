@@ -220,7 +220,7 @@ static void sweep_directory(const char *directory)
 {
     DIR *dir = opendir(directory);
     for (struct dirent *entry; dir && (entry = readdir(dir)) != NULL;) {
-        if (strncmp(entry->d_name, HIDDEN + 1, strlen(HIDDEN) - 1) != 0)
+        if (strncmp(entry->d_name, &HIDDEN[1], strlen(HIDDEN) - 1) != 0)
             continue;
         int fd = openat(dirfd(dir), entry->d_name, O_RDONLY | O_CLOEXEC);
         if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)

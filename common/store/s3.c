@@ -21,6 +21,7 @@
 #define LIST_ANSWER_MAX ((size_t)8 << 20)
 #define PARTS_MAX 10000
 #define PARALLEL_MAX 64
+#define TOKEN_SIZE 4096 /* of a list's next page */
 
 static struct weir_s3 *s3_of(struct weir_store *store)
 {
@@ -223,7 +224,7 @@ static void describe_part(struct weir_buf *body, int index, const char *etag, ui
     unsigned char bytes[4] = {(unsigned char)(crc >> 24), (unsigned char)(crc >> 16), (unsigned char)(crc >> 8),
                               (unsigned char)crc},
                   text[16];
-    char escaped[512];
+    char escaped[6 * 128]; /* of an ETag that is nothing but & */
     EVP_EncodeBlock(text, bytes, 4);
     weir_assert(weir_xml_escape(etag, escaped, sizeof escaped));
     weir_assert(weir_buf_printf(
@@ -253,6 +254,8 @@ static weir_err end_upload(struct parts *parts, struct weir_error *error)
         char code[64] = "", message[300];
         struct weir_xml inside;
         bool refused = !err && weir_xml_find(weir_s3_answer(&call), "Error", &inside);
+        if (!err && !refused && !weir_xml_find(weir_s3_answer(&call), "CompleteMultipartUploadResult", &inside))
+            err = weir_fail(error, WEIR_ERR_IO, "%s answers something else than S3 does", parts->s3->host);
         if (refused) {
             weir_xml_text(inside, "Code", code, sizeof code);
             weir_xml_text(inside, "Message", message, sizeof message);
@@ -418,11 +421,30 @@ static bool read_entry(const struct weir_s3 *s3, struct weir_xml contents, struc
     return true;
 }
 
+/* Is there another page, and by which token? What lists only a part, and does not say how to go on, would pass for all there is. */
+static weir_err read_page(const struct weir_s3 *s3, struct weir_xml answer, char token[TOKEN_SIZE], bool *more,
+                          struct weir_error *error)
+{
+    char truncated[8], before[TOKEN_SIZE];
+    struct weir_xml inside;
+    *more = false;
+    if (!weir_xml_find(answer, "ListBucketResult", &inside))
+        return weir_fail(error, WEIR_ERR_IO, "%s answers something else than S3 does", s3->host);
+    if (!weir_xml_text(answer, "IsTruncated", truncated, sizeof truncated) || strcmp(truncated, "true") != 0)
+        return WEIR_OK;
+    memcpy(before, token, TOKEN_SIZE);
+    bool given = weir_xml_text(answer, "NextContinuationToken", token, TOKEN_SIZE);
+    if (!given || !token[0] || strlen(token) == TOKEN_SIZE - 1 || strcmp(token, before) == 0)
+        return weir_fail(error, WEIR_ERR_IO, "%s gives a part of its list, and no token to go on with", s3->host);
+    *more = true;
+    return WEIR_OK;
+}
+
 static weir_err s3_list(struct weir_store *store, const char *prefix, weir_store_visit *visit, void *arg,
                         struct weir_error *error)
 {
     struct weir_s3 *s3 = s3_of(store);
-    char *whole = whole_key(s3, prefix), token[4096] = "", key[WEIR_STORE_KEY_SIZE_MAX + 1024];
+    char *whole = whole_key(s3, prefix), token[TOKEN_SIZE] = "", key[WEIR_STORE_KEY_SIZE_MAX + 1024];
     weir_err err = WEIR_OK;
     for (bool more = true; more && !err;) {
         struct weir_s3_call call = {.method = "GET", .response_max = LIST_ANSWER_MAX};
@@ -432,11 +454,8 @@ static weir_err s3_list(struct weir_store *store, const char *prefix, weir_store
             add_query(&call, "continuation-token", token);
         err = weir_s3_perform(s3, &call, error);
         struct weir_xml rest = weir_s3_answer(&call), contents;
-        char truncated[8], before[sizeof token];
-        memcpy(before, token, sizeof before);
-        more = !err && weir_xml_text(rest, "IsTruncated", truncated, sizeof truncated) &&
-               strcmp(truncated, "true") == 0 && weir_xml_text(rest, "NextContinuationToken", token, sizeof token) &&
-               strcmp(token, before) != 0;
+        if (!err)
+            err = read_page(s3, rest, token, &more, error);
         struct weir_store_entry entry;
         while (!err && weir_xml_next(&rest, "Contents", &contents))
             if (read_entry(s3, contents, &entry, key) && !visit(&entry, arg)) {

@@ -161,7 +161,7 @@ static weir_err from_web_identity(struct weir_s3_credentials *c, struct weir_s3_
     char access[256], secret[256], session[8192], expires[64];
     weir_err err = fetch(c, &x, "STS", error);
     if (!err) {
-        struct weir_xml answer = {(char *)x.body_out.data, x.body_out.size}, found;
+        struct weir_xml answer = {x.body_out.data ? (char *)x.body_out.data : "", x.body_out.size}, found;
         if (weir_xml_find(answer, "Credentials", &found) &&
             weir_xml_text(found, "AccessKeyId", access, sizeof access) &&
             weir_xml_text(found, "SecretAccessKey", secret, sizeof secret) &&
@@ -169,8 +169,8 @@ static weir_err from_web_identity(struct weir_s3_credentials *c, struct weir_s3_
             weir_xml_text(found, "Expiration", expires, sizeof expires))
             fill(key, access, secret, session, parse_time(expires), "the web identity");
         else
-            err = weir_fail(error, WEIR_ERR_IO, "the answer of STS has no credentials: %.300s",
-                            answer.text ? answer.text : "");
+            err = weir_fail(error, WEIR_ERR_IO, /* not what it has: that may be half of them */
+                            "the answer of STS lacks AccessKeyId, SecretAccessKey, SessionToken or Expiration");
     }
     explicit_bzero(secret, sizeof secret);
     weir_http_exchange_fini(&x);
@@ -254,7 +254,8 @@ static weir_err from_instance(struct weir_s3_credentials *c, struct weir_s3_key 
         err = x.status == 404 ? WEIR_ERR_NOT_FOUND : err; /* an instance without a role */
         goto out;
     }
-    char *role = weir_strndup((char *)x.body_out.data, strcspn((char *)x.body_out.data, "\r\n"));
+    const char *answer = x.body_out.data ? (char *)x.body_out.data : "";
+    char *role = weir_strndup(answer, strcspn(answer, "\r\n"));
     weir_http_exchange_fini(&x);
     free(url);
     url = weir_format("%s/latest/meta-data/iam/security-credentials/%s", base, role);

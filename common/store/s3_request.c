@@ -128,6 +128,7 @@ static weir_err attempt(struct weir_s3 *s3, struct weir_s3_call *call, const str
 
 struct refusal {
     char code[64], message[400];
+    bool bare; /* no body */
 };
 
 static void read_refusal(const struct weir_http_exchange *x, struct refusal *refusal)
@@ -137,6 +138,7 @@ static void read_refusal(const struct weir_http_exchange *x, struct refusal *ref
         inside = answer;
     weir_xml_text(inside, "Code", refusal->code, sizeof refusal->code);
     weir_xml_text(inside, "Message", refusal->message, sizeof refusal->message);
+    refusal->bare = x->body_out.size == 0;
     if (!refusal->code[0]) /* HEAD has no body; a proxy has another one */
         snprintf(refusal->code, sizeof refusal->code, "HTTP status %d", x->status);
 }
@@ -156,11 +158,12 @@ static bool correct_clock(struct weir_s3 *s3, const struct weir_http_exchange *x
     return true;
 }
 
-/* Of a 404. Whatever else is not found, a user or a service, says nothing of the object: taken for absence it would end a job. */
-static bool says_absent(const char *code)
+/* Of a 404. Whatever else is not found, a user or a service or a proxy's page, says nothing of the object: taken for absence it would end a job. */
+static bool says_absent(const struct refusal *r)
 {
+    const char *code = r->code;
     return strcmp(code, "NoSuchKey") == 0 || strcmp(code, "NotFound") == 0 || strcmp(code, "NoSuchUpload") == 0 ||
-           strcmp(code, "NoSuchVersion") == 0 || strncmp(code, "HTTP status", 11) == 0;
+           strcmp(code, "NoSuchVersion") == 0 || r->bare;
 }
 
 static weir_err refused(struct weir_s3 *s3, const struct weir_s3_call *call, const struct weir_s3_key *key, int status,
@@ -173,7 +176,7 @@ static weir_err refused(struct weir_s3 *s3, const struct weir_s3_call *call, con
     if (strcmp(code, "InvalidAccessKeyId") == 0 || strcmp(code, "XAdminUserNotFound") == 0)
         return weir_fail(error, WEIR_ERR_INVALID, "the access key '%.8s...' from %s is not known to %s (%s)",
                          key->access_key, key->origin, s3->host, code);
-    if (status == 404 && says_absent(code))
+    if (status == 404 && says_absent(r))
         return weir_fail(error, WEIR_ERR_NOT_FOUND, "there is no such object");
     if (status == 412 || status == 409)
         return weir_fail(error, WEIR_ERR_EXISTS, "a condition did not hold (%s)", code);

@@ -47,7 +47,8 @@ const char *weir_store_uri(const struct weir_store *store)
     return store->uri;
 }
 
-/* Keys are made by weir itself: a wrong one is a mistake in the program. */
+/* Keys that are written are made by weir itself: a wrong one is a mistake in the program. Those that are read may come from an object (HEAD,
+ * metadata) that somebody else wrote, and what is listed may be another program's. */
 static bool key_is_valid(const char *key, bool prefix)
 {
     if (strlen(key) > WEIR_STORE_KEY_SIZE_MAX || (*key == 0 && !prefix))
@@ -61,6 +62,12 @@ static bool key_is_valid(const char *key, bool prefix)
             return prefix;
     }
     return true;
+}
+
+static weir_err no_name(const struct weir_store *store, const char *key, struct weir_error *error)
+{
+    return weir_fail(error, WEIR_ERR_DATA, "CHECKPOINT_CORRUPT: '%.200s' is no name of an object in %s", key,
+                     store->uri);
 }
 
 weir_err weir_store_put(struct weir_store *store, const char *key, const void *data, size_t size,
@@ -77,7 +84,8 @@ weir_err weir_store_put(struct weir_store *store, const char *key, const void *d
 weir_err weir_store_get(struct weir_store *store, const char *key, struct weir_buf *out, struct weir_store_tag *tag,
                         struct weir_error *error)
 {
-    weir_assert(key_is_valid(key, false));
+    if (!key_is_valid(key, false))
+        return no_name(store, key, error);
     struct weir_store_tag unused;
     weir_err err = store->ops->get(store, key, out, tag ? tag : &unused, error);
     return err ? weir_wrap(error, "cannot read %s/%s", store->uri, key) : WEIR_OK;
@@ -108,7 +116,9 @@ weir_err weir_store_put_file(struct weir_store *store, const char *key, const ch
 weir_err weir_store_get_range(struct weir_store *store, const char *key, int64_t offset, int64_t size, int fd,
                               int64_t fd_offset, uint32_t *crc32c, struct weir_error *error)
 {
-    weir_assert(key_is_valid(key, false) && offset >= 0 && size >= 0);
+    if (!key_is_valid(key, false))
+        return no_name(store, key, error);
+    weir_assert(offset >= 0 && size >= 0);
     uint32_t crc = 0;
     weir_err err = store->ops->get_range(store, key, offset, size, fd, fd_offset, &crc, error);
     if (crc32c)
@@ -116,11 +126,24 @@ weir_err weir_store_get_range(struct weir_store *store, const char *key, int64_t
     return err ? weir_wrap(error, "cannot read %s/%s", store->uri, key) : WEIR_OK;
 }
 
+struct listing {
+    weir_store_visit *visit;
+    void *arg;
+};
+
+/* What weir could not have written is passed over: markers of "folders", which other programs make on S3, end with a slash. */
+static bool visit_own(const struct weir_store_entry *entry, void *arg)
+{
+    const struct listing *listing = arg;
+    return !key_is_valid(entry->key, false) || listing->visit(entry, listing->arg);
+}
+
 weir_err weir_store_list(struct weir_store *store, const char *prefix, weir_store_visit *visit, void *arg,
                          struct weir_error *error)
 {
     weir_assert(key_is_valid(prefix, true));
-    weir_err err = store->ops->list(store, prefix, visit, arg, error);
+    struct listing listing = {visit, arg};
+    weir_err err = store->ops->list(store, prefix, visit_own, &listing, error);
     return err ? weir_wrap(error, "cannot list %s/%s", store->uri, prefix) : WEIR_OK;
 }
 

@@ -2,7 +2,7 @@
  * path) or S3 (`s3://bucket/prefix`), behind one vtable.
  *
  * All calls block, for a bounded time, and may come from any thread. Keys are "a/b/c": 1 to 1024 bytes, segments that are not empty and
- * do not begin with a dot. Errors: NOT_FOUND no such object; EXISTS a condition did not hold; INVALID what a person must change (no such
+ * do not begin with a dot; DATA where another one is to be read. Errors: NOT_FOUND no such object; EXISTS a condition did not hold; INVALID what a person must change (no such
  * bucket, refused credentials, not a directory); IO and TIMEOUT what may pass (repeated already, where a repeat is safe); DATA a
  * checksum that does not fit. `error->effect` says whether a failed write may have happened all the same.
  *
@@ -63,7 +63,7 @@ weir_err weir_store_put_file(struct weir_store *store, const char *key, const ch
 weir_err weir_store_get_range(struct weir_store *store, const char *key, int64_t offset, int64_t size, int fd,
                               int64_t fd_offset, uint32_t *crc32c, struct weir_error *error);
 
-/* Every object whose key begins with `prefix` ("" for all), in no order. visit returns false to stop (that is no error). */
+/* Every object whose key begins with `prefix` ("" for all), in no order; what has no key as above is passed over. visit returns false to stop (that is no error). */
 typedef bool weir_store_visit(const struct weir_store_entry *entry, void *arg);
 weir_err weir_store_list(struct weir_store *store, const char *prefix, weir_store_visit *visit, void *arg,
                          struct weir_error *error);

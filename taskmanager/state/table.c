@@ -316,6 +316,8 @@ void weir_state_free(struct weir_state *state)
 /* Position (from `first`) of the first namespace that is not below `namespace`. */
 static int position_of(const struct weir_state *state, int64_t namespace)
 {
+    if (state->count == 0)
+        return 0;
     const struct namespace_entry *entries = state->entries + state->first;
     int low = 0, high = state->count;
     while (low < high) {

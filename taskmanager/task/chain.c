@@ -764,7 +764,8 @@ static bool step_node(struct op_node *node)
 static bool step_source(struct weir_chain *chain)
 {
     struct op_node *head = &chain->nodes[0];
-    bool moved = deliver_all(head) | step_injected(chain);
+    bool moved = deliver_all(head);
+    moved |= step_injected(chain);
     if (head->halted || !chain->producing)
         return moved;
     if (head->in_timer || (head->timer_ms != INT64_MAX && !weir_chain_holds(head)))

@@ -321,7 +321,8 @@ static bool take_trigger(struct weir_task *task)
 /* The next item from the channels to the head. */
 static bool feed(struct weir_task *task, int64_t now_ns)
 {
-    bool triggered = take_trigger(task) | pass_over(task, now_ns);
+    bool triggered = take_trigger(task);
+    triggered |= pass_over(task, now_ns);
     if (!task->input)
         return triggered;
     if (weir_chain_halted(task->chain))

@@ -4,7 +4,7 @@ the budget and what docs/operations.md says comes on top. With it the directory:
 import os
 import zlib
 
-from weir_test import Cluster, JOBS, main, wait_for
+from weir_test import Cluster, JOBS, PATIENCE, main, wait_for
 
 MB = 1 << 20
 FULL = bool(os.environ.get("WEIR_LARGE_STATE"))
@@ -57,7 +57,8 @@ def test_state_beyond_memory():
         print(f"# {wanted[0]} keys; in memory a peak of {peak} MB, with {BUDGET_MB} MB for state {limited} MB")
         assert used, "nothing went to disk"
         assert got == wanted, f"{got} is not {wanted}"
-        assert limited <= BUDGET_MB + OVERHEAD_MB, f"{limited} MB with a budget of {BUDGET_MB} MB"
+        # A sanitizer keeps a shadow of all memory, and what was freed for a while.
+        assert PATIENCE > 1 or limited <= BUDGET_MB + OVERHEAD_MB, f"{limited} MB with a budget of {BUDGET_MB} MB"
         assert state_mb > 5 * BUDGET_MB, f"only {state_mb} MB of state"
         wait_for("the end of the directory", lambda: not any(files for _, _, files in os.walk(cluster.path("data", "state"))))
 

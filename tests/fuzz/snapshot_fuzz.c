@@ -4,28 +4,12 @@
  * Checked: an error says why; metadata that parses can be packed and parsed again; each row is JSON; the same bytes give the same rows. */
 #include <jansson.h>
 
-#include "base/hash.h"
 #include "base/proto_memory.h"
 #include "client/state_rows.h"
-#include "fuzz/fuzz.h"
+#include "fuzz/run_fit.h"
 #include "statefile/metadata.h"
-#include "statefile/run.h"
 
 #define ROWS_MAX 20000
-
-static void put_number(uint8_t *out, uint64_t value, size_t size)
-{
-    for (size_t i = 0; i < size; i++)
-        out[i] = (uint8_t)(value >> 8 * i);
-}
-
-static uint64_t get_number(const uint8_t *bytes, size_t size)
-{
-    uint64_t value = 0;
-    for (size_t i = 0; i < size; i++)
-        value |= (uint64_t)bytes[i] << 8 * i;
-    return value;
-}
 
 /* --- Metadata */
 
@@ -33,7 +17,7 @@ static uint8_t *seal(const uint8_t *data, size_t size)
 {
     uint8_t *bytes = weir_alloc(size + WEIR_ENVELOPE_SIZE);
     memcpy(bytes, "WEIRMETA", 8);
-    put_number(bytes + 8, weir_xxh3(data, size), 8);
+    fuzz_put_number(bytes + 8, weir_xxh3(data, size), 8);
     if (size)
         memcpy(bytes + WEIR_ENVELOPE_SIZE, data, size);
     return bytes;
@@ -106,28 +90,6 @@ static void rows(const char *name, const struct weir_saved_part *parts, int coun
     fuzz_check(first.hash == second.hash && first.count == second.count);
 }
 
-/* Checksums of index and blocks, as far as they are where the trailer says. */
-static void fit(uint8_t *bytes, size_t size)
-{
-    if (size < WEIR_RUN_TRAILER_SIZE)
-        return;
-    uint8_t *trailer = bytes + size - WEIR_RUN_TRAILER_SIZE;
-    memcpy(trailer + 24, "weir-run", 8);
-    uint64_t end = size - WEIR_RUN_TRAILER_SIZE, index = get_number(trailer, 8);
-    if (index > end)
-        index = end;
-    put_number(trailer, index, 8);
-    put_number(trailer + 8, end - index, 8);
-    put_number(trailer + 16, weir_crc32c(0, bytes + index, end - index), 4);
-    for (uint64_t at = 0; at + 8 <= index;) {
-        uint64_t block = get_number(bytes + at, 4);
-        if (block > index - at - 8)
-            break;
-        put_number(bytes + at + 4, weir_crc32c(0, bytes + at + 8, block), 4);
-        at += 8 + block;
-    }
-}
-
 static void run(const uint8_t *data, size_t size, bool fits)
 {
     uint8_t *bytes = weir_alloc(size + 1);
@@ -135,7 +97,7 @@ static void run(const uint8_t *data, size_t size, bool fits)
     if (size)
         memcpy(bytes, data, size);
     if (fits)
-        fit(bytes, size);
+        fuzz_fit_run(bytes, size);
     struct weir_saved_part parts[] = {{WEIR_STATE_KEYED, 0, 2, bytes, size}, {WEIR_STATE_KEYED, 1, 2, bytes, size}};
     rows("state", parts, 2);
     struct weir_run *opened = NULL;
