@@ -5,7 +5,9 @@
  * of a few MiB that they pass through holds nothing else; a Bloom filter, so that a key that was never written costs no read.
  *
  * A write of many entries becomes a sorted file that RocksDB takes in as it is: an eighth of the CPU time of the way through its
- * memtable. Files are taken in faster than they are compacted, so that writers wait when level 0 has grown long.
+ * memtable. Files are taken in faster than they are compacted, so that writers wait when level 0 has grown long. Files are narrow (spill.c evicts
+ * range by range), so that small ones below them and one large level 1 keep compaction from writing what did not change; small blocks,
+ * since each read is of one entry.
  */
 #include "state/rocks.h"
 
@@ -35,6 +37,8 @@
 #define MEMORY_AGE_MS 20
 #define DROPS_FLUSHED 128
 #define XXH3_CHECKSUM 4
+#define FILE_SIZE ((uint64_t)4 << 20)
+#define LEVEL1_SHARE 64 /* level 1 is so many times what RocksDB may have in memory */
 
 struct weir_rocks {
     atomic_int refs, sharers;
@@ -162,8 +166,8 @@ static void set_table_options(struct weir_rocks *rocks)
     rocksdb_block_based_options_set_block_cache(table, rocks->cache);
     rocksdb_block_based_options_set_format_version(table, 5);
     rocksdb_block_based_options_set_checksum(table, XXH3_CHECKSUM);
-    rocksdb_block_based_options_set_block_size(table, 4096);
-    rocksdb_block_based_options_set_filter_policy(table, rocksdb_filterpolicy_create_bloom_full(10));
+    rocksdb_block_based_options_set_block_size(table, 2048);
+    rocksdb_block_based_options_set_filter_policy(table, rocksdb_filterpolicy_create_bloom_full(8));
     rocksdb_block_based_options_set_data_block_index_type(
         table, rocksdb_block_based_table_data_block_index_type_binary_search_and_hash);
     rocksdb_options_set_block_based_table_factory(rocks->options, table);
@@ -185,8 +189,10 @@ static void set_options(struct weir_rocks *rocks)
     rocksdb_options_set_write_buffer_size(options, buffer);
     rocksdb_options_set_max_write_buffer_number(options, 2);
     rocksdb_options_set_max_background_jobs(options, 2);
-    rocksdb_options_set_target_file_size_base(options, (uint64_t)16 << 20);
-    rocksdb_options_set_max_bytes_for_level_base(options, (uint64_t)64 << 20);
+    rocksdb_options_set_level0_slowdown_writes_trigger(options, 2 * LEVEL0_SLOW);
+    rocksdb_options_set_level0_stop_writes_trigger(options, 4 * LEVEL0_SLOW);
+    rocksdb_options_set_target_file_size_base(options, FILE_SIZE);
+    rocksdb_options_set_max_bytes_for_level_base(options, LEVEL1_SHARE * rocks->memory);
     rocksdb_options_set_max_open_files(options, -1);
     set_table_options(rocks);
     rocks->write = rocksdb_writeoptions_create();
@@ -303,66 +309,97 @@ static void wait_for_compaction(rocksdb_t *db)
     }
 }
 
-static void add_entries(rocksdb_sstfilewriter_t *file, const struct weir_rocks_entry *entries, size_t count,
-                        char **message)
+struct weir_rocks_writer {
+    struct weir_rocks *rocks;
+    rocksdb_t *db;
+    rocksdb_writebatch_t *batch; /* of few entries; NULL: of many, see `file` */
+    rocksdb_sstfilewriter_t *file;
+    char *path;
+    char *message; /* the first error; NULL: none */
+};
+
+weir_err weir_rocks_begin(struct weir_rocks *rocks, size_t count, struct weir_rocks_writer **out,
+                          struct weir_error *error)
 {
-    for (size_t i = 0; i < count && !*message; i++) {
-        const struct weir_rocks_entry *entry = &entries[i];
-        if (entry->removed)
-            rocksdb_sstfilewriter_delete(file, (const char *)entry->key, entry->key_size, message);
-        else
-            rocksdb_sstfilewriter_put(file, (const char *)entry->key, entry->key_size, (const char *)entry->value,
-                                      entry->value_size, message);
+    rocksdb_t *db;
+    *out = NULL;
+    weir_err err = open_db(rocks, &db, error);
+    if (err)
+        return err;
+    struct weir_rocks_writer *writer = *out = weir_zalloc(sizeof *writer);
+    writer->rocks = rocks;
+    writer->db = db;
+    wait_for_compaction(db);
+    if (count < FILE_ENTRIES_MIN) {
+        writer->batch = rocksdb_writebatch_create();
+        return WEIR_OK;
     }
+    writer->path = weir_format("%s/in-%" PRIu64 ".sst", rocks->directory, ++rocks->file_next);
+    writer->file = rocksdb_sstfilewriter_create(rocks->env, rocks->options);
+    rocksdb_sstfilewriter_open(writer->file, writer->path, &writer->message);
+    return WEIR_OK;
 }
 
-static void write_file(struct weir_rocks *rocks, rocksdb_t *db, const struct weir_rocks_entry *entries, size_t count,
-                       char **message)
+void weir_rocks_put(struct weir_rocks_writer *writer, const uint8_t *key, size_t key_size, const uint8_t *value,
+                    size_t value_size)
 {
-    char *path = weir_format("%s/in-%" PRIu64 ".sst", rocks->directory, ++rocks->file_next);
-    rocksdb_sstfilewriter_t *file = rocksdb_sstfilewriter_create(rocks->env, rocks->options);
-    rocksdb_sstfilewriter_open(file, path, message);
-    if (!*message)
-        add_entries(file, entries, count, message);
-    if (!*message)
-        rocksdb_sstfilewriter_finish(file, message);
-    rocksdb_sstfilewriter_destroy(file);
-    const char *paths[1] = {path};
-    if (!*message)
-        rocksdb_ingest_external_file(db, paths, 1, rocks->ingest, message);
-    unlink(path); /* RocksDB has its own link */
-    free(path);
+    if (writer->batch)
+        rocksdb_writebatch_put(writer->batch, (const char *)key, key_size, (const char *)value, value_size);
+    else if (!writer->message)
+        rocksdb_sstfilewriter_put(writer->file, (const char *)key, key_size, (const char *)value, value_size,
+                                  &writer->message);
 }
 
-static void write_batch(struct weir_rocks *rocks, rocksdb_t *db, const struct weir_rocks_entry *entries, size_t count,
-                        char **message)
+static void delete_key(struct weir_rocks_writer *writer, const uint8_t *key, size_t key_size)
 {
-    rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
-    for (size_t i = 0; i < count; i++) {
-        if (entries[i].removed)
-            rocksdb_writebatch_delete(batch, (const char *)entries[i].key, entries[i].key_size);
-        else
-            rocksdb_writebatch_put(batch, (const char *)entries[i].key, entries[i].key_size,
-                                   (const char *)entries[i].value, entries[i].value_size);
+    if (writer->batch)
+        rocksdb_writebatch_delete(writer->batch, (const char *)key, key_size);
+    else if (!writer->message)
+        rocksdb_sstfilewriter_delete(writer->file, (const char *)key, key_size, &writer->message);
+}
+
+static void end_file(struct weir_rocks_writer *writer)
+{
+    const char *paths[1] = {writer->path};
+    if (!writer->message)
+        rocksdb_sstfilewriter_finish(writer->file, &writer->message);
+    rocksdb_sstfilewriter_destroy(writer->file);
+    if (!writer->message)
+        rocksdb_ingest_external_file(writer->db, paths, 1, writer->rocks->ingest, &writer->message);
+    unlink(writer->path); /* RocksDB has its own link */
+    free(writer->path);
+}
+
+weir_err weir_rocks_end(struct weir_rocks_writer *take_writer, struct weir_error *error)
+{
+    struct weir_rocks_writer *writer = take_writer;
+    if (writer->batch) {
+        rocksdb_write(writer->db, writer->rocks->write, writer->batch, &writer->message);
+        rocksdb_writebatch_destroy(writer->batch);
+    } else {
+        end_file(writer);
     }
-    rocksdb_write(db, rocks->write, batch, message);
-    rocksdb_writebatch_destroy(batch);
+    weir_err err =
+        writer->message ? fail(writer->rocks, "state cannot be written to disk", writer->message, error) : WEIR_OK;
+    free(writer);
+    return err;
 }
 
 weir_err weir_rocks_write(struct weir_rocks *rocks, const struct weir_rocks_entry *entries, size_t count,
                           struct weir_error *error)
 {
-    rocksdb_t *db;
-    weir_err err = count ? open_db(rocks, &db, error) : WEIR_OK;
+    struct weir_rocks_writer *writer;
+    weir_err err = count ? weir_rocks_begin(rocks, count, &writer, error) : WEIR_OK;
     if (err || count == 0)
         return err;
-    char *message = NULL;
-    wait_for_compaction(db);
-    if (count >= FILE_ENTRIES_MIN)
-        write_file(rocks, db, entries, count, &message);
-    else
-        write_batch(rocks, db, entries, count, &message);
-    return message ? fail(rocks, "state cannot be written to disk", message, error) : WEIR_OK;
+    for (size_t i = 0; i < count; i++) {
+        const struct weir_rocks_entry *entry = &entries[i];
+        if (entry->removed)
+            delete_key(writer, entry->key, entry->key_size);
+        else
+            weir_rocks_put(writer, entry->key, entry->key_size, entry->value, entry->value_size);
+    }
+    return weir_rocks_end(writer, error);
 }
 
 /* The first key behind all that begin with the prefix; false: there is none. */
@@ -409,10 +446,15 @@ weir_err weir_rocks_get(struct weir_rocks *rocks, const uint8_t *const *keys, co
     memset(values, 0, count * sizeof *values);
     if (!db || count == 0)
         return WEIR_OK;
+    bool sorted = true;
+    for (size_t i = 1; i < count && sorted; i++) {
+        size_t size = key_sizes[i] < key_sizes[i - 1] ? key_sizes[i] : key_sizes[i - 1];
+        sorted = memcmp(keys[i - 1], keys[i], size) < 0;
+    }
     rocksdb_pinnableslice_t **pins = weir_zalloc(count * sizeof *pins);
     char **messages = weir_zalloc(count * sizeof *messages), *first = NULL;
     rocksdb_batched_multi_get_cf(db, rocks->read, rocks->family, count, (const char *const *)keys, key_sizes, pins,
-                                 messages, false);
+                                 messages, sorted);
     for (size_t i = 0; i < count; i++) {
         if (messages[i] && first)
             rocksdb_free(messages[i]);

@@ -39,7 +39,15 @@ struct weir_rocks_entry {
     uint32_t key_size, value_size;
     bool removed; /* the key goes */
 };
-/* All or nothing; ascending by key (bytes, then length), each key once. Many at a time become a file of their own, which is far cheaper. */
+/* Many entries one by one, ascending by key (bytes, then length), each key once; all or nothing. `count`: about how many; many become a file of
+ * their own, which is far cheaper. Errors of put are end's. begin that fails makes nothing; end always frees. */
+struct weir_rocks_writer;
+weir_err weir_rocks_begin(struct weir_rocks *rocks, size_t count, struct weir_rocks_writer **writer,
+                          struct weir_error *error);
+void weir_rocks_put(struct weir_rocks_writer *writer, const uint8_t *key, size_t key_size, const uint8_t *value,
+                    size_t value_size);
+weir_err weir_rocks_end(struct weir_rocks_writer *take_writer, struct weir_error *error);
+/* The same at once. */
 weir_err weir_rocks_write(struct weir_rocks *rocks, const struct weir_rocks_entry *entries, size_t count,
                           struct weir_error *error);
 /* All keys that begin with `prefix` go. */

@@ -1,15 +1,19 @@
 /* State beyond memory: entries of tables go to RocksDB when their operator's budget is used up, and come back when they are asked for.
  *
- * Keys in RocksDB: u32 the state's number, i64 namespace (sign bit flipped), u16 key group, with variable keys u64 hash, canonical key; all
- * big-endian. So a namespace is one range (its walk, its end), and an id (weir_state_id) leads to its entry. Values: u64 the checkpoint
- * after whose barrier the value last changed (0: before any), u8 whether some run has the entry, then as the codec writes it.
+ * Keys in RocksDB: u32 the state's number, i64 namespace (sign bit flipped), the upper half (with variable keys all) of the key's hash, canonical
+ * key; all big-endian. So a namespace is one range (its walk, its end), in which key groups follow each other, and an id (weir_state_id) leads to
+ * its entry. Values: u64 the checkpoint after whose barrier the value last changed (0: before any), u8 whether some run has the entry, then as
+ * the codec writes it.
  *
  * An entry is in memory, or in RocksDB only (`disk_count`), or in both: RocksDB's copy counts only while there is none in memory. Marks say,
  * for each slot: USED since the clock's hand passed, SAME as RocksDB's copy (so that it is forgotten without writing), COPIED, there is a
  * copy, which goes when the entry is removed. The two special slots always stay in memory.
  *
- * Eviction is CLOCK over the slots of one table: in upsert() and lookup() the table at hand, whose pointers end there anyway; between
- * items (settle) the table that was used least recently.
+ * Eviction is CLOCK over one table: in upsert() and lookup() the table at hand, whose pointers end there anyway; between items (settle)
+ * the table that was used least recently. The hand goes along the hashes, that is, in the order of RocksDB's keys, not of the slots: what is
+ * evicted together is a dense part of a narrow range, a file that overlaps neither the last ones nor much of what is below it. Evicting
+ * from all over would have compaction write the whole state again for every few files. An entry stays on probation until it is asked
+ * for again: what was there once does not displace what is used.
  *
  * Checkpoints: what changed after the barrier of checkpoint c and was evicted has a second copy in the index: u32 the index' number,
  * u64 c, then as above from the namespace on. Such a c is a generation; it goes when a checkpoint after it is complete. A capture in full
@@ -22,6 +26,7 @@
 #include "base/assert.h"
 #include "base/hash.h"
 #include "data/row_key.h"
+#include "state/absent.h"
 #include "state/spill_int.h"
 
 #define MARK_USED 1u
@@ -29,13 +34,10 @@
 #define MARK_COPIED 4u
 #define MARK_VICTIM 8u
 
-#define PREFIX_SIZE 12u /* of keys: state and namespace */
-#define KEY_AT_VAR 22u  /* in a key: where the canonical encoding begins */
-#define KEY_AT_FIXED 14u
-#define GENERATIONS_MAX 16
-#define VALUE_AT 9u     /* in a value: where the codec's bytes begin */
-#define EVICT_MAX 65536 /* entries at a time */
+#define EVICT_MAX ((size_t)1 << 18)    /* entries at a time, ... */
+#define EVICT_BYTES ((size_t)32 << 20) /* ... and what they have in the heap, about */
 #define EVICT_MIN 1024
+#define GET_MAX 128 /* values that are pinned at a time, each with its block */
 #define REMOVED_MAX 4096
 #define SETTLE_ROUNDS 4
 #define FETCH_MAX WEIR_BATCH_ROWS_MAX
@@ -48,6 +50,10 @@ struct key_at { /* a key in `bytes` */
     int32_t row;
     size_t value_at;
     uint32_t value_size;
+};
+
+struct victim {
+    uint64_t position, index; /* hash and slot */
 };
 
 struct weir_spill {
@@ -69,31 +75,20 @@ struct weir_spill {
     struct weir_state_entry *walk_entries;
 };
 
-struct weir_spill_capture {
-    struct weir_rocks *rocks; /* a reference */
-    struct weir_rocks_snapshot *snapshot;
-    struct weir_rocks_iterator *iterator;
-    uint8_t prefixes[GENERATIONS_MAX][PREFIX_SIZE];
-    int prefix_size, prefix_count, at;
-    uint32_t key_at; /* of the state's keys */
-    bool index;
-    int64_t over_at; /* see weir_state_is_over() */
-};
-
 struct weir_state_memory {
     struct weir_rocks *rocks;
     size_t budget;
     struct weir_spill *states;
     int64_t item;            /* how many there were */
     size_t wanted;           /* a table would have grown by so much */
-    int looks;               /* calls until heaps are looked at */
     struct weir_error error; /* the first; code OK: none */
     /* Scratch */
     struct weir_buf bytes;
     struct key_at *keys;
     size_t key_capacity;
-    struct weir_rocks_entry *entries;
-    size_t entry_capacity;
+    struct victim *victims;
+    size_t victim_capacity;
+    struct weir_absent *absent;
 };
 
 /* --- Memory */
@@ -104,6 +99,7 @@ struct weir_state_memory *weir_state_memory_new(struct weir_rocks *rocks, size_t
     memory->rocks = rocks;
     memory->budget = budget;
     weir_rocks_share(rocks, 1);
+    memory->absent = weir_absent_new();
     weir_buf_init(&memory->bytes, SIZE_MAX / 2);
     return memory;
 }
@@ -116,7 +112,8 @@ void weir_state_memory_free(struct weir_state_memory *memory)
     weir_rocks_share(memory->rocks, -1);
     weir_buf_fini(&memory->bytes);
     free(memory->keys);
-    free(memory->entries);
+    free(memory->victims);
+    weir_absent_free(memory->absent);
     free(memory);
 }
 
@@ -275,13 +272,9 @@ static void reserve(struct weir_buf *out, size_t size)
 static void put_key(const struct weir_state_table *table, struct weir_buf *out, uint64_t hash, const uint8_t *key,
                     uint32_t key_size)
 {
-    const struct weir_state *state = table->state;
     uint8_t head[KEY_AT_VAR];
-    int group = state->max_parallelism > 0 ? weir_key_group(hash, state->max_parallelism) : 0;
     put_prefix(table, head);
-    head[12] = (uint8_t)(group >> 8);
-    head[13] = (uint8_t)group;
-    put_u64(head + 14, hash ? hash : 1); /* as in slots */
+    put_u64(head + PREFIX_SIZE, hash ? hash : 1); /* as in slots */
     append(out, head, is_fixed(table) ? KEY_AT_FIXED : KEY_AT_VAR);
     append(out, key, key_size);
 }
@@ -400,24 +393,91 @@ void weir_spill_removed(struct weir_state_table *table, uint8_t *slot)
 
 /* --- Eviction */
 
-/* Chooses up to `max` entries from the hand on and marks them; returns their number. Two rounds at most: what was used gets
- * another chance. */
-static int64_t choose(struct weir_state_table *table, int64_t max)
+/* A slot's place along the way of the hand. */
+static uint64_t position_of(struct weir_state_table *table, uint8_t *slot)
 {
-    uint64_t at = table->hand < table->capacity ? table->hand : 0;
-    int64_t chosen = 0;
-    for (uint64_t looked = 0; looked < 2 * table->capacity && chosen < max; looked++) {
-        if (*head_of(slot_at(table, at)) && !(table->marks[at] & MARK_VICTIM)) {
-            if (table->marks[at] & MARK_USED) {
-                table->marks[at] &= (uint8_t)~MARK_USED;
-            } else {
-                table->marks[at] |= MARK_VICTIM;
-                chosen++;
-            }
+    uint8_t key[WEIR_STATE_RAW_KEY_SIZE_MAX];
+    if (!is_fixed(table))
+        return *head_of(slot);
+    uint32_t size = weir_state_encode_raw(table->state->fixed_key, *head_of(slot) ^ HEAD_MASK, key);
+    return weir_xxh3(key, size) >> 32 << 32; /* as much as RocksDB's key has */
+}
+
+/* The positions of this subtask's keys: [*first, *first + *size]. */
+static void positions(const struct weir_state *state, uint64_t *first, uint64_t *size)
+{
+    uint64_t groups = (uint64_t)state->max_parallelism, one = (uint64_t)1 << 32;
+    *first = 0;
+    *size = UINT64_MAX;
+    if (groups == 0 || state->key_group_count == 0 || state->key_group_count == state->max_parallelism)
+        return;
+    uint64_t from = ((uint64_t)state->key_group_first * one + groups - 1) / groups;
+    uint64_t end = ((uint64_t)(state->key_group_first + state->key_group_count) * one + groups - 1) / groups;
+    *first = from << 32;
+    *size = ((end - from) << 32) - 1;
+}
+
+/* Too many: those of the first half of [from, *last] stay. */
+static size_t halve(struct victim *victims, size_t count, uint64_t from, uint64_t *last)
+{
+    size_t kept = 0;
+    *last = from + (*last - from) / 2;
+    for (size_t i = 0; i < count; i++)
+        if (victims[i].position - from <= *last - from)
+            victims[kept++] = victims[i];
+    return kept;
+}
+
+/* The entries in [from, *last] that were not used since the hand was there last, at most `max`, for which *last may come down. */
+static size_t choose_between(struct weir_state_table *table, struct victim *victims, size_t max, uint64_t from,
+                             uint64_t *last)
+{
+    size_t count = 0;
+    for (uint64_t i = 0; i < table->capacity; i++) {
+        uint8_t *slot = slot_at(table, i);
+        if (!*head_of(slot) || table->marks[i] & MARK_VICTIM)
+            continue;
+        uint64_t position = position_of(table, slot);
+        if (position - from > *last - from)
+            continue;
+        if (table->marks[i] & MARK_USED) {
+            table->marks[i] &= (uint8_t)~MARK_USED;
+            continue;
         }
-        at = at + 1 == table->capacity ? 0 : at + 1;
+        while (count == max && position - from <= *last - from && from < *last)
+            count = halve(victims, count, from, last);
+        if (count < max && position - from <= *last - from)
+            victims[count++] = (struct victim){position, i};
     }
-    table->hand = at;
+    for (size_t i = 0; i < count; i++)
+        table->marks[victims[i].index] |= MARK_VICTIM;
+    return count;
+}
+
+/* Chooses up to `max` entries from the hand on into memory->victims, and marks them; returns their number. Twice around at most: what was used
+ * gets another chance. */
+static size_t choose(struct weir_state_table *table, size_t max)
+{
+    struct weir_state_memory *memory = table->state->spill->memory;
+    uint64_t first, size, swept = 0;
+    size_t chosen = 0;
+    positions(table->state, &first, &size);
+    memory->victims = grown(memory->victims, &memory->victim_capacity, max, sizeof *memory->victims);
+    /* Where the hand comes to, it has not been for longest: there are more entries than elsewhere, up to twice. */
+    uint64_t width = (uint64_t)((double)size / ((double)table->count + 1) * (double)max / 2) | 1;
+    width = width > size ? size : width;
+    for (int rounds = 2; rounds > 0 && chosen <= max / 2;) {
+        if (table->hand - first > size)
+            table->hand = first;
+        uint64_t left = size - (table->hand - first), last = table->hand + (width < left ? width : left);
+        size_t found = choose_between(table, memory->victims + chosen, max - chosen, table->hand, &last);
+        swept = last - first;
+        table->hand = last + 1;
+        chosen += found;
+        rounds -= swept == size;
+        if (found <= max / 8)
+            width = width > size / 4 ? size : width * 4;
+    }
     return chosen;
 }
 
@@ -445,80 +505,75 @@ static uint64_t changed_after(const struct weir_state_table *table, uint64_t ind
     return barrier && bit_of(table, BITS_PENDING, index) ? barrier - 1 : 0;
 }
 
-static void encode_victim(struct weir_state_table *table, uint64_t index, struct key_at *key)
+/* Its key and value, one after the other in memory->bytes. generation: of its copy in the index; 0: the entry itself. Returns the key's size. */
+static size_t encode_victim(struct weir_state_table *table, uint64_t index, uint64_t generation)
 {
     const struct weir_state *state = table->state;
     struct weir_buf *bytes = &state->spill->memory->bytes;
-    uint8_t head[VALUE_AT];
-    key->at = bytes->size;
+    uint8_t head[VALUE_AT], prefix[PREFIX_SIZE];
+    weir_buf_clear(bytes);
+    if (generation) /* the same key behind another prefix, without the state's number */
+        append(bytes, prefix, put_index_prefix(state->spill, generation, prefix) - 4);
+    size_t at = bytes->size;
     put_slot_key(table, bytes, slot_at(table, index));
-    key->size = (uint32_t)(bytes->size - key->at);
-    key->value_at = bytes->size;
+    if (generation) {
+        put_index_prefix(state->spill, generation, prefix);
+        memcpy(bytes->data + at, prefix + PREFIX_SIZE - 4, 4);
+    }
+    size_t key_size = bytes->size;
     put_u64(head, changed_after(table, index));
     head[8] = bit_of(table, BITS_SAVED, index);
     append(bytes, head, sizeof head);
     state->codec.encode(state->codec.arg, slot_at(table, index) + state->value_at, bytes);
-    key->value_size = (uint32_t)(bytes->size - key->value_at);
+    return key_size;
 }
 
-/* The same entry once more, in the index; false: it need not be there. */
-static bool encode_in_index(struct weir_state_table *table, uint64_t index, const struct key_at *of, struct key_at *key)
+static bool is_written(const struct weir_state_table *table, uint64_t index, uint64_t generation)
 {
-    struct weir_spill *spill = table->state->spill;
-    struct weir_buf *bytes = &spill->memory->bytes;
-    uint64_t generation = changed_after(table, index);
-    if (!generation)
-        return false;
-    add_generation(spill, generation);
-    *key = *of; /* with the same value */
-    key->at = bytes->size;
-    reserve(bytes, of->size + PREFIX_SIZE);
-    index_key(spill, generation, bytes->data + of->at, of->size, bytes);
-    key->size = (uint32_t)(bytes->size - key->at);
-    return true;
+    return !(table->marks[index] & MARK_SAME) && (!generation || changed_after(table, index) == generation);
 }
 
-/* Keys and values of the victims that RocksDB has not as they are, sorted, into memory->entries. A capture that is under way gets what it
- * wants of them first. */
-static size_t encode_victims(struct weir_state_memory *memory, struct weir_state_table *table, int64_t chosen)
+/* Those of the victims that RocksDB has not as they are. generation: their copies in the index; 0: they themselves. */
+static weir_err write_victims(struct weir_state_table *table, size_t chosen, uint64_t generation)
 {
-    struct weir_buf *bytes = &memory->bytes;
-    size_t count = 0, max = 2 * (size_t)chosen;
-    weir_buf_clear(bytes);
-    memory->keys = grown(memory->keys, &memory->key_capacity, max, sizeof *memory->keys);
-    memory->entries = grown(memory->entries, &memory->entry_capacity, max, sizeof *memory->entries);
-    for (uint64_t i = 0; i < table->capacity; i++) {
-        if (!(table->marks[i] & MARK_VICTIM))
+    struct weir_state_memory *memory = table->state->spill->memory;
+    const struct victim *victims = memory->victims;
+    struct weir_rocks_writer *writer;
+    size_t count = 0;
+    for (size_t i = 0; i < chosen; i++)
+        count += is_written(table, victims[i].index, generation);
+    if (count == 0)
+        return WEIR_OK;
+    weir_err err = weir_rocks_begin(memory->rocks, count, &writer, error_of(memory));
+    if (err)
+        return err;
+    for (size_t i = 0; i < chosen; i++) {
+        if (i + 8 < chosen)
+            __builtin_prefetch(slot_at(table, victims[i + 8].index));
+        if (!is_written(table, victims[i].index, generation))
             continue;
-        if (table->capturing && bit_of(table, BITS_LEFT, i))
-            weir_capture_entry(table, i);
-        if (table->marks[i] & MARK_SAME)
-            continue;
-        encode_victim(table, i, &memory->keys[count]);
-        count += encode_in_index(table, i, &memory->keys[count], &memory->keys[count + 1]) ? 2 : 1;
+        size_t key_size = encode_victim(table, victims[i].index, generation);
+        weir_rocks_put(writer, memory->bytes.data, key_size, memory->bytes.data + key_size,
+                       memory->bytes.size - key_size);
     }
-    if (count > 1)
-        qsort_r(memory->keys, count, sizeof *memory->keys, by_key, bytes->data);
-    for (size_t i = 0; i < count; i++) {
-        const struct key_at *key = &memory->keys[i];
-        memory->entries[i] = (struct weir_rocks_entry){.key = bytes->data + key->at,
-                                                       .key_size = key->size,
-                                                       .value = bytes->data + key->value_at,
-                                                       .value_size = key->value_size};
-    }
-    return count;
+    if (generation)
+        add_generation(table->state->spill, generation);
+    return weir_rocks_end(writer, error_of(memory));
 }
 
-/* What moves into the place of one that went may be one, too. */
-static void forget_victims(struct weir_state_table *table)
+static int by_position(const void *a, const void *b, void *arg)
 {
-    for (uint64_t i = 0; i < table->capacity; i++) {
-        while (table->marks[i] & MARK_VICTIM) {
-            for (int kind = 0; kind < BITS_KINDS; kind++)
-                bit_clear(table, kind, i);
-            weir_state_take_slot(table, slot_at(table, i));
-        }
-    }
+    const struct victim *x = a, *y = b;
+    struct weir_state_table *table = arg;
+    if (x->position != y->position)
+        return x->position < y->position ? -1 : 1;
+    /* Rare. */
+    uint8_t room[2][WEIR_STATE_RAW_KEY_SIZE_MAX];
+    struct weir_state_entry one, other;
+    weir_state_fill_entry(table, slot_at(table, x->index), room[0], &one);
+    weir_state_fill_entry(table, slot_at(table, y->index), room[1], &other);
+    int order = memcmp(one.key, other.key, one.key_size < other.key_size ? one.key_size : other.key_size);
+    return order ? order : one.key_size < other.key_size ? -1 : one.key_size > other.key_size;
 }
 
 /* Makes what is alive in the heap anew, without what evicted entries left there. */
@@ -544,8 +599,10 @@ static void compact_heap(struct weir_state_table *table)
     }
     free(value);
     weir_arena_fini(&old);
+    weir_state_pack_keys(table);
     table->moves++;
     table->evicted = 0;
+    table->looked_bytes = 0;
 }
 
 static void begin_marks(struct weir_state_table *table)
@@ -556,30 +613,63 @@ static void begin_marks(struct weir_state_table *table)
     table->limit = weir_state_limit_full(table->capacity);
 }
 
-/* Forgets up to `max` entries; returns their number. 0: there are none, or RocksDB could not take them. */
-static int64_t evict(struct weir_state_table *table, int64_t max)
+/* Of an entry, on average. */
+static size_t heap_bytes(const struct weir_state_table *table)
+{
+    size_t bytes = table->heap.size_total + table->keys.size_total + table->large_bytes;
+    return table->count > 0 ? bytes / (size_t)table->count : 0;
+}
+
+/* Forgets about `max` entries; returns their number. 0: there are none, or RocksDB could not take them. */
+static int64_t evict(struct weir_state_table *table, int64_t wanted)
 {
     struct weir_spill *spill = table->state->spill;
     struct weir_state_memory *memory = spill->memory;
+    uint64_t barrier = spill->barrier;
+    size_t max = EVICT_BYTES / (heap_bytes(table) + 1);
     begin_marks(table);
+    max = max < EVICT_MIN ? EVICT_MIN : max;
     max = max > EVICT_MAX ? EVICT_MAX : max;
-    int64_t chosen = choose(table, max);
+    wanted = wanted < table->limit / 8 ? table->limit / 8 : wanted; /* each costs a walk over the table */
+    size_t chosen = choose(table, (size_t)wanted > max ? max : (size_t)wanted);
     if (chosen == 0)
         return 0;
     flush_removed(spill);
-    size_t count = encode_victims(memory, table, chosen);
-    if (memory->error.code || weir_rocks_write(memory->rocks, memory->entries, count, error_of(memory))) {
-        for (uint64_t i = 0; i < table->capacity; i++)
-            table->marks[i] &= (uint8_t)~MARK_VICTIM;
+    weir_absent_clear(memory->absent);
+    for (size_t i = 0; i < chosen && table->capturing; i++) {
+        uint64_t index = memory->victims[i].index;
+        if (bit_of(table, BITS_LEFT, index)) /* the capture that is under way wants it as it is */
+            weir_capture_entry(table, index);
+    }
+    qsort_r(memory->victims, chosen, sizeof *memory->victims, by_position, table);
+    if (memory->error.code || write_victims(table, chosen, 0) ||
+        (barrier > 1 && write_victims(table, chosen, barrier - 1)) ||
+        (barrier && write_victims(table, chosen, barrier))) {
+        for (size_t i = 0; i < chosen; i++)
+            table->marks[memory->victims[i].index] &= (uint8_t)~MARK_VICTIM;
         return 0;
     }
     spill->disk = table->disk = true;
-    forget_victims(table);
-    table->disk_count += chosen;
-    table->evicted += chosen;
-    if (table->heap.size_total > HEAP_MIN && table->evicted * 2 > table->count)
+    weir_state_sweep(table, MARK_VICTIM);
+    table->disk_count += (int64_t)chosen;
+    table->evicted += (int64_t)chosen;
+    return (int64_t)chosen;
+}
+
+static bool has_much_heap(const struct weir_state_table *table)
+{
+    return table->heap.size_total + table->keys.size_total > HEAP_MIN;
+}
+
+/* Forgets `wanted` entries, in several rounds; then the heaps are made anew, if that is worth it. */
+static bool evict_all(struct weir_state_table *table, int64_t wanted)
+{
+    int64_t done = 0, some;
+    while (done < wanted && (some = evict(table, wanted - done)) > 0)
+        done += some;
+    if (has_much_heap(table) && table->evicted * 3 >= table->count)
         compact_heap(table);
-    return chosen;
+    return done > 0;
 }
 
 /* --- Room */
@@ -602,11 +692,18 @@ static bool has_room(const struct weir_state_memory *memory, size_t size)
     return used_bytes(memory) + size <= budget;
 }
 
+/* With the heap that an entry has had so far. */
+static size_t size_with(const struct weir_state_table *table, uint64_t capacity)
+{
+    size_t slots = (capacity + SPECIAL_SLOTS) * (table->state->stride + 1) + capacity * BITS_KINDS / 8;
+    return slots + (size_t)(weir_state_limit_full(capacity) - table->count) * (heap_bytes(table) * 3 / 2);
+}
+
 bool weir_spill_fits(const struct weir_state_table *table, uint64_t capacity)
 {
     const struct weir_state_memory *memory = table->state->spill->memory;
-    size_t size = (capacity + SPECIAL_SLOTS) * (table->state->stride + 1);
-    return size <= memory->budget / 8 || has_room(memory, size);
+    size_t size = (capacity + SPECIAL_SLOTS) * (table->state->stride + 1), own = table->slots.size;
+    return size <= memory->budget / 8 || has_room(memory, size > own ? size - own : 0);
 }
 
 /* Runs are at most about twice the state; when it turns out that its entries are too much all the same, they are merged. */
@@ -615,27 +712,45 @@ bool weir_spill_may_hold(const struct weir_state *state, double bytes)
     return !state->spill || (bytes / 2 < (double)SIZE_MAX && has_room(state->spill->memory, (size_t)(bytes / 2)));
 }
 
-/* Memory is looked at when a table is full, and now and then where it can grow otherwise. */
-void weir_spill_room(struct weir_state_table *table, int count)
+/* As large as it may be: twice as large, or what the budget has. False: it stays as it is. */
+static bool grow(struct weir_state_table *table)
 {
     struct weir_state_memory *memory = table->state->spill->memory;
-    bool over = false;
+    uint64_t capacity = table->capacity * 2, least = table->capacity + table->capacity / 4;
+    size_t own = size_with(table, table->capacity);
+    while (capacity >= least && size_with(table, capacity) > memory->budget / 8 &&
+           !has_room(memory, size_with(table, capacity) - own))
+        capacity -= table->capacity / 16;
+    if (capacity < least)
+        return false;
+    weir_state_grow(table, capacity);
+    return true;
+}
+
+/* An item is at it. What its heaps have grown since they were looked at last may be too much. */
+void weir_spill_begin(struct weir_state_table *table)
+{
+    struct weir_state_memory *memory = table->state->spill->memory;
+    size_t bytes = table->heap.size_total + table->keys.size_total + table->large_bytes;
     table->used_at = memory->item;
-    if (table->heap.size_total + table->keys.size_total + table->large_bytes > HEAP_MIN && ++memory->looks >= 16) {
-        memory->looks = 0;
-        over = !has_room(memory, 0);
-    }
-    if (over && table->count > EVICT_MIN)
-        evict(table, table->count / 8);
-    while (table->count + count > table->limit && !memory->error.code) {
-        uint64_t capacity = table->capacity * 2;
-        if (weir_spill_fits(table, capacity))
-            return; /* it grows when it has to */
-        memory->wanted = (capacity + SPECIAL_SLOTS) * (table->state->stride + 1);
-        int64_t needed = table->count + count - table->limit, quarter = table->limit / 4;
-        if (needed > table->count || evict(table, needed > quarter ? needed : quarter) == 0)
-            return;
-    }
+    if (bytes < table->looked_bytes + HEAP_MIN)
+        return;
+    if (bytes > HEAP_MIN && !has_room(memory, 0) && table->count > EVICT_MIN && evict_all(table, table->count / 3))
+        bytes = table->heap.size_total + table->keys.size_total + table->large_bytes;
+    table->looked_bytes = bytes;
+}
+
+/* Room for so many entries more; true: what was found may be elsewhere now, or gone. */
+bool weir_spill_room(struct weir_state_table *table, int count)
+{
+    struct weir_state_memory *memory = table->state->spill->memory;
+    int64_t needed = table->count + count - table->limit;
+    if (needed <= 0 || memory->error.code)
+        return false;
+    if (grow(table))
+        return true;
+    memory->wanted = size_with(table, table->capacity * 2) - size_with(table, table->capacity);
+    return needed <= table->count && evict_all(table, needed);
 }
 
 /* The table that was used least recently and not by the last item; NULL: none. */
@@ -662,7 +777,7 @@ void weir_state_memory_settle(struct weir_state_memory *memory)
         if (!memory->states || has_room(memory, memory->wanted))
             break;
         struct weir_state_table *table = coldest(memory);
-        if (!table || evict(table, EVICT_MAX) == 0)
+        if (!table || !evict_all(table, EVICT_MAX))
             break;
         weir_state_shrink(table);
     }
@@ -688,9 +803,9 @@ static void set_bits_of(struct weir_state_table *table, uint64_t index, const ui
     }
 }
 
-/* An entry of RocksDB that is not in memory. */
-static void take_entry(struct weir_state_table *table, const uint8_t *key, uint32_t key_size, const uint8_t *bytes,
-                       size_t size)
+/* An entry of RocksDB that is not in memory; returns its value. */
+static uint8_t *take_entry(struct weir_state_table *table, const uint8_t *key, uint32_t key_size, const uint8_t *bytes,
+                           size_t size)
 {
     struct weir_state *state = table->state;
     uint8_t *slot = weir_state_insert_slot(table, key, key_size);
@@ -700,68 +815,98 @@ static void take_entry(struct weir_state_table *table, const uint8_t *key, uint3
     (void)err; /* kept as the memory's error, which fails the task */
     begin_marks(table);
     uint64_t index = index_of(table, slot);
-    table->marks[index] = MARK_COPIED | MARK_SAME | MARK_USED;
+    table->marks[index] = MARK_COPIED | MARK_SAME;
     set_bits_of(table, index, bytes);
     table->disk_count--;
+    return slot + state->value_at;
 }
 
-/* memory->keys[0, count) are keys in memory->bytes whose entries are not in memory: those that RocksDB has come into the table. */
-static void fetch(struct weir_state_table *table, size_t count)
+/* Of keys[0, count), sorted, the first ones: those that RocksDB has come into the table, values[row] is their value where values is not NULL.
+ * Returns how many keys were dealt with; 0: RocksDB failed. */
+static size_t fetch_some(struct weir_state_table *table, const struct key_at *keys, size_t count, uint8_t **values)
 {
     struct weir_state_memory *memory = table->state->spill->memory;
-    const uint8_t *at[FETCH_MAX];
-    size_t sizes[FETCH_MAX], unique = 0;
-    struct weir_rocks_slice values[FETCH_MAX];
-    weir_assert(count <= FETCH_MAX);
-    qsort_r(memory->keys, count, sizeof *memory->keys, by_key, memory->bytes.data);
-    for (size_t i = 0; i < count; i++) {
-        if (i > 0 && same_key(&memory->bytes, &memory->keys[i], &memory->keys[i - 1]))
+    const struct weir_buf *bytes = &memory->bytes;
+    const uint8_t *at[GET_MAX];
+    size_t sizes[GET_MAX], unique = 0, done = 0;
+    struct weir_rocks_slice slices[GET_MAX];
+    for (; done < count; done++) {
+        if (done > 0 && same_key(bytes, &keys[done], &keys[done - 1]))
             continue;
-        at[unique] = memory->bytes.data + memory->keys[i].at;
-        sizes[unique++] = memory->keys[i].size;
+        if (unique == GET_MAX)
+            break;
+        at[unique] = bytes->data + keys[done].at;
+        sizes[unique++] = keys[done].size;
     }
-    if (weir_rocks_get(memory->rocks, at, sizes, unique, values, error_of(memory)))
-        return; /* kept as the memory's error, which fails the task */
+    if (weir_rocks_get(memory->rocks, at, sizes, unique, slices, error_of(memory)))
+        return 0; /* kept as the memory's error, which fails the task */
     uint32_t key_at = is_fixed(table) ? KEY_AT_FIXED : KEY_AT_VAR;
+    size_t next = 0;
     for (size_t i = 0; i < unique; i++) {
-        if (values[i].bytes)
-            take_entry(table, at[i] + key_at, (uint32_t)(sizes[i] - key_at), values[i].bytes, values[i].size);
+        uint8_t *value = NULL;
+        if (slices[i].bytes)
+            value = take_entry(table, at[i] + key_at, (uint32_t)(sizes[i] - key_at), slices[i].bytes, slices[i].size);
+        else
+            weir_absent_add(memory->absent, at[i], (uint32_t)sizes[i]);
+        for (size_t first = next; values && next < done; next++) {
+            if (next > first && !same_key(bytes, &keys[next], &keys[first]))
+                break;
+            values[keys[next].row] = value;
+        }
     }
-    weir_rocks_release(values, unique);
+    weir_rocks_release(slices, unique);
+    return done;
 }
 
-/* Rows whose values are NULL: their entries come into memory where RocksDB has them. Values of other rows may move. */
-void weir_spill_fetch(struct weir_state_table *table, const struct weir_state_keys *keys, const int32_t *rows,
-                      int count, uint8_t *const *values)
+static void fetch(struct weir_state_table *table, size_t count, uint8_t **values)
 {
     struct weir_state_memory *memory = table->state->spill->memory;
+    size_t done = 0, some;
+    if (count > 1)
+        qsort_r(memory->keys, count, sizeof *memory->keys, by_key, memory->bytes.data);
+    while (done < count && (some = fetch_some(table, memory->keys + done, count - done, values)) > 0)
+        done += some;
+}
+
+/* Rows whose values are NULL: their entries come into memory where RocksDB has them. */
+void weir_spill_fetch(struct weir_state_table *table, const struct weir_state_keys *keys, const int32_t *rows,
+                      int count, uint8_t **values)
+{
+    struct weir_state_memory *memory = table->state->spill->memory;
+    struct weir_buf *bytes = &memory->bytes;
     size_t missing = 0;
     flush_removed(table->state->spill);
     memory->keys = grown(memory->keys, &memory->key_capacity, (size_t)count, sizeof *memory->keys);
-    weir_buf_clear(&memory->bytes);
+    weir_buf_clear(bytes);
     for (int i = 0; i < count; i++) {
         struct key_at *key = &memory->keys[missing];
         if (values[i])
             continue;
-        key->at = memory->bytes.size;
-        if (!put_row_key(table, &memory->bytes, keys, rows ? rows[i] : i))
+        key->at = bytes->size;
+        key->row = i;
+        if (!put_row_key(table, bytes, keys, rows ? rows[i] : i))
             continue;
-        key->size = (uint32_t)(memory->bytes.size - key->at);
-        missing++;
+        key->size = (uint32_t)(bytes->size - key->at);
+        if (weir_absent_has(memory->absent, bytes->data + key->at, key->size))
+            bytes->size = key->at;
+        else
+            missing++;
     }
-    if (missing)
-        fetch(table, missing);
+    fetch(table, missing, values);
 }
 
 void weir_spill_fetch_one(struct weir_state_table *table, uint64_t hash, const uint8_t *key, uint32_t key_size)
 {
     struct weir_state_memory *memory = table->state->spill->memory;
+    weir_spill_begin(table);
+    (void)weir_spill_room(table, 1);
     flush_removed(table->state->spill);
     memory->keys = grown(memory->keys, &memory->key_capacity, 1, sizeof *memory->keys);
     weir_buf_clear(&memory->bytes);
     put_key(table, &memory->bytes, is_fixed(table) ? weir_xxh3(key, key_size) : hash, key, key_size);
     memory->keys[0] = (struct key_at){.at = 0, .size = (uint32_t)memory->bytes.size};
-    fetch(table, 1);
+    if (!weir_absent_has(memory->absent, memory->bytes.data, memory->keys[0].size))
+        fetch(table, 1, NULL);
 }
 
 /* All entries with this id that are not in memory. */
@@ -785,22 +930,27 @@ void weir_spill_fetch_id(struct weir_state_table *table, struct weir_state_id id
     struct weir_rocks_iterator *it = weir_rocks_iterate(memory->rocks, memory->bytes.data, memory->bytes.size, NULL);
     while (!weir_rocks_next(it, &entry, &more, error_of(memory)) && more) {
         const uint8_t *bytes = entry.key + KEY_AT_VAR;
-        if (!weir_state_has(table, bytes, entry.key_size - KEY_AT_VAR))
-            take_entry(table, bytes, entry.key_size - KEY_AT_VAR, entry.value, entry.value_size);
+        if (weir_state_has(table, bytes, entry.key_size - KEY_AT_VAR))
+            continue;
+        (void)weir_spill_room(table, 1);
+        (void)take_entry(table, bytes, entry.key_size - KEY_AT_VAR, entry.value, entry.value_size);
     }
     weir_rocks_iterator_free(it);
 }
 
-void weir_spill_used(struct weir_state_table *table, uint8_t *const *values, int count, bool changes)
+void weir_spill_used(struct weir_state_table *table, uint8_t *const *values, int count)
 {
-    uint8_t keep = changes ? (uint8_t)~MARK_SAME : 0xff;
     size_t value_at = table->state->value_at;
-    for (int i = 0; i < count; i++) {
-        if (values[i]) {
-            uint8_t *mark = &table->marks[index_of(table, values[i] - value_at)];
-            *mark = (uint8_t)((*mark & keep) | MARK_USED);
-        }
-    }
+    for (int i = 0; i < count; i++)
+        if (values[i])
+            table->marks[index_of(table, values[i] - value_at)] |= MARK_USED;
+}
+
+void weir_spill_changed(struct weir_state_table *table, uint8_t *const *values, int count)
+{
+    size_t value_at = table->state->value_at;
+    for (int i = 0; i < count; i++)
+        table->marks[index_of(table, values[i] - value_at)] &= (uint8_t)~MARK_SAME;
 }
 
 /* --- Walks: what is in RocksDB only, after what is in memory */
@@ -951,6 +1101,7 @@ struct weir_spill_capture *weir_spill_capture(struct weir_state *state, uint64_t
         capture->rocks = weir_rocks_ref(spill->memory->rocks);
         capture->over_at = over_at;
         capture->key_at = state->fixed_key != WEIR_TYPE_NONE ? KEY_AT_FIXED : KEY_AT_VAR;
+        capture->max_parallelism = state->max_parallelism;
         take_prefixes(spill, full, capture);
         capture->snapshot = weir_rocks_snapshot_new(spill->memory->rocks);
     }
@@ -972,64 +1123,4 @@ void weir_spill_restored(struct weir_state *state, uint64_t checkpoint)
         state->spill->barrier = checkpoint;
         state->spill->base = checkpoint;
     }
-}
-
-/* The next entry of a range; *more false: the range has ended. */
-static weir_err capture_one(struct weir_spill_capture *capture, struct weir_records *records, bool *more,
-                            struct weir_error *error)
-{
-    struct weir_rocks_entry entry;
-    weir_err err = weir_rocks_next(capture->iterator, &entry, more, error);
-    if (err || !*more)
-        return err;
-    uint32_t shift = capture->index ? PREFIX_SIZE - 4 : 0, key_at = capture->key_at + shift;
-    weir_assert(entry.key_size >= key_at && entry.value_size >= VALUE_AT);
-    if (weir_state_is_over(capture->over_at, entry.value + VALUE_AT, entry.value_size - VALUE_AT))
-        return WEIR_OK;
-    uint64_t namespace;
-    memcpy(&namespace, entry.key + 4 + shift, sizeof namespace);
-    namespace = __builtin_bswap64(namespace) ^ (uint64_t)1 << 63;
-    int group = entry.key[PREFIX_SIZE + shift] << 8 | entry.key[PREFIX_SIZE + shift + 1];
-    weir_records_begin(records, group, entry.key + key_at, entry.key_size - key_at, (int64_t) namespace,
-                       WEIR_RECORD_VALUE);
-    append(&records->bytes, entry.value + VALUE_AT, entry.value_size - VALUE_AT);
-    weir_records_end(records);
-    return WEIR_OK;
-}
-
-weir_err weir_spill_capture_next(struct weir_spill_capture *capture, struct weir_records *records, size_t size,
-                                 bool *more, struct weir_error *error)
-{
-    *more = true;
-    while (records->bytes.size < size) {
-        bool found = false;
-        if (!capture->iterator) {
-            if (capture->at == capture->prefix_count) {
-                *more = false;
-                return WEIR_OK;
-            }
-            capture->iterator = weir_rocks_iterate(capture->rocks, capture->prefixes[capture->at++],
-                                                   (size_t)capture->prefix_size, capture->snapshot);
-        }
-        weir_err err = capture_one(capture, records, &found, error);
-        if (err)
-            return err;
-        if (!found) { /* a range's entries are newer than those of the range before: a run of their own */
-            weir_rocks_iterator_free(capture->iterator);
-            capture->iterator = NULL;
-            *more = capture->at < capture->prefix_count;
-            return WEIR_OK;
-        }
-    }
-    return WEIR_OK;
-}
-
-void weir_spill_capture_free(struct weir_spill_capture *capture)
-{
-    if (!capture)
-        return;
-    weir_rocks_iterator_free(capture->iterator);
-    weir_rocks_snapshot_free(capture->rocks, capture->snapshot);
-    weir_rocks_free(capture->rocks);
-    free(capture);
 }

@@ -39,7 +39,8 @@ struct weir_spill; /* spill.c */
 struct slots {
     uint8_t *bytes;
     size_t size;
-    bool mapped; /* by mmap, not malloc */
+    bool mapped;     /* by mmap, not malloc */
+    size_t released; /* bytes at the front that were given back */
 };
 
 struct free_key {
@@ -67,7 +68,6 @@ struct weir_state_table {
     uint64_t seed;
     struct slots slots;
     uint64_t capacity;
-    int shift;        /* 64 - log2(capacity) */
     uint32_t special; /* bit SPECIAL_*: the slot is taken */
     int64_t count;    /* ordinary entries */
     int64_t limit;
@@ -79,14 +79,15 @@ struct weir_state_table {
     struct free_key *free_keys[KEY_CLASSES];
     struct weir_state_table *next_dropped;
     /* Of states with a memory: spill.c */
-    uint8_t *marks;     /* by slot; NULL: nothing was evicted yet */
-    int64_t disk_count; /* entries that are on disk only */
-    bool disk;          /* there is something on disk, or was */
-    bool walked;        /* a walk is under way */
-    uint64_t hand;      /* of the clock */
-    int64_t used_at;    /* the last item that found or made something */
-    int64_t evicted;    /* since the heap was compacted */
-    uint32_t moves;     /* of the heap */
+    uint8_t *marks;      /* by slot; NULL: nothing was evicted yet */
+    int64_t disk_count;  /* entries that are on disk only */
+    bool disk;           /* there is something on disk, or was */
+    bool walked;         /* a walk is under way */
+    uint64_t hand;       /* of the clock: a hash */
+    size_t looked_bytes; /* of heap and keys, when they were looked at last */
+    int64_t used_at;     /* the last item that found or made something */
+    int64_t evicted;     /* since the heap was compacted */
+    uint32_t moves;      /* of the heap */
     struct weir_rocks_iterator *disk_walk;
     int64_t disk_walked;
 };
@@ -188,6 +189,13 @@ static inline bool slot_is_taken(const struct weir_state_table *table, uint64_t 
     return index < table->capacity ? *head_of(slot_at(table, index)) != 0
                                    : table->special >> (index - table->capacity + 1) & 1;
 }
+
+/* slots.c. give: what take() may find again. release: the walk over old slots has so many bytes behind it, which are given back at once: two
+ * tables together are hardly larger than the larger one. */
+struct slots weir_slots_take(struct weir_state *state, size_t size);
+void weir_slots_give(struct weir_state *state, struct slots *slots);
+void weir_slots_free(struct slots *slots);
+void weir_slots_release(struct slots *slots, size_t walked);
 
 void weir_state_table_free(struct weir_state_table *table);
 /* Fixed keys are encoded to `room` (WEIR_STATE_RAW_KEY_SIZE_MAX); variable ones lie where they are. */

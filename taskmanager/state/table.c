@@ -1,7 +1,8 @@
 /* Open-addressing state tables; see table.h for the interface and README.md for the shape and its reasons.
  *
  * Owning thread: the task's worker. Invariants of a table:
- *  - `capacity` is a power of two; `capacity + SPECIAL_SLOTS` slots of `stride` bytes follow each other.
+ *  - `capacity` is a power of two, or (with a memory, where that would not fit) less; `capacity + SPECIAL_SLOTS` slots of `stride` bytes
+ *    follow each other.
  *  - An ordinary slot is empty when its head is 0, and is then all zeros, so that an inserted value begins as zeros.
  *  - count (ordinary entries) <= limit < capacity, so that every probe ends.
  *  - All slots between an entry's home and its place are taken (linear probing, shift-back removal).
@@ -10,7 +11,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "base/assert.h"
 #include "base/hash.h"
@@ -21,62 +21,26 @@
 #define CAPACITY_MAX ((uint64_t)1 << 40)
 #define MIX 0x9e3779b97f4a7c15u
 #define KEY_CLASS_SIZE 16
-#define HUGE_PAGE ((size_t)2 << 20)
-
-/* --- Memory of slots: zeroed; large ones on huge pages, since every access is a random one */
-
-static struct slots slots_new(size_t size)
-{
-    struct slots slots = {.size = size};
-    if (size >= HUGE_PAGE) {
-        size_t rounded = (size + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
-        void *p = mmap(NULL, rounded, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (p != MAP_FAILED) {
-            (void)madvise(p, rounded, MADV_HUGEPAGE); /* advice: without it the table is only slower */
-            slots.size = rounded;
-            slots.bytes = p;
-            slots.mapped = true;
-            return slots;
-        }
-    }
-    slots.bytes = weir_zalloc(size); /* aborts when there is none */
-    return slots;
-}
-
-static void slots_free(struct slots *slots)
-{
-    if (slots->mapped)
-        munmap(slots->bytes, slots->size);
-    else
-        free(slots->bytes);
-    memset(slots, 0, sizeof *slots);
-}
-
-static struct slots slots_take(struct weir_state *state, size_t size)
-{
-    struct slots *spare = &state->spare;
-    if (!spare->bytes || spare->size < size || spare->size / 2 > size + HUGE_PAGE)
-        return slots_new(size);
-    struct slots slots = *spare;
-    memset(spare, 0, sizeof *spare);
-    memset(slots.bytes, 0, size);
-    return slots;
-}
-
-static void slots_give(struct weir_state *state, struct slots *slots)
-{
-    if (state->spare.bytes)
-        slots_free(&state->spare);
-    state->spare = *slots;
-    memset(slots, 0, sizeof *slots);
-}
 
 /* --- Slots */
 
-static inline uint64_t home_of(uint64_t head, uint64_t seed, int shift)
+/* In the order of the mixed heads, whatever the capacity: what is walked in one table's order is inserted into another's from front to end. */
+static inline uint64_t home_of(uint64_t head, uint64_t seed, uint64_t capacity)
 {
     unsigned __int128 product = (unsigned __int128)(head ^ seed) * MIX;
-    return ((uint64_t)product ^ (uint64_t)(product >> 64)) >> shift;
+    uint64_t mixed = (uint64_t)product ^ (uint64_t)(product >> 64);
+    return (uint64_t)((unsigned __int128)mixed * capacity >> 64);
+}
+
+static inline uint64_t next_slot(const struct weir_state_table *table, uint64_t index)
+{
+    return index + 1 == table->capacity ? 0 : index + 1;
+}
+
+/* Slots from `from` to `to`, around the end. */
+static inline uint64_t distance(const struct weir_state_table *table, uint64_t from, uint64_t to)
+{
+    return to >= from ? to - from : to + table->capacity - from;
 }
 
 static inline uint64_t var_head(uint64_t hash)
@@ -91,7 +55,7 @@ static int64_t limit_of(uint64_t capacity)
 
 int64_t weir_state_limit_full(uint64_t capacity)
 {
-    return (int64_t)(capacity / 8 * 7);
+    return (int64_t)(capacity / 4 * 3);
 }
 
 static uint64_t capacity_for(int64_t count)
@@ -113,9 +77,8 @@ static void set_bits(struct weir_state_table *table, uint64_t capacity)
 
 static void table_set_capacity(struct weir_state_table *table, uint64_t capacity)
 {
-    table->slots = slots_take(table->state, (capacity + SPECIAL_SLOTS) * table->state->stride);
+    table->slots = weir_slots_take(table->state, (capacity + SPECIAL_SLOTS) * table->state->stride);
     table->capacity = capacity;
-    table->shift = 64 - __builtin_ctzll(capacity);
     table->limit = table->marks ? weir_state_limit_full(capacity) : limit_of(capacity);
     if (table->state->codec.encode)
         set_bits(table, capacity);
@@ -130,7 +93,7 @@ static void move_bits(struct weir_state_table *table, uint64_t *const old[BITS_K
 }
 
 /* To another capacity, mostly a larger one. */
-static void table_grow(struct weir_state_table *table, uint64_t capacity)
+void weir_state_grow(struct weir_state_table *table, uint64_t capacity)
 {
     struct slots old = table->slots;
     uint8_t *old_marks = table->marks;
@@ -141,15 +104,16 @@ static void table_grow(struct weir_state_table *table, uint64_t capacity)
     memcpy(old_bits, table->bits, sizeof old_bits);
     table_set_capacity(table, capacity);
     table->capture_word = 0;
-    uint64_t mask = capacity - 1;
     for (uint64_t i = 0; i < old_capacity; i++) {
         uint8_t *from = old.bytes + i * stride;
         uint64_t head = *head_of(from);
+        if (i % 4096 == 0)
+            weir_slots_release(&old, i * stride);
         if (!head)
             continue;
-        uint64_t at = home_of(head, table->seed, table->shift);
+        uint64_t at = home_of(head, table->seed, capacity);
         while (*head_of(slot_at(table, at)))
-            at = (at + 1) & mask;
+            at = next_slot(table, at);
         memcpy(slot_at(table, at), from, stride);
         if (old_memory)
             move_bits(table, old_bits, i, at);
@@ -161,27 +125,27 @@ static void table_grow(struct weir_state_table *table, uint64_t capacity)
         move_bits(table, old_bits, old_capacity + i, capacity + i);
     free(old_memory);
     free(old_marks);
-    slots_free(&old);
+    weir_slots_free(&old);
 }
 
 void weir_state_reserve(struct weir_state_table *table, int64_t count)
 {
     uint64_t capacity = capacity_for(count);
     if (capacity > table->capacity && (!table->state->spill || weir_spill_fits(table, capacity)))
-        table_grow(table, capacity);
+        weir_state_grow(table, capacity);
 }
 
 void weir_state_free_spare(struct weir_state *state)
 {
     if (state->spare.bytes)
-        slots_free(&state->spare);
+        weir_slots_free(&state->spare);
 }
 
 void weir_state_shrink(struct weir_state_table *table)
 {
     uint64_t capacity = capacity_for(table->count + 1);
     if (capacity <= table->capacity / 4)
-        table_grow(table, capacity);
+        weir_state_grow(table, capacity);
 }
 
 /* --- Bytes of variable keys */
@@ -252,7 +216,7 @@ void weir_state_table_free(struct weir_state_table *table)
             key_free(table, slot);
     }
     weir_spill_table_free(table);
-    slots_give(table->state, &table->slots);
+    weir_slots_give(table->state, &table->slots);
     weir_arena_fini(&table->heap);
     weir_arena_fini(&table->keys);
     free(table->bits_memory);
@@ -301,7 +265,7 @@ void weir_state_free(struct weir_state *state)
         weir_state_table_free(state->entries[state->first + i].table);
     weir_spill_state_free(state);
     if (state->spare.bytes)
-        slots_free(&state->spare);
+        weir_slots_free(&state->spare);
     free(state->walk_bytes);
     free(state->walk_words);
     free(state->walk_validity);
@@ -449,8 +413,10 @@ void weir_state_touch(struct weir_state_table *table, uint8_t *value)
     if (table->capturing)
         mark_captured(table, value);
     mark(table, value);
-    if (table->marks)
-        weir_spill_used(table, &value, 1, true);
+    if (table->marks) {
+        weir_spill_used(table, &value, 1);
+        weir_spill_changed(table, &value, 1);
+    }
 }
 
 void weir_state_compact(struct weir_state_table *table,
@@ -514,7 +480,7 @@ static inline __attribute__((always_inline)) int batch_fixed(struct weir_state_t
                                                              int count, uint8_t **values, bool insert)
 {
     const uint64_t seed = table->seed;
-    const int shift = table->shift;
+    const uint64_t capacity = table->capacity;
     const size_t stride = table->state->stride;
     uint8_t *const base = table->slots.bytes;
     uint64_t heads[GROUP];
@@ -523,7 +489,7 @@ static inline __attribute__((always_inline)) int batch_fixed(struct weir_state_t
         int n = count - first < GROUP ? count - first : GROUP;
         for (int i = 0; i < n; i++) {
             uint64_t head = keys->fixed[rows ? rows[first + i] : first + i] ^ HEAD_MASK;
-            uint8_t *slot = base + home_of(head, seed, shift) * stride;
+            uint8_t *slot = base + home_of(head, seed, capacity) * stride;
             __builtin_prefetch(slot, 1);
             heads[i] = head;
             slots[i] = slot;
@@ -642,16 +608,16 @@ static int batch_var(struct weir_state_table *table, const struct weir_state_key
                      uint8_t **values, bool insert)
 {
     const uint64_t seed = table->seed;
-    const int shift = table->shift;
+    const uint64_t capacity = table->capacity;
     const size_t stride = table->state->stride;
-    uint8_t *const base = table->slots.bytes, *const end = base + table->capacity * stride;
+    uint8_t *const base = table->slots.bytes, *const end = base + capacity * stride;
     uint8_t *slots[GROUP];
     int late[GROUP];
     for (int first = 0; first < count; first += GROUP) {
         int n = count - first < GROUP ? count - first : GROUP, late_count = 0;
         for (int i = 0; i < n; i++) {
             uint64_t head = var_head(keys->hashes[rows ? rows[first + i] : first + i]);
-            slots[i] = base + home_of(head, seed, shift) * stride;
+            slots[i] = base + home_of(head, seed, capacity) * stride;
             __builtin_prefetch(slots[i], 1);
             __builtin_prefetch(slots[i] + sizeof(struct var_slot), 1); /* the value, or the end of the key */
         }
@@ -698,23 +664,53 @@ static int batch_once(struct weir_state_table *table, const struct weir_state_ke
     return batch_fixed(table, keys, NULL, count, values, insert);
 }
 
-/* Into memory what is on disk of the rows' entries; and room for all of them. */
-static __attribute__((noinline)) void bring(struct weir_state_table *table, const struct weir_state_keys *keys,
-                                            const int32_t *rows, int count, uint8_t **values)
+static int count_missing(uint8_t *const *values, int count)
 {
-    if (table->marks) { /* what is all there stays where it is */
-        int missing = 0;
+    int missing = 0;
+    for (int i = 0; i < count; i++)
+        missing += !values[i];
+    return missing;
+}
+
+/* Makes the entries of the rows that have none. */
+static void insert_missing(struct weir_state_table *table, const struct weir_state_keys *keys, const int32_t *rows,
+                           int count, uint8_t **values)
+{
+    int32_t missing[WEIR_BATCH_ROWS_MAX];
+    uint8_t *made[WEIR_BATCH_ROWS_MAX];
+    int missing_count = 0, at = 0;
+    for (int i = 0; i < count; i++)
+        if (!values[i])
+            missing[missing_count++] = rows ? rows[i] : i;
+    while (batch_once(table, keys, missing, missing_count, made, true) < missing_count)
+        weir_state_grow(table, table->capacity * 2);
+    for (int i = 0; i < count; i++)
+        if (!values[i])
+            values[i] = made[at++];
+}
+
+/* upsert() and lookup() where entries may be on disk, or must go there. Nothing moves while all rows are in memory; else those that are not come
+ * from disk together, once there is room for them, and what is on neither side is made. */
+static __attribute__((noinline)) void bring(struct weir_state_table *table, const struct weir_state_keys *keys,
+                                            const int32_t *rows, int count, uint8_t **values, bool insert)
+{
+    int missing;
+    weir_assert(count <= WEIR_BATCH_ROWS_MAX);
+    do {
         (void)batch_once(table, keys, rows, count, values, false);
-        for (int i = 0; i < count; i++)
-            missing += !values[i];
-        if (!missing)
+        missing = count_missing(values, count);
+        if (table->marks)
+            weir_spill_used(table, values, count);
+        if (missing == 0)
             return;
-    }
-    weir_spill_room(table, count);
-    if (table->disk_count == 0)
-        return;
-    (void)batch_once(table, keys, rows, count, values, false);
-    weir_spill_fetch(table, keys, rows, count, values);
+    } while (weir_spill_room(table, missing)); /* what had to go may have been of this batch */
+    const uint8_t *slots = table->slots.bytes;
+    if (table->disk_count > 0)
+        weir_spill_fetch(table, keys, rows, count, values);
+    if (insert)
+        insert_missing(table, keys, rows, count, values);
+    if (table->slots.bytes != slots) /* it had to grow all the same */
+        (void)batch_once(table, keys, rows, count, values, false);
 }
 
 void weir_state_upsert(struct weir_state_table *table, const struct weir_state_keys *keys, const int32_t *rows,
@@ -722,11 +718,15 @@ void weir_state_upsert(struct weir_state_table *table, const struct weir_state_k
 {
     weir_assert(is_fixed(table) == (keys->fixed != NULL));
     if (table->state->spill)
-        bring(table, keys, rows, count, values);
-    while (batch_once(table, keys, rows, count, values, true) < count)
-        table_grow(table, table->capacity * 2);
+        weir_spill_begin(table);
+    if (table->marks || (table->state->spill && table->count + count > table->limit)) {
+        bring(table, keys, rows, count, values, true);
+    } else {
+        while (batch_once(table, keys, rows, count, values, true) < count)
+            weir_state_grow(table, table->capacity * 2);
+    }
     if (table->marks)
-        weir_spill_used(table, values, count, true);
+        weir_spill_changed(table, values, count);
     if (!table->bits_memory)
         return;
     if (__builtin_expect(table->capturing, 0))
@@ -740,11 +740,14 @@ void weir_state_lookup(struct weir_state_table *table, const struct weir_state_k
                        int count, uint8_t **values)
 {
     weir_assert(is_fixed(table) == (keys->fixed != NULL));
-    if (table->disk_count > 0)
-        bring(table, keys, rows, count, values);
+    if (table->disk_count > 0) {
+        weir_spill_begin(table);
+        bring(table, keys, rows, count, values, false);
+        return;
+    }
     (void)batch_once(table, keys, rows, count, values, false); /* never stops early: nothing is inserted */
     if (table->marks)
-        weir_spill_used(table, values, count, false);
+        weir_spill_used(table, values, count);
 }
 
 /* --- One key */
@@ -753,7 +756,8 @@ static uint8_t *find_slot(struct weir_state_table *table, uint64_t hash, const u
 {
     if (!is_fixed(table)) {
         uint64_t head = var_head(hash);
-        return probe_var(table, head, key, key_size, slot_at(table, home_of(head, table->seed, table->shift)), false);
+        return probe_var(table, head, key, key_size, slot_at(table, home_of(head, table->seed, table->capacity)),
+                         false);
     }
     uint64_t raw;
     if (!weir_state_decode_raw(table->state->fixed_key, key, key_size, &raw))
@@ -761,7 +765,7 @@ static uint8_t *find_slot(struct weir_state_table *table, uint64_t hash, const u
     uint64_t head = raw ^ HEAD_MASK;
     if (!head)
         return special_slot(table, SPECIAL_MARK, false);
-    return probe_fixed(table, head, slot_at(table, home_of(head, table->seed, table->shift)), false);
+    return probe_fixed(table, head, slot_at(table, home_of(head, table->seed, table->capacity)), false);
 }
 
 /* The same, wherever it is. */
@@ -784,7 +788,7 @@ uint8_t *weir_state_get(struct weir_state_table *table, uint64_t hash, const uin
     uint8_t *slot = find_slot_anywhere(table, hash, key, key_size);
     uint8_t *value = slot ? slot + table->state->value_at : NULL;
     if (value && table->marks)
-        weir_spill_used(table, &value, 1, false);
+        weir_spill_used(table, &value, 1);
     return value;
 }
 
@@ -814,7 +818,7 @@ static uint8_t *put_one(struct weir_state_table *table, const uint8_t *key, uint
         return value;
     }
     while (batch_once(table, &keys, NULL, 1, &value, true) < 1)
-        table_grow(table, table->capacity * 2);
+        weir_state_grow(table, table->capacity * 2);
     return value - table->state->value_at;
 }
 
@@ -842,11 +846,67 @@ static void shift_bits(struct weir_state_table *table, uint64_t from, uint64_t t
         table->capture_word = to >> 6;
 }
 
+/* Slot `from` becomes slot `to`, which is empty. */
+static void move_slot(struct weir_state_table *table, uint64_t from, uint64_t to)
+{
+    memcpy(slot_at(table, to), slot_at(table, from), table->state->stride);
+    if (table->bits_memory)
+        shift_bits(table, from, to);
+    if (table->marks)
+        table->marks[to] = table->marks[from];
+}
+
+void weir_state_sweep(struct weir_state_table *table, uint8_t mark)
+{
+    uint64_t begin = 0;
+    while (*head_of(slot_at(table, begin)))
+        begin++; /* there is an empty one; behind it nothing is displaced by what is before */
+    for (uint64_t n = 1, i = next_slot(table, begin); n < table->capacity; n++, i = next_slot(table, i)) {
+        uint8_t *slot = slot_at(table, i);
+        if (!*head_of(slot))
+            continue;
+        bool goes = table->marks[i] & mark;
+        uint64_t to = i;
+        if (goes) {
+            if (!is_fixed(table))
+                key_free(table, var_of(slot));
+            for (int kind = 0; kind < BITS_KINDS; kind++)
+                bit_clear(table, kind, i);
+            table->count--;
+        } else {
+            to = home_of(*head_of(slot), table->seed, table->capacity);
+            while (to != i && *head_of(slot_at(table, to)))
+                to = next_slot(table, to);
+            if (to != i)
+                move_slot(table, i, to);
+        }
+        if (goes || to != i) {
+            memset(slot, 0, table->state->stride);
+            table->marks[i] = 0;
+        }
+    }
+}
+
+void weir_state_pack_keys(struct weir_state_table *table)
+{
+    struct weir_arena old = table->keys;
+    if (is_fixed(table) || old.size_total == 0)
+        return;
+    weir_arena_init(&table->keys);
+    memset(table->free_keys, 0, sizeof table->free_keys);
+    for (uint64_t i = 0; i < table->capacity; i++) {
+        struct var_slot *slot = var_of(slot_at(table, i));
+        if (slot->head && slot->key_size > SHORT_KEY && slot->key_size <= KEY_CLASSES * KEY_CLASS_SIZE)
+            key_put(table, slot, key_of(slot), slot->key_size);
+    }
+    weir_arena_fini(&old);
+}
+
 /* What is there to say of its end has been said. */
-void weir_state_take_slot(struct weir_state_table *table, uint8_t *slot)
+static void take_slot(struct weir_state_table *table, uint8_t *slot)
 {
     size_t stride = table->state->stride;
-    uint64_t hole = index_of(table, slot), mask = table->capacity - 1;
+    uint64_t hole = index_of(table, slot);
     if (hole >= table->capacity) {
         table->special &= ~(1u << (hole - table->capacity + 1));
         table->special_count--;
@@ -855,17 +915,13 @@ void weir_state_take_slot(struct weir_state_table *table, uint8_t *slot)
     }
     if (!is_fixed(table))
         key_free(table, var_of(slot));
-    for (uint64_t i = (hole + 1) & mask;; i = (i + 1) & mask) {
+    for (uint64_t i = next_slot(table, hole);; i = next_slot(table, i)) {
         uint64_t head = *head_of(slot_at(table, i));
         if (!head)
             break;
-        uint64_t home = home_of(head, table->seed, table->shift);
-        if (((i - home) & mask) >= ((i - hole) & mask)) {
-            memcpy(slot_at(table, hole), slot_at(table, i), stride);
-            if (table->bits_memory)
-                shift_bits(table, i, hole);
-            if (table->marks)
-                table->marks[hole] = table->marks[i];
+        uint64_t home = home_of(head, table->seed, table->capacity);
+        if (distance(table, home, i) >= distance(table, hole, i)) {
+            move_slot(table, i, hole);
             hole = i;
         }
     }
@@ -881,7 +937,7 @@ static void remove_slot(struct weir_state_table *table, uint8_t *slot)
         weir_spill_removed(table, slot);
     if (table->bits_memory)
         weir_capture_removed(table, index_of(table, slot));
-    weir_state_take_slot(table, slot);
+    take_slot(table, slot);
 }
 
 bool weir_state_remove(struct weir_state_table *table, uint64_t hash, const uint8_t *key, uint32_t key_size)
@@ -1078,7 +1134,7 @@ bool weir_state_find_id(struct weir_state_table *table, struct weir_state_id id,
     uint8_t *room = is_fixed(table) ? walk_room(table->state, WEIR_STATE_RAW_KEY_SIZE_MAX) : NULL;
     if (*cursor == 0 && table->disk_count > 0)
         weir_spill_fetch_id(table, id);
-    uint64_t i = (uint64_t)*cursor, mask = table->capacity - 1;
+    uint64_t i = (uint64_t)*cursor;
     if (id.kind) {
         *cursor = 1;
         uint8_t *slot = i == 0 ? special_slot(table, id.kind, false) : NULL;
@@ -1087,9 +1143,9 @@ bool weir_state_find_id(struct weir_state_table *table, struct weir_state_id id,
         return slot != NULL;
     }
     /* The cursor counts probed slots. */
-    uint64_t home = home_of(id.head, table->seed, table->shift);
+    uint64_t home = home_of(id.head, table->seed, table->capacity);
     for (;; i++) {
-        uint8_t *slot = slot_at(table, (home + i) & mask);
+        uint8_t *slot = slot_at(table, home + i < table->capacity ? home + i : home + i - table->capacity);
         uint64_t head = *head_of(slot);
         if (!head)
             break;

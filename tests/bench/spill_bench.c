@@ -3,6 +3,7 @@
  * Usage: spill_bench [million keys] [million rows in memory] [million rows beyond memory]. One line a figure: rows per
  * second of CPU time, of all threads (compaction, too).
  */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -92,8 +93,11 @@ static size_t run(const char *name, struct weir_rocks *rocks, size_t budget, uin
     (void)count_rows(table, memory, keys, keys, true, &seed);
     double rate = count_rows(table, memory, keys, rows, false, &seed);
     size_t bytes = weir_state_bytes(state);
-    if ((uint64_t)weir_state_table_count(table) != keys || weir_state_memory_check(memory, NULL))
+    struct weir_error error = {.code = WEIR_OK};
+    if (weir_state_memory_check(memory, &error) || (uint64_t)weir_state_table_count(table) != keys) {
+        fprintf(stderr, "%" PRId64 " keys: %s\n", weir_state_table_count(table), error.code ? error.message : "");
         abort();
+    }
     weir_state_free(state);
     weir_state_memory_free(memory);
     printf("%s %.0f\n", name, rate);
