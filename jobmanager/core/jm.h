@@ -336,10 +336,11 @@ struct weir_jm_retained { /* a complete checkpoint */
     int64_t triggered_ms, completed_ms; /* wall */
 };
 
-struct weir_jm_checkpoint_part { /* a subtask's */
-    int64_t acknowledged_ms;     /* wall; -1: not here; 0: it had FINISHED */
-    int64_t size_bytes;
-    int64_t alignment_ms, persisted_bytes; /* of its barrier; of rows that it overtook */
+struct weir_jm_checkpoint_part {                /* a subtask's */
+    int64_t acknowledged_ms;                    /* wall; -1: not here; 0: it had FINISHED */
+    int64_t size_bytes, new_bytes;              /* of all that it needs; of that what this one has written */
+    int64_t alignment_ms, persisted_bytes;      /* of its barrier; of rows that it overtook */
+    int64_t processed_bytes, sync_ms, async_ms; /* see CheckpointReport */
     bool unaligned;
 };
 

@@ -192,6 +192,18 @@ static int64_t snapshot_size(const Weir__SubtaskSnapshot *snapshot)
     return size;
 }
 
+/* Of it, what checkpoint `id` has written; the rest is in objects of earlier ones. */
+static int64_t written_size(const Weir__SubtaskSnapshot *snapshot, uint64_t id)
+{
+    char of_id[32];
+    int64_t size = 0;
+    snprintf(of_id, sizeof of_id, "/chk-%" PRIu64 "/", id);
+    for (size_t i = 0; snapshot && i < snapshot->n_parts; i++)
+        if (!snapshot->parts[i]->object[0] || strstr(snapshot->parts[i]->object, of_id))
+            size += snapshot->parts[i]->size;
+    return size;
+}
+
 static void begun(struct weir_jm *jm, struct weir_jm_job *job, const struct checkpoint *checkpoint)
 {
     if (!job->checkpoints)
@@ -216,8 +228,8 @@ static void begun(struct weir_jm *jm, struct weir_jm_job *job, const struct chec
     job->checkpoints[0].parts = weir_alloc((size_t)job->task_count * sizeof(struct weir_jm_checkpoint_part));
     for (int t = 0; t < job->task_count; t++)
         job->checkpoints[0].parts[t] = (struct weir_jm_checkpoint_part){
-            job->tasks[t].finished ? 0 : -1,
-            snapshot_size(job->tasks[t].finished ? job->tasks[t].finished->task_report->snapshot : NULL), 0, 0, false};
+            .acknowledged_ms = job->tasks[t].finished ? 0 : -1,
+            .size_bytes = snapshot_size(job->tasks[t].finished ? job->tasks[t].finished->task_report->snapshot : NULL)};
     job->version++;
 }
 
@@ -561,6 +573,7 @@ static void part_is_here(struct weir_jm *jm, struct weir_jm_job *job, struct che
     record->acknowledged++;
     record->acknowledged_ms = record->parts[t].acknowledged_ms = jm->wall_ms;
     record->parts[t].size_bytes = snapshot_size(part_of(job, checkpoint, t));
+    record->parts[t].new_bytes = written_size(part_of(job, checkpoint, t), checkpoint->id);
     if (checkpoint->missing == 0 || (WEIR_MUTANT(jm_part_missing) && checkpoint->missing == 1))
         write_metadata(jm, job, checkpoint);
 }
@@ -588,6 +601,9 @@ void weir_jm_checkpoint_report(struct weir_jm *jm, struct weir_jm_job *job, stru
     struct weir_jm_checkpoint_part *part = &record_of(job, checkpoint->id)->parts[t];
     part->alignment_ms = report->alignment_ms;
     part->persisted_bytes = report->persisted_bytes;
+    part->processed_bytes = report->processed_bytes;
+    part->sync_ms = report->sync_ms;
+    part->async_ms = report->async_ms;
     part->unaligned = report->unaligned;
     part_is_here(jm, job, checkpoint, t);
 }

@@ -251,6 +251,10 @@ static void copy_parts(struct weir_arena *arena, const struct weir_jm_job *job, 
                                                       .size_bytes = from->parts[t].size_bytes,
                                                       .alignment_ms = from->parts[t].alignment_ms,
                                                       .persisted_bytes = from->parts[t].persisted_bytes,
+                                                      .new_bytes = from->parts[t].new_bytes,
+                                                      .processed_bytes = from->parts[t].processed_bytes,
+                                                      .sync_ms = from->parts[t].sync_ms,
+                                                      .async_ms = from->parts[t].async_ms,
                                                       .unaligned = from->parts[t].unaligned};
     for (int i = 0; i < plan->vertex_count; i++)
         vertices[i] = (struct weir_view_checkpoint_vertex){.id = copy(arena, plan->vertices[i].id),
@@ -279,6 +283,8 @@ static void copy_checkpoint(const struct weir_jobmanager_view *view, struct weir
         .failure = copy(arena, from->failure),
     };
     for (int t = 0; t < from->task_count; t++) {
+        to->new_bytes += from->parts[t].new_bytes;
+        to->processed_bytes += from->parts[t].processed_bytes;
         to->persisted_bytes += from->parts[t].persisted_bytes;
         to->unaligned |= from->parts[t].unaligned;
     }

@@ -126,9 +126,11 @@ enum weir_view_parts {
 };
 
 struct weir_view_checkpoint_part {
-    int64_t acknowledged_ms; /* -1: not here; 0: not known when */
-    int64_t size_bytes;
+    int64_t acknowledged_ms;               /* -1: not here; 0: not known when */
+    int64_t size_bytes, new_bytes;         /* of its state; of that what this checkpoint has written */
     int64_t alignment_ms, persisted_bytes; /* of its barrier; of rows that it overtook */
+    int64_t processed_bytes;               /* of rows that the subtask took during the alignment */
+    int64_t sync_ms, async_ms;             /* while it stood; until all was written */
     bool unaligned;
 };
 struct weir_view_checkpoint_vertex {
@@ -146,7 +148,7 @@ struct weir_view_checkpoint {
     enum weir_view_checkpoint_status status;
     bool savepoint, unaligned, discarded;
     int64_t triggered_ms, ended_ms /* -1: has not */, acknowledged_ms /* -1: not at all */;
-    int64_t size_bytes, persisted_bytes;
+    int64_t size_bytes, new_bytes, persisted_bytes, processed_bytes;
     int subtasks, acknowledged;
     const char *path;    /* COMPLETED: where it is; "" */
     const char *failure; /* FAILED: why; "" */

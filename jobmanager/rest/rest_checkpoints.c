@@ -71,11 +71,11 @@ static json_t *summary_of(int64_t *values, int count)
     return out;
 }
 
-/* What is not measured, and is zero: "NaN" where there is nothing to be zero. */
-static json_t *zeros(int count)
+/* Flink keeps none of it any more, and says zero: "NaN" where there is nothing to be zero. */
+static json_t *buffered(void)
 {
     int64_t zero = 0;
-    return summary_of(&zero, count > 0);
+    return summary_of(&zero, 1);
 }
 
 static int64_t duration_ms(const struct weir_view_checkpoint *c)
@@ -84,53 +84,63 @@ static int64_t duration_ms(const struct weir_view_checkpoint *c)
     return end_ms > c->triggered_ms ? end_ms - c->triggered_ms : 0;
 }
 
+static int64_t figure(const struct weir_view_checkpoint *c, int number)
+{
+    const int64_t figures[] = {c->new_bytes, c->size_bytes, duration_ms(c), c->processed_bytes, c->persisted_bytes};
+    return figures[number];
+}
+
 static json_t *summary(const struct weir_view_checkpoints *all)
 {
+    static const char *const names[] = {"checkpointed_size", "state_size", "end_to_end_duration", "processed_data",
+                                        "persisted_data"};
     int64_t *values = weir_alloc((size_t)(all->count + 1) * sizeof *values);
     json_t *out = json_object();
-    static const char *const names[] = {"checkpointed_size", "state_size", "end_to_end_duration", "persisted_data"};
-    int count = 0;
-    for (int n = 0; n < 4; n++) {
-        count = 0;
+    for (int n = 0; n < 5; n++) {
+        int count = 0;
         for (int i = 0; i < all->count; i++)
             if (all->list[i].status == WEIR_VIEW_CHECKPOINT_COMPLETED)
-                values[count++] = n < 2    ? all->list[i].size_bytes
-                                  : n == 2 ? duration_ms(&all->list[i])
-                                           : all->list[i].persisted_bytes;
+                values[count++] = figure(&all->list[i], n);
         json_object_set_new(out, names[n], summary_of(values, count));
     }
-    json_object_set_new(out, "alignment_buffered", zeros(1));
-    json_object_set_new(out, "processed_data", zeros(count));
+    json_object_set_new(out, "alignment_buffered", buffered());
     free(values);
     return out;
 }
 
 /* --- One checkpoint */
 
-static void add_sizes(json_t *out, int64_t acknowledged_ms, int64_t size, int64_t duration, int64_t persisted)
+struct sizes {
+    int64_t written, state, processed, persisted;
+};
+
+static void add_sizes(json_t *out, int64_t acknowledged_ms, int64_t duration, const struct sizes *sizes)
 {
     json_object_set_new(out, "latest_ack_timestamp", json_integer(acknowledged_ms));
-    json_object_set_new(out, "checkpointed_size", json_integer(size));
-    json_object_set_new(out, "state_size", json_integer(size));
+    json_object_set_new(out, "checkpointed_size", json_integer(sizes->written));
+    json_object_set_new(out, "state_size", json_integer(sizes->state));
     json_object_set_new(out, "end_to_end_duration", json_integer(duration));
     json_object_set_new(out, "alignment_buffered", json_integer(0));
-    json_object_set_new(out, "processed_data", json_integer(0));
-    json_object_set_new(out, "persisted_data", json_integer(persisted));
+    json_object_set_new(out, "processed_data", json_integer(sizes->processed));
+    json_object_set_new(out, "persisted_data", json_integer(sizes->persisted));
 }
 
 struct vertex_sum {
-    int64_t acknowledged_ms, size_bytes, persisted_bytes;
+    int64_t acknowledged_ms;
+    struct sizes sizes;
     int acknowledged;
 };
 
 static struct vertex_sum sum_of(const struct weir_view_checkpoint_vertex *vertex)
 {
-    struct vertex_sum sum = {-1, 0, 0, 0};
+    struct vertex_sum sum = {.acknowledged_ms = -1};
     for (int i = 0; i < vertex->part_count; i++) {
         const struct weir_view_checkpoint_part *part = &vertex->parts[i];
         sum.acknowledged += part->acknowledged_ms >= 0;
-        sum.size_bytes += part->size_bytes;
-        sum.persisted_bytes += part->persisted_bytes;
+        sum.sizes.written += part->new_bytes;
+        sum.sizes.state += part->size_bytes;
+        sum.sizes.processed += part->processed_bytes;
+        sum.sizes.persisted += part->persisted_bytes;
         if (part->acknowledged_ms > sum.acknowledged_ms)
             sum.acknowledged_ms = part->acknowledged_ms;
     }
@@ -147,8 +157,7 @@ static json_t *task_json(const struct weir_view_checkpoint *c, const struct weir
     struct vertex_sum sum = sum_of(vertex);
     const char *status = sum.acknowledged == vertex->part_count ? "COMPLETED" : status_names[c->status];
     json_t *out = json_pack("{s:I, s:s}", "id", (json_int_t)c->id, "status", status);
-    add_sizes(out, sum.acknowledged_ms, sum.size_bytes, since(c->triggered_ms, sum.acknowledged_ms),
-              sum.persisted_bytes);
+    add_sizes(out, sum.acknowledged_ms, since(c->triggered_ms, sum.acknowledged_ms), &sum.sizes);
     json_object_set_new(out, "num_subtasks", json_integer(vertex->part_count));
     json_object_set_new(out, "num_acknowledged_subtasks", json_integer(sum.acknowledged));
     return out;
@@ -161,7 +170,8 @@ static json_t *checkpoint_json(const struct weir_view_checkpoint *c, bool with_t
         json_pack("{s:s, s:I, s:s, s:b, s:s?, s:I}", "className", class_names[c->status], "id", (json_int_t)c->id,
                   "status", status_names[c->status], "is_savepoint", c->savepoint, "savepointFormat",
                   c->savepoint ? "CANONICAL" : NULL, "trigger_timestamp", (json_int_t)c->triggered_ms);
-    add_sizes(out, c->acknowledged_ms, c->size_bytes, duration_ms(c), c->persisted_bytes);
+    const struct sizes sizes = {c->new_bytes, c->size_bytes, c->processed_bytes, c->persisted_bytes};
+    add_sizes(out, c->acknowledged_ms, duration_ms(c), &sizes);
     json_object_set_new(out, "num_subtasks", json_integer(c->subtasks));
     json_object_set_new(out, "num_acknowledged_subtasks", json_integer(c->acknowledged));
     json_object_set_new(out, "checkpoint_type", json_string(type));
@@ -282,44 +292,74 @@ void weir_rest_checkpoint(const struct weir_http_server_request *request, struct
 
 /* --- A vertex's subtasks */
 
+/* From the trigger until its barrier was there: what is left when all else is taken off. */
+static int64_t start_delay_ms(const struct weir_view_checkpoint *c, const struct weir_view_checkpoint_part *part)
+{
+    int64_t all_ms = since(c->triggered_ms, part->acknowledged_ms);
+    int64_t known_ms = part->alignment_ms + part->sync_ms + part->async_ms;
+    return all_ms > known_ms ? all_ms - known_ms : 0;
+}
+
 static json_t *subtask_json(const struct weir_view_checkpoint *c, const struct weir_view_checkpoint_part *part,
                             int index)
 {
     if (part->acknowledged_ms < 0)
         return json_pack("{s:s, s:i, s:s}", "className", "pending", "index", index, "status", "pending_or_failed");
-    return json_pack("{s:s, s:i, s:I, s:I, s:I, s:I, s:{s:i, s:i}, s:{s:i, s:i, s:I, s:I}, s:i, s:b, s:b, s:s}",
+    return json_pack("{s:s, s:i, s:I, s:I, s:I, s:I, s:{s:I, s:I}, s:{s:i, s:I, s:I, s:I}, s:I, s:b, s:b, s:s}",
                      "className", "completed", "index", index, "ack_timestamp", (json_int_t)part->acknowledged_ms,
                      "end_to_end_duration", (json_int_t)since(c->triggered_ms, part->acknowledged_ms),
-                     "checkpointed_size", (json_int_t)part->size_bytes, "state_size", (json_int_t)part->size_bytes,
-                     "checkpoint", "sync", 0, "async", 0, "alignment", "buffered", 0, "processed", 0, "persisted",
-                     (json_int_t)part->persisted_bytes, "duration", (json_int_t)part->alignment_ms, "start_delay", 0,
-                     "unaligned_checkpoint", part->unaligned, "aborted", 0, "status", "completed");
+                     "checkpointed_size", (json_int_t)part->new_bytes, "state_size", (json_int_t)part->size_bytes,
+                     "checkpoint", "sync", (json_int_t)part->sync_ms, "async", (json_int_t)part->async_ms, "alignment",
+                     "buffered", 0, "processed", (json_int_t)part->processed_bytes, "persisted",
+                     (json_int_t)part->persisted_bytes, "duration", (json_int_t)part->alignment_ms, "start_delay",
+                     (json_int_t)start_delay_ms(c, part), "unaligned_checkpoint", part->unaligned, "aborted", 0,
+                     "status", "completed");
+}
+
+enum { WRITTEN, STATE, DURATION, SYNC, ASYNC, PROCESSED, PERSISTED, ALIGNMENT, START_DELAY, PART_FIGURES };
+
+static int64_t part_figure(const struct weir_view_checkpoint *c, const struct weir_view_checkpoint_part *part,
+                           int number)
+{
+    switch (number) {
+    case WRITTEN:
+        return part->new_bytes;
+    case STATE:
+        return part->size_bytes;
+    case DURATION:
+        return since(c->triggered_ms, part->acknowledged_ms);
+    case SYNC:
+        return part->sync_ms;
+    case ASYNC:
+        return part->async_ms;
+    case PROCESSED:
+        return part->processed_bytes;
+    case PERSISTED:
+        return part->persisted_bytes;
+    case ALIGNMENT:
+        return part->alignment_ms;
+    default:
+        return start_delay_ms(c, part);
+    }
 }
 
 static json_t *vertex_summary(const struct weir_view_checkpoint *c, const struct weir_view_checkpoint_vertex *vertex)
 {
-    int64_t *sizes = weir_alloc((size_t)(vertex->part_count + 1) * sizeof *sizes);
-    int64_t *durations = weir_alloc((size_t)(vertex->part_count + 1) * sizeof *durations);
-    int64_t *persisted = weir_alloc((size_t)(vertex->part_count + 1) * sizeof *persisted);
-    int64_t *alignments = weir_alloc((size_t)(vertex->part_count + 1) * sizeof *alignments);
-    int n = 0;
-    for (int i = 0; i < vertex->part_count; i++)
-        if (vertex->parts[i].acknowledged_ms >= 0) {
-            sizes[n] = vertex->parts[i].size_bytes;
-            persisted[n] = vertex->parts[i].persisted_bytes;
-            alignments[n] = vertex->parts[i].alignment_ms;
-            durations[n++] = since(c->triggered_ms, vertex->parts[i].acknowledged_ms);
-        }
-    json_t *out = json_pack("{s:o, s:o, s:o, s:{s:o, s:o}, s:{s:o, s:o, s:o, s:o}, s:o}", "checkpointed_size",
-                            summary_of(sizes, n), "state_size", summary_of(sizes, n), "end_to_end_duration",
-                            summary_of(durations, n), "checkpoint_duration", "sync", zeros(n), "async", zeros(n),
-                            "alignment", "buffered", zeros(1), "processed", zeros(n), "persisted",
-                            summary_of(persisted, n), "duration", summary_of(alignments, n), "start_delay", zeros(n));
-    free(persisted);
-    free(alignments);
-    free(sizes);
-    free(durations);
-    return out;
+    int64_t *values = weir_alloc((size_t)(vertex->part_count + 1) * sizeof *values);
+    json_t *summaries[PART_FIGURES];
+    for (int f = 0; f < PART_FIGURES; f++) {
+        int n = 0;
+        for (int i = 0; i < vertex->part_count; i++)
+            if (vertex->parts[i].acknowledged_ms >= 0)
+                values[n++] = part_figure(c, &vertex->parts[i], f);
+        summaries[f] = summary_of(values, n);
+    }
+    free(values);
+    return json_pack("{s:o, s:o, s:o, s:{s:o, s:o}, s:{s:o, s:o, s:o, s:o}, s:o}", "checkpointed_size",
+                     summaries[WRITTEN], "state_size", summaries[STATE], "end_to_end_duration", summaries[DURATION],
+                     "checkpoint_duration", "sync", summaries[SYNC], "async", summaries[ASYNC], "alignment", "buffered",
+                     buffered(), "processed", summaries[PROCESSED], "persisted", summaries[PERSISTED], "duration",
+                     summaries[ALIGNMENT], "start_delay", summaries[START_DELAY]);
 }
 
 void weir_rest_checkpoint_vertex(const struct weir_http_server_request *request,

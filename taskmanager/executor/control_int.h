@@ -77,7 +77,7 @@ struct weir_snapshot_message {
     Weir__SubtaskSnapshot snapshot;
     Weir__StatePart *parts, **part_pointers;
     Weir__Committable *committables, **committable_pointers;
-    int64_t alignment_ms, persisted_bytes;
+    int64_t alignment_ms, persisted_bytes, processed_bytes, sync_ms, async_ms;
     bool unaligned;
 };
 void weir_snapshot_message_init(struct weir_snapshot_message *message, const struct weir_executor_write *write);

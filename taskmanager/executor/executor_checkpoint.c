@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "base/clock.h"
 #include "base/config.h"
 #include "base/fault.h"
 #include "base/hash.h"
@@ -478,6 +479,9 @@ void weir_snapshot_message_init(struct weir_snapshot_message *message, const str
     weir__subtask_snapshot__init(&message->snapshot);
     message->alignment_ms = snapshot->alignment_ns / 1000000;
     message->persisted_bytes = (int64_t)snapshot->overtaken_bytes;
+    message->processed_bytes = (int64_t)snapshot->processed_bytes;
+    message->sync_ms = snapshot->sync_ns / 1000000;
+    message->async_ms = snapshot->taken_ns ? (weir_clock_mono_ns() - snapshot->taken_ns) / 1000000 : 0;
     message->unaligned = snapshot->unaligned;
     int count = 0;
     for (const struct weir_snapshot_part *part = snapshot->parts; part; part = part->next)

@@ -205,6 +205,9 @@ void weir_control_report_checkpoint(struct weir_control *c, const struct weir_ex
         report.snapshot = &snapshot.snapshot;
         report.alignment_ms = snapshot.alignment_ms;
         report.persisted_bytes = snapshot.persisted_bytes;
+        report.processed_bytes = snapshot.processed_bytes;
+        report.sync_ms = snapshot.sync_ms;
+        report.async_ms = snapshot.async_ms;
         report.unaligned = snapshot.unaligned;
     }
     message.body_case = WEIR__CONTROL__BODY_CHECKPOINT_REPORT;

@@ -66,9 +66,11 @@ struct weir_snapshot {
     struct weir_snapshot_capture *captures, **captures_end; /* their parts come when they are written */
     struct weir_snapshot_committable *committables, **committables_end;
     struct weir_snapshot_sync *syncs, **syncs_end;
-    int64_t alignment_ns;     /* from the first barrier in an input until the snapshot was taken */
-    uint64_t overtaken_bytes; /* of rows that the barrier overtook, which are among the parts */
-    bool unaligned;           /* it did not wait for its turn */
+    int64_t alignment_ns;      /* from the first barrier in an input until the snapshot was taken */
+    uint64_t processed_bytes;  /* that were taken meanwhile */
+    int64_t sync_ns, taken_ns; /* the operators' work; when the last one had given its state, by the monotonic clock */
+    uint64_t overtaken_bytes;  /* of rows that the barrier overtook, which are among the parts */
+    bool unaligned;            /* it did not wait for its turn */
 };
 
 struct weir_snapshot *weir_snapshot_new(uint64_t checkpoint, uint64_t complete, uint32_t flags);

@@ -500,9 +500,11 @@ void weir_chain_take_snapshot(struct op_node *node, const struct weir_barrier *b
         node->wait_fd = -1;
     }
     if (node->vtable->snapshot) {
+        int64_t began_ns = weir_clock_mono_ns();
         enter(node);
         weir_err err = node->vtable->snapshot(node->state, &node->ctx, chain->snapshot, &node->ctx.error);
         leave();
+        chain->snapshot->sync_ns += weir_clock_mono_ns() - began_ns;
         if (!err)
             err = weir_state_memory_check(node->ctx.memory, &node->ctx.error);
         if (err) {
@@ -514,6 +516,7 @@ void weir_chain_take_snapshot(struct op_node *node, const struct weir_barrier *b
         return;
     struct weir_snapshot *whole = chain->snapshot;
     chain->snapshot = NULL;
+    whole->taken_ns = weir_clock_mono_ns();
     weir_chain_adopt_captures(chain, whole);
     if (chain->on_snapshot)
         chain->on_snapshot(chain->on_snapshot_arg, whole);

@@ -52,7 +52,8 @@ struct weir_input {
     bool at_least_once;
     struct weir_barrier announced[ANNOUNCED_MAX]; /* may overtake, and were not said; by checkpoint */
     int announced_count;
-    int64_t began_ns, alignment_ns; /* of the barrier that is being aligned; of the last one */
+    uint64_t began_bytes, alignment_bytes; /* what had been taken at its beginning; meanwhile */
+    int64_t began_ns, alignment_ns;        /* of the barrier that is being aligned; of the last one */
     struct recording *recordings;
     struct weir_inflight_list replay;   /* goes before the channels */
     int *replay_numbers;                /* by item */
@@ -280,13 +281,17 @@ static void forget_announced(struct weir_input *input, uint64_t checkpoint)
 
 static void begin_alignment(struct weir_input *input)
 {
-    if (input->began_ns == 0)
-        input->began_ns = weir_clock_mono_ns();
+    if (input->began_ns != 0)
+        return;
+    input->began_ns = weir_clock_mono_ns();
+    input->began_bytes = input->bytes;
 }
 
 static void end_alignment(struct weir_input *input, uint64_t checkpoint)
 {
     input->alignment_ns = input->began_ns ? weir_clock_mono_ns() - input->began_ns : 0;
+    input->alignment_bytes = input->began_ns ? input->bytes - input->began_bytes : 0;
+    input->began_bytes = input->bytes;
     input->barrier_last = checkpoint;
     input->barrier.checkpoint = 0;
     forget_announced(input, checkpoint);
@@ -380,6 +385,7 @@ bool weir_input_take_barrier(struct weir_input *input, struct weir_barrier *barr
     weir_channel_done(entry->chan, false);
     *barrier = item.barrier;
     input->alignment_ns = 0;
+    input->alignment_bytes = 0;
     bool newer = item.barrier.checkpoint > input->barrier_last;
     if (newer)
         input->barrier_last = item.barrier.checkpoint;
@@ -575,6 +581,11 @@ int64_t weir_input_due_ns(const struct weir_input *input)
 int64_t weir_input_alignment_ns(const struct weir_input *input)
 {
     return input->alignment_ns;
+}
+
+uint64_t weir_input_alignment_bytes(const struct weir_input *input)
+{
+    return input->alignment_bytes;
 }
 
 /* --- Channels in turn */

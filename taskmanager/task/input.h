@@ -64,6 +64,7 @@ void weir_input_give_up(struct weir_input *input, uint64_t checkpoint);
 int64_t weir_input_due_ns(const struct weir_input *input);
 /* Since the first sign of the barrier of the checkpoint that was said last, or cut. */
 int64_t weir_input_alignment_ns(const struct weir_input *input);
+uint64_t weir_input_alignment_bytes(const struct weir_input *input); /* taken out of its channels meanwhile */
 
 /* The next item for the operator; false: none now. A batch stays charged to its channel until weir_input_done(). */
 bool weir_input_next(struct weir_input *input, struct weir_item *item);

@@ -18,6 +18,7 @@ struct held { /* a snapshot that waits for the rows that its barrier overtook, o
     struct weir_inflight *rows;
     bool whole; /* the rows are */
     int64_t alignment_ns;
+    uint64_t processed_bytes;
     bool unaligned;
     struct held *next;
 };
@@ -87,6 +88,7 @@ static void hand_on_if_whole(struct weir_task *task, struct held **at)
         return;
     struct weir_snapshot *snapshot = held->snapshot;
     snapshot->alignment_ns = held->alignment_ns;
+    snapshot->processed_bytes = held->processed_bytes;
     snapshot->unaligned = held->unaligned;
     snapshot->overtaken_bytes = weir_inflight_bytes(held->rows);
     weir_inflight_into(held->rows, snapshot);
@@ -107,6 +109,7 @@ static void take_snapshot(void *arg, struct weir_snapshot *take_snapshot)
         return;
     }
     take_snapshot->alignment_ns = task->input ? weir_input_alignment_ns(task->input) : 0;
+    take_snapshot->processed_bytes = task->input ? weir_input_alignment_bytes(task->input) : 0;
     hand_on(task, take_snapshot);
 }
 
@@ -156,6 +159,7 @@ static bool pass_over(struct weir_task *task, int64_t now_ns)
     else if (in_hand)
         weir_input_record_in_hand(task->input, held->rows, in_hand);
     held->alignment_ns = task->input ? weir_input_alignment_ns(task->input) : 0;
+    held->processed_bytes = task->input ? weir_input_alignment_bytes(task->input) : 0;
     task->cut.checkpoint = 0;
     bool whole = held->whole;
     held->whole = false; /* not before the chain has added its part */

@@ -9,6 +9,7 @@ import http.client
 import json
 import os
 import re
+import tempfile
 
 from weir_test import JOBS, ROOT, Cluster, Skip, main, wait_for
 
@@ -17,13 +18,15 @@ MISTAKES = os.path.join(JOBS, "mistakes.so")
 RECORDED = os.environ.get("WEIR_TEST_RECORDED", os.path.join(ROOT, "..", "shared", "reference", "rest-recorded"))
 ROWS = 20000
 
-# Paths that come with later issues (checkpoints, metrics by REST, profiling, savepoints): 404 with an error body until then. One that
+# Paths that come with later issues (metrics by REST, profiling): 404 with an error body until then. One that
 # is served must leave this list.
-NOT_YET = (r"/checkpoints", r"/savepoint", r"/stop$", r"/metrics(\?|$)", r"/backpressure", r"/flamegraph", r"/thread-dump", r"/stdout$",
+NOT_YET = (r"/metrics(\?|$)", r"/backpressure", r"/flamegraph", r"/thread-dump", r"/stdout$",
            r"/profiler", r"/subtasks/0/attempts/", r"/jobs/\w+/jobmanager/", r"/clientHeartbeat",
-           r"/jm-operator-metrics", r"/rescaling")
+           r"/jm-operator-metrics")
+# Of a job without checkpoints the contract has 404; the recorded cluster tells of one that makes none by itself.
+OFF = re.compile(r"/jobs/\w+/checkpoints(/config)?$")
 # Served, where the recorded cluster's default scheduler refuses.
-MORE = (r"/resource-requirements",)
+MORE = (r"/resource-requirements", r"/rescaling")
 # Places whose content is not comparable: maps with names of their own, lists of a JVM, what our jobs do not have.
 FREE = {"user-config", "options", "classpath", "status-duration", "resources", "extendedResources", "allocatedSlots", "garbageCollectors",
         "failureLabels", "concurrentExceptions", "serialized-user-task-accumulators", "optimizer_properties"}
@@ -51,13 +54,18 @@ def differences(recorded, ours, at=""):
     if type(recorded) is not type(ours):
         return [f"{at or '/'} is {KINDS[type(ours)]}, not {KINDS[type(recorded)]}"]
     result = []
-    if isinstance(recorded, dict):
+    if isinstance(recorded, dict) and recorded and all(re.fullmatch("[0-9a-f]{32}", key) for key in recorded): # by vertex
+        if not ours:
+            result.append(f"{at} is empty")
+        for key, value in ours.items():
+            result += differences(next(iter(recorded.values())), value, f"{at}/{key}")
+    elif isinstance(recorded, dict):
         for key, value in recorded.items():
             if key in LEFT_OUT:
                 continue
             if key not in ours:
                 result.append(f"{at}/{key} is missing")
-            elif key not in FREE:
+            elif key not in FREE and not (at == "/latest" and ours[key] is None): # null: there was none
                 result += differences(value, ours[key], f"{at}/{key}")
     elif isinstance(recorded, list) and recorded and isinstance(recorded[0], dict):
         common = {key: value for key, value in recorded[0].items() if all(key in other for other in recorded)}
@@ -76,18 +84,22 @@ class Paths:
     """Recorded paths with this cluster's ids."""
 
     def __init__(self, cluster, job=None):
-        self.job, self.vertices = job, []
+        self.job, self.vertices, self.checkpoint = job, [], None
         self.taskmanager = cluster.rest("/taskmanagers")[1]["taskmanagers"][0]["id"]
         if job:
             self.vertices = [vertex["id"] for vertex in cluster.rest(f"/jobs/{job}")[1]["vertices"]]
+            history = cluster.rest(f"/jobs/{job}/checkpoints")[1].get("history", [])
+            self.checkpoint = next((c["id"] for c in history if c["status"] == "COMPLETED"), None)
         self.seen = []
 
     def ours(self, path):
         path = re.sub(r"localhost:\d+-\w+", self.taskmanager, path)
         path = re.sub("flink--standalonesession-0-vm.out", "jobmanager.log", path)
+        if self.checkpoint:
+            path = re.sub(r"/details/(?!999999)\d+", f"/details/{self.checkpoint}", path)
         if self.job:
             path = re.sub("/jobs/(?!0{32})[0-9a-f]{32}", f"/jobs/{self.job}", path)
-        for vertex in re.findall("/vertices/([0-9a-f]{32})", path):
+        for vertex in re.findall("/(?:vertices|subtasks)/([0-9a-f]{32})", path):
             if vertex not in self.seen:
                 self.seen.append(vertex)
             if vertex != "0" * 32:
@@ -109,7 +121,9 @@ def compare(cluster, folder, job=None):
                 wrong.append(f"{path}: listed as not yet there, but answered with {status}")
             continue
         compared += 1
-        if any(re.search(pattern, path) for pattern in MORE) and reply["status"] >= 400:
+        if paths.job and not paths.checkpoint and OFF.search(path):
+            wrong += [] if status == 404 and is_error(status, ours) else [f"{path}: {status}, and the job has none"]
+        elif any(re.search(pattern, path) for pattern in MORE) and reply["status"] >= 400:
             wrong += [] if status == 200 else [f"{path}: status {status}, not 200"]
         elif status != reply["status"]:
             wrong.append(f"{path}: status {status}, not {reply['status']}")
@@ -133,8 +147,10 @@ def test_cluster_as_recorded():
 
 def test_a_running_job_as_recorded():
     with Cluster(taskmanagers=1, slots=2) as cluster:
-        job = cluster.submit(FAULTS, "--rows", "100000000", "--rate", "1000", options=("-p", "2"))
+        job = cluster.submit(FAULTS, "--rows", "100000000", "--rate", "1000",
+                             options=("-p", "2", "-D", "execution.checkpointing.interval=1 s"))
         cluster.wait_state(job, "RUNNING")
+        wait_for("a checkpoint", lambda: cluster.rest(f"/jobs/{job}/checkpoints")[1]["latest"]["completed"])
         wait_for("running tasks and their first metrics", lambda: all(
             vertex["tasks"]["RUNNING"] == 2 and cluster.rest(f"/jobs/{job}/vertices/{vertex['id']}/watermarks")[1]
             for vertex in cluster.rest(f"/jobs/{job}")[1]["vertices"][1:]))
@@ -195,8 +211,50 @@ def test_a_cancelled_job_as_recorded():
         assert cluster.rest("/overview")[1]["jobs-cancelled"] == 2
 
 
+def replay(cluster, folder, paths, ids, wrong):
+    """The recorded exchanges in their order, with the ids and directories of this cluster; a request is waited for until it is COMPLETED."""
+    for exchange in exchanges(folder):
+        request, reply = exchange["request"], exchange["response"]
+        path, body = paths.ours(request["path"]), request["body"] or None
+        for recorded, ours in ids.items():
+            path = path.replace(recorded, ours)
+        if any(re.search(pattern, path) for pattern in NOT_YET):
+            continue
+        text = json.dumps(body).replace("file:///var/flink", "file://" + cluster.path("savepoints")).encode() if body is not None else None
+        ask = lambda: cluster.rest(path, request["method"], text, {"Content-Type": "application/json"} if text else {})
+        if isinstance(reply["body"], dict) and reply["body"].get("status") == {"id": "COMPLETED"}:
+            wait_for(f"the end of {path}", lambda: ask()[1].get("status") == {"id": "COMPLETED"})
+        status, got = ask()
+        if "request-id" in (reply["body"] or {}) and status == 202:
+            ids[reply["body"]["request-id"]] = got["request-id"]
+        if any(re.search(pattern, path) for pattern in MORE) and reply["status"] >= 400:
+            continue
+        if status != reply["status"]:
+            wrong.append(f"{request['method']} {path}: {status} {got}, not {reply['status']}")
+        elif status < 400:
+            wrong += [f"{request['method']} {path}: {difference}" for difference in differences(reply["body"], got)]
+            failure = lambda answer: isinstance(answer, dict) and "failure-cause" in (answer.get("operation") or {})
+            if failure(reply["body"]) != failure(got):
+                wrong.append(f"{path}: {got}, and a failure was recorded" if failure(reply["body"]) else f"{path}: {got}")
+
+
+SAVEPOINTS = {"execution.checkpointing.savepoint-dir": f"file://{tempfile.gettempdir()}/weir-rest-test-{os.getpid()}"}
+
+
+def test_savepoints_and_stop_as_recorded():
+    with Cluster(taskmanagers=1, slots=2, config=SAVEPOINTS) as cluster:
+        job = cluster.submit(FAULTS, "--rows", "100000000", "--rate", "1000", options=("-D", "execution.checkpointing.interval=1 s"))
+        wait_for("a checkpoint", lambda: cluster.rest(f"/jobs/{job}/checkpoints")[1]["latest"]["completed"])
+        paths, ids, wrong = Paths(cluster, job), {}, []
+        replay(cluster, "savepoints", paths, ids, wrong)
+        assert cluster.rest(f"/jobs/{job}/checkpoints")[1]["latest"]["savepoint"]["is_savepoint"] is True
+        replay(cluster, "job_stop", paths, ids, wrong)
+        assert not wrong, "\n".join(wrong)
+        assert len(ids) >= 5 and cluster.state(job) == "FINISHED"
+
+
 def test_errors_as_recorded():
-    with Cluster(taskmanagers=1, slots=1) as cluster:
+    with Cluster(taskmanagers=1, slots=1, config=SAVEPOINTS) as cluster:
         job = cluster.submit(FAULTS, "--rows", "1000")
         cluster.wait_state(job, "FINISHED")
         paths, compared = Paths(cluster, job), 0

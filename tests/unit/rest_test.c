@@ -199,8 +199,19 @@ static bool fake_checkpoints(void *self, const char *id, struct weir_arena *aren
                              const struct weir_view_checkpoints **out)
 {
     (void)self;
-    static const struct weir_view_checkpoint_part parts[] = {{1100, 100, 0, 0, false}, {1300, 200, 0, 0, false}},
-                                                  none[] = {{-1, 0, 0, 0, false}, {1100, 5, 0, 0, false}};
+    static const struct weir_view_checkpoint_part parts[] = {{.acknowledged_ms = 1100,
+                                                              .size_bytes = 100,
+                                                              .new_bytes = 40},
+                                                             {.acknowledged_ms = 1300,
+                                                              .size_bytes = 200,
+                                                              .new_bytes = 60,
+                                                              .alignment_ms = 20,
+                                                              .processed_bytes = 7,
+                                                              .persisted_bytes = 8,
+                                                              .sync_ms = 3,
+                                                              .async_ms = 77}},
+                                                  none[] = {{.acknowledged_ms = -1},
+                                                            {.acknowledged_ms = 1100, .size_bytes = 5}};
     static const struct weir_view_checkpoint_vertex all = {VERTEX, 2, parts}, some = {VERTEX, 2, none};
     static const struct weir_view_checkpoint list[] = {
         {.id = 4,
@@ -229,6 +240,9 @@ static bool fake_checkpoints(void *self, const char *id, struct weir_arena *aren
          .ended_ms = 1350,
          .acknowledged_ms = 1300,
          .size_bytes = 300,
+         .new_bytes = 100,
+         .processed_bytes = 7,
+         .persisted_bytes = 8,
          .subtasks = 2,
          .acknowledged = 2,
          .path = "file:///c/chk-2",
@@ -625,6 +639,21 @@ static void checkpoints(void **state)
     json_t *subtasks = json_object_get(json, "subtasks");
     assert_string_equal(json_string_value(json_object_get(json_array_get(subtasks, 0), "className")), "pending");
     assert_int_equal(number(json_array_get(subtasks, 1), "state_size", NULL), 5);
+    json_decref(json);
+    json = call("GET", "/jobs/" RUNNING_JOB "/checkpoints/details/2", NULL, 200);
+    assert_int_equal(number(json, "checkpointed_size", NULL), 100); /* what it has written of its state */
+    assert_int_equal(number(json, "state_size", NULL), 300);
+    assert_int_equal(number(json, "processed_data", NULL), 7);
+    json_decref(json);
+    json = call("GET", "/jobs/" RUNNING_JOB "/checkpoints/details/2/subtasks/" VERTEX, NULL, 200);
+    json_t *part = json_array_get(json_object_get(json, "subtasks"), 1);
+    assert_int_equal(number(part, "checkpoint", "sync"), 3);
+    assert_int_equal(number(part, "checkpoint", "async"), 77);
+    assert_int_equal(number(part, "alignment", "processed"), 7);
+    assert_int_equal(number(part, "start_delay", NULL), 200); /* of 300 ms what is left */
+    assert_int_equal(number(part, "checkpointed_size", NULL), 60);
+    json_t *delays = json_object_get(json_object_get(json, "summary"), "start_delay");
+    assert_int_equal(number(delays, "max", NULL), 200);
     json_decref(json);
     json = call("GET", "/jobs/" RUNNING_JOB "/checkpoints/config", NULL, 200);
     assert_string_equal(json_string_value(json_object_get(json, "mode")), "exactly_once");
