@@ -14,7 +14,7 @@ VERSION := $(shell cat VERSION)
 
 PKGS    := libzmq libprotobuf-c jansson libcurl libmicrohttpd libxxhash libcrypto zlib
 # Of the TaskManager alone (and of weir, which is one with --local): an extra library on those links.
-TM_LIBS := $(shell pkg-config --libs rocksdb 2>/dev/null || echo -lrocksdb)
+TM_LIBS := $(shell pkg-config --libs rocksdb 2>/dev/null || echo -lrocksdb) -lrdkafka
 WARN    := -Wall -Wextra -Wshadow -Wpointer-arith -Wcast-align -Wvla -Wwrite-strings -Wformat=2 -Wundef
 WARN_C  := $(WARN) -Wstrict-prototypes -Wmissing-prototypes
 HARDEN  := -fstack-protector-strong -D_FORTIFY_SOURCE=2

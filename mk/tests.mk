@@ -116,7 +116,7 @@ check-unit: unit-tests
 	tests/run.py $(UNIT_BIN)
 check-e2e: all test-jobs
 	WEIR_BUILD=$(BUILD) tests/run.py --timeout 900 $(E2E)
-check: deps s3-server
+check: deps s3-server kafka-brokers
 	@$(MAKE) --no-print-directory all unit-tests fuzz-targets test-jobs $(BUILD)/bin/weir-sim torture-programs
 	WEIR_BUILD=$(BUILD) tests/run.py --timeout 900 $(UNIT_BIN) tests/tidy_test.py $(FUZZ_BIN) $(TORTURE) tests/torture/daemons_torture.py tests/torture/kill_torture.py tests/s3/cluster_test.py tests/sim/sim_test.sh $(E2E)
 
@@ -183,6 +183,10 @@ check-containers: deps
 check-kubernetes: check-containers
 	WEIR_BUILD=$(BUILD) tests/run.py --timeout 7200 tests/kubernetes/kubernetes_test.py
 .PHONY: check-kubernetes
+# The Kafka brokers of the tests, fetched on the first run (45 MB) into the same place.
+kafka-brokers: deps
+	scripts/kafka/kafka.sh fetch
+.PHONY: kafka-brokers
 # The S3 server of the tests, built on the first run (about 5 minutes) into $XDG_CACHE_HOME/weir (else ~/.cache/weir).
 s3-server: deps
 	scripts/s3/versitygw.sh build

@@ -3,8 +3,8 @@
 # Usage: scripts/deps.sh [build|test|fuzz|rival|portable|roots|list GROUP]   (default: test, which includes build; list: prints the names)
 set -eu
 build="build-essential pkg-config libzmq3-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler libcurl4-openssl-dev
-libssl-dev libmicrohttpd-dev libjansson-dev libsimdjson-dev libxxhash-dev zlib1g-dev librocksdb-dev python3 procps"
-test="libcmocka-dev sqlite3 curl zsh fish iproute2 iptables"
+libssl-dev libmicrohttpd-dev libjansson-dev libsimdjson-dev libxxhash-dev zlib1g-dev librocksdb-dev librdkafka-dev python3 procps"
+test="libcmocka-dev sqlite3 curl zsh fish iproute2 iptables maven default-jre-headless openssl"
 containers="python3-venv debootstrap buildah podman runc netavark aardvark-dns"
 want=$build
 fuzz="clang libclang-rt-dev"

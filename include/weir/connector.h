@@ -125,6 +125,46 @@ struct weir_read_bytes {
 };
 #define WEIR_READ_PADDING 64
 
+/* --- Messages: for sources whose records come one by one with a key and a place of their own (a broker's), in place of read(). The
+ * format decodes each value; columns that the job names ("metadata.COLUMN" = "offset") are what the broker knows of the message. */
+
+struct weir_message_header {
+    const char *name;
+    const uint8_t *value; /* NULL: none */
+    size_t value_size;
+};
+
+struct weir_message {
+    const uint8_t *value; /* WEIR_READ_PADDING readable bytes follow; NULL: none (a tombstone), which gives no row */
+    const uint8_t *key;   /* NULL: none */
+    size_t value_size, key_size;
+    int32_t lane; /* which of the reader's lanes it is from */
+    int32_t header_count;
+    const struct weir_message_header *headers;
+    int64_t position;     /* in the lane: the offset */
+    int64_t timestamp_ms; /* INT64_MIN: none */
+};
+
+/* A part of the input that is in order in itself: a partition. Watermarks are kept per lane, and the source's is the least of them. */
+struct weir_lane {
+    const char *topic; /* valid as long as the reader */
+    int32_t partition;
+    bool ended; /* set by the reader: nothing follows, it does not hold back the others */
+    bool idle;  /* the three below are the runtime's; a new lane has all zero, but watermark_ms */
+    int64_t last_row_ms;
+    int64_t watermark_ms; /* INT64_MIN: none yet. reader_snapshot() keeps it, reader_restore() brings it back */
+};
+
+/* What read_messages() gives, valid until the next call; the struct stays where it is as long as the reader. */
+struct weir_read_messages {
+    const struct weir_message *messages;
+    int32_t count;
+    int32_t used; /* the runtime's: how many of them are done. Those behind are not in reader_snapshot()'s position */
+    struct weir_lane *lanes; /* may be added to in read_messages(), never taken from */
+    int32_t lane_count;
+    int32_t reserved;
+};
+
 /* --- The table */
 
 struct weir_reader; /* the connector's own; each connector defines them as it likes */
@@ -216,6 +256,15 @@ struct weir_connector {
      * cannot change. */
     weir_err (*reader_rescale)(struct weir_reader *reader, const char *const *positions, int count,
                                struct weir_error *error);
+
+    /* --- Messages, in place of read(). DATA: there are some; called again when all were used. EMPTY: lanes may have changed all the
+     * same. Sources with splits cannot have it. */
+    enum weir_read (*read_messages)(struct weir_reader *reader, struct weir_connector_ctx *ctx,
+                                    struct weir_read_messages *messages, int64_t *wait_until_ms,
+                                    struct weir_error *error);
+    /* The position that reader_snapshot() once gave is in a complete checkpoint: a broker may be told how far the job has come. Must not
+     * block. May be NULL. */
+    void (*reader_complete)(struct weir_reader *reader, const char *position);
 };
 
 /* --- The connectors that a shared object brings: WEIR_CONNECTORS(&first, &second); once, at file scope */

@@ -8,6 +8,7 @@ extern const struct weir_connector weir_connector_blackhole;
 extern const struct weir_connector weir_connector_datagen;
 extern const struct weir_connector weir_connector_filesystem;
 extern const struct weir_connector weir_connector_host;
+extern const struct weir_connector weir_connector_kafka;
 extern const struct weir_connector weir_connector_print;
 extern const struct weir_connector weir_connector_socket;
 

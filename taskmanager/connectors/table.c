@@ -7,13 +7,8 @@
 #include "connectors/connectors_int.h"
 
 const struct weir_connector *const weir_connectors[] = {
-    &weir_connector_blackhole,
-    &weir_connector_datagen,
-    &weir_connector_filesystem,
-    &weir_connector_host,
-    &weir_connector_print,
-    &weir_connector_socket,
-    NULL,
+    &weir_connector_blackhole, &weir_connector_datagen, &weir_connector_filesystem, &weir_connector_host,
+    &weir_connector_kafka,     &weir_connector_print,   &weir_connector_socket,     NULL,
 };
 
 /* --- Those of the job's shared object: copies, because an older object's struct is shorter. Written once, before any task is built. */
@@ -41,8 +36,10 @@ static const char *what_is_wrong(const struct weir_connector *c)
 {
     if (!c->source_options && !c->sink_options)
         return "it has neither source_options nor sink_options";
-    if (c->source_options && (!c->reader_open || !c->read || !c->reader_close))
-        return "a source needs reader_open, read and reader_close";
+    if (c->source_options && (!c->reader_open || !(c->read || c->read_messages) || !c->reader_close))
+        return "a source needs reader_open, read (or read_messages) and reader_close";
+    if (c->read_messages && (c->read || c->enumerate))
+        return "read_messages takes the place of read, and goes without enumerate";
     if (c->enumerate && (!c->source_options || !c->reader_split))
         return "enumerate needs source_options and reader_split";
     if (c->sink_options && (!c->writer_open || !c->write || !c->writer_close))

@@ -107,7 +107,9 @@ weir_err weir_op_carrier_find(const struct weir_op_plan *plan, const struct weir
         return weir_fail(error, WEIR_ERR_INVALID, "connector '%s' needs the option 'format', as in 'format' = 'json'",
                          name);
     if (format) {
-        if (!(sink ? (void *)connector->write : (void *)connector->read))
+        if (!(sink                       ? (void *)connector->write
+              : connector->read_messages ? (void *)connector->read_messages
+                                         : (void *)connector->read))
             return weir_fail(error, WEIR_ERR_INVALID, "connector '%s' carries rows: leave out the option 'format'",
                              name);
         if ((err = weir_format_find(format, &carrier->format, error)))

@@ -4,6 +4,8 @@
  * policy for bad records ("on-error") and their counter. A row reader gives batches. Watermarks come from an expression over the
  * rows, per split.
  *
+ * A reader of messages gives records one by one, each with a place of its own: source_messages.c.
+ *
  * Two ways of being driven. Without an input the driver calls produce(). With one (the connector has splits, and the vertex
  * "splits" hands them out) each row of an input batch is a split, and batch() reads it to its end, saying AGAIN in between.
  * A split's watermark is sent only when the split said that none is left to be assigned (remaining = 0): until then a later
@@ -23,7 +25,7 @@
 
 #include "base/assert.h"
 #include "base/log.h"
-#include "ops/ops_int.h"
+#include "ops/source_int.h"
 #include "state/snapshot.h"
 
 #define DEAD_ROWS_MAX 256
@@ -31,46 +33,6 @@
 
 #define STATE "reader"
 #define STATE_VERSION 1
-
-struct open_split { /* as it is kept: given and not ended */
-    struct weir_split split;
-    bool begun;
-    int64_t watermark_ms;
-    bool skipping;
-    char *position;
-};
-
-struct source {
-    struct weir_op_carrier carrier;
-    struct weir_connector_ctx connector_ctx;
-    struct weir_reader *reader;
-    struct weir_decoder *decoder;
-    struct weir_schema *schema; /* borrowed from the plan */
-    struct weir_schema *dead_schema;
-    enum weir_on_error on_error;
-    size_t record_size_max;
-    struct weir_watermarker marker;
-    bool nothing; /* a subtask beyond the connector's parallelism_max */
-
-    struct weir_batch *rows; /* being built, within a call */
-    struct weir_batch *dead;
-
-    /* The bytes in hand: [at, bytes.size) are not consumed. */
-    struct weir_read_bytes bytes;
-    size_t at;
-    bool has_bytes;
-    bool skipping; /* the rest of a line that was too long */
-
-    bool in_split;
-    int split_row; /* of the input batch */
-    char *split_id;
-    int64_t split_offset;
-    int64_t split_size, split_remaining;
-    const struct weir_batch *splits; /* the input batch in hand; borrowed from the driver */
-
-    struct open_split *restored; /* from a checkpoint */
-    int restored_count, restored_at;
-};
 
 static const struct weir_option source_options[] = {
     {"connector", WEIR_OPTION_STRING, NULL, NULL, "Where the rows come from"},
@@ -83,6 +45,8 @@ static const struct weir_option source_options[] = {
      "TIMESTAMP expression; no later row is expected to be earlier: timestamp - INTERVAL '2' SECOND"},
     {"watermark.idle-timeout", WEIR_OPTION_DURATION, "0", NULL,
      "After so long without rows the source does not hold back others; 0: it always does"},
+    {"metadata.", WEIR_OPTION_STRING, "", NULL,
+     "metadata.COLUMN: what the column holds of each message: topic, partition, offset, timestamp, key"},
     {0},
 };
 
@@ -102,6 +66,10 @@ static weir_err find_schema(struct weir_op_plan *plan, const struct weir_op_carr
 {
     const struct weir_connector *connector = carrier->connector;
     if (!carrier->format) {
+        for (int i = 0; i < plan->option_count; i++)
+            if (strncmp(plan->options[i].key, "metadata.", 9) == 0)
+                return weir_fail(error, WEIR_ERR_INVALID, "connector '%s' has no metadata: leave out '%s'",
+                                 connector->name, plan->options[i].key);
         if (connector->rows->source_schema)
             return connector->rows->source_schema(plan->options, plan->option_count, plan->declared, &plan->output,
                                                   error);
@@ -114,12 +82,16 @@ static weir_err find_schema(struct weir_op_plan *plan, const struct weir_op_carr
     if (!plan->declared)
         return weir_fail(error, WEIR_ERR_INVALID, "format '%s' needs a schema: declare the columns",
                          carrier->format->name);
-    if (!carrier->format->line_based)
+    if (!connector->read_messages && !carrier->format->line_based)
         return weir_fail(error, WEIR_ERR_INVALID,
                          "connector '%s' reads lines, and records of format '%s' are not lines", connector->name,
                          carrier->format->name);
     struct weir_decoder *decoder = NULL;
-    weir_err err = carrier->format->decoder_new(plan->declared, plan->options, plan->option_count, &decoder, error);
+    struct weir_schema *value = NULL;
+    weir_err err = weir_source_value_schema(plan, connector, &value, error);
+    if (!err)
+        err = carrier->format->decoder_new(value, plan->options, plan->option_count, &decoder, error);
+    weir_schema_unref(value);
     if (err)
         return err;
     carrier->format->decoder_free(decoder);
@@ -197,8 +169,12 @@ static weir_err source_open(struct weir_op *op, struct weir_op_ctx *ctx, struct 
     source->nothing = connector->parallelism_max > 0 && ctx->subtask >= connector->parallelism_max;
     if (source->nothing)
         return 0;
-    if (source->carrier.format && (err = source->carrier.format->decoder_new(
-                                       source->schema, plan->options, plan->option_count, &source->decoder, error)))
+    if (connector->read_messages)
+        err = weir_source_messages_open(source, ctx, error);
+    else if (source->carrier.format)
+        err = source->carrier.format->decoder_new(source->schema, plan->options, plan->option_count, &source->decoder,
+                                                  error);
+    if (err)
         return weir_wrap(error, "%s", plan->name);
     weir_op_connector_ctx(&source->connector_ctx, ctx, source->schema);
     if ((err =
@@ -229,6 +205,7 @@ static void source_close(struct weir_op *op, struct weir_op_ctx *ctx, bool finis
         source->carrier.format->decoder_free(source->decoder);
     weir_batch_unref(source->rows);
     weir_batch_unref(source->dead);
+    weir_source_messages_close(source);
     weir_watermarker_close(&source->marker);
     free(source->split_id);
     free_restored(source);
@@ -236,7 +213,7 @@ static void source_close(struct weir_op *op, struct weir_op_ctx *ctx, bool finis
 
 /* --- Batches out */
 
-static bool has_room(const struct weir_op_ctx *ctx)
+bool weir_source_has_room(const struct weir_op_ctx *ctx)
 {
     return !weir_out_full(ctx->out) && !weir_out_full(ctx->sides[1]);
 }
@@ -254,15 +231,22 @@ static weir_err push_rows(struct source *source, struct weir_op_ctx *ctx, struct
     return 0;
 }
 
-/* Nothing that was built stays behind. */
-static weir_err flush(struct source *source, struct weir_op_ctx *ctx)
+void weir_source_flush_dead(struct source *source, struct weir_op_ctx *ctx)
 {
-    struct weir_batch *rows = source->rows, *dead = source->dead;
-    source->rows = source->dead = NULL;
+    struct weir_batch *dead = source->dead;
+    source->dead = NULL;
     if (dead && dead->row_count > 0)
         weir_out_push(ctx->sides[1], dead);
     else
         weir_batch_unref(dead);
+}
+
+/* Nothing that was built stays behind. */
+static weir_err flush(struct source *source, struct weir_op_ctx *ctx)
+{
+    struct weir_batch *rows = source->rows;
+    source->rows = NULL;
+    weir_source_flush_dead(source, ctx);
     if (rows && rows->row_count > 0)
         return push_rows(source, ctx, rows);
     weir_batch_unref(rows);
@@ -306,13 +290,10 @@ static void position_text(const struct source *source, const struct weir_op_ctx 
     snprintf(out, size, "%.300s, byte %" PRId64, source->split_id ? source->split_id : ctx->plan->name, byte);
 }
 
-/* The record at bytes[at..at+size) is bad, ctx->error says why. `whole`: its bytes are all there. */
-static weir_err bad_record(struct source *source, struct weir_op_ctx *ctx, size_t at, size_t size, bool whole)
+weir_err weir_source_bad_record(struct source *source, struct weir_op_ctx *ctx, const uint8_t *record, size_t size,
+                                bool whole, const char *position)
 {
-    const uint8_t *record = source->bytes.bytes + at;
     size_t kept = whole ? size : size < DEAD_LONG_SIZE ? size : DEAD_LONG_SIZE;
-    char position[400];
-    position_text(source, ctx, at, position, sizeof position);
     ++*ctx->num_records_bad;
     if (source->on_error == WEIR_ON_ERROR_SKIP)
         return 0;
@@ -341,7 +322,15 @@ static weir_err bad_record(struct source *source, struct weir_op_ctx *ctx, size_
     return err;
 }
 
-static bool dead_is_full(const struct source *source)
+/* The same of the line at bytes[at..at+size). */
+static weir_err bad_line(struct source *source, struct weir_op_ctx *ctx, size_t at, size_t size, bool whole)
+{
+    char position[400];
+    position_text(source, ctx, at, position, sizeof position);
+    return weir_source_bad_record(source, ctx, source->bytes.bytes + at, size, whole, position);
+}
+
+bool weir_source_dead_is_full(const struct source *source)
 {
     return source->dead &&
            (source->dead->row_count == DEAD_ROWS_MAX || weir_batch_bytes(source->dead) > WEIR_BATCH_BYTES_SOFT_MAX);
@@ -409,7 +398,7 @@ static enum progress decode_bytes(struct source *source, struct weir_op_ctx *ctx
                                                   &bad_size, &ctx->error)
                            : decode_line_by_line(source, bytes, window, last, &used, &bad_at, &bad_size, &ctx->error);
         if (err == WEIR_ERR_DATA) {
-            err = bad_record(source, ctx, source->at + bad_at, bad_size, true);
+            err = bad_line(source, ctx, source->at + bad_at, bad_size, true);
             weir_assert(used > 0);
         } else if (!err && used == 0 && source->rows->row_count < source->rows->row_capacity) {
             if (window <= source->record_size_max) {
@@ -418,13 +407,13 @@ static enum progress decode_bytes(struct source *source, struct weir_op_ctx *ctx
             }
             (void)weir_fail(&ctx->error, WEIR_ERR_DATA, "it is longer than record.size-max, %zu bytes",
                             source->record_size_max);
-            err = bad_record(source, ctx, source->at, window, false);
+            err = bad_line(source, ctx, source->at, window, false);
             source->skipping = true;
         }
         if (err)
             return BROKEN;
         source->at += used;
-        if (source->rows->row_count == source->rows->row_capacity || dead_is_full(source) ||
+        if (source->rows->row_count == source->rows->row_capacity || weir_source_dead_is_full(source) ||
             weir_batch_bytes(source->rows) > WEIR_BATCH_BYTES_SOFT_MAX)
             return ROUND_DONE;
     }
@@ -435,7 +424,7 @@ static enum progress decode_bytes(struct source *source, struct weir_op_ctx *ctx
 
 static enum weir_read read_bytes(struct source *source, struct weir_op_ctx *ctx, int64_t *wait_until_ms, bool *progress)
 {
-    while (has_room(ctx)) {
+    while (weir_source_has_room(ctx)) {
         enum progress step = source->has_bytes ? decode_bytes(source, ctx) : MORE_BYTES;
         if (step == BROKEN || (step == ROUND_DONE && flush(source, ctx)))
             return WEIR_READ_FAILED;
@@ -461,7 +450,7 @@ static enum weir_read read_bytes(struct source *source, struct weir_op_ctx *ctx,
 
 static enum weir_read read_rows(struct source *source, struct weir_op_ctx *ctx, int64_t *wait_until_ms, bool *progress)
 {
-    while (has_room(ctx)) {
+    while (weir_source_has_room(ctx)) {
         struct weir_batch *batch = NULL;
         enum weir_read read = source->carrier.connector->rows->read_batch(source->reader, &source->connector_ctx,
                                                                           &batch, wait_until_ms, &ctx->error);
@@ -481,6 +470,8 @@ static enum weir_read read_rows(struct source *source, struct weir_op_ctx *ctx, 
 static enum weir_read read_some(struct source *source, struct weir_op_ctx *ctx, int64_t *wait_until_ms, bool *progress)
 {
     *wait_until_ms = INT64_MAX;
+    if (source->messages)
+        return weir_source_messages_read(source, ctx, wait_until_ms, progress);
     return source->carrier.format ? read_bytes(source, ctx, wait_until_ms, progress)
                                   : read_rows(source, ctx, wait_until_ms, progress);
 }
@@ -502,7 +493,8 @@ static enum weir_step source_produce(struct weir_op *op, struct weir_op_ctx *ctx
     case WEIR_READ_EMPTY:
         break;
     }
-    int64_t due = weir_watermarker_quiet(&source->marker, ctx->out, weir_op_now_ms(ctx));
+    int64_t due = source->messages ? weir_source_messages_quiet(source, ctx)
+                                   : weir_watermarker_quiet(&source->marker, ctx->out, weir_op_now_ms(ctx));
     if (due < wait_until_ms)
         wait_until_ms = due;
     if (wait_until_ms != INT64_MAX)
@@ -573,7 +565,7 @@ static weir_err begin_restored(struct source *source, struct weir_op_ctx *ctx, s
 static enum weir_step read_restored(struct source *source, struct weir_op_ctx *ctx)
 {
     while (source->restored_at < source->restored_count) {
-        if (!has_room(ctx))
+        if (!weir_source_has_room(ctx))
             return WEIR_STEP_AGAIN;
         if (!source->in_split && begin_restored(source, ctx, &source->restored[source->restored_at]))
             return WEIR_STEP_FAILED;
@@ -583,7 +575,7 @@ static enum weir_step read_restored(struct source *source, struct weir_op_ctx *c
         source->restored_at++;
     }
     free_restored(source);
-    return has_room(ctx) ? WEIR_STEP_DONE : WEIR_STEP_AGAIN;
+    return weir_source_has_room(ctx) ? WEIR_STEP_DONE : WEIR_STEP_AGAIN;
 }
 
 /* What is left of a batch joins the splits that the snapshot has; the first of all may have been begun. */
@@ -627,7 +619,7 @@ static enum weir_step source_batch(struct weir_op *op, struct weir_op_ctx *ctx, 
         if (step != WEIR_STEP_DONE)
             return step;
         source->split_row++;
-        if (!has_room(ctx) && source->split_row < batch->row_count)
+        if (!weir_source_has_room(ctx) && source->split_row < batch->row_count)
             return WEIR_STEP_AGAIN;
     }
     source->split_row = 0;
@@ -654,7 +646,8 @@ static void put_split(struct weir_buf *out, const struct weir_split *split, bool
 }
 
 /* Where the reader is, in the split that was begun or in all that it reads. */
-static weir_err put_reading(struct source *source, struct weir_buf *out, struct weir_error *error)
+static weir_err put_reading(struct source *source, const struct weir_snapshot *snapshot, struct weir_buf *out,
+                            struct weir_error *error)
 {
     const struct weir_connector *connector = source->carrier.connector;
     struct weir_read_bytes bytes = source->bytes;
@@ -667,11 +660,14 @@ static weir_err put_reading(struct source *source, struct weir_buf *out, struct 
     weir_put_i64(out, source->marker.max_ms);
     weir_put_u8(out, source->skipping);
     weir_put_bytes(out, position.data, position.size);
+    if (!err && source->messages && position.size > 0)
+        weir_source_messages_snapshot(source, snapshot, (const char *)position.data);
     weir_buf_fini(&position);
     return err;
 }
 
-static weir_err put_splits(struct source *source, struct weir_buf *out, struct weir_error *error)
+static weir_err put_splits(struct source *source, const struct weir_snapshot *snapshot, struct weir_buf *out,
+                           struct weir_error *error)
 {
     int left = source->splits ? source->splits->row_count - source->split_row : 0;
     int restored = source->restored_count - source->restored_at;
@@ -685,7 +681,7 @@ static weir_err put_splits(struct source *source, struct weir_buf *out, struct w
             split.id = source->split_id;
         put_split(out, &split, now || open->begun);
         if (now) {
-            err = put_reading(source, out, error);
+            err = put_reading(source, snapshot, out, error);
         } else if (open->begun) {
             weir_put_i64(out, open->watermark_ms);
             weir_put_u8(out, open->skipping);
@@ -698,7 +694,7 @@ static weir_err put_splits(struct source *source, struct weir_buf *out, struct w
         put_split(out, &split, now);
         free((char *)(uintptr_t)split.id);
         if (now)
-            err = put_reading(source, out, error);
+            err = put_reading(source, snapshot, out, error);
     }
     return err;
 }
@@ -715,11 +711,11 @@ static weir_err source_snapshot(struct weir_op *op, struct weir_op_ctx *ctx, str
     weir_err err;
     bool splits = source->carrier.connector->enumerate != NULL;
     if (splits) {
-        err = put_splits(source, &out, error);
+        err = put_splits(source, snapshot, &out, error);
     } else {
         weir_put_u32(&out, 1);
         put_split(&out, &(struct weir_split){.id = ""}, true);
-        err = put_reading(source, &out, error);
+        err = put_reading(source, snapshot, &out, error);
     }
     enum weir_state_kind kind = splits                                      ? WEIR_STATE_SPLIT
                                 : source->carrier.connector->reader_rescale ? WEIR_STATE_UNION

@@ -405,7 +405,8 @@ static void test_table(void **state)
         assert_ptr_equal(connector, weir_connectors[i]);
         assert_true(i == 0 || strcmp(weir_connectors[i - 1]->name, connector->name) < 0);
         assert_true(connector->source_options || connector->sink_options);
-        assert_true(!connector->source_options || connector->read || connector->rows->read_batch);
+        assert_true(!connector->source_options || connector->read || connector->read_messages ||
+                    connector->rows->read_batch);
         assert_true(!connector->sink_options || connector->write || connector->rows->write_batch);
         assert_true(!connector->enumerate || connector->reader_split);
     }

@@ -1,0 +1,183 @@
+/* kafka: a librdkafka handle from "properties.*", what it says, and its end.
+ *
+ * A property is librdkafka's own, passed through as it is. Values are never logged: some are passwords. librdkafka tries again for ever when
+ * brokers are gone; what it says of them is logged, and kept for the message of the call that gives up.
+ */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <syslog.h>
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "connectors/kafka/kafka_int.h"
+
+#define PREFIX "properties."
+#define PREFIX_SIZE (sizeof PREFIX - 1)
+#define OURS "auto.offset.reset" /* what the user says of it is done where the group's offsets are looked up */
+
+const char *weir_kafka_property(const struct weir_key_value *options, int option_count, const char *name)
+{
+    const char *value = NULL;
+    for (int i = 0; i < option_count; i++)
+        if (strncmp(options[i].key, PREFIX, PREFIX_SIZE) == 0 && strcmp(options[i].key + PREFIX_SIZE, name) == 0)
+            value = options[i].value;
+    return value;
+}
+
+/* --- What it says */
+
+static void lock(struct weir_kafka_client *client)
+{
+    while (__atomic_exchange_n(&client->lock, 1, __ATOMIC_ACQUIRE))
+        continue;
+}
+
+static void unlock(struct weir_kafka_client *client)
+{
+    __atomic_store_n(&client->lock, 0, __ATOMIC_RELEASE);
+}
+
+static void on_error(rd_kafka_t *rk, int code, const char *reason, void *opaque)
+{
+    struct weir_kafka_client *client = opaque;
+    (void)rk;
+    lock(client);
+    snprintf(client->last_error, sizeof client->last_error, "%s", reason);
+    unlock(client);
+    weir_log(WARN, "kafka %s: %s (%s)", client->brokers, reason, rd_kafka_err2name((rd_kafka_resp_err_t)code));
+}
+
+static void on_log(const rd_kafka_t *rk, int level, const char *facility, const char *text)
+{
+    (void)rk;
+    if (level <= LOG_WARNING)
+        weir_log(WARN, "kafka: %s: %s", facility, text);
+    else
+        weir_log(DEBUG, "kafka: %s: %s", facility, text);
+}
+
+weir_err weir_kafka_fail(struct weir_kafka_client *client, weir_err code, rd_kafka_resp_err_t reason, const char *what,
+                         struct weir_error *error)
+{
+    char last[sizeof client->last_error];
+    lock(client);
+    memcpy(last, client->last_error, sizeof last);
+    unlock(client);
+    return weir_fail(error, code, "connector 'kafka': %s: %s (brokers %s%s%s)", what, rd_kafka_err2str(reason),
+                     client->brokers, last[0] ? "; " : "", last);
+}
+
+/* --- Settings */
+
+static weir_err set(rd_kafka_conf_t *conf, const char *name, const char *value, struct weir_error *error)
+{
+    char why[256] = "";
+    if (rd_kafka_conf_set(conf, name, value, why, sizeof why) == RD_KAFKA_CONF_OK)
+        return WEIR_OK;
+    if (strcmp(name, "sasl.jaas.config") == 0)
+        return weir_fail(error, WEIR_ERR_INVALID,
+                         "'" PREFIX "sasl.jaas.config' is for Java clients: give 'properties.sasl.username' and "
+                         "'properties.sasl.password'");
+    return weir_fail(error, WEIR_ERR_INVALID, "'" PREFIX "%s': %s", name, why);
+}
+
+static weir_err settings(const struct weir_key_value *options, int option_count, const char *(*defaults)[2],
+                         rd_kafka_conf_t **out, struct weir_error *error)
+{
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    weir_err err = WEIR_OK;
+    for (int i = 0; defaults && defaults[i][0] && !err; i++)
+        if (!weir_kafka_property(options, option_count, defaults[i][0]) || strcmp(defaults[i][0], OURS) == 0)
+            err = set(conf, defaults[i][0], defaults[i][1], error);
+    for (int i = 0; i < option_count && !err; i++) {
+        if (strncmp(options[i].key, PREFIX, PREFIX_SIZE) != 0)
+            continue;
+        const char *name = options[i].key + PREFIX_SIZE;
+        if (strcmp(name, OURS) != 0)
+            err = set(conf, name, options[i].value, error);
+    }
+    if (err)
+        rd_kafka_conf_destroy(conf);
+    else
+        *out = conf;
+    return err;
+}
+
+weir_err weir_kafka_check(const struct weir_key_value *options, int option_count, struct weir_error *error)
+{
+    const char *brokers = weir_kafka_property(options, option_count, "bootstrap.servers");
+    if (!brokers || !brokers[0])
+        return weir_fail(error, WEIR_ERR_INVALID,
+                         "'properties.bootstrap.servers' is missing: the brokers' addresses, HOST:PORT,HOST:PORT");
+    rd_kafka_conf_t *conf = NULL;
+    weir_err err = settings(options, option_count, NULL, &conf, error);
+    if (!err)
+        rd_kafka_conf_destroy(conf);
+    return err;
+}
+
+/* --- Life */
+
+weir_err weir_kafka_client_new(const struct weir_key_value *options, int option_count, rd_kafka_type_t type,
+                               const char *(*defaults)[2], struct weir_kafka_client **out, struct weir_error *error)
+{
+    rd_kafka_conf_t *conf = NULL;
+    weir_err err = settings(options, option_count, defaults, &conf, error);
+    if (err)
+        return err;
+    struct weir_kafka_client *client = weir_zalloc(sizeof *client);
+    client->refs = 1;
+    client->brokers = weir_strdup(weir_kafka_property(options, option_count, "bootstrap.servers"));
+    rd_kafka_conf_set_opaque(conf, client);
+    rd_kafka_conf_set_error_cb(conf, on_error);
+    rd_kafka_conf_set_log_cb(conf, on_log);
+    char why[256] = "";
+    client->rk = rd_kafka_new(type, conf, why, sizeof why);
+    if (client->rk) {
+        *out = client;
+        return WEIR_OK;
+    }
+    rd_kafka_conf_destroy(conf);
+    free(client->brokers);
+    free(client);
+    return weir_fail(error, WEIR_ERR_INVALID, "connector 'kafka': %s", why);
+}
+
+struct weir_kafka_client *weir_kafka_client_ref(struct weir_kafka_client *client)
+{
+    __atomic_add_fetch(&client->refs, 1, __ATOMIC_RELAXED);
+    return client;
+}
+
+static void destroy(struct weir_kafka_client *client)
+{
+    rd_kafka_destroy_flags(client->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    free(client->brokers);
+    free(client);
+}
+
+void weir_kafka_client_unref(struct weir_kafka_client *client)
+{
+    if (client && __atomic_sub_fetch(&client->refs, 1, __ATOMIC_ACQ_REL) == 0)
+        destroy(client);
+}
+
+static void *destroy_later(void *arg)
+{
+    destroy(arg);
+    return NULL;
+}
+
+void weir_kafka_client_leave(struct weir_kafka_client *client)
+{
+    if (!client || __atomic_sub_fetch(&client->refs, 1, __ATOMIC_ACQ_REL) != 0)
+        return;
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, destroy_later, client) == 0)
+        pthread_detach(thread);
+    else
+        destroy(client);
+}

@@ -1,0 +1,99 @@
+/* kafka: topics of Apache Kafka. See README.md. */
+#include <regex.h>
+#include <string.h>
+
+#include "connectors/kafka/kafka_int.h"
+
+const struct weir_option weir_kafka_source_options[] = {
+    {"topic", WEIR_OPTION_STRING, "", NULL, "The topics, separated by ';'"},
+    {"topic-pattern", WEIR_OPTION_STRING, "", NULL,
+     "Instead of 'topic': all topics whose whole name this regular expression matches"},
+    {"properties.", WEIR_OPTION_STRING, "", NULL,
+     "properties.NAME: any setting of librdkafka; properties.bootstrap.servers is required"},
+    {"scan.startup.mode", WEIR_OPTION_ENUM, "earliest-offset",
+     "earliest-offset|latest-offset|group-offsets|timestamp|specific-offsets", "Where reading begins"},
+    {"scan.startup.specific-offsets", WEIR_OPTION_STRING, "", NULL,
+     "partition:0,offset:42;partition:1,offset:300; others begin at their beginning"},
+    {"scan.startup.timestamp-millis", WEIR_OPTION_INT, "0", NULL, "Begin with the first record at or after this time"},
+    {"scan.bounded.mode", WEIR_OPTION_ENUM, "unbounded",
+     "unbounded|latest-offset|group-offsets|timestamp|specific-offsets",
+     "Where reading ends: never, or where the topic ends when the job begins, ..."},
+    {"scan.bounded.specific-offsets", WEIR_OPTION_STRING, "", NULL, "The first offsets that are not read"},
+    {"scan.bounded.timestamp-millis", WEIR_OPTION_INT, "0", NULL, "End before the first record at or after this time"},
+    {"scan.topic-partition-discovery.interval", WEIR_OPTION_DURATION, "30 s", NULL,
+     "How often to look for new topics and partitions; 0: never"},
+    {"scan.offset-lost", WEIR_OPTION_ENUM, "fail", "fail|earliest|latest",
+     "When the offset to go on from is gone (retention): fail the job, or go on from the earliest or latest there is, losing rows"},
+    {0},
+};
+
+static const char *get(const struct weir_key_value *options, int count, const char *name)
+{
+    const char *value = weir_options_get(options, count, weir_kafka_source_options, name);
+    return value ? value : "";
+}
+
+static weir_err check_topics(const char *topic, const char *pattern, struct weir_error *error)
+{
+    if (!topic[0] == !pattern[0])
+        return weir_fail(error, WEIR_ERR_INVALID, "either 'topic' or 'topic-pattern' must be given");
+    regex_t regex;
+    if (!pattern[0])
+        return WEIR_OK;
+    int failed = regcomp(&regex, pattern, REG_EXTENDED | REG_NOSUB);
+    if (failed) {
+        char why[128];
+        regerror(failed, &regex, why, sizeof why);
+        return weir_fail(error, WEIR_ERR_INVALID, "'topic-pattern' = '%.100s' is no regular expression: %s", pattern, why);
+    }
+    regfree(&regex);
+    return WEIR_OK;
+}
+
+static weir_err check_places(const struct weir_key_value *options, int count, const char *which,
+                             struct weir_error *error)
+{
+    char mode_name[64], offsets_name[64];
+    snprintf(mode_name, sizeof mode_name, "scan.%s.mode", which);
+    snprintf(offsets_name, sizeof offsets_name, "scan.%s.specific-offsets", which);
+    const char *mode = get(options, count, mode_name), *offsets = get(options, count, offsets_name);
+    if (strcmp(mode, "specific-offsets") == 0 && !offsets[0])
+        return weir_fail(error, WEIR_ERR_INVALID, "'%s' is specific-offsets: '%s' must say which", mode_name,
+                         offsets_name);
+    if (strcmp(mode, "group-offsets") == 0 && !weir_kafka_property(options, count, "group.id"))
+        return weir_fail(error, WEIR_ERR_INVALID, "'%s' is group-offsets: 'properties.group.id' must name the group",
+                         mode_name);
+    struct weir_kafka_places places = {.count = 0};
+    weir_err err = offsets[0] ? weir_kafka_places_parse(offsets_name, offsets, &places, error) : WEIR_OK;
+    weir_kafka_places_fini(&places);
+    return err;
+}
+
+static weir_err check(const struct weir_key_value *options, int count, bool sink, struct weir_error *error)
+{
+    (void)sink;
+    weir_err err = check_topics(get(options, count, "topic"), get(options, count, "topic-pattern"), error);
+    if (!err)
+        err = check_places(options, count, "startup", error);
+    if (!err)
+        err = check_places(options, count, "bounded", error);
+    const char *reset = weir_kafka_property(options, count, "auto.offset.reset");
+    if (!err && reset && strcmp(reset, "earliest") != 0 && strcmp(reset, "latest") != 0 && strcmp(reset, "none") != 0)
+        err = weir_fail(error, WEIR_ERR_INVALID, "'properties.auto.offset.reset' must be earliest, latest or none");
+    return err ? err : weir_kafka_check(options, count, error);
+}
+
+const struct weir_connector weir_connector_kafka = {
+    .size = sizeof(struct weir_connector),
+    .name = "kafka",
+    .help = "Topics of Apache Kafka",
+    .source_options = weir_kafka_source_options,
+    .check = check,
+    .reader_open = weir_kafka_reader_open,
+    .read_messages = weir_kafka_read,
+    .reader_close = weir_kafka_reader_close,
+    .reader_snapshot = weir_kafka_reader_snapshot,
+    .reader_restore = weir_kafka_reader_restore,
+    .reader_rescale = weir_kafka_reader_rescale,
+    .reader_complete = weir_kafka_reader_complete,
+};

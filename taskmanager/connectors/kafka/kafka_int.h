@@ -1,0 +1,100 @@
+/* Private to the connector "kafka". */
+#ifndef WEIR_CONNECTORS_KAFKA_INT_H
+#define WEIR_CONNECTORS_KAFKA_INT_H
+
+#include <librdkafka/rdkafka.h>
+
+#include "connectors/connectors_int.h"
+
+extern const struct weir_option weir_kafka_source_options[];
+
+/* --- client.c: a handle, shared by reference: the reader's thread and calls on the pool use it at the same time. */
+
+struct weir_kafka_client {
+    int refs; /* atomic */
+    rd_kafka_t *rk;
+    char *brokers;        /* properties.bootstrap.servers, for messages */
+    char last_error[256]; /* what librdkafka said last of a broker or a login; under `lock` */
+    int lock;             /* atomic, a spin lock: the two sides hold it for a strcpy */
+};
+
+
+/* The properties are well-formed, as far as can be said without a broker. */
+weir_err weir_kafka_check(const struct weir_key_value *options, int option_count, struct weir_error *error);
+/* Does not wait for a broker. */
+weir_err weir_kafka_client_new(const struct weir_key_value *options, int option_count, rd_kafka_type_t type,
+                               const char *(*defaults)[2], struct weir_kafka_client **client, struct weir_error *error);
+struct weir_kafka_client *weir_kafka_client_ref(struct weir_kafka_client *client);
+/* The last one destroys the handle, which may take a while: not on a worker's thread, see weir_kafka_client_leave(). */
+void weir_kafka_client_unref(struct weir_kafka_client *client);
+/* Lets go of it, and destroys the handle on another thread if this was the last. */
+void weir_kafka_client_leave(struct weir_kafka_client *client);
+/* "connector 'kafka': WHAT: REASON (brokers B; last: ...)" */
+weir_err weir_kafka_fail(struct weir_kafka_client *client, weir_err code, rd_kafka_resp_err_t reason, const char *what,
+                         struct weir_error *error);
+/* The value of properties.NAME, or NULL. */
+const char *weir_kafka_property(const struct weir_key_value *options, int option_count, const char *name);
+
+/* --- discover.c */
+
+enum weir_kafka_mode { KAFKA_UNBOUNDED, KAFKA_EARLIEST, KAFKA_LATEST, KAFKA_GROUP, KAFKA_TIMESTAMP, KAFKA_SPECIFIC };
+
+struct weir_kafka_place { /* of a partition, in "specific offsets" */
+    char *topic;          /* NULL: of the one topic that there is */
+    int32_t partition;
+    int64_t offset;
+};
+
+/* Where to begin (or, bounded, to stop). */
+struct weir_kafka_places {
+    enum weir_kafka_mode mode;
+    int64_t timestamp_ms;
+    struct weir_kafka_place *list; /* SPECIFIC */
+    int count;
+};
+/* "partition:0,offset:42;partition:1,offset:300", each also with "topic:x,". */
+weir_err weir_kafka_places_parse(const char *option, const char *text, struct weir_kafka_places *places,
+                                 struct weir_error *error);
+void weir_kafka_places_fini(struct weir_kafka_places *places);
+
+struct weir_kafka_found { /* a partition */
+    char *topic;
+    int32_t partition;
+    int64_t start; /* the first offset to read; -1: not asked for (it is known already) */
+    int64_t stop;  /* the first not to be read; -1: none */
+};
+
+/* What a discovery is told and what it found; owned by the call, taken from it when it has ended. */
+struct weir_kafka_discovery {
+    struct weir_kafka_client *client;
+    char **topics; /* topic_count names, or one pattern, a POSIX extended regular expression of the whole name */
+    int topic_count;
+    bool is_pattern;
+    struct weir_kafka_places start, stop;
+    const char *reset; /* of GROUP, where nothing is committed: "earliest", "latest" or "none"; a literal */
+    int subtask, parallelism;
+    int timeout_ms; /* of each question to the brokers */
+    struct weir_kafka_found *known; /* not to be looked up again; `stop` is asked for when it is -2 */
+    int known_count;
+    bool first; /* partitions that are not known begin where the job does; else at their beginning: they are new */
+    struct weir_kafka_found *found;
+    int found_count;
+};
+weir_err weir_kafka_discover(void *discovery, struct weir_error *error); /* blocks */
+void weir_kafka_discovery_free(void *discovery);
+bool weir_kafka_is_mine(const char *topic, int32_t partition, int subtask, int parallelism);
+
+/* --- reader.c */
+weir_err weir_kafka_reader_open(struct weir_connector_ctx *ctx, const struct weir_key_value *options, int option_count,
+                                struct weir_reader **reader, struct weir_error *error);
+enum weir_read weir_kafka_read(struct weir_reader *reader, struct weir_connector_ctx *ctx,
+                               struct weir_read_messages *messages, int64_t *wait_until_ms, struct weir_error *error);
+void weir_kafka_reader_close(struct weir_reader *reader);
+weir_err weir_kafka_reader_snapshot(struct weir_reader *reader, const struct weir_read_bytes *bytes,
+                                    struct weir_buf *position, struct weir_error *error);
+weir_err weir_kafka_reader_restore(struct weir_reader *reader, const char *position, struct weir_error *error);
+weir_err weir_kafka_reader_rescale(struct weir_reader *reader, const char *const *positions, int count,
+                                   struct weir_error *error);
+void weir_kafka_reader_complete(struct weir_reader *reader, const char *position);
+
+#endif

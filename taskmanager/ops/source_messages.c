@@ -1,0 +1,443 @@
+/* source, of messages: records that come one by one, each from a lane (a partition) and with a position in it.
+ *
+ * Columns that "metadata.COLUMN" names are filled from the message, the others by the format from its value. They are built as two batches
+ * of the same rows, whose columns are put together when they are pushed: a decoder knows nothing of the others.
+ *
+ * The watermark is the least of the lanes' that have not ended and are not idle. A lane that never gave a row holds it back (until
+ * watermark.idle-timeout): its first row may be early. A source without lanes is idle.
+ *
+ * What was given and not used (the output is full) stays in hand; a snapshot's position is before it. Positions of the last checkpoints are
+ * remembered until one of them is known to be complete; then the reader is told.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "format/simdjson_shim.h"
+#include "ops/source_int.h"
+#include "state/snapshot.h"
+
+#define PREFIX "metadata."
+#define TOLD_MAX 32 /* checkpoints whose completion has not been seen */
+
+enum metadata_kind { META_TOPIC, META_PARTITION, META_OFFSET, META_TIMESTAMP, META_KEY };
+static const char *const metadata_names[] = {"topic", "partition", "offset", "timestamp", "key"};
+#define METADATA_NAMES ((int)(sizeof metadata_names / sizeof *metadata_names))
+
+struct untold { /* the reader has not been told of it */
+    uint64_t checkpoint;
+    char *position;
+};
+
+struct source_messages {
+    struct weir_read_messages read;
+    struct weir_schema *value_schema, *metadata_schema; /* the latter NULL: no such columns */
+    enum metadata_kind *kinds;                          /* of the metadata's columns */
+    int *from;                                          /* of each output column: value column i as i, metadata column i as -1 - i */
+    struct weir_batch *metadata;                        /* being built beside source->rows, row by row */
+    int32_t row_lane[WEIR_BATCH_ROWS_MAX];
+    struct untold untold[TOLD_MAX];
+    int untold_count;
+    bool idle;
+};
+
+/* --- Columns */
+
+/* What column `name` holds of the message; -1: it is the format's, -2: the error says what is wrong. */
+static int kind_of(const struct weir_op_plan *plan, const struct weir_field *field, struct weir_error *error)
+{
+    static const struct {
+        enum weir_type_id types[2];
+        const char *say;
+    } allowed[] = {
+        [META_TOPIC] = {{WEIR_TYPE_STRING, WEIR_TYPE_STRING}, "STRING"},
+        [META_PARTITION] = {{WEIR_TYPE_INT32, WEIR_TYPE_INT64}, "INT or BIGINT"},
+        [META_OFFSET] = {{WEIR_TYPE_INT64, WEIR_TYPE_INT64}, "BIGINT"},
+        [META_TIMESTAMP] = {{WEIR_TYPE_TIMESTAMP, WEIR_TYPE_INT64}, "TIMESTAMP(3), or BIGINT of milliseconds"},
+        [META_KEY] = {{WEIR_TYPE_STRING, WEIR_TYPE_BYTES}, "STRING or BYTES"},
+    };
+    const char *value = NULL;
+    for (int i = 0; i < plan->option_count && !value; i++)
+        if (strncmp(plan->options[i].key, PREFIX, sizeof PREFIX - 1) == 0 &&
+            strcmp(plan->options[i].key + sizeof PREFIX - 1, field->name) == 0)
+            value = plan->options[i].value;
+    if (!value)
+        return -1;
+    for (int kind = 0; kind < METADATA_NAMES; kind++) {
+        if (strcmp(value, metadata_names[kind]) != 0)
+            continue;
+        if (field->type.id == allowed[kind].types[0] || field->type.id == allowed[kind].types[1])
+            return kind;
+        char type[64];
+        (void)weir_fail(error, WEIR_ERR_INVALID, "column '%s' is %s, and a message's %s is %s", field->name,
+                        weir_type_print(&field->type, type), value, allowed[kind].say);
+        return -2;
+    }
+    const char *near = weir_nearest(value, metadata_names, METADATA_NAMES);
+    (void)weir_fail(error, WEIR_ERR_INVALID,
+                    "'" PREFIX "%s' = '%.100s': it is none of topic, partition, offset, timestamp, key%s%s%s", field->name,
+                    value, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    return -2;
+}
+
+/* Every metadata.COLUMN names a column. */
+static weir_err check_names(const struct weir_op_plan *plan, struct weir_error *error)
+{
+    const struct weir_schema *schema = plan->declared;
+    for (int i = 0; i < plan->option_count; i++) {
+        const char *key = plan->options[i].key;
+        if (strncmp(key, PREFIX, sizeof PREFIX - 1) != 0)
+            continue;
+        const char *name = key + sizeof PREFIX - 1;
+        if (weir_schema_find(schema, name, strlen(name)) >= 0)
+            continue;
+        const char **names = weir_alloc((size_t)schema->field_count * sizeof *names);
+        for (int f = 0; f < schema->field_count; f++)
+            names[f] = schema->fields[f].name;
+        const char *near = weir_nearest(name, names, schema->field_count);
+        weir_err err = weir_fail(error, WEIR_ERR_INVALID, "'%s': no column '%s' is declared%s%s%s", key, name,
+                                 near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+        free(names);
+        return err;
+    }
+    return WEIR_OK;
+}
+
+weir_err weir_source_value_schema(const struct weir_op_plan *plan, const struct weir_connector *connector,
+                                  struct weir_schema **value, struct weir_error *error)
+{
+    const struct weir_schema *schema = plan->declared;
+    struct weir_field *fields = weir_alloc((size_t)schema->field_count * sizeof *fields);
+    int count = 0;
+    weir_err err = check_names(plan, error);
+    for (int i = 0; i < schema->field_count && !err; i++) {
+        int kind = kind_of(plan, &schema->fields[i], error);
+        if (kind == -2)
+            err = WEIR_ERR_INVALID;
+        else if (kind >= 0 && !connector->read_messages)
+            err = weir_fail(error, WEIR_ERR_INVALID, "connector '%s' has no metadata: leave out '" PREFIX "%s'",
+                            connector->name, schema->fields[i].name);
+        else if (kind < 0)
+            fields[count++] = schema->fields[i];
+    }
+    if (!err && count == 0)
+        err = weir_fail(error, WEIR_ERR_INVALID, "all columns are metadata: declare one that the format fills");
+    if (!err)
+        *value = weir_schema_new(fields, count);
+    free(fields);
+    return err;
+}
+
+/* --- Open, close */
+
+weir_err weir_source_messages_open(struct source *source, struct weir_op_ctx *ctx, struct weir_error *error)
+{
+    const struct weir_op_plan *plan = ctx->plan;
+    const struct weir_schema *schema = source->schema;
+    struct source_messages *m = source->messages = weir_zalloc(sizeof *m);
+    weir_err err = weir_source_value_schema(plan, source->carrier.connector, &m->value_schema, error);
+    if (err)
+        return err;
+    struct weir_field *fields = weir_alloc((size_t)schema->field_count * sizeof *fields);
+    m->kinds = weir_alloc((size_t)schema->field_count * sizeof *m->kinds);
+    m->from = weir_alloc((size_t)schema->field_count * sizeof *m->from);
+    int values = 0, metadata = 0;
+    for (int i = 0; i < schema->field_count; i++) {
+        int kind = kind_of(plan, &schema->fields[i], error);
+        m->from[i] = kind < 0 ? values++ : -1 - metadata;
+        if (kind < 0)
+            continue;
+        m->kinds[metadata] = (enum metadata_kind)kind;
+        fields[metadata++] = schema->fields[i];
+    }
+    if (metadata > 0)
+        m->metadata_schema = weir_schema_new(fields, metadata);
+    free(fields);
+    return source->carrier.format->decoder_new(m->value_schema, plan->options, plan->option_count, &source->decoder,
+                                               error);
+}
+
+void weir_source_messages_close(struct source *source)
+{
+    struct source_messages *m = source->messages;
+    if (!m)
+        return;
+    weir_schema_unref(m->value_schema);
+    weir_schema_unref(m->metadata_schema);
+    weir_batch_unref(m->metadata);
+    for (int i = 0; i < m->untold_count; i++)
+        free(m->untold[i].position);
+    free(m->kinds);
+    free(m->from);
+    free(m);
+    source->messages = NULL;
+}
+
+/* --- Watermarks */
+
+/* After a change of lanes or their watermarks: what may be said of all. */
+static void say_watermark(struct source *source, struct weir_op_ctx *ctx)
+{
+    struct source_messages *m = source->messages;
+    int64_t least = INT64_MAX;
+    bool any = false;
+    for (int i = 0; i < m->read.lane_count; i++) {
+        const struct weir_lane *lane = &m->read.lanes[i];
+        if (lane->ended || lane->idle)
+            continue;
+        any = true;
+        least = lane->watermark_ms < least ? lane->watermark_ms : least;
+    }
+    if (any && source->marker.expr && least > WEIR_WATERMARK_MIN) {
+        weir_out_watermark(ctx->out, least);
+        source->marker.max_ms = least;
+    }
+    if (any == m->idle) {
+        m->idle = !any;
+        weir_out_idle(ctx->out, m->idle);
+    }
+}
+
+static weir_err mark_rows(struct source *source, struct weir_op_ctx *ctx, const struct weir_batch *batch)
+{
+    struct source_messages *m = source->messages;
+    int64_t now_ms = weir_op_now_ms(ctx);
+    struct weir_column times;
+    memset(&times, 0, sizeof times);
+    int bad_row = -1;
+    weir_err err = source->marker.expr ? weir_expr_eval(source->marker.expr, batch, source->marker.scratch, &times,
+                                                        &bad_row, &ctx->error)
+                                       : WEIR_OK;
+    if (err)
+        return weir_op_row_error("watermark.expression", batch, bad_row, &ctx->error);
+    for (int r = 0; r < batch->row_count; r++) {
+        struct weir_lane *lane = &m->read.lanes[m->row_lane[r]];
+        lane->last_row_ms = now_ms;
+        lane->idle = false;
+        if (source->marker.expr && !weir_column_is_null(&times, r) && times.i64[r] > lane->watermark_ms)
+            lane->watermark_ms = times.i64[r] < WEIR_WATERMARK_MAX ? times.i64[r] : WEIR_WATERMARK_MAX - 1;
+    }
+    weir_column_fini(&times);
+    return WEIR_OK;
+}
+
+int64_t weir_source_messages_quiet(struct source *source, struct weir_op_ctx *ctx)
+{
+    struct source_messages *m = source->messages;
+    int64_t timeout_ms = source->marker.idle_timeout_ms, now_ms = weir_op_now_ms(ctx), next = INT64_MAX;
+    for (int i = 0; i < m->read.lane_count && timeout_ms > 0; i++) {
+        struct weir_lane *lane = &m->read.lanes[i];
+        if (lane->idle || lane->ended)
+            continue;
+        if (lane->last_row_ms == 0)
+            lane->last_row_ms = now_ms; /* it has just come */
+        int64_t due = lane->last_row_ms + timeout_ms;
+        lane->idle = now_ms >= due;
+        if (!lane->idle && due < next)
+            next = due;
+    }
+    say_watermark(source, ctx);
+    return next;
+}
+
+/* --- Rows */
+
+static struct weir_batch *put_together(struct source *source, struct weir_batch *take_values)
+{
+    struct source_messages *m = source->messages;
+    if (!m->metadata_schema)
+        return take_values;
+    struct weir_batch *batch = weir_batch_new_shell(source->schema, take_values->row_count);
+    for (int i = 0; i < source->schema->field_count; i++)
+        weir_column_share(&batch->columns[i], m->from[i] >= 0 ? &take_values->columns[m->from[i]]
+                                                              : &m->metadata->columns[-1 - m->from[i]]);
+    weir_batch_unref(take_values);
+    weir_batch_unref(m->metadata);
+    m->metadata = NULL;
+    return batch;
+}
+
+static weir_err flush(struct source *source, struct weir_op_ctx *ctx)
+{
+    struct source_messages *m = source->messages;
+    struct weir_batch *rows = source->rows;
+    source->rows = NULL;
+    weir_source_flush_dead(source, ctx);
+    if (!rows || rows->row_count == 0) {
+        weir_batch_unref(rows);
+        weir_batch_unref(m->metadata);
+        m->metadata = NULL;
+        return WEIR_OK;
+    }
+    struct weir_batch *batch = put_together(source, rows);
+    if (mark_rows(source, ctx, batch)) {
+        weir_batch_unref(batch);
+        return weir_wrap(&ctx->error, "%s", ctx->plan->name);
+    }
+    weir_out_push(ctx->out, batch);
+    say_watermark(source, ctx);
+    return WEIR_OK;
+}
+
+static void put_metadata(struct source_messages *m, const struct weir_message *message)
+{
+    struct weir_batch *batch = m->metadata;
+    const struct weir_lane *lane = &m->read.lanes[message->lane];
+    int row = batch->row_count++;
+    for (int i = 0; i < m->metadata_schema->field_count; i++) {
+        struct weir_column *column = &batch->columns[i];
+        int width = weir_type_width(column->type);
+        bool none = false;
+        switch (m->kinds[i]) {
+        case META_TOPIC:
+            weir_column_set_bytes(column, row, lane->topic, strlen(lane->topic));
+            break;
+        case META_PARTITION:
+            weir_column_set_int(column, row, width, lane->partition);
+            break;
+        case META_OFFSET:
+            weir_column_set_int(column, row, width, message->position);
+            break;
+        case META_TIMESTAMP:
+            none = message->timestamp_ms == INT64_MIN;
+            if (!none)
+                weir_column_set_int(column, row, width, message->timestamp_ms);
+            break;
+        case META_KEY:
+            none = !message->key;
+            if (!none)
+                weir_column_set_bytes(column, row, message->key, message->key_size);
+            break;
+        }
+        if (none)
+            weir_column_set_null(column, row, batch->row_capacity);
+    }
+}
+
+/* What a column that is NOT NULL or text cannot hold. */
+static weir_err check_metadata(const struct source_messages *m, const struct weir_message *message,
+                               struct weir_error *error)
+{
+    for (int i = 0; m->metadata_schema && i < m->metadata_schema->field_count; i++) {
+        const struct weir_field *field = &m->metadata_schema->fields[i];
+        bool none = (m->kinds[i] == META_KEY && !message->key) ||
+                    (m->kinds[i] == META_TIMESTAMP && message->timestamp_ms == INT64_MIN);
+        if (none && !field->type.nullable)
+            return weir_fail(error, WEIR_ERR_DATA, "column '%s' is NOT NULL, and the message has no %s", field->name,
+                             metadata_names[m->kinds[i]]);
+        if (m->kinds[i] == META_KEY && field->type.id == WEIR_TYPE_STRING && message->key &&
+            !weir_utf8_valid(message->key, message->key_size))
+            return weir_fail(error, WEIR_ERR_DATA,
+                             "column '%s' is a STRING, and the message's key is not valid UTF-8: declare it as BYTES",
+                             field->name);
+    }
+    return WEIR_OK;
+}
+
+static weir_err take(struct source *source, struct weir_op_ctx *ctx, const struct weir_message *message)
+{
+    struct source_messages *m = source->messages;
+    weir_assert(message->lane >= 0 && message->lane < m->read.lane_count);
+    if (!message->value)
+        return WEIR_OK;
+    weir_err err = WEIR_OK;
+    if (message->value_size > source->record_size_max)
+        err = weir_fail(&ctx->error, WEIR_ERR_DATA, "it is longer than record.size-max, %zu bytes",
+                        source->record_size_max);
+    if (!err)
+        err = check_metadata(m, message, &ctx->error);
+    int row = source->rows->row_count;
+    if (!err)
+        err = source->carrier.format->decode(source->decoder, message->value, message->value_size, true, source->rows,
+                                             &ctx->error);
+    if (!err) {
+        m->row_lane[row] = message->lane;
+        if (m->metadata)
+            put_metadata(m, message);
+        return WEIR_OK;
+    }
+    if (err != WEIR_ERR_DATA)
+        return err;
+    const struct weir_lane *lane = &m->read.lanes[message->lane];
+    char position[400];
+    snprintf(position, sizeof position, "%.300s, partition %d, offset %" PRId64, lane->topic, lane->partition,
+             message->position);
+    return weir_source_bad_record(source, ctx, message->value, message->value_size,
+                                  message->value_size <= source->record_size_max, position);
+}
+
+/* Until a batch is full or no message is left. */
+static weir_err decode(struct source *source, struct weir_op_ctx *ctx)
+{
+    struct source_messages *m = source->messages;
+    if (!source->rows) {
+        source->rows = weir_batch_new(m->value_schema, WEIR_BATCH_ROWS_DEFAULT);
+        if (m->metadata_schema)
+            m->metadata = weir_batch_new(m->metadata_schema, WEIR_BATCH_ROWS_DEFAULT);
+    }
+    weir_err err = WEIR_OK;
+    while (!err && m->read.used < m->read.count) {
+        if (source->rows->row_count == source->rows->row_capacity || weir_source_dead_is_full(source) ||
+            ((m->read.used & 63) == 0 && weir_batch_bytes(source->rows) > WEIR_BATCH_BYTES_SOFT_MAX))
+            return flush(source, ctx);
+        err = take(source, ctx, &m->read.messages[m->read.used++]);
+    }
+    return err;
+}
+
+enum weir_read weir_source_messages_read(struct source *source, struct weir_op_ctx *ctx, int64_t *wait_until_ms,
+                                         bool *progress)
+{
+    struct source_messages *m = source->messages;
+    while (weir_source_has_room(ctx)) {
+        if (m->read.used == m->read.count) {
+            enum weir_read read = source->carrier.connector->read_messages(source->reader, &source->connector_ctx,
+                                                                           &m->read, wait_until_ms, &ctx->error);
+            if (read == WEIR_READ_FAILED) {
+                weir_wrap(&ctx->error, "%s", ctx->plan->name);
+                return read;
+            }
+            if (read != WEIR_READ_DATA) {
+                m->read.count = m->read.used = 0;
+                return flush(source, ctx) ? WEIR_READ_FAILED : read;
+            }
+            m->read.used = 0;
+        }
+        *progress = true;
+        if (decode(source, ctx))
+            return WEIR_READ_FAILED;
+        if (weir_op_should_yield(ctx))
+            break;
+    }
+    return flush(source, ctx) ? WEIR_READ_FAILED : WEIR_READ_DATA;
+}
+
+/* --- Checkpoints */
+
+static void drop_untold(struct source_messages *m, int count)
+{
+    for (int i = 0; i < count; i++)
+        free(m->untold[i].position);
+    m->untold_count -= count;
+    memmove(m->untold, m->untold + count, (size_t)m->untold_count * sizeof *m->untold);
+}
+
+void weir_source_messages_snapshot(struct source *source, const struct weir_snapshot *snapshot, const char *position)
+{
+    struct source_messages *m = source->messages;
+    const struct weir_connector *connector = source->carrier.connector;
+    if (!connector->reader_complete)
+        return;
+    int done = 0;
+    while (done < m->untold_count && m->untold[done].checkpoint <= snapshot->complete)
+        done++;
+    if (done > 0)
+        connector->reader_complete(source->reader, m->untold[done - 1].position);
+    drop_untold(m, done);
+    if (snapshot->checkpoint == 0)
+        return;
+    if (m->untold_count == TOLD_MAX)
+        drop_untold(m, 1);
+    m->untold[m->untold_count++] = (struct untold){snapshot->checkpoint, weir_strdup(position)};
+}

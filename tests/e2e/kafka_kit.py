@@ -1,0 +1,98 @@
+"""Real brokers (scripts/kafka/kafka.sh) and an independent client (confluent-kafka of PyPI) for tests of the Kafka connector."""
+import glob
+import os
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from weir_test import PATIENCE, ROOT, free_port, wait_for  # noqa: E402
+
+PARTS = os.environ.get("WEIR_PARTS", os.path.join(os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache")), "weir-parts"))
+sys.path[:0] = glob.glob(os.path.join(PARTS, "venv", "lib", "python3*", "site-packages"))
+QUIET = {"log_level": 0}
+SCRIPT = os.path.join(ROOT, "scripts", "kafka", "kafka.sh")
+
+
+def kafka_sh(*arguments, env=None, timeout_s=300):
+    done = subprocess.run([SCRIPT, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          timeout=timeout_s * PATIENCE, env=dict(os.environ, **(env or {})))
+    assert done.returncode == 0, f"kafka.sh {arguments}: {done.stderr}{done.stdout}"
+    return done.stdout.strip()
+
+
+class Kafka:
+    """with Kafka(nodes=1) as kafka: brokers of its own, gone at the end."""
+
+    def __init__(self, nodes=1, sasl=False, extra=""):
+        self.nodes, self.env = nodes, {"SASL": "1" if sasl else "0", "EXTRA": extra, "KAFKA_WAIT": str(int(60 * PATIENCE))}
+        self.dir = tempfile.mkdtemp(prefix="weir-kafka-")
+
+    def __enter__(self):
+        for attempt in range(5): # somebody may take a port in between
+            self.port = free_port()
+            if self.port > 60000:
+                continue
+            try:
+                self.brokers = kafka_sh("up", self.dir, self.port, self.nodes, env=self.env)
+                break
+            except AssertionError:
+                kafka_sh("down", self.dir)
+                if attempt == 4:
+                    raise
+        from confluent_kafka.admin import AdminClient
+        self.admin = AdminClient({"bootstrap.servers": self.brokers, **QUIET})
+        return self
+
+    def __exit__(self, *_):
+        kafka_sh("down", self.dir, "rm")
+
+    def signal(self, node, name):
+        kafka_sh("signal", self.dir, node, name)
+
+    def start(self, node):
+        kafka_sh("start", self.dir, node, env=self.env)
+
+    def create(self, topic, partitions=1, **config):
+        from confluent_kafka.admin import NewTopic
+        for future in self.admin.create_topics([NewTopic(topic, partitions, config={k.replace("_", "."): str(v) for k, v in config.items()})]).values():
+            future.result(60 * PATIENCE)
+        wait_for(f"leaders of {topic}", lambda: self.leaders(topic) == partitions)
+
+    def leaders(self, topic):
+        found = self.admin.list_topics(topic, timeout=30 * PATIENCE).topics.get(topic)
+        return found and not found.error and sum(p.leader >= 0 for p in found.partitions.values())
+
+    def add_partitions(self, topic, total):
+        from confluent_kafka.admin import NewPartitions
+        for future in self.admin.create_partitions([NewPartitions(topic, total)]).values():
+            future.result(60 * PATIENCE)
+
+    def delete(self, topic):
+        for future in self.admin.delete_topics([topic]).values():
+            future.result(60 * PATIENCE)
+
+    def producer(self, **config):
+        from confluent_kafka import Producer
+        return Producer({"bootstrap.servers": self.brokers, "linger.ms": 5, **QUIET, **{k.replace("_", "."): v for k, v in config.items()}})
+
+    def produce(self, topic, records):
+        """records: of (partition, key, value[, timestamp_ms])."""
+        producer, failed = self.producer(), []
+        for record in records:
+            partition, key, value = record[:3]
+            more = {"timestamp": record[3]} if len(record) > 3 else {}
+            while True:
+                try:
+                    producer.produce(topic, value, key, partition, on_delivery=lambda e, _: e and failed.append(e), **more)
+                    break
+                except BufferError:
+                    producer.poll(0.1)
+        assert producer.flush(60 * PATIENCE) == 0 and not failed, failed
+
+    def committed(self, group, topic, partitions):
+        from confluent_kafka import Consumer, TopicPartition
+        consumer = Consumer({"bootstrap.servers": self.brokers, "group.id": group, **QUIET})
+        found = consumer.committed([TopicPartition(topic, p) for p in range(partitions)], timeout=30 * PATIENCE)
+        consumer.close()
+        return [p.offset for p in found]

@@ -1,0 +1,159 @@
+#!/usr/bin/env python3
+"""The Kafka source against a real broker: places to begin and end, metadata, exactly once through kills, discovery, what is lost or gone."""
+import json
+import os
+import signal
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from kafka_kit import Kafka  # noqa: E402
+from weir_test import BUILD, Cluster, main, read_rows, run, wait_for  # noqa: E402
+
+JOB = os.path.join(BUILD, "tests", "jobs", "kafka.so")
+CHECKPOINTS = {"execution.checkpointing.interval": "200 ms", "restart-strategy.fixed-delay.delay": "100 ms",
+               "restart-strategy.type": "fixed-delay", "restart-strategy.fixed-delay.attempts": "1000"}
+
+
+def value(i):
+    return json.dumps({"id": i})
+
+
+def fill(kafka, topic, partitions, first, count):
+    kafka.produce(topic, ((i % partitions, f"k{i % 7}", value(i)) for i in range(first, first + count)))
+
+
+def submit(cluster, kafka, topic, *more, options=()):
+    output = cluster.path("out-" + str(len(os.listdir(cluster.home))))
+    job = cluster.submit(JOB, "--topic", topic, "--brokers", kafka.brokers, "--output", output, *more, options=options)
+    return job, output
+
+
+def ids(output):
+    return sorted(row["id"] for row in read_rows(output))
+
+
+def test_bounded_with_metadata():
+    with Cluster(slots=3) as cluster:
+        kafka.create("bounded", 5)
+        kafka.produce("bounded", [(i % 5, f"k{i}" if i % 2 else None, value(i), 1700000000000 + i) for i in range(1000)])
+        job, output = submit(cluster, kafka, "bounded", "--stop", "latest-offset", options=("-p", "3"))
+        cluster.wait_state(job, "FINISHED")
+        rows = read_rows(output)
+        assert sorted(r["id"] for r in rows) == list(range(1000))
+        for r in rows:
+            i = r["id"]
+            assert (r["topic"], r["p"], r["o"], r["k"]) == ("bounded", i % 5, i // 5, f"k{i}" if i % 2 else None), r
+            assert r["at"] == f"2023-11-14T22:13:{20 + i // 1000:02d}.{i % 1000:03d}" or r["at"].startswith("2023-11-14T22:13:20"), r
+        # From and to places inside.
+        for arguments, wanted in (
+                (("--start", "specific-offsets", "--start-offsets", "partition:0,offset:190;partition:1,offset:200", "--stop", "specific-offsets",
+                  "--stop-offsets", "partition:0,offset:195;partition:1,offset:200;partition:2,offset:3;partition:3,offset:0;partition:4,offset:1"),
+                 [i * 5 for i in range(190, 195)] + [2, 7, 12] + [4]),
+                (("--start", "timestamp", "--start-time", "1700000000990", "--stop", "latest-offset"), list(range(990, 1000))),
+                (("--start", "latest-offset", "--stop", "latest-offset"), [])):
+            job, output = submit(cluster, kafka, "bounded", *arguments, options=("-p", "2"))
+            cluster.wait_state(job, "FINISHED")
+            assert ids(output) == sorted(wanted), (arguments, ids(output))
+
+
+def test_exactly_once_through_kills_and_at_another_parallelism():
+    with Cluster(slots=4, config=CHECKPOINTS) as cluster:
+        kafka.create("kills", 4)
+        fill(kafka, "kills", 4, 0, 4000)
+        job, output = submit(cluster, kafka, "kills", options=("-p", "2"))
+        wait_for("the first rows", lambda: len(read_rows(output)) >= 4000)
+        at = 4000
+        for _ in range(3):
+            for pid in cluster.executor_pids():
+                os.kill(pid, signal.SIGKILL)
+            fill(kafka, "kills", 4, at, 2000)
+            at += 2000
+            wait_for("rows after a kill", lambda: len(read_rows(output)) >= at)
+        done = cluster.weir("rescale", job, "--parallelism", "3")
+        assert done.returncode == 0, done.stderr
+        fill(kafka, "kills", 4, at, 2000)
+        at += 2000
+        wait_for("rows after rescaling", lambda: len(read_rows(output)) >= at)
+        done = cluster.weir("stop", job, "--savepoint", cluster.path("savepoints"))
+        assert done.returncode == 0, done.stderr
+        assert ids(output) == list(range(at))
+        wait_for("the group's offsets", lambda: sum(kafka.committed("weir-test", "kills", 4)) >= at - 2000)
+
+
+def test_new_partitions_and_topics():
+    with Cluster(slots=2, config=CHECKPOINTS) as cluster:
+        kafka.create("grow.a", 1)
+        job, output = submit(cluster, kafka, "grow[.].*", "--by", "topic-pattern", "--start", "latest-offset", options=("-p", "2"))
+        cluster.wait_state(job, "RUNNING")
+        wait_for("a reader", lambda: "reading topic grow.a" in executor_logs(cluster))
+        kafka.add_partitions("grow.a", 3)
+        kafka.create("grow.b", 2)
+        fill(kafka, "grow.a", 3, 0, 300)
+        fill(kafka, "grow.b", 2, 300, 200)
+        wait_for("all rows", lambda: len(read_rows(output)) >= 500)
+        assert cluster.weir("stop", job, "--savepoint", cluster.path("sp")).returncode == 0
+        assert ids(output) == list(range(500))
+
+
+def executor_logs(cluster):
+    logs = cluster.path("logs")
+    return "".join(open(os.path.join(logs, name)).read() for name in os.listdir(logs) if "executor" in name)
+
+
+def failed_with(cluster, kafka, topic, *arguments, brokers=None):
+    output = cluster.path("none")
+    job = cluster.submit(JOB, "--topic", topic, "--brokers", brokers or kafka.brokers, "--output", output, *arguments)
+    cluster.wait_state(job, "FAILED", timeout_s=120)
+    return cluster.root_cause(job)["stacktrace"]
+
+
+def test_what_is_wrong_is_said():
+    with Cluster(slots=1, config={"restart-strategy.type": "none"}) as cluster:
+        why = failed_with(cluster, kafka, "no-such-topic")
+        assert "there is no topic 'no-such-topic'" in why, why
+        kafka.create("bad", 1)
+        kafka.produce("bad", [(0, "k", value(1)), (0, "k", "{nonsense"), (0, None, None), (0, "k", value(2))])
+        why = failed_with(cluster, kafka, "bad", "--stop", "latest-offset")
+        assert "bad, partition 0, offset 1" in why and "{nonsense" in why, why
+        job, output = submit(cluster, kafka, "bad", "--stop", "latest-offset", "--on-error", "skip")
+        cluster.wait_state(job, "FINISHED")
+        assert ids(output) == [1, 2]
+        why = failed_with(cluster, kafka, "bad", "--start", "group-offsets", "--group", "nobody")
+        assert "the group has committed no offset" in why and "auto.offset.reset" in why, why
+        why = failed_with(cluster, kafka, "bad", "--start", "specific-offsets", "--start-offsets", "partition:0,offset:99")
+        assert "offset 99 is not there" in why and "scan.offset-lost" in why, why
+        for arguments, wanted in ((("--start", "specific-offsets"), "must say which"), (("--start", "specific-offsets", "--start-offsets", "0:1"), "is not of the form"),
+                                  (("--by", "topic-pattern", "--topic", "(("), "no regular expression")):
+            topic = () if "--topic" in arguments else ("--topic", "x")
+            done = run(os.path.join(BUILD, "bin", "weir"), "info", JOB, "--brokers", "b:1", "--output", "/tmp/x", *topic, *arguments)
+            assert done.returncode != 0 and wanted in done.stderr, done.stderr
+
+
+def test_the_broker_is_away():
+    """Killed, stopped, and not there at all."""
+    with Cluster(slots=1, config=CHECKPOINTS) as cluster:
+        kafka.create("away", 2)
+        fill(kafka, "away", 2, 0, 1000)
+        job, output = submit(cluster, kafka, "away")
+        wait_for("the first rows", lambda: len(read_rows(output)) >= 1000)
+        kafka.signal(1, "KILL")
+        kafka.start(1)
+        fill(kafka, "away", 2, 1000, 1000)
+        wait_for("rows after the broker's death", lambda: len(read_rows(output)) >= 2000, 60)
+        kafka.signal(1, "STOP")
+        cluster.weir("checkpoint", job) # goes on without a broker
+        kafka.signal(1, "CONT")
+        fill(kafka, "away", 2, 2000, 1000)
+        wait_for("rows after its pause", lambda: len(read_rows(output)) >= 3000, 60)
+        kafka.delete("away")
+        wait_for("the job to say that its topic is gone", lambda: "there is no topic 'away'" in str(cluster.root_cause(job)) or "is gone from" in str(cluster.root_cause(job)), 60)
+        assert cluster.weir("cancel", job).returncode == 0
+        assert ids(output) == list(range(3000))
+    with Cluster(slots=1, config={"restart-strategy.type": "none"}) as cluster:
+        why = failed_with(cluster, kafka, "any", "--timeout", "2000", brokers="127.0.0.1:1")
+        assert "127.0.0.1:1" in why and "refused" in why, why
+
+
+if __name__ == "__main__":
+    with Kafka() as kafka:
+        main(globals())
