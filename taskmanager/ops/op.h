@@ -133,6 +133,7 @@ struct weir_op_ctx {
     int64_t watermark_ms;      /* the last one that this operator has seen */
     bool batch_mode;
     bool draining;           /* a reader of splits: it was told to end; what it has not read stays in its snapshot */
+    bool input_over;         /* a reader of splits: nobody gets any more, only what it has in hand is left */
     bool checkpoints;        /* the job has them */
     struct weir_error error; /* set it before FAILED */
     /* open() only: what snapshot() gave to the checkpoint that this attempt begins with; NULL: it begins from nothing. An operator asks

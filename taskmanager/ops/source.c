@@ -8,8 +8,8 @@
  *
  * Two ways of being driven. Without an input the driver calls produce(). With one (the connector has splits, and the vertex
  * "splits" hands them out) each row of an input batch is a split, and batch() reads it to its end, saying AGAIN in between.
- * A split's watermark is sent only when the split said that none is left to be assigned (remaining = 0): until then a later
- * split may hold earlier rows, and the reader's watermark is minus infinity.
+ * A split's watermark is sent only when none is left to be assigned (the split said so, remaining = 0, or the input's end is next):
+ * until then a later split may hold earlier rows, and the reader's watermark is minus infinity.
  *
  * Checkpoints: the state "reader" is where it reads. Without splits that is the reader's position; with them every split that it was given
  * and has not ended, with the position in the one that it is reading; they are read first in a later attempt, before
@@ -218,6 +218,23 @@ bool weir_source_has_room(const struct weir_op_ctx *ctx)
     return !weir_out_full(ctx->out) && !weir_out_full(ctx->sides[1]);
 }
 
+/* No other split will be read behind the one in hand. */
+static bool is_last_split(const struct source *source, const struct weir_op_ctx *ctx)
+{
+    if (source->split_remaining == 0)
+        return true;
+    if (!ctx->input_over && ctx->watermark_ms != WEIR_WATERMARK_MAX)
+        return false;
+    int in_input = source->splits ? source->splits->row_count - source->split_row : 0;
+    return source->restored_count - source->restored_at + in_input <= 1;
+}
+
+static void push_watermark(const struct source *source, const struct weir_op_ctx *ctx)
+{
+    if (source->marker.max_ms != WEIR_WATERMARK_MIN && is_last_split(source, ctx))
+        weir_out_watermark(ctx->out, source->marker.max_ms);
+}
+
 static weir_err push_rows(struct source *source, struct weir_op_ctx *ctx, struct weir_batch *take_batch)
 {
     weir_err err = weir_watermarker_rows(&source->marker, take_batch, weir_op_now_ms(ctx), &ctx->error);
@@ -226,8 +243,7 @@ static weir_err push_rows(struct source *source, struct weir_op_ctx *ctx, struct
         return weir_wrap(&ctx->error, "%s", ctx->plan->name);
     }
     weir_out_push(ctx->out, take_batch);
-    if (source->marker.max_ms != WEIR_WATERMARK_MIN && source->split_remaining == 0)
-        weir_out_watermark(ctx->out, source->marker.max_ms);
+    push_watermark(source, ctx);
     return 0;
 }
 
@@ -540,6 +556,8 @@ static enum weir_step read_split(struct source *source, struct weir_op_ctx *ctx)
     enum weir_read read = read_some(source, ctx, &wait_until_ms, &progress);
     if (read == WEIR_READ_FAILED)
         return WEIR_STEP_FAILED;
+    if (read == WEIR_READ_EMPTY)
+        push_watermark(source, ctx); /* that it is the last split may be news */
     if (read != WEIR_READ_END)
         return WEIR_STEP_AGAIN;
     source->in_split = false;

@@ -593,6 +593,11 @@ static void drain(struct weir_chain *chain)
     chain->nodes[0].waiting = false;
 }
 
+void weir_chain_input_over(struct weir_chain *chain)
+{
+    chain->nodes[0].ctx.input_over = true;
+}
+
 /* Between two calls of the source, as soon as there is room: before it makes more, or it would never come to it. */
 static bool step_injected(struct weir_chain *chain)
 {

@@ -84,6 +84,8 @@ void weir_chain_give(struct weir_chain *chain, const struct weir_item *item);
 struct weir_snapshot *weir_chain_last_snapshot(struct weir_chain *chain);
 /* The last item given was consumed by the head. */
 bool weir_chain_head_idle(const struct weir_chain *chain);
+/* The head reads splits: none follow the one that it works on. */
+void weir_chain_input_over(struct weir_chain *chain);
 /* Behind a barrier that nothing follows. */
 bool weir_chain_halted(const struct weir_chain *chain);
 /* Gathered rows leave: all when `dry`, else those that are old enough. True: something left. */

@@ -392,6 +392,14 @@ bool weir_input_take_barrier(struct weir_input *input, struct weir_barrier *barr
     return newer;
 }
 
+bool weir_input_is_over_after(const struct weir_input *input)
+{
+    struct weir_channel *chan = input->count == 1 ? input->entries[0]->chan : NULL;
+    const struct weir_item *item = chan ? weir_channel_look(chan, chan->head) : NULL;
+    return item &&
+           (item->kind == WEIR_ITEM_END || (item->kind == WEIR_ITEM_WATERMARK && item->watermark_ms == INT64_MAX));
+}
+
 static void take_end(struct weir_input *input, struct entry *entry)
 {
     weir_assert(!entry->ended);

@@ -42,6 +42,8 @@ void weir_input_trigger(struct weir_input *input, const struct weir_barrier *bar
 bool weir_input_is_over(const struct weir_input *input, uint64_t checkpoint);
 /* For a source that reads what a coordinator hands out: the barrier that is next on its one channel, though the item in hand is not done. */
 bool weir_input_take_barrier(struct weir_input *input, struct weir_barrier *barrier);
+/* For the same: nothing follows the item in hand but the end. */
+bool weir_input_is_over_after(const struct weir_input *input);
 
 /* A barrier that is due though not every channel has given it. */
 bool weir_input_overdue(struct weir_input *input, int64_t now_ns, struct weir_barrier *barrier);

@@ -335,6 +335,8 @@ static bool feed(struct weir_task *task, int64_t now_ns)
     if (task->reads_splits && !weir_chain_head_idle(task->chain) && weir_chain_may_inject(task->chain) &&
         weir_input_take_barrier(task->input, &barrier))
         return weir_chain_inject(task->chain, &barrier);
+    if (task->reads_splits && !weir_chain_head_idle(task->chain) && weir_input_is_over_after(task->input))
+        weir_chain_input_over(task->chain);
     if (weir_chain_head_idle(task->chain))
         weir_input_done(task->input);
     struct weir_item item;

@@ -13,6 +13,7 @@ AFTER_A_FAILURE = ("executor.restore-", "executor.deploy-", "executor.starting",
 AFTER_A_JOBMANAGER = ("jobmanager.job-read",)
 AT_AN_END = ("executor.task-ended", "jobmanager.job-store")  # only when the job begins or ends
 BY_ANOTHER = {"jobmanager.head-get": ("jobmanager.head-put-done", "error")}
+RARE = ("jobmanager.garbage-",)
 STOP_S, ZOMBIE_S = 0.3, 3.5 * PATIENCE  # a pause; and one beyond every lease and heartbeat
 STORE_KINDS = ("down", "503", "slow", "cut", "lose", "drop")
 # What a command is disturbed at: steps that it passes by itself. "run -s" is the new job.
@@ -54,7 +55,7 @@ class Matrix:
         assert point in points, f"no fault point {point}"
         before = points[point]
         action = {"zombie": "stop", "both": "kill", "delay": f"delay={self.rng.randrange(100, 700)}"}.get(kind, kind)
-        nth = 1 if point in BY_ANOTHER or point.startswith(AFTER_A_FAILURE + AFTER_A_JOBMANAGER) else nth
+        nth = 1 if point in BY_ANOTHER or point.startswith(AFTER_A_FAILURE + AFTER_A_JOBMANAGER + RARE) else nth
         world.arm(f"{point}:{nth}", action)
         if point in BY_ANOTHER:
             world.arm(*BY_ANOTHER[point])

@@ -34,7 +34,7 @@ if __name__ == "__main__" and any(argument.startswith(("--faults", "--outside"))
     for part in ("bin", "lib", "tests/jobs"):
         shutil.copytree(os.path.join(built, part), os.path.join(OWN, part), symlinks=True, ignore=shutil.ignore_patterns("*.a"))
     os.environ["WEIR_BUILD"] = OWN
-from kill_world import KEYS, PATIENCE, S3, Proxy, Skip, World, main, oracle, run  # noqa: E402
+from kill_world import KEYS, PATIENCE, S3, Proxy, Skip, World, main, oracle, run, wait_for  # noqa: E402
 from kill_matrix import AT_AN_END, COMMANDS, STORE_KINDS, Matrix, Trouble  # noqa: E402
 
 
@@ -96,6 +96,7 @@ def test_the_checker_finds_what_is_broken_by_hand():
         done = world.weir("savepoint", world.job, world.path("savepoint"))
         assert done.returncode == 0, done.stderr
         check_the_checker_of_state(world, done.stdout.strip())
+        wait_for("a window that fires before the end of the input", lambda: oracle.published(world.windows))
         end = world.finish(0.5)
         found, _ = without_orphans(world.findings(end))
         assert not found, oracle.summary(found)

@@ -187,7 +187,7 @@ class World:
         return ["run", "-d", "-p", self.parallelism, *options, IDENTITY, "--rows-a", output and self.rows[0] or "", "--rows-b",
                 output and self.rows[1] or "", "--windows", output and self.windows or "",
                 "--pairs", output and self.pairs or "", "--partitions", self.partitions, "--rate", self.rate, "--keys", self.keys,
-                "--start", self.began_ms, "--end", self.path("end")]
+                "--window", f"{oracle.WINDOW_MS} ms", "--start", self.began_ms, "--end", self.path("end")]
 
     def submit(self, *options, output=True):
         self.began_ms = int(time.time() * 1000)

@@ -20,7 +20,7 @@ import threading
 import time
 import zlib
 
-WINDOW_MS = 10000
+WINDOW_MS = 2000
 
 
 # --- Output
