@@ -188,6 +188,40 @@ static void test_barriers(void **state)
     free(out);
 }
 
+/* An attempt that died left a file; the next one has no rows until its first barrier, and nothing follows that (weir stop). */
+static void test_first_barrier_without_rows(void **state)
+{
+    (void)state;
+    char *out = weir_format("%s/first-barrier", dir);
+    const char *options[] = {"connector", "filesystem", "path", out, "format", "csv", NULL};
+    struct weir_harness_setup setup = {.op = &weir_op_sink,
+                                       .options = options,
+                                       .inputs = {ROW},
+                                       .attempt = 1,
+                                       .no_restore = true,
+                                       .checkpoints = true};
+    struct weir_error error;
+    int count;
+    struct weir_harness *died = weir_harness_new(&setup, &weir_harness_modes[0], &error);
+    assert_true(weir_harness_rows_in(died, 0, "1|one|1|0"));
+    weir_snapshot_free(weir_harness_snapshot(died, 1, 0));
+    free(read_parts(out, ".part-", &count));
+    assert_int_equal(count, 1);
+    setup.attempt = 2;
+    struct weir_harness *h = weir_harness_new(&setup, &weir_harness_modes[0], &error);
+    struct weir_snapshot *snapshot = weir_harness_snapshot(h, 2, 0);
+    assert_int_equal(commit_all(snapshot), 1);
+    free(read_parts(out, ".part-", &count));
+    assert_int_equal(count, 0);
+    weir_snapshot_free(snapshot);
+    snapshot = weir_harness_snapshot(h, 3, 2); /* that was all */
+    assert_null(snapshot->committables);
+    weir_snapshot_free(snapshot);
+    weir_harness_free(h);
+    weir_harness_free(died);
+    free(out);
+}
+
 static void test_files(void **state)
 {
     (void)state;
@@ -749,6 +783,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_barriers, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(test_first_barrier_without_rows, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(test_files, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(test_rolling, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(test_nothing_written, make_dir, remove_dir),

@@ -178,8 +178,8 @@ class Matrix:
 
         def runs(code, out):
             # A submission that was not acknowledged may have been taken all the same: then it is the job.
-            wait_for("the list of jobs", lambda: world.jobs[-1] in world.listed())
-            found = set(world.listed()) - set(world.jobs)
+            found = set(world.stored()) - set(world.jobs)
+            wait_for("the list of jobs", lambda: found <= set(world.listed()))
             assert len(found) <= 1 and (code != 0 or found == {out}), f"one savepoint, and jobs {found} of it; exit code {code}, {out}"
             return found.pop() if found else None
         job, counted = self.ask("run -s", point, kind, runs, *world.run_arguments("-s", path))

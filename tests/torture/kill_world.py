@@ -207,6 +207,12 @@ class World:
     def listed(self):
         return [job["jid"] for job in self.rest("/jobs/overview", {}).get("jobs", [])]
 
+    def stored(self):
+        """Jobs that have a HEAD."""
+        self.refresh()
+        directory = os.path.join(self.root, "jobs")
+        return [job for job in os.listdir(directory) if os.path.exists(os.path.join(directory, job, "HEAD"))]
+
     def new_savepoint(self):
         """A directory for one, that nobody has used."""
         self.savepoints += 1

@@ -12,13 +12,14 @@
  * Commit renames the hidden files that a committable names and syncs the directory. Doing so twice is the same as once; a file that
  * is there under neither name is an error. What older attempts of the same subtask left is removed at the commit (what of it was output
  * was committed before: checkpoints are, in order), and, without checkpoints, when the writer opens; what a job that failed left, by abort().
- * At its end a subtask removes, too, what older attempts of subtasks left that are no more (the parallelism was higher).
+ * At its first barrier, where nothing may follow (weir stop), and at its end a subtask has a committable also without files, which removes, too,
+ * what older attempts of subtasks left that are no more (the parallelism was higher).
  *
  * With delivery-guarantee = at-least-once or none there is no committable: whoever ends a file gives it its final name, after the sync or
  * without one; a barrier waits for that.
  *
  * The committable is "<subtask> <attempt> <first>-<end> <tag> <job id> <parallelism>\n<directory>": files first to end - 1; the parallelism
- * in a subtask's last one, else 0.
+ * in a subtask's first and last one, else 0.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -61,6 +62,7 @@ struct weir_writer {
     struct sync *syncs;              /* of the files since the last barrier but the open one, one reference each */
     struct sync *before;             /* what the last barrier began to sync: when that fails, so does the task */
     bool sealed;
+    bool described; /* the first committable is given */
 };
 
 struct part {
@@ -472,10 +474,14 @@ weir_err weir_fs_barrier(struct weir_writer *writer, uint64_t checkpoint, struct
     weir_err err = check_before(writer, error);
     if (!err && writer->fd >= 0)
         err = end_file(writer, NULL, error);
-    if (err || writer->first == writer->count)
+    bool first = !writer->described && !writer->at_once;
+    if (err || (writer->first == writer->count && !first))
         return err;
-    if (!writer->at_once && (err = describe(writer, 0, committable, error)))
+    if (!writer->at_once && (err = describe(writer, first ? writer->ctx->parallelism : 0, committable, error)))
         return err;
+    writer->described = true;
+    if (writer->first == writer->count)
+        return WEIR_OK;
     writer->first = writer->count;
     free_sync(writer->before);
     writer->before = writer->syncs;
