@@ -105,10 +105,8 @@ static void add_copy(struct weir_local_copies *copies, const char *name, int64_t
         copies->copy_capacity = copies->copy_capacity ? copies->copy_capacity * 2 : 64;
         copies->copies = weir_realloc(copies->copies, (size_t)copies->copy_capacity * sizeof *copies->copies);
     }
-    memmove(&copies->copies[at + 1], &copies->copies[at],
-            (size_t)(copies->copy_count - at) * sizeof *copies->copies);
-    copies->copies[at] =
-        (struct copy){.name = weir_strdup(name), .size = size, .checkpoint = checkpoint_of(name)};
+    memmove(&copies->copies[at + 1], &copies->copies[at], (size_t)(copies->copy_count - at) * sizeof *copies->copies);
+    copies->copies[at] = (struct copy){.name = weir_strdup(name), .size = size, .checkpoint = checkpoint_of(name)};
     copies->copy_count++;
     copies->size += size;
 }
@@ -210,10 +208,12 @@ static bool take_room(struct weir_local_copies *copies, int64_t size)
     copies->said = !(room && within);
     pthread_mutex_unlock(&copies->mutex);
     if (!(room && within) && !said)
-        weir_log(WARN,
-                 within ? "less than 5 %% of the disk is free: no local copies of checkpoints are made until there is more"
-                        : "the local copies of this job's checkpoints have reached taskmanager.state.local.max-size: no more are made "
-                          "until some go");
+        weir_log(
+            WARN,
+            within
+                ? "less than 5 %% of the disk is free: no local copies of checkpoints are made until there is more"
+                : "the local copies of this job's checkpoints have reached taskmanager.state.local.max-size: no more are made "
+                  "until some go");
     return room && within;
 }
 
@@ -309,8 +309,8 @@ bool weir_local_copies_map(struct weir_local_copies *copies, const char *object,
     char *name = copies ? name_of(copies, object) : NULL;
     int fd = name ? openat(copies->directory_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
     struct stat about;
-    bool there = fd >= 0 && size > 0 && fstat(fd, &about) == 0 && offset <= about.st_size &&
-                 size <= about.st_size - offset;
+    bool there =
+        fd >= 0 && size > 0 && fstat(fd, &about) == 0 && offset <= about.st_size && size <= about.st_size - offset;
     free(name);
     if (there) {
         *length = about.st_size;

@@ -16,7 +16,9 @@ size_t weir_capture_chunk_size = (size_t)1
 #define RUN_CHUNKS 16                   /* make one run */
 #define CHUNKS_MAX 128                  /* wait to be written, before the capture waits for them */
 #define SMALL_SIZE 16384                /* a state so small is written in full */
-#define RUNS_MAX 100                    /* that one checkpoint refers to */
+#define CHECKPOINTS_MAX 400             /* whose runs one checkpoint refers to; ... */
+#define DISK_CHECKPOINTS_MAX 100        /* ... with entries on disk, which are not joined */
+int weir_capture_fresh_max = 100;       /* checkpoints whose runs are then joined to one's */
 #define SLICE 64                        /* entries between two looks at the clock */
 
 /* What a checkpoint has of a state. Complete once `written`; read-only from then on. */
@@ -28,6 +30,9 @@ struct weir_state_runs {
     struct weir_run_ref *runs; /* oldest first */
     int count;
     int64_t bytes;
+    int fresh;                          /* the last ones: since runs were last joined */
+    int checkpoints, fresh_checkpoints; /* that wrote them */
+    bool joins;                         /* this checkpoint's own run stands for what was fresh before it */
 };
 
 struct chunk {
@@ -41,8 +46,9 @@ struct weir_capture {
     uint8_t *schema;
     struct weir_run_info info;
     bool full;
-    int64_t over_at; /* values that were touched then or before are left out; INT64_MIN: none */
+    bool joins;      /* all that is fresh, too */
     bool own;        /* later checkpoints may build on it: not a savepoint, not a task's last one */
+    int64_t over_at; /* values that were touched then or before are left out; INT64_MIN: none */
     struct weir_state_runs *base, *result;
     struct weir_state_log **logs;
     size_t log_count;
@@ -113,12 +119,26 @@ static void log_unref(struct weir_state_log *log)
     free(log);
 }
 
-static void drop_logs(struct weir_state *state, uint64_t up_to)
+static void drop_logs(struct weir_state_log **logs, uint64_t up_to)
 {
-    while (state->pending_logs && state->pending_logs->checkpoint <= up_to) {
-        struct weir_state_log *log = state->pending_logs;
-        state->pending_logs = log->next;
+    while (*logs && (*logs)->checkpoint <= up_to) {
+        struct weir_state_log *log = *logs;
+        *logs = log->next;
         log_unref(log);
+    }
+}
+
+/* What they tell is in runs of complete checkpoints. It is told again when those are joined. */
+static void keep_logs(struct weir_state *state, uint64_t up_to)
+{
+    struct weir_state_log **end = &state->fresh_logs;
+    while (*end)
+        end = &(*end)->next;
+    while (state->pending_logs && state->pending_logs->checkpoint <= up_to) {
+        struct weir_state_log *log = *end = state->pending_logs;
+        state->pending_logs = log->next;
+        log->next = NULL;
+        end = &log->next;
     }
 }
 
@@ -218,8 +238,10 @@ void weir_capture_entry(struct weir_state_table *table, uint64_t index)
     capture->entries++;
     if (capture->own) {
         bit_set(table, BITS_SAVED, index);
-        if (!capture->full)
+        if (!capture->full) {
             bit_set(table, BITS_PENDING, index);
+            bit_set(table, BITS_FRESH, index);
+        }
         table->saved = true;
     }
     if (capture->open.bytes.size >= weir_capture_chunk_size) {
@@ -429,7 +451,15 @@ static void settle(struct weir_state *state, uint64_t complete)
     state->base = found && atomic_load(&found->written) ? found : NULL;
     if (found && !state->base)
         runs_unref(found);
-    drop_logs(state, complete);
+    if (weir_spill_on_disk(state))
+        drop_logs(&state->pending_logs, complete);
+    else
+        keep_logs(state, complete);
+    /* A later one that is under way may build on an earlier one: what was fresh then is so again when it is complete. */
+    if (kept == 0 && state->base && state->base->joins) {
+        drop_logs(&state->fresh_logs, complete);
+        clear_bits(state, BITS_FRESH);
+    }
     if (kept == 0 && state->pending && state->base) { /* all that was captured is in it */
         clear_bits(state, BITS_PENDING);
         state->pending = false;
@@ -450,11 +480,13 @@ static double live_bytes(const struct weir_state *state)
 
 static bool wants_all(const struct weir_state *state)
 {
-    if (!state->base || state->result_count == RESULTS_MAX || state->base->count >= RUNS_MAX ||
-        weir_spill_wants_all(state))
+    if (!state->base || state->result_count == RESULTS_MAX || weir_spill_wants_all(state) ||
+        state->base->checkpoints >= (weir_spill_on_disk(state) ? DISK_CHECKPOINTS_MAX : CHECKPOINTS_MAX))
         return true;
     double live = live_bytes(state), removed = 0;
     for (const struct weir_state_log *log = state->pending_logs; log; log = log->next)
+        removed += (double)log->removed.bytes.size;
+    for (const struct weir_state_log *log = state->fresh_logs; log; log = log->next)
         removed += (double)log->removed.bytes.size;
     if (state->log)
         removed += (double)state->log->removed.bytes.size;
@@ -473,17 +505,25 @@ static void seal_log(struct weir_state *state, uint64_t checkpoint)
     state->log = NULL;
 }
 
-static void take_logs(struct weir_capture *capture)
+static void take_logs(struct weir_capture *capture, struct weir_state_log *logs)
 {
-    struct weir_state *state = capture->state;
-    for (struct weir_state_log *log = state->pending_logs; log; log = log->next)
-        capture->log_count++;
-    capture->logs = weir_alloc((capture->log_count + 1) * sizeof(struct weir_state_log *));
-    size_t i = 0;
-    for (struct weir_state_log *log = state->pending_logs; log; log = log->next) {
+    size_t count = capture->log_count;
+    for (const struct weir_state_log *log = logs; log; log = log->next)
+        count++;
+    capture->logs = weir_realloc(capture->logs, (count + 1) * sizeof(struct weir_state_log *));
+    for (struct weir_state_log *log = logs; log; log = log->next) {
         atomic_fetch_add(&log->refs, 1);
-        capture->logs[i++] = log;
+        capture->logs[capture->log_count++] = log;
     }
+}
+
+/* The runs before what is fresh; that the capture writes again. */
+static struct weir_state_runs *without_fresh(const struct weir_state_runs *base)
+{
+    struct weir_state_runs *runs = runs_new(base->checkpoint);
+    runs_add(runs, base->runs, base->count - base->fresh);
+    runs->checkpoints = base->checkpoints - base->fresh_checkpoints;
+    return runs;
 }
 
 static void fix_table(const struct weir_capture *capture, struct weir_state_table *table)
@@ -498,6 +538,7 @@ static void fix_table(const struct weir_capture *capture, struct weir_state_tabl
             memset(bits[BITS_DIRTY], 0, size);
             if (capture->state->pending)
                 memset(bits[BITS_PENDING], 0, size);
+            memset(bits[BITS_FRESH], 0, size);
         }
         return;
     }
@@ -506,6 +547,8 @@ static void fix_table(const struct weir_capture *capture, struct weir_state_tabl
     bits[BITS_DIRTY] = todo; /* zeros */
     for (uint64_t w = 0; capture->state->pending && w < table->words; w++)
         bits[BITS_LEFT][w] |= bits[BITS_PENDING][w];
+    for (uint64_t w = 0; capture->joins && w < table->words; w++)
+        bits[BITS_LEFT][w] |= bits[BITS_FRESH][w];
 }
 
 static struct weir_capture *capture_new(struct weir_state *state, const struct weir_snapshot *snapshot)
@@ -558,11 +601,15 @@ void weir_state_snapshot(struct weir_state *state, struct weir_snapshot *snapsho
         state->base = NULL;
         drop_results(state);
         seal_log(state, snapshot->checkpoint);
-        drop_logs(state, snapshot->checkpoint);
+        drop_logs(&state->pending_logs, snapshot->checkpoint);
+        drop_logs(&state->fresh_logs, snapshot->checkpoint);
     } else if (capture->own) {
-        capture->base = runs_ref(state->base);
+        capture->joins = state->base->fresh_checkpoints >= weir_capture_fresh_max && !weir_spill_on_disk(state);
+        capture->base = capture->joins ? without_fresh(state->base) : runs_ref(state->base);
         seal_log(state, snapshot->checkpoint);
-        take_logs(capture);
+        if (capture->joins)
+            take_logs(capture, state->fresh_logs);
+        take_logs(capture, state->pending_logs);
     }
     capture->over_at = capture->full && state->codec.ttl_ms ? *state->codec.now_ms - state->codec.ttl_ms : INT64_MIN;
     for (int i = 0; i < state->count; i++)
@@ -573,8 +620,13 @@ void weir_state_snapshot(struct weir_state *state, struct weir_snapshot *snapsho
         state->pending = !capture->full;
     capture->result = runs_new(snapshot->checkpoint);
     capture->result->savepoint = savepoint;
-    if (capture->base)
+    capture->result->joins = capture->joins;
+    if (capture->base) {
         runs_add(capture->result, capture->base->runs, capture->base->count);
+        capture->result->fresh = capture->base->fresh;
+        capture->result->checkpoints = capture->base->checkpoints;
+        capture->result->fresh_checkpoints = capture->base->fresh_checkpoints;
+    }
     if (snapshot->checkpoint != 0) {
         if (state->result_count == RESULTS_MAX) { /* the oldest would be complete by now */
             runs_unref(state->results[0]);
@@ -591,7 +643,8 @@ void weir_capture_state_freed(struct weir_state *state)
     if (state->capture)
         finish(state->capture, true);
     log_unref(state->log);
-    drop_logs(state, UINT64_MAX);
+    drop_logs(&state->pending_logs, UINT64_MAX);
+    drop_logs(&state->fresh_logs, UINT64_MAX);
     runs_unref(state->base);
     drop_results(state);
 }
@@ -599,7 +652,7 @@ void weir_capture_state_freed(struct weir_state *state)
 /* --- After a restore: nothing is dirty; what was read can be built on, if it may be referred to. */
 
 void weir_capture_restored(struct weir_state *state, uint64_t checkpoint, const struct weir_run_ref *refs, int count,
-                           double record_bytes)
+                           int checkpoints, double record_bytes)
 {
     for (int i = 0; i < state->count; i++) {
         struct weir_state_table *table = state->entries[state->first + i].table;
@@ -614,6 +667,7 @@ void weir_capture_restored(struct weir_state *state, uint64_t checkpoint, const 
         return;
     state->base = runs_new(checkpoint);
     runs_add(state->base, refs, count);
+    state->base->checkpoints = checkpoints;
     atomic_store(&state->base->written, true);
 }
 
@@ -747,8 +801,14 @@ weir_err weir_capture_next(struct weir_capture *capture, struct weir_buf *out, b
 
 void weir_capture_written(struct weir_capture *capture, const struct weir_run_ref *refs, int count)
 {
-    runs_add(capture->result, refs, count);
-    atomic_store(&capture->result->written, true);
+    struct weir_state_runs *result = capture->result;
+    runs_add(result, refs, count);
+    result->checkpoints += count > 0;
+    if (!capture->full && !capture->joins) {
+        result->fresh += count;
+        result->fresh_checkpoints += count > 0;
+    }
+    atomic_store(&result->written, true);
 }
 
 /* --- Who the state is */

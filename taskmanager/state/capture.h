@@ -4,7 +4,9 @@
  * slices (weir_capture_step()) between batches; an entry that is about to change before its turn is copied first. What was copied is
  * sorted and written elsewhere, run by run, while the capture goes on (weir_capture_next(), which may wait for the worker).
  *
- * Which of it depends on what is known to be complete: changes since the newest complete checkpoint, beside that one's runs; or
+ * Which of it depends on what is known to be complete: changes since the newest complete checkpoint, beside that one's runs; or, when those
+ * are of a hundred checkpoints, all that has changed since they began, in place of theirs (they are joined, without being read: what they
+ * have is still in memory, and bits say which of it is theirs); or
  * everything, where there is no such checkpoint, or its runs have outgrown the state, or the state is so small that it makes no difference.
  */
 #ifndef WEIR_TASKMANAGER_STATE_CAPTURE_H

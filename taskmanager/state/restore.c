@@ -479,6 +479,22 @@ static bool may_refer(const struct weir_restored_part *part)
     return part->object && strncmp(part->object, "jobs/", 5) == 0 && strstr(part->object, "/chk-");
 }
 
+/* Whoever refers to a run has all of it that is in his key groups. A run of another parallelism may have more there than the part counts for:
+ * what was removed since by the subtask that had those key groups. */
+static bool counts_whole(const struct restore *restore, int i)
+{
+    struct weir_state_about about = weir_state_about(restore->state);
+    const struct weir_run_info *info = weir_run_info(restore->runs[i].run);
+    const struct weir_merge_source *source = &restore->sources[i];
+    int first = info->key_group_first, end = first + info->key_group_count;
+    if (first < about.key_group_first)
+        first = about.key_group_first;
+    if (end > about.key_group_first + about.key_group_count)
+        end = about.key_group_first + about.key_group_count;
+    return first >= end ||
+           (source->key_group_first <= first && source->key_group_first + source->key_group_count >= end);
+}
+
 /* The next checkpoint can build on what was read. */
 static void take_as_base(const struct restore *restore, const struct weir_restored *restored)
 {
@@ -488,14 +504,16 @@ static void take_as_base(const struct restore *restore, const struct weir_restor
     int count = 0;
     bool may = restored && restored->checkpoint > 0;
     double bytes = 0, records = 0;
+    int checkpoints = 0;
     while ((part = weir_restored_next(restored, about.uid, about.name, part))) {
         const struct weir_run_info *info = weir_run_info(restore->runs[count].run);
         refs[count++] = (struct weir_run_ref){part->object, part->offset, (int64_t)part->size, part->crc32c};
-        may &= may_refer(part) && info->checkpoint > 0;
+        may &= may_refer(part) && info->checkpoint > 0 && counts_whole(restore, count - 1);
+        checkpoints += count == 1 || info->checkpoint != weir_run_info(restore->runs[count - 2].run)->checkpoint;
         bytes += (double)part->size;
         records += (double)(info->value_count + info->removed_count);
     }
-    weir_capture_restored(restore->state, restored ? restored->checkpoint : 0, may ? refs : NULL, count,
+    weir_capture_restored(restore->state, restored ? restored->checkpoint : 0, may ? refs : NULL, count, checkpoints,
                           records > 0 ? bytes / records : 0);
     free(refs);
 }

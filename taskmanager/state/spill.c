@@ -1053,6 +1053,11 @@ int weir_spill_walk(struct weir_state_table *table, int64_t *cursor, struct weir
 
 /* --- Captures */
 
+bool weir_spill_on_disk(const struct weir_state *state)
+{
+    return state->spill && state->spill->disk;
+}
+
 bool weir_spill_wants_all(const struct weir_state *state)
 {
     return state->spill && state->spill->generation_count > GENERATIONS_MAX - 4;

@@ -69,6 +69,7 @@ struct weir_spill_capture {
  * ones may build on it. NULL: nothing is on disk that it needs. */
 struct weir_spill_capture *weir_spill_capture(struct weir_state *state, uint64_t checkpoint, uint64_t after, bool full,
                                               bool own, int64_t over_at);
+bool weir_spill_on_disk(const struct weir_state *state);   /* something of it is, or was */
 bool weir_spill_wants_all(const struct weir_state *state); /* the next capture should be a full one */
 void weir_spill_restored(struct weir_state *state, uint64_t checkpoint);
 /* Any thread. Adds entries until there are `size` bytes; *more false: that was all. */

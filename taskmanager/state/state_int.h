@@ -53,6 +53,7 @@ enum bits {
     BITS_LEFT, /* belongs to the capture that is under way and is not in it yet; when all are wanted, empty slots may have it, too */
     BITS_PENDING, /* captured for checkpoints that are not known to be complete */
     BITS_SAVED,   /* in a run: its removal must be told */
+    BITS_FRESH,   /* in a run of a checkpoint since runs were last joined, or all was written */
     BITS_KINDS
 };
 
@@ -114,6 +115,7 @@ struct weir_state {
     struct weir_state_table *dropped_tables; /* that it still needs; linked by `next_dropped` */
     struct weir_state_log *log;              /* since the last barrier */
     struct weir_state_log *pending_logs;     /* of checkpoints that are not known to be complete, oldest first */
+    struct weir_state_log *fresh_logs;       /* of complete checkpoints since runs were last joined, oldest first */
     bool pending;                            /* some bit of PENDING may be set */
     struct weir_state_runs *base; /* of the newest complete checkpoint; NULL: the next one is written in full */
     struct weir_state_runs *results[RESULTS_MAX]; /* of later ones, oldest first */
@@ -221,7 +223,8 @@ static inline void bit_clear(struct weir_state_table *table, enum bits kind, uin
 
 /* --- Captures: capture.c */
 
-extern size_t weir_capture_chunk_size; /* tests make it small */
+extern size_t weir_capture_chunk_size; /* tests make these small */
+extern int weir_capture_fresh_max;
 
 /* The entry belongs to the capture that is under way and is about to change, move or go. */
 void weir_capture_entry(struct weir_state_table *table, uint64_t index);
@@ -231,9 +234,9 @@ void weir_capture_removed(struct weir_state_table *table, uint64_t index);
 bool weir_capture_dropped(struct weir_state_table *table);
 void weir_capture_state_freed(struct weir_state *state);
 struct weir_run_ref; /* state/capture.h */
-/* After a restore, of an empty state: nothing is dirty. `refs`: the runs that it is made of, which the next checkpoint may refer to; NULL: it
- * may not. */
+/* After a restore, of an empty state: nothing is dirty. `refs`: the runs that it is made of, of so many checkpoints, which the next checkpoint
+ * may refer to; NULL: it may not. */
 void weir_capture_restored(struct weir_state *state, uint64_t checkpoint, const struct weir_run_ref *refs, int count,
-                           double record_bytes);
+                           int checkpoints, double record_bytes);
 
 #endif
