@@ -179,10 +179,12 @@ static weir_err get_snapshot(struct weir_store *store, const Weir__RetainedCheck
     if (!err && weir_job_unseal("META", buf.data, buf.size)) {
         weir_sha256_hex(inside(&buf), buf.size - WEIR_JOB_ENVELOPE_SIZE, sha256);
         if (strcmp(sha256, retained->sha256) == 0)
-            *out = weir__snapshot__unpack(&weir_proto_memory, buf.size - WEIR_JOB_ENVELOPE_SIZE, inside(&buf));
+            err = weir_metadata_parse(buf.data, buf.size, out, error);
+        if (err)
+            weir_log(ERROR, "%s/%s: %s", weir_store_uri(store), retained->metadata, error->message);
     }
     weir_buf_fini(&buf);
-    return err == WEIR_ERR_NOT_FOUND || err == WEIR_ERR_DATA ? WEIR_OK : err;
+    return err == WEIR_ERR_NOT_FOUND || err == WEIR_ERR_DATA || err == WEIR_ERR_UNSUPPORTED ? WEIR_OK : err;
 }
 
 struct code_size {

@@ -13,6 +13,7 @@
 #include "base/hash.h"
 #include "base/proto_memory.h"
 #include "jobmanager/io/job_files.h"
+#include "statefile/metadata.h"
 
 #define METADATA_SIZE_MAX ((size_t)256 << 20)
 #define MEMORY_SIZE_MAX ((int64_t)16 << 20) /* larger objects are copied by way of a file */
@@ -99,26 +100,18 @@ static bool name_is_good(const char *name, bool directories)
 static weir_err parse(const struct weir_buf *buf, const char *where, Weir__Snapshot **snapshot,
                       struct weir_error *error)
 {
-    *snapshot = weir_job_unseal("META", buf->data, buf->size)
-                    ? weir__snapshot__unpack(&weir_proto_memory, buf->size - WEIR_JOB_ENVELOPE_SIZE,
-                                             buf->data + WEIR_JOB_ENVELOPE_SIZE)
-                    : NULL;
-    if (!*snapshot)
-        return weir_fail(error, WEIR_ERR_DATA,
-                         "CHECKPOINT_CORRUPT: the metadata of %s is not what weir wrote: it was damaged, or is another "
-                         "program's",
+    weir_err err = weir_metadata_parse(buf->data, buf->size, snapshot, error);
+    if (err)
+        return weir_wrap(error,
+                         err == WEIR_ERR_DATA ? "the metadata of %s was damaged, or is another program's"
+                                              : "the metadata of %s",
                          where);
-    if ((*snapshot)->version != 1)
-        return weir_fail(error, WEIR_ERR_INVALID,
-                         "%s is of version %" PRIu32 ", and this weir (" WEIR_VERSION
-                         ") knows version 1: use the weir that made it, %s, or a later one",
-                         where, (*snapshot)->version, (*snapshot)->weir_version);
     for (size_t i = 0; i < (*snapshot)->n_parts; i++) {
         const Weir__StatePart *part = (*snapshot)->parts[i];
-        if ((part->object[0] && !name_is_good(part->object, !(*snapshot)->savepoint)) || part->offset < 0 ||
-            part->size < 0 || part->offset > INT64_MAX - part->size ||
-            (!part->object[0] && (int64_t)part->bytes.len != part->size))
-            return weir_fail(error, WEIR_ERR_DATA, "CHECKPOINT_CORRUPT: the metadata of %s says what cannot be", where);
+        if (part->object[0] && !name_is_good(part->object, !(*snapshot)->savepoint))
+            return weir_fail(error, WEIR_ERR_DATA,
+                             "CHECKPOINT_CORRUPT: the metadata of %s names an object '%.200s', which cannot be", where,
+                             part->object);
     }
     return WEIR_OK;
 }

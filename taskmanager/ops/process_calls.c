@@ -405,10 +405,12 @@ static bool walk(struct weir_process_state *state, const struct weir_process_key
     if (!begin_walk(state, key, cursor))
         return false;
     for (;;) {
-        const uint8_t *at = cursor->copy + cursor->at, *end = cursor->copy + cursor->size;
+        static const uint8_t nothing;
+        const uint8_t *copy = cursor->copy ? cursor->copy : &nothing, *at = copy + cursor->at,
+                      *end = copy + cursor->size;
         bool bad = false;
         while (cursor->at < cursor->size && weir_process_element_next(state, &at, end, element, &bad)) {
-            cursor->at = (uint32_t)(at - cursor->copy);
+            cursor->at = (uint32_t)(at - copy);
             if (!weir_process_expired(state, element->touched))
                 return true;
         }

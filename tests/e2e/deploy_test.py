@@ -65,6 +65,29 @@ def test_configuration_is_what_the_programs_know():
     assert "jobmanager.rpc.address" in given
 
 
+def size_of(text):
+    number, unit = re.fullmatch(r"(\d+) ?([kmg]i?b?)", text.lower()).groups()
+    return int(number) << {"k": 10, "m": 20, "g": 30}[unit[0]]
+
+
+def test_state_fits_into_pods_and_containers():
+    """State goes to disk before a job is stopped for its memory, and what goes to disk fits there."""
+    config = {key: value for key, (value, _) in of_the_config_map().items()}
+    slots, state = int(config["taskmanager.numberOfTaskSlots"]), size_of(config["state.memory.size"])
+    pod = find("Deployment", "weir-taskmanager")["spec"]["template"]["spec"]
+    memory = size_of(pod["containers"][0]["resources"]["limits"]["memory"])
+    assert slots * state <= 0.85 * memory * 0.6, f"{slots} slots of {state} bytes of state in {memory}"
+    home = next(v for v in pod["volumes"] if v["name"] == "home")["emptyDir"]["sizeLimit"]
+    assert 2 * size_of(config["taskmanager.state.local.max-size"]) <= size_of(home), home
+    for name in ("weir-jobmanager", "weir-taskmanager"):
+        container = find("Deployment", name)["spec"]["template"]["spec"]["containers"][0]
+        assert {"secretRef": {"name": "weir-s3", "optional": True}} in container["envFrom"], name
+    config = {key: value for key, (value, _) in configuration(os.path.join(COMPOSE, "weir.yaml")).items()}
+    text = open(os.path.join(COMPOSE, "compose.yaml")).read()
+    memory = size_of(re.search(r"mem_limit: (\w+)", text[text.index("x-taskmanager"):]).group(1))
+    assert int(config["taskmanager.numberOfTaskSlots"]) * size_of(config["state.memory.size"]) <= 0.85 * memory * 0.6, memory
+
+
 def check_command(command, config_path):
     """Program and options are real: said by the program itself."""
     program, arguments = command[0], [config_path if a == "/etc/weir/weir.yaml" else a for a in command[1:]]
