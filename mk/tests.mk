@@ -120,6 +120,11 @@ check: deps s3-server kafka-brokers
 	@$(MAKE) --no-print-directory all unit-tests fuzz-targets test-jobs $(BUILD)/bin/weir-sim torture-programs
 	WEIR_BUILD=$(BUILD) tests/run.py --timeout 900 $(UNIT_BIN) tests/tidy_test.py $(FUZZ_BIN) $(TORTURE) tests/torture/daemons_torture.py tests/torture/kill_torture.py tests/s3/cluster_test.py tests/sim/sim_test.sh $(E2E)
 
+# 640 MB of state in a budget of 64 MB, and 3 M keys of a function, at full size: some minutes.
+check-large: all test-jobs
+	WEIR_BUILD=$(BUILD) WEIR_LARGE_STATE=1 tests/run.py --timeout 3600 tests/e2e/large_state_test.py
+.PHONY: check-large
+
 # Several hosts (network namespaces; root): the longer scenarios, too.
 check-network: all test-jobs
 	WEIR_BUILD=$(BUILD) WEIR_NETWORK=all tests/run.py --timeout 900 tests/e2e/network_test.py

@@ -18,6 +18,7 @@ help:
 	@echo 'make check           install what the tests need and run them all'
 	@echo 'make check-asan      unit, operator and end-to-end tests under AddressSanitizer and UBSan'
 	@echo 'make check-tsan      the same under ThreadSanitizer'
+	@echo 'make check-large     state ten times its budget at full size: 640 MB in 64 MB, with kills'
 	@echo 'make check-network   a cluster on several hosts (network namespaces) whose network fails in many ways; root'
 	@echo 'make check-containers  the image built from nothing, the manifests and the compose file run in containers'
 	@echo 'make check-portable  other systems and compilers in clean roots, arm64 under qemu; make check-package: the packages there'
