@@ -16,7 +16,10 @@ const struct weir_option weir_config_table[] = {
      "Whether the last checkpoints of a job stay when it has ended: RETAIN_ON_CANCELLATION when it was cancelled or failed, "
      "DELETE_ON_CANCELLATION when it failed (weir run -s goes on from them). Those of a FINISHED job never do."},
     {"execution.checkpointing.gc-grace", WEIR_OPTION_DURATION, "1 min", NULL,
-     "Objects that no checkpoint refers to any more are deleted after so long; storage is searched for others about as often."},
+     "Objects that no checkpoint refers to any more are deleted after so long."},
+    {"execution.checkpointing.gc-sweep-interval", WEIR_OPTION_DURATION, "10 min", NULL,
+     "So often all objects of a job are listed, for those that nothing refers to and that nobody removed: a JobManager died, or they were "
+     "written late. That also happens after each takeover and after the job's end."},
     {"execution.checkpointing.interval", WEIR_OPTION_DURATION, "0", NULL,
      "From one checkpoint's begin to the next one's. 0: none are made, and a restart begins anew."},
     {"execution.checkpointing.max-concurrent-checkpoints", WEIR_OPTION_INT, "1", NULL,
@@ -191,6 +194,7 @@ const struct weir_option weir_config_table[] = {
 const struct weir_config_range weir_config_ranges[] = {
     {"execution.checkpointing.aligned-checkpoint-timeout", 0, (int64_t)365 * 86400000},
     {"execution.checkpointing.gc-grace", 0, (int64_t)365 * 86400000},
+    {"execution.checkpointing.gc-sweep-interval", 1000, (int64_t)365 * 86400000},
     {"execution.checkpointing.interval", 0, (int64_t)365 * 86400000},
     {"execution.checkpointing.max-concurrent-checkpoints", 1, 8},
     {"execution.checkpointing.min-pause", 0, (int64_t)365 * 86400000},

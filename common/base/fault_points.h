@@ -44,7 +44,7 @@
     X("jobmanager.commit-done", false, "the answer came, and is about to be counted") \
     X("jobmanager.job-store", true, "a submission's graph and code are about to be stored") \
     X("jobmanager.job-read", true, "a job of an earlier JobManager is about to be read") \
-    X("jobmanager.garbage-begun", true, "objects below the floor are about to be deleted") \
+    X("jobmanager.garbage-begun", true, "objects that nothing refers to are about to be deleted") \
     X("jobmanager.garbage-done", false, "they are") \
     /* deployment and restore */ \
     X("jobmanager.deploy-send", false, "a deployment is about to be sent") \

@@ -375,54 +375,115 @@ static weir_err local_get_range(struct weir_store *store, const char *key, int64
     return err;
 }
 
-/* --- List: a walk; what begins with a dot is not an object */
+/* --- List: a walk in the order of keys; what begins with a dot is not an object */
 
 struct walk {
-    const char *prefix;
+    const char *prefix, *after;
+    bool directories;
     weir_store_visit *visit;
     void *arg;
     bool stopped;
 };
 
-static weir_err walk(struct walk *w, const char *directory, const char *key, int depth, struct weir_error *error)
+struct name {
+    char *text; /* of a directory with a slash behind it, as in a key: so names sort as keys do */
+    int64_t size, modified_ms;
+};
+
+static int compare_names(const void *a, const void *b)
 {
-    DIR *dir = opendir(directory);
+    return strcmp(((const struct name *)a)->text, ((const struct name *)b)->text);
+}
+
+/* May there be something in what begins with `key`, or be it? */
+static bool is_wanted(const struct walk *w, const char *key)
+{
+    size_t size = strlen(key), prefix_size = strlen(w->prefix);
+    bool is_directory = key[size - 1] == '/';
+    if (strncmp(key, w->prefix, size < prefix_size ? size : prefix_size) != 0 || (!is_directory && size < prefix_size))
+        return false;
+    return is_directory ? strncmp(key, w->after, size) >= 0 : strcmp(key, w->after) > 0;
+}
+
+/* What is wanted of the directory `path`, whose key is `key` ("" or with a slash), sorted. Freed by the caller. */
+static weir_err read_names(const struct walk *w, const char *path, const char *key, struct name **names, int *count,
+                           struct weir_error *error)
+{
+    DIR *dir = opendir(path);
     if (!dir) /* removed meanwhile */
         return errno == ENOENT || errno == ENOTDIR ? WEIR_OK
-                                                   : weir_fail_errno(error, WEIR_ERR_IO, "cannot open '%s'", directory);
-    weir_err err = WEIR_OK;
-    size_t prefix_size = strlen(w->prefix);
+                                                   : weir_fail_errno(error, WEIR_ERR_IO, "cannot open '%s'", path);
+    int capacity = 0;
     errno = 0;
-    for (struct dirent *entry; !err && !w->stopped && (entry = readdir(dir)) != NULL; errno = 0) {
-        if (entry->d_name[0] == '.')
-            continue;
-        char path[PATH_MAX], sub[WEIR_STORE_KEY_SIZE_MAX + 1];
+    for (struct dirent *entry; (entry = readdir(dir)) != NULL; errno = 0) {
+        char sub[WEIR_STORE_KEY_SIZE_MAX + 2];
         struct stat info;
-        if (snprintf(path, sizeof path, "%s/%s", directory, entry->d_name) >= (int)sizeof path ||
-            snprintf(sub, sizeof sub, "%s%s%s", key, *key ? "/" : "", entry->d_name) >= (int)sizeof sub)
-            continue; /* not written by this store */
-        size_t common = strlen(sub) < prefix_size ? strlen(sub) : prefix_size;
-        if (memcmp(sub, w->prefix, common) != 0 || stat(path, &info) != 0)
+        int size = snprintf(sub, sizeof sub - 1, "%s%s/", key, entry->d_name);
+        if (entry->d_name[0] == '.' || size >= (int)sizeof sub - 1) /* longer: not written by this store */
             continue;
-        if (S_ISDIR(info.st_mode) && depth < DEPTH_MAX)
-            err = walk(w, path, sub, depth + 1, error);
-        else if (S_ISREG(info.st_mode) && strlen(sub) >= prefix_size)
-            w->stopped = !w->visit(
-                &(struct weir_store_entry){.key = sub,
-                                           .size = info.st_size,
-                                           .modified_ms = info.st_mtim.tv_sec * 1000 + info.st_mtim.tv_nsec / 1000000},
-                w->arg);
+        size_t common = strlen(w->prefix) < (size_t)size ? strlen(w->prefix) : (size_t)size - 1;
+        if (strncmp(sub, w->prefix, common) != 0 || fstatat(dirfd(dir), entry->d_name, &info, 0) != 0 ||
+            (!S_ISDIR(info.st_mode) && !S_ISREG(info.st_mode)))
+            continue;
+        const char *slash = S_ISDIR(info.st_mode) ? "/" : "";
+        sub[S_ISDIR(info.st_mode) ? size : size - 1] = 0;
+        if (!is_wanted(w, sub))
+            continue;
+        if (*count == capacity) {
+            capacity = capacity ? capacity * 2 : 64;
+            *names = weir_realloc(*names, (size_t)capacity * sizeof **names);
+        }
+        (*names)[(*count)++] = (struct name){weir_format("%s%s", entry->d_name, slash), info.st_size,
+                                             info.st_mtim.tv_sec * 1000 + info.st_mtim.tv_nsec / 1000000};
     }
-    if (!err && errno)
-        err = weir_fail_errno(error, WEIR_ERR_IO, "cannot read the directory '%s'", directory);
+    weir_err err = errno ? weir_fail_errno(error, WEIR_ERR_IO, "cannot read the directory '%s'", path) : WEIR_OK;
     closedir(dir);
+    if (*count)
+        qsort(*names, (size_t)*count, sizeof **names, compare_names);
     return err;
 }
 
-static weir_err local_list(struct weir_store *store, const char *prefix, weir_store_visit *visit, void *arg,
-                           struct weir_error *error)
+/* One that was written to conditionally stays when its objects have gone, with its lock file. */
+static bool has_objects(const char *path)
 {
-    struct walk w = {.prefix = prefix, .visit = visit, .arg = arg};
+    bool found = false;
+    DIR *dir = opendir(path);
+    for (struct dirent *entry; dir && !found && (entry = readdir(dir)) != NULL;)
+        found = entry->d_name[0] != '.';
+    if (dir)
+        closedir(dir);
+    return found;
+}
+
+static weir_err walk(struct walk *w, const char *path, const char *key, int depth, struct weir_error *error)
+{
+    struct name *names = NULL;
+    int count = 0;
+    weir_err err = read_names(w, path, key, &names, &count, error);
+    for (int i = 0; i < count; i++) {
+        char below[PATH_MAX], sub[WEIR_STORE_KEY_SIZE_MAX + 1];
+        bool is_directory = names[i].text[strlen(names[i].text) - 1] == '/';
+        snprintf(sub, sizeof sub, "%s%s", key, names[i].text);
+        bool fits = snprintf(below, sizeof below, "%s/%s", path, names[i].text) < (int)sizeof below;
+        bool descend = is_directory && (!w->directories || strlen(sub) <= strlen(w->prefix));
+        if (err || w->stopped || !fits)
+            ;
+        else if (descend && depth < DEPTH_MAX)
+            err = walk(w, below, sub, depth + 1, error);
+        else if (!descend && is_directory == w->directories && (!is_directory || has_objects(below)))
+            w->stopped = !w->visit(
+                &(struct weir_store_entry){.key = sub, .size = names[i].size, .modified_ms = names[i].modified_ms},
+                w->arg);
+        free(names[i].text);
+    }
+    free(names);
+    return err;
+}
+
+static weir_err local_list(struct weir_store *store, const char *prefix, const char *after, bool directories,
+                           weir_store_visit *visit, void *arg, struct weir_error *error)
+{
+    struct walk w = {.prefix = prefix, .after = after, .directories = directories, .visit = visit, .arg = arg};
     return walk(&w, ((struct local *)store)->root, "", 0, error);
 }
 
@@ -467,8 +528,10 @@ static void sweep_tree(const char *directory, int depth)
     (void)rmdir(directory);
 }
 
-static weir_err local_sweep(struct weir_store *store, const char *prefix, struct weir_error *error)
+/* Whoever lives holds a lock on what it writes: no age is asked for. */
+static weir_err local_sweep(struct weir_store *store, const char *prefix, int64_t age_ms, struct weir_error *error)
 {
+    (void)age_ms;
     struct local *local = (struct local *)store;
     char path[PATH_MAX];
     if (snprintf(path, sizeof path, "%s/%s", local->root, prefix) >= (int)sizeof path)

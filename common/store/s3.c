@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/hash.h"
 #include "base/log.h"
@@ -404,20 +405,26 @@ static weir_err s3_get_range(struct weir_store *store, const char *key, int64_t 
 
 /* --- List, delete */
 
-static bool read_entry(const struct weir_s3 *s3, struct weir_xml contents, struct weir_store_entry *entry,
-                       char key[WEIR_STORE_KEY_SIZE_MAX + 1024])
+static int64_t time_of(struct weir_xml in, const char *tag)
 {
     char text[64];
     struct tm tm = {0};
-    weir_xml_text(contents, "Key", key, WEIR_STORE_KEY_SIZE_MAX + 1024);
+    bool good = weir_xml_text(in, tag, text, sizeof text) && strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
+    return good ? (int64_t)timegm(&tm) * 1000 : 0;
+}
+
+static bool read_entry(const struct weir_s3 *s3, struct weir_xml contents, const char *tag,
+                       struct weir_store_entry *entry, char key[WEIR_STORE_KEY_SIZE_MAX + 1024])
+{
+    char text[64];
+    weir_xml_text(contents, tag, key, WEIR_STORE_KEY_SIZE_MAX + 1024);
     if (strncmp(key, s3->prefix, strlen(s3->prefix)) != 0)
         return false;
     memset(entry, 0, sizeof *entry);
     entry->key = key + strlen(s3->prefix);
     if (weir_xml_text(contents, "Size", text, sizeof text))
         entry->size = strtoll(text, NULL, 10);
-    if (weir_xml_text(contents, "LastModified", text, sizeof text) && strptime(text, "%Y-%m-%dT%H:%M:%S", &tm))
-        entry->modified_ms = (int64_t)timegm(&tm) * 1000;
+    entry->modified_ms = time_of(contents, "LastModified");
     return true;
 }
 
@@ -440,16 +447,21 @@ static weir_err read_page(const struct weir_s3 *s3, struct weir_xml answer, char
     return WEIR_OK;
 }
 
-static weir_err s3_list(struct weir_store *store, const char *prefix, weir_store_visit *visit, void *arg,
-                        struct weir_error *error)
+static weir_err s3_list(struct weir_store *store, const char *prefix, const char *after, bool directories,
+                        weir_store_visit *visit, void *arg, struct weir_error *error)
 {
     struct weir_s3 *s3 = s3_of(store);
-    char *whole = whole_key(s3, prefix), token[TOKEN_SIZE] = "", key[WEIR_STORE_KEY_SIZE_MAX + 1024];
+    char *whole = whole_key(s3, prefix), *whole_after = whole_key(s3, after);
+    char token[TOKEN_SIZE] = "", key[WEIR_STORE_KEY_SIZE_MAX + 1024];
     weir_err err = WEIR_OK;
     for (bool more = true; more && !err;) {
         struct weir_s3_call call = {.method = "GET", .response_max = LIST_ANSWER_MAX};
+        if (directories)
+            add_query(&call, "delimiter", "/");
         add_query(&call, "list-type", "2");
         add_query(&call, "prefix", whole);
+        if (*after && !token[0])
+            add_query(&call, "start-after", whole_after);
         if (token[0])
             add_query(&call, "continuation-token", token);
         err = weir_s3_perform(s3, &call, error);
@@ -457,14 +469,15 @@ static weir_err s3_list(struct weir_store *store, const char *prefix, weir_store
         if (!err)
             err = read_page(s3, rest, token, &more, error);
         struct weir_store_entry entry;
-        while (!err && weir_xml_next(&rest, "Contents", &contents))
-            if (read_entry(s3, contents, &entry, key) && !visit(&entry, arg)) {
+        while (!err && weir_xml_next(&rest, directories ? "CommonPrefixes" : "Contents", &contents))
+            if (read_entry(s3, contents, directories ? "Prefix" : "Key", &entry, key) && !visit(&entry, arg)) {
                 more = false;
                 break;
             }
         weir_s3_call_fini(&call);
     }
     free(whole);
+    free(whole_after);
     return err;
 }
 
@@ -506,7 +519,7 @@ static weir_err s3_remove(struct weir_store *store, const char *const *keys, int
 }
 
 /* Uploads in parts that nobody will end. Of an upload that has just been ended, or aborted by another, abort_upload() hears that it is gone. */
-static weir_err s3_sweep(struct weir_store *store, const char *prefix, struct weir_error *error)
+static weir_err s3_sweep(struct weir_store *store, const char *prefix, int64_t age_ms, struct weir_error *error)
 {
     struct weir_s3 *s3 = s3_of(store);
     char *whole = whole_key(s3, prefix);
@@ -518,7 +531,8 @@ static weir_err s3_sweep(struct weir_store *store, const char *prefix, struct we
     while (!err && weir_xml_next(&rest, "Upload", &one)) {
         char key[WEIR_STORE_KEY_SIZE_MAX + 1024], id[1024];
         if (!weir_xml_text(one, "Key", key, sizeof key) || strncmp(key, whole, strlen(whole)) != 0 ||
-            !weir_xml_text(one, "UploadId", id, sizeof id))
+            !weir_xml_text(one, "UploadId", id, sizeof id) ||
+            (age_ms > 0 && time_of(one, "Initiated") > weir_clock_wall_ms() - age_ms))
             continue;
         struct parts parts = {.s3 = s3, .key = key, .upload_id = id};
         abort_upload(&parts);

@@ -127,6 +127,7 @@ weir_err weir_store_get_range(struct weir_store *store, const char *key, int64_t
 }
 
 struct listing {
+    bool directories;
     weir_store_visit *visit;
     void *arg;
 };
@@ -135,16 +136,29 @@ struct listing {
 static bool visit_own(const struct weir_store_entry *entry, void *arg)
 {
     const struct listing *listing = arg;
-    return !key_is_valid(entry->key, false) || listing->visit(entry, listing->arg);
+    return !key_is_valid(entry->key, listing->directories) || listing->visit(entry, listing->arg);
 }
 
-weir_err weir_store_list(struct weir_store *store, const char *prefix, weir_store_visit *visit, void *arg,
-                         struct weir_error *error)
+static weir_err list(struct weir_store *store, const char *prefix, const char *after, bool directories,
+                     weir_store_visit *visit, void *arg, struct weir_error *error)
 {
-    weir_assert(key_is_valid(prefix, true));
-    struct listing listing = {visit, arg};
-    weir_err err = store->ops->list(store, prefix, visit_own, &listing, error);
+    weir_assert(key_is_valid(prefix, true) && (!*after || key_is_valid(after, true)));
+    struct listing listing = {directories, visit, arg};
+    weir_err err = store->ops->list(store, prefix, after, directories, visit_own, &listing, error);
     return err ? weir_wrap(error, "cannot list %s/%s", store->uri, prefix) : WEIR_OK;
+}
+
+weir_err weir_store_list(struct weir_store *store, const char *prefix, const char *after, weir_store_visit *visit,
+                         void *arg, struct weir_error *error)
+{
+    return list(store, prefix, after, false, visit, arg, error);
+}
+
+weir_err weir_store_list_directories(struct weir_store *store, const char *prefix, weir_store_visit *visit, void *arg,
+                                     struct weir_error *error)
+{
+    weir_assert(!*prefix || prefix[strlen(prefix) - 1] == '/');
+    return list(store, prefix, "", true, visit, arg, error);
 }
 
 weir_err weir_store_delete(struct weir_store *store, const char *const *keys, int count, struct weir_error *error)
@@ -158,10 +172,10 @@ weir_err weir_store_delete(struct weir_store *store, const char *const *keys, in
     return err ? weir_wrap(error, "cannot delete in %s", store->uri) : WEIR_OK;
 }
 
-weir_err weir_store_sweep(struct weir_store *store, const char *prefix, struct weir_error *error)
+weir_err weir_store_sweep(struct weir_store *store, const char *prefix, int64_t age_ms, struct weir_error *error)
 {
     weir_assert(key_is_valid(prefix, true));
-    weir_err err = store->ops->sweep(store, prefix, error);
+    weir_err err = store->ops->sweep(store, prefix, age_ms, error);
     return err ? weir_wrap(error, "cannot sweep %s/%s", store->uri, prefix) : WEIR_OK;
 }
 

@@ -63,16 +63,20 @@ weir_err weir_store_put_file(struct weir_store *store, const char *key, const ch
 weir_err weir_store_get_range(struct weir_store *store, const char *key, int64_t offset, int64_t size, int fd,
                               int64_t fd_offset, uint32_t *crc32c, struct weir_error *error);
 
-/* Every object whose key begins with `prefix` ("" for all), in no order; what has no key as above is passed over. visit returns false to stop (that is no error). */
+/* Every object whose key begins with `prefix` ("" for all) and is greater than `after` ("": all of them), in the order of keys, byte by byte; what has no key
+ * as above is passed over. visit returns false to stop (that is no error); with the last key as `after` a later call goes on. */
 typedef bool weir_store_visit(const struct weir_store_entry *entry, void *arg);
-weir_err weir_store_list(struct weir_store *store, const char *prefix, weir_store_visit *visit, void *arg,
-                         struct weir_error *error);
+weir_err weir_store_list(struct weir_store *store, const char *prefix, const char *after, weir_store_visit *visit,
+                         void *arg, struct weir_error *error);
+/* The directories right below `prefix` ("a/", or "") in which there are objects, in order: entries "a/b/", of which only the key counts. */
+weir_err weir_store_list_directories(struct weir_store *store, const char *prefix, weir_store_visit *visit, void *arg,
+                                     struct weir_error *error);
 /* What is not there is not an error. On an error some may be gone. */
 weir_err weir_store_delete(struct weir_store *store, const char *const *keys, int count, struct weir_error *error);
 
-/* Removes what writers that died left below `prefix` and no list shows: a directory's hidden files, S3's parts of uploads that nobody ended. What is
- * being written there by a living process fails on S3, and goes on in a directory. */
-weir_err weir_store_sweep(struct weir_store *store, const char *prefix, struct weir_error *error);
+/* Removes what writers that died left below `prefix` and no list shows: a directory's hidden files, S3's parts of uploads that nobody ended
+ * and that began at least `age_ms` ago by the store's clock. What a living process is writing there so long fails on S3, and goes on in a directory. */
+weir_err weir_store_sweep(struct weir_store *store, const char *prefix, int64_t age_ms, struct weir_error *error);
 
 /* Shows that conditional writes work (rule 1 of the object store): a second IF_ABSENT and an IF_MATCH with an old tag must both be
  * refused. UNSUPPORTED, with a sentence for people, when they are not. Writes and removes one object below `prefix`. */

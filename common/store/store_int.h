@@ -15,10 +15,10 @@ struct weir_store_ops {
                          struct weir_error *error);
     weir_err (*get_range)(struct weir_store *store, const char *key, int64_t offset, int64_t size, int fd,
                           int64_t fd_offset, uint32_t *crc32c, struct weir_error *error);
-    weir_err (*list)(struct weir_store *store, const char *prefix, weir_store_visit *visit, void *arg,
-                     struct weir_error *error);
+    weir_err (*list)(struct weir_store *store, const char *prefix, const char *after, bool directories,
+                     weir_store_visit *visit, void *arg, struct weir_error *error);
     weir_err (*remove)(struct weir_store *store, const char *const *keys, int count, struct weir_error *error);
-    weir_err (*sweep)(struct weir_store *store, const char *prefix, struct weir_error *error);
+    weir_err (*sweep)(struct weir_store *store, const char *prefix, int64_t age_ms, struct weir_error *error);
 };
 
 struct weir_store { /* the head of each kind's own struct */

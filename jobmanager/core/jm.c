@@ -172,6 +172,12 @@ static void take_event(struct weir_jm *jm, const struct weir_jm_event *event)
     case WEIR_JM_EVENT_JOB_DELETED:
         weir_jm_job_deleted(jm, event);
         break;
+    case WEIR_JM_EVENT_STORE_LISTED:
+        weir_jm_garbage_listed(jm, event);
+        break;
+    case WEIR_JM_EVENT_STORE_DELETED:
+        weir_jm_garbage_deleted(jm, event);
+        break;
     case WEIR_JM_EVENT_JOB_READ:
         weir_jm_job_was_read(jm, event);
         break;

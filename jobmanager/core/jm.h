@@ -102,6 +102,7 @@ struct weir_jm_job_options {
     int64_t checkpoints_concurrent;   /* .max-concurrent-checkpoints: 1 */
     int64_t checkpoints_tolerable;    /* .tolerable-failed-checkpoints: 0 */
     int64_t checkpoint_gc_grace_ms;   /* .gc-grace: 1 min */
+    int64_t checkpoint_gc_sweep_ms;   /* .gc-sweep-interval: 10 min */
     enum weir_jm_retention retention; /* .externalized-checkpoint-retention */
     int64_t checkpoints_retained;     /* .num-retained: 1 */
 };
@@ -142,9 +143,11 @@ enum weir_jm_event_kind {
     WEIR_JM_EVENT_HEAD_PUT,     /* job_id, put_result, tag: answers HEAD_PUT */
     WEIR_JM_EVENT_HEAD_GOT,     /* job_id, get_result, tag, nonce, leader_epoch: answers HEAD_GET */
     WEIR_JM_EVENT_JOB_STORED,   /* job_id, text (why it failed; NULL: durable): answers JOB_STORE */
-    WEIR_JM_EVENT_JOBS_LISTED,  /* objects, object_count, text (why it failed, or NULL): answers JOBS_LIST */
-    WEIR_JM_EVENT_JOB_DELETED,  /* job_id: answers STORE_DROP of all that a job has, whether it went well or not */
-    WEIR_JM_EVENT_JOB_READ      /* job_id, read: answers JOB_READ */
+    WEIR_JM_EVENT_JOBS_LISTED, /* objects (their keys only: "jobs/<id>/"), text (why it failed, or NULL): answers JOBS_LIST */
+    WEIR_JM_EVENT_JOB_DELETED,   /* job_id: answers STORE_DROP of all that a job has, whether it went well or not */
+    WEIR_JM_EVENT_STORE_LISTED,  /* job_id, request, objects, more, text (why it failed, or NULL): answers STORE_LIST */
+    WEIR_JM_EVENT_STORE_DELETED, /* job_id, text (why some may be left; NULL: they are gone): answers STORE_DELETE */
+    WEIR_JM_EVENT_JOB_READ       /* job_id, read: answers JOB_READ */
 };
 
 struct weir_jm_object {
@@ -185,7 +188,7 @@ struct weir_jm_event {
     enum weir_jm_event_kind kind;
     int64_t now_ms;     /* monotonic, never less than in the event before */
     int64_t wall_ms;    /* since 1970: only shown, never decided on */
-    uint64_t request;   /* SUBMIT, CANCEL, OPERATION: returned in the REPLY */
+    uint64_t request;   /* SUBMIT, CANCEL, OPERATION: returned in the REPLY. STORE_LISTED: the STORE_LIST's */
     const char *job_id; /* SUBMIT, CANCEL, OPERATION: 32 hex */
     /* SUBMIT */
     struct weir_plan *take_plan; /* owned by the core from here, also when it is refused */
@@ -209,9 +212,10 @@ struct weir_jm_event {
     const char *tag;
     const uint8_t *nonce;  /* WEIR_HEAD_NONCE_SIZE bytes */
     uint64_t leader_epoch; /* of that HEAD */
-    /* JOBS_LISTED, JOB_READ */
+    /* JOBS_LISTED, STORE_LISTED, JOB_READ */
     const struct weir_jm_object *objects; /* sorted by key */
     int object_count;
+    bool more; /* behind the last one */
     const struct weir_jm_read *read;
 };
 
@@ -226,12 +230,15 @@ enum weir_jm_effect_kind {
     WEIR_JM_EFFECT_JOB_DROPPED, /* job_id: forgotten (more than jobs_ended_max) */
     WEIR_JM_EFFECT_STORE_PUT, /* job_id, checkpoint, text (key), bytes, size: an object that is written once; then STORED */
     WEIR_JM_EFFECT_STORE_COPY, /* job_id, checkpoint: `copies` from from_uri to to_uri, then the object `text` (key), bytes, size; STORED */
-    WEIR_JM_EFFECT_STORE_DROP, /* job_id, checkpoint, text: every object whose key begins so can go. checkpoint 0: the whole job; then JOB_DELETED */
-    WEIR_JM_EFFECT_STORE_DELETE, /* job_id, keys, key_count: these objects can go */
+    WEIR_JM_EFFECT_STORE_DROP, /* job_id, text: every object whose key begins so, if none is younger than age_ms: the whole job; then JOB_DELETED.
+                                  Or from_uri: a savepoint; no answer */
+    WEIR_JM_EFFECT_STORE_LIST, /* job_id, request, text: objects whose key begins so and is greater than `after`, in order, so many as make a page; then STORE_LISTED */
+    WEIR_JM_EFFECT_STORE_DELETE, /* job_id, keys, key_count: these objects can go; then STORE_DELETED */
+    WEIR_JM_EFFECT_STORE_SWEEP, /* job_id, text: what writers that died left there that no listing shows, begun age_ms ago or before; no answer */
     WEIR_JM_EFFECT_HEAD_PUT, /* job_id, bytes, size, tag (NULL: there must be none): jobs/<job_id>/HEAD; then HEAD_PUT */
     WEIR_JM_EFFECT_HEAD_GET, /* job_id; then HEAD_GOT */
     WEIR_JM_EFFECT_JOB_STORE, /* job_id, bytes, size (the graph), text (SHA-256 of its code, or ""): both; then JOB_STORED */
-    WEIR_JM_EFFECT_JOBS_LIST, /* every object of every job; then JOBS_LISTED */
+    WEIR_JM_EFFECT_JOBS_LIST, /* the jobs that have objects; then JOBS_LISTED */
     WEIR_JM_EFFECT_JOB_READ,  /* job_id: HEAD, and the graph, code and metadata that it names; then JOB_READ */
     WEIR_JM_EFFECT_FENCED     /* a higher leader epoch exists: text; the process should end */
 };
@@ -269,6 +276,8 @@ struct weir_jm_effect {
     int copy_count;
     const char *const *keys;
     int key_count;
+    const char *after; /* STORE_LIST */
+    int64_t age_ms;    /* STORE_DROP, STORE_SWEEP */
 };
 
 struct weir_jm_effects {

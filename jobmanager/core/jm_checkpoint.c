@@ -254,6 +254,7 @@ static void free_checkpoint(const struct weir_jm_job *job, struct checkpoint *ch
     free(checkpoint->reports);
     free(checkpoint->target);
     weir__snapshot__free_unpacked(checkpoint->snapshot, NULL);
+    weir_jm_references_free(&checkpoint->needs);
     weir_jm_references_free(&checkpoint->base_needs);
     free(checkpoint);
 }
@@ -274,22 +275,33 @@ void weir_jm_checkpoint_retain(struct weir_jm_job *job, const struct weir_jm_ret
     job->retained = weir_realloc(job->retained, (size_t)(job->retained_count + 1) * sizeof *job->retained);
     c->references = weir_realloc(c->references, (size_t)(job->retained_count + 1) * sizeof *c->references);
     c->references[job->retained_count] =
-        take_snapshot ? weir_jm_references_of(take_snapshot) : (struct references){.count = -1};
+        take_snapshot ? weir_jm_references_of(take_snapshot) : (struct references){.unknown = true};
     c->references[job->retained_count].snapshot = take_snapshot;
     c->latest = take_snapshot;
     job->retained[job->retained_count++] = *entry;
 }
 
 /* What HEAD names no more is not retained. */
-static void release_retained(struct weir_jm_job *job)
+static void release_retained(struct weir_jm *jm, struct weir_jm_job *job)
 {
     struct job_checkpoints *c = job->in->checkpoints;
-    while (job->retained_count > 0 && job->retained[0].id < c->oldest_written) {
-        weir_jm_references_free(&c->references[0]);
-        if (--job->retained_count == 0)
-            c->latest = NULL;
-        memmove(job->retained, job->retained + 1, (size_t)job->retained_count * sizeof *job->retained);
-        memmove(c->references, c->references + 1, (size_t)job->retained_count * sizeof *c->references);
+    int n = 0;
+    while (n < job->retained_count && job->retained[n].id < c->oldest_written)
+        n++;
+    if (n == 0)
+        return;
+    struct weir_jm_retained *retained = weir_arena_alloc(&jm->arena, (size_t)n * sizeof *retained);
+    struct references *references = weir_arena_alloc(&jm->arena, (size_t)n * sizeof *references);
+    memcpy(retained, job->retained, (size_t)n * sizeof *retained);
+    memcpy(references, c->references, (size_t)n * sizeof *references);
+    job->retained_count -= n;
+    if (job->retained_count == 0)
+        c->latest = NULL;
+    memmove(job->retained, job->retained + n, (size_t)job->retained_count * sizeof *job->retained);
+    memmove(c->references, c->references + n, (size_t)job->retained_count * sizeof *c->references);
+    for (int i = 0; i < n; i++) {
+        weir_jm_garbage_release(jm, job, &retained[i], &references[i]);
+        weir_jm_references_free(&references[i]);
     }
 }
 
@@ -346,7 +358,7 @@ static void head_written(struct weir_jm *jm, struct weir_jm_job *job)
         }
         remove_pending(job, i);
     }
-    release_retained(job);
+    release_retained(jm, job);
     weir_jm_garbage_floor(jm, job);
     job->version++;
     weir_jm_head_recorded(jm, job);
@@ -403,7 +415,7 @@ static void checkpoint_failed(struct weir_jm *jm, struct weir_jm_job *job, int i
     weir_jm_log(jm, WEIR_JM_LOG_WARN, job, "job %s: checkpoint %" PRIu64 " failed: %s", job->name, id, why);
     ended(jm, job, checkpoint, why);
     if (WEIR_MUTANT(jm_dropped_on_abort))
-        weir_jm_drop_objects(jm, job, id);
+        weir_jm_garbage_passed(job, id, jm->now_ms);
     if (checkpoint->final) { /* it is tried again */
         c->final_begun = false;
         c->pause_until_ms = later_ms(jm->now_ms, FINAL_AGAIN_MS);
@@ -542,6 +554,7 @@ static void write_metadata(struct weir_jm *jm, struct weir_jm_job *job, struct c
     weir__snapshot__pack(&whole, bytes);
     checkpoint->snapshot = weir__snapshot__unpack(&weir_proto_memory, packed, bytes);
     weir_assert(checkpoint->snapshot);
+    checkpoint->needs = weir_jm_references_of(checkpoint->snapshot);
     struct weir_jm_retained *entry = &checkpoint->entry;
     entry->id = checkpoint->id;
     entry->size_bytes = size;
@@ -988,8 +1001,7 @@ void weir_jm_checkpoints_free(struct weir_jm_job *job)
     for (int i = 0; i < job->retained_count; i++)
         weir_jm_references_free(&c->references[i]);
     free(c->references);
-    free(c->passed);
-    free(c->suspects);
+    weir_jm_garbage_free(c);
     free(c->drain_target);
     free(c->claimed);
     free(c->output_complete);
@@ -1036,8 +1048,8 @@ static void set_timer(const struct weir_jm *jm, struct weir_jm_job *job)
 {
     struct job_checkpoints *c = job->in->checkpoints;
     int64_t at_ms = c->head.wake_at_ms < job->in->cancel_reply_at_ms ? c->head.wake_at_ms : job->in->cancel_reply_at_ms;
-    if (weir_jm_garbage_wake_ms(job) < at_ms)
-        at_ms = weir_jm_garbage_wake_ms(job);
+    if (weir_jm_garbage_wake_ms(jm, job) < at_ms)
+        at_ms = weir_jm_garbage_wake_ms(jm, job);
     if (job->in->abort_wanted && job->in->abort_not_before_ms > jm->now_ms && job->in->abort_not_before_ms < at_ms)
         at_ms = job->in->abort_not_before_ms;
     int64_t trigger_ms = c->next_trigger_ms > c->pause_until_ms ? c->next_trigger_ms : c->pause_until_ms;
@@ -1081,6 +1093,9 @@ uint64_t weir_jm_checkpoints_digest(uint64_t hash, const struct weir_jm_job *job
 
 void weir_jm_checkpoints(struct weir_jm *jm)
 {
+    jm->searches_running = 0;
+    for (int i = 0; i < jm->job_count; i++)
+        jm->searches_running += jm->jobs[i]->in->checkpoints && jm->jobs[i]->in->checkpoints->search.number != 0;
     for (int i = 0; i < jm->job_count; i++) {
         struct weir_jm_job *job = jm->jobs[i];
         struct job_checkpoints *c = job->in->checkpoints;

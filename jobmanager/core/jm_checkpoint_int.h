@@ -33,11 +33,10 @@ enum {
     WEIR_JM_KIND_ROWS = 6
 }; /* enum weir_state_kind */
 
-/* Of a retained checkpoint, in the order of job->retained: the other checkpoints whose objects it needs, and all objects. */
+/* The objects that a checkpoint needs. */
 struct references {
-    uint64_t *ids;
-    int count;   /* -1: not known */
-    char **keys; /* sorted */
+    bool unknown; /* its metadata cannot be read: it is taken to need everything */
+    char **keys;  /* sorted; one may be there twice */
     int key_count;
     Weir__Snapshot *snapshot; /* owned, of a retained one; NULL: it could not be read */
 };
@@ -56,16 +55,26 @@ struct checkpoint {
     struct references base_needs;
     Weir__Control **reports;  /* by task: CheckpointReport, or NULL */
     Weir__Snapshot *snapshot; /* from WRITING on */
+    struct references needs;  /* of that snapshot */
     struct weir_jm_retained entry;
 };
 
-struct suspect {   /* an object that listings find to be garbage */
-    uint64_t hash; /* of its key */
-    int64_t since_ms;
-};
-struct passed { /* a checkpoint below HEAD's floor */
+struct released { /* what a checkpoint needed that HEAD named, and names no more */
     uint64_t id;
-    int64_t at_ms; /* its objects go then; NEVER_MS: something refers to it */
+    int64_t at_ms; /* it goes then */
+    char **keys;   /* sorted */
+    int key_count;
+};
+struct passed { /* an id below HEAD's floor that no complete checkpoint has: what bears it is looked for then */
+    uint64_t id;
+    int64_t at_ms;
+};
+struct search {      /* a listing under way, page by page */
+    uint64_t number; /* 0: there is none */
+    uint64_t id;     /* below the directory of this checkpoint; 0: of the whole job */
+    uint64_t floor;  /* then: what is below is garbage for a grace, if nothing needs it */
+    int found;       /* objects that were garbage */
+    bool young;      /* there is some whose grace is not over */
 };
 
 struct job_checkpoints {
@@ -78,15 +87,21 @@ struct job_checkpoints {
     int64_t
         pause_until_ms; /* min-pause after the last end; with a last checkpoint that failed: when it is tried again */
     int64_t failures;   /* one after the other */
-    const Weir__Snapshot *latest; /* of the newest retained one; NULL: none yet */
-    struct references *references;
+    const Weir__Snapshot *latest;            /* of the newest retained one; NULL: none yet */
+    struct references *references;           /* by job->retained */
     uint64_t oldest_written, oldest_writing; /* the oldest checkpoint that HEAD names */
     uint64_t floor_written, floor_writing;   /* HEAD's gc_floor: as it is there, as the write under way says */
-    uint64_t garbage_from;                   /* what is below has gone, but for that in `passed` */
+    uint64_t garbage_from;                   /* ids below have been looked at */
+    struct released *released;               /* by time */
+    int released_count, released_keys;       /* keys: of all of them */
+    int64_t forgotten_until_ms;              /* more was released, too much to know: its grace is over then */
     struct passed *passed;
     int passed_count;
-    struct suspect *suspects; /* by hash */
-    int suspect_count;
+    struct search search;
+    int64_t sweep_at_ms;  /* the next search of the whole job; 0: not set yet */
+    bool sweep_is_fixed;  /* its floor is; else it is then, and the search a grace later */
+    uint64_t sweep_floor; /* HEAD's when it was fixed */
+    bool end_is_swept;    /* a search is set for after the job's end */
     uint64_t committed_upto;
     uint64_t *reported;    /* by task: the newest barrier that it has spoken of */
     bool *output_complete; /* by task: a complete checkpoint has brought the output of its FINISHED report */
@@ -122,10 +137,16 @@ void weir_jm_savepoint_failed(struct weir_jm *jm, struct weir_jm_job *job, const
                               const char *why);
 /* jm_checkpoint.c: begins one now; its id, or that of one under way that answers as well. 0: not at this moment, because of *wait. */
 uint64_t weir_jm_checkpoint_now(struct weir_jm *jm, struct weir_jm_job *job, const char **wait);
-/* jm_garbage.c: HEAD's floor was raised; what is due goes; when more is due. */
+/* jm_garbage.c: HEAD names it no more (nor does job->retained); its floor was raised; what is due goes; when more is due. */
+void weir_jm_garbage_release(struct weir_jm *jm, struct weir_jm_job *job, const struct weir_jm_retained *entry,
+                             const struct references *references);
 void weir_jm_garbage_floor(struct weir_jm *jm, struct weir_jm_job *job);
+/* The whole job is looked through when a grace is over. */
+void weir_jm_garbage_sweep_soon(struct weir_jm *jm, struct weir_jm_job *job);
+void weir_jm_garbage_passed(struct weir_jm_job *job, uint64_t id, int64_t at_ms);
+void weir_jm_garbage_free(struct job_checkpoints *c);
 void weir_jm_garbage_due(struct weir_jm *jm, struct weir_jm_job *job);
-int64_t weir_jm_garbage_wake_ms(const struct weir_jm_job *job);
+int64_t weir_jm_garbage_wake_ms(const struct weir_jm *jm, const struct weir_jm_job *job);
 struct references weir_jm_references_of(const Weir__Snapshot *snapshot);
 void weir_jm_references_free(struct references *references);
 /* It has ended, and HEAD names all that it ever will. */
@@ -134,7 +155,6 @@ bool weir_jm_garbage_is_settled(const struct weir_jm_job *job);
 void weir_jm_garbage_base(const struct weir_jm_job *job, struct checkpoint *checkpoint);
 /* It has ended, and by its retention nothing of its checkpoints is kept. */
 bool weir_jm_garbage_keeps_nothing(const struct weir_jm_job *job);
-void weir_jm_drop_objects(struct weir_jm *jm, const struct weir_jm_job *job, uint64_t id);
 /* jm_checkpoint.c: it is complete, and the newest. NULL: its snapshot cannot be read, and is taken to need everything before it. */
 void weir_jm_checkpoint_retain(struct weir_jm_job *job, const struct weir_jm_retained *entry,
                                Weir__Snapshot *take_snapshot);

@@ -154,6 +154,8 @@ struct weir_jm {
     int seen_count;
     char (*deleting)[WEIR_JM_JOB_ID_SIZE]; /* all their objects are being deleted */
     int deleting_count, deleting_capacity;
+    uint64_t searches; /* ever: the number of the newest */
+    int searches_running;
     /* of this step */
     struct weir_arena arena;
     struct weir_jm_effect *effects;
@@ -224,9 +226,11 @@ uint64_t weir_jm_recoveries_left(const struct weir_jm *jm);
 void weir_jm_head_recorded(struct weir_jm *jm, struct weir_jm_job *job);
 void weir_jm_head_lost(struct weir_jm *jm, struct weir_jm_job *job);
 
-/* --- jm_garbage.c: objects of one job, from a listing; of one without HEAD */
-void weir_jm_garbage_sweep(struct weir_jm *jm, const char *job_id, const struct weir_jm_object *objects, int count);
-void weir_jm_garbage_headless(struct weir_jm *jm, const char *job_id, const struct weir_jm_object *objects, int count);
+/* --- jm_garbage.c */
+void weir_jm_garbage_listed(struct weir_jm *jm, const struct weir_jm_event *event);
+void weir_jm_garbage_deleted(struct weir_jm *jm, const struct weir_jm_event *event);
+/* It has no HEAD. */
+void weir_jm_garbage_headless(struct weir_jm *jm, const char *job_id);
 /* The job is forgotten: unless checkpoints of it are kept, all of it goes. */
 void weir_jm_garbage_forgotten(struct weir_jm *jm, const struct weir_jm_job *job);
 bool weir_jm_garbage_deleting(const struct weir_jm *jm, const char *job_id);

@@ -23,7 +23,8 @@
 void weir_jm_head_recorded(struct weir_jm *jm, struct weir_jm_job *job)
 {
     struct job_checkpoints *c = job->in->checkpoints;
-    if (c->taking_over) {
+    bool took_over = c->taking_over;
+    if (took_over) {
         c->taking_over = false;
         if (!weir_job_state_terminal(job->state))
             weir_jm_log(jm, WEIR_JM_LOG_INFO, job, "job %s (%s) is taken over: %s %" PRIu64, job->name, job->id,
@@ -31,6 +32,8 @@ void weir_jm_head_recorded(struct weir_jm *jm, struct weir_jm_job *job)
                                   : "it has no checkpoint, and begins anew; its next one is",
                         c->latest ? c->latest->checkpoint : c->next_id);
     }
+    if (took_over)
+        weir_jm_garbage_sweep_soon(jm, job); /* of what the earlier one was about to remove nobody knows any more */
     if (job->state == WEIR_JOB_INITIALIZING) {
         if (job->in->submitting)
             weir_jm_reply(jm, job->in->submit_request, WEIR_OK, "");
@@ -118,19 +121,13 @@ static void look_again(struct weir_jm *jm, const char *job_id)
         }
 }
 
-/* Objects [from, the result) are of job `id` ("": of none). */
-static int objects_of_job(const struct weir_jm_event *event, int from, char id[WEIR_JM_JOB_ID_SIZE], bool *has_head)
+/* Of "jobs/<id>/"; false: it is not that. */
+static bool job_of_directory(const char *key, char id[WEIR_JM_JOB_ID_SIZE])
 {
-    const char *key = event->objects[from].key;
-    const size_t prefix = strlen("jobs/") + WEIR_JM_JOB_ID_SIZE;
-    bool good = strncmp(key, "jobs/", 5) == 0 && strlen(key) > prefix && key[prefix - 1] == '/' &&
+    bool good = strncmp(key, "jobs/", 5) == 0 && strlen(key) == strlen("jobs/") + WEIR_JM_JOB_ID_SIZE &&
                 strcspn(key + 5, "/") == WEIR_JM_JOB_ID_SIZE - 1;
     snprintf(id, WEIR_JM_JOB_ID_SIZE, "%s", good ? key + 5 : "");
-    int next = from;
-    do
-        *has_head |= good && strcmp(event->objects[next].key + prefix, "HEAD") == 0;
-    while (++next < event->object_count && good && strncmp(event->objects[next].key, key, prefix) == 0);
-    return next;
+    return good;
 }
 
 void weir_jm_jobs_listed(struct weir_jm *jm, const struct weir_jm_event *event)
@@ -146,17 +143,10 @@ void weir_jm_jobs_listed(struct weir_jm *jm, const struct weir_jm_event *event)
     jm->list_at_ms = WEIR_MUTANT(jm_listed_once) ? NEVER_MS : later_ms(jm->now_ms, jm->options.list_interval_ms);
     char(*seen)[WEIR_JM_JOB_ID_SIZE] = weir_zalloc((size_t)(event->object_count + 1) * sizeof *seen);
     int count = 0, before = jm->recovery_count;
-    for (int i = 0, next; i < event->object_count; i = next) {
-        bool has_head = false;
+    for (int i = 0; i < event->object_count; i++) {
         char id[WEIR_JM_JOB_ID_SIZE];
-        next = objects_of_job(event, i, id, &has_head);
-        if (!id[0])
+        if (!job_of_directory(event->objects[i].key, id))
             continue;
-        if (!has_head) { /* a submission that is not accepted yet, or never was */
-            weir_jm_garbage_headless(jm, id, &event->objects[i], next - i);
-            continue;
-        }
-        weir_jm_garbage_sweep(jm, id, &event->objects[i], next - i);
         memcpy(seen[count], id, sizeof *seen);
         if (!was_seen(jm, seen[count++]) && !weir_jm_job_get(jm, id) && !weir_jm_garbage_deleting(jm, id))
             read_later(jm, id, 0);
@@ -322,7 +312,8 @@ static void add_checkpoints(struct weir_jm *jm, struct weir_jm_job *job, const s
     weir_head_init_read(&c->head, read->tag, head->nonce.data);
     c->next_id = c->reserved_to = head->next_checkpoint;
     c->committed_upto = head->committed_upto;
-    c->floor_written = c->garbage_from = head->gc_floor;
+    c->floor_written = head->gc_floor;
+    c->garbage_from = head->gc_floor ? head->gc_floor : 1;
     c->oldest_written = head->n_retained ? head->retained[0]->id : 0;
     c->state_written = (enum weir_job_state)head->job_state;
     c->claimed = head->claimed[0] ? weir_strdup(head->claimed) : NULL;
@@ -371,6 +362,8 @@ static void add_ended(struct weir_jm *jm, const char *job_id, const struct weir_
     job->in->checkpoints->taking_over = true;
     bool settled = head->n_retained == 0 || head->gc_floor > head->retained[head->n_retained - 1]->id;
     job->in->checkpoints->head_dirty = job->in->abort_wanted || job->in->commit_count > 0 || !settled;
+    if (settled)
+        weir_jm_garbage_sweep_soon(jm, job);
     weir_jm_effect(jm, WEIR_JM_EFFECT_JOB_ENDED)->job_id = weir_arena_strdup(&jm->arena, job->id);
 }
 
@@ -440,6 +433,7 @@ void weir_jm_job_was_read(struct weir_jm *jm, const struct weir_jm_event *event)
     if (read->result == WEIR_JM_READ_ABSENT) { /* a submission that is not accepted yet, or never was */
         weir_jm_read_free(read);
         look_again(jm, event->job_id);
+        weir_jm_garbage_headless(jm, event->job_id);
         return;
     }
     const char *damage = read->result == WEIR_JM_READ_CORRUPT ? read->text : damaged_checkpoint(jm, read);

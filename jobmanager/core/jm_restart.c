@@ -21,6 +21,7 @@ void weir_jm_job_options_init(struct weir_jm_job_options *options)
         .checkpoints_concurrent = 1,
         .checkpoints_retained = 1,
         .checkpoint_gc_grace_ms = 60000,
+        .checkpoint_gc_sweep_ms = 600000,
     };
 }
 
@@ -199,6 +200,8 @@ static weir_err set_checkpointing(struct weir_jm_job_options *options, const cha
         return parse_count(key, value, 0, &options->checkpoints_tolerable, error);
     if (strcmp(name, "gc-grace") == 0)
         return parse_duration(key, value, 0, &options->checkpoint_gc_grace_ms, error);
+    if (strcmp(name, "gc-sweep-interval") == 0)
+        return parse_duration(key, value, 1000, &options->checkpoint_gc_sweep_ms, error);
     if (strcmp(name, "externalized-checkpoint-retention") == 0)
         return parse_retention(options, value, error);
     if (strcmp(name, "num-retained") == 0)

@@ -386,6 +386,7 @@ const char *weir_jm_restore_begin(struct weir_jm *jm, struct weir_jm_job *job, c
     checkpoint->state = CHECKPOINT_WRITING;
     checkpoint->import = true;
     checkpoint->snapshot = snapshot;
+    checkpoint->needs = weir_jm_references_of(snapshot);
     checkpoint->triggered_ms = jm->now_ms;
     checkpoint->triggered_wall_ms = snapshot->triggered_ms;
     checkpoint->deadline_ms = NEVER_MS;

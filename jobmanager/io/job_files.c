@@ -12,10 +12,12 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/proto_memory.h"
+#include "jobmanager/io/savepoint.h"
 #include "snapshot.pb-c.h"
 #include "statefile/metadata.h"
 
-#define OBJECTS_MAX 2000000 /* of one listing */
+#define JOBS_MAX 1000000 /* of one listing */
+#define PAGE_SIZE 1000
 #define OBJECT_SIZE_MAX ((size_t)256 << 20)
 
 /* --- The envelope */
@@ -72,7 +74,7 @@ weir_err weir_job_files_put(struct weir_store *store, const char *job_id, const 
 
 struct listing {
     struct weir_jm_object *list;
-    int count, capacity;
+    int count, capacity, most;
     int64_t now_ms;
 };
 
@@ -86,24 +88,47 @@ static bool add_object(const struct weir_store_entry *entry, void *arg)
     /* By two clocks: what is judged by its age is garbage for other reasons. */
     listing->list[listing->count++] = (struct weir_jm_object){
         weir_strdup(entry->key), listing->now_ms > entry->modified_ms ? listing->now_ms - entry->modified_ms : 0};
-    return listing->count < OBJECTS_MAX;
+    return listing->count < listing->most;
 }
 
-static int compare_objects(const void *a, const void *b)
+weir_err weir_job_files_list_jobs(struct weir_store *store, struct weir_jm_object **objects, int *count,
+                                  struct weir_error *error)
 {
-    return strcmp(((const struct weir_jm_object *)a)->key, ((const struct weir_jm_object *)b)->key);
-}
-
-weir_err weir_job_files_list(struct weir_store *store, struct weir_jm_object **objects, int *count,
-                             struct weir_error *error)
-{
-    struct listing listing = {.now_ms = weir_clock_wall_ms()};
-    weir_err err = weir_store_list(store, "jobs/", add_object, &listing, error);
-    if (!err && listing.count)
-        qsort(listing.list, (size_t)listing.count, sizeof *listing.list, compare_objects);
+    struct listing listing = {.most = JOBS_MAX};
+    weir_err err = weir_store_list_directories(store, "jobs/", add_object, &listing, error);
     *objects = listing.list;
     *count = listing.count;
     return err;
+}
+
+weir_err weir_job_files_list(struct weir_store *store, const char *prefix, const char *after,
+                             struct weir_jm_object **objects, int *count, bool *more, struct weir_error *error)
+{
+    struct listing listing = {.most = PAGE_SIZE, .now_ms = weir_clock_wall_ms()};
+    weir_err err = weir_store_list(store, prefix, after, add_object, &listing, error);
+    *objects = listing.list;
+    *count = listing.count;
+    *more = listing.count == PAGE_SIZE;
+    return err;
+}
+
+struct young {
+    int64_t since_ms;
+    bool found;
+};
+
+static bool see_young(const struct weir_store_entry *entry, void *arg)
+{
+    struct young *young = arg;
+    young->found |= entry->modified_ms > young->since_ms;
+    return !young->found;
+}
+
+weir_err weir_job_files_remove(struct weir_store *store, const char *prefix, int64_t age_ms, struct weir_error *error)
+{
+    struct young young = {.since_ms = weir_clock_wall_ms() - age_ms};
+    weir_err err = age_ms > 0 ? weir_store_list(store, prefix, "", see_young, &young, error) : WEIR_OK;
+    return err || young.found ? err : weir_savepoint_remove(store, prefix, error);
 }
 
 /* --- Reading */
@@ -204,7 +229,7 @@ static weir_err download_code(struct weir_store *store, const char *key, const c
                               struct weir_error *error)
 {
     struct code_size code = {key, -1};
-    weir_err err = weir_store_list(store, key, see_size, &code, error);
+    weir_err err = weir_store_list(store, key, "", see_size, &code, error);
     if (!err && code.size < 0)
         err = weir_fail(error, WEIR_ERR_NOT_FOUND, "%s/%s, the job's shared object, is missing", weir_store_uri(store),
                         key);

@@ -20,9 +20,14 @@ bool weir_job_unseal(const char kind[4], const uint8_t *bytes, size_t size);
 weir_err weir_job_files_put(struct weir_store *store, const char *job_id, const uint8_t *graph, size_t graph_size,
                             const char *code_sha256, const char *code_dir, struct weir_error *error);
 
-/* Every object of every job, sorted by key. objects[i].key and objects are freed by the caller. */
-weir_err weir_job_files_list(struct weir_store *store, struct weir_jm_object **objects, int *count,
-                             struct weir_error *error);
+/* The jobs that have objects ("jobs/<id>/", without an age), sorted. objects[i].key and objects are freed by the caller. */
+weir_err weir_job_files_list_jobs(struct weir_store *store, struct weir_jm_object **objects, int *count,
+                                  struct weir_error *error);
+/* Likewise the objects whose key begins with `prefix` and is greater than `after`, a page of them. *more: there may be others behind it. */
+weir_err weir_job_files_list(struct weir_store *store, const char *prefix, const char *after,
+                             struct weir_jm_object **objects, int *count, bool *more, struct weir_error *error);
+/* Removes what begins with `prefix`, if nothing there is younger than `age_ms`. */
+weir_err weir_job_files_remove(struct weir_store *store, const char *prefix, int64_t age_ms, struct weir_error *error);
 
 struct weir_job_files {
     enum weir_jm_read_result result;

@@ -38,9 +38,13 @@ struct operation {
     char *from_uri, *to_uri;         /* STORE_COPY, STORE_DROP; NULL: this store */
     struct weir_jm_copy *copies;
     int copy_count;
-    struct weir_jm_object *objects; /* JOBS_LIST */
+    struct weir_jm_object *objects; /* JOBS_LIST, STORE_LIST */
     int object_count;
-    char **keys; /* STORE_DELETE */
+    bool more;
+    char *after; /* STORE_LIST */
+    uint64_t request;
+    int64_t age_ms; /* STORE_DROP, STORE_SWEEP */
+    char **keys;    /* STORE_DELETE */
     int key_count;
     struct weir_job_files files; /* JOB_READ */
     struct weir_jm_read read;
@@ -107,9 +111,20 @@ static void get_head(struct operation *op)
 static void drop(struct operation *op)
 {
     weir_err err = op->from_uri ? weir_savepoint_dispose(op->from_uri, op->owner->config, &op->error)
-                                : weir_savepoint_remove(op->owner->store, op->key, &op->error);
+                                : weir_job_files_remove(op->owner->store, op->key, op->age_ms, &op->error);
     if (err)
         weir_log(WARN, "garbage remains for now: %s", op->error.message);
+}
+
+static void delete_keys(struct operation *op)
+{
+    weir_err err = weir_fault("jobmanager.garbage-begun")
+                       ? weir_fail(&op->error, WEIR_ERR_IO, "a fault point kept objects from being deleted")
+                       : weir_store_delete(op->owner->store, (const char *const *)op->keys, op->key_count, &op->error);
+    op->failed = err != WEIR_OK;
+    if (err)
+        weir_log(WARN, "garbage remains for now: %s", op->error.message);
+    (void)weir_fault("jobmanager.garbage-done");
 }
 
 /* The metadata last: without it there is nothing. */
@@ -170,11 +185,18 @@ static weir_err run(void *arg, struct weir_error *error)
         op->failed = store_job(op) != WEIR_OK;
         break;
     case WEIR_JM_EFFECT_STORE_DELETE:
-        if (weir_store_delete(op->owner->store, (const char *const *)op->keys, op->key_count, &op->error) != WEIR_OK)
+        delete_keys(op);
+        break;
+    case WEIR_JM_EFFECT_STORE_LIST:
+        op->failed = weir_job_files_list(op->owner->store, op->key, op->after, &op->objects, &op->object_count,
+                                         &op->more, &op->error) != WEIR_OK;
+        break;
+    case WEIR_JM_EFFECT_STORE_SWEEP:
+        if (weir_store_sweep(op->owner->store, op->key, op->age_ms, &op->error) != WEIR_OK)
             weir_log(WARN, "garbage remains for now: %s", op->error.message);
         break;
     case WEIR_JM_EFFECT_JOBS_LIST:
-        op->failed = weir_job_files_list(op->owner->store, &op->objects, &op->object_count, &op->error) != WEIR_OK;
+        op->failed = weir_job_files_list_jobs(op->owner->store, &op->objects, &op->object_count, &op->error) != WEIR_OK;
         break;
     case WEIR_JM_EFFECT_JOB_READ:
         if (weir_fault("jobmanager.job-read")) {
@@ -185,10 +207,7 @@ static weir_err run(void *arg, struct weir_error *error)
         weir_job_files_get(op->owner->store, op->job_id, op->code_dir, &op->files);
         break;
     default:
-        if (weir_fault("jobmanager.garbage-begun"))
-            break;
         drop(op);
-        (void)weir_fault("jobmanager.garbage-done");
     }
     return WEIR_OK;
 }
@@ -219,6 +238,7 @@ static void free_operation(void *arg)
     free(op->copies);
     free(op->from_uri);
     free(op->to_uri);
+    free(op->after);
     free(op->code_dir);
     free(op->key);
     free(op->bytes);
@@ -310,6 +330,9 @@ void weir_job_store_begin(struct weir_job_store *store, const struct weir_jm_eff
     op->keys = weir_zalloc((size_t)(effect->key_count + 1) * sizeof *op->keys);
     for (; op->key_count < effect->key_count; op->key_count++)
         op->keys[op->key_count] = weir_strdup(effect->keys[op->key_count]);
+    op->after = effect->after ? weir_strdup(effect->after) : NULL;
+    op->request = effect->request;
+    op->age_ms = effect->age_ms;
     op->has_tag = effect->tag != NULL;
     if (effect->tag)
         snprintf(op->tag.text, sizeof op->tag.text, "%s", effect->tag);
@@ -383,12 +406,24 @@ static bool describe(struct operation *op, struct weir_jm_event *event)
         event->objects = op->objects;
         event->object_count = op->object_count;
         return true;
+    case WEIR_JM_EFFECT_STORE_LIST:
+        event->kind = WEIR_JM_EVENT_STORE_LISTED;
+        event->request = op->request;
+        event->text = op->failed ? op->error.message : NULL;
+        event->objects = op->objects;
+        event->object_count = op->object_count;
+        event->more = op->more;
+        return true;
+    case WEIR_JM_EFFECT_STORE_DELETE:
+        event->kind = WEIR_JM_EVENT_STORE_DELETED;
+        event->text = op->failed ? op->error.message : NULL;
+        return true;
     case WEIR_JM_EFFECT_JOB_READ:
         describe_read(op, event);
         return true;
     case WEIR_JM_EFFECT_STORE_DROP:
         event->kind = WEIR_JM_EVENT_JOB_DELETED;
-        return op->checkpoint == 0 && !op->from_uri;
+        return !op->from_uri;
     default:
         return false;
     }

@@ -213,7 +213,9 @@ static void perform(struct weir_jobmanager *jobmanager, const struct weir_jm_eff
     case WEIR_JM_EFFECT_STORE_PUT:
     case WEIR_JM_EFFECT_STORE_COPY:
     case WEIR_JM_EFFECT_STORE_DROP:
+    case WEIR_JM_EFFECT_STORE_LIST:
     case WEIR_JM_EFFECT_STORE_DELETE:
+    case WEIR_JM_EFFECT_STORE_SWEEP:
     case WEIR_JM_EFFECT_HEAD_PUT:
     case WEIR_JM_EFFECT_HEAD_GET:
     case WEIR_JM_EFFECT_JOB_STORE:

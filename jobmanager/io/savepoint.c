@@ -178,7 +178,7 @@ static weir_err check_objects(struct weir_store *store, const char *prefix, cons
                               const char *where, struct weir_error *error)
 {
     struct sizes sizes = {0};
-    weir_err err = weir_store_list(store, prefix, see_size, &sizes, error);
+    weir_err err = weir_store_list(store, prefix, "", see_size, &sizes, error);
     if (!err && sizes.count)
         qsort(sizes.list, (size_t)sizes.count, sizeof *sizes.list, compare);
     for (size_t i = 0; i < snapshot->n_parts && !err; i++) {
@@ -358,7 +358,7 @@ weir_err weir_savepoint_remove(struct weir_store *store, const char *prefix, str
     bool more;
     do {
         keys->count = 0;
-        err = weir_store_list(store, prefix, collect, keys, error);
+        err = weir_store_list(store, prefix, "", collect, keys, error);
         if (!err)
             err = weir_store_delete(store, (const char *const *)keys->list, keys->count, error);
         more = keys->count == WEIR_STORE_DELETE_MAX;
@@ -366,7 +366,7 @@ weir_err weir_savepoint_remove(struct weir_store *store, const char *prefix, str
             free(keys->list[i]);
     } while (!err && more);
     free(keys);
-    return err ? err : weir_store_sweep(store, prefix, error);
+    return err ? err : weir_store_sweep(store, prefix, 0, error);
 }
 
 weir_err weir_savepoint_dispose(const char *path, const struct weir_config *config, struct weir_error *error)

@@ -64,7 +64,8 @@ static weir_err call(struct weir_store *store, unsigned what, struct weir_error 
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     switch (what % 7) {
     case 0:
-        err = weir_store_list(store, "jobs/", see, &count, error);
+        err = what / 7 % 2 ? weir_store_list_directories(store, "jobs/", see, &count, error)
+                           : weir_store_list(store, "jobs/", what / 14 % 2 ? "jobs/a" : "", see, &count, error);
         break;
     case 1:
         err = weir_store_put(store, "jobs/a", "text", 4, WEIR_STORE_IF_MATCH, &tag, &now, error);
@@ -83,7 +84,7 @@ static weir_err call(struct weir_store *store, unsigned what, struct weir_error 
         err = weir_store_delete(store, keys, 2, error);
         break;
     default:
-        err = weir_store_sweep(store, "jobs/", error);
+        err = weir_store_sweep(store, "jobs/", what / 7 % 2 ? 1000 : 0, error);
     }
     weir_buf_fini(&out);
     close(fd);

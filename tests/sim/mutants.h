@@ -62,6 +62,11 @@
     X(jm_listed_once, "a job that a replaced JobManager accepted late is found") \
     X(jm_base_dropped, "what a checkpoint under way may build on is kept") \
     X(jm_no_grace, "what nothing refers to goes after a grace") \
+    X(jm_swept_released, "what HEAD has just stopped naming waits for its grace, also when a search finds it") \
+    X(jm_sweep_unfixed, "a search judges by HEAD's floor of a grace ago") \
+    X(jm_never_swept, "a job is searched when it was taken over, when it has ended, and now and then") \
+    X(jm_first_page_only, "a search goes through all pages of a listing") \
+    X(jm_deletion_assumed, "what could not be deleted is looked for again") \
     X(jm_ended_unpublished_dropped, "a job that has ended keeps checkpoints whose output is not published") \
     X(jm_finished_swept, "the last snapshot of a task that has finished is kept while its attempt is the newest") \
     X(jm_swept_above_floor, "what a listing finds is garbage only below HEAD's floor") \

@@ -331,11 +331,11 @@ struct op {
     X(stale_attempt_report) X(stale_session_message) X(stale_epoch_message) X(stale_register) X(register_refused) \
     X(window_full) X(resent_command) X(resent_report) X(code_failed) X(spawn_failed) X(channel_broken)            \
     X(late_terminal_report) X(metrics_shown) X(confused_start) X(slot_refused) X(message_lost) X(message_duplicated) X(message_overtaken) X(half_open) X(heartbeat_old) \
-    X(checkpoint_complete) X(checkpoint_published) X(published_again) X(restored) X(restored_at_end) X(part_of_finished) X(garbage_dropped) \
+    X(checkpoint_complete) X(checkpoint_published) X(published_again) X(restored) X(restored_at_end) X(part_of_finished) X(garbage_deleted) \
     X(store_request_lost) X(store_reply_lost) X(store_write_late) X(store_write_twice) X(store_condition_failed) X(store_put_failed) \
     X(checkpoint_failed) X(checkpoint_subsumed) X(restart_undecided) \
     X(jm_crashed_mid_step) X(taken_over) X(taken_over_uncommitted) X(taken_over_final) X(taken_over_cancelled) X(recovered_ended) X(read_failed) X(read_torn) \
-    X(garbage_swept) X(job_erased) X(submission_not_stored) X(submission_unacknowledged) X(cancel_unrecorded) X(zombie_jobmanager)
+    X(listed_in_pages) X(deletion_failed) X(job_erased) X(submission_not_stored) X(submission_unacknowledged) X(cancel_unrecorded) X(zombie_jobmanager)
 /* clang-format on */
 
 enum counter {

@@ -108,6 +108,7 @@ static void perform_jm(struct world *w, int jm, const struct weir_jm_effect *eff
         break;
     case WEIR_JM_EFFECT_STORE_PUT:
     case WEIR_JM_EFFECT_STORE_DROP:
+    case WEIR_JM_EFFECT_STORE_LIST:
     case WEIR_JM_EFFECT_STORE_DELETE:
     case WEIR_JM_EFFECT_HEAD_PUT:
     case WEIR_JM_EFFECT_HEAD_GET:

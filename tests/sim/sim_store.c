@@ -10,6 +10,7 @@
 #include "tests/sim/sim.h"
 
 #define END UINT64_MAX
+#define SIM_PAGE 5 /* objects of one listing's answer */
 
 struct store_op {
     enum weir_jm_effect_kind kind;
@@ -28,6 +29,9 @@ struct store_op {
     enum weir_head_get_result got;
     uint64_t got_tag, got_epoch;
     int64_t listed_ms;
+    /* STORE_LIST */
+    uint64_t request;
+    char prefix[96], after[96];
     uint8_t nonce[WEIR_HEAD_NONCE_SIZE];
 };
 
@@ -381,29 +385,27 @@ static void delete_object(struct world *w, struct job *job, struct sim_object *o
         sim_checkpoint(job, id)->dropped = true;
 }
 
-static void drop_prefix(struct world *w, struct job *job, const char *prefix)
+static void drop_prefix(struct world *w, struct job *job, const char *prefix, int64_t age_ms)
 {
-    bool whole = strlen(prefix) == strlen("jobs/") + 33;
-    if (whole && (!weir_job_state_terminal(job->head.state) || job->head.retained_count))
+    weir_assert(strlen(prefix) == strlen("jobs/") + 33);
+    bool ended = weir_job_state_terminal(job->head.state) && !job->head.retained_count;
+    if (age_ms > 0 && (job->head.exists || w->now_ms - job->stored_ms < age_ms))
+        return; /* HEAD has just been written */
+    for (int i = 0; i < job->object_count; i++)
+        if (!job->objects[i].gone && w->now_ms - job->objects[i].at_ms < age_ms)
+            return;
+    if (job->head.exists && !ended)
         violate(w, "live-job-erased", "job %.8s", job->id);
     for (int i = 0; i < job->object_count; i++)
-        if (!job->objects[i].gone && strncmp(job->objects[i].key, prefix, strlen(prefix)) == 0) {
-            if (whole)
-                job->objects[i].gone = true;
-            else
-                delete_object(w, job, &job->objects[i]);
-        }
-    count(w, C_garbage_dropped);
-    if (!whole)
-        return;
+        job->objects[i].gone = true;
     count(w, C_job_erased);
-    job->erased = true;
+    job->erased = ended;
     job->head.exists = job->stored = false;
 }
 
 static void delete_key(struct world *w, struct job *job, const char *key)
 {
-    count(w, C_garbage_swept);
+    count(w, C_garbage_deleted);
     if (strstr(key, "/graph-") || strstr(key, "/HEAD")) {
         if (job->head.exists || strstr(key, "/HEAD"))
             violate(w, "live-job-erased", "job %.8s: %s", job->id, key);
@@ -448,6 +450,11 @@ void store_begin(struct world *w, int jm, const struct weir_jm_effect *effect)
         op->size = effect->size;
         op->bytes = memcpy(weir_alloc(op->size + 1), effect->bytes, op->size);
     }
+    if (effect->kind == WEIR_JM_EFFECT_STORE_LIST) {
+        op->request = effect->request;
+        snprintf(op->prefix, sizeof op->prefix, "%s", effect->text);
+        snprintf(op->after, sizeof op->after, "%s", effect->after);
+    }
     switch (effect->kind) {
     case WEIR_JM_EFFECT_STORE_PUT:
         begin_store_put(w, job, index);
@@ -457,16 +464,19 @@ void store_begin(struct world *w, int jm, const struct weir_jm_effect *effect)
         break;
     case WEIR_JM_EFFECT_STORE_DROP:
         if (!bad(w) || rng_chance(&w->store, 60)) /* else it fails */
-            drop_prefix(w, job, effect->text);
-        if (effect->checkpoint == 0)
-            reply(w, index, rng_range(&w->store, 1, 50), 0);
+            drop_prefix(w, job, effect->text, effect->age_ms);
+        reply(w, index, rng_range(&w->store, 1, 50), 0);
         break;
-    case WEIR_JM_EFFECT_STORE_DELETE:
-        if (bad(w) && rng_chance(&w->store, 40)) /* it fails */
-            break;
+    case WEIR_JM_EFFECT_STORE_DELETE: { /* some may be gone when it fails */
+        bool fails = bad(w) && rng_chance(&w->store, 40);
         for (int i = 0; i < effect->key_count; i++)
-            delete_key(w, job, effect->keys[i]);
+            if (!fails || rng_chance(&w->store, 30))
+                delete_key(w, job, effect->keys[i]);
+        if (fails)
+            count(w, C_deletion_failed);
+        reply(w, index, rng_range(&w->store, 1, 50), fails);
         break;
+    }
     case WEIR_JM_EFFECT_HEAD_PUT: {
         Weir__Head *head = weir__head__unpack(&weir_proto_memory, op->size, op->bytes);
         weir_assert(head);
@@ -535,7 +545,7 @@ void store_apply(struct world *w, int index, int answer)
     } else if (op->kind == WEIR_JM_EFFECT_JOB_STORE) {
         job->stored = true;
         job->stored_ms = w->now_ms;
-    } else if (op->kind == WEIR_JM_EFFECT_JOBS_LIST) {
+    } else if (op->kind == WEIR_JM_EFFECT_JOBS_LIST || op->kind == WEIR_JM_EFFECT_STORE_LIST) {
         op->listed_ms = w->now_ms;
         result = bad(w) && rng_chance(&w->store, 30);
     } else if (op->kind == WEIR_JM_EFFECT_JOB_READ) {
@@ -559,34 +569,69 @@ int store_jm(const struct world *w, int index)
     return w->store_ops[index].jm;
 }
 
+static void reply_jobs(struct world *w, const struct store_op *op, int result)
+{
+    struct weir_jm_event event;
+    node_init_jm_event(w, op->jm, &event, WEIR_JM_EVENT_JOBS_LISTED);
+    struct weir_jm_object *objects = weir_zalloc((size_t)(w->job_count + 1) * sizeof *objects);
+    char(*keys)[48] = weir_zalloc((size_t)(w->job_count + 1) * sizeof *keys);
+    for (int j = 0; j < w->job_count; j++) {
+        const struct job *job = &w->jobs[j];
+        bool found = job->head.exists || job->stored;
+        for (int i = 0; i < job->object_count && !found; i++)
+            found = !job->objects[i].gone;
+        snprintf(keys[j], sizeof keys[j], "jobs/%s/", job->id);
+        if (found)
+            objects[event.object_count++] = (struct weir_jm_object){keys[j], 0};
+    }
+    event.objects = objects;
+    event.text = result ? "503" : NULL;
+    trace(w, "jm%d hears of %d jobs in the store, result %d", op->jm, event.object_count, result);
+    jm_event(w, op->jm, &event);
+    free(objects);
+    free(keys);
+}
+
+static int compare_objects(const void *a, const void *b)
+{
+    return strcmp(((const struct weir_jm_object *)a)->key, ((const struct weir_jm_object *)b)->key);
+}
+
 /* As the store is at the end of the listing, or (an object that has just come, a deletion) a little older: both are right. */
 static void reply_list(struct world *w, const struct store_op *op, int result)
 {
     struct weir_jm_event event;
-    node_init_jm_event(w, op->jm, &event, WEIR_JM_EVENT_JOBS_LISTED);
-    int most = 0;
-    for (int j = 0; j < w->job_count; j++)
-        most += w->jobs[j].object_count + 2;
-    struct weir_jm_object *objects = weir_zalloc((size_t)(most + 1) * sizeof *objects);
-    char(*fixed)[2][96] = weir_zalloc((size_t)(w->job_count + 1) * sizeof *fixed);
-    for (int j = 0; j < w->job_count; j++) {
-        const struct job *job = &w->jobs[j];
-        snprintf(fixed[j][0], sizeof fixed[j][0], "jobs/%s/HEAD", job->id);
-        snprintf(fixed[j][1], sizeof fixed[j][1], "jobs/%s/graph-1", job->id);
-        for (int k = 0; k < 2; k++)
-            if (k == 0 ? job->head.exists : job->stored)
-                objects[event.object_count++] = (struct weir_jm_object){fixed[j][k], w->now_ms - job->stored_ms};
-        for (int i = 0; i < job->object_count; i++)
-            if (!job->objects[i].gone && job->objects[i].at_ms <= op->listed_ms)
-                objects[event.object_count++] =
-                    (struct weir_jm_object){job->objects[i].key, w->now_ms - job->objects[i].at_ms};
+    node_init_jm_event(w, op->jm, &event, WEIR_JM_EVENT_STORE_LISTED);
+    const struct job *job = &w->jobs[op->job];
+    struct weir_jm_object *objects = weir_zalloc((size_t)(job->object_count + 2) * sizeof *objects);
+    char fixed[2][128], id[33], sha256[65];
+    memcpy(id, job->id, sizeof id);
+    snprintf(fixed[0], sizeof fixed[0], "jobs/%s/HEAD", job->id);
+    weir_sha256_hex(job->graph, job->graph_size, sha256);
+    snprintf(fixed[1], sizeof fixed[1], "jobs/%s/graph-%s", job->id, sha256);
+    for (int i = -2; i < job->object_count; i++) {
+        bool there = i == -2 ? job->head.exists : i == -1 ? job->stored : !job->objects[i].gone;
+        const char *key = i < 0 ? fixed[i + 2] : job->objects[i].key;
+        int64_t at_ms = i < 0 ? job->stored_ms : job->objects[i].at_ms;
+        if (there && at_ms <= op->listed_ms && strncmp(key, op->prefix, strlen(op->prefix)) == 0 &&
+            strcmp(key, op->after) > 0)
+            objects[event.object_count++] = (struct weir_jm_object){key, w->now_ms - at_ms};
     }
+    if (event.object_count)
+        qsort(objects, (size_t)event.object_count, sizeof *objects, compare_objects);
+    if (event.object_count >= SIM_PAGE) {
+        event.object_count = SIM_PAGE;
+        event.more = true;
+        count(w, C_listed_in_pages);
+    }
+    event.job_id = id;
+    event.request = op->request;
     event.objects = objects;
     event.text = result ? "503" : NULL;
-    trace(w, "jm%d hears of %d objects in the store, result %d", op->jm, event.object_count, result);
+    trace(w, "jm%d hears of %d objects in %s after %s, result %d", op->jm, event.object_count, op->prefix, op->after,
+          result);
     jm_event(w, op->jm, &event);
     free(objects);
-    free(fixed);
 }
 
 static void reply_read(struct world *w, int index, int result)
@@ -637,6 +682,10 @@ void store_reply(struct world *w, int index, int result)
 {
     struct store_op *op = &w->store_ops[index];
     if (op->kind == WEIR_JM_EFFECT_JOBS_LIST) {
+        reply_jobs(w, op, result);
+        return;
+    }
+    if (op->kind == WEIR_JM_EFFECT_STORE_LIST) {
         reply_list(w, op, result);
         return;
     }
@@ -644,12 +693,15 @@ void store_reply(struct world *w, int index, int result)
         reply_read(w, index, result);
         return;
     }
-    if (op->kind == WEIR_JM_EFFECT_STORE_DROP) {
+    if (op->kind == WEIR_JM_EFFECT_STORE_DROP || op->kind == WEIR_JM_EFFECT_STORE_DELETE) {
         char job_id[33];
         memcpy(job_id, w->jobs[op->job].id, sizeof job_id);
         struct weir_jm_event deleted;
-        node_init_jm_event(w, op->jm, &deleted, WEIR_JM_EVENT_JOB_DELETED);
+        node_init_jm_event(w, op->jm, &deleted,
+                           op->kind == WEIR_JM_EFFECT_STORE_DROP ? WEIR_JM_EVENT_JOB_DELETED
+                                                                 : WEIR_JM_EVENT_STORE_DELETED);
         deleted.job_id = job_id;
+        deleted.text = result ? "503" : NULL;
         jm_event(w, op->jm, &deleted);
         return;
     }
@@ -876,6 +928,7 @@ void store_plan_job(struct world *w, struct job *job)
         job->options.fixed_delay_ms = rng_range(&w->store, 0, 5);
     }
     job->options.checkpoint_gc_grace_ms = rng_chance(&w->store, 20) ? 0 : rng_range(&w->store, 500, 8000);
+    job->options.checkpoint_gc_sweep_ms = rng_range(&w->store, 3000, 20000);
     if (!job->checkpoints)
         return;
     struct weir_jm_job_options *options = &job->options;

@@ -22,6 +22,7 @@ IDENTITY = os.path.join(JOBS, "identity.so")
 CONFIG = {"testing.fault-points": "true", "restart-strategy.type": "fixed-delay", "restart-strategy.fixed-delay.attempts": "1000000",
           "restart-strategy.fixed-delay.delay": "50 ms", "execution.checkpointing.interval": "100 ms", "execution.checkpointing.timeout": "10 s",
           "execution.checkpointing.tolerable-failed-checkpoints": "1000000", "execution.checkpointing.num-retained": "2", "execution.checkpointing.gc-grace": "300 ms",
+          "execution.checkpointing.gc-sweep-interval": "2 s",
           "heartbeat.interval": f"{int(300 * PATIENCE)} ms", "heartbeat.timeout": f"{int(1500 * PATIENCE)} ms"}
 
 
@@ -292,8 +293,9 @@ class World:
         except AssertionError as why:
             raise AssertionError(f"{why}: {self.unread}") from None
 
-    def findings(self, end):
-        """`end`: of every partition, or {partition: records}."""
+    def findings(self, end, collected_s=20 * PATIENCE):
+        """`end`: of every partition, or {partition: records}. `collected_s`: what nothing refers to may be there for so long: a grace, the leases of
+        executors that are cut off, a search and one more."""
         ends = end if isinstance(end, dict) else dict.fromkeys(range(2 * self.partitions), end)
         found = self.watcher.stop()
         found += oracle.check_records(self.rows, ends, self.watcher.order)
@@ -305,8 +307,7 @@ class World:
         for job in self.jobs:
             storage, reached = oracle.check_storage(self.root, job)
             found += storage
-            # Garbage goes at leisure, and nothing may be left of it.
-            deadline = time.monotonic() + 2 * PATIENCE
+            deadline = time.monotonic() + collected_s
             while (more := oracle.check_orphans(self.root, job, reached)) and time.monotonic() < deadline:
                 time.sleep(0.3)
                 self.refresh()

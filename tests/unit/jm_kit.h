@@ -19,6 +19,8 @@
 #define SENT_MAX 512
 #define INTERVAL_MS 1000
 
+#define DELETED_MAX 3000
+
 struct rig {
     bool without_output;
     struct weir_jm *jm;
@@ -37,11 +39,17 @@ struct rig {
     Weir__Snapshot *copied; /* of the last STORE_COPY */
     char copy_text[128], copy_from[64], copy_to[128], copy_keys[2][128];
     int copies;
-    uint32_t kind;      /* of parts; 0: SUBTASK */
-    uint64_t object_of; /* parts of checkpoints are in an object of this one; 0: in the report */
-    uint64_t dropped[64];
+    uint32_t kind;        /* of parts; 0: SUBTASK */
+    uint64_t object_of;   /* parts of checkpoints are in an object of this one; 0: in the report */
+    uint64_t dropped[64]; /* checkpoints whose metadata was deleted */
     int dropped_count;
-    char dropped_uri[64]; /* of the last STORE_DROP elsewhere */
+    char dropped_uri[64];           /* of the last STORE_DROP elsewhere */
+    char deleted[DELETED_MAX][128]; /* objects */
+    int deleted_count, drops;       /* STORE_DROP */
+    int lists, sweeps;              /* STORE_LIST, STORE_SWEEP */
+    char listed[128], listed_after[128];
+    uint64_t list_request;
+    int64_t drop_age_ms;
 };
 
 static inline const struct weir_jm_job *job(const struct rig *rig)
@@ -92,10 +100,27 @@ static inline void take_effect(struct rig *rig, const struct weir_jm_effect *eff
         rig->head_gets++;
         break;
     case WEIR_JM_EFFECT_STORE_DROP:
-        assert_true(rig->dropped_count < 64);
-        rig->dropped[rig->dropped_count++] = effect->checkpoint;
+        rig->drops++;
+        rig->drop_age_ms = effect->age_ms;
         if (effect->from_uri)
             snprintf(rig->dropped_uri, sizeof rig->dropped_uri, "%s", effect->from_uri);
+        break;
+    case WEIR_JM_EFFECT_STORE_DELETE:
+        for (int i = 0; i < effect->key_count; i++) {
+            assert_true(rig->dropped_count < 64 && rig->deleted_count < DELETED_MAX);
+            snprintf(rig->deleted[rig->deleted_count++], sizeof rig->deleted[0], "%s", effect->keys[i]);
+            if (strstr(effect->keys[i], "/metadata"))
+                rig->dropped[rig->dropped_count++] = strtoull(strstr(effect->keys[i], "/chk-") + 5, NULL, 10);
+        }
+        break;
+    case WEIR_JM_EFFECT_STORE_LIST:
+        rig->lists++;
+        snprintf(rig->listed, sizeof rig->listed, "%s", effect->text);
+        snprintf(rig->listed_after, sizeof rig->listed_after, "%s", effect->after);
+        rig->list_request = effect->request;
+        break;
+    case WEIR_JM_EFFECT_STORE_SWEEP:
+        rig->sweeps++;
         break;
     default:
         break;
@@ -344,6 +369,29 @@ static inline void head_put(struct rig *rig, enum weir_head_put_result result)
     run(rig, (struct weir_jm_event){.kind = WEIR_JM_EVENT_HEAD_PUT, .job_id = JOB, .put_result = result, .tag = tag});
 }
 
+/* Answers the listing that was asked for last with these names of objects of the job (NULL at the end), of this age. */
+static inline void list_page(struct rig *rig, bool more, int64_t age_ms, const char *const *names)
+{
+    static char keys[64][128];
+    static struct weir_jm_object objects[64];
+    int count = 0;
+    for (; names[count]; count++) {
+        snprintf(keys[count], sizeof keys[0], "jobs/%s/%s", JOB, names[count]);
+        objects[count] = (struct weir_jm_object){keys[count], age_ms};
+    }
+    run(rig, (struct weir_jm_event){.kind = WEIR_JM_EVENT_STORE_LISTED,
+                                    .job_id = JOB,
+                                    .request = rig->list_request,
+                                    .objects = objects,
+                                    .object_count = count,
+                                    .more = more});
+}
+
+static inline void deletion_failed(struct rig *rig)
+{
+    run(rig, (struct weir_jm_event){.kind = WEIR_JM_EVENT_STORE_DELETED, .job_id = JOB, .text = "503"});
+}
+
 static inline void head_got(struct rig *rig, enum weir_head_get_result result, const uint8_t *nonce)
 {
     uint8_t none[WEIR_HEAD_NONCE_SIZE] = {0};
@@ -483,7 +531,7 @@ static inline void take_over(struct rig *rig, const Weir__Snapshot *newest)
     weir_jm_free(rig->jm);
     rig->jm = weir_jm_new(&jm_options);
     pass(rig, 1);
-    struct weir_jm_object object = {.key = "jobs/" JOB "/HEAD"};
+    struct weir_jm_object object = {.key = "jobs/" JOB "/"};
     run(rig, (struct weir_jm_event){.kind = WEIR_JM_EVENT_JOBS_LISTED, .objects = &object, .object_count = 1});
     assert_int_equal(rig->head->n_retained, 1);
     uint8_t *bytes;

@@ -306,13 +306,14 @@ static void begins_with_a_savepoint(void **state)
     assert_string_equal(deploy->deploy_tasks->restores[0]->parts[0]->object, "jobs/" JOB "/chk-7/restored-0");
     all_running(&rig);
     assert_true(job(&rig)->restored && job(&rig)->checkpoints_completed == 0);
-    int dropped = rig.dropped_count;
+    assert_int_equal(rig.drops, 0);
     pass(&rig, INTERVAL_MS);
     report_all(&rig, 8); /* numbers go on */
     stored(&rig, 8, NULL);
     head_put(&rig, WEIR_HEAD_PUT_OK);
     assert_int_equal(job(&rig)->checkpoints_completed, 1);
-    assert_true(rig.dropped_count > dropped); /* what was claimed goes, and the copy */
+    assert_int_equal(rig.drops, 1); /* what was claimed goes, and the copy */
+    assert_int_equal(rig.dropped[0], 7);
     assert_string_equal(rig.dropped_uri, "file:///sp/one");
     rig_fini(&rig);
 }

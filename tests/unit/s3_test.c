@@ -55,7 +55,7 @@ static bool see(const struct weir_store_entry *entry, void *arg)
 static weir_err list_of(char seen[200])
 {
     seen[0] = 0;
-    return weir_store_list(store, "jobs/", see, seen, &error);
+    return weir_store_list(store, "jobs/", "", see, seen, &error);
 }
 
 #define LIST "<?xml?><ListBucketResult xmlns=\"x\">"
@@ -97,6 +97,34 @@ static void lists(void **state)
             200, NULL,
             LIST "<IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken></ListBucketResult>");
     assert_int_equal(list_of(seen), WEIR_ERR_IO);
+    end();
+}
+
+/* Behind a key, and only directories: what is asked for, on each page. */
+static void pages_and_directories(void **state)
+{
+    (void)state;
+    char seen[200] = "";
+    begin(true);
+    will_answer(200, NULL,
+                LIST
+                "<IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken></ListBucketResult>");
+    will_answer(200, NULL, LIST ENTRY("jobs/b/HEAD") "</ListBucketResult>");
+    assert_int_equal(weir_store_list(store, "jobs/", "jobs/a/HEAD", see, seen, &error), WEIR_OK);
+    assert_string_equal(seen, "jobs/b/HEAD ");
+    assert_non_null(strstr(urls[0], "start-after=root%2Fjobs%2Fa%2FHEAD"));
+    assert_null(strstr(urls[0], "delimiter"));
+    assert_null(strstr(urls[1], "start-after"));
+    end();
+    begin(true);
+    will_answer(200, NULL,
+                LIST ENTRY("jobs/x") "<CommonPrefixes><Prefix>root/jobs/a/</Prefix></CommonPrefixes>"
+                                     "<CommonPrefixes><Prefix>root/jobs//</Prefix></CommonPrefixes>"
+                                     "<CommonPrefixes><Prefix>elsewhere/</Prefix></CommonPrefixes></ListBucketResult>");
+    seen[0] = 0;
+    assert_int_equal(weir_store_list_directories(store, "jobs/", see, seen, &error), WEIR_OK);
+    assert_string_equal(seen, "jobs/a/ ");
+    assert_non_null(strstr(urls[0], "delimiter=%2F"));
     end();
 }
 
@@ -228,8 +256,10 @@ static void credentials(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(lists),          cmocka_unit_test(other_programs),   cmocka_unit_test(names_that_cannot_be),
-        cmocka_unit_test(what_is_absent), cmocka_unit_test(uploads_in_parts), cmocka_unit_test(credentials),
+        cmocka_unit_test(lists),          cmocka_unit_test(pages_and_directories),
+        cmocka_unit_test(other_programs), cmocka_unit_test(names_that_cannot_be),
+        cmocka_unit_test(what_is_absent), cmocka_unit_test(uploads_in_parts),
+        cmocka_unit_test(credentials),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

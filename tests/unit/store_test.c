@@ -189,8 +189,36 @@ static bool stop_at_three(const struct weir_store_entry *entry, void *arg)
 static int count_of(const char *prefix)
 {
     int count = 0;
-    ok(weir_store_list(store, prefix, count_entry, &count, &error));
+    ok(weir_store_list(store, prefix, "", count_entry, &count, &error));
     return count;
+}
+
+#define PAGE 255
+
+struct page {
+    const char **keys;
+    int at;
+};
+
+static bool see_page(const struct weir_store_entry *entry, void *arg)
+{
+    struct page *page = arg;
+    assert_string_equal(entry->key, page->keys[page->at]);
+    return ++page->at % PAGE != 0;
+}
+
+/* Appended while there is room. */
+static bool see_name(const struct weir_store_entry *entry, void *arg)
+{
+    char *text = arg;
+    if (strlen(text) + strlen(entry->key) < 300)
+        strcat(strcat(text, entry->key), " ");
+    return true;
+}
+
+static int compare_keys(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
 static void list_and_delete(void **state)
@@ -214,8 +242,28 @@ static void list_and_delete(void **state)
     assert_int_equal(count_of("list/3/chk&1"), expected);
     assert_int_equal(count_of("nothing/"), 0);
     int seen = 0;
-    ok(weir_store_list(store, "list/", stop_at_three, &seen, &error));
+    ok(weir_store_list(store, "list/", "", stop_at_three, &seen, &error));
     assert_int_equal(seen, 3);
+    qsort(keys, MANY, sizeof *keys, compare_keys);
+    struct page page = {.keys = keys}; /* in order, a page at a time */
+    for (int from = 0; from <= MANY; from += PAGE) {
+        int before = page.at;
+        ok(weir_store_list(store, "list/", from ? keys[from - 1] : "", see_page, &page, &error));
+        assert_int_equal(page.at - before, from + PAGE <= MANY ? PAGE : MANY - from);
+    }
+    ok(weir_store_list(store, "list/", "list/4", see_page, (page.at = 584, &page), &error));
+    put("list-a", "x"); /* '-' is less than '/' */
+    put("list/3-", "x");
+    char text[400] = "";
+    ok(weir_store_list_directories(store, "list/", see_name, text, &error));
+    assert_string_equal(text, "list/0/ list/1/ list/2/ list/3/ list/4/ list/5/ list/6/ ");
+    ok(weir_store_list_directories(store, "", see_name, (*text = 0, text), &error));
+    assert_string_equal(text, "list/ ");
+    ok(weir_store_list(store, "lis", "lis", see_name, (*text = 0, text), &error));
+    assert_memory_equal(text, "lisa list-a list/0/chk&0 ", 25);
+    ok(weir_store_list(store, "list/", "list/3-", see_name, (*text = 0, text), &error));
+    assert_memory_equal(text, "list/3/", 7);
+    ok(weir_store_delete(store, (const char *const[]){"list-a", "list/3-"}, 2, &error));
     ok(weir_store_delete(store, keys, 1000, &error));
     ok(weir_store_delete(store, keys, 1000, &error)); /* gone already */
     assert_int_equal(count_of("list/"), MANY - 1000);
@@ -319,13 +367,13 @@ static void what_the_dead_left(void **state)
     die_in_put(weir_store_uri(store), "live/object", path);
     put("dead/two/other", "2");
     assert_int_equal(count_of("dead/"), 1);
-    ok(weir_store_sweep(store, "dead/", &error));
-    ok(weir_store_sweep(store, "dead/none/", &error));
+    ok(weir_store_sweep(store, "dead/", 0, &error));
+    ok(weir_store_sweep(store, "dead/none/", 0, &error));
     assert_object("dead/two/other", "2");
     put("dead/one/object", "1"); /* a name that was swept can be used */
     assert_object("dead/one/object", "1");
     ok(weir_store_put_file(store, "live/object", path, NULL, NULL, &error));
-    ok(weir_store_sweep(store, "", &error));
+    ok(weir_store_sweep(store, "", 0, &error));
     uint32_t got;
     int fd = open(path, O_RDWR);
     ok(weir_store_get_range(store, "live/object", 0, 11000000, fd, 0, &got, &error));
@@ -359,9 +407,9 @@ static void hidden_files_of_the_dead(void **state)
     char *held = weir_format("%s/a/two/.put-1-1", weir_store_uri(store) + 7);
     int fd = open(held, O_WRONLY | O_CREAT, 0600); /* of a writer that lives */
     assert_int_equal(flock(fd, LOCK_EX), 0);
-    ok(weir_store_sweep(store, "a/one/", &error));
+    ok(weir_store_sweep(store, "a/one/", 0, &error));
     assert_int_equal(hidden_files("a"), 2);
-    ok(weir_store_sweep(store, "a/", &error));
+    ok(weir_store_sweep(store, "a/", 0, &error));
     assert_int_equal(hidden_files("a"), 1);
     close(fd);
     struct weir_store_tag tag; /* who holds the lock of a directory sweeps it */
