@@ -47,5 +47,11 @@ $(BUILD)/lib/pkgconfig/weir.pc: mk/weir.pc.in VERSION
 	@mkdir -p $(@D)
 	@sed 's/@VERSION@/$(VERSION)/' $< > $@
 
-all: $(BINARIES) $(LIBWEIR) $(HEADERS) $(BUILD)/lib/pkgconfig/weir.pc
-.PHONY: all
+# librdkafka: linked by its name, librdkafka.so.1. The current release is put where programs look first, if `make deps` fetched it (why:
+# scripts/kafka/librdkafka.sh); else, and with RDKAFKA=system, they find the distribution's.
+RDKAFKA ?= current
+librdkafka:
+	@CC='$(CC)' scripts/kafka/librdkafka.sh put $(BUILD)/lib/weir $(RDKAFKA)
+
+all: $(BINARIES) $(LIBWEIR) $(HEADERS) $(BUILD)/lib/pkgconfig/weir.pc librdkafka
+.PHONY: all librdkafka

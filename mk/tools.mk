@@ -4,6 +4,7 @@
 deps:
 	scripts/deps.sh
 	scripts/python-tools.sh
+	scripts/kafka/librdkafka.sh fetch
 
 FORMATTED := $(shell git ls-files '*.c' '*.h' '*.cc' 2>/dev/null)
 format:

@@ -45,6 +45,7 @@ class Places:
         # weir looks for /etc/weir/weir.yaml; below another prefix everything stays there, and the units name the file.
         self.sysconfdir = sysconfdir or ("/etc" if prefix in ("/usr", "/usr/local") else f"{self.prefix}/etc")
         self.build = build
+        self.plain = bool(bin_source)
         self.bin_source = bin_source or os.path.join(build, "bin")
         self.version = open(os.path.join(ROOT, "VERSION")).read().strip()
         self.zsh = "share/zsh/site-functions"
@@ -103,6 +104,9 @@ def items(places):
     yield Item(f"{lib}/{real}", source=os.path.join(build, "lib", real), mode=0o644)
     yield Item(f"{lib}/{short}", link=real)
     yield Item(f"{lib}/libweir.so", link=short, part="dev")
+    if not places.plain: # libraries that programs with a search path prefer to the system's
+        for source in sorted(glob.glob(os.path.join(build, "lib", "weir", "*.so.*"))):
+            yield Item(f"{lib}/weir/{os.path.basename(source)}", source=source)
     yield Item(f"{lib}/pkgconfig/weir.pc", text=pkg_config(places), part="dev")
     for header in sorted(glob.glob(os.path.join(ROOT, "include/weir/*.h"))):
         yield Item(f"{p}/include/weir/{os.path.basename(header)}", source=header, part="dev")

@@ -8,6 +8,7 @@ licences, all but the C library's, so that it runs on any system whose C library
 SOURCE_DATE_EPOCH give the same bytes (SOURCE_DATE_EPOCH: else the time of the last commit, else that of the file VERSION).
 """
 import argparse
+import ctypes
 import glob
 import gzip
 import hashlib
@@ -188,27 +189,47 @@ def packages_of(paths):
     return {path: known[owner] for path, owner in found.items() if owner}
 
 
+def parts_of(name, path):
+    """Of a library that is of no package: where it is from, its version, and the packages that have the licences of its parts."""
+    if name != "librdkafka.so.1":
+        sys.exit(f"{path} is of no Debian package, so its licence is not known: it cannot be put into a package")
+    library = ctypes.CDLL(path)
+    library.rd_kafka_version_str.restype = ctypes.c_char_p
+    known = dict(re.findall(r"^\s*(\S+) \([^)]*\) => (/\S+)", output_of("/sbin/ldconfig", "-p"), re.M))
+    parts = (name, "libssl.so.3", "libcurl.so.4", "libz.so.1", "libzstd.so.1", "liblz4.so.1") # linked into it, but for itself
+    owners = packages_of([os.path.realpath(known[part]) for part in parts])
+    return "confluent-kafka", library.rd_kafka_version_str().decode(), sorted(package for package, _ in owners.values())
+
+
 def bundle(root, programs):
     """Copies the libraries beside the programs, with a list and the licences of the packages they are from."""
     rows, licences = [], set()
     libraries = libraries_of(programs)
     packages = packages_of(list(libraries.values()))
+    owners = set()
     for name, path in sorted(libraries.items()):
         write(f"{root}/lib/weir/{name}", open(path, "rb").read())
-        package = packages.get(path)
-        if not package:
-            sys.exit(f"{path} is of no Debian package, so its licence is not known: it cannot be put into a package")
-        rows.append(f"| `{name}` | {package[0]} | {package[1]} |\n")
-        text = open(f"/usr/share/doc/{package[0]}/copyright", errors="replace").read()
-        write(f"{root}/share/doc/weir/licences/{package[0]}", text)
+        if path in packages:
+            owner, version = packages[path]
+            owners.add(owner)
+        else:
+            owner, version, parts = parts_of(name, path)
+            owners.update(parts)
+            write(f"{root}/share/doc/weir/licences/{owner}", f"{name} is librdkafka {version} as PyPI's package {owner} has it. The licences of "
+                  f"librdkafka and of what is linked into it are in these files: {', '.join(parts)}.\n")
+        rows.append(f"| `{name}` | {owner} | {version} |\n")
+    for owner in sorted(owners):
+        text = open(f"/usr/share/doc/{owner}/copyright", errors="replace").read()
+        write(f"{root}/share/doc/weir/licences/{owner}", text)
         licences.update(re.findall(r"/usr/share/common-licenses/([A-Za-z0-9.-]*[A-Za-z0-9])", text))
     for name in sorted(licences):
         if os.path.isfile(f"/usr/share/common-licenses/{name}"):
             write(f"{root}/share/doc/weir/licences/common/{name}", open(f"/usr/share/common-licenses/{name}").read())
     needed = max((tuple(map(int, version.split("."))) for path in glob.glob(f"{root}/lib/weir/*") + programs
                   for version in re.findall(r"GLIBC_(\d+\.\d+)", output_of("objdump", "-T", path))), default=(2, 0))
-    write(f"{root}/share/doc/weir/BUNDLED.md", "# Libraries that come along\n\nIn `lib/weir`, unchanged, from these Debian packages; their "
-          "licences are in `licences/` (common texts in `licences/common/`), their sources in Debian's archive.\n"
+    write(f"{root}/share/doc/weir/BUNDLED.md", "# Libraries that come along\n\nIn `lib/weir`, unchanged, from these Debian packages (librdkafka "
+          "may be that of PyPI's confluent-kafka); the licences are in `licences/` (common texts in `licences/common/`), the sources in Debian's archive "
+          "and where PyPI's package says.\n"
           f"Of the system weir needs its C library alone: glibc {needed[0]}.{needed[1]} or newer.\n\n"
           "| library | package | version |\n|---|---|---|\n" + "".join(rows))
 

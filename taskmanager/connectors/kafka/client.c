@@ -40,19 +40,39 @@ static void unlock(struct weir_kafka_client *client)
     __atomic_store_n(&client->lock, 0, __ATOMIC_RELEASE);
 }
 
+/* What may be behind it, where librdkafka's words lead elsewhere. */
+static const char *hint_at(const char *reason)
+{
+    if (rd_kafka_version() < 0x020601ff && strstr(reason, "uthentication failed") && strstr(reason, "SCRAM-"))
+        return "; brokers from 4.0 on refuse the SCRAM of librdkafka before 2.6.1, which this is, as if the password were wrong";
+    if (strstr(reason, "Disconnected"))
+        return "; is properties.security.protocol that of the broker's listener?";
+    return "";
+}
+
+static void remember(struct weir_kafka_client *client, const char *reason)
+{
+    lock(client);
+    snprintf(client->last_error, sizeof client->last_error, "%s%s", reason, hint_at(reason));
+    unlock(client);
+}
+
 static void on_error(rd_kafka_t *rk, int code, const char *reason, void *opaque)
 {
     struct weir_kafka_client *client = opaque;
     (void)rk;
-    lock(client);
-    snprintf(client->last_error, sizeof client->last_error, "%s", reason);
-    unlock(client);
+    if (code != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) /* why they are was said before */
+        remember(client, reason);
     weir_log(WARN, "kafka %s: %s (%s)", client->brokers, reason, rd_kafka_err2name((rd_kafka_resp_err_t)code));
 }
 
 static void on_log(const rd_kafka_t *rk, int level, const char *facility, const char *text)
 {
-    (void)rk;
+    if (strcmp(facility, "FAIL") ==
+        0) { /* "[thrd:...]: " and why a connection failed, which is no error to librdkafka */
+        const char *reason = strstr(text, "]: ");
+        remember(rd_kafka_opaque(rk), reason ? reason + 3 : text);
+    }
     if (level <= LOG_WARNING)
         weir_log(WARN, "kafka: %s: %s", facility, text);
     else
@@ -119,6 +139,18 @@ weir_err weir_kafka_check(const struct weir_key_value *options, int option_count
     return err;
 }
 
+/* What rd_kafka_new() says of a file names the property, not the file. */
+static const char *file_of(const char *why, const struct weir_key_value *options, int option_count)
+{
+    char name[64];
+    size_t size = strcspn(why, " ");
+    if (size >= sizeof name || size < 9 || strncmp(why + size - 9, ".location", 9) != 0)
+        return NULL;
+    memcpy(name, why, size);
+    name[size] = '\0';
+    return weir_kafka_property(options, option_count, name);
+}
+
 /* --- Life */
 
 weir_err weir_kafka_client_new(const struct weir_key_value *options, int option_count, rd_kafka_type_t type,
@@ -143,7 +175,8 @@ weir_err weir_kafka_client_new(const struct weir_key_value *options, int option_
     rd_kafka_conf_destroy(conf);
     free(client->brokers);
     free(client);
-    return weir_fail(error, WEIR_ERR_INVALID, "connector 'kafka': %s", why);
+    const char *file = file_of(why, options, option_count);
+    return weir_fail(error, WEIR_ERR_INVALID, "connector 'kafka': %s%s%s", file ? file : "", file ? ": " : "", why);
 }
 
 struct weir_kafka_client *weir_kafka_client_ref(struct weir_kafka_client *client)

@@ -14,7 +14,7 @@ struct weir_kafka_client {
     int refs; /* atomic */
     rd_kafka_t *rk;
     char *brokers;        /* properties.bootstrap.servers, for messages */
-    char last_error[256]; /* what librdkafka said last of a broker or a login; under `lock` */
+    char last_error[512]; /* what librdkafka said last of a broker or a login; under `lock` */
     int lock;             /* atomic, a spin lock: the two sides hold it for a strcpy */
 };
 
