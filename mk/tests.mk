@@ -130,6 +130,12 @@ check-network: all test-jobs
 	WEIR_BUILD=$(BUILD) WEIR_NETWORK=all tests/run.py --timeout 900 tests/e2e/network_test.py
 .PHONY: check-network
 
+# The page's buttons in a browser.
+check-page: all test-jobs
+	scripts/deps.sh page
+	WEIR_BUILD=$(BUILD) tests/run.py --timeout 900 tests/page/page_test.py
+.PHONY: check-page
+
 # Sanitizers: unit, operator and end-to-end tests, in build folders of their own. TSan needs fixed mappings (setarch -R).
 check-asan:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)-asan SAN=address,undefined all unit-tests fuzz-targets test-jobs

@@ -22,6 +22,7 @@ help:
 	@echo 'make check-large     state ten times its budget at full size: 640 MB in 64 MB, with kills'
 	@echo 'make check-network   a cluster on several hosts (network namespaces) whose network fails in many ways; root'
 	@echo 'make check-containers  the image built from nothing, the manifests and the compose file run in containers'
+	@echo 'make check-page      the buttons of the page in chromium'
 	@echo 'make check-portable  other systems and compilers in clean roots, arm64 under qemu; make check-package: the packages there'
 	@echo 'make check-kubernetes  and deploy/kubernetes on a real one-node cluster; root and Go'
 	@echo 'make sim SEEDS=n     the cluster simulator over n seeds and all mutants; SEED=n replays one; make sim-long SEEDS=n many more'

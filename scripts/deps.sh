@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian/Ubuntu packages that building and testing need, and only those that are missing.
-# Usage: scripts/deps.sh [build|image|test|fuzz|rival|portable|roots|list GROUP]   (default: test, which includes build; list: prints the names)
+# Usage: scripts/deps.sh [build|image|test|fuzz|rival|portable|page|roots|list GROUP]   (default: test, which includes build; list: prints the names)
 set -eu
 build="build-essential pkg-config libzmq3-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler libcurl4-openssl-dev
 libssl-dev libmicrohttpd-dev libjansson-dev libsimdjson-dev libxxhash-dev zlib1g-dev librocksdb-dev librdkafka-dev python3 procps"
@@ -23,6 +23,7 @@ image) want="$build python3-venv" ;; # librdkafka comes from PyPI
 fuzz) want="$build $fuzz" ;;
 rival) want="$build $rival" ;;
 portable) want="$build $test $portable" ;; # inside a root
+page) want=chromium ;;
 roots) want=$roots ;;                      # what makes the roots
 kubernetes) want=$kubernetes ;;             # a cluster of one node
 *) want="$build $test $containers" ;;

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import tempfile
 
 import checkpoint_test
@@ -273,6 +274,36 @@ def test_go_on_from_a_checkpoint():
         c.wait_state(second, "FINISHED")
         ends = sorted(sums(c.path("second")))
         assert 0 < len(ends) < 61 and sums(c.path("second"))[ends[-2]][0] == 1000, ends
+
+
+def test_what_stays_when_a_job_has_ended():
+    """By its policy and its end; what stayed is gone on from."""
+    keep = "execution.checkpointing.externalized-checkpoint-retention"
+    cases = (("RETAIN_ON_CANCELLATION", "cancel", True), ("DELETE_ON_CANCELLATION", "cancel", False), ("DELETE_ON_CANCELLATION", "kill", True),
+             ("NO_EXTERNALIZED_CHECKPOINTS", "kill", False), ("RETAIN_ON_CANCELLATION", "finish", False))
+    with cluster(slots=1, execution_checkpointing_gc__grace="100 ms", execution_checkpointing_interval="1 h") as c:
+        places = []
+        for i, (policy, end, _) in enumerate(cases):
+            rows = ("--rows", "30000") if end == "finish" else ()
+            job = shape(c, "--width", "1 d", *rows, output=f"of-{i}", parallelism=1, options=("-D", f"{keep}={policy}", "-D", "restart-strategy.type=none"))
+            c.wait_state(job, "RUNNING")
+            said(c.weir("checkpoint", job)) # the first has output files to make, so that it may be kept for their sake
+            places.append(said(c.weir("checkpoint", job)).split()[1].removeprefix("file://"))
+            assert os.path.isfile(os.path.join(places[i], "metadata")), places[i]
+            if end == "cancel":
+                said(c.weir("cancel", job))
+            for pid in c.executor_pids() if end == "kill" else ():
+                os.kill(pid, signal.SIGKILL)
+            c.wait_state(job, {"cancel": "CANCELED", "kill": "FAILED", "finish": "FINISHED"}[end], timeout_s=90)
+        for place, (policy, end, stays) in zip(places, cases):
+            if not stays:
+                wait_for(f"removal after {end} with {policy}", lambda: not os.path.exists(place))
+        for i, (place, (policy, end, stays)) in enumerate(zip(places, cases)):
+            if stays:
+                assert os.path.isfile(os.path.join(place, "metadata")), f"nothing left after {end} with {policy}"
+                job = shape(c, "--width", "1 d", "--rows", "10", output=f"again-{i}", parallelism=1, options=("-s", place))
+                c.wait_state(job, "FINISHED")
+                assert c.rest(f"/jobs/{job}/checkpoints")[1]["latest"]["restored"]["external_path"].endswith(place)
 
 
 if __name__ == "__main__":

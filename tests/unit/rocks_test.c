@@ -251,7 +251,7 @@ static void full_disk(void **unused)
     weir_err err = WEIR_OK;
     for (int round = 0; round < 20 && !err; round++) {
         for (int i = 0; i < COUNT; i++) {
-            snprintf((char *)keys[i], 8, "%02d%04d", round, i);
+            snprintf((char *)keys[i], 8, "%02u%04u", (unsigned)round % 100, (unsigned)i % 10000);
             entries[i] = (struct weir_rocks_entry){
                 .key = keys[i], .key_size = 6, .value = value, .value_size = round % 2 ? SIZE : 20};
         }
