@@ -247,6 +247,8 @@ static bool set_time(struct weir_column *to, const struct column *column, const 
 static bool set_value(struct weir_column *to, const struct column *column)
 {
     const json_t *value = column->value;
+    if (to->type > WEIR_TYPE_TIMESTAMP_LTZ)
+        return false;
     switch (to->type) {
     case WEIR_TYPE_BOOLEAN:
         weir_bit_put(to->bits, 0, json_is_true(value));

@@ -99,7 +99,7 @@ static weir_err key_schema(const char *types, struct weir_schema **schema)
     while (*types && ok) {
         size_t size = 0;
         for (; types[size] && (types[size] != ',' || depth > 0); size++)
-            depth += types[size] == '(' ? 1 : types[size] == ')' ? -1 : 0;
+            depth += types[size] == '(' || types[size] == '<' ? 1 : types[size] == ')' || types[size] == '>' ? -1 : 0;
         ok = weir_buf_printf(&columns, "%sk%d %.*s", count ? ", " : "", count, (int)size, types);
         count++;
         types += size + (types[size] == ',');
@@ -225,24 +225,7 @@ static uint64_t number_of(const uint8_t *bytes, size_t size)
 
 static size_t fixed_size(enum weir_type_id type)
 {
-    switch (type) {
-    case WEIR_TYPE_BOOLEAN:
-    case WEIR_TYPE_INT8:
-        return 1;
-    case WEIR_TYPE_INT16:
-        return 2;
-    case WEIR_TYPE_INT32:
-    case WEIR_TYPE_FLOAT:
-    case WEIR_TYPE_DATE:
-    case WEIR_TYPE_TIME:
-        return 4;
-    case WEIR_TYPE_INT64:
-    case WEIR_TYPE_DOUBLE:
-    case WEIR_TYPE_TIMESTAMP:
-        return 8;
-    default:
-        return 0;
-    }
+    return type == WEIR_TYPE_BOOLEAN ? 1 : (size_t)weir_type_width(type);
 }
 
 static bool put_field(struct weir_column *column, const uint8_t **at, const uint8_t *end)
@@ -259,8 +242,7 @@ static bool put_field(struct weir_column *column, const uint8_t **at, const uint
     } else if (column->type == WEIR_TYPE_BOOLEAN) {
         weir_bit_put(column->bits, 0, *bytes != 0);
     } else {
-        uint64_t number = number_of(bytes, size);
-        memcpy(column->i8, &number, size); /* little-endian, as this machine is */
+        memcpy(column->values, bytes, size); /* little-endian, as this machine is */
     }
     return true;
 }

@@ -9,13 +9,17 @@
 #include "data/batch.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/assert.h"
+#include "data/decimal.h"
 #include "data/time_text.h"
 
 /* Strings are copied in blocks of this size where source and target have room to overrun. */
 #define COPY_BLOCK 16
 #define BYTES_PER_ROW_GUESS 16
+/* Elements that the child of a new ARRAY or MAP has room for. */
+#define ELEMENTS_GUESS 64
 /* int32 offsets: a column's bytes stay under this. */
 #define COLUMN_BYTES_MAX ((size_t)INT32_MAX - 4096)
 
@@ -59,11 +63,16 @@ static void bits_gather(uint64_t *to, const uint64_t *from, const int32_t *rows,
 
 /* --- Columns */
 
+static bool has_offsets(enum weir_type_id type)
+{
+    return weir_type_is_variable(type) || weir_type_is_list(type);
+}
+
 static size_t values_size(enum weir_type_id type, int rows)
 {
     if (type == WEIR_TYPE_BOOLEAN)
         return weir_bitmap_words(rows) * 8;
-    if (weir_type_is_variable(type))
+    if (has_offsets(type))
         return ((size_t)rows + 1) * sizeof(int32_t);
     return (size_t)rows * (size_t)weir_type_width(type);
 }
@@ -74,26 +83,37 @@ static void init_bytes(struct weir_column *column, size_t size)
     column->bytes = column->bytes_buffer->bytes;
 }
 
-/* Buffers of the right sizes; `bytes_size` is for STRING and BYTES. */
+/* Buffers of the right sizes; `bytes_size` is for STRING and BYTES. A child is the caller's matter. */
 static void init_sized(struct weir_column *column, enum weir_type_id type, int rows, size_t bytes_size)
 {
-    weir_assert(type > WEIR_TYPE_NONE && type <= WEIR_TYPE_TIMESTAMP);
+    weir_assert(type > WEIR_TYPE_NONE && type < WEIR_TYPE_IDS);
     memset(column, 0, sizeof *column);
     column->type = type;
+    if (type == WEIR_TYPE_ROW)
+        return;
     size_t size = values_size(type, rows);
     column->values_buffer = weir_buffer_new(size);
     column->values = column->values_buffer->bytes;
     if (type == WEIR_TYPE_BOOLEAN)
         memset(column->bits, 0, size); /* rows are set bit by bit: their words must be defined */
-    if (weir_type_is_variable(type)) {
+    if (has_offsets(type))
         column->offsets[0] = 0;
+    if (weir_type_is_variable(type))
         init_bytes(column, bytes_size);
-    }
 }
 
-void weir_column_init(struct weir_column *column, enum weir_type_id type, int row_capacity)
+static struct weir_batch *batch_new(struct weir_schema *schema, int row_capacity);
+
+static struct weir_schema *child_schema(const struct weir_type *type)
 {
-    init_sized(column, type, row_capacity, (size_t)row_capacity * BYTES_PER_ROW_GUESS);
+    return (struct weir_schema *)(uintptr_t)type->fields; /* interned: counted like any other, never freed */
+}
+
+void weir_column_init(struct weir_column *column, const struct weir_type *type, int row_capacity)
+{
+    init_sized(column, type->id, row_capacity, (size_t)row_capacity * BYTES_PER_ROW_GUESS);
+    if (weir_type_is_nested(type->id))
+        column->child = batch_new(child_schema(type), type->id == WEIR_TYPE_ROW ? row_capacity : ELEMENTS_GUESS);
 }
 
 void weir_column_share(struct weir_column *to, const struct weir_column *from)
@@ -105,6 +125,8 @@ void weir_column_share(struct weir_column *to, const struct weir_column *from)
         weir_buffer_ref(to->values_buffer);
     if (to->bytes_buffer)
         weir_buffer_ref(to->bytes_buffer);
+    if (to->child)
+        weir_batch_ref(to->child);
 }
 
 void weir_column_fini(struct weir_column *column)
@@ -112,6 +134,7 @@ void weir_column_fini(struct weir_column *column)
     weir_buffer_unref(column->validity_buffer);
     weir_buffer_unref(column->values_buffer);
     weir_buffer_unref(column->bytes_buffer);
+    weir_batch_unref(column->child);
     enum weir_type_id type = column->type;
     memset(column, 0, sizeof *column);
     column->type = type;
@@ -124,6 +147,8 @@ static void validity_new(struct weir_column *column, int row_capacity)
     column->validity_buffer = weir_buffer_new(size);
     column->validity = memset(column->validity_buffer->bytes, 0xff, size);
 }
+
+static void skip(struct weir_column *column, int row);
 
 void weir_column_set_null(struct weir_column *column, int row, int row_capacity)
 {
@@ -143,9 +168,14 @@ void weir_column_set_null(struct weir_column *column, int row, int row_capacity)
     case 8:
         column->i64[row] = 0;
         break;
+    case 16:
+        column->decimals[row] = (struct weir_decimal){0, 0};
+        break;
     default:
         if (column->type == WEIR_TYPE_BOOLEAN)
             weir_bit_clear(column->bits, row);
+        else if (weir_type_is_nested(column->type))
+            skip(column, row);
         else
             column->offsets[row + 1] = column->offsets[row];
     }
@@ -189,13 +219,158 @@ void weir_column_set_bytes(struct weir_column *column, int row, const void *byte
         memcpy(to, bytes, size);
 }
 
+/* --- Nested columns */
+
+/* Rows from `count` on are as if they had never been set. Values, bits and offsets are overwritten by whoever sets them;
+ * only a cleared validity bit would stay, and what children hold. */
+static void batch_truncate(struct weir_batch *batch, int count)
+{
+    weir_assert(count <= batch->row_count);
+    for (int i = 0; i < batch->schema->field_count; i++) {
+        struct weir_column *column = &batch->columns[i];
+        if (column->validity) { /* the row after the last one may have been begun */
+            for (int row = count; row <= batch->row_count && row < batch->row_capacity; row++)
+                weir_bit_set(column->validity, row);
+        }
+        if (column->child)
+            batch_truncate(column->child, column->type == WEIR_TYPE_ROW ? count : column->offsets[count]);
+    }
+    batch->row_count = count;
+}
+
+static void values_grow(struct weir_column *column, int from_rows, int rows)
+{
+    size_t size = values_size(column->type, from_rows), wanted = values_size(column->type, rows);
+    struct weir_buffer *buffer = weir_buffer_new(wanted);
+    memcpy(buffer->bytes, column->values, size);
+    if (column->type == WEIR_TYPE_BOOLEAN)
+        memset(buffer->bytes + size, 0, wanted - size);
+    weir_buffer_unref(column->values_buffer);
+    column->values_buffer = buffer;
+    column->values = buffer->bytes;
+}
+
+/* Room for `wanted` rows in a child that is being built. */
+static void batch_reserve(struct weir_batch *batch, int wanted)
+{
+    if (wanted <= batch->row_capacity)
+        return;
+    weir_assert(wanted <= INT32_MAX / 4);
+    int from = batch->row_capacity, rows = wanted < 2 * from ? 2 * from : wanted;
+    for (int i = 0; i < batch->schema->field_count; i++) {
+        struct weir_column *column = &batch->columns[i];
+        if (column->type == WEIR_TYPE_ROW)
+            batch_reserve(column->child, rows);
+        else
+            values_grow(column, from, rows);
+        if (column->validity) {
+            struct weir_buffer *old = column->validity_buffer;
+            uint64_t *bits = column->validity;
+            validity_new(column, rows);
+            memcpy(column->validity, bits, weir_bitmap_words(from) * 8);
+            weir_buffer_unref(old);
+        }
+    }
+    batch->row_capacity = rows;
+}
+
+void weir_column_list_begin(struct weir_column *column, int row)
+{
+    if (column->child->row_count > column->offsets[row])
+        batch_truncate(column->child, column->offsets[row]);
+    column->offsets[row + 1] = column->offsets[row];
+}
+
+int weir_column_element(struct weir_column *column)
+{
+    batch_reserve(column->child, column->child->row_count + 1);
+    return column->child->row_count;
+}
+
+void weir_column_row_begin(struct weir_column *column, int row)
+{
+    batch_reserve(column->child, row + 1);
+    batch_truncate(column->child, row);
+}
+
+/* Zero, empty or, where the type allows it, NULL: for a field of a row that is NULL. */
+static void set_nothing(struct weir_column *column, const struct weir_type *type, int row, int row_capacity)
+{
+    int width = weir_type_width(type->id);
+    if (type->nullable)
+        weir_column_set_null(column, row, row_capacity);
+    else if (width > 0)
+        memset((uint8_t *)column->values + (size_t)row * (size_t)width, 0, (size_t)width);
+    else if (type->id == WEIR_TYPE_BOOLEAN)
+        weir_bit_clear(column->bits, row);
+    else if (weir_type_is_nested(type->id))
+        skip(column, row);
+    else
+        column->offsets[row + 1] = column->offsets[row];
+}
+
+/* ARRAY, MAP, ROW: nothing at `row`, whose bit of the validity is the caller's matter. */
+static void skip(struct weir_column *column, int row)
+{
+    if (weir_type_is_list(column->type)) {
+        weir_column_list_begin(column, row);
+        return;
+    }
+    struct weir_batch *child = column->child;
+    weir_column_row_begin(column, row);
+    for (int i = 0; i < child->schema->field_count; i++)
+        set_nothing(&child->columns[i], &child->schema->fields[i].type, row, child->row_capacity);
+    weir_column_row_end(column, row);
+}
+
+static void set_value(struct weir_column *column, int row, int row_capacity, const struct weir_column *from,
+                      int from_row);
+
+static void nested_set_value(struct weir_column *column, int row, const struct weir_column *from, int from_row)
+{
+    struct weir_batch *child = column->child;
+    const struct weir_batch *source = from->child;
+    bool list = weir_type_is_list(column->type);
+    int first = list ? from->offsets[from_row] : from_row, last = list ? from->offsets[from_row + 1] : from_row + 1;
+    if (list)
+        weir_column_list_begin(column, row);
+    else
+        weir_column_row_begin(column, row);
+    for (int element = first; element < last; element++) {
+        int at = list ? weir_column_element(column) : row;
+        for (int i = 0; i < child->schema->field_count; i++)
+            set_value(&child->columns[i], at, child->row_capacity, &source->columns[i], element);
+        child->row_count = at + 1;
+    }
+    if (list)
+        weir_column_list_end(column, row);
+}
+
+/* Any type: the value at `from_row` of `from` (the same type) goes to `row`. */
+static void set_value(struct weir_column *column, int row, int row_capacity, const struct weir_column *from,
+                      int from_row)
+{
+    size_t width = (size_t)weir_type_width(column->type), size;
+    const uint8_t *bytes;
+    weir_assert(column->type == from->type);
+    if (weir_column_is_null(from, from_row)) {
+        weir_column_set_null(column, row, row_capacity);
+    } else if (width > 0) {
+        memcpy((uint8_t *)column->values + (size_t)row * width,
+               (const uint8_t *)from->values + (size_t)from_row * width, width);
+    } else if (column->type == WEIR_TYPE_BOOLEAN) {
+        weir_bit_put(column->bits, row, weir_bit_get(from->bits, from_row));
+    } else if (weir_type_is_nested(column->type)) {
+        nested_set_value(column, row, from, from_row);
+    } else {
+        bytes = weir_column_bytes(from, from_row, &size);
+        weir_column_set_bytes(column, row, bytes, size);
+    }
+}
+
 void weir_batch_undo_row(struct weir_batch *batch)
 {
-    /* Values, bits and offsets are overwritten by whoever sets them; only a cleared validity bit would stay. */
-    for (int i = 0; i < batch->schema->field_count; i++) {
-        if (batch->columns[i].validity)
-            weir_bit_set(batch->columns[i].validity, batch->row_count);
-    }
+    batch_truncate(batch, batch->row_count);
 }
 
 /* --- Batches. The struct lies in a pooled buffer too: a batch costs no malloc in steady state. */
@@ -214,14 +389,19 @@ struct weir_batch *weir_batch_new_shell(struct weir_schema *schema, int row_coun
     return batch;
 }
 
-struct weir_batch *weir_batch_new(struct weir_schema *schema, int row_capacity)
+static struct weir_batch *batch_new(struct weir_schema *schema, int row_capacity)
 {
-    weir_assert(row_capacity >= 1 && row_capacity <= WEIR_BATCH_ROWS_MAX);
     struct weir_batch *batch = weir_batch_new_shell(schema, 0);
     batch->row_capacity = row_capacity;
     for (int i = 0; i < schema->field_count; i++)
-        weir_column_init(&batch->columns[i], schema->fields[i].type.id, row_capacity);
+        weir_column_init(&batch->columns[i], &schema->fields[i].type, row_capacity);
     return batch;
+}
+
+struct weir_batch *weir_batch_new(struct weir_schema *schema, int row_capacity)
+{
+    weir_assert(row_capacity >= 1 && row_capacity <= WEIR_BATCH_ROWS_MAX);
+    return batch_new(schema, row_capacity);
 }
 
 struct weir_batch *weir_batch_ref(struct weir_batch *batch)
@@ -246,6 +426,8 @@ size_t weir_batch_bytes(const struct weir_batch *batch)
     size_t bytes = batch->change ? (size_t)batch->row_count : 0;
     for (int i = 0; i < batch->schema->field_count; i++) {
         const struct weir_column *column = &batch->columns[i];
+        if (column->child)
+            bytes += weir_batch_bytes(column->child);
         if (!column->values)
             continue;
         bytes += values_size(column->type, batch->row_count);
@@ -278,6 +460,9 @@ static void fixed_gather(void *to, const void *from, int width, const int32_t *r
         break;
     case 4:
         GATHER_LOOP(uint32_t);
+        break;
+    case 16:
+        GATHER_LOOP(struct weir_decimal);
         break;
     default:
         GATHER_LOOP(uint64_t);
@@ -335,6 +520,53 @@ static void validity_tidy(struct weir_column *column, int count)
     }
 }
 
+/* Sets to->offsets[first + 1 ..] for the lists of `rows`, and returns the child's rows that they have; to be freed. */
+static int32_t *elements_of(struct weir_column *to, int first, const struct weir_column *from, const int32_t *rows,
+                            int count, int *total)
+{
+    int64_t size = 0;
+    for (int i = 0; i < count; i++)
+        size += from->offsets[rows[i] + 1] - from->offsets[rows[i]];
+    weir_assert(size <= INT32_MAX / 4 - to->offsets[first]);
+    int32_t *elements = weir_alloc(((size_t)size + 1) * sizeof *elements);
+    int n = 0;
+    for (int i = 0; i < count; i++) {
+        for (int32_t element = from->offsets[rows[i]]; element < from->offsets[rows[i] + 1]; element++)
+            elements[n++] = element;
+        to->offsets[first + i + 1] = to->offsets[first] + n;
+    }
+    *total = n;
+    return elements;
+}
+
+static void nested_gather(struct weir_column *to, const struct weir_column *from, const int32_t *rows, int count)
+{
+    if (from->type == WEIR_TYPE_ROW) {
+        to->child = weir_batch_gather(from->child, rows, count);
+        return;
+    }
+    int total;
+    int32_t *elements = elements_of(to, 0, from, rows, count, &total);
+    to->child = weir_batch_gather(from->child, elements, total);
+    free(elements);
+}
+
+static void nested_append(struct weir_column *to, int first, const struct weir_column *from, const int32_t *rows,
+                          int count)
+{
+    struct weir_batch *child = to->child;
+    if (from->type == WEIR_TYPE_ROW) {
+        batch_reserve(child, first + count);
+        weir_batch_append_rows(child, from->child, rows, count);
+        return;
+    }
+    int total;
+    int32_t *elements = elements_of(to, first, from, rows, count, &total);
+    batch_reserve(child, child->row_count + total);
+    weir_batch_append_rows(child, from->child, elements, total);
+    free(elements);
+}
+
 static void column_gather(struct weir_column *to, const struct weir_column *from, int from_rows, const int32_t *rows,
                           int count)
 {
@@ -342,6 +574,8 @@ static void column_gather(struct weir_column *to, const struct weir_column *from
     init_sized(to, from->type, count, variable ? strings_size(from, rows, count) : 0);
     if (variable)
         strings_gather(to, 0, from, from_rows, rows, count);
+    else if (weir_type_is_nested(from->type))
+        nested_gather(to, from, rows, count);
     else if (from->type == WEIR_TYPE_BOOLEAN)
         bits_gather(to->bits, from->bits, rows, count);
     else
@@ -406,6 +640,15 @@ static void column_slice(struct weir_column *to, const struct weir_column *from,
             to->offsets[i] = from->offsets[first + i] - start;
         if (size > 0)
             memcpy(to->bytes, from->bytes + start, size);
+    } else if (weir_type_is_list(from->type)) {
+        int32_t start = from->offsets[first];
+        init_sized(to, from->type, count, 0);
+        for (int i = 0; i <= count; i++)
+            to->offsets[i] = from->offsets[first + i] - start;
+        to->child = weir_batch_slice(from->child, start, from->offsets[first + count] - start);
+    } else if (from->type == WEIR_TYPE_ROW) {
+        init_sized(to, from->type, count, 0);
+        to->child = weir_batch_slice(from->child, first, count);
     } else {
         init_sized(to, from->type, count, 0);
         if (count > 0 && from->type == WEIR_TYPE_BOOLEAN)
@@ -441,6 +684,8 @@ static void column_append(struct weir_column *to, int first, int row_capacity, c
     if (weir_type_is_variable(from->type)) {
         (void)bytes_room(to, (size_t)to->offsets[first], strings_size(from, rows, count));
         strings_gather(to, first, from, from_rows, rows, count);
+    } else if (weir_type_is_nested(from->type)) {
+        nested_append(to, first, from, rows, count);
     } else if (from->type == WEIR_TYPE_BOOLEAN) {
         for (int i = 0; i < count; i++)
             weir_bit_put(to->bits, first + i, weir_bit_get(from->bits, rows[i]));
@@ -500,9 +745,11 @@ static bool print_hex(const uint8_t *bytes, size_t size, struct weir_buf *out)
     return ok && weir_buf_puts(out, "'");
 }
 
+static bool print_list(const struct weir_column *column, int row, struct weir_buf *out);
+
 static bool print_value(const struct weir_column *column, const struct weir_type *type, int row, struct weir_buf *out)
 {
-    char text[32];
+    char text[WEIR_DECIMAL_TEXT_SIZE];
     size_t size;
     const uint8_t *bytes;
     if (weir_column_is_null(column, row))
@@ -537,10 +784,37 @@ static bool print_value(const struct weir_column *column, const struct weir_type
     case WEIR_TYPE_TIMESTAMP:
         size = weir_timestamp_print_sql(column->i64[row], type->precision, text);
         break;
+    case WEIR_TYPE_TIMESTAMP_LTZ:
+        size = weir_timestamp_print_iso(column->i64[row], text);
+        break;
+    case WEIR_TYPE_DECIMAL:
+        size = weir_decimal_print(weir_decimal_get(column->decimals[row]), type->scale, text);
+        return weir_buf_append(out, text, size);
+    case WEIR_TYPE_ARRAY:
+    case WEIR_TYPE_MAP:
+        return print_list(column, row, out);
+    case WEIR_TYPE_ROW:
+        return weir_batch_print_row(column->child, row, out);
     default:
         return weir_buf_puts(out, "?");
     }
     return print_string((const uint8_t *)text, size, out);
+}
+
+static bool print_list(const struct weir_column *column, int row, struct weir_buf *out)
+{
+    const struct weir_batch *child = column->child;
+    bool map = column->type == WEIR_TYPE_MAP;
+    if (!weir_buf_puts(out, map ? "{" : "["))
+        return false;
+    for (int32_t i = column->offsets[row]; i < column->offsets[row + 1]; i++) {
+        if ((i > column->offsets[row] && !weir_buf_puts(out, ", ")) ||
+            !print_value(&child->columns[0], &child->schema->fields[0].type, i, out) ||
+            (map &&
+             (!weir_buf_puts(out, ": ") || !print_value(&child->columns[1], &child->schema->fields[1].type, i, out))))
+            return false;
+    }
+    return weir_buf_puts(out, map ? "}" : "]");
 }
 
 bool weir_batch_print_row(const struct weir_batch *batch, int row, struct weir_buf *out)

@@ -4,6 +4,9 @@
  * and values: a bitmap for BOOLEAN, an array for fixed-width types, `row_count + 1` int32 offsets into
  * bytes for STRING and BYTES. Buffers are padded to a multiple of 64 bytes and aligned to 64, and bits
  * past row_count are undefined, so kernels may work on whole words.
+ * Nested types have a child, which is a batch of the type's fields: ARRAY and MAP have offsets into its rows (an ARRAY's
+ * child has the column "element", a MAP's "key" and "value"), and ROW's child has one row for each of its own (a NULL
+ * row's fields are there, and NULL, zero or empty). A child may have more rows than WEIR_BATCH_ROWS_MAX.
  *
  * Buffers are shared by atomic reference count: a projection, a local edge or a second consumer takes
  * references, never copies. Who holds the only reference to a batch that it made may write; a batch
@@ -20,6 +23,7 @@
 #include <string.h>
 
 #include "data/schema.h"
+#include "weir/decimal.h"
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "weir is for little-endian processors: batches travel, and keys and snapshots are kept, as they lie in memory"
@@ -41,6 +45,7 @@ struct weir_buffer *weir_buffer_new(size_t size); /* contents undefined; capacit
 struct weir_buffer *weir_buffer_ref(struct weir_buffer *buffer);
 void weir_buffer_unref(struct weir_buffer *buffer); /* NULL is allowed */
 
+struct weir_batch;
 struct weir_column {
     enum weir_type_id type;
     /* What is read. validity NULL = no NULLs. Which of the rest is set depends on the type. */
@@ -51,12 +56,14 @@ struct weir_column {
         int8_t *i8;
         int16_t *i16;
         int32_t *i32; /* also DATE, TIME */
-        int64_t *i64; /* also TIMESTAMP */
+        int64_t *i64; /* also TIMESTAMP, TIMESTAMP_LTZ */
         float *f32;
         double *f64;
-        int32_t *offsets; /* STRING, BYTES */
+        struct weir_decimal *decimals;
+        int32_t *offsets; /* STRING, BYTES, ARRAY, MAP; a ROW has no values */
     };
-    uint8_t *bytes; /* STRING, BYTES */
+    uint8_t *bytes;           /* STRING, BYTES */
+    struct weir_batch *child; /* ARRAY, MAP, ROW; one reference held */
     /* What is owned: the buffers that the pointers above lie in (any may be NULL, or the same twice). */
     struct weir_buffer *validity_buffer;
     struct weir_buffer *values_buffer;
@@ -106,7 +113,7 @@ size_t weir_batch_bytes(const struct weir_batch *batch);
 void weir_column_share(struct weir_column *to, const struct weir_column *from);
 void weir_column_fini(struct weir_column *column);
 /* Writable buffers for a column of a batch that is being built. */
-void weir_column_init(struct weir_column *column, enum weir_type_id type, int row_capacity);
+void weir_column_init(struct weir_column *column, const struct weir_type *type, int row_capacity);
 
 /* Rows `rows[0..count)` of `batch`, in that order, as a new batch. An index may repeat. */
 struct weir_batch *weir_batch_gather(const struct weir_batch *batch, const int32_t *rows, int count);
@@ -161,6 +168,29 @@ void weir_column_set_bytes(struct weir_column *column, int row, const void *byte
 uint8_t *weir_column_reserve_bytes(struct weir_column *column, int row, size_t size);
 /* Forgets what was set of the row at row_count (a record that turned out bad), so that it can be set anew. */
 void weir_batch_undo_row(struct weir_batch *batch);
+
+/* ARRAY, MAP: begins the value at `row`, without elements; what an earlier try left behind is forgotten. Then, for each
+ * element: `int at = weir_column_element(column)`, set every column of column->child at row `at` (with the child's
+ * row_capacity), and weir_column_element_done(). At last weir_column_list_end(). */
+void weir_column_list_begin(struct weir_column *column, int row);
+int weir_column_element(struct weir_column *column);
+static inline void weir_column_element_done(struct weir_column *column);
+static inline void weir_column_list_end(struct weir_column *column, int row);
+/* ROW: begins the value at `row`: then every column of column->child is set at `row`, and weir_column_row_end() says so. */
+void weir_column_row_begin(struct weir_column *column, int row);
+static inline void weir_column_row_end(struct weir_column *column, int row);
+static inline void weir_column_element_done(struct weir_column *column)
+{
+    column->child->row_count++;
+}
+static inline void weir_column_list_end(struct weir_column *column, int row)
+{
+    column->offsets[row + 1] = column->child->row_count;
+}
+static inline void weir_column_row_end(struct weir_column *column, int row)
+{
+    column->child->row_count = row + 1;
+}
 
 /* STRING, BYTES: the value at `row`. */
 static inline const uint8_t *weir_column_bytes(const struct weir_column *column, int row, size_t *size)

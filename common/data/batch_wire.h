@@ -4,6 +4,8 @@
  * u32 row_count, u32 column_count. Then per column 32 bytes: u8 type, u8 flags (1: has validity),
  * u16 0, u32 0, u64 validity size, u64 values size, u64 bytes size. Then the buffers in column order
  * (validity, values, bytes), each padded with zeros to 8 bytes; at last the change kinds.
+ * A nested column's children follow it, headers and buffers alike (column_count counts the outermost only): a ROW has no
+ * values; an ARRAY or MAP has offsets as values, and its children have as many rows as the last offset says.
  * The schema is not sent: both ends know it from the plan, and types are compared on receipt.
  */
 #ifndef WEIR_DATA_BATCH_WIRE_H

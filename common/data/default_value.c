@@ -5,6 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "data/decimal.h"
 #include "data/time_text.h"
 
 #define TYPE_TEXT_MAX 200
@@ -62,7 +63,7 @@ static bool put_time(const char *text, enum weir_type_id id, struct weir_buf *ou
     weir_buf_init(&plain, VALUE_MAX);
     bool ok = unquote(text, &plain);
     const char *at = plain.data ? (const char *)plain.data : "";
-    if (ok && id == WEIR_TYPE_TIMESTAMP)
+    if (ok && (id == WEIR_TYPE_TIMESTAMP || id == WEIR_TYPE_TIMESTAMP_LTZ))
         ok = weir_timestamp_parse(at, plain.size, &ms) && weir_buf_append(out, &ms, sizeof ms);
     else if (ok && id == WEIR_TYPE_DATE)
         ok = weir_date_parse(at, plain.size, &days) && weir_buf_append(out, &days, sizeof days);
@@ -70,6 +71,15 @@ static bool put_time(const char *text, enum weir_type_id id, struct weir_buf *ou
         ok = ok && weir_time_parse(at, plain.size, &days) && weir_buf_append(out, &days, sizeof days);
     weir_buf_fini(&plain);
     return ok;
+}
+
+static bool put_decimal(const char *text, const struct weir_type *type, struct weir_buf *out)
+{
+    weir_int128 value;
+    if (weir_decimal_parse(text, strlen(text), type->precision, type->scale, &value) != WEIR_DECIMAL_EXACT)
+        return false;
+    struct weir_decimal decimal = weir_decimal_make(value);
+    return weir_buf_append(out, &decimal, sizeof decimal);
 }
 
 static bool put_value(const char *text, const struct weir_type *type, struct weir_buf *out)
@@ -87,7 +97,14 @@ static bool put_value(const char *text, const struct weir_type *type, struct wei
     case WEIR_TYPE_DATE:
     case WEIR_TYPE_TIME:
     case WEIR_TYPE_TIMESTAMP:
+    case WEIR_TYPE_TIMESTAMP_LTZ:
         return put_time(text, type->id, out);
+    case WEIR_TYPE_DECIMAL:
+        return put_decimal(text, type, out);
+    case WEIR_TYPE_ARRAY:
+    case WEIR_TYPE_MAP:
+    case WEIR_TYPE_ROW:
+        return false;
     default:
         return put_int(text, weir_type_width(type->id), out);
     }

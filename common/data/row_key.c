@@ -11,6 +11,8 @@
 
 #include "base/assert.h"
 #include "base/options.h"
+#include "data/order_int.h"
+#include "data/value_code.h"
 
 #define XXH_INLINE_ALL
 #pragma GCC diagnostic push
@@ -50,73 +52,19 @@ weir_err weir_key_spec_resolve(const struct weir_schema *schema, const char *con
             if (resolved.columns[j] == at)
                 return weir_fail(error, WEIR_ERR_INVALID, "the key names column '%.100s' twice", names[i]);
         }
+        if (weir_type_has(&schema->fields[at].type, WEIR_TYPE_MAP)) {
+            char type[64];
+            return weir_fail(
+                error, WEIR_ERR_INVALID,
+                "key column '%.100s' is %s: a MAP cannot be a key or part of one, since equal maps may have "
+                "their entries in another order; take entries of it (m['name']) as columns",
+                names[i], weir_type_print(&schema->fields[at].type, type));
+        }
         resolved.columns[i] = at;
     }
     *spec = resolved;
     return WEIR_OK;
 }
-
-/* --- One value as bits that sort as the value does. The order_* functions give the number whose big-endian bytes are the
- * encoding. */
-
-static inline uint64_t order_f64(double value)
-{
-    uint64_t bits;
-    if (value != value)
-        bits = 0x7ff8000000000000u;
-    else if (value == 0)
-        bits = 0;
-    else
-        memcpy(&bits, &value, sizeof bits);
-    return bits >> 63 ? ~bits : bits | (uint64_t)1 << 63;
-}
-
-static inline uint32_t order_f32(float value)
-{
-    uint32_t bits;
-    if (value != value)
-        bits = 0x7fc00000u;
-    else if (value == 0)
-        bits = 0;
-    else
-        memcpy(&bits, &value, sizeof bits);
-    return bits >> 31 ? ~bits : bits | (uint32_t)1 << 31;
-}
-
-static inline uint64_t order_i64(int64_t value)
-{
-    return (uint64_t)value ^ (uint64_t)1 << 63;
-}
-static inline uint32_t order_i32(int32_t value)
-{
-    return (uint32_t)value ^ (uint32_t)1 << 31;
-}
-static inline uint16_t order_i16(int16_t value)
-{
-    return (uint16_t)((uint16_t)value ^ 0x8000u);
-}
-static inline uint8_t order_i8(int8_t value)
-{
-    return (uint8_t)((uint8_t)value ^ 0x80u);
-}
-
-static inline void put_be64(uint8_t *to, uint64_t value)
-{
-    value = __builtin_bswap64(value);
-    memcpy(to, &value, sizeof value);
-}
-static inline void put_be32(uint8_t *to, uint32_t value)
-{
-    value = __builtin_bswap32(value);
-    memcpy(to, &value, sizeof value);
-}
-static inline void put_be16(uint8_t *to, uint16_t value)
-{
-    value = __builtin_bswap16(value);
-    memcpy(to, &value, sizeof value);
-}
-
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the byte swaps above are for little-endian machines");
 
 /* May COPY_BLOCK bytes be read from the begin of any value? */
 static bool may_overread(const struct weir_column *column, int row_count)
@@ -167,7 +115,15 @@ static void encode_column(const struct weir_column *column, int row_count, uint8
         FOR_ROWS(put_be32(at, order_i32(column->i32[row])));
     case WEIR_TYPE_INT64:
     case WEIR_TYPE_TIMESTAMP:
+    case WEIR_TYPE_TIMESTAMP_LTZ:
         FOR_ROWS(put_be64(at, order_i64(column->i64[row])));
+    case WEIR_TYPE_DECIMAL:
+        FOR_ROWS(put_be_decimal(at, column->decimals[row]));
+    case WEIR_TYPE_ARRAY:
+    case WEIR_TYPE_ROW:
+        for (int row = 0; row < row_count; row++)
+            cursor[row] = (uint32_t)(weir_value_put(column, row, true, out + cursor[row]) - out);
+        break;
     case WEIR_TYPE_FLOAT:
         FOR_ROWS(put_be32(at, order_f32(column->f32[row])));
     case WEIR_TYPE_DOUBLE:
@@ -225,6 +181,9 @@ static void encoded_starts(const struct weir_batch *batch, const struct weir_key
                 if (!validity || weir_bit_get(validity, row))
                     starts[row + 1] += 4 + (uint32_t)(column->offsets[row + 1] - column->offsets[row]);
             }
+        } else if (weir_type_is_nested(column->type)) {
+            for (int row = 0; row < row_count; row++)
+                starts[row + 1] += (uint32_t)(weir_value_size(column, row) - 1);
         } else {
             uint32_t size = (uint32_t)fixed_size(column->type);
             if (!validity) {
@@ -354,6 +313,7 @@ static void hash_fixed(const struct weir_column *column, int row_count, uint64_t
         HASH_ROWS(hash_fixed_32(order_i32(column->i32[row])));
     case WEIR_TYPE_INT64:
     case WEIR_TYPE_TIMESTAMP:
+    case WEIR_TYPE_TIMESTAMP_LTZ:
         HASH_ROWS(hash_fixed_64(order_i64(column->i64[row])));
     case WEIR_TYPE_FLOAT:
         HASH_ROWS(hash_fixed_32(order_f32(column->f32[row])));
@@ -438,7 +398,7 @@ void weir_key_hash(const struct weir_batch *batch, const struct weir_key_spec *s
 {
     const struct weir_column *column = &batch->columns[spec->columns[0]];
     int row_count = batch->row_count;
-    if (spec->column_count != 1) {
+    if (spec->column_count != 1 || column->type >= WEIR_TYPE_DECIMAL) {
         hash_encoded(batch, spec, hashes);
         return;
     }
@@ -456,47 +416,6 @@ void weir_key_hash(const struct weir_batch *batch, const struct weir_key_spec *s
 
 /* --- Decoding: bytes from a snapshot or the wire, so that each size is checked */
 
-static inline uint64_t take_be(const uint8_t *bytes, int size)
-{
-    uint64_t value = 0;
-    for (int i = 0; i < size; i++)
-        value = value << 8 | bytes[i];
-    return value;
-}
-
-static void decode_fixed(struct weir_column *to, int row, const uint8_t *bytes)
-{
-    switch (to->type) {
-    case WEIR_TYPE_BOOLEAN:
-        weir_bit_put(to->bits, row, bytes[0] != 0);
-        break;
-    case WEIR_TYPE_INT8:
-        to->i8[row] = (int8_t)(bytes[0] ^ 0x80u);
-        break;
-    case WEIR_TYPE_INT16:
-        to->i16[row] = (int16_t)(uint16_t)(take_be(bytes, 2) ^ 0x8000u);
-        break;
-    case WEIR_TYPE_FLOAT: {
-        uint32_t bits = (uint32_t)take_be(bytes, 4);
-        bits = bits >> 31 ? bits & ~((uint32_t)1 << 31) : ~bits;
-        memcpy(&to->f32[row], &bits, sizeof bits);
-        break;
-    }
-    case WEIR_TYPE_DOUBLE: {
-        uint64_t bits = take_be(bytes, 8);
-        bits = bits >> 63 ? bits & ~((uint64_t)1 << 63) : ~bits;
-        memcpy(&to->f64[row], &bits, sizeof bits);
-        break;
-    }
-    case WEIR_TYPE_INT64:
-    case WEIR_TYPE_TIMESTAMP:
-        to->i64[row] = (int64_t)(take_be(bytes, 8) ^ (uint64_t)1 << 63);
-        break;
-    default: /* INT32, DATE, TIME */
-        to->i32[row] = (int32_t)((uint32_t)take_be(bytes, 4) ^ (uint32_t)1 << 31);
-    }
-}
-
 weir_err weir_key_decode(const uint8_t *key, size_t size, const struct weir_key_spec *spec,
                          const struct weir_schema *schema, struct weir_column *const *to, int row, int row_capacity,
                          struct weir_error *error)
@@ -506,28 +425,13 @@ weir_err weir_key_decode(const uint8_t *key, size_t size, const struct weir_key_
         const char *name = schema->fields[spec->columns[i]].name;
         enum weir_type_id type = schema->fields[spec->columns[i]].type.id;
         weir_assert(to[i]->type == type);
+        struct weir_type nullable = schema->fields[spec->columns[i]].type;
+        nullable.nullable = true;
         if (at == end || *at > 1)
             return weir_fail(error, WEIR_ERR_PROTOCOL, "a key of %zu bytes ends or is broken before column '%s'", size,
                              name);
-        if (*at++ == 0) {
-            weir_column_set_null(to[i], row, row_capacity);
-            continue;
-        }
-        size_t left = (size_t)(end - at), value_size = (size_t)fixed_size(type);
-        if (weir_type_is_variable(type)) {
-            if (left < 4)
-                return weir_fail(error, WEIR_ERR_PROTOCOL, "a key of %zu bytes ends in column '%s'", size, name);
-            value_size = (size_t)take_be(at, 4);
-            at += 4;
-            left -= 4;
-        }
-        if (left < value_size)
+        if (!weir_value_take(to[i], &nullable, row, row_capacity, &at, end))
             return weir_fail(error, WEIR_ERR_PROTOCOL, "a key of %zu bytes ends in column '%s'", size, name);
-        if (weir_type_is_variable(type))
-            weir_column_set_bytes(to[i], row, at, value_size);
-        else
-            decode_fixed(to[i], row, at);
-        at += value_size;
     }
     if (at != end)
         return weir_fail(error, WEIR_ERR_PROTOCOL, "a key of %zu bytes has %td more than its columns", size, end - at);

@@ -2,9 +2,11 @@
  *
  * Canonical encoding of one key (the concatenation over its columns, in key order); equal keys have equal bytes:
  *   a flag byte 0x00 for NULL (nothing follows) or 0x01; then
- *   BOOLEAN one byte 0/1; integers, DATE, TIME, TIMESTAMP big-endian with the sign bit flipped (so that
+ *   BOOLEAN one byte 0/1; integers, DATE, TIME, TIMESTAMP, TIMESTAMP_LTZ big-endian with the sign bit flipped (so that
  *   bytes sort as values); FLOAT/DOUBLE: -0.0 as 0.0, every NaN as the one quiet NaN, then the bits big-endian,
- *   all flipped when negative, else the sign bit flipped; STRING/BYTES: u32 big-endian length, then the bytes.
+ *   all flipped when negative, else the sign bit flipped; DECIMAL: 16 bytes big-endian with the sign bit flipped (the scale
+ *   is the type's); STRING/BYTES: u32 big-endian length, then the bytes; ARRAY: u32 big-endian count, then each element with
+ *   its flag; ROW: each field with its flag. A MAP is no key (value_code.h has its encoding, for state).
  * Key hash: XXH3 64 bit, seed 0, over that encoding (hash id 1, recorded in every snapshot). A key of one fixed-width
  * column takes a fast path that gives the same result.
  * Key group of a key: weir_key_group(). Subtask of a key group: Flink's formula, key_group * parallelism / max_parallelism.
@@ -24,7 +26,8 @@ struct weir_key_spec {
     int columns[WEIR_KEY_COLUMNS_MAX];
 };
 
-/* Resolves column names. INVALID names the missing column and the nearest one. Every type that exists may be a key. */
+/* Resolves column names. INVALID names the missing column and the nearest one. Every type may be a key,
+ * but a MAP and what has one in it. */
 weir_err weir_key_spec_resolve(const struct weir_schema *schema, const char *const *names, int name_count,
                                struct weir_key_spec *spec, struct weir_error *error);
 

@@ -4,7 +4,8 @@
  * Reading: a field is plain text, or quoted from its first character to its last, a doubled quote inside standing for one.
  * A record has exactly the schema's columns. A plain field that equals csv.null-literal is NULL (a quoted one is the text);
  * without the option an empty plain field of any type but STRING and BYTES is NULL. Plain fields of other types than
- * STRING and BYTES may have spaces around them. BYTES is base64, the rest is as in JSON (json_decode.c). Bad is also: a quote that
+ * STRING and BYTES may have spaces around them. BYTES is base64, the rest is as in JSON (json_decode.c); ARRAY, MAP and ROW
+ * have no form here. Bad is also: a quote that
  * is not closed, text behind a closing quote, invalid UTF-8. Empty lines are no records.
  * A line end inside quotes is only read with csv.multiline: then a file can be read from its beginning alone, not from a
  * split in its middle.
@@ -17,6 +18,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "data/decimal.h"
 #include "data/time_text.h"
 #include "format/format.h"
 #include "format/simdjson_shim.h"
@@ -96,13 +98,30 @@ static void dialect_fini(struct csv_dialect *dialect)
 
 /* --- Reading */
 
+static weir_err check_types(const struct weir_schema *schema, struct weir_error *error)
+{
+    char type[64];
+    for (int i = 0; i < schema->field_count; i++) {
+        if (weir_type_is_nested(schema->fields[i].type.id))
+            return weir_fail(
+                error, WEIR_ERR_INVALID,
+                "csv: column '%s' is %s, which a field of a CSV record cannot hold; use json, or select what is "
+                "in it as columns of its own",
+                schema->fields[i].name, weir_type_print(&schema->fields[i].type, type));
+    }
+    return WEIR_OK;
+}
+
 static weir_err csv_decoder_new(struct weir_schema *schema, const struct weir_key_value *options, int option_count,
                                 struct weir_decoder **decoder, struct weir_error *error)
 {
     if (schema->field_count == 0)
         return weir_fail(error, WEIR_ERR_INVALID, "csv: a schema without columns cannot be read");
+    weir_err err = check_types(schema, error);
+    if (err)
+        return err;
     struct weir_decoder *created = weir_zalloc(sizeof *created);
-    weir_err err = dialect_init(&created->dialect, options, option_count, error);
+    err = dialect_init(&created->dialect, options, option_count, error);
     if (err) {
         free(created);
         return err;
@@ -299,7 +318,15 @@ static bool store(struct weir_decoder *decoder, struct weir_column *to, int row,
         to->i32[row] = (int32_t)weir_ms_cut(to->i32[row], type->precision);
         return true;
     case WEIR_TYPE_TIMESTAMP:
+    case WEIR_TYPE_TIMESTAMP_LTZ:
         return store_timestamp(decoder, to, row, field, type->precision);
+    case WEIR_TYPE_DECIMAL: {
+        weir_int128 number;
+        if (weir_decimal_parse(text, field->size, type->precision, type->scale, &number) != WEIR_DECIMAL_EXACT)
+            return false;
+        to->decimals[row] = weir_decimal_make(number);
+        return true;
+    }
     default:
         return store_int(to, row, field);
     }
@@ -446,8 +473,11 @@ static void csv_encoder_free(struct weir_encoder *encoder)
 static weir_err csv_encoder_new(struct weir_schema *schema, const struct weir_key_value *options, int option_count,
                                 struct weir_encoder **encoder, struct weir_error *error)
 {
+    weir_err err = check_types(schema, error);
+    if (err)
+        return err;
     struct weir_encoder *created = weir_zalloc(sizeof *created);
-    weir_err err = dialect_init(&created->dialect, options, option_count, error);
+    err = dialect_init(&created->dialect, options, option_count, error);
     if (err) {
         free(created);
         return err;
@@ -498,7 +528,7 @@ static bool put_double(struct weir_buf *out, double value, bool narrow)
 static bool put_value(struct weir_buf *out, const struct weir_encoder *encoder, const struct weir_column *column,
                       const struct weir_type *type, int row)
 {
-    char text[32];
+    char text[WEIR_DECIMAL_TEXT_SIZE];
     size_t size;
     const uint8_t *bytes;
     switch (type->id) {
@@ -534,9 +564,14 @@ static bool put_value(struct weir_buf *out, const struct weir_encoder *encoder, 
     case WEIR_TYPE_TIME:
         size = weir_time_print(column->i32[row], type->precision, text);
         break;
+    case WEIR_TYPE_DECIMAL:
+        size = weir_decimal_print(weir_decimal_get(column->decimals[row]), type->scale, text);
+        break;
     default:
-        weir_assert(type->id == WEIR_TYPE_TIMESTAMP);
+        weir_assert(type->id == WEIR_TYPE_TIMESTAMP || type->id == WEIR_TYPE_TIMESTAMP_LTZ);
         size = weir_timestamp_print_sql(column->i64[row], type->precision, text);
+        if (type->id == WEIR_TYPE_TIMESTAMP_LTZ)
+            text[size++] = 'Z';
     }
     return weir_buf_append(out, text, size);
 }

@@ -4,13 +4,16 @@
  * What is written: one object per line, members in the schema's order. BOOLEAN, integers and numbers as such, numbers in
  * the shortest form that reads back the same; NaN and infinities, which JSON lacks, as the strings "NaN", "Infinity",
  * "-Infinity" (as Jackson does; the decoder takes them back); STRING escaped as little as RFC 8259 asks; BYTES as base64;
- * DATE "2013-01-01", TIME "06:00:00", TIMESTAMP "2013-01-01T06:00:00Z" (with .123 where there are ms) or in SQL's form.
+ * DATE "2013-01-01", TIME "06:00:00", TIMESTAMP "2013-01-01T06:00:00Z" (with .123 where there are ms) or in SQL's form,
+ * TIMESTAMP_LTZ the same, with its Z in SQL's form too; DECIMAL as a number with all its digits, never an exponent; ARRAY
+ * as an array, ROW as an object, MAP (whose keys are text) as one.
  */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/assert.h"
+#include "data/decimal.h"
 #include "data/time_text.h"
 #include "format/json_int.h"
 #include "format/simdjson_shim.h"
@@ -39,7 +42,7 @@ struct weir_encoder {
 };
 
 /* The most a fixed-width value takes as text. */
-#define VALUE_TEXT_MAX 36
+#define VALUE_TEXT_MAX 48
 /* One byte becomes at most \u0000. */
 #define ESCAPE_MAX 6
 
@@ -106,7 +109,11 @@ static uint8_t *put_special(uint8_t *p, double value)
 static weir_err encoder_new(struct weir_schema *schema, const struct weir_key_value *options, int option_count,
                             struct weir_encoder **encoder, struct weir_error *error)
 {
-    (void)error; /* every type that exists can be written */
+    for (int i = 0; i < schema->field_count; i++) {
+        weir_err err = weir_json_check_type(schema->fields[i].name, &schema->fields[i].type, error);
+        if (err)
+            return err;
+    }
     struct weir_encoder *created = weir_zalloc(sizeof *created);
     created->schema = weir_schema_ref(schema);
     created->sql_timestamps =
@@ -148,23 +155,51 @@ static size_t escaped_size(const uint8_t *bytes, size_t size)
     return escaped;
 }
 
+static size_t text_size_max(const struct weir_column *column, int row, bool close)
+{
+    size_t size;
+    const uint8_t *bytes = weir_column_bytes(column, row, &size);
+    if (column->type == WEIR_TYPE_BYTES)
+        return (size + 2) / 3 * 4;
+    return close ? escaped_size(bytes, size) : ESCAPE_MAX * size;
+}
+
+/* A bound of a value that is inside of another, with what is around it. */
+static size_t nested_size_max(const struct weir_column *column, int row, bool close)
+{
+    size_t size = VALUE_TEXT_MAX;
+    if (weir_type_is_variable(column->type))
+        return size + text_size_max(column, row, close);
+    if (!column->child)
+        return size;
+    const struct weir_batch *child = column->child;
+    bool list = weir_type_is_list(column->type);
+    int first = list ? column->offsets[row] : row, last = list ? column->offsets[row + 1] : row + 1;
+    for (int i = first; i < last; i++) {
+        for (int field = 0; field < child->schema->field_count; field++) {
+            size += nested_size_max(&child->columns[field], i, close);
+            if (!list)
+                size += ESCAPE_MAX * strlen(child->schema->fields[field].name);
+        }
+    }
+    return size;
+}
+
 /* A bound of the row's text: at a glance, or close by a look at each byte. */
 static size_t row_size_max(const struct weir_encoder *encoder, const struct weir_batch *batch, int row, bool close)
 {
     size_t size = encoder->fixed_max;
     for (int i = 0; i < encoder->schema->field_count; i++) {
         const struct weir_column *column = &batch->columns[i];
-        if (!weir_type_is_variable(column->type))
-            continue;
-        size_t value_size;
-        const uint8_t *bytes = weir_column_bytes(column, row, &value_size);
-        if (column->type == WEIR_TYPE_BYTES)
-            size += (value_size + 2) / 3 * 4;
-        else
-            size += close ? escaped_size(bytes, value_size) : ESCAPE_MAX * value_size;
+        if (weir_type_is_variable(column->type))
+            size += text_size_max(column, row, close);
+        else if (column->child)
+            size += nested_size_max(column, row, close);
     }
     return size;
 }
+
+static uint8_t *put_nested(uint8_t *p, const struct weir_encoder *encoder, const struct weir_column *column, int row);
 
 static uint8_t *put_value(uint8_t *p, const struct weir_encoder *encoder, const struct weir_column *column,
                           const struct weir_type *type, int row)
@@ -190,9 +225,15 @@ static uint8_t *put_value(uint8_t *p, const struct weir_encoder *encoder, const 
         if (!isfinite(column->f64[row]))
             return put_special(p, column->f64[row]);
         return p + weir_double_print(column->f64[row], (char *)p);
+    case WEIR_TYPE_DECIMAL:
+        return p + weir_decimal_print(weir_decimal_get(column->decimals[row]), type->scale, (char *)p);
     case WEIR_TYPE_STRING:
         bytes = weir_column_bytes(column, row, &size);
         return put_string(p, bytes, size);
+    case WEIR_TYPE_ARRAY:
+    case WEIR_TYPE_MAP:
+    case WEIR_TYPE_ROW:
+        return put_nested(p, encoder, column, row);
     case WEIR_TYPE_BYTES:
         bytes = weir_column_bytes(column, row, &size);
         *p++ = '"';
@@ -207,14 +248,68 @@ static uint8_t *put_value(uint8_t *p, const struct weir_encoder *encoder, const 
         p += weir_time_print(column->i32[row], type->precision, (char *)p);
         break;
     case WEIR_TYPE_TIMESTAMP:
+    case WEIR_TYPE_TIMESTAMP_LTZ:
         *p++ = '"';
         p += encoder->sql_timestamps ? weir_timestamp_print_sql(column->i64[row], type->precision, (char *)p)
                                      : weir_timestamp_print_iso(column->i64[row], (char *)p);
+        if (encoder->sql_timestamps && column->type == WEIR_TYPE_TIMESTAMP_LTZ)
+            *p++ = 'Z';
         break;
     default:
         weir_assert(!"a type without JSON form");
     }
     *p++ = '"';
+    return p;
+}
+
+/* A value inside of another. */
+static uint8_t *put_field(uint8_t *p, const struct weir_encoder *encoder, const struct weir_batch *child, int field,
+                          int row)
+{
+    if (weir_column_is_null(&child->columns[field], row))
+        return put_text(p, "null");
+    return put_value(p, encoder, &child->columns[field], &child->schema->fields[field].type, row);
+}
+
+static uint8_t *put_list(uint8_t *p, const struct weir_encoder *encoder, const struct weir_column *column, int row)
+{
+    const struct weir_batch *child = column->child;
+    bool map = column->type == WEIR_TYPE_MAP, first = true;
+    *p++ = map ? '{' : '[';
+    for (int i = column->offsets[row]; i < column->offsets[row + 1]; i++) {
+        if (!first)
+            *p++ = ',';
+        first = false;
+        if (map) {
+            p = weir_column_is_null(&child->columns[0], i) ? put_text(p, "\"null\"")
+                                                           : put_field(p, encoder, child, 0, i);
+            *p++ = ':';
+        }
+        p = put_field(p, encoder, child, map, i);
+    }
+    *p++ = map ? '}' : ']';
+    return p;
+}
+
+static uint8_t *put_nested(uint8_t *p, const struct weir_encoder *encoder, const struct weir_column *column, int row)
+{
+    if (weir_type_is_list(column->type))
+        return put_list(p, encoder, column, row);
+    const struct weir_batch *child = column->child;
+    bool first = true;
+    *p++ = '{';
+    for (int i = 0; i < child->schema->field_count; i++) {
+        const char *name = child->schema->fields[i].name;
+        if (encoder->ignore_nulls && weir_column_is_null(&child->columns[i], row))
+            continue;
+        if (!first)
+            *p++ = ',';
+        first = false;
+        p = put_string(p, (const uint8_t *)name, strlen(name));
+        *p++ = ':';
+        p = put_field(p, encoder, child, i, row);
+    }
+    *p++ = '}';
     return p;
 }
 

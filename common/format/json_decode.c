@@ -11,8 +11,10 @@
  *   BOOLEAN from true/false; integers from numbers without point or exponent, in range; FLOAT and DOUBLE from any number
  *   in range and from "NaN", "Infinity", "-Infinity"; STRING from strings (an escaped lone surrogate is not UTF-8: bad);
  *   BYTES from base64; DATE from "2013-01-01"; TIME from "06:00:00[.123]"; TIMESTAMP from ISO-8601 or SQL text or from
- *   whole ms since the epoch, cut to the column's precision. Of a doubled member the last counts. Lines of white space
- *   alone are no records.
+ *   whole ms since the epoch, cut to the column's precision, and TIMESTAMP_LTZ the same (a text without a zone is UTC);
+ *   DECIMAL from numbers and from strings that are numbers, digit by digit: one that does not fit exactly is bad; ARRAY from
+ *   arrays, ROW from objects by the fields' names, MAP from objects. Of a doubled member the last counts. Lines of white
+ *   space alone are no records.
  *
  * Why a window is as safe as a record by itself: a string cannot run over a line end, since stage 1 refuses control characters
  * in strings (the window is then taken line by line), so that each line has the same index in any window; and a record
@@ -28,7 +30,10 @@
 #endif
 
 #include "base/assert.h"
+#include "data/decimal.h"
 #include "data/time_text.h"
+#include "data/value_code.h"
+#include "format/json_escape.h"
 #include "format/json_expect.h"
 #include "format/json_int.h"
 #include "format/json_number.h"
@@ -55,10 +60,15 @@ struct slot {
     int32_t column;                  /* -1: not wanted */
 };
 
+/* What a value is stored as: first the columns of the schema, then what is in the nested ones. */
 struct target {
     enum weir_type_id type;
     bool nullable;
     uint8_t precision;
+    uint8_t scale;
+    int first; /* ARRAY, MAP, ROW: the targets of its child's columns */
+    const struct weir_field *field;
+    const char *path; /* for messages: "order.items[].price" */
 };
 
 struct weir_decoder {
@@ -66,9 +76,12 @@ struct weir_decoder {
     struct weir_json_index *index;
     bool fail_on_missing;
     int column_count;
-    struct target *targets; /* column_count */
-    uint32_t *seen;         /* column_count; the generation (record) that last set it */
+    int target_count;
+    struct target *targets;
+    struct weir_arena paths;
+    uint32_t *seen; /* target_count; the generation (record, or object of a nested ROW) that last set it */
     uint32_t generation;
+    uint32_t nested_generation;
     int32_t *names; /* open addressing: column or -1 */
     uint32_t names_mask;
     int slot_count;
@@ -114,9 +127,9 @@ static __attribute__((noinline, cold)) weir_err bad_value(const struct weir_deco
                                                           const char *what, struct weir_error *error)
 {
     char type[64];
-    const struct weir_field *field = &decoder->schema->fields[column];
-    return weir_fail(error, WEIR_ERR_DATA, "json: column '%s' (%s) %s", field->name,
-                     weir_type_print(&field->type, type), what);
+    const struct target *target = &decoder->targets[column];
+    return weir_fail(error, WEIR_ERR_DATA, "json: column '%.200s' (%s) %s", target->path,
+                     weir_type_print(&target->field->type, type), what);
 }
 
 static __attribute__((noinline, cold)) weir_err wrong_kind(const struct weir_decoder *decoder, int column,
@@ -199,96 +212,6 @@ static inline size_t copy_plain(uint8_t *to, const uint8_t *from, size_t size)
     memcpy(to, from, plain);
     return plain;
 #endif
-}
-
-static int hex_4(const uint8_t *p)
-{
-    int value = 0;
-    for (int i = 0; i < 4; i++) {
-        uint8_t c = p[i];
-        int digit = c >= '0' && c <= '9'   ? c - '0'
-                    : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                    : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                           : -1;
-        if (digit < 0)
-            return -1;
-        value = value << 4 | digit;
-    }
-    return value;
-}
-
-static uint8_t *put_utf8(uint8_t *to, uint32_t code)
-{
-    if (code < 0x80) {
-        *to++ = (uint8_t)code;
-    } else if (code < 0x800) {
-        *to++ = (uint8_t)(0xc0 | code >> 6);
-        *to++ = (uint8_t)(0x80 | (code & 0x3f));
-    } else if (code < 0x10000) {
-        *to++ = (uint8_t)(0xe0 | code >> 12);
-        *to++ = (uint8_t)(0x80 | (code >> 6 & 0x3f));
-        *to++ = (uint8_t)(0x80 | (code & 0x3f));
-    } else {
-        *to++ = (uint8_t)(0xf0 | code >> 18);
-        *to++ = (uint8_t)(0x80 | (code >> 12 & 0x3f));
-        *to++ = (uint8_t)(0x80 | (code >> 6 & 0x3f));
-        *to++ = (uint8_t)(0x80 | (code & 0x3f));
-    }
-    return to;
-}
-
-/* The escape behind the backslash at *from; moves both. False: no such escape, or a lone surrogate while `strict`. */
-static bool take_escape(const uint8_t **from, const uint8_t *end, uint8_t **to, bool strict)
-{
-    static const uint8_t plain[256] = {
-        ['"'] = '"', ['\\'] = '\\', ['/'] = '/', ['b'] = '\b', ['f'] = '\f', ['n'] = '\n', ['r'] = '\r', ['t'] = '\t'};
-    const uint8_t *p = *from + 1;
-    if (p == end)
-        return false;
-    if (*p != 'u') {
-        if (plain[*p] == 0)
-            return false;
-        *(*to)++ = plain[*p];
-        *from = p + 1;
-        return true;
-    }
-    if (end - p < 5)
-        return false;
-    int code = hex_4(p + 1);
-    if (code < 0)
-        return false;
-    p += 5;
-    uint32_t point = (uint32_t)code;
-    if (code >= 0xd800 && code < 0xdc00 && end - p >= 6 && p[0] == '\\' && p[1] == 'u') {
-        int low = hex_4(p + 2);
-        if (low >= 0xdc00 && low < 0xe000) {
-            point = 0x10000 + (((uint32_t)code - 0xd800) << 10) + ((uint32_t)low - 0xdc00);
-            p += 6;
-        }
-    }
-    if (point >= 0xd800 && point < 0xe000) {
-        if (strict)
-            return false;
-        point = 0xfffd;
-    }
-    *to = put_utf8(*to, point);
-    *from = p;
-    return true;
-}
-
-/* Unescapes; `to` has room for `size` (an escape is never shorter than what it stands for). False: a bad escape. */
-static bool unescape(const uint8_t *from, size_t size, uint8_t *to, size_t *to_size, bool strict)
-{
-    const uint8_t *end = from + size;
-    uint8_t *start = to;
-    while (from < end) {
-        if (*from != '\\')
-            *to++ = *from++;
-        else if (!take_escape(&from, end, &to, strict))
-            return false;
-    }
-    *to_size = (size_t)(to - start);
-    return true;
 }
 
 /* A string's text: in place when it has no escapes, else in decoder->text. */
@@ -439,27 +362,50 @@ static weir_err store_date_or_time(struct weir_decoder *decoder, struct weir_col
     return WEIR_OK;
 }
 
-static weir_err store_null(struct weir_decoder *decoder, struct weir_batch *batch, int column, const uint8_t *v,
-                           const uint8_t *next, struct weir_error *error)
+/* From a number as it is written, or a string that is one. */
+static weir_err store_decimal(struct weir_decoder *decoder, struct weir_column *to, int column, int row,
+                              const uint8_t *v, const uint8_t *next, struct weir_error *error)
+{
+    const struct target *target = &decoder->targets[column];
+    struct weir_json_number number;
+    const uint8_t *text = v;
+    size_t size;
+    weir_int128 value;
+    if (*v == '"') {
+        if (!string_text(decoder, v, next, &text, &size))
+            return wrong_kind(decoder, column, *v, error);
+    } else {
+        if (!weir_json_take_number(v, &number) || !ends_at(number.end, next))
+            return wrong_kind(decoder, column, *v, error);
+        size = (size_t)(number.end - v);
+    }
+    switch (weir_decimal_parse((const char *)text, size, target->precision, target->scale, &value)) {
+    case WEIR_DECIMAL_EXACT:
+        to->decimals[row] = weir_decimal_make(value);
+        return WEIR_OK;
+    case WEIR_DECIMAL_NO_NUMBER:
+        return bad_value(decoder, column, "is a string that is not a number", error);
+    case WEIR_DECIMAL_ROUNDED:
+        return bad_value(decoder, column, "is a number with more digits behind its point, which would be lost", error);
+    default:
+        return bad_value(decoder, column, "is a number with more digits", error);
+    }
+}
+
+static weir_err store_null(struct weir_decoder *decoder, struct weir_batch *batch, struct weir_column *to, int column,
+                           int row, const uint8_t *v, const uint8_t *next, struct weir_error *error)
 {
     if (!literal_is(v, next, "null", 4))
         return bad_value(decoder, column, "is not JSON", error);
     if (!decoder->targets[column].nullable)
         return bad_value(decoder, column, "is null", error);
-    weir_column_set_null(&batch->columns[column], batch->row_count, batch->row_capacity);
+    weir_column_set_null(to, row, batch->row_capacity);
     return WEIR_OK;
 }
 
-static inline weir_err store(struct weir_decoder *decoder, struct weir_batch *batch, int column, const uint8_t *v,
-                             const uint8_t *next, struct weir_error *error)
+static inline weir_err store_scalar(struct weir_decoder *decoder, struct weir_column *to, int column, int row,
+                                    const uint8_t *v, const uint8_t *next, struct weir_error *error)
 {
-    struct weir_column *to = &batch->columns[column];
-    int row = batch->row_count;
-    if (__builtin_expect(decoder->seen[column] == decoder->generation, 0) && to->validity)
-        weir_bit_set(to->validity, row); /* a doubled member: the NULL before does not count */
-    decoder->seen[column] = decoder->generation;
-    if (*v == 'n')
-        return store_null(decoder, batch, column, v, next, error);
     switch (decoder->targets[column].type) {
     case WEIR_TYPE_BOOLEAN:
         if (literal_is(v, next, "true", 4))
@@ -477,10 +423,13 @@ static inline weir_err store(struct weir_decoder *decoder, struct weir_batch *ba
     case WEIR_TYPE_BYTES:
         return store_bytes(decoder, to, column, row, v, next, error);
     case WEIR_TYPE_TIMESTAMP:
+    case WEIR_TYPE_TIMESTAMP_LTZ:
         return store_timestamp(decoder, to, column, row, v, next, error);
     case WEIR_TYPE_DATE:
     case WEIR_TYPE_TIME:
         return store_date_or_time(decoder, to, column, row, v, next, error);
+    case WEIR_TYPE_DECIMAL:
+        return store_decimal(decoder, to, column, row, v, next, error);
     default:
         return store_int(decoder, to, column, row, v, next, error);
     }
@@ -568,6 +517,194 @@ static bool skip_value(struct weir_decoder *decoder, struct walk *walk)
             return false;
         at += 2;
     }
+}
+
+/* --- Nested values: one walk with the index, down to the type's depth */
+
+static weir_err store_value(struct weir_decoder *decoder, struct weir_batch *batch, struct weir_column *to, int column,
+                            int row, struct walk *walk, struct weir_error *error);
+
+static weir_err cut_off(struct weir_error *error)
+{
+    return bad_record(error, "is not JSON: it is cut off, or a member has no name or no value");
+}
+
+/* ',' goes on, `close` ends. */
+static weir_err after_element(struct walk *walk, uint8_t close, bool *more, struct weir_error *error)
+{
+    if (walk->at == walk->end)
+        return cut_off(error);
+    uint8_t c = walk->bytes[*walk->at++];
+    *more = c == ',';
+    if (c != ',' && c != close)
+        return bad_record(error, close == ']' ? "is not JSON: a comma or the closing bracket is missing"
+                                              : "is not JSON: a comma or the closing brace is missing");
+    return WEIR_OK;
+}
+
+/* Behind the opening bracket: is there nothing? */
+static bool take_empty(struct walk *walk, uint8_t close)
+{
+    if (walk->at == walk->end || walk->bytes[*walk->at] != close)
+        return false;
+    walk->at++;
+    return true;
+}
+
+/* walk->at is behind the opening '['. */
+static weir_err store_array(struct weir_decoder *decoder, struct weir_column *to, int column, int row,
+                            struct walk *walk, struct weir_error *error)
+{
+    struct weir_batch *child = to->child;
+    bool more = !take_empty(walk, ']');
+    weir_err err = WEIR_OK;
+    weir_column_list_begin(to, row);
+    while (more) {
+        int at = weir_column_element(to);
+        if ((err = store_value(decoder, child, &child->columns[0], decoder->targets[column].first, at, walk, error)) ||
+            (err = after_element(walk, ']', &more, error)))
+            return err;
+        weir_column_element_done(to);
+    }
+    weir_column_list_end(to, row);
+    return WEIR_OK;
+}
+
+/* The member name and colon at walk->at, which moves to the value. */
+static weir_err take_member(struct walk *walk, const uint8_t **name, const uint8_t **name_next,
+                            struct weir_error *error)
+{
+    const uint32_t *at = walk->at;
+    if (walk->end - at < 4 || walk->bytes[at[0]] != '"' || walk->bytes[at[1]] != ':')
+        return cut_off(error);
+    *name = walk->bytes + at[0];
+    *name_next = walk->bytes + at[1];
+    walk->at = at + 2;
+    return WEIR_OK;
+}
+
+static weir_err store_map(struct weir_decoder *decoder, struct weir_column *to, int column, int row, struct walk *walk,
+                          struct weir_error *error)
+{
+    struct weir_batch *child = to->child;
+    int key = decoder->targets[column].first;
+    bool more = !take_empty(walk, '}');
+    weir_err err = WEIR_OK;
+    weir_column_list_begin(to, row);
+    while (more) {
+        const uint8_t *name, *name_next;
+        int at = weir_column_element(to);
+        if ((err = take_member(walk, &name, &name_next, error)) ||
+            (err = store_string(decoder, &child->columns[0], key, at, name, name_next, error)) ||
+            (err = store_value(decoder, child, &child->columns[1], key + 1, at, walk, error)) ||
+            (err = after_element(walk, '}', &more, error)))
+            return err;
+        weir_column_element_done(to);
+    }
+    weir_column_list_end(to, row);
+    weir_map_unique(to, row);
+    return WEIR_OK;
+}
+
+/* -1: none has this name; -2: it is not JSON. */
+static int row_field(struct weir_decoder *decoder, const struct weir_schema *schema, const uint8_t *name,
+                     const uint8_t *name_next)
+{
+    size_t size;
+    if (!string_bounds(name, name_next, &name, &size))
+        return -2;
+    if (size > 0 && memchr(name, '\\', size)) {
+        uint8_t *to = room(&decoder->text, &decoder->text_size, size);
+        if (!unescape(name, size, to, &size, false))
+            return -2;
+        name = to;
+    }
+    return weir_schema_find(schema, (const char *)name, size);
+}
+
+static weir_err store_row(struct weir_decoder *decoder, struct weir_column *to, int column, int row, struct walk *walk,
+                          struct weir_error *error)
+{
+    struct weir_batch *child = to->child;
+    int first = decoder->targets[column].first, count = child->schema->field_count;
+    bool more = !take_empty(walk, '}');
+    weir_err err = WEIR_OK;
+    if (++decoder->nested_generation ==
+        0) { /* after 2^32 objects; those that are begun are forgotten at worst, as missing */
+        memset(decoder->seen + decoder->column_count, 0,
+               (size_t)(decoder->target_count - decoder->column_count) * sizeof *decoder->seen);
+        decoder->nested_generation = 1;
+    }
+    uint32_t generation = decoder->nested_generation;
+    weir_column_row_begin(to, row);
+    while (more) {
+        const uint8_t *name, *name_next;
+        if ((err = take_member(walk, &name, &name_next, error)))
+            return err;
+        int field = row_field(decoder, child->schema, name, name_next);
+        if (field < 0) {
+            if (field == -2 || !skip_value(decoder, walk))
+                return bad_record(error, "is not JSON: a member that is not read is cut off, malformed or too deep");
+        } else {
+            struct weir_column *into = &child->columns[field];
+            if (decoder->seen[first + field] == generation && into->validity)
+                weir_bit_set(into->validity, row); /* a doubled member: the NULL before does not count */
+            decoder->seen[first + field] = generation;
+            if ((err = store_value(decoder, child, into, first + field, row, walk, error)))
+                return err;
+        }
+        if ((err = after_element(walk, '}', &more, error)))
+            return err;
+    }
+    for (int field = 0; field < count; field++) {
+        if (decoder->seen[first + field] == generation)
+            continue;
+        if (!decoder->targets[first + field].nullable || decoder->fail_on_missing)
+            return bad_value(decoder, first + field, "is missing", error);
+        weir_column_set_null(&child->columns[field], row, child->row_capacity);
+    }
+    weir_column_row_end(to, row);
+    return WEIR_OK;
+}
+
+/* The value at walk->at, which moves behind it, into row `row` of `to`, a column of `batch`. */
+static weir_err store_value(struct weir_decoder *decoder, struct weir_batch *batch, struct weir_column *to, int column,
+                            int row, struct walk *walk, struct weir_error *error)
+{
+    if (walk->end - walk->at < 2)
+        return cut_off(error);
+    const uint8_t *v = walk->bytes + walk->at[0], *next = walk->bytes + walk->at[1];
+    enum weir_type_id type = decoder->targets[column].type;
+    walk->at++;
+    if (*v == 'n')
+        return store_null(decoder, batch, to, column, row, v, next, error);
+    if (!weir_type_is_nested(type))
+        return store_scalar(decoder, to, column, row, v, next, error);
+    if (*v != (type == WEIR_TYPE_ARRAY ? '[' : '{'))
+        return wrong_kind(decoder, column, *v, error);
+    return type == WEIR_TYPE_ARRAY ? store_array(decoder, to, column, row, walk, error)
+           : type == WEIR_TYPE_MAP ? store_map(decoder, to, column, row, walk, error)
+                                   : store_row(decoder, to, column, row, walk, error);
+}
+
+/* The value of one of the record's own columns at walk->at. */
+static inline weir_err store(struct weir_decoder *decoder, struct weir_batch *batch, int column, struct walk *walk,
+                             struct weir_error *error)
+{
+    struct weir_column *to = &batch->columns[column];
+    int row = batch->row_count;
+    const uint8_t *v = walk->bytes + walk->at[0], *next = walk->bytes + walk->at[1];
+    if (__builtin_expect(decoder->seen[column] == decoder->generation, 0) && to->validity)
+        weir_bit_set(to->validity, row); /* a doubled member: the NULL before does not count */
+    decoder->seen[column] = decoder->generation;
+    if (__builtin_expect(weir_type_is_nested(decoder->targets[column].type), 0)) {
+        weir_err err = store_value(decoder, batch, to, column, row, walk, error);
+        return !err && walk->at == walk->end ? cut_off(error) : err;
+    }
+    walk->at++;
+    if (*v == 'n')
+        return store_null(decoder, batch, to, column, row, v, next, error);
+    return store_scalar(decoder, to, column, row, v, next, error);
 }
 
 /* --- Names */
@@ -670,7 +807,6 @@ static weir_err take_object(struct weir_decoder *decoder, struct walk *walk, str
         const uint32_t *at = walk->at;
         if (end - at < 4 || bytes[at[0]] != '"' || bytes[at[1]] != ':')
             return bad_record(error, "is not JSON: it is cut off, or a member has no name or no value");
-        const uint8_t *v = bytes + at[2], *next = bytes + at[3];
         int column;
         if (position < decoder->slot_count && slot_matches(&decoder->slots[position], bytes + at[0] + 1))
             column = decoder->slots[position].column;
@@ -678,10 +814,10 @@ static weir_err take_object(struct weir_decoder *decoder, struct walk *walk, str
             column = learn_name(decoder, position, bytes + at[0], bytes + at[1]);
         if (column >= 0) {
             found += decoder->seen[column] != decoder->generation;
-            weir_err err = store(decoder, batch, column, v, next, error);
+            walk->at = at + 2;
+            weir_err err = store(decoder, batch, column, walk, error);
             if (err)
                 return err;
-            walk->at = at + 3;
         } else {
             walk->at = at + 2;
             if (column == -2 || !skip_value(decoder, walk))
@@ -892,19 +1028,78 @@ weir_err weir_json_decode_lines(struct weir_decoder *decoder, const uint8_t *byt
 
 /* --- Making one */
 
+static int target_total(const struct weir_schema *schema)
+{
+    int total = schema->field_count;
+    for (int i = 0; i < schema->field_count; i++) {
+        if (schema->fields[i].type.fields)
+            total += target_total(schema->fields[i].type.fields);
+    }
+    return total;
+}
+
+/* The targets of a schema's fields at `first`; what is in them goes to *next and on. */
+static void add_targets(struct weir_decoder *decoder, const struct weir_schema *schema, const char *path,
+                        enum weir_type_id parent, int first, int *next)
+{
+    for (int i = 0; i < schema->field_count; i++) {
+        const struct weir_field *field = &schema->fields[i];
+        struct target *target = &decoder->targets[first + i];
+        const char *name = parent == WEIR_TYPE_ROW     ? weir_arena_format(&decoder->paths, "%s.%s", path, field->name)
+                           : parent == WEIR_TYPE_NONE  ? field->name
+                           : parent == WEIR_TYPE_ARRAY ? weir_arena_format(&decoder->paths, "%s[]", path)
+                           : i == 0                    ? weir_arena_format(&decoder->paths, "%s's key", path)
+                                                       : weir_arena_format(&decoder->paths, "%s{}", path);
+        *target = (struct target){.type = field->type.id,
+                                  .nullable = field->type.nullable,
+                                  .precision = field->type.precision,
+                                  .scale = field->type.scale,
+                                  .field = field,
+                                  .path = name};
+        if (!field->type.fields)
+            continue;
+        target->first = *next;
+        *next += field->type.fields->field_count;
+        add_targets(decoder, field->type.fields, name, field->type.id, target->first, next);
+    }
+}
+
+weir_err weir_json_check_type(const char *column, const struct weir_type *type, struct weir_error *error)
+{
+    char text[64];
+    if (type->id == WEIR_TYPE_MAP && type->fields->fields[0].type.id != WEIR_TYPE_STRING)
+        return weir_fail(error, WEIR_ERR_INVALID,
+                         "json: column '%s' has a %s: the names of a JSON object are text, so that the keys of a MAP "
+                         "must be STRING",
+                         column, weir_type_print(type, text));
+    for (int i = 0; type->fields && i < type->fields->field_count; i++) {
+        weir_err err = weir_json_check_type(column, &type->fields->fields[i].type, error);
+        if (err)
+            return err;
+    }
+    return WEIR_OK;
+}
+
 weir_err weir_json_decoder_new(struct weir_schema *schema, const struct weir_key_value *options, int option_count,
                                struct weir_decoder **decoder, struct weir_error *error)
 {
-    (void)error; /* every type that exists can be read */
+    int count = schema->field_count, next = count;
+    for (int i = 0; i < count; i++) {
+        weir_err err = weir_json_check_type(schema->fields[i].name, &schema->fields[i].type, error);
+        if (err)
+            return err;
+    }
     struct weir_decoder *created = weir_zalloc(sizeof *created);
-    int count = schema->field_count;
     created->schema = weir_schema_ref(schema);
     created->index = weir_json_index_new();
     created->fail_on_missing =
         weir_options_get_int(options, option_count, weir_json_options, "json.fail-on-missing-field") != 0;
     created->column_count = count;
-    created->targets = weir_zalloc(((size_t)count + 1) * sizeof *created->targets);
-    created->seen = weir_zalloc(((size_t)count + 1) * sizeof *created->seen);
+    created->target_count = target_total(schema);
+    created->targets = weir_zalloc(((size_t)created->target_count + 1) * sizeof *created->targets);
+    created->seen = weir_zalloc(((size_t)created->target_count + 1) * sizeof *created->seen);
+    weir_arena_init(&created->paths);
+    add_targets(created, schema, "", WEIR_TYPE_NONE, 0, &next);
     uint32_t names = 4;
     while (names < 2 * (uint32_t)count)
         names *= 2;
@@ -913,7 +1108,6 @@ weir_err weir_json_decoder_new(struct weir_schema *schema, const struct weir_key
     memset(created->names, 0xff, names * sizeof *created->names);
     for (int i = 0; i < count; i++) {
         const struct weir_field *field = &schema->fields[i];
-        created->targets[i] = (struct target){field->type.id, field->type.nullable, field->type.precision};
         uint32_t at = name_hash((const uint8_t *)field->name, strlen(field->name));
         while (created->names[at & created->names_mask] >= 0)
             at++;
@@ -935,6 +1129,7 @@ void weir_json_decoder_free(struct weir_decoder *decoder)
     weir_json_expect_free(decoder->expect);
     weir_schema_unref(decoder->schema);
     free(decoder->targets);
+    weir_arena_fini(&decoder->paths);
     free(decoder->seen);
     free(decoder->names);
     free(decoder->scratch);

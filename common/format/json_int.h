@@ -13,6 +13,8 @@ weir_err weir_json_decode(struct weir_decoder *decoder, const uint8_t *bytes, si
 weir_err weir_json_decode_lines(struct weir_decoder *decoder, const uint8_t *bytes, size_t size, bool last,
                                 struct weir_batch *batch, size_t *used, size_t *bad_at, size_t *bad_size,
                                 struct weir_error *error);
+/* INVALID: JSON has no form for it. */
+weir_err weir_json_check_type(const char *column, const struct weir_type *type, struct weir_error *error);
 void weir_json_decoder_free(struct weir_decoder *decoder);
 
 #endif

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/assert.h"
+
 #define APPEND(items, count, item) \
     ((items) = weir_realloc((items), ((count) + 1) * sizeof *(items)), (items)[(count)++] = (item))
 
@@ -90,10 +92,14 @@ Weir__Schema *weir_graph_schema(const struct weir_schema *schema)
     weir__schema__init(message);
     for (int i = 0; schema && i < schema->field_count; i++) {
         Weir__Field *field = weir_alloc(sizeof *field);
-        char type[64];
+        struct weir_buf type;
+        weir_buf_init(&type, WEIR_TYPE_TEXT_MAX);
+        bool whole = weir_type_text(&schema->fields[i].type, &type);
+        weir_assert(whole); /* a type's text is bounded when it is made */
         weir__field__init(field);
         weir_graph_text(&field->name, schema->fields[i].name);
-        weir_graph_text(&field->type, weir_type_print(&schema->fields[i].type, type));
+        weir_graph_text(&field->type, (const char *)type.data);
+        weir_buf_fini(&type);
         APPEND(message->fields, message->n_fields, field);
     }
     return message;

@@ -15,6 +15,8 @@ static const char *kind_text(const struct weir_row_field *field, char out[32])
         return field->size == 4 ? "float" : "double";
     case WEIR_C_STR:
         return "struct weir_str";
+    case WEIR_C_DECIMAL:
+        return "struct weir_decimal";
     default:
         snprintf(out, 32, "an integer of %d bits", field->size * 8);
         return out;
@@ -30,6 +32,8 @@ static bool kind_fits(const struct weir_row_field *field, const struct weir_type
     case WEIR_TYPE_STRING:
     case WEIR_TYPE_BYTES:
         return field->c_kind == WEIR_C_STR && field->size == sizeof(struct weir_str);
+    case WEIR_TYPE_DECIMAL:
+        return field->c_kind == WEIR_C_DECIMAL && field->size == sizeof(struct weir_decimal);
     case WEIR_TYPE_FLOAT:
     case WEIR_TYPE_DOUBLE:
         return field->c_kind == WEIR_C_FLOAT && field->size == width;

@@ -309,7 +309,10 @@ extern const struct weir_state_decl *const __stop_weir_states[] __attribute__((w
                 WEIR_PICK_(type, "DOUBLE", "double", double,                                       \
                 WEIR_PICK_(type, "DATE", "date", int32_t,                                          \
                 WEIR_PICK_(type, "TIMESTAMP", "timestamp", weir_ts,                                \
-                WEIR_PICK_(type, "TIME", "time", int32_t, (struct weir_str *)0)))))))))))
+                WEIR_PICK_(type, "TIME", "time", int32_t,                                          \
+                WEIR_PICK_(type, "DEC", "dec", struct weir_decimal,                                \
+                WEIR_PICK_(type, "NUMERIC", "numeric", struct weir_decimal,                        \
+                           (struct weir_str *)0)))))))))))))
 /* An error of _Generic here: the pointer is not of the type that the state was declared with. */
 #define WEIR_FITS_(v, member)                                                                      \
     _Generic((v), __typeof__(&*(member)): (v), const __typeof__(*(member)) *: (v))

@@ -36,6 +36,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include <weir/decimal.h>
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -70,8 +72,8 @@ static inline bool weir_str_equal(struct weir_str a, struct weir_str b)
  *         WEIR_FIELD(timestamp,   "TIMESTAMP(3) NOT NULL"));
  *
  * Up to 64 fields. C types: bool BOOLEAN; int8_t TINYINT; int16_t SMALLINT; int32_t INT, DATE (days), TIME (ms of the day); int64_t
- * BIGINT; weir_ts TIMESTAMP; float FLOAT; double DOUBLE; struct weir_str STRING, VARCHAR, CHAR, BYTES, VARBINARY, BINARY. One that
- * does not fit does not compile.
+ * BIGINT; weir_ts TIMESTAMP, TIMESTAMP_LTZ; float FLOAT; double DOUBLE; struct weir_decimal DECIMAL (weir/decimal.h); struct
+ * weir_str STRING, VARCHAR, CHAR, BYTES, VARBINARY, BINARY. One that does not fit does not compile.
  *
  * A row with fields that may be NULL begins with WEIR_NULLS(row) and is bound with WEIR_ROW_NULLS instead:
  *
@@ -92,7 +94,7 @@ static inline bool weir_str_equal(struct weir_str a, struct weir_str b)
     ((row)->weir_nulls[0] = (null) ? (row)->weir_nulls[0] | WEIR_NULL_BIT_(row, field) \
                                    : (row)->weir_nulls[0] & ~WEIR_NULL_BIT_(row, field))
 
-enum weir_c_kind { WEIR_C_BOOL = 1, WEIR_C_INT, WEIR_C_FLOAT, WEIR_C_STR };
+enum weir_c_kind { WEIR_C_BOOL = 1, WEIR_C_INT, WEIR_C_FLOAT, WEIR_C_STR, WEIR_C_DECIMAL };
 
 struct weir_row_field {
     const char *name;
@@ -149,7 +151,7 @@ struct weir_row_type {
 #define WEIR_C_KIND_(field)                                                                        \
     _Generic((field), _Bool: WEIR_C_BOOL, signed char: WEIR_C_INT, short: WEIR_C_INT,              \
              int: WEIR_C_INT, long: WEIR_C_INT, long long: WEIR_C_INT, float: WEIR_C_FLOAT,        \
-             double: WEIR_C_FLOAT, struct weir_str: WEIR_C_STR)
+             double: WEIR_C_FLOAT, struct weir_str: WEIR_C_STR, struct weir_decimal: WEIR_C_DECIMAL)
 
 /* Does the C type fit the SQL text? gcc and clang fold strncmp of literals in a _Static_assert; upper and lower case are known here,
  * anything else (" Double") is left to the build of the graph, which checks it all again. */
@@ -163,8 +165,10 @@ struct weir_row_type {
     (WEIR_SQL_(type, "STRING", "string") || WEIR_SQL_(type, "VARCHAR", "varchar") ||               \
      WEIR_SQL_(type, "CHAR", "char") || WEIR_SQL_(type, "BYTES", "bytes") ||                       \
      WEIR_SQL_(type, "VARBINARY", "varbinary") || WEIR_SQL_(type, "BINARY", "binary"))
+#define WEIR_SQL_DECIMAL_(type)                                                                    \
+    (WEIR_SQL_(type, "DEC", "dec") || WEIR_SQL_(type, "NUMERIC", "numeric"))
 #define WEIR_SQL_KNOWN_(type)                                                                      \
-    (WEIR_SQL_(type, "BOOLEAN", "boolean") || WEIR_SQL_(type, "TINYINT", "tinyint") ||             \
+    (WEIR_SQL_DECIMAL_(type) || WEIR_SQL_(type, "BOOLEAN", "boolean") || WEIR_SQL_(type, "TINYINT", "tinyint") ||             \
      WEIR_SQL_(type, "SMALLINT", "smallint") || WEIR_SQL_INT_(type) ||                             \
      WEIR_SQL_(type, "BIGINT", "bigint") || WEIR_SQL_(type, "FLOAT", "float") ||                   \
      WEIR_SQL_(type, "DOUBLE", "double") || WEIR_SQL_(type, "DATE", "date") ||                     \
@@ -176,6 +180,8 @@ struct weir_row_type {
          WEIR_SQL_(type, "DOUBLE", "double") == WEIR_IS_(field, double)) &&                        \
         (!WEIR_SQL_KNOWN_(type) ||                                                                 \
          WEIR_SQL_TEXT_(type) == WEIR_IS_(field, struct weir_str)) &&                              \
+        (!WEIR_SQL_KNOWN_(type) ||                                                                 \
+         WEIR_SQL_DECIMAL_(type) == WEIR_IS_(field, struct weir_decimal)) &&                       \
         (!WEIR_SQL_(type, "TINYINT", "tinyint") || sizeof(field) == 1) &&                          \
         (!WEIR_SQL_(type, "SMALLINT", "smallint") || sizeof(field) == 2) &&                        \
         (!(WEIR_SQL_INT_(type) || WEIR_SQL_TIME_(type) || WEIR_SQL_(type, "DATE", "date")) ||      \

@@ -451,13 +451,12 @@ static const char *form_name(const struct weir_process_state *state)
 static char *schema_text(const struct weir_process *process, const struct weir_process_state *state)
 {
     struct weir_buf out;
-    char type[64];
-    weir_buf_init(&out, (size_t)1 << 20);
+    weir_buf_init(&out, (size_t)8 << 20);
     bool ok = weir_buf_printf(&out, "%s%s\n", form_name(state), state->ttl_ms ? " TTL" : "");
     for (int i = 0; ok && state->keyed && i < process->key_schema->field_count; i++) {
         struct weir_type plain = process->key_schema->fields[i].type; /* NULL or not, the bytes are the same */
         plain.nullable = true;
-        ok = weir_buf_printf(&out, "%s%s", i ? ", " : "", weir_type_print(&plain, type));
+        ok = (i == 0 || weir_buf_puts(&out, ", ")) && weir_type_text(&plain, &out);
     }
     ok = ok && weir_buf_puts(&out, "\n");
     if (state->key.field_count)

@@ -19,7 +19,7 @@ static weir_err check_column(const char *option, const struct weir_field *field,
                          near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
     }
     const struct weir_type *type = &input->fields[column].type;
-    if (type->id != field->type.id)
+    if (type->id != field->type.id || (type->id == WEIR_TYPE_DECIMAL && !weir_type_equal(type, &field->type)))
         return weir_fail(error, WEIR_ERR_INVALID, "%s: column '%s' is %s, but the row struct has it as %s", option,
                          field->name, weir_type_print(type, has), weir_type_print(&field->type, wants));
     if (type->nullable && !field->type.nullable)
@@ -108,6 +108,8 @@ static void load_field(const struct weir_row_converter_field *field, const struc
             EACH_ROW(int16_t, column->i16[first + i]) break;
         case 4:
             EACH_ROW(int32_t, column->i32[first + i]) break;
+        case 16:
+            EACH_ROW(struct weir_decimal, column->decimals[first + i]) break;
         default:
             EACH_ROW(int64_t, column->i64[first + i]) break;
         }
@@ -167,6 +169,8 @@ static void store_values(const struct weir_row_converter_field *field, const uin
         EACH_VALUE(i16, int16_t) break;
     case 4:
         EACH_VALUE(i32, int32_t) break;
+    case 16:
+        EACH_VALUE(decimals, struct weir_decimal) break;
     default:
         EACH_VALUE(i64, int64_t) break;
     }

@@ -134,6 +134,7 @@ static const uint64_t *raw_values(const struct weir_column *column, enum weir_ty
     switch (type) {
     case WEIR_TYPE_INT64:
     case WEIR_TYPE_TIMESTAMP:
+    case WEIR_TYPE_TIMESTAMP_LTZ:
         return (const uint64_t *)column->i64;
     case WEIR_TYPE_INT32:
     case WEIR_TYPE_DATE:

@@ -25,6 +25,12 @@ weir_err weir_typed_add(struct weir_typed *typed, const char *name, const char *
         weir_buf_fini(&value);
         return err;
     }
+    if (weir_type_is_nested(type.id)) {
+        char printed[64];
+        weir_buf_fini(&value);
+        return weir_fail(error, WEIR_ERR_UNSUPPORTED, "'%s' is %s, which a state's value cannot have", name,
+                         weir_type_print(&type, printed));
+    }
     typed->fields = weir_realloc(typed->fields, (size_t)(typed->field_count + 1) * sizeof *typed->fields);
     typed->fields[typed->field_count++] = (struct weir_typed_field){.name = weir_strdup(name),
                                                                     .type = type,
@@ -150,6 +156,8 @@ static bool widens(const struct weir_type *from, const struct weir_type *to)
 {
     if (from->nullable && !to->nullable)
         return false;
+    if (from->id == WEIR_TYPE_DECIMAL && to->id == WEIR_TYPE_DECIMAL)
+        return from->scale == to->scale && from->precision <= to->precision;
     if (from->id == to->id)
         return true;
     if (from->id >= WEIR_TYPE_INT8 && from->id <= WEIR_TYPE_INT64 && to->id <= WEIR_TYPE_INT64)

@@ -11,7 +11,7 @@ static const char *const schema_texts[4] = {
     ALL_TYPES_SCHEMA,
     "device_id STRING NOT NULL, temperature DOUBLE, ts TIMESTAMP(3) NOT NULL",
     "s STRING",
-    "y BYTES",
+    "y BYTES, d DECIMAL(20, 5), l TIMESTAMP_LTZ(3)",
 };
 static struct weir_schema *schemas[4];
 static const struct weir_key_value dialects[4][2] = {

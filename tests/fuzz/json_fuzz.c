@@ -17,7 +17,7 @@ static const char *const schema_texts[8] = {
     "a BIGINT, b BOOLEAN NOT NULL, f FLOAT, i32 INT NOT NULL",
     "ts TIMESTAMP(0) NOT NULL, s STRING NOT NULL",
     "y BYTES, dt DATE, t TIME(1)",
-    "i8 TINYINT, i16 SMALLINT",
+    "n INT" KEYABLE_TYPES_SCHEMA MAP_TYPES_SCHEMA,
     ALL_TYPES_SCHEMA_NOT_NULL,
 };
 static struct weir_schema *schemas[8];

@@ -11,8 +11,8 @@
 #include "net/frame.h"
 #include "unit/data_random.h"
 
-static const char *const schema_texts[4] = {ALL_TYPES_SCHEMA, ALL_TYPES_SCHEMA_NOT_NULL, "s STRING",
-                                            "a BIGINT NOT NULL, y BYTES"};
+static const char *const schema_texts[4] = {ALL_TYPES_SCHEMA KEYABLE_TYPES_SCHEMA, ALL_TYPES_SCHEMA_NOT_NULL,
+                                            "s STRING", "a BIGINT NOT NULL, y BYTES" MAP_TYPES_SCHEMA};
 static struct weir_schema *schemas[4];
 
 static void work_on(const struct weir_batch *batch)

@@ -78,7 +78,7 @@ static void rows_move_as_in_the_model(void **state)
 {
     (void)state;
     struct random random = {3};
-    struct weir_schema *schema = schema_of(ALL_TYPES_SCHEMA);
+    struct weir_schema *schema = schema_of(ALL_TYPES_SCHEMA KEYABLE_TYPES_SCHEMA MAP_TYPES_SCHEMA);
     static int32_t rows[WEIR_BATCH_ROWS_MAX];
     for (int i = 0; i < ROW_COUNTS * 3; i++) {
         int row_count = row_counts[i % ROW_COUNTS];
@@ -133,7 +133,7 @@ static void appended_rows_are_in_order(void **state)
 {
     (void)state;
     struct random random = {4};
-    struct weir_schema *schema = schema_of(ALL_TYPES_SCHEMA);
+    struct weir_schema *schema = schema_of(ALL_TYPES_SCHEMA KEYABLE_TYPES_SCHEMA MAP_TYPES_SCHEMA);
     for (int round = 0; round < 30; round++) {
         struct weir_batch *to = weir_batch_new(schema, WEIR_BATCH_ROWS_MAX);
         struct weir_batch *sources[8];
@@ -169,7 +169,7 @@ static void shared_columns_outlive_their_batch(void **state)
 {
     (void)state;
     struct random random = {5};
-    struct weir_schema *schema = schema_of(ALL_TYPES_SCHEMA);
+    struct weir_schema *schema = schema_of(ALL_TYPES_SCHEMA KEYABLE_TYPES_SCHEMA MAP_TYPES_SCHEMA);
     struct weir_batch *batch = random_batch(&random, schema, 65, 3);
     struct weir_batch *copy = weir_batch_slice(batch, 0, 65);
     struct weir_batch *shell = weir_batch_new_shell(schema, 65);

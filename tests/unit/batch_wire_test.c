@@ -39,7 +39,8 @@ static void batches_round_trip(void **state)
     (void)state;
     struct random random = {1};
     for (int nullable = 0; nullable < 2; nullable++) {
-        struct weir_schema *schema = schema_of(nullable ? ALL_TYPES_SCHEMA : ALL_TYPES_SCHEMA_NOT_NULL);
+        struct weir_schema *schema =
+            schema_of(nullable ? ALL_TYPES_SCHEMA KEYABLE_TYPES_SCHEMA MAP_TYPES_SCHEMA : ALL_TYPES_SCHEMA_NOT_NULL);
         for (size_t r = 0; r < ROW_COUNTS; r++) {
             for (size_t shift = 0; shift < 9; shift++) { /* aligned, and by every misalignment */
                 struct weir_batch *batch = random_batch(&random, schema, row_counts[r], 3);
@@ -126,7 +127,7 @@ static void lying_bytes_do_no_harm(void **state)
 {
     (void)state;
     struct random random = {3};
-    struct weir_schema *schema = schema_of(ALL_TYPES_SCHEMA);
+    struct weir_schema *schema = schema_of(ALL_TYPES_SCHEMA KEYABLE_TYPES_SCHEMA MAP_TYPES_SCHEMA);
     int refused = 0, accepted = 0;
     for (int round = 0; round < 12; round++) {
         struct weir_batch *batch = random_batch(&random, schema, row_counts[round % 6], 3), *decoded;

@@ -145,7 +145,8 @@ static void rows_round_trip(void **state)
     assert_int_equal(weir_format_find("csv", &csv, &error), 0);
     struct weir_key_value options[] = {{"csv.null-literal", "NULL"}, {"csv.multiline", "true"}};
     for (int round = 0; round < 12; round++) {
-        struct weir_schema *schema = schema_of(ALL_TYPES_SCHEMA);
+        struct weir_schema *schema =
+            schema_of(ALL_TYPES_SCHEMA ", l TIMESTAMP_LTZ(3), big DECIMAL(38, 10), small DECIMAL(5, 2) NOT NULL");
         struct weir_encoder *encoder;
         struct weir_decoder *decoder;
         assert_int_equal(csv->encoder_new(schema, options, 2, &encoder, &error), 0);
@@ -184,6 +185,23 @@ static void rows_round_trip(void **state)
         csv->decoder_free(decoder);
         weir_schema_unref(schema);
     }
+}
+
+static void what_is_nested_has_no_field(void **state)
+{
+    (void)state;
+    const struct weir_format *csv;
+    struct weir_error error;
+    assert_int_equal(weir_format_find("csv", &csv, &error), 0);
+    struct weir_schema *schema = schema_of("a INT, r ROW<b INT>");
+    struct weir_encoder *encoder;
+    struct weir_decoder *decoder;
+    assert_int_equal(csv->encoder_new(schema, NULL, 0, &encoder, &error), WEIR_ERR_INVALID);
+    assert_non_null(strstr(error.message, "column 'r' is ROW<`b` INT>"));
+    assert_int_equal(csv->decoder_new(schema, NULL, 0, &decoder, &error), WEIR_ERR_INVALID);
+    weir_schema_unref(schema);
+    expect("csv", "a DECIMAL(5, 2), b DECIMAL(38, 0), c STRING", NULL, 0, "1.50, 2 ,x\n",
+           "{\"a\": 1.50, \"b\": 2, \"c\": \"x\"}\n");
 }
 
 static void noise_does_no_harm(void **state)
@@ -240,9 +258,9 @@ static void raw_is_as_it_is(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(fields_and_quotes), cmocka_unit_test(options_change_the_dialect),
-        cmocka_unit_test(rows_round_trip),   cmocka_unit_test(noise_does_no_harm),
-        cmocka_unit_test(raw_is_as_it_is),
+        cmocka_unit_test(fields_and_quotes),  cmocka_unit_test(options_change_the_dialect),
+        cmocka_unit_test(rows_round_trip),    cmocka_unit_test(what_is_nested_has_no_field),
+        cmocka_unit_test(noise_does_no_harm), cmocka_unit_test(raw_is_as_it_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

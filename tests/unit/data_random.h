@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "data/batch.h"
+#include "data/value_code.h"
 
 struct random {
     uint64_t state;
@@ -32,6 +33,16 @@ static inline int random_below(struct random *random, int bound)
     "f FLOAT NOT NULL, d DOUBLE NOT NULL, s STRING NOT NULL, y BYTES NOT NULL, dt DATE NOT NULL, " \
     "t TIME(3) NOT NULL, ts TIMESTAMP(3) NOT NULL"
 
+/* The other types: those that may be keys, and maps. To be put behind the ones above. */
+#define KEYABLE_TYPES_SCHEMA \
+    ", l TIMESTAMP_LTZ(3), big DECIMAL(38, 10), small DECIMAL(5, 2) NOT NULL, arr ARRAY<INT>, " \
+    "names ARRAY<STRING NOT NULL> NOT NULL, rec ROW<a BIGINT, b ARRAY<DOUBLE>, c BOOLEAN NOT NULL>, " \
+    "deep ARRAY<ARRAY<ROW<x DATE, y BOOLEAN>>>"
+#define MAP_TYPES_SCHEMA \
+    ", m MAP<STRING NOT NULL, BIGINT>, mm ROW<m MAP<STRING NOT NULL, MAP<STRING NOT NULL, DECIMAL(20, 4)>>> NOT NULL"
+
+static inline void random_field(struct random *random, struct weir_batch *batch, int i, int row, int null_one_in);
+
 static inline double random_double(struct random *random)
 {
     static const double special[] = {0.0, -0.0, 1.0, -1.5, 1e308, -1e308, 5e-324, 0.1, 1e15, 123456.789};
@@ -44,7 +55,30 @@ static inline void random_value(struct random *random, struct weir_column *colum
 {
     uint8_t bytes[64];
     size_t size;
+    int elements;
     switch (column->type) {
+    case WEIR_TYPE_DECIMAL: /* of five digits: fits any precision that is used here */
+        column->decimals[row] = weir_decimal_of(random_below(random, 199999) - 99999);
+        break;
+    case WEIR_TYPE_ARRAY:
+    case WEIR_TYPE_MAP:
+        weir_column_list_begin(column, row);
+        for (elements = random_below(random, 5); elements > 0; elements--) {
+            int at = weir_column_element(column);
+            for (int i = 0; i < column->child->schema->field_count; i++)
+                random_field(random, column->child, i, at, 4);
+            weir_column_element_done(column);
+        }
+        weir_column_list_end(column, row);
+        if (column->type == WEIR_TYPE_MAP)
+            weir_map_unique(column, row);
+        break;
+    case WEIR_TYPE_ROW:
+        weir_column_row_begin(column, row);
+        for (int i = 0; i < column->child->schema->field_count; i++)
+            random_field(random, column->child, i, row, 4);
+        weir_column_row_end(column, row);
+        break;
     case WEIR_TYPE_BOOLEAN:
         weir_bit_put(column->bits, row, random_next(random) & 1);
         break;
@@ -73,6 +107,7 @@ static inline void random_value(struct random *random, struct weir_column *colum
         column->i32[row] = random_below(random, 86400000);
         break;
     case WEIR_TYPE_TIMESTAMP:
+    case WEIR_TYPE_TIMESTAMP_LTZ:
         column->i64[row] = (int64_t)(random_next(random) % 315537897600000u) - 62135596800000;
         break;
     case WEIR_TYPE_STRING:
@@ -112,19 +147,23 @@ static inline void random_value(struct random *random, struct weir_column *colum
     }
 }
 
+static inline void random_field(struct random *random, struct weir_batch *batch, int i, int row, int null_one_in)
+{
+    bool null = batch->schema->fields[i].type.nullable && null_one_in && random_below(random, null_one_in) == 0;
+    if (null)
+        weir_column_set_null(&batch->columns[i], row, batch->row_capacity);
+    else
+        random_value(random, &batch->columns[i], row);
+}
+
 /* Nullable columns get NULLs in one row of `null_one_in`, 0: none. */
 static inline struct weir_batch *random_batch(struct random *random, struct weir_schema *schema, int row_count,
                                               int null_one_in)
 {
     struct weir_batch *batch = weir_batch_new(schema, row_count > 0 ? row_count : 1);
     for (int row = 0; row < row_count; row++) {
-        for (int i = 0; i < schema->field_count; i++) {
-            bool null = schema->fields[i].type.nullable && null_one_in && random_below(random, null_one_in) == 0;
-            if (null)
-                weir_column_set_null(&batch->columns[i], row, batch->row_capacity);
-            else
-                random_value(random, &batch->columns[i], row);
-        }
+        for (int i = 0; i < schema->field_count; i++)
+            random_field(random, batch, i, row, null_one_in);
         batch->row_count = row + 1;
     }
     return batch;
@@ -143,6 +182,17 @@ static inline bool same_value(const struct weir_column *a, int row_a, const stru
         size_t size_a, size_b;
         const uint8_t *bytes_a = weir_column_bytes(a, row_a, &size_a), *bytes_b = weir_column_bytes(b, row_b, &size_b);
         return size_a == size_b && memcmp(bytes_a, bytes_b, size_a) == 0;
+    }
+    if (a->child) {
+        bool list = weir_type_is_list(a->type);
+        int first_a = list ? a->offsets[row_a] : row_a, first_b = list ? b->offsets[row_b] : row_b;
+        int count = list ? a->offsets[row_a + 1] - first_a : 1;
+        bool same = !list || count == b->offsets[row_b + 1] - first_b;
+        for (int i = 0; same && i < count; i++) {
+            for (int field = 0; same && field < a->child->schema->field_count; field++)
+                same = same_value(&a->child->columns[field], first_a + i, &b->child->columns[field], first_b + i);
+        }
+        return same;
     }
     size_t width = (size_t)weir_type_width(a->type);
     return memcmp((const uint8_t *)a->values + (size_t)row_a * width,

@@ -144,6 +144,75 @@ static void values_of_every_type(void **state)
     reader_close(&reader);
 }
 
+static void nested_values_and_decimals(void **state)
+{
+    (void)state;
+    struct reader reader;
+    reader_open(&reader, "d DECIMAL(38, 10), e DECIMAL(5, 2), l TIMESTAMP_LTZ(3)", NULL, NULL);
+    expect_row(&reader,
+               "{\"d\":1234567890123456789012345678.0123456789,\"e\":\"-1.50\",\"l\":\"2013-01-01T06:00:00+02:00\"}",
+               "{\"d\": 1234567890123456789012345678.0123456789, \"e\": -1.50, \"l\": \"2013-01-01T04:00:00Z\"}");
+    expect_row(&reader, "{\"d\":1.5e3,\"e\":0.0010E3,\"l\":1}",
+               "{\"d\": 1500.0000000000, \"e\": 1.00, \"l\": \"1970-01-01T00:00:00.001Z\"}");
+    expect_row(&reader, "{\"d\":-0,\"e\":999.99000}", "{\"d\": 0.0000000000, \"e\": 999.99, \"l\": null}");
+    static const char *const decimals[][2] = {
+        {"{\"e\":1000}", "more digits"},  {"{\"e\":0.001}", "more digits behind"}, {"{\"e\":\"1,5\"}", "not a number"},
+        {"{\"e\":true}", "is a boolean"}, {"{\"e\":\"\"}", "not a number"},        {"{\"e\":1e400}", "more digits"},
+        {"{\"e\":[1]}", "is an array"},
+    };
+    for (size_t i = 0; i < sizeof decimals / sizeof *decimals; i++)
+        expect_bad(&reader, decimals[i][0], decimals[i][1]);
+    reader_close(&reader);
+
+    reader_open(&reader,
+                "id INT NOT NULL, tags ARRAY<STRING>, m MAP<STRING, ARRAY<INT>>, "
+                "r ROW<a INT NOT NULL, b ROW<c DECIMAL(4, 1), d BOOLEAN>>, rows ARRAY<ROW<x INT, y STRING>>",
+                NULL, NULL);
+    expect_row(
+        &reader,
+        "{\"id\":1,\"tags\":[\"a\",null,\"b\\n\"],\"m\":{\"k\":[1,2],\"n\":null,\"e\":[]},"
+        "\"r\":{\"z\":[{}],\"b\":{\"d\":true,\"c\":1.5},\"a\":7},\"rows\":[{\"x\":1},null,{\"y\":\"t\",\"x\":null}]}",
+        "{\"id\": 1, \"tags\": [\"a\", null, \"b\\u000a\"], \"m\": {\"k\": [1, 2], \"n\": null, \"e\": []}, "
+        "\"r\": {\"a\": 7, \"b\": {\"c\": 1.5, \"d\": true}}, \"rows\": [{\"x\": 1, \"y\": null}, null, "
+        "{\"x\": null, \"y\": \"t\"}]}");
+    expect_row(&reader, "{\"id\":2}", "{\"id\": 2, \"tags\": null, \"m\": null, \"r\": null, \"rows\": null}");
+    /* Of doubled members and keys the last counts. */
+    expect_row(
+        &reader,
+        "{\"id\":3,\"tags\":[\"x\"],\"tags\":[],\"m\":{\"k\":[1],\"l\":[2],\"k\":[3,4]},\"r\":null,\"r\":{\"a\":1,\"a\":2}}",
+        "{\"id\": 3, \"tags\": [], \"m\": {\"k\": [3, 4], \"l\": [2]}, \"r\": {\"a\": 2, \"b\": null}, \"rows\": null}");
+    static const char *const cases[][2] = {
+        {"{\"id\":1,\"tags\":[1]}", "column 'tags[]' (STRING) is a number"},
+        {"{\"id\":1,\"tags\":{}}", "column 'tags' (ARRAY<STRING>) is an object"},
+        {"{\"id\":1,\"tags\":[\"a\" \"b\"]}", "closing bracket"},
+        {"{\"id\":1,\"tags\":[\"a\",]}", "is not JSON"},
+        {"{\"id\":1,\"tags\":[\"a\"", "cut off"},
+        {"{\"id\":1,\"tags\":[", "cut off"},
+        {"{\"id\":1,\"m\":[]}", "is an array"},
+        {"{\"id\":1,\"m\":{\"a\":[\"x\"]}}", "column 'm{}[]' (INT)"},
+        {"{\"id\":1,\"m\":{\"a\"}}", "no value"},
+        {"{\"id\":1,\"r\":{}}", "column 'r.a' (INT NOT NULL) is missing"},
+        {"{\"id\":1,\"r\":{\"a\":null}}", "column 'r.a' (INT NOT NULL) is null"},
+        {"{\"id\":1,\"r\":{\"a\":1,\"b\":{\"c\":1.55}}}", "column 'r.b.c' (DECIMAL(4, 1))"},
+        {"{\"id\":1,\"r\":{\"a\":1,\"q\":[}}", "is not JSON"},
+        {"{\"id\":1,\"rows\":[{\"x\":1},{\"x\":\"1\"}]}", "column 'rows[].x'"},
+        {"{\"id\":1,\"rows\":[{\"x\":1}]", "cut off"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        expect_bad(&reader, cases[i][0], cases[i][1]);
+    expect_row(&reader, "{\"id\":4,\"tags\":[\"after\"]}",
+               "{\"id\": 4, \"tags\": [\"after\"], \"m\": null, \"r\": null, \"rows\": null}");
+    reader_close(&reader);
+
+    struct weir_schema *schema;
+    struct weir_decoder *decoder;
+    struct weir_error error;
+    assert_int_equal(weir_schema_parse("a ROW<m MAP<INT, STRING>>", &schema, NULL), 0);
+    assert_int_equal(json->decoder_new(schema, NULL, 0, &decoder, &error), WEIR_ERR_INVALID);
+    assert_non_null(strstr(error.message, "must be STRING"));
+    weir_schema_unref(schema);
+}
+
 static void bad_records_say_why(void **state)
 {
     (void)state;
@@ -801,7 +870,7 @@ static void rows_round_trip(void **state)
     struct random random = {31};
     struct reader reader;
     for (int round = 0; round < 12; round++) {
-        reader_open(&reader, ALL_TYPES_SCHEMA, NULL, NULL);
+        reader_open(&reader, ALL_TYPES_SCHEMA KEYABLE_TYPES_SCHEMA MAP_TYPES_SCHEMA, NULL, NULL);
         struct weir_key_value options[] = {{"json.timestamp-format.standard", round % 2 ? "SQL" : "ISO-8601"},
                                            {"json.encode.ignore-null-fields", round % 4 < 2 ? "true" : "false"}};
         struct weir_encoder *encoder;
@@ -905,6 +974,7 @@ int main(int argc, char **argv)
     (void)argc;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_of_every_type),
+        cmocka_unit_test(nested_values_and_decimals),
         cmocka_unit_test(bad_records_say_why),
         cmocka_unit_test(numbers_are_exact),
         cmocka_unit_test(depth_has_a_bound),

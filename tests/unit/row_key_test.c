@@ -30,10 +30,24 @@ static size_t model_encode(const struct weir_column *column, int row, uint8_t *o
         return 1;
     }
     uint64_t bits = 0;
-    int width = weir_type_width(column->type);
+    int width = weir_type_width(column->type), first = row, last = row + 1;
     size_t size;
     const uint8_t *bytes;
     out[0] = 1;
+    if (column->child) {
+        size = 1;
+        if (column->type == WEIR_TYPE_ARRAY) {
+            first = column->offsets[row];
+            last = column->offsets[row + 1];
+            for (int i = 0; i < 4; i++)
+                out[size++] = (uint8_t)((last - first) >> (24 - 8 * i));
+        }
+        for (int i = first; i < last; i++) {
+            for (int field = 0; field < column->child->schema->field_count; field++)
+                size += model_encode(&column->child->columns[field], i, out + size);
+        }
+        return size;
+    }
     switch (column->type) {
     case WEIR_TYPE_BOOLEAN:
         out[1] = weir_bit_get(column->bits, row);
@@ -62,6 +76,11 @@ static size_t model_encode(const struct weir_column *column, int row, uint8_t *o
         bits = bits >> 63 ? ~bits : bits ^ (uint64_t)1 << 63;
         break;
     }
+    case WEIR_TYPE_DECIMAL:
+        for (int i = 0; i < 16; i++)
+            out[1 + i] = ((const uint8_t *)&column->decimals[row])[15 - i];
+        out[1] ^= 0x80;
+        return 17;
     default:
         memcpy(&bits, (const uint8_t *)column->values + row * width, (size_t)width);
         bits ^= (uint64_t)1 << (8 * width - 1);
@@ -112,7 +131,8 @@ static void hashes_are_of_the_encoding(void **state)
     (void)state;
     struct random random = {1};
     for (int nullable = 0; nullable < 2; nullable++) {
-        struct weir_schema *schema = schema_of(nullable ? ALL_TYPES_SCHEMA : ALL_TYPES_SCHEMA_NOT_NULL);
+        struct weir_schema *schema =
+            schema_of(nullable ? ALL_TYPES_SCHEMA KEYABLE_TYPES_SCHEMA : ALL_TYPES_SCHEMA_NOT_NULL);
         for (size_t r = 0; r < sizeof row_counts / sizeof *row_counts; r++) {
             struct weir_batch *batch = random_batch(&random, schema, row_counts[r], 3);
             for (int column = 0; column < schema->field_count; column++) {
@@ -146,7 +166,7 @@ static void strings_of_every_length(void **state)
     struct weir_buffer *exact = weir_buffer_new(64);
     memset(exact->bytes, 'q', 64);
     struct weir_batch *tight = weir_batch_new_shell(schema, 2);
-    weir_column_init(&tight->columns[0], WEIR_TYPE_STRING, 2);
+    weir_column_init(&tight->columns[0], &schema->fields[0].type, 2);
     weir_buffer_unref(tight->columns[0].bytes_buffer);
     tight->columns[0].bytes_buffer = exact;
     tight->columns[0].bytes = exact->bytes;

@@ -36,6 +36,18 @@ static void types_print_as_parsed(void **state)
         {"TIMESTAMP", "TIMESTAMP(3)"},
         {"TIMESTAMP(0) NOT NULL", "TIMESTAMP(0) NOT NULL"},
         {"timestamp(3) without time zone", "TIMESTAMP(3)"},
+        {"TIMESTAMP_LTZ", "TIMESTAMP_LTZ(3)"},
+        {"timestamp_ltz(0) not null", "TIMESTAMP_LTZ(0) NOT NULL"},
+        {"TIMESTAMP(1) WITH LOCAL TIME ZONE NOT NULL", "TIMESTAMP_LTZ(1) NOT NULL"},
+        {"DECIMAL", "DECIMAL(10, 0)"},
+        {"dec(5)", "DECIMAL(5, 0)"},
+        {"NUMERIC ( 38 , 38 ) NOT NULL", "DECIMAL(38, 38) NOT NULL"},
+        {"ARRAY<INT>", "ARRAY<INT>"},
+        {"array < bigint not null > not null", "ARRAY<BIGINT NOT NULL> NOT NULL"},
+        {"INT NOT NULL ARRAY ARRAY NOT NULL", "ARRAY<ARRAY<INT NOT NULL>> NOT NULL"},
+        {"MAP<STRING,DECIMAL(10,2)>", "MAP<STRING, DECIMAL(10, 2)>"},
+        {"ROW<a INT, `b c` ARRAY<STRING> 'it''s > it'>", "ROW<`a` INT, `b c` ARRAY<STRING>>"},
+        {"ROW(a INT NOT NULL, b ROW(c DATE))", "ROW<`a` INT NOT NULL, `b` ROW<`c` DATE>>"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct weir_type type, again;
@@ -70,12 +82,26 @@ static void bad_types_are_refused(void **state)
         {"TIMESTAMP(x)", WEIR_ERR_INVALID},
         {"TIMESTAMP(10)", WEIR_ERR_INVALID},
         {"TIMESTAMP(6)", WEIR_ERR_UNSUPPORTED},
-        {"TIMESTAMP(3) WITH LOCAL TIME ZONE", WEIR_ERR_UNSUPPORTED},
-        {"TIMESTAMP_LTZ(3)", WEIR_ERR_UNSUPPORTED},
-        {"DECIMAL(10, 2)", WEIR_ERR_UNSUPPORTED},
-        {"ARRAY<INT>", WEIR_ERR_UNSUPPORTED},
-        {"MAP<INT, STRING>", WEIR_ERR_UNSUPPORTED},
-        {"ROW<a INT>", WEIR_ERR_UNSUPPORTED},
+        {"TIMESTAMP(3) WITH TIME ZONE", WEIR_ERR_UNSUPPORTED},
+        {"TIMESTAMP_LTZ(6)", WEIR_ERR_UNSUPPORTED},
+        {"TIMESTAMP(3) WITH LOCAL TIME", WEIR_ERR_INVALID},
+        {"DECIMAL(39, 2)", WEIR_ERR_INVALID},
+        {"DECIMAL(0)", WEIR_ERR_INVALID},
+        {"DECIMAL(3, 4)", WEIR_ERR_INVALID},
+        {"DECIMAL(3,", WEIR_ERR_INVALID},
+        {"DECIMAL(3, -1)", WEIR_ERR_INVALID},
+        {"DECIMAL(99999999999999999999)", WEIR_ERR_INVALID},
+        {"MULTISET<INT>", WEIR_ERR_UNSUPPORTED},
+        {"ARRAY", WEIR_ERR_INVALID},
+        {"ARRAY<>", WEIR_ERR_INVALID},
+        {"ARRAY<INT", WEIR_ERR_INVALID},
+        {"ARRAY<INT>>", WEIR_ERR_INVALID},
+        {"MAP<INT>", WEIR_ERR_INVALID},
+        {"MAP<INT, STRING", WEIR_ERR_INVALID},
+        {"ROW<a INT, a STRING>", WEIR_ERR_INVALID},
+        {"ROW<INT>", WEIR_ERR_INVALID},
+        {"ROW<a INT 'no end>", WEIR_ERR_INVALID},
+        {"ROW<a INT)", WEIR_ERR_INVALID},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct weir_type type = {.id = WEIR_TYPE_DATE};
@@ -85,6 +111,33 @@ static void bad_types_are_refused(void **state)
         assert_non_null(strstr(error.message, cases[i].text));
         assert_int_equal(type.id, WEIR_TYPE_DATE); /* untouched */
     }
+}
+
+static void nested_types_are_bounded_and_one(void **state)
+{
+    (void)state;
+    struct weir_type a, b, deep = {.id = WEIR_TYPE_INT32, .nullable = true}, outer;
+    struct weir_error error = {0};
+    assert_int_equal(weir_type_parse("ROW<a INT, b ARRAY<STRING>>", &a, NULL), 0);
+    assert_int_equal(weir_type_parse("row<a INT, b STRING ARRAY> NOT NULL", &b, NULL), 0);
+    assert_ptr_equal(a.fields, b.fields);
+    assert_true(weir_type_equal(&a, &b) && !weir_type_same(&a, &b));
+    assert_int_equal(weir_type_parse("ROW<a INT, b ARRAY<STRING NOT NULL>>", &b, NULL), 0);
+    assert_true(a.fields != b.fields && weir_type_equal(&a, &b));
+    assert_int_equal(weir_type_parse("ROW<a INT, c ARRAY<STRING>>", &b, NULL), 0);
+    assert_false(weir_type_equal(&a, &b));
+    assert_true(weir_type_has(&a, WEIR_TYPE_STRING) && !weir_type_has(&a, WEIR_TYPE_MAP));
+    for (int depth = 1; depth < WEIR_TYPE_DEPTH_MAX; depth++) {
+        assert_int_equal(weir_type_array(&deep, &outer, &error), 0);
+        deep = outer;
+    }
+    assert_int_equal(weir_type_array(&deep, &outer, &error), WEIR_ERR_INVALID);
+    char text[64], many[4096] = "";
+    assert_string_equal(weir_type_print(&deep, text) + 60, "...");
+    for (int i = 0; i < 300; i++)
+        strcat(many, "ARRAY<");
+    assert_int_equal(weir_type_parse(many, &outer, &error), WEIR_ERR_INVALID);
+    assert_non_null(strstr(error.message, "16 levels"));
 }
 
 static void schemas_print_as_parsed(void **state)
@@ -145,7 +198,9 @@ static void bad_schemas_are_refused(void **state)
         {"a INTEGR", "column 'a'"},
         {"`a INT", "no closing"},
         {"`` INT", "empty column name"},
-        {"a DECIMAL(10, 2), b INT", "does not have DECIMAL"},
+        {"a MULTISET<INT>, b INT", "does not have MULTISET"},
+        {"a DECIMAL(10, 2, b INT", "is not a type"},
+        {"a ROW<b INT, c INT", "'>' is expected"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct weir_schema *schema = NULL;
@@ -179,6 +234,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(types_print_as_parsed),
         cmocka_unit_test(bad_types_are_refused),
+        cmocka_unit_test(nested_types_are_bounded_and_one),
         cmocka_unit_test(schemas_print_as_parsed),
         cmocka_unit_test(bad_schemas_are_refused),
     };

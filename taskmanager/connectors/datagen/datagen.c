@@ -167,10 +167,15 @@ static int64_t field_time(struct given *given, const char *name, int64_t fallbac
     return weir_timestamp_parse(text, strlen(text), &ms) ? ms : wrong(given, name, text, "a timestamp");
 }
 
+static bool is_timestamp(enum weir_type_id type)
+{
+    return type == WEIR_TYPE_TIMESTAMP || type == WEIR_TYPE_TIMESTAMP_LTZ;
+}
+
 static bool is_integer(enum weir_type_id type)
 {
     return (type >= WEIR_TYPE_INT8 && type <= WEIR_TYPE_INT64) || type == WEIR_TYPE_DATE || type == WEIR_TYPE_TIME ||
-           type == WEIR_TYPE_TIMESTAMP;
+           is_timestamp(type);
 }
 
 static void integer_limits(enum weir_type_id type, int64_t *min, int64_t *max)
@@ -193,6 +198,7 @@ static void integer_limits(enum weir_type_id type, int64_t *min, int64_t *max)
         *min = 0, *max = 86399999;
         break;
     case WEIR_TYPE_TIMESTAMP:
+    case WEIR_TYPE_TIMESTAMP_LTZ:
         *min = 0, *max = 253402300799999;
         break;
     default:
@@ -205,11 +211,11 @@ static enum kind parse_kind(struct given *given, enum weir_type_id type)
     static const char *const names[] = {"random", "sequence", "time", "now"};
     const char *text = field_text(given, "kind");
     if (!text)
-        return type == WEIR_TYPE_TIMESTAMP ? TIME : RANDOM;
+        return is_timestamp(type) ? TIME : RANDOM;
     for (int k = 0; k < 4; k++)
         if (strcmp(text, names[k]) == 0) {
-            bool fits = k == RANDOM || (k == SEQUENCE && is_integer(type)) || type == WEIR_TYPE_TIMESTAMP ||
-                        type == WEIR_TYPE_INT64;
+            bool fits =
+                k == RANDOM || (k == SEQUENCE && is_integer(type)) || is_timestamp(type) || type == WEIR_TYPE_INT64;
             if (!fits)
                 wrong(given, "kind", text, "a kind that this column's type can have");
             return (enum kind)k;
@@ -336,6 +342,14 @@ static weir_err source_schema(const struct weir_key_value *options, int option_c
     if (weir_options_get_int(options, option_count, source_options, "rows") < 0 ||
         weir_options_get_int(options, option_count, source_options, "rows-per-second") < 0)
         return weir_fail(error, WEIR_ERR_INVALID, "connector 'datagen': rows and rows-per-second cannot be negative");
+    for (int c = 0; c < declared->field_count; c++) {
+        char type[64];
+        if (declared->fields[c].type.id >= WEIR_TYPE_DECIMAL)
+            return weir_fail(error, WEIR_ERR_UNSUPPORTED,
+                             "connector 'datagen' makes no values of column '%s', %s: make simple columns, and of them "
+                             "that one with weir_select()",
+                             declared->fields[c].name, weir_type_print(&declared->fields[c].type, type));
+    }
     weir_err err = parse_fields(options, option_count, declared, &fields, error);
     if (err)
         return weir_wrap(error, "connector 'datagen'");

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "connectors/connectors_int.h"
+#include "data/decimal.h"
 #include "data/time_text.h"
 
 #define OUTPUT_SIZE_MAX ((size_t)256 << 20)
@@ -130,9 +131,11 @@ static bool put_timestamp(struct weir_buf *out, int64_t ms)
     return weir_buf_append(out, text, size);
 }
 
-static bool put_value(struct weir_buf *out, const struct weir_column *column, int row)
+static bool put_nested(struct weir_buf *out, const struct weir_column *column, int row);
+
+static bool put_value(struct weir_buf *out, const struct weir_column *column, const struct weir_type *type, int row)
 {
-    char text[32];
+    char text[WEIR_DECIMAL_TEXT_SIZE];
     const uint8_t *bytes;
     size_t size;
     if (weir_column_is_null(column, row))
@@ -168,9 +171,29 @@ static bool put_value(struct weir_buf *out, const struct weir_column *column, in
             ok = weir_buf_printf(out, "%s%d", i ? ", " : "", (int)(int8_t)bytes[i]);
         return ok && weir_buf_puts(out, "]");
     }
+    case WEIR_TYPE_TIMESTAMP_LTZ:
+        return weir_buf_append(out, text, weir_timestamp_print_iso(column->i64[row], text));
+    case WEIR_TYPE_DECIMAL:
+        return weir_buf_append(out, text,
+                               weir_decimal_print(weir_decimal_get(column->decimals[row]), type->scale, text));
     default:
-        return weir_buf_puts(out, "?");
+        return put_nested(out, column, row);
     }
+}
+
+/* As Java prints them: [1, 2], {a=1}, +I[1, x]. */
+static bool put_nested(struct weir_buf *out, const struct weir_column *column, int row)
+{
+    const struct weir_batch *child = column->child;
+    bool list = weir_type_is_list(column->type), map = column->type == WEIR_TYPE_MAP;
+    int first = list ? column->offsets[row] : row, last = list ? column->offsets[row + 1] : row + 1;
+    bool ok = weir_buf_puts(out, map ? "{" : list ? "[" : "+I[");
+    for (int i = first; ok && i < last; i++) {
+        for (int field = 0; ok && field < child->schema->field_count; field++)
+            ok = ((i == first && field == 0) || weir_buf_puts(out, map && field == 1 ? "=" : ", ")) &&
+                 put_value(out, &child->columns[field], &child->schema->fields[field].type, i);
+    }
+    return ok && weir_buf_puts(out, map ? "}" : "]");
 }
 
 static weir_err write_batch(struct weir_writer *writer, const struct weir_batch *batch, struct weir_error *error)
@@ -183,7 +206,8 @@ static weir_err write_batch(struct weir_writer *writer, const struct weir_batch 
         ok =
             weir_buf_puts(text, writer->prefix) && weir_buf_puts(text, kinds[batch->change ? batch->change[r] & 3 : 0]);
         for (int c = 0; ok && c < batch->schema->field_count; c++)
-            ok = (c == 0 || weir_buf_puts(text, ", ")) && put_value(text, &batch->columns[c], r);
+            ok = (c == 0 || weir_buf_puts(text, ", ")) &&
+                 put_value(text, &batch->columns[c], &batch->schema->fields[c].type, r);
         ok = ok && weir_buf_puts(text, "]\n");
     }
     return ok ? write_all(writer, text->data, text->size, error) : full(error);
