@@ -77,7 +77,7 @@ OPS_TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/ops/*_test.c
 $(OPS_TESTS) $(BUILD)/tests/unit/connectors_test: $(BUILD)/obj/tests/ops/harness.c.o
 $(BUILD)/tests/unit/sdk_test $(BUILD)/tests/unit/check_test $(BUILD)/tests/unit/process_sdk_test $(BUILD)/tests/unit/build_job_test: $(BUILD)/obj/tests/ops/harness.c.o
 # Job objects that the test compiles find the SDK in the test itself.
-$(BUILD)/tests/ops/sink_test: LDFLAGS += -rdynamic
+$(BUILD)/tests/ops/sink_test $(BUILD)/tests/ops/source_test: LDFLAGS += -rdynamic
 $(BUILD)/tests/unit/build_job_test: LDFLAGS += -rdynamic -Wl,-u,weir_window_at
 $(BUILD)/tests/unit/build_job_test: $(BUILD)/obj/taskmanager/executor/build_job.c.o $(BUILD)/obj/taskmanager/executor/job_object.c.o
 

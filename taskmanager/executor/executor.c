@@ -911,6 +911,7 @@ static int run(struct weir_control *c)
     weir_log(INFO, "executor %.8s is ready: %d workers, data at %s", c->executor.id, c->executor.worker_count,
              weir_io_endpoint(c->executor.io));
     weir_control_report_executor(c, WEIR__EXECUTOR_REPORT__STATE__READY, NULL);
+    (void)weir_executor_line_fill(&c->line); /* the start may have taken longer than the lease that it came with */
     loop(c);
     weir_log(INFO, "executor %.8s ends: %s", c->executor.id, c->exit_why);
     return c->exit_code;

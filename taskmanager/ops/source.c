@@ -556,8 +556,11 @@ static enum weir_step read_split(struct source *source, struct weir_op_ctx *ctx)
     enum weir_read read = read_some(source, ctx, &wait_until_ms, &progress);
     if (read == WEIR_READ_FAILED)
         return WEIR_STEP_FAILED;
-    if (read == WEIR_READ_EMPTY)
+    if (read == WEIR_READ_EMPTY) {
         push_watermark(source, ctx); /* that it is the last split may be news */
+        if (wait_until_ms != INT64_MAX)
+            weir_op_set_timer(ctx, wait_until_ms);
+    }
     if (read != WEIR_READ_END)
         return WEIR_STEP_AGAIN;
     source->in_split = false;

@@ -595,6 +595,8 @@ static void drain(struct weir_chain *chain)
 
 void weir_chain_input_over(struct weir_chain *chain)
 {
+    if (!chain->nodes[0].ctx.input_over)
+        chain->nodes[0].waiting = false;
     chain->nodes[0].ctx.input_over = true;
 }
 

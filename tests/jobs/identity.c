@@ -3,17 +3,19 @@
  * A source of numbered partitions that can be read again from anywhere: record `seq` of partition `part` is a pure function of both, becomes
  * due at --start + seq * 1000 / --rate, and the stream ends before the sequence number that the file --end holds once it exists. Two
  * such sources; each goes as it is to a directory of its own, both together, by key, into windows of --window and into totals that stay in
- * state, and joined, record by record, into --pairs.
+ * state, and joined, record by record, into --pairs. --sleep: microseconds that each record takes on its way into totals, so that the others queue.
  */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <weir/connector.h>
 #include <weir/weir.h>
 
 #define TEXT_SIZE 65536
 #define LINE_SIZE_MAX 192
+#define SLEEP_ROWS 32  /* before one sleep for all */
 #define END_LOOK_MS 50 /* at the file, while it is not there */
 
 static const struct weir_option replay_options[] = {
@@ -212,9 +214,20 @@ WEIR_ROW(total, WEIR_FIELD(n, "BIGINT NOT NULL"), WEIR_FIELD(seqs, "BIGINT NOT N
          WEIR_FIELD(bits, "BIGINT NOT NULL"));
 WEIR_VALUE_STATE_OF(total_of, total);
 
+static void wait_a_little(struct weir_ctx *ctx)
+{
+    static int microseconds = -1;
+    static _Thread_local int rows;
+    if (microseconds < 0)
+        microseconds = atoi(ctx->argument(ctx, "sleep", "0"));
+    if (microseconds > 0 && ++rows % SLEEP_ROWS == 0)
+        usleep((useconds_t)microseconds * SLEEP_ROWS);
+}
+
 static int add(struct weir_ctx *ctx, const struct record *in, struct weir_out_rows *out)
 {
     (void)out;
+    wait_a_little(ctx);
     const struct total *before = weir_value_get(ctx, &total_of);
     struct total now = before ? *before : (struct total){0};
     now.n++;
@@ -282,6 +295,7 @@ static struct weir_stream *partitions(struct weir_job *job, const char *first, c
 
 WEIR_JOB(identity)
 {
+    (void)weir_arg(job, "sleep", "0"); /* wait_a_little() asks for it */
     const char *count = weir_arg(job, "partitions", "2");
     struct weir_stream *a = partitions(job, "0", "a", weir_arg(job, "rows-a", NULL));
     struct weir_stream *b = partitions(job, count, "b", weir_arg(job, "rows-b", NULL));

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include <arpa/inet.h>
+#include <dlfcn.h>
 #include <ftw.h>
 #include <inttypes.h>
 #include <netinet/in.h>
@@ -364,6 +365,74 @@ static void test_split_watermarks(void **state)
         assert_int_equal(weir_harness_watermark_out(h), WEIR_WATERMARK_MAX);
         weir_harness_free(h);
     }
+}
+
+/* --- A split that has nothing for a while */
+
+static weir_err slack_enumerate(const struct weir_key_value *options, int count, int reader_count,
+                                struct weir_arena *arena, struct weir_split **splits, int *split_count,
+                                struct weir_error *error)
+{
+    (void)options, (void)count, (void)reader_count, (void)arena, (void)error;
+    *splits = NULL;
+    *split_count = 0;
+    return WEIR_OK;
+}
+
+static weir_err slack_open(struct weir_connector_ctx *ctx, const struct weir_key_value *options, int count,
+                           struct weir_reader **reader, struct weir_error *error)
+{
+    static int none;
+    (void)ctx, (void)options, (void)count, (void)error;
+    *reader = (struct weir_reader *)(void *)&none;
+    return WEIR_OK;
+}
+
+static weir_err slack_split(struct weir_reader *reader, const struct weir_split *split, struct weir_error *error)
+{
+    (void)reader, (void)split, (void)error;
+    return WEIR_OK;
+}
+
+static enum weir_read slack_read(struct weir_reader *reader, struct weir_connector_ctx *ctx,
+                                 struct weir_read_bytes *bytes, int64_t *wait_until_ms, struct weir_error *error)
+{
+    (void)reader, (void)bytes, (void)error;
+    *wait_until_ms = ctx->now_ms(ctx) + 700;
+    return WEIR_READ_EMPTY;
+}
+
+static void slack_close(struct weir_reader *reader)
+{
+    (void)reader;
+}
+
+static const struct weir_option slack_options[] = {{0}};
+static const struct weir_connector slack = {.size = sizeof slack,
+                                            .name = "slack",
+                                            .source_options = slack_options,
+                                            .enumerate = slack_enumerate,
+                                            .reader_open = slack_open,
+                                            .reader_split = slack_split,
+                                            .read = slack_read,
+                                            .reader_close = slack_close};
+WEIR_CONNECTORS(&slack);
+
+/* Its reader is not called all the time. */
+static void test_a_split_may_wait(void **state)
+{
+    (void)state;
+    struct weir_error error;
+    assert_int_equal(weir_connectors_load(dlopen(NULL, RTLD_NOW), &error), 0);
+    const char *options[] = {"connector", "slack", "format", "json", NULL};
+    struct weir_harness_setup setup = reader_setup(options);
+    setup.now_ms = 5000;
+    struct weir_harness *h = weir_harness_new(&setup, &weir_harness_modes[0], &error);
+    if (!h)
+        fail_msg("%s", error.message);
+    assert_false(weir_harness_calls(h, weir_harness_batch_of(weir_harness_input_schema(h, 0), "x|0|-1|0"), 1));
+    assert_int_equal(weir_harness_timer(h), 5700);
+    weir_harness_free(h);
 }
 
 /* --- What plan() refuses */
@@ -1064,6 +1133,7 @@ int main(void)
         cmocka_unit_test(test_socket_replay),
         cmocka_unit_test(test_socket_replay_refused),
         cmocka_unit_test_setup_teardown(test_split_watermarks, make_dir, remove_dir),
+        cmocka_unit_test(test_a_split_may_wait),
         cmocka_unit_test(test_refused_watermark),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

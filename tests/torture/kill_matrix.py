@@ -3,9 +3,10 @@ savepoint), on its object store and its disk. Each is counted when it has acted 
 import collections
 import os
 import signal
+import tempfile
 import time
 
-from kill_world import PATIENCE, wait_for
+from kill_world import PATIENCE, link_all, wait_for
 
 # Steps that a running job does not pass by itself: something else has to fail first.
 AFTER_A_FAILURE = ("executor.restore-", "executor.deploy-", "executor.starting", "executor.task-running", "supervisor.start-", "supervisor.executor-spawned",
@@ -15,6 +16,7 @@ AT_AN_END = ("executor.task-ended", "jobmanager.job-store")  # only when the job
 BY_ANOTHER = {"jobmanager.head-get": ("jobmanager.head-put-done", "error")}
 RARE = ("jobmanager.garbage-",)
 STOP_S, ZOMBIE_S = 0.3, 3.5 * PATIENCE  # a pause; and one beyond every lease and heartbeat
+LOCAL_KINDS = ("damaged", "cut", "gone", "mixed up", "those of before")
 STORE_KINDS = ("down", "503", "slow", "cut", "lose", "drop")
 # What a command is disturbed at: steps that it passes by itself. "run -s" is the new job.
 A_CHECKPOINT = ("jobmanager.trigger-send", "jobmanager.trigger-sent", "supervisor.trigger-received", "executor.trigger-received", "executor.barrier-injected",
@@ -37,6 +39,28 @@ def is_stopped(pid):
         return open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0] == "T"
     except OSError:
         return False
+
+
+def change_copy(path, kind):
+    size = os.path.getsize(path)
+    if kind == "gone":
+        os.unlink(path)
+    elif kind == "cut":
+        os.truncate(path, size // 2)
+    else:
+        with open(path, "r+b") as file:
+            file.seek(size // 2)
+            byte = file.read(1)
+            file.seek(size // 2)
+            file.write(bytes([byte[0] ^ 16]) if byte else b"x")
+
+
+def mix_up(paths):
+    """Each under the name of another: what is of one attempt, checkpoint or subtask, as if it were of another."""
+    for i, path in enumerate(paths):
+        os.rename(path, f"{os.path.dirname(path)}/.mixed-{i}")
+    for i, path in enumerate(paths):
+        os.rename(f"{os.path.dirname(path)}/.mixed-{i}", paths[(i + 1) % len(paths)])
 
 
 class Matrix:
@@ -218,6 +242,32 @@ class Matrix:
                     time.sleep(0.005)
         os.unlink(path)
         self.count("disk full", "1 s", begun)
+
+    # --- Its local copies of checkpoints
+
+    def local(self, kind):
+        """Executors are stopped, the copies on their hosts changed, the executors killed: their successors find what is there now."""
+        world = self.world
+        self.injected += 1
+        with tempfile.TemporaryDirectory(dir=world.home) as aside:
+            if kind == "those of before":
+                link_all(world.path("data", "local"), aside)
+                world.wait_checkpoints(3, f"before local copies are {kind}")
+            wait_for("local copies", world.local_copies)
+            victims = world.executor_pids()
+            for pid in victims:
+                world.signal(pid, signal.SIGSTOP)
+            begun, found = time.monotonic(), world.local_copies()
+            if kind == "those of before": # beside those that are there
+                link_all(aside, world.path("data", "local"))
+            elif kind == "mixed up":
+                mix_up(found)
+            else:
+                for path in found:
+                    change_copy(path, kind)
+        for pid in victims:
+            world.signal(pid, signal.SIGKILL)
+        self.count(f"local copies {kind}", f"{len(found)} files", begun)
 
     # --- The list
 

@@ -14,6 +14,7 @@ results.jsonl (a line a run), SEED.log, and of a run that failed failed-SEED/: l
 """
 import argparse
 import collections
+import itertools
 import json
 import os
 import random
@@ -35,7 +36,7 @@ if __name__ == "__main__" and any(argument.startswith(("--faults", "--outside"))
         shutil.copytree(os.path.join(built, part), os.path.join(OWN, part), symlinks=True, ignore=shutil.ignore_patterns("*.a"))
     os.environ["WEIR_BUILD"] = OWN
 from kill_world import KEYS, PATIENCE, S3, Proxy, Skip, World, main, oracle, run, wait_for  # noqa: E402
-from kill_matrix import AT_AN_END, COMMANDS, STORE_KINDS, Matrix, Trouble  # noqa: E402
+from kill_matrix import AT_AN_END, COMMANDS, LOCAL_KINDS, STORE_KINDS, Matrix, Trouble  # noqa: E402
 
 
 def judge(world, matrix, end):
@@ -210,7 +211,7 @@ S3_MATRIX = [
     *(("jobmanager." + step, "kill") for step in ("report-counted", "metadata-put-begun", "head-put-done", "head-answered", "commit-send", "commit-done", "garbage-begun")),
     ("jobmanager.head-put-done", "zombie"),
 ]
-seen = collections.Counter()
+seen, numbers = collections.Counter(), itertools.count(1)
 
 
 def run_matrix(world, faults, seed=1):
@@ -231,8 +232,10 @@ def test_the_matrix_on_files():
 
 
 def s3_world(s3, proxy, **more):
+    """With a directory of its own: a job in it that the world does not know is too many."""
+    name = f"state-{next(numbers)}"
     config = {"s3.endpoint": proxy.endpoint, "s3.attempts": "4", **more.pop("config", {})}
-    return World(dir="s3://weir-test/state", root=os.path.join(s3.bucket(), "state"), refresh=s3.refresh, env={**KEYS, "WEIR_S3_ENDPOINT": proxy.endpoint}, config=config, **more)
+    return World(dir=f"s3://weir-test/{name}", root=os.path.join(s3.bucket(), name), refresh=s3.refresh, env={**KEYS, "WEIR_S3_ENDPOINT": proxy.endpoint}, config=config, **more)
 
 
 # What a command is disturbed by, in order; after each "stop" the job is begun again with its savepoint, and disturbed in that.
@@ -274,6 +277,8 @@ def test_the_matrix_on_s3():
             matrix = run_matrix(world, S3_MATRIX, 2)
             for kind in STORE_KINDS:
                 matrix.store(trouble, proxy, kind)
+            for kind in LOCAL_KINDS:
+                matrix.local(kind)
             world.check_newest_state()
             finish(world, matrix)
             seen.update(matrix.counted)
@@ -322,13 +327,14 @@ def print_list(counted):
 
 # --- Random ones
 
+TIMEOUT = "execution.checkpointing.aligned-checkpoint-timeout"
 A_WORLD = 50 # faults on one cluster and job
 ALL_KINDS = ("kill", "stop", "zombie", "delay", "error")
 
 
 def all_faults(world):
     for point, about in sorted(world.points().items()):
-        if not point.startswith(AT_AN_END):
+        if not point.startswith(AT_AN_END) and not (point == "executor.barrier-aligned" and world.unaligned() and world.config[TIMEOUT] == "0 s"):
             role = point.split(".")[0]
             for kind in ["kill", "stop", "delay"] + ["error"] * about["can-fail"] + ["both"] * (role == "supervisor") + ["zombie"]:
                 yield "point", point, kind
@@ -344,7 +350,7 @@ def all_commands(world):
 
 
 def plan(world, rng, store, count):
-    """So many faults: most at fault points, each fifth in a command, some on the store or the disk."""
+    """So many faults: most at fault points, each fifth in a command, some on the store, the local copies or the disk."""
     points = [f for f in all_faults(world) if store == "file" or f[1] not in ("executor.store-put-mid", "jobmanager.store-put-mid")]
     commands = [f for f in all_commands(world) if f[0] not in ("stop --drain", "run -s")]
     restores = [f for f in all_commands(world) if f[0] == "run -s"]
@@ -352,8 +358,10 @@ def plan(world, rng, store, count):
     for i in range(count):
         chance = rng.random()
         if chance < 0.08:
-            yield ("store", rng.choice(STORE_KINDS), "") if store == "s3" else ("disk", "full", "")
-        elif chance < 0.28:
+            yield ("store", rng.choice(STORE_KINDS), "") if store == "s3" and rng.random() < 0.7 else ("disk", "full", "")
+        elif chance < 0.12 and world.keeps_copies():
+            yield "local", rng.choice(LOCAL_KINDS), ""
+        elif chance < 0.3:
             command = rng.choice(commands)
             yield command
             if command[0] == "stop":
@@ -371,28 +379,45 @@ def inject(world, matrix, store, faults, trouble, proxy, place):
             matrix.store(trouble, proxy, point)
         elif name == "disk":
             matrix.full_disk(place)
+        elif name == "local":
+            matrix.local(point)
         elif name == "stop":
             savepoint = matrix.stop(point, kind)[1]
         elif name == "run -s":
             matrix.restore(savepoint, point, kind)
         else:
             run_commands(world, matrix, [(name, point, kind)])
-        if matrix.injected % 10 == 0 and not world.unaligned: # what a barrier overtook is in no state
+        world.look_around()
+        if matrix.injected % 10 == 0 and not world.unaligned(): # what a barrier overtook is in no state
             world.check_newest_state()
+
+
+SPILLS = {"config": {"state.memory.size": "8 mb"}, "keys": 300000} # three operators share the memory; with so many keys `totals` does not fit
+
+
+def draw_settings(rng):
+    """Of a cluster and of the job: (configuration, what World takes besides)."""
+    backend, spills = rng.choice([("hashmap", False), ("rocksdb", False), ("rocksdb", True)])
+    unaligned = rng.random() < 0.35
+    config = {"state.backend.type": backend, "execution.checkpointing.unaligned.enabled": str(unaligned).lower(), TIMEOUT: rng.choice(["0 s", "100 ms"]),
+              "execution.checkpointing.max-concurrent-checkpoints": rng.choice([1, 1, 3]), "state.backend.local-recovery": rng.choice(["auto", "auto", "true", "false"])}
+    more = {"sleep_us": 250 if unaligned else 0}
+    if spills:
+        config, more["keys"] = {**config, **SPILLS["config"]}, SPILLS["keys"]
+    return config, more
 
 
 def one_world(rng, store, count, s3, proxy, trouble):
     """A cluster and a job, whose settings are drawn, and so many faults."""
-    unaligned = rng.random() < 0.3
-    config = {"state.backend.type": rng.choice(["rocksdb", "rocksdb", "hashmap"]), "execution.checkpointing.unaligned.enabled": str(unaligned).lower()}
+    config, more = draw_settings(rng)
     print(f"# {store}, {config}", flush=True)
-    with SmallDisk(512) as place:
-        with s3_world(s3, proxy, config=config, place=place) if store == "s3" else World(config=config, place=place) as world:
-            world.unaligned = unaligned
+    with SmallDisk(1024) as place:
+        with s3_world(s3, proxy, config=config, place=place, **more) if store == "s3" else World(config=config, place=place, **more) as world:
             matrix = Matrix(world, rng)
             world.submit()
             world.wait_checkpoints(2, "at the beginning")
             inject(world, matrix, store, plan(world, rng, store, count), trouble, proxy, place)
+            print(f"# at most {', '.join(f'{value} {name}' for name, value in world.most.items())}")
             if rng.random() < 0.3:
                 drain(world, matrix, *rng.choice([f[1:] for f in all_commands(world) if f[0] == "stop --drain"]))
             else:

@@ -27,23 +27,24 @@ CONFIG = {"testing.fault-points": "true", "restart-strategy.type": "fixed-delay"
 
 
 def link_all(source, target):
-    """Files that are there now, under another name too."""
+    """Files that are there now, under another name too, where that is free."""
     for directory, _, names in os.walk(source):
         there = os.path.join(target, os.path.relpath(directory, source))
         os.makedirs(there, exist_ok=True)
         for name in names:
             try:
                 os.link(os.path.join(directory, name), os.path.join(there, name))
-            except FileNotFoundError:
+            except (FileNotFoundError, FileExistsError):
                 pass
 
 
 class World:
     """with World(taskmanagers=2) as world: ... `root`: the directory that holds the objects, once refresh() was called; None: that of `dir`, a path."""
 
-    def __init__(self, taskmanagers=2, slots=2, config=None, env=None, dir=None, root=None, refresh=lambda: None, partitions=2, rate=1000, keys=5000, parallelism=2, place=None):
+    def __init__(self, taskmanagers=2, slots=2, config=None, env=None, dir=None, root=None, refresh=lambda: None, partitions=2, rate=1000, keys=5000, parallelism=2,
+                 sleep_us=0, place=None):
         self.home = tempfile.mkdtemp(prefix="weir-kill-", dir=place)
-        self.partitions, self.rate, self.keys, self.parallelism = partitions, rate, keys, parallelism
+        self.partitions, self.rate, self.keys, self.parallelism, self.sleep_us = partitions, rate, keys, parallelism, sleep_us
         self.dir = dir or self.path("checkpoints")
         self.root, self.refresh = root or self.dir, refresh
         self.rest_port = free_port()
@@ -55,6 +56,7 @@ class World:
         self.lock, self.stopping, self.restarts = threading.Lock(), False, 0
         self.log_at, self.complete = 0, 0
         self.jobs, self.savepoints, self.states_read = [], 0, 0
+        self.most = {} # of what was seen now and then: how much at most
 
     # --- Processes
 
@@ -136,6 +138,32 @@ class World:
                 pass
         return pids
 
+    def unaligned(self):
+        return self.config.get("execution.checkpointing.unaligned.enabled") == "true"
+
+    def keeps_copies(self):
+        return self.config.get("state.backend.local-recovery", "auto") in ["true"] + ["auto"] * self.dir.startswith("s3:")
+
+    def local_copies(self):
+        """Files of the TaskManagers' local copies of checkpoints."""
+        return [os.path.join(root, name) for root, _, names in os.walk(self.path("data", "local")) for name in names if not name.startswith(".")]
+
+    def look_around(self):
+        """What happens besides: bytes of state on disk, bytes that barriers overtook, checkpoints under way at once."""
+        on_disk = 0
+        for root, _, names in os.walk(self.path("data", "state")):
+            for name in names:
+                try:
+                    on_disk += name.endswith(".sst") and os.path.getsize(os.path.join(root, name))
+                except OSError:
+                    pass
+        about = self.rest(f"/jobs/{self.job}/checkpoints", {})
+        overtaken = [entry.get("persisted_data", 0) for entry in about.get("history", [])]
+        now = {"bytes of state on disk": on_disk, "bytes overtaken by a checkpoint": max(overtaken, default=0),
+               "checkpoints at once": about.get("counts", {}).get("in_progress", 0)}
+        for name, value in now.items():
+            self.most[name] = max(self.most.get(name, 0), value)
+
     # --- The JobManager, which may be dead at any moment
 
     def rest(self, path, fallback=None, method="GET", body=None):
@@ -188,6 +216,7 @@ class World:
         return ["run", "-d", "-p", self.parallelism, *options, IDENTITY, "--rows-a", output and self.rows[0] or "", "--rows-b",
                 output and self.rows[1] or "", "--windows", output and self.windows or "",
                 "--pairs", output and self.pairs or "", "--partitions", self.partitions, "--rate", self.rate, "--keys", self.keys,
+                "--sleep", self.sleep_us,
                 "--window", f"{oracle.WINDOW_MS} ms", "--start", self.began_ms, "--end", self.path("end")]
 
     def submit(self, *options, output=True):

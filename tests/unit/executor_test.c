@@ -721,6 +721,29 @@ static void the_end_of_the_lease_ends_it(void **state)
     free(graph.bytes);
 }
 
+/* Leases that came meanwhile count: else a slow host would start it for ever. */
+static void a_start_may_take_longer_than_its_lease(void **state)
+{
+    (void)state;
+    struct graph graph = graph_of(1, NULL, 1);
+    for (int i = 0; i < 10; i++) {
+        struct super s;
+        super_thread(&s);
+        send_start(&s, 0, &graph, 0);
+        usleep(500); /* so that it is not read together with what follows, mostly */
+        Weir__Control message = WEIR__CONTROL__INIT;
+        Weir__Lease lease = WEIR__LEASE__INIT;
+        lease.valid_until_ms = weir_clock_mono_ms() + 60000;
+        message.body_case = WEIR__CONTROL__BODY_LEASE;
+        message.lease = &lease;
+        send_message(&s, &message);
+        expect_ready(&s);
+        send_stop(&s);
+        super_end(&s, 0);
+    }
+    free(graph.bytes);
+}
+
 static void a_crash_says_signal_operator_and_stack(void **state)
 {
     (void)state;
@@ -954,6 +977,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(metrics_come_by_heartbeat),
         cmocka_unit_test(a_bad_graph_is_refused),
         cmocka_unit_test(the_end_of_the_lease_ends_it),
+        cmocka_unit_test(a_start_may_take_longer_than_its_lease),
         cmocka_unit_test(a_crash_says_signal_operator_and_stack),
         cmocka_unit_test(a_task_that_cannot_be_cancelled_ends_the_process),
         cmocka_unit_test(a_killed_executor_breaks_the_others_channels),
