@@ -145,6 +145,7 @@ void weir_records_take_back(struct weir_records *records)
 
 /* --- Writing: sorted by a prefix of the address first, which mostly decides */
 
+#define AHEAD 8 /* records that are fetched from memory before their turn: they lie in another order */
 struct sort_entry {
     uint64_t prefix[2]; /* key group, then the key's first 14 bytes */
     const uint8_t *bytes;
@@ -296,6 +297,9 @@ void weir_records_write(const struct weir_records *const *sets, size_t set_count
     bool ok = weir_buf_reserve(out, size);
     weir_assert(ok);
     for (size_t i = 0; i < count; i++) {
+        if (i + AHEAD < count)
+            for (int line = 0; line < 3; line++)
+                __builtin_prefetch(entries[i + AHEAD].bytes + 64 * line);
         const uint8_t *end = parse_own(entries[i].bytes, &record);
         if (i > 0 && weir_record_compare(&last, &record) == 0) {
             weir_assert(record.kind == WEIR_RECORD_REMOVED); /* an entry is captured once */

@@ -30,7 +30,8 @@
 #include "statefile/run.h"
 
 #define INLINE_SIZE_MAX ((int64_t)16 << 10)
-#define WHOLE_SIZE_MAX ((int64_t)8 << 20) /* larger objects are streamed */
+#define WHOLE_SIZE_MAX ((int64_t)8 << 20) /* larger objects of many parts are streamed */
+#define PUT_SIZE_MAX ((int64_t)32 << 20)  /* what is in memory is put from there; more of it through a file, in parts */
 #define RUN_SIZE_WHOLE ((int64_t)1 << 20) /* a smaller run is fetched whole */
 #define RUN_TAIL_SIZE ((int64_t)64 << 10) /* of a larger one first, mostly with all of its index */
 #define FETCHERS_MAX 3                    /* threads of one subtask's restore, beside the pool's */
@@ -155,7 +156,7 @@ static weir_err put_memfd(struct write_work *work, const char *key, int fd, stru
 static weir_err put_bytes(struct write_work *work, const char *key, const struct weir_buf *bytes,
                           struct weir_error *error)
 {
-    if ((int64_t)bytes->size <= WHOLE_SIZE_MAX) {
+    if ((int64_t)bytes->size <= PUT_SIZE_MAX) {
         weir_err err =
             weir_store_put(work->store->store, key, bytes->data, bytes->size, WEIR_STORE_ALWAYS, NULL, NULL, error);
         if (!err)
@@ -254,14 +255,15 @@ static weir_err write_capture(struct write_work *work, struct weir_capture *capt
         weir_snapshot_add_stored_run(work->snapshot, capture, false, &base[i]);
     weir_err err = WEIR_OK;
     bool more = true, last = false;
+    struct weir_buf run; /* one for all of them: fresh memory costs as much as sorting them */
+    weir_buf_init(&run, SIZE_MAX / 2);
     for (int i = 0; more && !last && !err; i++) {
-        struct weir_buf run;
-        weir_buf_init(&run, SIZE_MAX / 2);
+        run.size = 0;
         err = weir_capture_next(capture, &run, &more, &last, error);
         if (!err && more)
             err = write_run(work, capture, &run, i == 0 && last, error);
-        weir_buf_fini(&run);
     }
+    weir_buf_fini(&run);
     return err;
 }
 

@@ -329,6 +329,13 @@ static void encode(void *arg, const uint8_t *value, struct weir_buf *out)
     weir_assert(ok); /* the buffer's bound is that of memory */
 }
 
+static void prefetch(const uint8_t *value)
+{
+    const struct weir_process_blob *blob = (const struct weir_process_blob *)(const void *)value;
+    for (uint32_t at = 0; blob->capacity && at < blob->size && at < 256; at += 64)
+        __builtin_prefetch(blob->block + at);
+}
+
 /* One value: [touched] value, of schema `older` (NULL: ours), appended to out in ours (NULL: only checked). */
 static bool convert_value(const struct weir_process_state *state, const struct older *older, const uint8_t **at,
                           const uint8_t *end, struct weir_buf *out)
@@ -594,6 +601,7 @@ static void make_state(struct weir_process *process, struct weir_process_state *
     state->schema = schema_text(process, state);
     state->codec = (struct weir_state_codec){.arg = state,
                                              .encode = encode,
+                                             .prefetch = prefetch,
                                              .decode = decode,
                                              .schema = state->schema,
                                              .schema_size = strlen(state->schema),

@@ -19,7 +19,7 @@ size_t weir_capture_chunk_size = (size_t)1
 #define CHECKPOINTS_MAX 400             /* whose runs one checkpoint refers to; ... */
 #define DISK_CHECKPOINTS_MAX 100        /* ... with entries on disk, which are not joined */
 int weir_capture_fresh_max = 100;       /* checkpoints whose runs are then joined to one's */
-#define SLICE 64                        /* entries between two looks at the clock */
+#define SIZED 64                        /* entries say how large one is */
 
 /* What a checkpoint has of a state. Complete once `written`; read-only from then on. */
 struct weir_state_runs {
@@ -250,39 +250,48 @@ void weir_capture_entry(struct weir_state_table *table, uint64_t index)
     }
 }
 
-/* The entries of one word of bits; those of the next are fetched meanwhile. */
-static void capture_word(struct weir_state_table *table, uint64_t at)
+void weir_capture_entries(struct weir_state_table *table, const uint64_t *indices, int count)
 {
-    uint64_t word = table->bits[BITS_LEFT][at];
-    uint64_t next = at + 1 < table->words ? table->bits[BITS_LEFT][at + 1] : 0;
-    for (; next; next &= next - 1) {
-        uint64_t index = (at + 1) * 64 + (uint64_t)__builtin_ctzll(next);
-        if (index < table->capacity + SPECIAL_SLOTS)
+    const struct weir_state *state = table->state;
+    for (int i = 0; i < count; i++) {
+        if (state->codec.prefetch && slot_is_taken(table, indices[i]))
+            state->codec.prefetch(slot_at(table, indices[i]) + state->value_at);
+        for (int kind = BITS_PENDING; kind < BITS_KINDS; kind++)
+            __builtin_prefetch(&table->bits[kind][indices[i] >> 6], 1);
+    }
+    for (int i = 0; i < count; i++)
+        if (bit_of(table, BITS_LEFT, indices[i])) /* one may be there twice */
+            weir_capture_entry(table, indices[i]);
+}
+
+#define EMPTY_MAX 4096 /* words without any, between two looks at the clock */
+
+/* Entries that are left, in the slots' order: their slots are on their way from memory. At most WEIR_CAPTURE_TOGETHER and a word. */
+static int gather(struct weir_state_table *table, uint64_t *indices)
+{
+    int count = 0;
+    for (int empty = 0; table->capture_word < table->words && count < WEIR_CAPTURE_TOGETHER && empty < EMPTY_MAX;) {
+        uint64_t at = table->capture_word++, word = table->bits[BITS_LEFT][at];
+        empty += word == 0;
+        for (; word; word &= word - 1) {
+            uint64_t index = at * 64 + (uint64_t)__builtin_ctzll(word);
+            if (index >= table->capacity + SPECIAL_SLOTS) {
+                bit_clear(table, BITS_LEFT, index);
+                continue;
+            }
             __builtin_prefetch(slot_at(table, index));
+            indices[count++] = index;
+        }
     }
-    for (; word; word &= word - 1) {
-        uint64_t index = at * 64 + (uint64_t)__builtin_ctzll(word);
-        if (index < table->capacity + SPECIAL_SLOTS)
-            weir_capture_entry(table, index);
-    }
-    table->bits[BITS_LEFT][at] = 0;
+    return count;
 }
 
 /* True: the table has nothing left; false: `deadline_ns` has come. */
-static bool capture_table(struct weir_capture *capture, struct weir_state_table *table, int64_t deadline_ns)
+static bool capture_table(struct weir_state_table *table, int64_t deadline_ns)
 {
-    size_t look = capture->entries + SLICE;
-    uint64_t empty = 0;
     while (table->capture_word < table->words) {
-        uint64_t at = table->capture_word++;
-        if (table->bits[BITS_LEFT][at])
-            capture_word(table, at);
-        else if (++empty % 4096 != 0)
-            continue;
-        if (capture->entries < look && empty % 4096 != 0)
-            continue;
-        look = capture->entries + SLICE;
-        empty = 0;
+        uint64_t indices[WEIR_CAPTURE_TOGETHER + 64];
+        weir_capture_entries(table, indices, gather(table, indices));
         if (weir_clock_mono_ns() >= deadline_ns)
             return false;
     }
@@ -302,7 +311,7 @@ static bool waits_for_writer(struct weir_capture *capture)
 static void finish(struct weir_capture *capture, bool failed)
 {
     struct weir_state *state = capture->state;
-    if (!failed && capture->entries >= SLICE)
+    if (!failed && capture->entries >= SIZED)
         state->record_bytes = (double)capture->bytes / (double)capture->entries;
     pthread_mutex_lock(&capture->mutex);
     capture->ended = true;
@@ -331,14 +340,14 @@ bool weir_capture_step(struct weir_capture *capture, int64_t budget_ns, bool *mo
     int64_t deadline_ns = budget_ns ? weir_clock_mono_ns() + budget_ns : INT64_MAX;
     while (state->dropped_tables) {
         struct weir_state_table *table = state->dropped_tables;
-        if (!capture_table(capture, table, deadline_ns))
+        if (!capture_table(table, deadline_ns))
             return false;
         state->dropped_tables = table->next_dropped;
         weir_state_table_free(table);
     }
     for (int64_t at; (at = weir_state_next(state, capture->position)) != INT64_MAX; capture->position = at + 1) {
         struct weir_state_table *table = weir_state_find(state, at);
-        if (table->capturing && !capture_table(capture, table, deadline_ns))
+        if (table->capturing && !capture_table(table, deadline_ns))
             return false;
     }
     if (capture->open.count > 0)

@@ -228,6 +228,9 @@ extern int weir_capture_fresh_max;
 
 /* The entry belongs to the capture that is under way and is about to change, move or go. */
 void weir_capture_entry(struct weir_state_table *table, uint64_t index);
+/* Many, whose slots are at hand or on their way: what lies elsewhere is fetched first. */
+#define WEIR_CAPTURE_TOGETHER 64
+void weir_capture_entries(struct weir_state_table *table, const uint64_t *indices, int count);
 /* The entry at `index` goes, or the whole table: what later runs must say of it. */
 void weir_capture_removed(struct weir_state_table *table, uint64_t index);
 /* True: the capture still needs the table and keeps it. */

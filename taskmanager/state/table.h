@@ -30,6 +30,8 @@ struct weir_state_codec {
     void *arg;
     /* Portable bytes, variable parts included. They must not depend on anything but the value. */
     void (*encode)(void *arg, const uint8_t *value, struct weir_buf *out);
+    /* It will be encoded soon: what of it lies elsewhere can be fetched from memory meanwhile. NULL: nothing does. */
+    void (*prefetch)(const uint8_t *value);
     /* The inverse, into zeros; variable parts go into `heap`. `reader`: NULL, the bytes are of this codec's own schema; else what
      * reader_new() made. Bytes that cannot be are DATA, "CHECKPOINT_CORRUPT: ...". */
     weir_err (*decode)(void *arg, const void *reader, const uint8_t *bytes, size_t size, uint8_t *value,

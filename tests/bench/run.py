@@ -1,17 +1,20 @@
 #!/usr/bin/env python3
 """The speed figures: `PASS|MISS|INVALID name value bound` a line; exit 1 on a MISS or INVALID. Input from a seed, medians of five, ratios against a baseline
 measured in the same run. usage: tests/bench/run.py [name ...]"""
+import datetime
 import json
 import os
 import re
 import resource
 import shutil
+import signal
 import statistics
 import struct
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.abspath(os.environ.get("WEIR_BUILD", os.path.join(ROOT, "build")))
@@ -206,6 +209,207 @@ def bench_footprint():
 def bench_local_start():
     wall = [measure([WEIR, "run", "--local", job("first_output"), "--rows", 1000])[1] for _ in range(RUNS)]
     at_most("local-run-of-1000-rows-ms", median(wall) * 1000, 150)
+
+
+class Notes:
+    """What tests/bench/jobs/recovery.c says of its output."""
+    ATTEMPTS, SUBTASKS, GAPS = 64, 16, 1 << 18
+
+    def __init__(self, path):
+        self.path = path
+
+    def head(self):
+        size = 8 * (self.ATTEMPTS + self.SUBTASKS + 2)
+        data = open(self.path, "rb").read(size) if os.path.exists(self.path) else b""
+        return struct.unpack(f"{size // 8}q", data) if len(data) == size else (0,) * (size // 8)
+
+    def first_outputs(self):
+        return self.head()[:self.ATTEMPTS]
+
+    def rows(self):
+        return sum(self.head()[self.ATTEMPTS:self.ATTEMPTS + self.SUBTASKS])
+
+    def gaps(self):
+        """(end, length, of it others ran), seconds, oldest first."""
+        count = min(self.head()[-1], self.GAPS)
+        with open(self.path, "rb") as file:
+            file.seek(8 * (self.ATTEMPTS + self.SUBTASKS + 2))
+            return sorted(tuple(n / 1e9 for n in g) for g in struct.iter_unpack("3q", file.read(24 * count)))
+
+
+class StateJob:
+    """The recovery job with a gigabyte of state, its checkpoints on an S3 server of this host."""
+    KEYS, PAYLOAD = int(os.environ.get("WEIR_BENCH_KEYS", "8000000")), 120 # and 8 of the key: what a key counts where bytes changed are counted
+
+    def __init__(self, taskmanagers, slots, interval, rate, parallelism=2):
+        sys.path.insert(0, os.path.join(ROOT, "tests", "s3"))
+        from s3_kit import KEYS, S3
+        os.environ.update(KEYS)
+        self.server = S3()
+        self.taskmanagers, self.slots, self.interval, self.rate, self.parallelism = taskmanagers, slots, interval, rate, parallelism
+
+    def __enter__(self):
+        self.server.__enter__()
+        options = {"s3.endpoint": self.server.endpoint, "s3.path-style-access": "true", "execution.checkpointing.dir": "s3://weir-test/bench",
+                   "execution.checkpointing.interval": self.interval, "execution.checkpointing.externalized-checkpoint-retention": "DELETE_ON_CANCELLATION",
+                   "restart-strategy.type": "fixed-delay", "restart-strategy.fixed-delay.attempts": "1000", "restart-strategy.fixed-delay.delay": "0 ms",
+                   "state.memory.size": "4 gb"}
+        try:
+            self.cluster = Cluster(self.taskmanagers, self.slots, [o for k, v in options.items() for o in ("-D", f"{k}={v}")])
+        except BaseException:
+            self.server.__exit__(None, None, None)
+            raise
+        self.directory = os.path.join(self.cluster.home, "run")
+        self.port = json.load(open(os.path.join(self.directory, "jobmanager.json")))["rest_port"]
+        self.notes = Notes(os.path.join(self.cluster.home, "notes"))
+        self.id = self.cluster.run("-d", "-p", self.parallelism, job("recovery"), "--keys", self.KEYS, "--payload", self.PAYLOAD, "--rate", self.rate,
+                                   "--output", self.notes.path)[2].strip()
+        self.wait("all keys", lambda: self.notes.rows() > self.KEYS * 1.05, 300)
+        return self
+
+    def __exit__(self, *what):
+        self.cluster.__exit__()
+        self.server.__exit__(*what)
+
+    def wait(self, what, condition, timeout_s=120):
+        end = time.monotonic() + timeout_s
+        while not condition():
+            if time.monotonic() > end:
+                log = os.path.join(self.cluster.home, "logs", "jobmanager.log")
+                raise SystemExit(f"no {what} within {timeout_s} s\n" + "".join(open(log).readlines()[-20:]))
+            time.sleep(0.01)
+
+    def rest(self, path, body=None):
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/jobs/{self.id}{path}", data=body, timeout=60) as reply:
+            return json.load(reply)
+
+    def completed(self):
+        return self.rest("/checkpoints")["counts"]["completed"]
+
+    def checkpoint(self):
+        """One, now; the time until it is complete."""
+        done, start = self.completed(), time.monotonic()
+        subprocess.run([WEIR, "checkpoint", self.id], env=dict(os.environ, **self.cluster.env), stdout=subprocess.DEVNULL, check=True)
+        self.wait("checkpoint", lambda: self.completed() > done)
+        return time.monotonic() - start
+
+    def some_checkpoints(self, count):
+        done = self.completed()
+        self.wait(f"{count} checkpoints", lambda: self.completed() >= done + count)
+
+    def executors(self):
+        directory = os.path.join(self.directory, "executors")
+        return [int(open(os.path.join(directory, n)).read().split()[0]) for n in os.listdir(directory)]
+
+    def worker_cpu(self):
+        """Seconds, of all worker threads."""
+        total = 0
+        for pid in self.executors():
+            for task in os.listdir(f"/proc/{pid}/task"):
+                if open(f"/proc/{pid}/task/{task}/comm").read().startswith("worker"):
+                    total += int(open(f"/proc/{pid}/task/{task}/schedstat").read().split()[0]) / 1e9
+        return total
+
+    def first_output_after(self, action):
+        """Seconds from the begin of action() to the first row of a new attempt."""
+        before, start = self.notes.first_outputs(), time.time()
+        action()
+        self.wait("output", lambda: self.notes.first_outputs() != before, 60)
+        return next(new / 1e9 - start for new, old in zip(self.notes.first_outputs(), before) if new != old)
+
+    def log_time(self, pattern, after):
+        """Seconds from `after` to the first later line of the JobManager that fits."""
+        for line in open(os.path.join(self.cluster.home, "logs", "jobmanager.log")):
+            at = datetime.datetime.fromisoformat(line.split()[0].replace("Z", "+00:00")).timestamp() if line[:2] == "20" else 0
+            if at > after - 0.002 and re.search(pattern, line):
+                return at - after
+        raise SystemExit(f"no '{pattern}' in the JobManager's log")
+
+
+def longest_gaps(gaps, spans):
+    """Of each span of time the longest gap, by the clock and without what others ran meanwhile, ms."""
+    wall = [max([g for end, g, _ in gaps if a <= end - g <= b] or [0]) * 1e3 for a, b in spans]
+    own = [max([g - o for end, g, o in gaps if a <= end - g <= b] or [0]) * 1e3 for a, b in spans]
+    return wall, own
+
+
+def quantile(values, q):
+    return sorted(values)[min(len(values) - 1, int(len(values) * q))]
+
+
+def bench_checkpoint_gaps():
+    """1 GB of state, 5 % of its keys changed a second, a checkpoint a second to S3: gaps in the output while one is under way."""
+    seconds = 40
+    with StateJob(1, 2, "1 s", StateJob.KEYS // 20) as run:
+        run.some_checkpoints(8)
+        start, seen, spans, rows = time.time(), set(), [], []
+        while time.time() < start + seconds:
+            for _ in range(100):
+                rows.append((time.time(), run.notes.rows()))
+                time.sleep(0.02)
+            for c in run.rest("/checkpoints")["history"]:
+                if c["id"] not in seen and c["status"] == "COMPLETED" and c["trigger_timestamp"] > start * 1000:
+                    seen.add(c["id"])
+                    spans.append((c["trigger_timestamp"] / 1e3, (c["trigger_timestamp"] + c["end_to_end_duration"]) / 1e3, c["checkpointed_size"], c["state_size"]))
+        spans.sort()
+        wall, own = longest_gaps(run.notes.gaps(), [s[:2] for s in spans])
+        # Each checkpoint brings the keys that were met since the one before: as many as rows, at this rate.
+        at = [next((n for at, n in rows if at >= s[0]), rows[-1][1]) for s in spans]
+        changed = [(b - a) * (run.PAYLOAD + 8) for a, b in zip(at, at[1:])]
+        written = [s[2] for s in spans[1:]]
+        print(f"# {len(spans)} checkpoints of {statistics.mean(s[1] - s[0] for s in spans):.2f} s, {median(written) / 1e6:.1f} MB each (in full: {spans[-1][3] / 1e6:.0f} MB at most); longest gap of each without what other processes ran meanwhile: "
+              f"p50 {median(own):.2f} ms, p99 {quantile(own, 0.99):.2f} ms")
+        at_most("checkpoint-output-gap-p99-ms", quantile(wall, 0.99), 10)
+        at_most("checkpoint-output-gap-most-ms", max(wall), 50)
+        at_most("checkpoint-uploaded-per-changed-byte", median([w / c for w, c in zip(written, changed)]), 1.2)
+        at_most("checkpoint-uploaded-with-consolidation", sum(written) / sum(changed), 3)
+
+
+def bench_checkpoint_throughput():
+    """The same as fast as one core goes, with a checkpoint each second and without, in turn; what is written goes through the other core. By the
+    clock, and by the worker's own time, which others on the machine do not change."""
+    with StateJob(1, 1, "1 d", 0, parallelism=1) as run:
+        run.checkpoint()
+        wall, own, took = {True: [], False: []}, {True: [], False: []}, []
+        for turn in range(2 * RUNS):
+            with_checkpoints, start = turn % 2 == 1, time.monotonic()
+            rows, cpu = run.notes.rows(), run.worker_cpu()
+            while time.monotonic() < start + 6:
+                begin = time.monotonic()
+                if with_checkpoints:
+                    took.append(run.checkpoint())
+                time.sleep(max(0, min(begin + 1, start + 6) - time.monotonic()))
+            rows, cpu = run.notes.rows() - rows, run.worker_cpu() - cpu
+            wall[with_checkpoints].append(rows / (time.monotonic() - start))
+            own[with_checkpoints].append(rows / cpu)
+        print(f"# M rows/s: {median(wall[False]) / 1e6:.2f} without checkpoints, {median(wall[True]) / 1e6:.2f} with one a second (of {median(took):.2f} s); "
+              f"per second of the worker {median(own[False]) / 1e6:.2f} and {median(own[True]) / 1e6:.2f}")
+        at_least("checkpoint-throughput-percent", 100 * median(wall[True]) / median(wall[False]), 90)
+        at_least("checkpoint-throughput-per-worker-second-percent", 100 * median(own[True]) / median(own[False]), 90)
+
+
+def bench_recovery():
+    """1 GB of state: an executor is killed; a whole TaskManager is, with another's slots free; 2 -> 4."""
+    executor, taskmanager, detected, rescaled = [], [], [], []
+    for _ in range(min(RUNS, 3)):
+        with StateJob(3, 2, "1 s", StateJob.KEYS // 20) as run:
+            run.some_checkpoints(3)
+            executor.append(run.first_output_after(lambda: os.kill(run.executors()[0], signal.SIGKILL)))
+            run.some_checkpoints(3)
+            pid = run.executors()[0]
+            supervisor = int(open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[1])
+            start = time.time()
+            taskmanager.append(run.first_output_after(lambda: [os.kill(p, signal.SIGKILL) for p in (supervisor, pid)]))
+            detected.append(run.log_time("TaskManager .* broke", start))
+            run.some_checkpoints(3)
+            start = time.time()
+            subprocess.run([WEIR, "rescale", run.id, "--parallelism", "4"], env=dict(os.environ, **run.cluster.env), stdout=subprocess.DEVNULL, check=True)
+            run.some_checkpoints(1)
+            rescaled.append(max(g for end, g, _ in run.notes.gaps() if end > start))
+    at_most("killed-executor-to-first-output-s", median(executor), 1)
+    at_most("killed-taskmanager-to-detection-ms", median(detected) * 1e3, 200)
+    at_most("killed-taskmanager-to-first-output-s", median(taskmanager), 4)
+    at_most("rescale-2-to-4-without-output-s", median(rescaled), 3)
 
 
 def bench_keyed_count():
