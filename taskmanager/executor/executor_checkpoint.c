@@ -562,7 +562,6 @@ static weir_err read_back(int fd, uint8_t *bytes, int64_t size, struct weir_erro
     return WEIR_OK;
 }
 
-/* [from, from + size) of the part, to where it is in `bytes`. */
 /* A part's bytes: malloc()ed, or in a mapping. */
 struct fetched {
     uint8_t *bytes;
@@ -668,7 +667,13 @@ static weir_err fetch_whole(struct fetch_work *work, const Weir__StatePart *part
         }
         out->bytes = out->mapped;
     }
-    if (!err && weir_crc32c(0, out->bytes, (size_t)part->size) != part->crc32c)
+    bool fits = err || weir_crc32c(0, out->bytes, (size_t)part->size) == part->crc32c;
+    if (!fits && copy >= 0) { /* the same */
+        free_fetched(out);
+        weir_local_copies_drop(work->local, part->object, part->size, fd);
+        return fetch_whole(work, part, out, false, error);
+    }
+    if (!fits)
         err = corrupt(work, part, "does not fit its checksum", error);
     if (copy < 0)
         close(fd);

@@ -230,7 +230,8 @@ int weir_local_copies_create(struct weir_local_copies *copies, const char *objec
     int fd = -1;
     if (name && take_room(copies, size)) {
         char *hidden = weir_format(".%s", name);
-        fd = openat(copies->directory_fd, hidden, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+        /* One that is there is being written: two subtasks read the same object after a change of parallelism. */
+        fd = openat(copies->directory_fd, hidden, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
         free(hidden);
         if (fd < 0)
             give_room(copies, size);

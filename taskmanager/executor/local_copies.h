@@ -25,7 +25,8 @@ weir_err weir_local_copies_open(const char *directory, const char *job_id, int64
 struct weir_local_copies *weir_local_copies_ref(struct weir_local_copies *copies); /* NULL is allowed, here and below */
 void weir_local_copies_unref(struct weir_local_copies *copies);
 
-/* A file for the copy of an object of `size` bytes, to be filled; -1: there is to be none (no room, no such directory, another job's object).
+/* A file for the copy of an object of `size` bytes, to be filled; -1: there is to be none (no room, no such directory, another
+ * job's object, somebody is about it).
  * Ended by _keep, with the same fd, or _drop. */
 int weir_local_copies_create(struct weir_local_copies *copies, const char *object, int64_t size);
 void weir_local_copies_keep(struct weir_local_copies *copies, const char *object, int64_t size, int fd);

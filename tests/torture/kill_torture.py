@@ -392,7 +392,7 @@ def inject(world, matrix, store, faults, trouble, proxy, place):
             world.check_newest_state()
 
 
-SPILLS = {"config": {"state.memory.size": "8 mb"}, "keys": 300000} # three operators share the memory; with so many keys `totals` does not fit
+SPILLS = {"config": {"state.memory.size": "8 mb"}, "keys": 120000, "rate": 500} # three operators share the memory; with so many keys `totals` does not fit
 
 
 def draw_settings(rng):
@@ -403,7 +403,8 @@ def draw_settings(rng):
               "execution.checkpointing.max-concurrent-checkpoints": rng.choice([1, 1, 3]), "state.backend.local-recovery": rng.choice(["auto", "auto", "true", "false"])}
     more = {"sleep_us": 250 if unaligned else 0}
     if spills:
-        config, more["keys"] = {**config, **SPILLS["config"]}, SPILLS["keys"]
+        config.update(SPILLS["config"])
+        more.update(keys=SPILLS["keys"], rate=SPILLS["rate"])
     return config, more
 
 

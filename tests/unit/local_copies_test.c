@@ -166,6 +166,25 @@ static void a_file_that_is_too_short_is_none(void **arg)
     assert_false(has("jobs/j1/chk-7/1-0-1", "never written"));
 }
 
+/* Else the second would empty the first's file under it. */
+static void one_at_a_time_writes_a_copy(void **arg)
+{
+    (void)arg;
+    static const char object[] = "jobs/j1/chk-1/restored-1", text[] = "of two subtasks";
+    int first = weir_local_copies_create(copies, object, sizeof text - 1);
+    assert_int_equal(write(first, text, sizeof text - 1), sizeof text - 1);
+    assert_int_equal(weir_local_copies_create(copies, object, sizeof text - 1), -1);
+    weir_local_copies_keep(copies, object, sizeof text - 1, first);
+    assert_true(has(object, text));
+    first = weir_local_copies_create(copies, object, 5);
+    assert_true(first >= 0);
+    weir_local_copies_drop(copies, object, 5, first);
+    first = weir_local_copies_create(copies, object, 5);
+    assert_true(first >= 0);
+    weir_local_copies_drop(copies, object, 5, first);
+    assert_true(has(object, text));
+}
+
 static void names_of_others_are_not_copied(void **arg)
 {
     (void)arg;
@@ -216,13 +235,10 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(what_only_older_checkpoints_need_goes),
-        TEST(what_a_savepoint_builds_on_stays),
-        TEST(the_next_executor_finds_them),
-        TEST(they_are_bounded),
-        TEST(a_file_that_is_too_short_is_none),
-        TEST(names_of_others_are_not_copied),
-        TEST(a_jobs_copies_go_when_it_does_not_come_back),
+        TEST(what_only_older_checkpoints_need_goes), TEST(what_a_savepoint_builds_on_stays),
+        TEST(the_next_executor_finds_them),          TEST(they_are_bounded),
+        TEST(a_file_that_is_too_short_is_none),      TEST(one_at_a_time_writes_a_copy),
+        TEST(names_of_others_are_not_copied),        TEST(a_jobs_copies_go_when_it_does_not_come_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
