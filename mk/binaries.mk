@@ -32,6 +32,14 @@ $(BUILD)/bin/weir: $(BUILD)/obj/client/main.c.o $(CLIENT_AR) $(JM_AR) $(TM_AR) |
 $(BINARIES): $(LIBWEIR)
 $(BUILD)/bin/weir-taskmanager $(BUILD)/bin/weir: LINK_EXTRA := $(TM_LIBS)
 
+# The kit of <weir/testing.h>: the operator of functions, and a driver in the task's place. It shows no more than that.
+TESTING := $(BUILD)/lib/libweir-testing.so
+$(TESTING): $(BUILD)/obj/taskmanager/testing/testing.c.o $(call archive,taskmanager/ops) $(call archive,taskmanager/state) mk/libweir-testing.map | $(LIBWEIR)
+	@echo '  LINK $@'
+	@$(CC) -shared $(LDFLAGS) -Wl,-soname,$(@F) -Wl,--disable-new-dtags,-rpath,'$$ORIGIN:$$ORIGIN/weir' -Wl,-Bsymbolic -Wl,-z,defs -Wl,--version-script=mk/libweir-testing.map -o $@ \
+	    $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -L$(BUILD)/lib -lweir $(LIBS) $(filter-out -lrdkafka,$(TM_LIBS))
+all: $(TESTING)
+
 # The status page is read into the JobManager by .incbin.
 $(BUILD)/obj/jobmanager/rest/web.c.o: jobmanager/rest/web/index.html
 

@@ -104,6 +104,7 @@ def items(places):
     yield Item(f"{lib}/{real}", source=os.path.join(build, "lib", real), mode=0o644)
     yield Item(f"{lib}/{short}", link=real)
     yield Item(f"{lib}/libweir.so", link=short, part="dev")
+    yield Item(f"{lib}/libweir-testing.so", source=os.path.join(build, "lib", "libweir-testing.so"), part="dev")
     if not places.plain: # libraries that programs with a search path prefer to the system's
         for source in sorted(glob.glob(os.path.join(build, "lib", "weir", "*.so.*"))):
             yield Item(f"{lib}/weir/{os.path.basename(source)}", source=source)

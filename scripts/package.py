@@ -62,7 +62,7 @@ def stage(items, root):
     os.makedirs(root, exist_ok=True)
     for item in items:
         install.put(root, item, [])
-        if item.source and (item.mode & 0o111 or ".so." in os.path.basename(item.path)):
+        if item.source and (item.mode & 0o111 or re.search(r"\.so(\.|$)", item.path)):
             output_of(os.environ.get("STRIP", "strip"), "--strip-unneeded", root + item.path)
 
 

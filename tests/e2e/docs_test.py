@@ -277,7 +277,7 @@ def test_generated_documents_are_fresh():
 def public_names():
     """Functions and macros of the public headers that a user may write."""
     names = set()
-    for header in ("weir.h", "connector.h", "error.h"):
+    for header in ("weir.h", "connector.h", "error.h", "testing.h"):
         text = re.sub(r"/\*.*?\*/", "", read("include", "weir", header), flags=re.S)
         names |= {n for n in re.findall(r"^#define (weir_\w+|WEIR_\w+)\(", text, re.M) if not n.endswith("_")}
         names |= {n for n in re.findall(r"\b(weir_\w+)\(", text) if not n.endswith(("_at", "_"))}

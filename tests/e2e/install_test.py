@@ -89,6 +89,12 @@ def declared_by(header, first):
             for name in re.findall(r"\b(weir_\w+)\s*\(", statement)}
 
 
+def test_the_testing_library_shows_its_header_and_no_more():
+    declared = declared_by(os.path.join(ROOT, "include", "weir", "testing.h"), "struct weir_test;")
+    shown = set(dynamic_symbols(os.path.join(BUILD, "lib", "libweir-testing.so")))
+    assert declared == shown, declared ^ shown
+
+
 def test_public_symbols_are_those_of_the_headers():
     """What the headers in include/weir declare stands in a weir_1.n node of mk/libweir.map.in, everything else in the private one."""
     header = os.path.join(ROOT, "include", "weir", "weir.h")
