@@ -93,13 +93,14 @@ const struct weir_command weir_commands[] = {
      "  weir security init\n"
      "  weir security add rack-7\n",
      "init|add", WEIR_COMPLETE_CHOICE, WEIR_COMPLETE_NONE, 1, 2, weir_command_security},
-    {"eval", "[--schema COLUMNS] [--row JSON] [EXPRESSION..]", "Sro",
+    {"eval", "[--schema COLUMNS] [--row JSON] [EXPRESSION..]", "SrDco",
      "Evaluate SQL expressions and print type and value.",
      "Without an EXPRESSION, each line of standard input is one. A result is a line: the type, a tab, the value as SQL casts\n"
      "it to a string, NULL for null; newline, tab and backslash are \\n \\t \\\\. One that fails is \"error\", a tab, and why, and\n"
      "the exit code is 1. COLUMNS are written as in CREATE TABLE. The row is an object of names and values, or an array\n"
-     "of values in the columns' order; dates, times and timestamps are strings, bytes \"0x..\". Without --schema the types\n"
-     "follow from the values: INT or BIGINT, DOUBLE, BOOLEAN, STRING; or the row is an array of\n"
+     "of values in the columns' order; dates, times, timestamps and decimals are strings, bytes \"0x..\", a map\n"
+     "{\"$map\": [[key, value], ..]}, a row an array. -D table.local-time-zone=ZONE is the zone of the session.\n"
+     "Without --schema the types follow from the values: INT or BIGINT, DOUBLE, BOOLEAN, STRING; or the row is an array of\n"
      "{\"name\": .., \"type\": .., \"value\": ..}.\n\n"
      "  weir eval \"UPPER('weir')\" '1 + 2 * 3'\n"
      "  weir eval --schema 'id BIGINT NOT NULL, t TIMESTAMP(3)' --row '[7, \"2026-01-02 03:04:05\"]' 'EXTRACT(YEAR FROM t) + id'\n",

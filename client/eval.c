@@ -6,8 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/zone.h"
 #include "client_int.h"
+#include "data/decimal.h"
 #include "data/time_text.h"
+#include "data/value_code.h"
 #include "expr/expr.h"
 
 struct column {
@@ -138,7 +141,7 @@ static int hex_digit(char c)
     return isdigit((unsigned char)c) ? c - '0' : isxdigit((unsigned char)c) ? tolower((unsigned char)c) - 'a' + 10 : -1;
 }
 
-static bool set_bytes(struct weir_column *to, const char *text)
+static bool set_bytes(struct weir_column *to, int row, const char *text)
 {
     size_t size = strlen(text);
     if (size % 2 || strncmp(text, "0x", 2) != 0)
@@ -151,7 +154,7 @@ static bool set_bytes(struct weir_column *to, const char *text)
         bytes[i / 2 - 1] = (uint8_t)(high << 4 | low);
     }
     if (ok)
-        weir_column_set_bytes(to, 0, bytes, size / 2 - 1);
+        weir_column_set_bytes(to, row, bytes, size / 2 - 1);
     free(bytes);
     return ok;
 }
@@ -173,29 +176,19 @@ static void set_string(struct weir_column *to, const struct column *column, cons
     free(text);
 }
 
-static bool set_integer(struct weir_column *to, const json_t *value)
+static bool set_integer(struct weir_column *to, int row, const json_t *value)
 {
+    static const int64_t limits[9] = {[1] = INT8_MAX, [2] = INT16_MAX, [4] = INT32_MAX, [8] = INT64_MAX};
     int64_t number = (int64_t)json_integer_value(value);
-    if (!json_is_integer(value))
+    int width = weir_type_width(to->type);
+    if (!json_is_integer(value) || number > limits[width] || number < -limits[width] - 1)
         return false;
-    switch (to->type) {
-    case WEIR_TYPE_INT8:
-        to->i8[0] = (int8_t)number;
-        return number == to->i8[0];
-    case WEIR_TYPE_INT16:
-        to->i16[0] = (int16_t)number;
-        return number == to->i16[0];
-    case WEIR_TYPE_INT32:
-        to->i32[0] = (int32_t)number;
-        return number == to->i32[0];
-    default:
-        to->i64[0] = number;
-        return true;
-    }
+    weir_column_set_int(to, row, width, number);
+    return true;
 }
 
 /* Numbers; and NaN and Infinity, which JSON has not, as strings. */
-static bool set_real(struct weir_column *to, const json_t *value)
+static bool set_real(struct weir_column *to, int row, const json_t *value)
 {
     double number = json_number_value(value);
     if (json_is_string(value)) {
@@ -207,9 +200,9 @@ static bool set_real(struct weir_column *to, const json_t *value)
         return false;
     }
     if (to->type == WEIR_TYPE_FLOAT)
-        to->f32[0] = (float)number;
+        to->f32[row] = (float)number;
     else
-        to->f64[0] = number;
+        to->f64[row] = number;
     return true;
 }
 
@@ -221,7 +214,7 @@ static int64_t cut_to(int64_t ms, int precision)
     return ms - (rest < 0 ? rest + unit : rest);
 }
 
-static bool set_time(struct weir_column *to, const struct column *column, const char *text)
+static bool set_time(struct weir_column *to, const struct weir_type *type, int row, const char *text)
 {
     int32_t small;
     int64_t large;
@@ -229,47 +222,155 @@ static bool set_time(struct weir_column *to, const struct column *column, const 
     case WEIR_TYPE_DATE:
         if (!weir_date_parse(text, strlen(text), &small))
             return false;
-        to->i32[0] = small;
+        to->i32[row] = small;
         return true;
     case WEIR_TYPE_TIME:
         if (!weir_time_parse(text, strlen(text), &small))
             return false;
-        to->i32[0] = (int32_t)cut_to(small, column->type.precision);
+        to->i32[row] = (int32_t)cut_to(small, type->precision);
         return true;
     default:
         if (!weir_timestamp_parse(text, strlen(text), &large))
             return false;
-        to->i64[0] = cut_to(large, column->type.precision);
+        to->i64[row] = cut_to(large, type->precision);
         return true;
     }
 }
 
-static bool set_value(struct weir_column *to, const struct column *column)
+/* A string, or a number; what has more digits than the column is NULL, as in Flink's tables. */
+static bool set_decimal(struct weir_column *to, const struct weir_type *type, int row, int capacity,
+                        const json_t *value)
 {
-    const json_t *value = column->value;
-    if (to->type > WEIR_TYPE_TIMESTAMP_LTZ)
+    weir_int128 number;
+    char text[64];
+    const char *given = json_string_value(value);
+    if (!given && !json_is_number(value))
         return false;
+    if (!given) {
+        if (json_is_integer(value))
+            snprintf(text, sizeof text, "%lld", (long long)json_integer_value(value));
+        else
+            snprintf(text, sizeof text, "%.15g", json_number_value(value));
+        given = text;
+    }
+    enum weir_decimal_text parsed = weir_decimal_parse(given, strlen(given), type->precision, type->scale, &number);
+    if (parsed == WEIR_DECIMAL_NO_NUMBER || (parsed == WEIR_DECIMAL_OVERFLOW && !type->nullable))
+        return false;
+    if (parsed == WEIR_DECIMAL_OVERFLOW)
+        weir_column_set_null(to, row, capacity);
+    else
+        to->decimals[row] = weir_decimal_make(number);
+    return true;
+}
+
+static bool set_typed(struct weir_column *to, const struct weir_type *type, int row, int capacity, const json_t *value);
+
+static bool set_part(struct weir_batch *child, int field, int row, const json_t *value)
+{
+    return set_typed(&child->columns[field], &child->schema->fields[field].type, row, child->row_capacity, value);
+}
+
+/* [a, b], {"$map": [[k, v], ..]}; a JSON object where the keys are text. */
+static bool set_list(struct weir_column *to, int row, const json_t *value)
+{
+    struct weir_batch *child = to->child;
+    bool map = to->type == WEIR_TYPE_MAP, ok = true;
+    const json_t *list = map ? json_object_get(value, "$map") : value;
+    const char *name;
+    json_t *element, *text;
+    size_t i;
+    weir_column_list_begin(to, row);
+    if (map && !list) {
+        ok = json_is_object(value);
+        json_object_foreach((json_t *)(uintptr_t)value, name, element)
+        {
+            int at = weir_column_element(to);
+            text = json_string(name);
+            ok = ok && set_part(child, 0, at, text) && set_part(child, 1, at, element);
+            json_decref(text);
+            weir_column_element_done(to);
+        }
+    } else {
+        ok = json_is_array(list);
+        json_array_foreach(list, i, element)
+        {
+            int at = weir_column_element(to);
+            ok = ok && (map ? json_array_size(element) == 2 && set_part(child, 0, at, json_array_get(element, 0)) &&
+                                  set_part(child, 1, at, json_array_get(element, 1))
+                            : set_part(child, 0, at, element));
+            if (!ok)
+                break;
+            weir_column_element_done(to);
+        }
+    }
+    weir_column_list_end(to, row);
+    if (ok && map)
+        weir_map_unique(to, row);
+    return ok;
+}
+
+/* [a, b], {"name": a, ..}, or {"$row": .., "f": [a, b]}. */
+static bool set_row(struct weir_column *to, int row, const json_t *value)
+{
+    struct weir_batch *child = to->child;
+    int count = child->schema->field_count;
+    const json_t *list = json_object_get(value, "$row") ? json_object_get(value, "f") : value;
+    if (json_is_array(list) ? json_array_size(list) != (size_t)count : !json_is_object(list))
+        return false;
+    weir_column_row_begin(to, row);
+    for (int i = 0; i < count; i++) {
+        const json_t *part = json_is_array(list) ? json_array_get(list, (size_t)i)
+                                                 : json_object_get(list, child->schema->fields[i].name);
+        if (!set_part(child, i, row, part))
+            return false;
+    }
+    weir_column_row_end(to, row);
+    return true;
+}
+
+static bool set_typed(struct weir_column *to, const struct weir_type *type, int row, int capacity, const json_t *value)
+{
+    if (!value || json_is_null(value)) {
+        if (type->nullable)
+            weir_column_set_null(to, row, capacity);
+        return type->nullable;
+    }
     switch (to->type) {
     case WEIR_TYPE_BOOLEAN:
-        weir_bit_put(to->bits, 0, json_is_true(value));
+        weir_bit_put(to->bits, row, json_is_true(value));
         return json_is_boolean(value);
     case WEIR_TYPE_INT8:
     case WEIR_TYPE_INT16:
     case WEIR_TYPE_INT32:
     case WEIR_TYPE_INT64:
-        return set_integer(to, value);
+        return set_integer(to, row, value);
     case WEIR_TYPE_FLOAT:
     case WEIR_TYPE_DOUBLE:
-        return set_real(to, value);
+        return set_real(to, row, value);
     case WEIR_TYPE_STRING:
         if (json_is_string(value))
-            set_string(to, column, value);
+            weir_column_set_bytes(to, row, json_string_value(value), json_string_length(value));
         return json_is_string(value);
     case WEIR_TYPE_BYTES:
-        return json_is_string(value) && set_bytes(to, json_string_value(value));
+        return json_is_string(value) && set_bytes(to, row, json_string_value(value));
+    case WEIR_TYPE_DECIMAL:
+        return set_decimal(to, type, row, capacity, value);
+    case WEIR_TYPE_ARRAY:
+    case WEIR_TYPE_MAP:
+        return set_list(to, row, value);
+    case WEIR_TYPE_ROW:
+        return set_row(to, row, value);
     default:
-        return json_is_string(value) && set_time(to, column, json_string_value(value));
+        return json_is_string(value) && set_time(to, type, row, json_string_value(value));
     }
+}
+
+static bool set_value(struct weir_column *to, const struct column *column)
+{
+    if (to->type != WEIR_TYPE_STRING || !json_is_string(column->value))
+        return set_typed(to, &column->type, 0, 1, column->value);
+    set_string(to, column, column->value);
+    return true;
 }
 
 /* A value that its type cannot have: the column is NULL, and an expression that uses it is told. */
@@ -396,7 +497,7 @@ static void row_fini(struct row *row)
 /* --- Expressions */
 
 struct result {
-    char type[64];
+    char *type;
     char *value; /* NULL: null */
     size_t value_size;
     char *why; /* NULL: it has a value */
@@ -466,6 +567,15 @@ static char *explain(const struct row *row, const char *text, const struct weir_
     return why;
 }
 
+static char *type_text(const struct weir_type *type)
+{
+    struct weir_buf out;
+    weir_buf_init(&out, WEIR_TYPE_TEXT_MAX);
+    char *text = weir_strdup(weir_type_text(type, &out) ? (const char *)out.data : "?");
+    weir_buf_fini(&out);
+    return text;
+}
+
 static void evaluate(const struct row *row, const char *text, struct result *result)
 {
     struct weir_expr *expr;
@@ -484,7 +594,7 @@ static void evaluate(const struct row *row, const char *text, struct result *res
     }
     struct weir_expr_scratch *scratch = weir_expr_scratch_new();
     struct weir_column column = {.type = WEIR_TYPE_NONE};
-    weir_type_print(weir_expr_type(expr), result->type);
+    result->type = type_text(weir_expr_type(expr));
     weir_err err = weir_expr_eval(expr, row->batch, scratch, &column, NULL, &why);
     if (!err) {
         err = to_text(&column, weir_expr_type(expr), result, &why);
@@ -543,6 +653,7 @@ static bool evaluate_and_print(const struct weir_client *client, const struct ro
     evaluate(row, text, &result);
     print_result(client, text, &result);
     bool ok = !result.why;
+    free(result.type);
     free(result.value);
     free(result.why);
     return ok;
@@ -575,6 +686,15 @@ int weir_command_eval(struct weir_client *client)
 {
     struct row row = {NULL, 0, NULL, NULL};
     json_error_t why;
+    struct weir_config *config = NULL;
+    struct weir_error error;
+    int configured = weir_client_config(client, client->config, &config);
+    if (configured != EXIT_DONE)
+        return configured;
+    weir_err err = weir_zone_set_session(weir_config_string(config, "table.local-time-zone"), &error);
+    weir_config_free(config);
+    if (err)
+        return weir_client_fail(client, EXIT_USAGE, NULL, "table.local-time-zone: %s", error.message);
     json_t *values = client->row ? json_loads(client->row, JSON_ALLOW_NUL, &why) : NULL;
     if (client->row && !values)
         return weir_client_fail(client, EXIT_USAGE, NULL, "--row is no JSON object or array: %s at column %d", why.text,

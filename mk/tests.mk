@@ -6,6 +6,7 @@ UNIT_BIN  := $(UNIT_SRC:tests/%.c=$(BUILD)/tests/%)
 UNIT_ALL  := $(TM_AR) $(JM_AR) $(COMMON_AR)
 
 UNIT_LIBS_expr_test := common/expr common/data common/base
+UNIT_LIBS_expr_types_test := common/expr common/format common/data common/base
 UNIT_LIBS_agg_test := common/expr common/data common/base
 UNIT_LIBS_flink_scalar_test := common/expr common/data common/base
 UNIT_LIBS_rocks_test := taskmanager/state common/base

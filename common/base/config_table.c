@@ -155,6 +155,9 @@ const struct weir_option weir_config_table[] = {
      "RocksDB below $WEIR_HOME/data/state; while it fits into memory there is no difference."},
     {"state.memory.size", WEIR_OPTION_SIZE, "512 mb", NULL,
      "With rocksdb: what each slot may use for keyed state, RocksDB's own memory included. State beyond it goes to disk."},
+    {"table.local-time-zone", WEIR_OPTION_STRING, "UTC", NULL,
+     "The zone in which expressions see a TIMESTAMP_LTZ as date and time: a name of the tz database (Europe/Berlin) or an offset "
+     "(+02:00). A job may set its own."},
     {"task.cancellation.timeout", WEIR_OPTION_DURATION, "180 s", NULL,
      "A task that has not ended so long after it was cancelled: its executor process is killed."},
     {"taskmanager.bind-host", WEIR_OPTION_STRING, "127.0.0.1", NULL,

@@ -148,8 +148,6 @@ static void validity_new(struct weir_column *column, int row_capacity)
     column->validity = memset(column->validity_buffer->bytes, 0xff, size);
 }
 
-static void skip(struct weir_column *column, int row);
-
 void weir_column_set_null(struct weir_column *column, int row, int row_capacity)
 {
     if (!column->validity)
@@ -175,7 +173,7 @@ void weir_column_set_null(struct weir_column *column, int row, int row_capacity)
         if (column->type == WEIR_TYPE_BOOLEAN)
             weir_bit_clear(column->bits, row);
         else if (weir_type_is_nested(column->type))
-            skip(column, row);
+            weir_column_skip(column, row);
         else
             column->offsets[row + 1] = column->offsets[row];
     }
@@ -304,13 +302,12 @@ static void set_nothing(struct weir_column *column, const struct weir_type *type
     else if (type->id == WEIR_TYPE_BOOLEAN)
         weir_bit_clear(column->bits, row);
     else if (weir_type_is_nested(type->id))
-        skip(column, row);
+        weir_column_skip(column, row);
     else
         column->offsets[row + 1] = column->offsets[row];
 }
 
-/* ARRAY, MAP, ROW: nothing at `row`, whose bit of the validity is the caller's matter. */
-static void skip(struct weir_column *column, int row)
+void weir_column_skip(struct weir_column *column, int row)
 {
     if (weir_type_is_list(column->type)) {
         weir_column_list_begin(column, row);
@@ -322,9 +319,6 @@ static void skip(struct weir_column *column, int row)
         set_nothing(&child->columns[i], &child->schema->fields[i].type, row, child->row_capacity);
     weir_column_row_end(column, row);
 }
-
-static void set_value(struct weir_column *column, int row, int row_capacity, const struct weir_column *from,
-                      int from_row);
 
 static void nested_set_value(struct weir_column *column, int row, const struct weir_column *from, int from_row)
 {
@@ -339,16 +333,15 @@ static void nested_set_value(struct weir_column *column, int row, const struct w
     for (int element = first; element < last; element++) {
         int at = list ? weir_column_element(column) : row;
         for (int i = 0; i < child->schema->field_count; i++)
-            set_value(&child->columns[i], at, child->row_capacity, &source->columns[i], element);
+            weir_column_set_value(&child->columns[i], at, child->row_capacity, &source->columns[i], element);
         child->row_count = at + 1;
     }
     if (list)
         weir_column_list_end(column, row);
 }
 
-/* Any type: the value at `from_row` of `from` (the same type) goes to `row`. */
-static void set_value(struct weir_column *column, int row, int row_capacity, const struct weir_column *from,
-                      int from_row)
+void weir_column_set_value(struct weir_column *column, int row, int row_capacity, const struct weir_column *from,
+                           int from_row)
 {
     size_t width = (size_t)weir_type_width(column->type), size;
     const uint8_t *bytes;

@@ -179,6 +179,11 @@ static inline void weir_column_list_end(struct weir_column *column, int row);
 /* ROW: begins the value at `row`: then every column of column->child is set at `row`, and weir_column_row_end() says so. */
 void weir_column_row_begin(struct weir_column *column, int row);
 static inline void weir_column_row_end(struct weir_column *column, int row);
+/* Any type: the value at `from_row` of `from` (the same type) goes to `row`. */
+void weir_column_set_value(struct weir_column *column, int row, int row_capacity, const struct weir_column *from,
+                           int from_row);
+/* ARRAY, MAP, ROW: nothing at `row`, whose bit of the validity is the caller's matter. */
+void weir_column_skip(struct weir_column *column, int row);
 static inline void weir_column_element_done(struct weir_column *column)
 {
     column->child->row_count++;

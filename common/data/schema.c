@@ -255,9 +255,6 @@ static weir_err skip_comment(const char *text, const char **p, struct weir_error
     return WEIR_OK;
 }
 
-static weir_err nested_type(enum weir_type_id id, const struct weir_field *fields, int count, struct weir_type *type,
-                            struct weir_error *error);
-
 /* "name T, ..." up to `end`; the opening one is taken. */
 static weir_err parse_row_fields(const char *text, const char **p, char end, int depth, struct weir_type *type,
                                  struct weir_error *error)
@@ -292,7 +289,7 @@ static weir_err parse_row_fields(const char *text, const char **p, char end, int
     }
     err = take_mark(text, p, end, error);
     if (!err)
-        err = nested_type(WEIR_TYPE_ROW, fields, count, type, error);
+        err = weir_type_row(fields, count, type, error);
 out:
     weir_arena_fini(&arena);
     return err;
@@ -324,8 +321,7 @@ static weir_err parse_fields(const char *text, const char **p, int depth, struct
         return err;
     if ((err = take_mark(text, p, '>', error)))
         return err;
-    struct weir_field entry[2] = {{"key", first}, {"value", second}};
-    return id == WEIR_TYPE_MAP ? nested_type(id, entry, 2, type, error) : weir_type_array(&first, type, error);
+    return id == WEIR_TYPE_MAP ? weir_type_map(&first, &second, type, error) : weir_type_array(&first, type, error);
 }
 
 static void take_nullability(const char **p, bool *wrong, struct weir_type *type)
@@ -604,6 +600,19 @@ weir_err weir_type_array(const struct weir_type *element, struct weir_type *type
 {
     struct weir_field field = {"element", *element};
     return nested_type(WEIR_TYPE_ARRAY, &field, 1, type, error);
+}
+
+weir_err weir_type_map(const struct weir_type *key, const struct weir_type *value, struct weir_type *type,
+                       struct weir_error *error)
+{
+    struct weir_field fields[2] = {{"key", *key}, {"value", *value}};
+    return nested_type(WEIR_TYPE_MAP, fields, 2, type, error);
+}
+
+weir_err weir_type_row(const struct weir_field *fields, int field_count, struct weir_type *type,
+                       struct weir_error *error)
+{
+    return nested_type(WEIR_TYPE_ROW, fields, field_count, type, error);
 }
 
 /* --- Schemas */

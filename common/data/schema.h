@@ -107,8 +107,13 @@ bool weir_type_equal(const struct weir_type *a, const struct weir_type *b);
 bool weir_type_same(const struct weir_type *a, const struct weir_type *b);
 /* Is it `id`, or is one in it? */
 bool weir_type_has(const struct weir_type *type, enum weir_type_id id);
-/* An ARRAY of a type. `*type` is nullable. FULL: there are too many types, or they are nested too deep. */
+/* Nested types from their parts. `*type` is nullable. FULL: there are too many types, or they are nested too deep. */
 weir_err weir_type_array(const struct weir_type *element, struct weir_type *type, struct weir_error *error);
+weir_err weir_type_map(const struct weir_type *key, const struct weir_type *value, struct weir_type *type,
+                       struct weir_error *error);
+
+weir_err weir_type_row(const struct weir_field *fields, int field_count, struct weir_type *type,
+                       struct weir_error *error);
 
 /* Copies names. Returns a schema with one reference; aborts on field_count > WEIR_FIELDS_MAX. */
 struct weir_schema *weir_schema_new(const struct weir_field *fields, int field_count);

@@ -203,8 +203,6 @@ bool weir_value_take(struct weir_column *to, const struct weir_type *type, int r
 
 /* --- Maps */
 
-static bool value_equal(const struct weir_column *a, int a_row, const struct weir_column *b, int b_row);
-
 /* What entry `i` is called: the first with its key. `table` is open addressing over `mask` + 1 places, -1: free. */
 static int first_with_key(const struct weir_column *keys, int first, int i, int32_t *table, uint32_t mask,
                           struct weir_buf *scratch)
@@ -219,7 +217,7 @@ static int first_with_key(const struct weir_column *keys, int first, int i, int3
         int32_t *place = &table[at & mask];
         if (*place < 0)
             *place = i;
-        if (*place == i || value_equal(keys, first + *place, keys, first + i))
+        if (*place == i || weir_value_equal(keys, first + *place, keys, first + i))
             return *place;
     }
 }
@@ -266,7 +264,7 @@ void weir_map_unique(struct weir_column *column, int row)
 static bool row_equal(const struct weir_batch *a, int a_row, const struct weir_batch *b, int b_row)
 {
     for (int i = 0; i < a->schema->field_count; i++) {
-        if (!value_equal(&a->columns[i], a_row, &b->columns[i], b_row))
+        if (!weir_value_equal(&a->columns[i], a_row, &b->columns[i], b_row))
             return false;
     }
     return true;
@@ -302,8 +300,7 @@ static bool nested_equal(const struct weir_column *a, int a_row, const struct we
     return true;
 }
 
-/* Equal values, NULLs too: numbers and texts as bits, floating numbers as = has them, maps whatever the order of their entries. */
-static bool value_equal(const struct weir_column *a, int a_row, const struct weir_column *b, int b_row)
+bool weir_value_equal(const struct weir_column *a, int a_row, const struct weir_column *b, int b_row)
 {
     bool null = weir_column_is_null(a, a_row);
     if (a->type != b->type || null != weir_column_is_null(b, b_row))

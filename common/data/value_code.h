@@ -16,5 +16,7 @@ bool weir_value_take(struct weir_column *to, const struct weir_type *type, int r
                      const uint8_t **at, const uint8_t *end);
 /* MAP: of entries with the same key the last one's value stays, at the first one's place. For a list that was just ended. */
 void weir_map_unique(struct weir_column *column, int row);
+/* Equal values, NULLs too: numbers and texts as bits, floating numbers as = has them, maps whatever the order of their entries. */
+bool weir_value_equal(const struct weir_column *a, int a_row, const struct weir_column *b, int b_row);
 
 #endif

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "data/decimal.h"
+#include "data/value_code.h"
 #include "expr/agg_int.h"
 
 struct compiler {
@@ -49,6 +51,17 @@ static weir_err set_result_type(struct compiler *c, const struct node *node, str
         return expr_error(c->error, WEIR_ERR_INVALID, node->column, "%s needs a number, this is %s", node->name,
                           expr_type_name(&def->type, text));
     }
+    if ((def->kind == AGG_MIN || def->kind == AGG_MAX) && def->phys == PHYS_NESTED) {
+        char text[64];
+        return expr_error(c->error, WEIR_ERR_INVALID, node->column, "%s: values of %s have no order", node->name,
+                          expr_type_name(&def->type, text));
+    }
+    def->scale = def->type.scale;
+    if (def->phys == PHYS_DECIMAL && (def->kind == AGG_SUM || def->kind == AGG_AVG)) {
+        def->type.precision = WEIR_DECIMAL_DIGITS_MAX;
+        if (def->kind == AGG_AVG && def->scale < 6)
+            def->type.scale = 6;
+    }
     return WEIR_OK;
 }
 
@@ -81,7 +94,7 @@ static weir_err add_def(struct compiler *c, struct node *node)
         weir_expr_free(def->arg); /* COUNT of what is never NULL counts rows */
         def->arg = NULL;
     }
-    agg->accumulator_size += def->kind == AGG_COUNT ? 8 : 16;
+    agg->accumulator_size += def->kind == AGG_COUNT ? 8 : def->phys == PHYS_DECIMAL ? 24 : 16;
     return WEIR_OK;
 }
 
@@ -195,6 +208,7 @@ static weir_err compile_items(struct compiler *c, const char *text)
             return err;
         agg->item_count++;
         fields[i].type = *weir_expr_type(agg->items[i]);
+        fields[i].type.nullable |= agg->items[i]->hidden_null;
     }
     agg->schema = weir_schema_new(fields, count);
     return WEIR_OK;
@@ -279,6 +293,27 @@ static void put_double(struct weir_column *column, int row, enum phys phys, doub
         column->f64[row] = value;
 }
 
+static void put_decimal(const struct agg_def *def, struct weir_column *column, int row, int capacity,
+                        const union accumulator *acc)
+{
+    struct weir_decimal_operand sum = {weir_decimal_get(acc->decimal.value), def->scale},
+                                count = {acc->decimal.seen, 0};
+    weir_int128 value = sum.value;
+    if (acc->decimal.seen <= 0 ||
+        (def->kind == AGG_AVG && !weir_decimal_divide(sum, count, def->type.precision, def->type.scale, &value)))
+        weir_column_set_null(column, row, capacity);
+    else
+        column->decimals[row] = weir_decimal_make(value);
+}
+
+static void put_nested(const struct agg_def *def, struct weir_column *column, int row, int capacity,
+                       const union accumulator *acc)
+{
+    const uint8_t *at = acc->text.bytes;
+    if (!at || !weir_value_take(column, &def->type, row, capacity, &at, at + acc->text.size))
+        weir_column_set_null(column, row, capacity);
+}
+
 static void put_result(const struct agg_def *def, struct weir_column *column, int row, int capacity,
                        const uint8_t *accumulator)
 {
@@ -286,6 +321,10 @@ static void put_result(const struct agg_def *def, struct weir_column *column, in
     bool floating = def->phys == PHYS_F32 || def->phys == PHYS_F64;
     if (def->kind == AGG_COUNT) {
         column->i64[row] = acc->count;
+    } else if (def->phys == PHYS_DECIMAL) {
+        put_decimal(def, column, row, capacity, acc);
+    } else if (def->phys == PHYS_NESTED) {
+        put_nested(def, column, row, capacity, acc);
     } else if (def->phys == PHYS_BYTES) {
         if (acc->text.bytes)
             weir_column_set_bytes(column, row, acc->text.bytes, acc->text.size);

@@ -7,8 +7,9 @@
  * COUNT(*), COUNT(x), SUM, MIN, MAX, AVG, FIRST_VALUE/FIRST, LAST_VALUE/LAST. The argument is any expression over the
  * input. Types are Flink's: COUNT BIGINT NOT NULL; SUM, MIN, MAX, FIRST, LAST of the argument's type, nullable; AVG of the
  * argument's type in Flink (integer division for integers, DOUBLE for DOUBLE). NULLs are not counted; the result over no
- * value is NULL. Expressions over aggregates ("SUM(a) / COUNT(*)") are allowed: the item's expression is evaluated over the
- * aggregates' results.
+ * value is NULL. SUM of DECIMAL(p, s) is DECIMAL(38, s), and NULL when it overflows; AVG is DECIMAL(38, max(6, s)).
+ * ARRAY, MAP and ROW have FIRST, LAST and COUNT. Expressions over aggregates ("SUM(a) / COUNT(*)") are allowed: the item's
+ * expression is evaluated over the aggregates' results.
  *
  * An accumulator is `accumulator_size` bytes (a multiple of 8) of plain data, so that a state table can hold, copy and
  * store it; variable-size values (MIN of STRING) keep a pointer into `heap`, which the state table owns and accounts for.
@@ -44,7 +45,8 @@ void weir_agg_update(const struct weir_agg *agg, struct weir_agg_input *input, c
 /* Adds `from` to `into` (panes of a sliding window, sessions that merge; `from` is the later one in time). */
 void weir_agg_merge(const struct weir_agg *agg, uint8_t *into, const uint8_t *from, struct weir_arena *heap);
 
-/* The accumulator as bytes for a checkpoint: for each aggregate 8 (COUNT) or 16 bytes, little-endian; of text u8 1, u32 size, the text, or u8 0
+/* The accumulator as bytes for a checkpoint: for each aggregate 8 (COUNT), 24 (DECIMAL) or 16 bytes, little-endian; of text, and of
+ * values of nested types (value_code.h), u8 1, u32 size, the bytes, or u8 0
  * when there is none yet. At most `out->max`; asserted. */
 void weir_agg_encode(const struct weir_agg *agg, const uint8_t *accumulator, struct weir_buf *out);
 /* Into an accumulator of zeros. False: the bytes are not of these aggregates. */

@@ -10,7 +10,7 @@
 enum agg_kind { AGG_COUNT, AGG_SUM, AGG_MIN, AGG_MAX, AGG_AVG, AGG_FIRST, AGG_LAST };
 
 union accumulator {
-    int64_t count; /* COUNT: 8 bytes; the others have 16 */
+    int64_t count; /* COUNT: 8 bytes; the others have 16, of DECIMAL 24 */
     struct {
         union {
             int64_t i; /* SUM and AVG of integers wrap at 64 bits, and at the type's width in the result */
@@ -19,11 +19,17 @@ union accumulator {
         int64_t seen; /* values so far; MIN, MAX, FIRST, LAST: 0 or 1 */
     } number;
     struct {
-        uint8_t *bytes; /* in the heap; NULL: no value yet */
+        struct weir_decimal value;
+        int64_t seen; /* as above; DECIMAL_OVERFLOW: the sum had over 38 digits, and stays NULL */
+    } decimal;
+    struct {
+        uint8_t *bytes; /* in the heap; NULL: no value yet. Of ARRAY, MAP, ROW its encoding (data/value_code.h) */
         uint32_t size;
         uint32_t capacity;
     } text;
 };
+
+#define DECIMAL_OVERFLOW INT64_MIN
 
 struct agg_def {
     enum agg_kind kind;
@@ -31,6 +37,7 @@ struct agg_def {
     struct weir_expr *filter; /* NULL: none */
     struct weir_type type;    /* of the result */
     enum phys phys;           /* of argument and result; not for COUNT */
+    uint8_t scale;            /* DECIMAL: of the argument, and of the sum */
     size_t offset;            /* in the accumulator */
 };
 

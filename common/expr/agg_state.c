@@ -13,7 +13,15 @@ static void put(struct weir_buf *out, const void *bytes, size_t size)
 
 static bool is_text(const struct agg_def *def)
 {
-    return def->kind != AGG_COUNT && def->phys == PHYS_BYTES;
+    return def->kind != AGG_COUNT && (def->phys == PHYS_BYTES || def->phys == PHYS_NESTED);
+}
+
+static size_t fixed_size(const struct agg_def *def)
+{
+    const union accumulator *none = NULL;
+    return def->kind == AGG_COUNT      ? sizeof none->count
+           : def->phys == PHYS_DECIMAL ? sizeof none->decimal
+                                       : sizeof none->number;
 }
 
 void weir_agg_encode(const struct weir_agg *agg, const uint8_t *accumulator, struct weir_buf *out)
@@ -22,7 +30,7 @@ void weir_agg_encode(const struct weir_agg *agg, const uint8_t *accumulator, str
         const struct agg_def *def = &agg->defs[d];
         const union accumulator *from = (const void *)(accumulator + def->offset);
         if (!is_text(def)) {
-            put(out, from, def->kind == AGG_COUNT ? sizeof from->count : sizeof from->number);
+            put(out, from, fixed_size(def));
             continue;
         }
         uint8_t present = from->text.bytes != NULL;
@@ -66,8 +74,7 @@ bool weir_agg_decode(const struct weir_agg *agg, const uint8_t *bytes, size_t si
     for (int d = 0; d < agg->def_count; d++) {
         const struct agg_def *def = &agg->defs[d];
         union accumulator *to = (void *)(accumulator + def->offset);
-        bool ok = is_text(def) ? get_text(&at, end, to, heap)
-                               : get(&at, end, to, def->kind == AGG_COUNT ? sizeof to->count : sizeof to->number);
+        bool ok = is_text(def) ? get_text(&at, end, to, heap) : get(&at, end, to, fixed_size(def));
         if (!ok)
             return false;
     }
@@ -76,10 +83,25 @@ bool weir_agg_decode(const struct weir_agg *agg, const uint8_t *bytes, size_t si
 
 uint64_t weir_agg_layout(const struct weir_agg *agg)
 {
-    uint8_t shape[2 * AGG_DEFS_MAX];
+    uint8_t shape[6 * AGG_DEFS_MAX];
+    size_t size = 2 * (size_t)agg->def_count;
     for (int d = 0; d < agg->def_count; d++) {
         shape[2 * d] = (uint8_t)agg->defs[d].kind;
         shape[2 * d + 1] = agg->defs[d].kind == AGG_COUNT ? 0 : (uint8_t)agg->defs[d].phys;
+        if (shape[2 * d + 1] < PHYS_DECIMAL)
+            continue;
+        /* What the bytes mean is in the type then: its text's hash follows. */
+        struct weir_type type = agg->defs[d].type;
+        struct weir_buf text;
+        type.scale = agg->defs[d].scale;
+        type.nullable = true;
+        weir_buf_init(&text, WEIR_TYPE_TEXT_MAX);
+        bool ok = weir_type_text(&type, &text);
+        weir_assert(ok);
+        uint32_t hash = (uint32_t)weir_xxh3(text.data, text.size);
+        memcpy(shape + size, &hash, sizeof hash);
+        size += sizeof hash;
+        weir_buf_fini(&text);
     }
-    return weir_xxh3(shape, 2 * (size_t)agg->def_count);
+    return weir_xxh3(shape, size);
 }

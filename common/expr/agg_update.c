@@ -6,6 +6,8 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "data/decimal.h"
+#include "data/value_code.h"
 #include "expr/agg_int.h"
 
 struct prepared {
@@ -201,6 +203,55 @@ static void text_offer(enum agg_kind kind, union accumulator *acc, const uint8_t
     text_set(acc, s, n, heap);
 }
 
+/* --- Decimals: sums of up to 38 digits */
+
+static void decimal_offer(const struct agg_def *def, union accumulator *acc, struct weir_decimal x, int64_t seen)
+{
+    weir_int128 value = weir_decimal_get(x), sum = weir_decimal_get(acc->decimal.value);
+    if (acc->decimal.seen == DECIMAL_OVERFLOW)
+        return;
+    if (def->kind == AGG_SUM || def->kind == AGG_AVG) {
+        sum += value; /* of two with 38 digits at most: it fits 128 bits */
+        acc->decimal.value = weir_decimal_make(sum);
+        acc->decimal.seen =
+            weir_decimal_fits(sum, WEIR_DECIMAL_DIGITS_MAX) ? acc->decimal.seen + seen : DECIMAL_OVERFLOW;
+        return;
+    }
+    if (acc->decimal.seen &&
+        (def->kind == AGG_FIRST || (def->kind == AGG_MIN && value >= sum) || (def->kind == AGG_MAX && value <= sum)))
+        return;
+    acc->decimal.value = x;
+    acc->decimal.seen = 1;
+}
+
+static void update_decimal(const struct agg_def *def, const struct weir_column *arg, const struct rows *r)
+{
+    ROWS_LOCALS
+    LOOPS((void)0, decimal_offer(def, acc, arg->decimals[row], 1))
+}
+
+static void update_nested(enum agg_kind kind, const struct weir_column *arg, const struct rows *r,
+                          struct weir_arena *heap)
+{
+    ROWS_LOCALS
+    uint8_t *bytes = NULL;
+    size_t capacity = 0;
+    for (int i = 0; i < count; i++) {
+        int row = rows ? rows[i] : i;
+        union accumulator *acc = (void *)(accumulators[i] + offset);
+        if ((take && !weir_bit_get(take, row)) || (kind == AGG_FIRST && acc->text.bytes))
+            continue;
+        size_t size = weir_value_size(arg, row);
+        if (size > capacity) {
+            free(bytes);
+            bytes = weir_alloc(capacity = 2 * size);
+        }
+        weir_value_put(arg, row, false, bytes);
+        text_offer(kind, acc, bytes, size, heap);
+    }
+    free(bytes);
+}
+
 static void update_text(enum agg_kind kind, const struct weir_column *arg, const struct rows *r,
                         struct weir_arena *heap)
 {
@@ -244,6 +295,12 @@ void weir_agg_update(const struct weir_agg *agg, struct weir_agg_input *input, c
         case PHYS_BYTES:
             update_text(def->kind, &item->arg, &r, heap);
             break;
+        case PHYS_DECIMAL:
+            update_decimal(def, &item->arg, &r);
+            break;
+        case PHYS_NESTED:
+            update_nested(def->kind, &item->arg, &r, heap);
+            break;
         }
     }
 }
@@ -269,6 +326,14 @@ static void merge_number(const struct agg_def *def, union accumulator *into, con
         into->number = from->number;
 }
 
+static void merge_decimal(const struct agg_def *def, union accumulator *into, const union accumulator *from)
+{
+    if (from->decimal.seen == DECIMAL_OVERFLOW)
+        into->decimal = from->decimal;
+    else if (from->decimal.seen)
+        decimal_offer(def, into, from->decimal.value, from->decimal.seen);
+}
+
 void weir_agg_merge(const struct weir_agg *agg, uint8_t *into, const uint8_t *from, struct weir_arena *heap)
 {
     for (int d = 0; d < agg->def_count; d++) {
@@ -277,7 +342,9 @@ void weir_agg_merge(const struct weir_agg *agg, uint8_t *into, const uint8_t *fr
         const union accumulator *other = (const void *)(from + def->offset);
         if (def->kind == AGG_COUNT)
             to->count += other->count;
-        else if (def->phys != PHYS_BYTES)
+        else if (def->phys == PHYS_DECIMAL)
+            merge_decimal(def, to, other);
+        else if (def->phys != PHYS_BYTES && def->phys != PHYS_NESTED)
             merge_number(def, to, other);
         else if (other->text.bytes)
             text_offer(def->kind, to, other->text.bytes, other->text.size, heap);

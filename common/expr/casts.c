@@ -1,8 +1,9 @@
 /* Casts that are not plain conversions between numbers: from and to text, bytes, and between times. Row functions.
  *
  * What is allowed and what comes out is Flink's CAST: text is trimmed, "1.9" is the integer 1, a value out of range is an
- * error of the record (NULL with TRY_CAST); numbers and times do not turn into each other. The string forms are Java's
- * (1.0E10) and SQL's (2024-01-31 12:00:00.123, TRUE).
+ * error of the record (NULL with TRY_CAST); numbers and times do not turn into each other. A number with more digits than a
+ * DECIMAL has becomes NULL. TIMESTAMP_LTZ is seen in the session's zone by all other types. The string forms are Java's
+ * (1.0E10) and SQL's (2024-01-31 12:00:00.123, TRUE). The table is in docs/functions.md.
  */
 #include <ctype.h>
 #include <math.h>
@@ -10,6 +11,8 @@
 #include <stdlib.h>
 #include <strings.h>
 
+#include "base/zone.h"
+#include "data/decimal.h"
 #include "data/time_text.h"
 #include "expr/expr_int.h"
 
@@ -357,6 +360,117 @@ static enum fn_result to_timestamp(struct call *call, const struct value *a, str
     return FN_OK;
 }
 
+/* --- Decimals */
+
+/* NULL: it has more digits than there are. */
+static enum fn_result give_decimal(enum weir_decimal_text parsed, weir_int128 value, struct value *out)
+{
+    if (parsed == WEIR_DECIMAL_OVERFLOW)
+        return FN_NULL;
+    out->dec = weir_decimal_make(value);
+    return FN_OK;
+}
+
+static enum fn_result text_to_decimal(struct call *call, const struct value *a, struct value *out)
+{
+    const struct weir_type *to = &call->def->out_type;
+    const char *s = (const char *)a->s;
+    size_t n = a->n;
+    weir_int128 value = 0;
+    trim(&s, &n);
+    enum weir_decimal_text parsed = weir_decimal_parse(s, n, to->precision, to->scale, &value);
+    return parsed == WEIR_DECIMAL_NO_NUMBER ? bad(call, a, "DECIMAL") : give_decimal(parsed, value, out);
+}
+
+static enum fn_result integer_to_decimal(struct call *call, const struct value *a, struct value *out)
+{
+    const struct weir_type *to = &call->def->out_type;
+    weir_int128 value;
+    if (!weir_decimal_rescale(a->i, 0, to->precision, to->scale, &value))
+        return FN_NULL;
+    out->dec = weir_decimal_make(value);
+    return FN_OK;
+}
+
+static enum fn_result double_to_decimal(struct call *call, const struct value *a, struct value *out)
+{
+    const struct weir_type *to = &call->def->out_type;
+    weir_int128 value = 0;
+    enum weir_decimal_text parsed =
+        weir_decimal_from_double(a->d, call->def->arg_type == WEIR_TYPE_FLOAT, to->precision, to->scale, &value);
+    if (parsed == WEIR_DECIMAL_NO_NUMBER) {
+        snprintf(call->why, sizeof call->why, "NaN and infinities cannot be cast to DECIMAL");
+        return FN_FAIL;
+    }
+    return give_decimal(parsed, value, out);
+}
+
+static enum fn_result decimal_to_decimal(struct call *call, const struct value *a, struct value *out)
+{
+    const struct weir_type *from = &call->def->in_type, *to = &call->def->out_type;
+    weir_int128 value;
+    if (!weir_decimal_rescale(weir_decimal_get(a->dec), from->scale, to->precision, to->scale, &value))
+        return FN_NULL;
+    out->dec = weir_decimal_make(value);
+    return FN_OK;
+}
+
+/* As Java's BigDecimal.longValue(): the fraction is cut off, and what does not fit wraps. */
+static enum fn_result decimal_to_integer(struct call *call, const struct value *a, struct value *out)
+{
+    weir_int128 value = weir_decimal_get(a->dec);
+    for (int scale = call->def->in_type.scale; scale > 0; scale--)
+        value /= 10;
+    out->i = (int64_t)(uint64_t)(weir_uint128)value;
+    if (call->def->type != WEIR_TYPE_INT64)
+        expr_convert_value(WEIR_TYPE_INT64, call->def->type, out, out);
+    return FN_OK;
+}
+
+static enum fn_result decimal_to_double(struct call *call, const struct value *a, struct value *out)
+{
+    out->d = weir_decimal_to_double(weir_decimal_get(a->dec), call->def->in_type.scale);
+    return FN_OK;
+}
+
+/* --- Moments and the session's zone */
+
+static enum fn_result text_to_ltz(struct call *call, const struct value *a, struct value *out)
+{
+    int64_t ms;
+    const char *s = (const char *)a->s;
+    size_t n = a->n;
+    trim(&s, &n);
+    if (expr_parse_timestamp(s, n, &ms))
+        ms = weir_zone_to_utc(ms);
+    else if (!weir_timestamp_parse(s, n, &ms)) /* with a zone of its own */
+        return bad(call, a, "TIMESTAMP_LTZ");
+    out->i = cut(ms, call->def->length);
+    return FN_OK;
+}
+
+static enum fn_result timestamp_to_ltz(struct call *call, const struct value *a, struct value *out)
+{
+    out->i = cut(weir_zone_to_utc(a->i), call->def->length);
+    return FN_OK;
+}
+static enum fn_result date_to_ltz(struct call *call, const struct value *a, struct value *out)
+{
+    (void)call;
+    out->i = weir_zone_to_utc(a->i * DAY_MS);
+    return FN_OK;
+}
+static enum fn_result ltz_to_timestamp(struct call *call, const struct value *a, struct value *out)
+{
+    out->i = cut(weir_zone_to_local(a->i), call->def->length);
+    return FN_OK;
+}
+static enum fn_result ltz_to_ltz(struct call *call, const struct value *a, struct value *out)
+{
+    out->i = cut(a->i, call->def->length);
+    return FN_OK;
+}
+
 /* --- To text and bytes */
 
 /* Cuts (and, for CHAR and BINARY, pads) to the wanted length. */
@@ -391,31 +505,58 @@ static enum fn_result same_bytes(struct call *call, const struct value *a, struc
     return bounded(call, a->s, a->n, out);
 }
 
-static enum fn_result to_text(struct call *call, const struct value *a, struct value *out)
+bool expr_print_value(const struct weir_type *type, const struct value *a, struct weir_buf *out)
 {
-    char *to = (char *)eval_tmp(call->eval, 128 + (size_t)(call->def->pad ? call->def->length : 0));
+    char text[64];
     size_t n;
-    switch (call->def->arg_type) {
+    switch (type->id) {
     case WEIR_TYPE_BOOLEAN:
-        n = (size_t)sprintf(to, a->i ? "TRUE" : "FALSE");
+        n = (size_t)sprintf(text, a->i ? "TRUE" : "FALSE");
         break;
     case WEIR_TYPE_FLOAT:
     case WEIR_TYPE_DOUBLE:
-        n = expr_print_double(a->d, call->def->arg_type == WEIR_TYPE_FLOAT, to);
+        n = expr_print_double(a->d, type->id == WEIR_TYPE_FLOAT, text);
         break;
     case WEIR_TYPE_DATE:
-        n = weir_date_print((int32_t)a->i, to);
+        n = weir_date_print((int32_t)a->i, text);
         break;
     case WEIR_TYPE_TIME:
-        n = weir_time_print((int32_t)a->i, (int)call->def->unit, to); /* unit: the argument's precision here */
+        n = weir_time_print((int32_t)a->i, type->precision, text);
         break;
     case WEIR_TYPE_TIMESTAMP:
-        n = weir_timestamp_print_sql(a->i, (int)call->def->unit, to);
+        n = weir_timestamp_print_sql(a->i, type->precision, text);
         break;
+    case WEIR_TYPE_TIMESTAMP_LTZ:
+        n = weir_timestamp_print_sql(weir_zone_to_local(a->i), type->precision, text);
+        break;
+    case WEIR_TYPE_DECIMAL:
+        n = weir_decimal_print(weir_decimal_get(a->dec), type->scale, text);
+        break;
+    case WEIR_TYPE_STRING:
+    case WEIR_TYPE_BYTES:
+        return a->n == 0 || weir_buf_append(out, a->s, a->n);
+    case WEIR_TYPE_ARRAY:
+    case WEIR_TYPE_MAP:
+    case WEIR_TYPE_ROW:
+        return expr_print_nested(type, a, out);
     default:
-        n = (size_t)sprintf(to, "%lld", (long long)a->i);
+        n = (size_t)sprintf(text, "%lld", (long long)a->i);
     }
-    return bounded(call, (const uint8_t *)to, n, out);
+    return weir_buf_append(out, text, n);
+}
+
+/* Types whose text is short. */
+static enum fn_result to_text(struct call *call, const struct value *a, struct value *out)
+{
+    struct weir_buf text;
+    weir_buf_init(&text, 256);
+    bool ok = expr_print_value(&call->def->in_type, a, &text);
+    size_t n = text.size;
+    uint8_t *to = eval_tmp(call->eval, n + 128 + (size_t)(call->def->pad ? call->def->length : 0));
+    if (ok && n > 0)
+        memcpy(to, text.data, n);
+    weir_buf_fini(&text);
+    return bounded(call, to, n, out);
 }
 
 /* --- Between times */
@@ -449,9 +590,81 @@ static enum fn_result timestamp_to_time(struct call *call, const struct value *a
     return FN_OK;
 }
 
+static enum fn_result ltz_to_date(struct call *call, const struct value *a, struct value *out)
+{
+    struct value local = {.i = weir_zone_to_local(a->i)};
+    return timestamp_to_date(call, &local, out);
+}
+static enum fn_result ltz_to_time(struct call *call, const struct value *a, struct value *out)
+{
+    struct value local = {.i = weir_zone_to_local(a->i)};
+    return timestamp_to_time(call, &local, out);
+}
+
 static bool is_plain(int type)
 {
     return type >= WEIR_TYPE_BOOLEAN && type <= WEIR_TYPE_DOUBLE;
+}
+
+void expr_cast_prepare(struct row_call *def, const struct weir_type *from, const struct weir_type *to)
+{
+    def->strict = true;
+    def->type = (int)to->id;
+    def->arg_type = (int)from->id;
+    def->in_type = *from;
+    def->out_type = *to;
+    def->length = to->id == WEIR_TYPE_STRING || to->id == WEIR_TYPE_BYTES ? to->length : to->precision;
+}
+
+static int64_t java_long(double d)
+{
+    return d != d ? 0 : d >= 9223372036854775808.0 ? INT64_MAX : d <= -9223372036854775808.0 ? INT64_MIN : (int64_t)d;
+}
+
+void expr_convert_value(int from, int to, const struct value *a, struct value *out)
+{
+    bool floating = from == WEIR_TYPE_FLOAT || from == WEIR_TYPE_DOUBLE;
+    int64_t i = floating ? java_long(a->d) : a->i;
+    double d = floating ? a->d : (double)a->i;
+    if (floating && to != WEIR_TYPE_INT64) /* by way of INT */
+        i = i > INT32_MAX ? INT32_MAX : i < INT32_MIN ? INT32_MIN : i;
+    out->null = false;
+    switch (to) {
+    case WEIR_TYPE_BOOLEAN:
+        out->i = floating ? a->d != 0 : a->i != 0;
+        break;
+    case WEIR_TYPE_INT8:
+        out->i = (int8_t)i;
+        break;
+    case WEIR_TYPE_INT16:
+        out->i = (int16_t)i;
+        break;
+    case WEIR_TYPE_INT32:
+        out->i = (int32_t)i;
+        break;
+    case WEIR_TYPE_FLOAT:
+        out->d = (double)(float)d;
+        break;
+    case WEIR_TYPE_DOUBLE:
+        out->d = d;
+        break;
+    default: /* INT64, and what has the same form */
+        out->i = i;
+    }
+}
+
+/* DECIMAL from and to. */
+static row_fn decimal_cast(int from, int to)
+{
+    if (to == WEIR_TYPE_DECIMAL)
+        return from == WEIR_TYPE_STRING                              ? text_to_decimal
+               : from == WEIR_TYPE_DECIMAL                           ? decimal_to_decimal
+               : from == WEIR_TYPE_FLOAT || from == WEIR_TYPE_DOUBLE ? double_to_decimal
+               : expr_is_integer(from) || from == WEIR_TYPE_BOOLEAN  ? integer_to_decimal
+                                                                     : NULL;
+    return expr_is_integer(to)                               ? decimal_to_integer
+           : to == WEIR_TYPE_FLOAT || to == WEIR_TYPE_DOUBLE ? decimal_to_double
+                                                             : NULL;
 }
 
 bool expr_cast_find(int from, int to, bool *convert, row_fn *fn)
@@ -464,8 +677,14 @@ bool expr_cast_find(int from, int to, bool *convert, row_fn *fn)
         return true;
     }
     if (to == WEIR_TYPE_STRING) {
-        *fn = from_text || from == WEIR_TYPE_BYTES ? same_bytes : to_text;
-        return from <= WEIR_TYPE_TIMESTAMP && from != WEIR_TYPE_NONE;
+        *fn = from_text || from == WEIR_TYPE_BYTES           ? same_bytes
+              : weir_type_is_nested((enum weir_type_id)from) ? fn_nested_to_text
+                                                             : to_text;
+        return from < WEIR_TYPE_IDS && from != WEIR_TYPE_NONE;
+    }
+    if (from == WEIR_TYPE_DECIMAL || to == WEIR_TYPE_DECIMAL) {
+        *fn = decimal_cast(from, to);
+        return *fn != NULL;
     }
     switch (to) {
     case WEIR_TYPE_BOOLEAN:
@@ -485,15 +704,29 @@ bool expr_cast_find(int from, int to, bool *convert, row_fn *fn)
         *fn = from_text || from == WEIR_TYPE_BYTES ? same_bytes : NULL;
         break;
     case WEIR_TYPE_DATE:
-        *fn = from_text ? to_date : from == WEIR_TYPE_TIMESTAMP ? timestamp_to_date : NULL;
+        *fn = from_text                         ? to_date
+              : from == WEIR_TYPE_TIMESTAMP     ? timestamp_to_date
+              : from == WEIR_TYPE_TIMESTAMP_LTZ ? ltz_to_date
+                                                : NULL;
         *convert = from == to;
         break;
     case WEIR_TYPE_TIME:
-        *fn = from_text ? to_time : from == WEIR_TYPE_TIMESTAMP || from == to ? timestamp_to_time : NULL;
+        *fn = from_text                                   ? to_time
+              : from == WEIR_TYPE_TIMESTAMP || from == to ? timestamp_to_time
+              : from == WEIR_TYPE_TIMESTAMP_LTZ           ? ltz_to_time
+                                                          : NULL;
+        break;
+    case WEIR_TYPE_TIMESTAMP_LTZ:
+        *fn = from_text                                               ? text_to_ltz
+              : from == WEIR_TYPE_DATE                                ? date_to_ltz
+              : from == WEIR_TYPE_TIME || from == WEIR_TYPE_TIMESTAMP ? timestamp_to_ltz
+              : from == to                                            ? ltz_to_ltz
+                                                                      : NULL;
         break;
     case WEIR_TYPE_TIMESTAMP:
         *fn = from_text                              ? to_timestamp
               : from == WEIR_TYPE_DATE               ? date_to_timestamp
+              : from == WEIR_TYPE_TIMESTAMP_LTZ      ? ltz_to_timestamp
               : from == WEIR_TYPE_TIME || from == to ? time_to_timestamp
                                                      : NULL;
         break;

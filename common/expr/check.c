@@ -4,9 +4,10 @@
  * Rules are Flink 1.20's: numbers widen TINYINT < SMALLINT < INT < BIGINT < FLOAT < DOUBLE, a result has the wider type of
  * its operands (TINYINT + TINYINT is TINYINT and wraps); text is compared with times as a time, never with numbers.
  * A node may be the child of several (BETWEEN, simple CASE): it is checked once, and a cast for one parent is a new node.
- * DECIMAL does not exist yet: the literal 1.5 is a DOUBLE.
+ * DECIMAL: results have the precision and scale that Flink gives them (decimal_result()); with FLOAT or DOUBLE all is DOUBLE.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <strings.h>
 
 #include "base/assert.h"
@@ -18,7 +19,7 @@
 
 bool expr_is_numeric(int type)
 {
-    return type >= WEIR_TYPE_INT8 && type <= WEIR_TYPE_DOUBLE;
+    return (type >= WEIR_TYPE_INT8 && type <= WEIR_TYPE_DOUBLE) || type == WEIR_TYPE_DECIMAL;
 }
 bool expr_is_integer(int type)
 {
@@ -26,7 +27,11 @@ bool expr_is_integer(int type)
 }
 static bool is_time(int type)
 {
-    return type >= WEIR_TYPE_DATE && type <= WEIR_TYPE_TIMESTAMP;
+    return type >= WEIR_TYPE_DATE && type <= WEIR_TYPE_TIMESTAMP_LTZ;
+}
+static bool is_timestamp(int type)
+{
+    return type == WEIR_TYPE_TIMESTAMP || type == WEIR_TYPE_TIMESTAMP_LTZ;
 }
 static bool is_interval(int type)
 {
@@ -36,11 +41,13 @@ static bool is_interval(int type)
 enum phys expr_phys(int type)
 {
     static const uint8_t table[EXPR_INTERVAL_MS + 1] = {
-        [WEIR_TYPE_NONE] = PHYS_BOOL,     [WEIR_TYPE_BOOLEAN] = PHYS_BOOL,   [WEIR_TYPE_INT8] = PHYS_I8,
-        [WEIR_TYPE_INT16] = PHYS_I16,     [WEIR_TYPE_INT32] = PHYS_I32,      [WEIR_TYPE_INT64] = PHYS_I64,
-        [WEIR_TYPE_FLOAT] = PHYS_F32,     [WEIR_TYPE_DOUBLE] = PHYS_F64,     [WEIR_TYPE_STRING] = PHYS_BYTES,
-        [WEIR_TYPE_BYTES] = PHYS_BYTES,   [WEIR_TYPE_DATE] = PHYS_I32,       [WEIR_TYPE_TIME] = PHYS_I32,
-        [WEIR_TYPE_TIMESTAMP] = PHYS_I64, [EXPR_INTERVAL_MONTHS] = PHYS_I64, [EXPR_INTERVAL_MS] = PHYS_I64};
+        [WEIR_TYPE_NONE] = PHYS_BOOL,         [WEIR_TYPE_BOOLEAN] = PHYS_BOOL,    [WEIR_TYPE_INT8] = PHYS_I8,
+        [WEIR_TYPE_INT16] = PHYS_I16,         [WEIR_TYPE_INT32] = PHYS_I32,       [WEIR_TYPE_INT64] = PHYS_I64,
+        [WEIR_TYPE_FLOAT] = PHYS_F32,         [WEIR_TYPE_DOUBLE] = PHYS_F64,      [WEIR_TYPE_STRING] = PHYS_BYTES,
+        [WEIR_TYPE_BYTES] = PHYS_BYTES,       [WEIR_TYPE_DATE] = PHYS_I32,        [WEIR_TYPE_TIME] = PHYS_I32,
+        [WEIR_TYPE_TIMESTAMP_LTZ] = PHYS_I64, [WEIR_TYPE_DECIMAL] = PHYS_DECIMAL, [WEIR_TYPE_ARRAY] = PHYS_NESTED,
+        [WEIR_TYPE_MAP] = PHYS_NESTED,        [WEIR_TYPE_ROW] = PHYS_NESTED,      [WEIR_TYPE_TIMESTAMP] = PHYS_I64,
+        [EXPR_INTERVAL_MONTHS] = PHYS_I64,    [EXPR_INTERVAL_MS] = PHYS_I64};
     return (enum phys)table[type];
 }
 
@@ -56,28 +63,118 @@ const char *expr_type_name(const struct weir_type *type, char out[64])
     return weir_type_print(&plain, out);
 }
 
-int expr_common_type(const struct weir_type *a, const struct weir_type *b)
+/* An integer type as a DECIMAL(p, 0), any other type as it is. */
+static struct weir_type as_decimal(const struct weir_type *type)
+{
+    static const uint8_t digits[] = {
+        [WEIR_TYPE_INT8] = 3, [WEIR_TYPE_INT16] = 5, [WEIR_TYPE_INT32] = 10, [WEIR_TYPE_INT64] = 19};
+    if (!expr_is_integer((int)type->id))
+        return *type;
+    return (struct weir_type){.id = WEIR_TYPE_DECIMAL, .precision = digits[type->id], .nullable = type->nullable};
+}
+
+static bool common_decimal(const struct weir_type *a, const struct weir_type *b, struct weir_type *common)
+{
+    struct weir_type x = as_decimal(a), y = as_decimal(b);
+    if (x.id != WEIR_TYPE_DECIMAL || y.id != WEIR_TYPE_DECIMAL) { /* with FLOAT or DOUBLE */
+        common->id = WEIR_TYPE_DOUBLE;
+        return true;
+    }
+    int scale = x.scale > y.scale ? x.scale : y.scale;
+    int whole = x.precision - x.scale > y.precision - y.scale ? x.precision - x.scale : y.precision - y.scale;
+    common->id = WEIR_TYPE_DECIMAL;
+    common->precision = (uint8_t)(whole + scale > WEIR_DECIMAL_DIGITS_MAX ? WEIR_DECIMAL_DIGITS_MAX : whole + scale);
+    common->scale = (uint8_t)scale;
+    return true;
+}
+
+/* Two ARRAYs, MAPs or ROWs: field by field, with the first one's names. */
+static bool common_nested(const struct weir_type *a, const struct weir_type *b, struct weir_type *common)
+{
+    int count = a->fields->field_count;
+    if (a->id != b->id || count != b->fields->field_count)
+        return false;
+    struct weir_field *fields = weir_alloc((size_t)count * sizeof *fields);
+    bool together = true;
+    for (int i = 0; i < count && together; i++) {
+        const struct weir_type *x = &a->fields->fields[i].type, *y = &b->fields->fields[i].type;
+        fields[i].name = a->fields->fields[i].name;
+        together = expr_common_type(x, y, &fields[i].type);
+    }
+    weir_err err = WEIR_ERR_INVALID;
+    if (together)
+        err = a->id == WEIR_TYPE_ROW     ? weir_type_row(fields, count, common, NULL)
+              : a->id == WEIR_TYPE_ARRAY ? weir_type_array(&fields[0].type, common, NULL)
+                                         : weir_type_map(&fields[0].type, &fields[1].type, common, NULL);
+    free(fields);
+    return !err;
+}
+
+bool expr_common_type(const struct weir_type *a, const struct weir_type *b, struct weir_type *common)
 {
     int x = (int)a->id, y = (int)b->id;
-    if (x == y || y == WEIR_TYPE_NONE)
-        return x;
-    if (x == WEIR_TYPE_NONE)
-        return y;
-    if (expr_is_numeric(x) && expr_is_numeric(y))
-        return x > y ? x : y;
-    if ((x == WEIR_TYPE_DATE && y == WEIR_TYPE_TIMESTAMP) || (y == WEIR_TYPE_DATE && x == WEIR_TYPE_TIMESTAMP))
-        return WEIR_TYPE_TIMESTAMP;
-    return NO_TYPE;
+    bool nullable = a->nullable || b->nullable, good = true;
+    struct weir_type out = y == WEIR_TYPE_NONE ? *a : *b;
+    if (x != WEIR_TYPE_NONE && y != WEIR_TYPE_NONE) {
+        out = (struct weir_type){.id = a->id, .precision = a->precision > b->precision ? a->precision : b->precision};
+        if (x == y && a->length == b->length)
+            out.length = a->length;
+        if (weir_type_is_nested(a->id) || weir_type_is_nested(b->id))
+            good = weir_type_is_nested(a->id) && weir_type_is_nested(b->id) && common_nested(a, b, &out);
+        else if (expr_is_numeric(x) && expr_is_numeric(y) && (x == WEIR_TYPE_DECIMAL || y == WEIR_TYPE_DECIMAL))
+            good = common_decimal(a, b, &out);
+        else if (expr_is_numeric(x) && expr_is_numeric(y))
+            out.id = x > y ? a->id : b->id;
+        else if (x != y && (is_timestamp(x) || x == WEIR_TYPE_DATE) && (is_timestamp(y) || y == WEIR_TYPE_DATE))
+            out.id = x == WEIR_TYPE_TIMESTAMP_LTZ || y == WEIR_TYPE_TIMESTAMP_LTZ ? WEIR_TYPE_TIMESTAMP_LTZ
+                                                                                  : WEIR_TYPE_TIMESTAMP;
+        else
+            good = x == y;
+    }
+    out.nullable = nullable;
+    if (good)
+        *common = out;
+    return good;
 }
 
 /* For comparisons: text may stand for a time. */
-static int comparable_type(const struct weir_type *a, const struct weir_type *b)
+static bool comparable_type(const struct weir_type *a, const struct weir_type *b, struct weir_type *common)
 {
-    if (a->id == WEIR_TYPE_STRING && is_time((int)b->id))
-        return (int)b->id;
+    if (a->id == WEIR_TYPE_STRING && is_time((int)b->id)) {
+        *common = *b;
+        common->precision = is_timestamp((int)b->id) ? 3 : b->precision;
+        return true;
+    }
     if (b->id == WEIR_TYPE_STRING && is_time((int)a->id))
-        return (int)a->id;
-    return expr_common_type(a, b);
+        return comparable_type(b, a, common);
+    return expr_common_type(a, b, common);
+}
+
+static bool is_exactly(const struct weir_type *a, const struct weir_type *b)
+{
+    if (a->id != b->id)
+        return false;
+    if (a->id == WEIR_TYPE_DECIMAL)
+        return a->precision == b->precision && a->scale == b->scale;
+    return !weir_type_is_nested(a->id) || a->fields == b->fields;
+}
+
+weir_err expr_coerce_to(struct checker *c, struct node **node, const struct weir_type *type)
+{
+    struct node *from = *node;
+    if (is_exactly(&from->type, type))
+        return WEIR_OK;
+    struct node *cast = expr_node(c->arena, OP_CAST, from->column, 1, from);
+    cast->type = *type;
+    cast->type.nullable = from->type.nullable;
+    cast->hidden_null = from->hidden_null;
+    cast->has_type = true;
+    *node = cast;
+    if (is_interval((int)type->id) || from->type.id == WEIR_TYPE_NONE) { /* a typed NULL */
+        cast->checked = true;
+        return WEIR_OK;
+    }
+    return expr_check(c, cast);
 }
 
 weir_err expr_coerce(struct checker *c, struct node **node, int type)
@@ -85,18 +182,14 @@ weir_err expr_coerce(struct checker *c, struct node **node, int type)
     struct node *from = *node;
     if ((int)from->type.id == type)
         return WEIR_OK;
-    struct node *cast = expr_node(c->arena, OP_CAST, from->column, 1, from);
-    cast->type = (struct weir_type){
-        .id = (enum weir_type_id)type, .precision = from->type.precision, .nullable = from->type.nullable};
-    if (type == WEIR_TYPE_TIMESTAMP && from->type.id == WEIR_TYPE_STRING)
-        cast->type.precision = 3;
-    cast->has_type = true;
-    *node = cast;
-    if (is_interval(type) || from->type.id == WEIR_TYPE_NONE) { /* a typed NULL */
-        cast->checked = true;
-        return WEIR_OK;
-    }
-    return expr_check(c, cast);
+    struct weir_type to = {.id = (enum weir_type_id)type, .precision = from->type.precision};
+    if (is_timestamp(type) && from->type.id == WEIR_TYPE_STRING)
+        to.precision = 3;
+    if (to.precision > 3)
+        to.precision = 3;
+    if (type == WEIR_TYPE_INT8 || type == WEIR_TYPE_DOUBLE || expr_is_integer(type))
+        to.precision = 0;
+    return expr_coerce_to(c, node, &to);
 }
 
 static weir_err fail_types(struct checker *c, const struct node *node, const char *what)
@@ -132,9 +225,6 @@ static weir_err check_column(struct checker *c, struct node *node)
         node->index = schema ? weir_schema_find(schema, node->name, strlen(node->name)) : -1;
     if (node->index >= 0) {
         node->type = schema->fields[node->index].type;
-        if (node->type.id > WEIR_TYPE_TIMESTAMP)
-            return expr_error(c->error, WEIR_ERR_UNSUPPORTED, node->column,
-                              "column '%s' has a type that expressions cannot read yet", node->name);
         return WEIR_OK;
     }
     const char *names[WEIR_FIELDS_MAX];
@@ -212,7 +302,7 @@ static weir_err check_time_arith(struct checker *c, struct node *node)
         precision = 3;
     set_type(node, a, nullable);
     node->type.precision = a == WEIR_TYPE_DATE ? 0 : precision;
-    if (a == WEIR_TYPE_TIMESTAMP && b == EXPR_INTERVAL_MS)
+    if (is_timestamp(a) && b == EXPR_INTERVAL_MS)
         return WEIR_OK; /* plain 64-bit arithmetic */
     if (node->op == OP_SUB) {
         node->args[1] = expr_node(c->arena, OP_NEG, node->column, 1, node->args[1]);
@@ -228,14 +318,70 @@ static weir_err check_time_arith(struct checker *c, struct node *node)
     return WEIR_OK;
 }
 
+/* More than 38 digits: those behind the point go first, down to 6. */
+static struct weir_type adjusted(int precision, int scale, bool *cut)
+{
+    *cut = precision > WEIR_DECIMAL_DIGITS_MAX;
+    if (*cut) {
+        int whole = precision - scale, least = scale < 6 ? scale : 6;
+        scale = WEIR_DECIMAL_DIGITS_MAX - whole > least ? WEIR_DECIMAL_DIGITS_MAX - whole : least;
+        precision = WEIR_DECIMAL_DIGITS_MAX;
+    }
+    return (struct weir_type){
+        .id = WEIR_TYPE_DECIMAL, .precision = (uint8_t)precision, .scale = (uint8_t)scale, .nullable = true};
+}
+
+/* Flink's LogicalTypeMerging, by its documentation. *cut: the result may have more digits than there are. */
+static struct weir_type decimal_result(enum op op, const struct weir_type *a, const struct weir_type *b, bool *cut)
+{
+    int p1 = a->precision, s1 = a->scale, p2 = b->precision, s2 = b->scale,
+        whole = p1 - s1 > p2 - s2 ? p1 - s1 : p2 - s2;
+    int scale = s1 > s2 ? s1 : s2;
+    switch (op) {
+    case OP_MUL:
+        return adjusted(p1 + p2 + 1, s1 + s2, cut);
+    case OP_DIV:
+        scale = s1 + p2 + 1 > 6 ? s1 + p2 + 1 : 6;
+        return adjusted(p1 - s1 + s2 + scale, scale, cut);
+    case OP_MOD:
+        whole = p1 - s1 < p2 - s2 ? p1 - s1 : p2 - s2;
+        return adjusted(whole + scale > 0 ? whole + scale : 1, scale, cut);
+    default:
+        return adjusted(whole + scale + 1, scale, cut);
+    }
+}
+
+/* + - * / % of which one at least is a DECIMAL, and none FLOAT or DOUBLE. */
+static weir_err check_decimal(struct checker *c, struct node *node)
+{
+    bool nullable = any_nullable(node), cut;
+    for (int i = 0; i < 2; i++) {
+        struct weir_type wanted = as_decimal(&node->args[i]->type);
+        if (wanted.id == WEIR_TYPE_NONE)
+            wanted = as_decimal(&node->args[1 - i]->type);
+        weir_err err = expr_coerce_to(c, &node->args[i], &wanted);
+        if (err)
+            return err;
+    }
+    node->type = decimal_result(node->op, &node->args[0]->type, &node->args[1]->type, &cut);
+    node->type.nullable = nullable;
+    node->hidden_null |= cut;
+    node->lazy = true;
+    return WEIR_OK;
+}
+
 static weir_err check_arith(struct checker *c, struct node *node)
 {
     int a = (int)node->args[0]->type.id, b = (int)node->args[1]->type.id;
     if (is_time(a) || is_time(b) || is_interval(a) || is_interval(b))
         return check_time_arith(c, node);
-    int type = expr_common_type(&node->args[0]->type, &node->args[1]->type);
+    struct weir_type common;
+    bool together = expr_common_type(&node->args[0]->type, &node->args[1]->type, &common);
+    int type = together ? (int)common.id : NO_TYPE;
     if (type == WEIR_TYPE_NONE)
         type = WEIR_TYPE_INT32;
+    if (type == WEIR_TYPE_DECIMAL)
+        return check_decimal(c, node);
     if (type == NO_TYPE || !expr_is_numeric(type)) {
         if (node->op == OP_ADD && (a == WEIR_TYPE_STRING || b == WEIR_TYPE_STRING))
             return expr_error(c->error, WEIR_ERR_INVALID, node->column, "+ does not join text; use || or CONCAT");
@@ -268,24 +414,36 @@ static weir_err check_arith(struct checker *c, struct node *node)
 
 /* --- Comparison */
 
-static weir_err coerce_both(struct checker *c, struct node *node, int type)
-{
-    weir_err err = expr_coerce(c, &node->args[0], type);
-    return err ? err : expr_coerce(c, &node->args[1], type);
-}
-
 static weir_err check_compare(struct checker *c, struct node *node)
 {
-    int type = comparable_type(&node->args[0]->type, &node->args[1]->type);
-    if (type == NO_TYPE) {
+    struct weir_type common, both[2];
+    bool together = comparable_type(&node->args[0]->type, &node->args[1]->type, &common);
+    if (together && weir_type_is_nested(common.id) && node->op != OP_EQ && node->op != OP_NE) {
+        char a[64];
+        return expr_error(c->error, WEIR_ERR_INVALID, node->column, "values of %s have no order: only = and <> go",
+                          expr_type_name(&common, a));
+    }
+    if (!together) {
         char a[64], b[64];
         return expr_error(c->error, WEIR_ERR_INVALID, node->column, "%s and %s cannot be compared; CAST one of them",
                           expr_type_name(&node->args[0]->type, a), expr_type_name(&node->args[1]->type, b));
     }
+    if (common.id == WEIR_TYPE_NONE)
+        common.id = WEIR_TYPE_BOOLEAN;
     bool nullable = any_nullable(node);
-    weir_err err = coerce_both(c, node, type == WEIR_TYPE_NONE ? WEIR_TYPE_BOOLEAN : type);
+    both[0] = both[1] = common;
+    for (int i = 0; i < 2; i++) {
+        /* Decimals are compared as they are, whatever their scales: a common type might lack digits. */
+        if (common.id == WEIR_TYPE_DECIMAL && node->args[i]->type.id != WEIR_TYPE_NONE)
+            both[i] = as_decimal(&node->args[i]->type);
+        weir_err err = expr_coerce_to(c, &node->args[i], &both[i]);
+        if (err)
+            return err;
+    }
+    if (common.id == WEIR_TYPE_DECIMAL || weir_type_is_nested(common.id))
+        node->lazy = true;
     set_type(node, WEIR_TYPE_BOOLEAN, nullable);
-    return err;
+    return WEIR_OK;
 }
 
 /* a IS DISTINCT FROM b: NOT ((a = b) IS TRUE OR (a IS NULL AND b IS NULL)). */
@@ -327,18 +485,16 @@ static weir_err check_in(struct checker *c, struct node *node)
     struct weir_type common = node->args[0]->type;
     bool all_literals = true;
     for (int i = 1; i < node->arg_count; i++) {
-        int type = comparable_type(&common, &node->args[i]->type);
-        if (type == NO_TYPE) {
+        if (!comparable_type(&common, &node->args[i]->type, &common)) {
             char a[64], b[64];
             return expr_error(c->error, WEIR_ERR_INVALID, node->args[i]->column,
                               "this entry of the IN list is %s, what is looked for is %s",
                               expr_type_name(&node->args[i]->type, a), expr_type_name(&node->args[0]->type, b));
         }
-        common.id = (enum weir_type_id)type;
         all_literals &= is_literal(node->args[i]);
     }
     bool nullable = any_nullable(node);
-    if (!all_literals || node->arg_count - 1 <= IN_AS_OR_MAX) {
+    if (!all_literals || node->arg_count - 1 <= IN_AS_OR_MAX || common.id >= WEIR_TYPE_DECIMAL) {
         struct node *tree = or_tree(c, node, 1, node->arg_count);
         weir_err err = expr_check(c, tree);
         *node = *tree;
@@ -401,7 +557,6 @@ static weir_err check_case(struct checker *c, struct node *node)
     weir_err err;
     int last = node->arg_count - 1;
     bool nullable = false;
-    uint8_t precision = 0;
     for (int i = 0; i <= last; i++) {
         bool value = i % 2 == 1 || i == last;
         if (!value) {
@@ -410,23 +565,20 @@ static weir_err check_case(struct checker *c, struct node *node)
             continue;
         }
         const struct weir_type *type = &node->args[i]->type;
-        int together = expr_common_type(&common, type);
-        if (together == NO_TYPE) {
+        if (!expr_common_type(&common, type, &common)) {
             char a[64], b[64];
             return expr_error(c->error, WEIR_ERR_INVALID, node->args[i]->column,
                               "the values of CASE have no common type: %s, before it %s", expr_type_name(type, a),
                               expr_type_name(&common, b));
         }
-        common.id = (enum weir_type_id)together;
         nullable |= type->nullable;
-        precision = type->precision > precision ? type->precision : precision;
     }
     for (int i = 0; i <= last && common.id != WEIR_TYPE_NONE; i++) {
-        if ((i % 2 == 1 || i == last) && (err = expr_coerce(c, &node->args[i], (int)common.id)))
+        if ((i % 2 == 1 || i == last) && (err = expr_coerce_to(c, &node->args[i], &common)))
             return err;
     }
-    set_type(node, (int)common.id, nullable);
-    node->type.precision = precision;
+    node->type = common;
+    node->type.nullable = nullable;
     return WEIR_OK;
 }
 
@@ -478,35 +630,181 @@ static weir_err check_case_like(struct checker *c, struct node *node, bool *done
         node->lazy |= node->args[i]->lazy;
     }
     weir_err err = check_case(c, node);
-    if (coalesce)
+    node->hidden_null = false;
+    for (int i = 0; i < node->arg_count; i++) {
+        bool value = i % 2 == 1 || i == node->arg_count - 1;
+        node->hidden_null |= value && node->args[i]->hidden_null;
+    }
+    if (coalesce) {
         node->type.nullable = nullable;
+        node->hidden_null = node->args[node->arg_count - 1]->hidden_null;
+    }
     return err;
 }
 
 /* --- Casts */
+
+static bool nested_cast_exists(const struct weir_type *from, const struct weir_type *to)
+{
+    bool convert;
+    row_fn fn;
+    if (!weir_type_is_nested(from->id) || !weir_type_is_nested(to->id))
+        return expr_cast_find((int)from->id, (int)to->id, &convert, &fn);
+    if (from->id != to->id || from->fields->field_count != to->fields->field_count)
+        return false;
+    for (int i = 0; i < from->fields->field_count; i++) {
+        if (!nested_cast_exists(&from->fields->fields[i].type, &to->fields->fields[i].type))
+            return false;
+    }
+    return true;
+}
 
 static weir_err check_cast(struct checker *c, struct node *node)
 {
     struct node *arg = node->args[0];
     weir_assert(node->has_type);
     int from = (int)arg->type.id, to = (int)node->type.id;
-    bool convert;
-    row_fn fn;
+    bool convert = false;
+    row_fn fn = NULL;
     if (from == WEIR_TYPE_NONE) {
         node->type.nullable = true;
         return WEIR_OK;
     }
-    if (is_interval(from) || !expr_cast_find(from, to, &convert, &fn)) {
+    bool nested = weir_type_is_nested(arg->type.id) && weir_type_is_nested(node->type.id);
+    if (is_interval(from) ||
+        (nested ? !nested_cast_exists(&arg->type, &node->type) : !expr_cast_find(from, to, &convert, &fn))) {
         char a[64], b[64];
         return expr_error(
             c->error, WEIR_ERR_INVALID, node->column, "%s cannot be cast to %s%s", expr_type_name(&arg->type, a),
             expr_type_name(&node->type, b),
-            expr_is_numeric(from) && to == WEIR_TYPE_TIMESTAMP   ? "; use TO_TIMESTAMP(FROM_UNIXTIME(seconds))"
-            : from == WEIR_TYPE_TIMESTAMP && expr_is_numeric(to) ? "; use UNIX_TIMESTAMP(CAST(timestamp AS STRING))"
-                                                                 : "");
+            expr_is_numeric(from) && to == WEIR_TYPE_TIMESTAMP_LTZ ? "; use TO_TIMESTAMP_LTZ(number, 0 or 3)"
+            : expr_is_numeric(from) && to == WEIR_TYPE_TIMESTAMP   ? "; use TO_TIMESTAMP(FROM_UNIXTIME(seconds))"
+            : is_timestamp(from) && expr_is_numeric(to)            ? "; use UNIX_TIMESTAMP(CAST(timestamp AS STRING))"
+                                                                   : "");
     }
     node->type.nullable = arg->type.nullable || node->op == OP_TRY_CAST;
-    node->lazy |= fn != NULL;
+    if (to == WEIR_TYPE_DECIMAL) { /* NULL for what has more digits */
+        struct weir_type was = as_decimal(&arg->type);
+        node->hidden_null |= was.id != WEIR_TYPE_DECIMAL || was.scale > node->type.scale ||
+                             was.precision - was.scale > node->type.precision - node->type.scale;
+    }
+    node->lazy |= fn != NULL || nested;
+    return WEIR_OK;
+}
+
+/* --- ARRAY, MAP, ROW */
+
+static weir_err check_constructor(struct checker *c, struct node *node)
+{
+    struct weir_type parts[2] = {{.id = WEIR_TYPE_NONE}, {.id = WEIR_TYPE_NONE}};
+    int step = node->op == OP_MAP ? 2 : 1;
+    weir_err err = WEIR_OK;
+    struct weir_error why;
+    node->lazy = true;
+    if (node->arg_count == 0 || node->arg_count % step != 0)
+        return expr_error(c->error, WEIR_ERR_INVALID, node->column, "%s",
+                          node->op == OP_MAP ? "MAP[key, value, ...] needs pairs, one at least"
+                                             : "ARRAY[value, ...] and ROW(value, ...) need a value at least");
+    if (node->op == OP_ROW) {
+        struct weir_field *fields = weir_arena_zalloc(c->arena, (size_t)node->arg_count * sizeof *fields);
+        for (int i = 0; i < node->arg_count; i++) {
+            if (node->args[i]->type.id == WEIR_TYPE_NONE && (err = expr_coerce(c, &node->args[i], WEIR_TYPE_BOOLEAN)))
+                return err;
+            fields[i].name = weir_arena_format(c->arena, "EXPR$%d", i);
+            fields[i].type = node->args[i]->type;
+            fields[i].type.nullable |= node->args[i]->hidden_null;
+        }
+        err = node->arg_count > WEIR_FIELDS_MAX
+                  ? weir_fail(&why, WEIR_ERR_FULL, "a ROW has at most %d fields", WEIR_FIELDS_MAX)
+                  : weir_type_row(fields, node->arg_count, &node->type, &why);
+    } else {
+        for (int i = 0; i < node->arg_count; i++) {
+            struct weir_type type = node->args[i]->type;
+            type.nullable |= node->args[i]->hidden_null;
+            if (!expr_common_type(&parts[i % step], &type, &parts[i % step])) {
+                char a[64], b[64];
+                return expr_error(c->error, WEIR_ERR_INVALID, node->args[i]->column,
+                                  "the values have no common type: %s, before it %s", expr_type_name(&type, a),
+                                  expr_type_name(&parts[i % step], b));
+            }
+        }
+        for (int i = 0; i < step; i++) {
+            if (parts[i].id == WEIR_TYPE_NONE)
+                parts[i] = (struct weir_type){.id = WEIR_TYPE_BOOLEAN, .nullable = true};
+            if ((int)parts[i].id > WEIR_TYPE_IDS)
+                return expr_error(c->error, WEIR_ERR_UNSUPPORTED, node->column, "an INTERVAL cannot be an element");
+        }
+        for (int i = 0; i < node->arg_count && !err; i++)
+            err = expr_coerce_to(c, &node->args[i], &parts[i % step]);
+        if (err)
+            return err;
+        err = step == 2 ? weir_type_map(&parts[0], &parts[1], &node->type, &why)
+                        : weir_type_array(&parts[0], &node->type, &why);
+    }
+    if (err)
+        return expr_error(c->error, (enum weir_err_code)err, node->column, "%.900s", why.message);
+    node->type.nullable = false;
+    node->hidden_null = false;
+    return WEIR_OK;
+}
+
+static weir_err check_index(struct checker *c, struct node *node)
+{
+    static const struct function array_at = {.name = "[]", .fn = fn_array_at}, map_at = {.name = "[]", .fn = fn_map_at};
+    const struct weir_type *type = &node->args[0]->type;
+    char text[64];
+    weir_err err;
+    if (type->id == WEIR_TYPE_ARRAY) {
+        const struct node *index = node->args[1];
+        if (!expr_is_integer((int)index->type.id))
+            return expr_error(c->error, WEIR_ERR_INVALID, index->column,
+                              "elements of an ARRAY are counted by a whole number from 1, this is %s",
+                              expr_type_name(&index->type, text));
+        if (index->op == OP_LITERAL && index->literal.i < 1)
+            return expr_error(c->error, WEIR_ERR_INVALID, index->column, "elements of an ARRAY are counted from 1");
+        err = expr_coerce(c, &node->args[1], WEIR_TYPE_INT64);
+        node->type = type->fields->fields[0].type;
+    } else if (type->id == WEIR_TYPE_MAP) {
+        struct weir_type common, key = type->fields->fields[0].type;
+        if (!expr_common_type(&key, &node->args[1]->type, &common) || !is_exactly(&common, &key)) {
+            char key_text[64];
+            return expr_error(c->error, WEIR_ERR_INVALID, node->args[1]->column, "the MAP's keys are %s, this is %s",
+                              expr_type_name(&key, key_text), expr_type_name(&node->args[1]->type, text));
+        }
+        err = expr_coerce_to(c, &node->args[1], &key);
+        node->type = type->fields->fields[1].type;
+    } else {
+        return expr_error(c->error, WEIR_ERR_INVALID, node->column,
+                          "[] takes elements of an ARRAY or a MAP, this is %s", expr_type_name(type, text));
+    }
+    uint8_t precision = node->type.precision;
+    become_call(node, node->args[0]->type.id == WEIR_TYPE_ARRAY ? &array_at : &map_at);
+    node->type.precision = precision;
+    node->type.nullable = true;
+    return err;
+}
+
+static weir_err check_field(struct checker *c, struct node *node)
+{
+    const struct weir_type *type = &node->args[0]->type;
+    char text[64];
+    if (type->id != WEIR_TYPE_ROW)
+        return expr_error(c->error, WEIR_ERR_INVALID, node->column,
+                          "only a ROW has fields; what is before '.%.60s' is %s", node->name,
+                          expr_type_name(type, text));
+    node->index = weir_schema_find(type->fields, node->name, strlen(node->name));
+    if (node->index < 0) {
+        const char *names[WEIR_FIELDS_MAX];
+        for (int i = 0; i < type->fields->field_count; i++)
+            names[i] = type->fields->fields[i].name;
+        const char *near = weir_nearest(node->name, names, type->fields->field_count);
+        return expr_error(c->error, WEIR_ERR_NOT_FOUND, node->column, "%s has no field '%.100s'%s%s%s",
+                          expr_type_name(type, text), node->name, near ? "; did you mean '" : "", near ? near : "",
+                          near ? "'?" : "");
+    }
+    bool nullable = type->nullable;
+    node->type = type->fields->fields[node->index].type;
+    node->type.nullable |= nullable;
     return WEIR_OK;
 }
 
@@ -523,7 +821,7 @@ static weir_err check_sign(struct checker *c, struct node *node)
     }
     if (!expr_is_numeric(type) && !is_interval(type))
         return fail_types(c, node, op_text(node->op));
-    set_type(node, type, node->args[0]->type.nullable);
+    node->type = node->args[0]->type;
     return WEIR_OK;
 }
 
@@ -552,6 +850,7 @@ weir_err expr_check(struct checker *c, struct node *node)
         if (err)
             return err;
         node->lazy |= node->args[i]->lazy;
+        node->hidden_null |= node->args[i]->hidden_null;
     }
     switch (node->op) {
     case OP_LITERAL:
@@ -592,6 +891,7 @@ weir_err expr_check(struct checker *c, struct node *node)
         return check_logic(c, node);
     case OP_IS_NULL:
     case OP_IS_NOT_NULL:
+        node->hidden_null = false;
         set_type(node, WEIR_TYPE_BOOLEAN, false);
         return node->args[0]->type.id == WEIR_TYPE_NONE ? expr_coerce(c, &node->args[0], WEIR_TYPE_BOOLEAN) : WEIR_OK;
     case OP_IN:
@@ -605,6 +905,14 @@ weir_err expr_check(struct checker *c, struct node *node)
         return check_case(c, node);
     case OP_CALL:
         return check_call(c, node);
+    case OP_FIELD:
+        return check_field(c, node);
+    case OP_INDEX:
+        return check_index(c, node);
+    case OP_ARRAY:
+    case OP_MAP:
+    case OP_ROW:
+        return check_constructor(c, node);
     }
     weir_assert(!"an operator without a check");
 }

@@ -41,11 +41,13 @@ static int new_reg(struct gen *g, struct reg_info info)
 
 /* --- Constants */
 
-static int new_const(struct gen *g, int type, const struct value *value)
+/* Of a nested type: NULL only. */
+static int new_const(struct gen *g, const struct weir_type *type, const struct value *value)
 {
-    enum phys phys = expr_phys(type);
-    struct reg_info reg = {.kind = REG_CONST, .type = type, .constant = true};
-    reg.value.type = (enum weir_type_id)type;
+    enum phys phys = expr_phys((int)type->id);
+    struct reg_info reg = {.kind = REG_CONST, .type = (int)type->id, .is = *type, .constant = true};
+    weir_assert(phys != PHYS_NESTED || value->null);
+    reg.value.type = type->id;
     uint64_t *memory = weir_arena_zalloc(g->arena, 64);
     reg.value.values = memory;
     if (value->null) {
@@ -75,6 +77,11 @@ static int new_const(struct gen *g, int type, const struct value *value)
     case PHYS_F64:
         reg.value.f64[0] = value->d;
         break;
+    case PHYS_DECIMAL:
+        reg.value.decimals[0] = value->dec;
+        break;
+    case PHYS_NESTED:
+        break;
     case PHYS_BYTES:
         reg.value.bytes = weir_arena_alloc(g->arena, value->n + 64);
         if (value->n)
@@ -85,7 +92,7 @@ static int new_const(struct gen *g, int type, const struct value *value)
     return new_reg(g, reg);
 }
 
-static int null_const(struct gen *g, int type)
+static int null_const(struct gen *g, const struct weir_type *type)
 {
     struct value value = {.null = true};
     return new_const(g, type, &value);
@@ -109,8 +116,10 @@ static bool is_null_const(const struct gen *g, int reg)
 }
 
 /* Runs a step whose arguments are all constants; false: it fails. */
-static bool fold(struct gen *g, const struct step *step, int type, int *reg)
+static bool fold(struct gen *g, const struct step *step, const struct weir_type *type, int *reg)
 {
+    if (expr_phys((int)type->id) == PHYS_NESTED)
+        return false;
     struct weir_expr_scratch *scratch = weir_expr_scratch_new();
     scratch->slots = weir_zalloc(sizeof *scratch->slots);
     scratch->slot_count = 1;
@@ -122,7 +131,7 @@ static bool fold(struct gen *g, const struct step *step, int type, int *reg)
         columns[i + 1] = regs[i + 1].value;
         args[i] = i + 1;
     }
-    regs[0] = (struct reg_info){.kind = REG_TEMP, .type = type};
+    regs[0] = (struct reg_info){.kind = REG_TEMP, .type = (int)type->id, .is = *type};
     struct step local = *step;
     local.args = args;
     local.out = 0;
@@ -131,7 +140,7 @@ static bool fold(struct gen *g, const struct step *step, int type, int *reg)
     bool good = local.run(&eval, &local) == WEIR_OK;
     if (good) {
         struct value value;
-        eval_load(&columns[0], expr_phys(type), 0, &value);
+        eval_load(&columns[0], expr_phys((int)type->id), 0, &value);
         *reg = new_const(g, type, &value);
     }
     free(args);
@@ -143,7 +152,7 @@ static bool fold(struct gen *g, const struct step *step, int type, int *reg)
 
 /* --- Steps */
 
-static weir_err emit(struct gen *g, struct step step, int type, bool strict, int *reg)
+static weir_err emit(struct gen *g, struct step step, const struct weir_type *type, bool strict, int *reg)
 {
     bool all_const = true, all_single = true;
     for (int i = 0; i < step.arg_count; i++) {
@@ -163,7 +172,8 @@ static weir_err emit(struct gen *g, struct step step, int type, bool strict, int
     int *args = weir_arena_alloc(g->arena, (size_t)(step.arg_count + 1) * sizeof *args);
     memcpy(args, step.args, (size_t)step.arg_count * sizeof *args);
     step.args = args;
-    step.out = *reg = new_reg(g, (struct reg_info){.kind = REG_TEMP, .type = type, .constant = step.single});
+    step.out = *reg =
+        new_reg(g, (struct reg_info){.kind = REG_TEMP, .type = (int)type->id, .is = *type, .constant = step.single});
     if (g->step_count == g->step_capacity) {
         g->step_capacity = g->step_capacity ? 2 * g->step_capacity : 16;
         g->steps = weir_realloc(g->steps, (size_t)g->step_capacity * sizeof *g->steps);
@@ -172,8 +182,8 @@ static weir_err emit(struct gen *g, struct step step, int type, bool strict, int
     return WEIR_OK;
 }
 
-static weir_err emit2(struct gen *g, const struct node *node, step_fn run, int aux, int sel, int type, int a, int b,
-                      int *reg)
+static weir_err emit2(struct gen *g, const struct node *node, step_fn run, int aux, int sel,
+                      const struct weir_type *type, int a, int b, int *reg)
 {
     int args[2] = {a, b};
     struct step step = {
@@ -187,14 +197,17 @@ static weir_err spread(struct gen *g, const struct node *node, int *reg)
 {
     if (!g->regs[*reg].constant)
         return WEIR_OK;
-    return emit2(g, node, step_broadcast, 0, NO_SEL, g->regs[*reg].type, *reg, -1, reg);
+    struct weir_type is = g->regs[*reg].is; /* the array may move */
+    return emit2(g, node, step_broadcast, 0, NO_SEL, &is, *reg, -1, reg);
 }
+
+static const struct weir_type boolean = {.id = WEIR_TYPE_BOOLEAN, .nullable = true};
 
 static weir_err narrow(struct gen *g, const struct node *node, enum select_kind kind, int condition, int sel, int *reg)
 {
     weir_err err = spread(g, node, &condition);
     if (!err)
-        err = emit2(g, node, step_select, (int)kind, sel, WEIR_TYPE_BOOLEAN, condition, -1, reg);
+        err = emit2(g, node, step_select, (int)kind, sel, &boolean, condition, -1, reg);
     if (!err)
         g->sel_parents[*reg] = sel;
     return err;
@@ -241,7 +254,7 @@ static weir_err gen_logic(struct gen *g, struct node *node, int sel, int *reg)
     if (!(is_const(g, left) && is_const(g, right)) &&
         ((err = spread(g, node, &left)) || (err = spread(g, node, &right))))
         return err;
-    return emit2(g, node, step_logic, node->op, sel, WEIR_TYPE_BOOLEAN, left, right, reg);
+    return emit2(g, node, step_logic, node->op, sel, &boolean, left, right, reg);
 }
 
 static weir_err gen_case(struct gen *g, struct node *node, int sel, int *reg)
@@ -290,7 +303,7 @@ static weir_err gen_case(struct gen *g, struct node *node, int sel, int *reg)
         return WEIR_OK;
     }
     struct step step = {.run = step_case, .sel = sel, .args = args, .arg_count = count, .column = node->column};
-    return emit(g, step, (int)node->type.id, false, reg);
+    return emit(g, step, &node->type, false, reg);
 }
 
 static struct row_call *row_call_new(struct gen *g, const struct node *node, row_fn fn)
@@ -300,42 +313,54 @@ static struct row_call *row_call_new(struct gen *g, const struct node *node, row
     def->strict = true;
     def->unit = node->unit;
     def->type = (int)node->type.id;
+    def->out_type = node->type;
     def->arg_type = node->arg_count ? (int)node->args[0]->type.id : 0;
+    if (node->arg_count)
+        def->in_type = node->args[0]->type;
     return def;
+}
+
+/* Nothing to be done for this CAST? */
+static bool is_same(const struct weir_type *from, const struct weir_type *to)
+{
+    if (from->id != to->id)
+        return false;
+    if (from->id == WEIR_TYPE_DECIMAL)
+        return from->scale == to->scale && from->precision <= to->precision;
+    if (weir_type_is_nested(from->id))
+        return from->fields == to->fields;
+    return to->id == WEIR_TYPE_STRING || to->id == WEIR_TYPE_BYTES ? to->length == 0 : to->precision >= from->precision;
 }
 
 static weir_err gen_cast(struct gen *g, struct node *node, int sel, int *reg)
 {
     struct node *from = node->args[0];
-    int in, type = (int)node->type.id;
+    int in;
     if (from->type.id == WEIR_TYPE_NONE) {
-        *reg = null_const(g, type);
+        *reg = null_const(g, &node->type);
         return WEIR_OK;
     }
     weir_err err = gen_node(g, from, sel, &in);
     if (err)
         return err;
-    bool convert, same = (int)from->type.id == type;
-    row_fn fn;
-    bool found = expr_cast_find((int)from->type.id, type, &convert, &fn);
-    weir_assert(found);
-    bool wide = type == WEIR_TYPE_STRING || type == WEIR_TYPE_BYTES ? node->type.length == 0
-                                                                    : node->type.precision >= from->type.precision;
-    if (same && wide) {
+    if (is_same(&from->type, &node->type)) {
         *reg = in;
         return WEIR_OK;
     }
+    bool convert = false, nested = weir_type_is_nested(from->type.id) && weir_type_is_nested(node->type.id);
+    row_fn fn = NULL;
+    bool found = nested || expr_cast_find((int)from->type.id, (int)node->type.id, &convert, &fn);
+    weir_assert(found);
     struct step step = {.run = step_convert, .sel = sel, .args = &in, .arg_count = 1, .column = node->column};
     if (!convert) {
         struct row_call *def = row_call_new(g, node, fn);
+        expr_cast_prepare(def, &from->type, &node->type);
         def->null_on_fail = node->op == OP_TRY_CAST;
-        def->length = type == WEIR_TYPE_STRING || type == WEIR_TYPE_BYTES ? node->type.length : node->type.precision;
         def->pad = node->fixed_size;
-        def->unit = (enum unit)from->type.precision; /* see to_text() */
-        step.run = step_rows;
+        step.run = nested ? step_cast_nested : step_rows;
         step.data = def;
     }
-    return emit(g, step, type, true, reg);
+    return emit(g, step, &node->type, true, reg);
 }
 
 static int compare_values(const void *a, const void *b, void *phys)
@@ -371,7 +396,7 @@ static weir_err gen_in(struct gen *g, struct node *node, int sel, int *reg)
     def->data = set;
     struct step step = {
         .run = step_rows, .sel = sel, .args = &subject, .arg_count = 1, .data = def, .column = node->column};
-    return emit(g, step, WEIR_TYPE_BOOLEAN, true, reg);
+    return emit(g, step, &node->type, true, reg);
 }
 
 static weir_err gen_call(struct gen *g, struct node *node, row_fn fn, int sel, int *reg)
@@ -401,14 +426,15 @@ static weir_err gen_call(struct gen *g, struct node *node, row_fn fn, int sel, i
         }
         step.data = def;
     }
-    return emit(g, step, (int)node->type.id, strict, reg);
+    return emit(g, step, &node->type, strict, reg);
 }
 
 static weir_err gen_column(struct gen *g, const struct node *node, int *reg)
 {
     if (g->input_regs[node->index] < 0)
-        g->input_regs[node->index] =
-            new_reg(g, (struct reg_info){.kind = REG_INPUT, .type = (int)node->type.id, .input = node->index});
+        g->input_regs[node->index] = new_reg(
+            g,
+            (struct reg_info){.kind = REG_INPUT, .type = (int)node->type.id, .is = node->type, .input = node->index});
     *reg = g->input_regs[node->index];
     return WEIR_OK;
 }
@@ -416,15 +442,43 @@ static weir_err gen_column(struct gen *g, const struct node *node, int *reg)
 static weir_err gen_binary(struct gen *g, struct node *node, int sel, int *reg)
 {
     int a, b, type = (int)node->type.id;
+    enum phys phys = expr_phys((int)node->args[0]->type.id);
     weir_err err;
     if ((err = gen_node(g, node->args[0], sel, &a)) || (err = gen_node(g, node->args[1], sel, &b)))
         return err;
-    step_fn run = step_compare;
-    if (node->op <= OP_MOD) {
+    step_fn run = phys == PHYS_DECIMAL  ? step_compare_decimal
+                  : phys == PHYS_NESTED ? step_compare_nested
+                                        : step_compare;
+    if (node->op <= OP_MOD && type == WEIR_TYPE_DECIMAL) {
+        run = step_decimal;
+    } else if (node->op <= OP_MOD) {
         bool floating = type == WEIR_TYPE_FLOAT || type == WEIR_TYPE_DOUBLE;
         run = node->op <= OP_MUL || (node->op == OP_DIV && floating) ? step_arith : step_divide;
     }
-    return emit2(g, node, run, node->op, sel, type, a, b, reg);
+    return emit2(g, node, run, node->op, sel, &node->type, a, b, reg);
+}
+
+/* 0 - x, whose scale is x's. */
+static weir_err gen_negative(struct gen *g, struct node *node, int sel, int *reg)
+{
+    struct value zero = {.dec = {0, 0}};
+    struct weir_type one = {.id = WEIR_TYPE_DECIMAL, .precision = 1};
+    int a;
+    weir_err err = gen_node(g, node->args[0], sel, &a);
+    return err ? err : emit2(g, node, step_decimal, OP_SUB, sel, &node->type, new_const(g, &one, &zero), a, reg);
+}
+
+static weir_err gen_construct(struct gen *g, struct node *node, int sel, int *reg)
+{
+    int *args = weir_arena_alloc(g->arena, (size_t)node->arg_count * sizeof *args);
+    for (int i = 0; i < node->arg_count; i++) {
+        weir_err err = gen_node(g, node->args[i], sel, &args[i]);
+        if (err)
+            return err;
+    }
+    struct step step = {
+        .run = step_construct, .sel = sel, .args = args, .arg_count = node->arg_count, .column = node->column};
+    return emit(g, step, &node->type, false, reg);
 }
 
 static weir_err gen_fresh(struct gen *g, struct node *node, int sel, int *reg)
@@ -433,7 +487,7 @@ static weir_err gen_fresh(struct gen *g, struct node *node, int sel, int *reg)
     weir_err err;
     switch (node->op) {
     case OP_LITERAL:
-        *reg = new_const(g, (int)node->type.id, &node->literal);
+        *reg = new_const(g, &node->type, &node->literal);
         return WEIR_OK;
     case OP_COLUMN:
         return gen_column(g, node, reg);
@@ -449,14 +503,17 @@ static weir_err gen_fresh(struct gen *g, struct node *node, int sel, int *reg)
     case OP_GT:
     case OP_GE:
         return gen_binary(g, node, sel, reg);
-    case OP_NEG: { /* times -1: wraps for integers, flips the sign of zero */
+    case OP_NEG: {
+        if (node->type.id == WEIR_TYPE_DECIMAL)
+            return gen_negative(g, node, sel, reg);
+        /* times -1: wraps for integers, flips the sign of zero */
         struct value minus = {.i = -1};
         if (node->type.id == WEIR_TYPE_FLOAT || node->type.id == WEIR_TYPE_DOUBLE)
             minus.d = -1;
         if ((err = gen_node(g, node->args[0], sel, &a)))
             return err;
-        b = new_const(g, (int)node->type.id, &minus);
-        return emit2(g, node, step_arith, OP_MUL, sel, (int)node->type.id, a, b, reg);
+        b = new_const(g, &node->type, &minus);
+        return emit2(g, node, step_arith, OP_MUL, sel, &node->type, a, b, reg);
     }
     case OP_PLUS:
         return gen_node(g, node->args[0], sel, reg);
@@ -466,7 +523,7 @@ static weir_err gen_fresh(struct gen *g, struct node *node, int sel, int *reg)
     case OP_NOT:
         if ((err = gen_node(g, node->args[0], sel, &a)))
             return err;
-        return emit2(g, node, step_not, 0, sel, WEIR_TYPE_BOOLEAN, a, -1, reg);
+        return emit2(g, node, step_not, 0, sel, &boolean, a, -1, reg);
     case OP_IS_NULL:
     case OP_IS_NOT_NULL:
     case OP_IS_TRUE:
@@ -475,7 +532,7 @@ static weir_err gen_fresh(struct gen *g, struct node *node, int sel, int *reg)
     case OP_IS_NOT_FALSE:
         if ((err = gen_node(g, node->args[0], sel, &a)))
             return err;
-        return emit2(g, node, step_test, node->op, sel, WEIR_TYPE_BOOLEAN, a, -1, reg);
+        return emit2(g, node, step_test, node->op, sel, &boolean, a, -1, reg);
     case OP_IN:
         return gen_in(g, node, sel, reg);
     case OP_LIKE:
@@ -487,6 +544,14 @@ static weir_err gen_fresh(struct gen *g, struct node *node, int sel, int *reg)
         return gen_case(g, node, sel, reg);
     case OP_CALL:
         return gen_call(g, node, node->function->fn, sel, reg);
+    case OP_FIELD:
+        if ((err = gen_node(g, node->args[0], sel, &a)))
+            return err;
+        return emit2(g, node, step_field, node->index, sel, &node->type, a, -1, reg);
+    case OP_ARRAY:
+    case OP_MAP:
+    case OP_ROW:
+        return gen_construct(g, node, sel, reg);
     default:
         break;
     }
@@ -568,6 +633,7 @@ weir_err expr_compile_node(struct weir_arena *arena, struct node *node, const st
         g.input_regs[i] = -1;
     if (!(err = gen_node(&g, node, NO_SEL, &expr->result))) {
         expr->type = node->type;
+        expr->hidden_null = node->hidden_null;
         expr->input_count = columns;
         expr->slot_count = assign_slots(&g, expr->result);
         expr->reg_count = g.reg_count;

@@ -13,12 +13,14 @@ struct doc {
 static const struct doc docs[] = {
     {"ABS", "The absolute value", "ABS(-7)"},
     {"ACOS", "Arc cosine, in radians", "ACOS(1)"},
+    {"ARRAY_CONTAINS", "Is the value one of the ARRAY's elements?", "ARRAY_CONTAINS(ARRAY[1, 2], 2)"},
     {"ASCII", "The code point of the first character", "ASCII('A')"},
     {"ASIN", "Arc sine, in radians", "ASIN(0)"},
     {"ATAN", "Arc tangent, in radians", "ATAN(1)"},
     {"ATAN2", "Arc tangent of y / x by the signs of both", "ATAN2(1, 1)"},
     {"BIN", "A whole number in binary", "BIN(10)"},
     {"BTRIM", "Without spaces, or the given characters, at both ends", "BTRIM('xxaxx', 'x')"},
+    {"CARDINALITY", "Number of elements of an ARRAY, of entries of a MAP", "CARDINALITY(ARRAY[1, 2])"},
     {"CASE", "The value of the first WHEN that is true, else that of ELSE, else NULL",
      "CASE WHEN 1 > 2 THEN 'a' ELSE 'b' END"},
     {"CAST", "The value as another type; a value that cannot be one fails the record", "CAST('12' AS INT)"},
@@ -42,6 +44,8 @@ static const struct doc docs[] = {
      "DECODE(ENCODE('weir', 'UTF-8'), 'UTF-8')"},
     {"DEGREES", "Radians as degrees", "DEGREES(PI())"},
     {"E", "Euler's number", "E()"},
+    {"ELEMENT", "The only element of an ARRAY; NULL of an empty one; of more it fails the record",
+     "ELEMENT(ARRAY['weir'])"},
     {"ELT", "The argument with that number, from 1; NULL outside", "ELT(2, 'a', 'b')"},
     {"ENCODE", "Text as bytes of a character set", "HEX(DECODE(ENCODE('A', 'UTF-16BE'), 'ISO-8859-1'))"},
     {"ENDSWITH", "Does the first end in the second?", "ENDSWITH('weir', 'ir')"},
@@ -118,6 +122,9 @@ static const struct doc docs[] = {
     {"TO_DATE", "Text as DATE, by a pattern; NULL when it is none", "TO_DATE('2013-01-02')"},
     {"TO_TIMESTAMP", "Text as TIMESTAMP(3), by a pattern; NULL when it is none",
      "TO_TIMESTAMP('02.01.2013 03:04', 'dd.MM.yyyy HH:mm')"},
+    {"TO_TIMESTAMP_LTZ",
+     "Seconds (0) or milliseconds (3) since 1970, or text by a pattern and in a zone, as TIMESTAMP_LTZ(3)",
+     "TO_TIMESTAMP_LTZ(1, 0)"},
     {"TRANSLATE", "Characters of the second replaced by those of the third", "TRANSLATE('weir', 'er', 'ax')"},
     {"TRIM", "Without spaces, or the given characters, at BOTH, LEADING or TRAILING end",
      "TRIM(BOTH 'x' FROM 'xxaxx')"},
@@ -137,8 +144,32 @@ static const char head[] =
     "What may be called in an expression: `weir_filter()`, `weir_select()`, a watermark, an aggregate's argument. Semantics are Flink "
     "SQL's; a NULL\nargument gives NULL where nothing else is said. Besides them there are `+ - * / %`, `||`, comparisons, `AND OR NOT`, "
     "`IS [NOT] NULL`,\n`IS [NOT] TRUE`, `[NOT] BETWEEN`, `[NOT] IN (...)`, `[NOT] LIKE ... [ESCAPE ...]` and "
-    "`INTERVAL '1' DAY`.\n\n"
+    "`INTERVAL '1' DAY`;\nof nested types `ARRAY[1, 2]`, `MAP['k', 1]`, `ROW(1, 'x')`, the element `a[1]` (from 1), the value `m['k']`, "
+    "the field `r.name`. What an ARRAY, a MAP\nor a row does not have is NULL.\n\n"
     "| function | what it gives | example | its value | its type |\n|---|---|---|---|---|\n";
+
+static const char types[] =
+    "\n## Types\n\n"
+    "The types are those of [sdk.md](sdk.md#rows). A number without a point is an INT or BIGINT, `1.50` a DECIMAL(3, 2), `1e3` a DOUBLE. "
+    "Operands get their\ncommon type: TINYINT < SMALLINT < INT < BIGINT < DECIMAL < FLOAT < DOUBLE, and with a DECIMAL FLOAT is DOUBLE.\n\n"
+    "| DECIMAL(p1, s1) and DECIMAL(p2, s2) | scale | precision |\n|---|---|---|\n"
+    "| `+` `-` | max(s1, s2) | max(p1 - s1, p2 - s2) + scale + 1 |\n"
+    "| `*` | s1 + s2 | p1 + p2 + 1 |\n"
+    "| `/` | max(6, s1 + p2 + 1) | p1 - s1 + s2 + scale |\n"
+    "| `%` | max(s1, s2) | min(p1 - s1, p2 - s2) + scale |\n\n"
+    "A precision over 38 becomes 38, and the scale shrinks by as much, not below 6. Results are rounded half up; one that has more digits "
+    "than that is NULL.\nWhole numbers count as DECIMAL(3, 0), (5, 0), (10, 0) and (19, 0).\n\n"
+    "ARRAY, MAP and ROW are equal when all that is in them is; they have no order. A MAP cannot be a key.\n\n"
+    "CAST and TRY_CAST, besides any type to itself:\n\n"
+    "| from | to |\n|---|---|\n"
+    "| any type | STRING: numbers as Java prints them, `TRUE`, `2026-01-31 12:00:00.123`, `[1, NULL]`, `{k=1}`, `(1, x)` |\n"
+    "| STRING | any type but ARRAY, MAP and ROW; spaces around it do not count |\n"
+    "| BOOLEAN, whole and floating numbers, DECIMAL | each other; DECIMAL not to BOOLEAN. Too many digits are NULL as a DECIMAL, and wrap as a whole number |\n"
+    "| BYTES | STRING, as UTF-8 |\n"
+    "| DATE, TIME, TIMESTAMP, TIMESTAMP_LTZ | TIMESTAMP and TIMESTAMP_LTZ; those two to each and to DATE and TIME |\n"
+    "| ARRAY, MAP, ROW | the same with other types in it, where those can be cast; of a ROW by position |\n\n"
+    "TIMESTAMP_LTZ is a moment. As text, date or TIMESTAMP it is what clocks show in the zone `table.local-time-zone`, and text without a zone "
+    "is of that zone.\n";
 
 static const char tail[] =
     "\n## Aggregates\n\n"
@@ -146,7 +177,8 @@ static const char tail[] =
     "not counted; over\nno value the result is NULL, but that of COUNT is 0.\n\n"
     "| aggregate | what it gives |\n|---|---|\n"
     "| `COUNT(*)`, `COUNT(x)` | rows; rows where x is not NULL |\n"
-    "| `SUM(x)`, `AVG(x)` | sum and mean in x's type: the mean of whole numbers is a whole number |\n"
+    "| `SUM(x)`, `AVG(x)` | sum and mean in x's type: the mean of whole numbers is a whole number; of DECIMAL(p, s) they are "
+    "DECIMAL(38, s) and\nDECIMAL(38, max(s, 6)), NULL when the sum has more digits |\n"
     "| `MIN(x)`, `MAX(x)` | the smallest, the largest |\n"
     "| `FIRST_VALUE(x)`, `LAST_VALUE(x)` (`FIRST`, `LAST`) | the first and the last that came |\n"
     "| `window_start`, `window_end` | the window's bounds, TIMESTAMP(3); the end is exclusive |\n";
@@ -227,7 +259,7 @@ weir_err weir_expr_document(struct weir_buf *out, struct weir_error *error)
             ok = ok && weir_buf_printf(out, "| `%s` | %s | `%s` | `%s` | %s |\n", doc->name, doc->help, doc->example,
                                        plain(&value), type);
     }
-    ok = ok && weir_buf_puts(out, tail);
+    ok = ok && weir_buf_puts(out, types) && weir_buf_puts(out, tail);
     weir_buf_fini(&value);
     free(sorted);
     return err ? err : ok ? 0 : weir_fail(error, WEIR_ERR_FULL, "the document does not fit");

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "data/decimal.h"
+#include "data/value_code.h"
 #include "expr/expr_int.h"
 #include "expr/kernels.h"
 
@@ -27,6 +29,7 @@ void weir_expr_scratch_free(struct weir_expr_scratch *scratch)
         weir_buffer_unref(scratch->slots[i].values);
         weir_buffer_unref(scratch->slots[i].validity);
         weir_buffer_unref(scratch->slots[i].bytes);
+        weir_batch_unref(scratch->slots[i].child);
     }
     free(scratch->slots);
     free(scratch->columns);
@@ -74,7 +77,8 @@ uint8_t *eval_tmp(struct eval *eval, size_t size)
 
 static void buffer_fit(struct weir_buffer **buffer, size_t size)
 {
-    if (*buffer && (*buffer)->capacity >= size)
+    /* One that a view has put here (step_field()) is somebody else's too. */
+    if (*buffer && (*buffer)->capacity >= size && __atomic_load_n(&(*buffer)->refs, __ATOMIC_ACQUIRE) == 1)
         return;
     weir_buffer_unref(*buffer);
     *buffer = weir_buffer_new(size);
@@ -92,6 +96,15 @@ static struct weir_column *out_column(struct eval *eval, const struct step *step
         return out;
     enum phys phys = expr_phys(reg->type);
     struct slot *slot = &eval->slots[reg->slot];
+    if (phys == PHYS_NESTED) { /* its child grows with what is put there: new each time */
+        weir_buffer_unref(slot->values);
+        weir_batch_unref(slot->child);
+        weir_column_init(out, &reg->is, eval->rows > 0 ? eval->rows : 1);
+        slot->values = out->values_buffer;
+        slot->child = out->child;
+        out->values_buffer = NULL;
+        return out;
+    }
     size_t rows = (size_t)eval->rows;
     size_t size = phys == PHYS_BOOL    ? weir_bitmap_words(eval->rows) * 8
                   : phys == PHYS_BYTES ? (rows + 1) * sizeof(int32_t)
@@ -313,6 +326,10 @@ int expr_value_compare(enum phys phys, const struct value *a, const struct value
 {
     if (phys == PHYS_BYTES)
         return compare_bytes(a->s, a->n, b->s, b->n);
+    if (phys == PHYS_DECIMAL) { /* of one scale */
+        weir_int128 x = weir_decimal_get(a->dec), y = weir_decimal_get(b->dec);
+        return (x > y) - (x < y);
+    }
     if (phys == PHYS_F32 || phys == PHYS_F64)
         return (a->d > b->d) - (a->d < b->d);
     return (a->i > b->i) - (a->i < b->i);
@@ -516,6 +533,13 @@ void eval_load(const struct weir_column *column, enum phys phys, int row, struct
     case PHYS_BYTES:
         value->s = weir_column_bytes(column, row, &value->n);
         break;
+    case PHYS_DECIMAL:
+        value->dec = column->decimals[row];
+        break;
+    case PHYS_NESTED:
+        value->column = column;
+        value->row = row;
+        break;
     }
 }
 
@@ -568,6 +592,15 @@ static bool put(struct eval *eval, const struct step *step, enum phys phys, int 
         break;
     case PHYS_BYTES:
         return put_bytes(eval, step, row, value->s, value->n);
+    case PHYS_DECIMAL:
+        out->decimals[row] = value->dec;
+        break;
+    case PHYS_NESTED:
+        if (value->column)
+            weir_column_set_value(out, row, eval->rows, value->column, value->row);
+        else
+            weir_column_skip(out, row);
+        break;
     }
     return true;
 }
@@ -617,6 +650,158 @@ weir_err step_rows(struct eval *eval, const struct step *step)
     if (args != few)
         free(args);
     return err;
+}
+
+/* --- Decimals: row by row, with what overflows NULL */
+
+static struct weir_decimal_operand operand(const struct eval *eval, const struct step *step, int i, int row)
+{
+    const struct weir_column *column = arg(eval, step, i);
+    return (struct weir_decimal_operand){weir_decimal_get(column->decimals[is_constant(eval, step, i) ? 0 : row]),
+                                         eval->regs[step->args[i]].is.scale};
+}
+
+weir_err step_decimal(struct eval *eval, const struct step *step)
+{
+    struct weir_column *out = out_column(eval, step, true);
+    const struct weir_type *type = &eval->regs[step->out].is;
+    const uint64_t *active = active_rows(eval, step, true);
+    for (int row = 0; row < eval->rows; row++) {
+        weir_int128 value = 0;
+        bool good = true;
+        if (!active || weir_bit_get(active, row)) {
+            struct weir_decimal_operand a = operand(eval, step, 0, row), b = operand(eval, step, 1, row);
+            if (step->aux >= OP_DIV && b.value == 0)
+                return fail_row(eval, step, row, "division by zero");
+            good = step->aux == OP_MUL   ? weir_decimal_multiply(a, b, type->precision, type->scale, &value)
+                   : step->aux == OP_DIV ? weir_decimal_divide(a, b, type->precision, type->scale, &value)
+                   : step->aux == OP_MOD
+                       ? weir_decimal_modulo(a, b, type->precision, type->scale, &value)
+                       : weir_decimal_add(a, b, step->aux == OP_SUB, type->precision, type->scale, &value);
+        }
+        if (!good)
+            set_null(eval, step, row);
+        out->decimals[row] = weir_decimal_make(good ? value : 0);
+    }
+    return WEIR_OK;
+}
+
+weir_err step_compare_decimal(struct eval *eval, const struct step *step)
+{
+    struct weir_column *out = out_column(eval, step, true);
+    for (int base = 0; base < eval->rows; base += 64) {
+        int end = eval->rows - base < 64 ? eval->rows - base : 64;
+        uint64_t word = 0;
+        for (int i = 0; i < end; i++) {
+            int order = weir_decimal_compare(operand(eval, step, 0, base + i), operand(eval, step, 1, base + i));
+            word |= (uint64_t)order_is(step->aux, order) << i;
+        }
+        out->bits[base >> 6] = word;
+    }
+    and_validity(eval, step);
+    return WEIR_OK;
+}
+
+/* --- ARRAY, MAP, ROW */
+
+weir_err step_compare_nested(struct eval *eval, const struct step *step)
+{
+    struct weir_column *out = out_column(eval, step, true);
+    const struct weir_column *a = arg(eval, step, 0), *b = arg(eval, step, 1);
+    memset(out->bits, 0, weir_bitmap_words(eval->rows) * 8);
+    const uint64_t *active = active_rows(eval, step, true);
+    for (int row = 0; row < eval->rows; row++) {
+        if (active && !weir_bit_get(active, row))
+            continue;
+        bool equal = weir_value_equal(a, is_constant(eval, step, 0) ? 0 : row, b, is_constant(eval, step, 1) ? 0 : row);
+        weir_bit_put(out->bits, row, equal == (step->aux == OP_EQ));
+    }
+    return WEIR_OK;
+}
+
+/* A field of a ROW is a column that is there already: the slot takes references, and only NULLs of the ROW are added. */
+weir_err step_field(struct eval *eval, const struct step *step)
+{
+    struct weir_column *out = &eval->columns[step->out];
+    struct slot *slot = &eval->slots[eval->regs[step->out].slot];
+    const struct weir_column *in = arg(eval, step, 0);
+    const struct weir_column *field = &in->child->columns[step->aux];
+    struct weir_column view;
+    weir_column_share(&view, field);
+    weir_buffer_unref(slot->values);
+    weir_buffer_unref(slot->bytes);
+    weir_batch_unref(slot->child);
+    slot->values = view.values_buffer;
+    slot->bytes = view.bytes_buffer;
+    slot->child = view.child;
+    weir_buffer_unref(view.validity_buffer);
+    *out = view;
+    out->values_buffer = out->bytes_buffer = out->validity_buffer = NULL;
+    out->type = (enum weir_type_id)eval->regs[step->out].type;
+    out->validity = NULL;
+    if (!field->validity && !in->validity)
+        return WEIR_OK;
+    uint64_t *validity = new_validity(eval, step);
+    for (size_t w = 0; w < weir_bitmap_words(eval->rows); w++)
+        validity[w] = (field->validity ? field->validity[w] : ~(uint64_t)0) & valid_word(eval, step, 0, w);
+    return WEIR_OK;
+}
+
+weir_err step_cast_nested(struct eval *eval, const struct step *step)
+{
+    const struct row_call *def = step->data;
+    struct call call = {.eval = eval, .def = def, .arg_count = 1};
+    struct weir_column *out = out_column(eval, step, true);
+    const uint64_t *active = active_rows(eval, step, true);
+    for (int row = 0; row < eval->rows; row++) {
+        if (active && !weir_bit_get(active, row)) {
+            weir_column_skip(out, row);
+        } else if (!expr_cast_nested(&call, arg(eval, step, 0), is_constant(eval, step, 0) ? 0 : row, out, row)) {
+            if (!def->null_on_fail)
+                return fail_row(eval, step, row, "%s", call.why);
+            set_null(eval, step, row);
+            weir_column_skip(out, row);
+        }
+    }
+    return WEIR_OK;
+}
+
+weir_err step_construct(struct eval *eval, const struct step *step)
+{
+    const struct weir_type *type = &eval->regs[step->out].is;
+    struct weir_column *out = out_column(eval, step, true);
+    int fields = type->fields->field_count;
+    bool list = weir_type_is_list(type->id);
+    const uint64_t *active = active_rows(eval, step, false);
+    for (int row = 0; row < eval->rows; row++) {
+        if (active && !weir_bit_get(active, row)) {
+            weir_column_skip(out, row);
+            continue;
+        }
+        if (list)
+            weir_column_list_begin(out, row);
+        else
+            weir_column_row_begin(out, row);
+        for (int i = 0; i < step->arg_count; i++) {
+            int field = i % fields, at = row;
+            if (list)
+                at = field == 0 ? weir_column_element(out) : out->child->row_count;
+            struct value value;
+            enum phys phys = expr_phys(eval->regs[step->args[i]].type);
+            eval_load(arg(eval, step, i), phys, is_constant(eval, step, i) ? 0 : row, &value);
+            if (!expr_column_put(&out->child->columns[field], at, out->child->row_capacity, phys, &value))
+                return fail_row(eval, step, row, "the texts made for one batch pass %zu bytes", EXPR_COLUMN_SIZE_MAX);
+            if (list && field == fields - 1)
+                weir_column_element_done(out);
+        }
+        if (list)
+            weir_column_list_end(out, row);
+        else
+            weir_column_row_end(out, row);
+        if (type->id == WEIR_TYPE_MAP)
+            weir_map_unique(out, row);
+    }
+    return WEIR_OK;
 }
 
 /* --- CASE and constants as columns */
@@ -700,7 +885,7 @@ static const uint16_t *case_choices(struct eval *eval, const struct step *step)
 weir_err step_case(struct eval *eval, const struct step *step)
 {
     enum phys phys = expr_phys(eval->regs[step->out].type);
-    if (step->arg_count == 3 && phys != PHYS_BYTES) {
+    if (step->arg_count == 3 && phys < PHYS_BYTES) {
         case_simple(eval, step);
         return WEIR_OK;
     }
@@ -746,8 +931,11 @@ static weir_err run_single(struct eval *eval, const struct step *step)
     struct eval one = *eval;
     one.rows = 1;
     if (row < 0) {
-        out_column(&one, step, true);
-        memset(eval->columns[step->out].values, 0, 8);
+        struct weir_column *out = out_column(&one, step, true);
+        if (expr_phys(eval->regs[step->out].type) == PHYS_NESTED)
+            weir_column_skip(out, 0);
+        else
+            memset(out->values, 0, 8);
         set_null(&one, step, 0);
         return WEIR_OK;
     }
@@ -808,6 +996,8 @@ static void hand_out(struct eval *eval, int reg, struct weir_column *out)
         out->bytes_buffer = slot->bytes;
         slot->bytes = NULL;
     }
+    out->child = slot->child;
+    slot->child = NULL;
 }
 
 weir_err weir_expr_eval(const struct weir_expr *expr, const struct weir_batch *batch, struct weir_expr_scratch *scratch,
@@ -823,7 +1013,8 @@ weir_err weir_expr_eval(const struct weir_expr *expr, const struct weir_batch *b
         weir_column_share(out, &batch->columns[reg->input]);
     } else if (reg->constant) {
         /* one register past the others stands for the column of equal values */
-        struct reg_info regs[2] = {*reg, {.kind = REG_TEMP, .type = reg->type, .slot = expr->slot_count}};
+        struct reg_info regs[2] = {*reg,
+                                   {.kind = REG_TEMP, .type = reg->type, .is = reg->is, .slot = expr->slot_count}};
         struct weir_column columns[2] = {eval.columns[expr->result], {0}};
         int args[1] = {0};
         struct step step = {.out = 1, .sel = -1, .arg_count = 1, .args = args, .column = 1};

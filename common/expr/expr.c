@@ -58,6 +58,8 @@ weir_err expr_item_name(const struct expr_item *item, int index, struct weir_are
         *name = item->alias;
     else if (item->node->op == OP_COLUMN)
         *name = item->node->name;
+    else if (item->node->op == OP_FIELD)
+        *name = item->node->name;
     else
         *name = weir_arena_format(arena, "EXPR$%d", index);
     size_t size = strlen(*name);
@@ -104,6 +106,7 @@ static struct weir_schema *schema_of(const struct weir_select *select)
     for (int i = 0; i < select->item_count; i++) {
         fields[i].name = select->items[i].name;
         fields[i].type = select->items[i].expr->type;
+        fields[i].type.nullable |= select->items[i].expr->hidden_null;
     }
     struct weir_schema *schema = weir_schema_new(fields, select->item_count);
     free(fields);

@@ -5,7 +5,9 @@
  * Java's does; integer division by zero and a CAST that cannot be done are errors of the record; FLOAT/DOUBLE are IEEE.
  * An error of the text says what, and `column` (from 1, in bytes) says where in the text.
  *
- * Until DECIMAL exists, the literal 1.5 is a DOUBLE, and a bare TIMESTAMP is TIMESTAMP(3). The session's zone is UTC.
+ * The literal 1.5 is a DECIMAL(2, 1). A bare TIMESTAMP is TIMESTAMP(3). Where a moment (TIMESTAMP_LTZ) is seen as date and time,
+ * that is in the session's zone (base/zone.h), UTC by default. DECIMAL arithmetic that has no room for a result gives NULL, as
+ * Flink's does, also where the type says NOT NULL; the schema of a select list says nullable there.
  * A row that is not reached raises nothing: CASE, IF, COALESCE, and AND and OR whose left side decides.
  * Bounds: 64 KiB of text, 200 levels of nesting, 1,000 operators in a row, 4,096 entries of a list.
  */

@@ -28,11 +28,22 @@ enum {
 };
 
 /* How values lie in memory. The order of the numeric ones is the order of implicit widening. */
-enum phys { PHYS_BOOL, PHYS_I8, PHYS_I16, PHYS_I32, PHYS_I64, PHYS_F32, PHYS_F64, PHYS_BYTES };
+enum phys {
+    PHYS_BOOL,
+    PHYS_I8,
+    PHYS_I16,
+    PHYS_I32,
+    PHYS_I64,
+    PHYS_F32,
+    PHYS_F64,
+    PHYS_BYTES,
+    PHYS_DECIMAL,
+    PHYS_NESTED
+};
 enum phys expr_phys(int type);
 static inline int expr_phys_width(enum phys phys)
 {
-    static const uint8_t widths[] = {0, 1, 2, 4, 8, 4, 8, 0};
+    static const uint8_t widths[] = {0, 1, 2, 4, 8, 4, 8, 0, 16, 0};
     return widths[phys];
 }
 
@@ -128,7 +139,12 @@ enum op {
     OP_CAST,
     OP_TRY_CAST,
     OP_CASE, /* condition, value, condition, value, ..., else */
-    OP_CALL
+    OP_CALL,
+    OP_FIELD, /* row.name */
+    OP_INDEX, /* array[i], map[key] */
+    OP_ARRAY,
+    OP_MAP, /* key, value, key, value, ... */
+    OP_ROW
 };
 
 struct value {
@@ -138,6 +154,11 @@ struct value {
         struct {
             const uint8_t *s;
             size_t n;
+        };
+        struct weir_decimal dec;
+        struct { /* ARRAY, MAP, ROW: where it lies; NULL: nothing */
+            const struct weir_column *column;
+            int row;
         };
     };
     bool null;
@@ -150,11 +171,11 @@ struct node {
     int depth;
     struct weir_type type; /* set by check.c */
     bool checked;
-    bool replaced;   /* agg.c has been here */
-    bool lazy;       /* it or something below it takes a selection */
-    bool decimal;    /* a literal that Flink would make a DECIMAL */
-    bool fixed_size; /* CAST: CHAR(n), BINARY(n): padded */
-    bool has_type;   /* CAST: `type` is the wanted type */
+    bool replaced;    /* agg.c has been here */
+    bool lazy;        /* it or something below it takes a selection */
+    bool hidden_null; /* may be NULL though its type says NOT NULL, as Flink's does: a DECIMAL that overflows */
+    bool fixed_size;  /* CAST: CHAR(n), BINARY(n): padded */
+    bool has_type;    /* CAST: `type` is the wanted type */
     enum unit unit;
     int arg_count;
     struct node **args;
@@ -187,11 +208,12 @@ struct checker {
 weir_err expr_check(struct checker *checker, struct node *node);
 /* Wraps *node in a cast where its type is not `type` yet (no check that Flink would do it implicitly). */
 weir_err expr_coerce(struct checker *checker, struct node **node, int type);
+weir_err expr_coerce_to(struct checker *checker, struct node **node, const struct weir_type *type);
 /* A type as SQL writes it, intervals too. */
 const char *expr_type_name(const struct weir_type *type, char out[64]);
-/* What CASE, COALESCE, a comparison make of two types; NONE: they do not go together. */
-int expr_common_type(const struct weir_type *a, const struct weir_type *b);
-bool expr_is_numeric(int type);
+/* What CASE, COALESCE, a comparison make of two types, nullable where one is; false: they do not go together. */
+bool expr_common_type(const struct weir_type *a, const struct weir_type *b, struct weir_type *common);
+bool expr_is_numeric(int type); /* DECIMAL too */
 bool expr_is_integer(int type);
 
 /* --- Program */
@@ -202,10 +224,11 @@ typedef weir_err (*step_fn)(struct eval *eval, const struct step *step);
 enum reg_kind { REG_TEMP, REG_INPUT, REG_CONST };
 struct reg_info {
     enum reg_kind kind;
-    int type;      /* enum weir_type_id or an interval */
-    bool constant; /* holds one value in row 0 (REG_CONST, or a temporary all of whose arguments are constant) */
-    int input;     /* REG_INPUT: column */
-    int slot;      /* REG_TEMP: storage in the scratch */
+    int type;            /* enum weir_type_id or an interval */
+    struct weir_type is; /* all of it */
+    bool constant;       /* holds one value in row 0 (REG_CONST, or a temporary all of whose arguments are constant) */
+    int input;           /* REG_INPUT: column */
+    int slot;            /* REG_TEMP: storage in the scratch */
     struct weir_column value; /* REG_CONST */
 };
 
@@ -224,6 +247,7 @@ struct step {
 struct weir_expr {
     struct weir_arena arena;
     struct weir_type type;
+    bool hidden_null;
     int reg_count;
     struct reg_info *regs;
     int slot_count;
@@ -238,6 +262,7 @@ struct slot {
     struct weir_buffer *values;
     struct weir_buffer *validity;
     struct weir_buffer *bytes;
+    struct weir_batch *child;
 };
 struct weir_expr_scratch {
     struct slot *slots;
@@ -283,6 +308,12 @@ weir_err step_test(struct eval *eval, const struct step *step);    /* aux: OP_IS
 weir_err step_convert(struct eval *eval, const struct step *step); /* number to number, and same layout */
 weir_err step_case(struct eval *eval, const struct step *step);
 weir_err step_broadcast(struct eval *eval, const struct step *step);
+weir_err step_decimal(struct eval *eval, const struct step *step);         /* aux: OP_ADD ... OP_MOD */
+weir_err step_compare_decimal(struct eval *eval, const struct step *step); /* aux: OP_EQ ... OP_GE */
+weir_err step_compare_nested(struct eval *eval, const struct step *step);  /* aux: OP_EQ, OP_NE */
+weir_err step_field(struct eval *eval, const struct step *step);           /* aux: which field of the ROW */
+weir_err step_construct(struct eval *eval, const struct step *step);       /* ARRAY, MAP, ROW of the arguments */
+weir_err step_cast_nested(struct eval *eval, const struct step *step);     /* data: struct row_call */
 enum select_kind { SELECT_TRUE, SELECT_NOT_TRUE, SELECT_NOT_FALSE };
 weir_err step_select(struct eval *eval, const struct step *step); /* aux: select_kind */
 weir_err step_rows(struct eval *eval, const struct step *step);   /* data: struct row_call */
@@ -301,9 +332,10 @@ struct row_call {
     bool strict;       /* a NULL argument makes NULL; else args[i].null is to be looked at */
     bool null_on_fail; /* TRY_CAST */
     enum unit unit;
-    int type;     /* of the result */
-    int arg_type; /* of the first argument */
-    int length;   /* CAST to a bounded string: its length; precision of a timestamp */
+    int type;                           /* of the result */
+    int arg_type;                       /* of the first argument */
+    struct weir_type out_type, in_type; /* the same, whole */
+    int length;                         /* CAST to a bounded string: its length; precision of a timestamp */
     bool pad;
     const void *data; /* prepared from constants: IN set, LIKE pattern */
 };
@@ -324,7 +356,25 @@ enum { FUNCTION_NULLABLE = 1, FUNCTION_LENIENT = 2 /* looks at NULLs itself */, 
 weir_err expr_function_resolve(struct checker *checker, struct node *node);
 weir_err step_math(struct eval *eval, const struct step *step); /* data: struct function */
 
+/* --- nested.c */
+enum fn_result fn_array_at(struct call *call, const struct value *a, struct value *out);
+enum fn_result fn_map_at(struct call *call, const struct value *a, struct value *out);
+enum fn_result fn_cardinality(struct call *call, const struct value *a, struct value *out);
+enum fn_result fn_element(struct call *call, const struct value *a, struct value *out);
+enum fn_result fn_array_contains(struct call *call, const struct value *a, struct value *out);
+enum fn_result fn_nested_to_text(struct call *call, const struct value *a, struct value *out);
+bool expr_cast_nested(struct call *call, const struct weir_column *in, int in_row, struct weir_column *out, int row);
+bool expr_print_nested(const struct weir_type *type, const struct value *value, struct weir_buf *out);
+/* Sets row `row` of a column that is being built. False: a text does not fit. */
+bool expr_column_put(struct weir_column *column, int row, int row_capacity, enum phys phys, const struct value *value);
+
 /* --- casts.c */
+/* What a CAST needs to know of its types. */
+void expr_cast_prepare(struct row_call *def, const struct weir_type *from, const struct weir_type *to);
+/* One value by a plain conversion between numbers, as the kernels do it. */
+void expr_convert_value(int from, int to, const struct value *a, struct value *out);
+/* A value's string form, appended to `out`; false: full. */
+bool expr_print_value(const struct weir_type *type, const struct value *value, struct weir_buf *out);
 /* NULL: never a cast. *convert: by step_convert (numbers, same layout) instead. Explicit casts only. */
 bool expr_cast_find(int from, int to, bool *convert, row_fn *fn);
 bool expr_parse_timestamp(const char *s, size_t n, int64_t *ms); /* as Flink's CAST accepts it */

@@ -4,8 +4,9 @@
  * the first whose arguments fit is taken. Arguments, one letter each, optional ones after '|', '*' repeats the last:
  *   s STRING   y BYTES   l any integer, as BIGINT   d any number, as DOUBLE   n any number, as it is
  *   t TIMESTAMP (also from DATE, and from text)   D DATE   H TIME   B BOOLEAN   T TIMESTAMP only
- *   g anything comparable; all g arguments get their common type
- * Results: B BOOLEAN, I INT, L BIGINT, D DOUBLE, S STRING, Y BYTES, d DATE, t TIMESTAMP(3), 1 the first argument's type.
+ *   g anything comparable; all g arguments get their common type   a ARRAY   c ARRAY or MAP   e the ARRAY's element
+ * Results: B BOOLEAN, I INT, L BIGINT, D DOUBLE, S STRING, Y BYTES, d DATE, t TIMESTAMP(3), z TIMESTAMP_LTZ(3), 1 the first argument's
+ * type, ! the ARRAY's element.
  */
 #include <math.h>
 #include <pthread.h>
@@ -18,13 +19,16 @@
 
 static const struct function functions[] = {
     /* text */
+    {"ARRAY_CONTAINS", "ae", 'B', LENIENT, fn_array_contains, NULL, 0},
     {"ASCII", "s", 'I', 0, fn_ascii, NULL, 0},
     {"BTRIM", "s|s", 'S', 0, fn_btrim, NULL, 0},
     {"CHARACTER_LENGTH", "s", 'I', 0, fn_char_length, NULL, 0},
     {"CHAR_LENGTH", "s", 'I', 0, fn_char_length, NULL, 0},
     {"CHR", "l", 'S', 0, fn_chr, NULL, 0},
+    {"CARDINALITY", "c", 'I', 0, fn_cardinality, NULL, 0},
     {"CONCAT", "s*", 'S', 0, fn_concat, NULL, 0},
     {"CONCAT_WS", "ss*", 'S', LENIENT, fn_concat_ws, NULL, 0},
+    {"ELEMENT", "a", '!', N, fn_element, NULL, 0},
     {"ELT", "ls*", 'S', N | LENIENT, fn_elt, NULL, 0},
     {"ELT", "ly*", 'Y', N | LENIENT, fn_elt, NULL, 0},
     {"ENDSWITH", "ss", 'B', 0, fn_ends_with, NULL, 0},
@@ -145,6 +149,9 @@ static const struct function functions[] = {
     {"TIMESTAMPDIFF", "tt", 'I', 0, fn_timestamp_diff, NULL, 0},
     {"TO_DATE", "s|s", 'd', N, fn_to_date, NULL, 0},
     {"TO_TIMESTAMP", "s|s", 't', N, fn_to_timestamp, NULL, 0},
+    {"TO_TIMESTAMP_LTZ", "l|l", 'z', N, fn_to_timestamp_ltz, NULL, 0},
+    {"TO_TIMESTAMP_LTZ", "d|l", 'z', N, fn_double_to_timestamp_ltz, NULL, 0},
+    {"TO_TIMESTAMP_LTZ", "s|ss", 'z', N, fn_text_to_timestamp_ltz, NULL, 0},
     {"UNIX_TIMESTAMP", "s|s", 'L', 0, fn_unix_timestamp, NULL, 0},
     {"WEEK", "t", 'L', 0, fn_extract, NULL, UNIT_WEEK},
     {"YEAR", "t", 'L', 0, fn_extract, NULL, UNIT_YEAR},
@@ -200,15 +207,20 @@ static int letter_type(char c, int type)
     case 'n':
         return null ? WEIR_TYPE_INT32 : expr_is_numeric(type) ? type : -1;
     case 't':
-        return null || type == WEIR_TYPE_TIMESTAMP || type == WEIR_TYPE_DATE || type == WEIR_TYPE_STRING
+        return null || type == WEIR_TYPE_TIMESTAMP || type == WEIR_TYPE_DATE || type == WEIR_TYPE_STRING ||
+                       type == WEIR_TYPE_TIMESTAMP_LTZ
                    ? WEIR_TYPE_TIMESTAMP
                    : -1;
     case 'T':
-        return null || type == WEIR_TYPE_TIMESTAMP ? WEIR_TYPE_TIMESTAMP : -1;
+        return null || type == WEIR_TYPE_TIMESTAMP || type == WEIR_TYPE_TIMESTAMP_LTZ ? WEIR_TYPE_TIMESTAMP : -1;
     case 'D':
         return type == WEIR_TYPE_DATE ? type : -1;
     case 'H':
         return type == WEIR_TYPE_TIME ? type : -1;
+    case 'a':
+        return type == WEIR_TYPE_ARRAY ? type : -1;
+    case 'c':
+        return weir_type_is_list((enum weir_type_id)type) ? type : -1;
     case 'm':
         return type == EXPR_INTERVAL_MS || type == EXPR_INTERVAL_MONTHS ? type : -1;
     default:
@@ -267,6 +279,10 @@ static int result_type(const struct function *f, const struct node *node)
         return WEIR_TYPE_DATE;
     case 't':
         return WEIR_TYPE_TIMESTAMP;
+    case 'z':
+        return WEIR_TYPE_TIMESTAMP_LTZ;
+    case '!':
+        return (int)node->args[0]->type.fields->fields[0].type.id;
     default:
         return (int)node->args[f->result - '1']->type.id;
     }
@@ -287,9 +303,9 @@ static weir_err misfit(struct checker *c, const struct node *node, const struct 
     static const struct {
         char letter;
         const char *text;
-    } words[] = {{'s', "STRING"}, {'y', "BYTES"},     {'l', "integer"},   {'d', "number"},
-                 {'n', "number"}, {'t', "TIMESTAMP"}, {'T', "TIMESTAMP"}, {'D', "DATE"},
-                 {'H', "TIME"},   {'m', "INTERVAL"},  {'g', "any"}};
+    } words[] = {{'s', "STRING"},    {'y', "BYTES"},     {'l', "integer"}, {'d', "number"}, {'n', "number"},
+                 {'t', "TIMESTAMP"}, {'T', "TIMESTAMP"}, {'D', "DATE"},    {'H', "TIME"},   {'m', "INTERVAL"},
+                 {'g', "any"},       {'a', "ARRAY"},     {'c', "ARRAY"},   {'e', "element"}};
     struct weir_buf text;
     weir_buf_init(&text, 700);
     const char *name = f->name;
@@ -325,17 +341,18 @@ static weir_err coerce_common(struct checker *c, struct node *node)
 {
     struct weir_type common = {.id = WEIR_TYPE_NONE};
     for (int i = 0; i < node->arg_count; i++) {
-        int type = expr_common_type(&common, &node->args[i]->type);
-        if (type < 0) {
+        bool together = expr_common_type(&common, &node->args[i]->type, &common);
+        if (!together || weir_type_is_nested(common.id)) {
             char a[64], b[64];
             return expr_error(c->error, WEIR_ERR_INVALID, node->args[i]->column,
                               "the arguments of %s have no common type: %s, before it %s", node->name,
                               expr_type_name(&node->args[i]->type, a), expr_type_name(&common, b));
         }
-        common.id = (enum weir_type_id)type;
     }
+    if (common.id == WEIR_TYPE_NONE)
+        common.id = WEIR_TYPE_INT32;
     for (int i = 0; i < node->arg_count; i++) {
-        weir_err err = expr_coerce(c, &node->args[i], common.id ? (int)common.id : WEIR_TYPE_INT32);
+        weir_err err = expr_coerce_to(c, &node->args[i], &common);
         if (err)
             return err;
     }
@@ -354,6 +371,39 @@ static bool unit_allowed(const struct node *node)
     if (extract_only >> node->unit & 1)
         return false;
     return node->name[0] != 'T' || node->unit <= UNIT_YEAR;
+}
+
+/* The first argument's type as the result's; ROUND and TRUNCATE of a DECIMAL to a known place, CEIL and FLOOR have fewer digits. */
+static void first_type(struct node *node)
+{
+    bool nullable = node->type.nullable;
+    node->type = node->args[0]->type;
+    node->type.nullable = nullable;
+    node->type.length = 0;
+    if (node->type.id != WEIR_TYPE_DECIMAL)
+        return;
+    int precision = node->type.precision, scale = node->type.scale;
+    node->hidden_null = true; /* 9.9 rounded has more digits */
+    if (strcmp(node->name, "CEIL") == 0 || strcmp(node->name, "FLOOR") == 0) {
+        node->type.scale = 0;
+        node->hidden_null = scale == 0;
+        return;
+    }
+    if (strcmp(node->name, "ROUND") != 0 && strcmp(node->name, "TRUNCATE") != 0) {
+        node->hidden_null = strcmp(node->name, "SIGN") == 0 && precision == scale;
+        return;
+    }
+    const struct node *places = node->arg_count > 1 ? node->args[1] : NULL;
+    while (places && places->op == OP_CAST)
+        places = places->args[0];
+    if (places && (places->op != OP_LITERAL || places->literal.null))
+        return;
+    int64_t r = places ? places->literal.i : 0;
+    if (r >= scale)
+        return;
+    int whole = 1 + precision - scale, digits = r < 0 ? whole : whole + (int)r;
+    node->type.scale = r < 0 ? 0 : (uint8_t)r;
+    node->type.precision = (uint8_t)(digits > WEIR_DECIMAL_DIGITS_MAX ? WEIR_DECIMAL_DIGITS_MAX : digits);
 }
 
 weir_err expr_function_resolve(struct checker *c, struct node *node)
@@ -377,6 +427,14 @@ weir_err expr_function_resolve(struct checker *c, struct node *node)
     for (int i = 0; i < node->arg_count; i++) {
         nullable |= node->args[i]->type.nullable;
         int type = letter_type(letter(f->args, i), (int)node->args[i]->type.id);
+        if (letter(f->args, i) == 'e') {
+            struct weir_type element = node->args[0]->type.fields->fields[0].type, common;
+            if (!expr_common_type(&element, &node->args[i]->type, &common) || common.id != element.id)
+                return misfit(c, node, f);
+            if ((err = expr_coerce_to(c, &node->args[i], &element)))
+                return err;
+            continue;
+        }
         if ((err = expr_coerce(c, &node->args[i], type)))
             return err;
     }
@@ -388,8 +446,16 @@ weir_err expr_function_resolve(struct checker *c, struct node *node)
     int type = result_type(f, node);
     node->type =
         (struct weir_type){.id = (enum weir_type_id)type, .nullable = nullable || (f->flags & FUNCTION_NULLABLE)};
-    if (type == WEIR_TYPE_TIMESTAMP)
-        node->type.precision = f->result == 't' ? 3 : node->args[f->result - '1']->type.precision;
+    if (f->result == '1')
+        first_type(node);
+    if (f->result == '!') {
+        node->type = node->args[0]->type.fields->fields[0].type;
+        node->type.nullable = true;
+    }
+    if (strcmp(f->name, "ARRAY_CONTAINS") == 0)
+        node->type.nullable = node->args[0]->type.nullable;
+    if (type == WEIR_TYPE_TIMESTAMP || type == WEIR_TYPE_TIMESTAMP_LTZ)
+        node->type.precision = f->result == 't' || f->result == 'z' ? 3 : node->args[f->result - '1']->type.precision;
     if (f->result == '2' && type == WEIR_TYPE_DATE && node->unit < UNIT_DAY) { /* an hour after a date is a timestamp */
         node->type.id = WEIR_TYPE_TIMESTAMP;
         if ((err = expr_coerce(c, &node->args[1], WEIR_TYPE_TIMESTAMP)))

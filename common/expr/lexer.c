@@ -137,8 +137,8 @@ weir_err expr_lexer_next(struct expr_parser *p)
         p->at = i;
         return WEIR_OK;
     }
-    static const char *const operators[] = {"<>", "<=", ">=", "!=", "||", "=", "<", ">", "+",
-                                            "-",  "*",  "/",  "%",  "(",  ")", ",", "."};
+    static const char *const operators[] = {"<>", "<=", ">=", "!=", "||", "=", "<", ">", "+", "-",
+                                            "*",  "/",  "%",  "(",  ")",  ",", ".", "[", "]"};
     for (size_t i = 0; i < sizeof operators / sizeof *operators; i++) {
         size_t size = strlen(operators[i]);
         if (p->size - p->at >= size && memcmp(p->text + p->at, operators[i], size) == 0) {

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "data/decimal.h"
+#include "data/schema.h"
 #include "expr/functions_int.h"
 
 static bool is_floating(const struct call *call)
@@ -24,9 +26,37 @@ double math_radians(double x)
     return x * (M_PI / 180.0);
 }
 
+static bool is_decimal(const struct call *call)
+{
+    return call->def->arg_type == WEIR_TYPE_DECIMAL;
+}
+
+/* The number as DECIMAL of the result's type; NULL: it has more digits. */
+static enum fn_result give_decimal(const struct call *call, weir_int128 value, int scale, struct value *out)
+{
+    weir_int128 made;
+    if (!weir_decimal_rescale(value, scale, call->def->out_type.precision, call->def->out_type.scale, &made))
+        return FN_NULL;
+    out->dec = weir_decimal_make(made);
+    return FN_OK;
+}
+
+/* A DECIMAL without what is behind the point: up, down, or towards zero (0). */
+static weir_int128 whole_of(const struct call *call, const struct value *a, int direction)
+{
+    weir_int128 value = weir_decimal_get(a->dec), unit = 1;
+    for (int i = 0; i < call->def->in_type.scale; i++)
+        unit *= 10;
+    weir_int128 rest = value % unit;
+    return value / unit + (direction > 0 && rest > 0) - (direction < 0 && rest < 0);
+}
+
 ROW_FN(fn_abs)
 {
-    if (is_floating(call))
+    if (is_decimal(call)) {
+        weir_int128 value = weir_decimal_get(a->dec);
+        out->dec = weir_decimal_make(value < 0 ? -value : value);
+    } else if (is_floating(call))
         out->d = fabs(a->d);
     else
         out->i = a->i < 0 ? (int64_t)(0 - (uint64_t)a->i) : a->i;
@@ -34,6 +64,8 @@ ROW_FN(fn_abs)
 }
 ROW_FN(fn_ceil)
 {
+    if (is_decimal(call))
+        return give_decimal(call, whole_of(call, a, 1), 0, out);
     if (is_floating(call))
         out->d = ceil(a->d);
     else
@@ -42,6 +74,8 @@ ROW_FN(fn_ceil)
 }
 ROW_FN(fn_floor)
 {
+    if (is_decimal(call))
+        return give_decimal(call, whole_of(call, a, -1), 0, out);
     if (is_floating(call))
         out->d = floor(a->d);
     else
@@ -50,6 +84,10 @@ ROW_FN(fn_floor)
 }
 ROW_FN(fn_sign)
 {
+    if (is_decimal(call)) {
+        weir_int128 value = weir_decimal_get(a->dec);
+        return give_decimal(call, (value > 0) - (value < 0), 0, out);
+    }
     if (is_floating(call))
         out->d = a->d > 0 ? 1 : a->d < 0 ? -1 : a->d; /* keeps NaN and the zeros */
     else
@@ -131,9 +169,29 @@ static int64_t cut_integer(int64_t i, int64_t digits, bool round)
     return base;
 }
 
+static enum fn_result cut_decimal(struct call *call, const struct value *a, int64_t digits, struct value *out,
+                                  bool round)
+{
+    int scale = call->def->in_type.scale;
+    weir_int128 value = weir_decimal_get(a->dec), unit = 1;
+    if (digits >= scale)
+        return give_decimal(call, value, scale, out);
+    if (scale - digits > WEIR_DECIMAL_DIGITS_MAX)
+        return give_decimal(call, 0, 0, out);
+    for (int64_t i = digits; i < scale; i++)
+        unit *= 10;
+    weir_int128 rest = value % unit, half = unit / 2;
+    value -= rest;
+    if (round && (rest >= half || -rest >= half))
+        value += rest < 0 ? -unit : unit;
+    return give_decimal(call, value, scale, out);
+}
+
 static enum fn_result cut(struct call *call, const struct value *a, struct value *out, bool round)
 {
     int64_t digits = call->arg_count > 1 ? a[1].i : 0;
+    if (is_decimal(call))
+        return cut_decimal(call, a, digits, out, round);
     if (is_floating(call))
         out->d = cut_double(a->d, digits, call->def->arg_type == WEIR_TYPE_FLOAT, round);
     else

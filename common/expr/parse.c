@@ -411,7 +411,7 @@ static weir_err function_call(struct expr_parser *p, struct node **out)
     struct node_list list = {0};
     if ((err = expr_lexer_next(p)) || (err = arguments(p, &list)))
         return err;
-    *out = call(p, name, column, &list);
+    *out = strcmp(name, "ROW") == 0 ? node_of_list(p, OP_ROW, column, &list) : call(p, name, column, &list);
     return WEIR_OK;
 }
 
@@ -430,11 +430,69 @@ static weir_err column_node(struct expr_parser *p, struct node **out)
 {
     *out = expr_node(p->arena, OP_COLUMN, p->token.column, 0);
     (*out)->name = p->token.text;
-    weir_err err = expr_lexer_next(p);
-    if (!err && expr_is_operator(p, "."))
-        err = expr_error(p->error, WEIR_ERR_UNSUPPORTED, p->token.column,
-                         "a field inside a column (a.b) is not built; columns have plain names");
-    return err;
+    return expr_lexer_next(p);
+}
+
+/* ARRAY[a, b], MAP[k, v]: the token is the word, "[" follows. */
+static weir_err bracketed(struct expr_parser *p, enum op op, struct node **out)
+{
+    int column = p->token.column;
+    struct node_list list = {0};
+    weir_err err;
+    if ((err = expr_lexer_next(p)) || (err = expr_take_operator(p, "[")))
+        return err;
+    while (!expr_is_operator(p, "]")) {
+        struct node *arg;
+        if (list.count > 0 && (err = expr_take_operator(p, ",")))
+            return err;
+        if ((err = parse_expr(p, PREC_NONE, &arg)) || (err = list_add(p, &list, arg)))
+            return err;
+    }
+    *out = node_of_list(p, op, column, &list);
+    return expr_lexer_next(p);
+}
+
+/* (a, b) is ROW(a, b); "(" and the first value have been taken. */
+static weir_err row_of(struct expr_parser *p, int column, struct node **out)
+{
+    struct node_list list = {0};
+    weir_err err = list_add(p, &list, *out);
+    while (!err && expr_is_operator(p, ",")) {
+        struct node *arg;
+        if ((err = expr_lexer_next(p)) || (err = parse_expr(p, PREC_NONE, &arg)) || (err = list_add(p, &list, arg)))
+            return err;
+    }
+    *out = node_of_list(p, OP_ROW, column, &list);
+    return err ? err : expr_take_operator(p, ")");
+}
+
+/* x[i], x.name, as often as they stand there. */
+static weir_err postfix(struct expr_parser *p, struct node **out)
+{
+    for (;;) {
+        int column = p->token.column;
+        weir_err err;
+        if (expr_is_operator(p, "[")) {
+            struct node *index;
+            if ((err = expr_lexer_next(p)) || (err = parse_expr(p, PREC_NONE, &index)) ||
+                (err = expr_take_operator(p, "]")))
+                return err;
+            *out = expr_node(p->arena, OP_INDEX, column, 2, *out, index);
+        } else if (expr_is_operator(p, ".")) {
+            if ((err = expr_lexer_next(p)))
+                return err;
+            if (p->token.kind != TOKEN_WORD && p->token.kind != TOKEN_QUOTED)
+                return expr_unexpected(p, "the name of a field");
+            *out = expr_node(p->arena, OP_FIELD, column, 1, *out);
+            (*out)->name = p->token.text;
+            if ((err = expr_lexer_next(p)))
+                return err;
+        } else {
+            return WEIR_OK;
+        }
+        if ((err = check_depth(p, *out)))
+            return err;
+    }
 }
 
 static weir_err word(struct expr_parser *p, struct node **out)
@@ -451,6 +509,8 @@ static weir_err word(struct expr_parser *p, struct node **out)
         return case_form(p, out);
     if (is_reserved(text))
         return expr_unexpected(p, "an expression");
+    if (next == '[' && (strcasecmp(text, "ARRAY") == 0 || strcasecmp(text, "MAP") == 0))
+        return bracketed(p, toupper((unsigned char)text[0]) == 'A' ? OP_ARRAY : OP_MAP, out);
     if (next == '(')
         return function_call(p, out);
     bool yes = strcasecmp(text, "TRUE") == 0;
@@ -494,7 +554,7 @@ static weir_err primary(struct expr_parser *p, struct node **out)
         if (expr_is_operator(p, "(")) {
             if ((err = expr_lexer_next(p)) || (err = parse_expr(p, PREC_NONE, out)))
                 return err;
-            return expr_take_operator(p, ")");
+            return expr_is_operator(p, ",") ? row_of(p, column, out) : expr_take_operator(p, ")");
         }
         break;
     case TOKEN_END:
@@ -525,7 +585,8 @@ static weir_err prefix(struct expr_parser *p, struct node **out)
         *out = expr_node(p->arena, minus ? OP_NEG : OP_PLUS, column, 1, arg);
         return WEIR_OK;
     }
-    return primary(p, out);
+    err = primary(p, out);
+    return err ? err : postfix(p, out);
 }
 
 /* --- Infix */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <strings.h>
 
+#include "data/decimal.h"
 #include "expr/parse_int.h"
 
 /* --- Small steps */
@@ -67,6 +68,27 @@ struct node *expr_literal(struct expr_parser *p, int type, int column)
     return node;
 }
 
+/* 12.50 is a DECIMAL(4, 2): all digits that are written. */
+static weir_err take_decimal(struct expr_parser *p, bool negative, struct node **out)
+{
+    const struct token *t = &p->token;
+    const char *point = strchr(t->text, '.');
+    size_t scale = point ? strlen(point + 1) : 0, digits = t->size - (point != NULL);
+    const char *text = t->text;
+    for (; digits > WEIR_DECIMAL_DIGITS_MAX && *text == '0'; text++)
+        digits--;
+    weir_int128 value;
+    if (digits == 0 || digits > WEIR_DECIMAL_DIGITS_MAX ||
+        weir_decimal_parse(text, strlen(text), WEIR_DECIMAL_DIGITS_MAX, (int)scale, &value) != WEIR_DECIMAL_EXACT)
+        return expr_error(p->error, WEIR_ERR_INVALID, t->column,
+                          "the number has over %d digits; write it as a DOUBLE (1e39)", WEIR_DECIMAL_DIGITS_MAX);
+    *out = expr_literal(p, WEIR_TYPE_DECIMAL, t->column);
+    (*out)->type.precision = (uint8_t)digits;
+    (*out)->type.scale = (uint8_t)scale;
+    (*out)->literal.dec = weir_decimal_make(negative ? -value : value);
+    return expr_lexer_next(p);
+}
+
 weir_err expr_take_number(struct expr_parser *p, bool negative, struct node **out)
 {
     const struct token *t = &p->token;
@@ -75,15 +97,14 @@ weir_err expr_take_number(struct expr_parser *p, bool negative, struct node **ou
         unsigned long long n = strtoull(t->text, NULL, 10);
         unsigned long long max = (unsigned long long)INT64_MAX + (negative ? 1 : 0);
         if (errno == ERANGE || n > max)
-            return expr_error(
-                p->error, WEIR_ERR_UNSUPPORTED, t->column,
-                "the number does not fit BIGINT, and DECIMAL is not built yet; write it as a DOUBLE (1e19)");
+            return take_decimal(p, negative, out);
         int64_t value = negative ? (int64_t)(0 - n) : (int64_t)n;
         *out = expr_literal(p, value == (int32_t)value ? WEIR_TYPE_INT32 : WEIR_TYPE_INT64, t->column);
         (*out)->literal.i = value;
+    } else if (t->kind == TOKEN_DECIMAL) {
+        return take_decimal(p, negative, out);
     } else {
         *out = expr_literal(p, WEIR_TYPE_DOUBLE, t->column);
-        (*out)->decimal = t->kind == TOKEN_DECIMAL;
         double d = strtod(t->text, NULL);
         (*out)->literal.d = negative ? -d : d;
     }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <strings.h>
 
+#include "base/zone.h"
 #include "data/time_text.h"
 #include "expr/functions_int.h"
 
@@ -531,6 +532,64 @@ ROW_FN(fn_to_timestamp)
         return expr_parse_timestamp((const char *)a->s, a->n, &out->i) ? FN_OK : FN_NULL;
     int good = parse_time(&a[0], &a[1], &out->i);
     return good < 0 ? bad_pattern(call, &a[1]) : good ? FN_OK : FN_NULL;
+}
+
+/* --- TO_TIMESTAMP_LTZ: of seconds (0, the default here is 3) or milliseconds (3), or of text in the session's zone or another */
+
+/* 0001-01-01T00:00:00.000 and 9999-12-31T23:59:59.999 */
+#define MOMENT_MIN_MS (-(int64_t)62135596800000)
+#define MOMENT_MAX_MS ((int64_t)253402300799999)
+
+static enum fn_result moment(struct call *call, double number, int64_t whole, bool floating, const struct value *places,
+                             struct value *out)
+{
+    int64_t precision = call->arg_count > 1 ? places->i : 3, ms;
+    if (precision != 0 && precision != 3) {
+        snprintf(call->why, sizeof call->why, "TO_TIMESTAMP_LTZ counts seconds (0) or milliseconds (3), not %lld",
+                 (long long)precision);
+        return FN_FAIL;
+    }
+    if (floating) {
+        number *= precision == 0 ? 1000 : 1;
+        if (!(number > -1e17 && number < 1e17))
+            return FN_NULL;
+        ms = (int64_t)number;
+    } else if (__builtin_mul_overflow(whole, precision == 0 ? (int64_t)1000 : (int64_t)1, &ms)) {
+        return FN_NULL;
+    }
+    if (ms < MOMENT_MIN_MS || ms > MOMENT_MAX_MS)
+        return FN_NULL;
+    out->i = ms;
+    return FN_OK;
+}
+
+ROW_FN(fn_to_timestamp_ltz)
+{
+    return moment(call, 0, a[0].i, false, &a[1], out);
+}
+ROW_FN(fn_double_to_timestamp_ltz)
+{
+    return moment(call, a[0].d, 0, true, &a[1], out);
+}
+ROW_FN(fn_text_to_timestamp_ltz)
+{
+    int good = call->arg_count > 1 ? parse_time(&a[0], &a[1], &out->i)
+                                   : expr_parse_timestamp((const char *)a->s, a->n, &out->i);
+    if (good < 0)
+        return bad_pattern(call, &a[1]);
+    if (!good)
+        return FN_NULL;
+    if (call->arg_count < 3) {
+        out->i = weir_zone_to_utc(out->i);
+        return FN_OK;
+    }
+    char name[64];
+    snprintf(name, sizeof name, "%.*s", a[2].n > 60 ? 60 : (int)a[2].n, (const char *)a[2].s);
+    if (!weir_zone_named_to_utc(name, &out->i)) {
+        snprintf(call->why, sizeof call->why, "'%s' is no time zone", name);
+        return FN_FAIL;
+    }
+    return FN_OK;
 }
 
 ROW_FN(fn_to_date)

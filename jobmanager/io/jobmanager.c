@@ -499,6 +499,7 @@ static const char *const executor_keys[] = {
     "state.backend.local-recovery",
     "state.backend.type",
     "state.memory.size",
+    "table.local-time-zone",
     "task.cancellation.timeout",
 };
 #define EXECUTOR_KEYS (sizeof executor_keys / sizeof executor_keys[0])

@@ -13,6 +13,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/zone.h"
 #include "base/hash.h"
 #include "base/proto_memory.h"
 #include "connectors/connector.h"
@@ -54,6 +55,8 @@ static bool add_configuration(struct build *build, char *pair)
         return false;
     *equals = 0;
     build->configuration[build->request.configuration_count++] = (struct weir_key_value){pair, equals + 1};
+    struct weir_error error; /* the executor says what is wrong with one; constants are computed in it here */
+    (void)(strcmp(pair, "table.local-time-zone") == 0 && weir_zone_set_session(equals + 1, &error));
     return true;
 }
 

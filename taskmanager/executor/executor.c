@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/zone.h"
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/fault.h"
@@ -796,7 +797,11 @@ static weir_err start_up(struct weir_control *c, struct weir_error *error)
         return weir_fail(error, WEIR_ERR_IO, "a fault point failed the start of this executor");
     executor->pool = weir_pool_new();
     executor->buffer_timeout_ns = setting_ms(c, "execution.buffer-timeout", DEFAULT_BUFFER_TIMEOUT_MS) * 1000000;
-    weir_err err = weir_plan_build(start->graph.data, start->graph.len, &plan_options, &executor->plan, error);
+    const char *zone = setting(c, "table.local-time-zone");
+    weir_err err = zone ? weir_zone_set_session(zone, error) : WEIR_OK;
+    if (err)
+        return weir_wrap(error, "table.local-time-zone");
+    err = weir_plan_build(start->graph.data, start->graph.len, &plan_options, &executor->plan, error);
     if (err)
         return err;
     executor->locations = weir_zalloc((size_t)executor->plan->task_count * sizeof *executor->locations);

@@ -124,11 +124,12 @@ static void test_errors(void **state)
         {"ts - ts", 4, "TIMESTAMPDIFF"},
         {"DATE '2024-02-30'", 6, "not a date"},
         {"TIMESTAMP '2024-01-01 00:00:00.1234567'", 11, "3 digits"},
-        {"99999999999999999999", 1, "does not fit BIGINT"},
+        {"999999999999999999999999999999999999999", 1, "over 38 digits"},
         {"1e", 1, "exponent"},
         {"X'123'", 1, "even number"},
         {"COUNT(*) > 1", 1, "aggregate COUNT"},
-        {"a.b", 2, "field inside a column"},
+        {"a.b", 2, "only a ROW has fields"},
+        {"a[1]", 2, "elements of an ARRAY or a MAP"},
         {"* + 1", 1, "an expression should stand here"},
         {"a IS 5", 6, "NULL, TRUE, FALSE"},
         {"EXTRACT(FOO FROM ts)", 9, "a unit of time"},
@@ -201,7 +202,7 @@ static void test_values(void **state)
         {"7 / 2", "INT NOT NULL", "3"},
         {"-7 / 2", "INT NOT NULL", "-3"},
         {"-7 % 3", "INT NOT NULL", "-1"},
-        {"7 / 2.0", "DOUBLE NOT NULL", "3.5"},
+        {"7 / CAST(2 AS DOUBLE)", "DOUBLE NOT NULL", "3.5"},
         {"2147483647 + 1", "INT NOT NULL", "-2147483648"},
         {"9223372036854775807 + 1", "BIGINT NOT NULL", "-9223372036854775808"},
         {"-9223372036854775808", "BIGINT NOT NULL", "-9223372036854775808"},
@@ -246,13 +247,13 @@ static void test_values(void **state)
         {"CAST(1e10 AS STRING)", "STRING NOT NULL", "1.0E10"},
         {"CAST(CAST(0.1 AS FLOAT) AS STRING)", "STRING NOT NULL", "0.1"},
         {"CAST(0.30000000000000004 AS STRING)", "STRING NOT NULL", "0.30000000000000004"},
-        {"CAST(123456789.125 AS STRING)", "STRING NOT NULL", "1.23456789125E8"},
+        {"CAST(123456789.125e0 AS STRING)", "STRING NOT NULL", "1.23456789125E8"},
         {"CAST(-0.001 AS STRING)", "STRING NOT NULL", "-0.001"},
         {"CAST(1234567.000001 AS STRING)", "STRING NOT NULL", "1234567.000001"},
         {"CAST(9999999.5 AS STRING)", "STRING NOT NULL", "9999999.5"},
         {"CAST(-100e0 AS STRING)", "STRING NOT NULL", "-100.0"},
         {"CAST(5e-324 AS STRING)", "STRING NOT NULL", "4.9E-324"},
-        {"CAST(0.00012 AS STRING)", "STRING NOT NULL", "1.2E-4"},
+        {"CAST(0.00012e0 AS STRING)", "STRING NOT NULL", "1.2E-4"},
         {"CAST('abcdef' AS VARCHAR(3))", "VARCHAR(3) NOT NULL", "abc"},
         {"TIMESTAMP '1970-01-02 00:00:01' - INTERVAL '2' SECOND", "TIMESTAMP(0) NOT NULL", "86399000"},
         {"TIMESTAMP '1970-01-01 00:00:00' + INTERVAL '1 02:03:04.005' DAY TO SECOND", "TIMESTAMP(3) NOT NULL",
@@ -266,9 +267,9 @@ static void test_values(void **state)
         {"TIMESTAMPDIFF(DAY, DATE '2024-01-01', DATE '2024-03-01')", "INT NOT NULL", "60"},
         {"DATE_FORMAT(TIMESTAMP '2024-05-06 07:08:09.012', 'yyyy/MM/dd HH:mm:ss.SSS')", "STRING",
          "2024/05/06 07:08:09.012"},
-        {"ROUND(2.675, 2)", "DOUBLE NOT NULL", "2.6800000000000002"},
-        {"ROUND(-2.5)", "DOUBLE NOT NULL", "-3"},
-        {"TRUNCATE(4.35, 2)", "DOUBLE NOT NULL", "4.3499999999999996"},
+        {"ROUND(2.675e0, 2)", "DOUBLE NOT NULL", "2.6800000000000002"},
+        {"ROUND(-2.5e0)", "DOUBLE NOT NULL", "-3"},
+        {"TRUNCATE(4.35e0, 2)", "DOUBLE NOT NULL", "4.3499999999999996"},
         {"ROUND(125, -1)", "INT NOT NULL", "130"},
         {"ABS(-5)", "INT NOT NULL", "5"},
         {"GREATEST(1, 5, 3)", "INT NOT NULL", "5"},
@@ -447,7 +448,7 @@ static void test_lazy(void **state)
     check_failure("COALESCE(NULLIF(n, 0), 10 / (n + 1))", schema, batch, -1, "");
     check_failure("IF(s = 'x', 0, CAST(s AS INT))", schema, batch, -1, "");
     check_failure("s = 'z' AND 1 / 0 = 1", schema, batch, -1, "");
-    check_failure("n / 0.0", schema, batch, -1, "");
+    check_failure("n / 0e0", schema, batch, -1, "");
     check_failure("10 / n BETWEEN 0 AND 1", schema, batch, 70, "division by zero");
     check_failure("n <> 0 AND 10 / n BETWEEN SYMMETRIC 5 / n AND 1", schema, batch, -1, "");
     weir_batch_unref(batch);
