@@ -13,13 +13,15 @@
 
 size_t weir_capture_chunk_size = (size_t)1
                                  << 20; /* of records that are copied together: nothing larger is moved when it grows */
-#define RUN_CHUNKS 16                   /* make one run */
-#define CHUNKS_MAX 128                  /* wait to be written, before the capture waits for them */
-#define SMALL_SIZE 16384                /* a state so small is written in full */
-#define CHECKPOINTS_MAX 400             /* whose runs one checkpoint refers to; ... */
-#define DISK_CHECKPOINTS_MAX 100        /* ... with entries on disk, which are not joined */
-int weir_capture_fresh_max = 100;       /* checkpoints whose runs are then joined to one's */
-#define SIZED 64                        /* entries say how large one is */
+#define RUN_CHUNKS 16                   /* make one run; ... */
+#define DISK_RUN_CHUNKS 4               /* ... with entries on disk, where memory is short */
+#define CHUNKS_MAX 128                  /* wait to be written, before the capture waits for them; ... */
+#define DISK_CHUNKS_MAX 8
+#define SMALL_SIZE 16384          /* a state so small is written in full */
+#define CHECKPOINTS_MAX 400       /* whose runs one checkpoint refers to; ... */
+#define DISK_CHECKPOINTS_MAX 100  /* ... with entries on disk, which are not joined */
+int weir_capture_fresh_max = 100; /* checkpoints whose runs are then joined to one's */
+#define SIZED 64                  /* entries say how large one is */
 
 /* What a checkpoint has of a state. Complete once `written`; read-only from then on. */
 struct weir_state_runs {
@@ -46,9 +48,10 @@ struct weir_capture {
     uint8_t *schema;
     struct weir_run_info info;
     bool full;
-    bool joins;      /* all that is fresh, too */
-    bool own;        /* later checkpoints may build on it: not a savepoint, not a task's last one */
-    int64_t over_at; /* values that were touched then or before are left out; INT64_MIN: none */
+    int run_chunks, chunks_max; /* see RUN_CHUNKS, CHUNKS_MAX */
+    bool joins;                 /* all that is fresh, too */
+    bool own;                   /* later checkpoints may build on it: not a savepoint, not a task's last one */
+    int64_t over_at;            /* values that were touched then or before are left out; INT64_MIN: none */
     struct weir_state_runs *base, *result;
     struct weir_state_log **logs;
     size_t log_count;
@@ -299,10 +302,10 @@ static bool capture_table(struct weir_state_table *table, int64_t deadline_ns)
     return true;
 }
 
-static bool waits_for_writer(struct weir_capture *capture)
+static bool waits_for_writer(struct weir_capture *capture, int chunks_max)
 {
     pthread_mutex_lock(&capture->mutex);
-    bool waits = capture->chunk_count >= CHUNKS_MAX;
+    bool waits = capture->chunk_count >= chunks_max;
     pthread_mutex_unlock(&capture->mutex);
     return waits;
 }
@@ -333,7 +336,7 @@ bool weir_capture_step(struct weir_capture *capture, int64_t budget_ns, bool *mo
     struct weir_state *state = capture->state;
     if (!state)
         return true;
-    if (budget_ns && waits_for_writer(capture))
+    if (budget_ns && waits_for_writer(capture, capture->chunks_max))
         return false;
     if (moved)
         *moved = true;
@@ -594,12 +597,15 @@ void weir_state_snapshot(struct weir_state *state, struct weir_snapshot *snapsho
     weir_assert(state->codec.encode != NULL && state->max_parallelism > 0);
     if (state->capture) {
         /* One at a time. The older one is as good as the newer; only when its writer is far behind has it to go. */
-        if (waits_for_writer(state->capture))
+        if (waits_for_writer(state->capture, CHUNKS_MAX))
             give_up(state->capture);
         else
             (void)weir_capture_step(state->capture, 0, NULL);
     }
     struct weir_capture *capture = state->capture = capture_new(state, snapshot);
+    bool disk = weir_spill_on_disk(state);
+    capture->run_chunks = disk ? DISK_RUN_CHUNKS : RUN_CHUNKS;
+    capture->chunks_max = disk ? DISK_CHUNKS_MAX : CHUNKS_MAX;
     bool savepoint = snapshot->flags & WEIR_BARRIER_SAVEPOINT;
     capture->own = !savepoint && snapshot->checkpoint != 0;
     settle(state, snapshot->complete);
@@ -741,8 +747,8 @@ static weir_err next_from_disk(struct weir_capture *capture, struct weir_buf *ou
     struct weir_records records;
     bool more_on_disk;
     weir_records_init(&records);
-    weir_err err =
-        weir_spill_capture_next(capture->disk, &records, RUN_CHUNKS * weir_capture_chunk_size, &more_on_disk, error);
+    weir_err err = weir_spill_capture_next(capture->disk, &records,
+                                           (size_t)capture->run_chunks * weir_capture_chunk_size, &more_on_disk, error);
     if (!err && !more_on_disk) {
         weir_spill_capture_free(capture->disk);
         capture->disk = NULL;
@@ -759,7 +765,7 @@ static weir_err next_from_disk(struct weir_capture *capture, struct weir_buf *ou
 static struct chunk *take_chunks(struct weir_capture *capture, bool *last, bool *failed)
 {
     pthread_mutex_lock(&capture->mutex);
-    while (!capture->ended && capture->chunk_count <= RUN_CHUNKS)
+    while (!capture->ended && capture->chunk_count <= capture->run_chunks)
         pthread_cond_wait(&capture->changed, &capture->mutex);
     struct chunk *chunks = NULL;
     *failed = capture->failed;
@@ -767,7 +773,7 @@ static struct chunk *take_chunks(struct weir_capture *capture, bool *last, bool 
         chunks = capture->first;
         struct chunk *end = chunks;
         capture->chunk_count--;
-        for (int i = 1; i < RUN_CHUNKS && end->next; i++, capture->chunk_count--)
+        for (int i = 1; i < capture->run_chunks && end->next; i++, capture->chunk_count--)
             end = end->next;
         capture->first = end->next;
         if (!capture->first)
