@@ -447,9 +447,11 @@ weir_err weir_executor_build_task(struct weir_executor *executor, struct weir_ex
     if (vertex->input_count == 0 && !executor->ops[vertex->ops[0]].vtable->produce)
         return weir_fail(error, WEIR_ERR_INVALID, "operator '%s' has no input and is no source",
                          executor->plan->ops[vertex->ops[0]].vertex->name);
+    weir_err err = executor->rocks ? weir_rocks_renew(&executor->rocks, error) : WEIR_OK;
+    if (err)
+        return err;
     struct weir_chain *chain = build_chain(task, on_snapshot);
     struct weir_input *input = vertex->input_count > 0 ? weir_input_new(weir_worker_waker(task->worker)) : NULL;
-    weir_err err = WEIR_OK;
     for (int i = 0; i < vertex->input_count && !err; i++)
         err = add_input(task, input, vertex->inputs[i], error);
     for (int i = 0; i < vertex->output_count && !err; i++)

@@ -194,14 +194,15 @@ static void do_spawn(struct supervisor *s, const char *executor_id, const char *
 /* What an executor that was killed has left on disk: of one, or (id NULL) of all. */
 static void forget_state(const char *directory, const char *id)
 {
-    DIR *dir = id ? NULL : opendir(directory);
-    for (struct dirent *entry; id || (dir && (entry = readdir(dir)));) {
-        char *path = weir_format("%s/%s", directory, id ? id : entry->d_name);
-        if (id || entry->d_name[0] != '.')
-            weir_rocks_forget(path);
+    size_t size = id ? strlen(id) : 0;
+    DIR *dir = opendir(directory);
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        const char *rest = entry->d_name + size; /* ID, ID.2, ... */
+        if (entry->d_name[0] == '.' || (id && (strncmp(entry->d_name, id, size) != 0 || (*rest && *rest != '.'))))
+            continue;
+        char *path = weir_format("%s/%s", directory, entry->d_name);
+        weir_rocks_forget(path);
         free(path);
-        if (id)
-            break;
     }
     if (dir)
         closedir(dir);

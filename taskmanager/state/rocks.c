@@ -42,7 +42,11 @@
 
 struct weir_rocks {
     atomic_int refs, sharers;
+    atomic_bool
+        failed; /* RocksDB was open and could not do something: it may be so for ever, though the cause is gone */
     char *directory;
+    char *first;    /* directory of those before, too; this is the */
+    int generation; /* th */
     size_t memory;
     pthread_mutex_t open_lock;
     _Atomic(rocksdb_t *) db; /* NULL: nothing was written yet */
@@ -75,9 +79,11 @@ struct weir_rocks_iterator {
 /* --- Errors */
 
 /* Takes RocksDB's sentence, and says what to do about it. */
-static weir_err fail(const struct weir_rocks *rocks, const char *what, char *take_message, struct weir_error *error)
+static weir_err fail(struct weir_rocks *rocks, const char *what, char *take_message, struct weir_error *error)
 {
     weir_err err;
+    if (rocks->db)
+        atomic_store(&rocks->failed, true);
     if (strstr(take_message, "No space left") || strstr(take_message, "Disk quota"))
         err = weir_fail(error, WEIR_ERR_IO,
                         "%s: the disk of %s is full; free space there, move WEIR_HOME to a larger disk, or raise "
@@ -151,9 +157,29 @@ weir_err weir_rocks_new(const char *directory, size_t memory, struct weir_rocks 
     struct weir_rocks *rocks = weir_zalloc(sizeof *rocks);
     atomic_init(&rocks->refs, 1);
     rocks->directory = weir_strdup(directory);
+    rocks->first = weir_strdup(directory);
+    rocks->generation = 1;
     rocks->memory = memory;
     pthread_mutex_init(&rocks->open_lock, NULL);
     *out = rocks;
+    return WEIR_OK;
+}
+
+weir_err weir_rocks_renew(struct weir_rocks **rocks, struct weir_error *error)
+{
+    struct weir_rocks *old = *rocks, *fresh;
+    if (!atomic_load(&old->failed))
+        return WEIR_OK;
+    char *directory = weir_format("%s.%d", old->first, old->generation + 1);
+    weir_err err = weir_rocks_new(directory, old->memory, &fresh, error);
+    free(directory);
+    if (err)
+        return err;
+    free(fresh->first);
+    fresh->first = weir_strdup(old->first);
+    fresh->generation = old->generation + 1;
+    *rocks = fresh;
+    weir_rocks_free(old);
     return WEIR_OK;
 }
 
@@ -261,6 +287,7 @@ void weir_rocks_free(struct weir_rocks *rocks)
     weir_rocks_forget(rocks->directory);
     pthread_mutex_destroy(&rocks->open_lock);
     free(rocks->directory);
+    free(rocks->first);
     free(rocks);
 }
 

@@ -22,6 +22,9 @@ struct weir_rocks; /* opaque */
  * may hold in block cache and write buffers, at least WEIR_ROCKS_MEMORY_MIN; indexes and filters of its files come on top, see
  * weir_rocks_memory(). IO: what is wrong with the directory, and what to do. */
 weir_err weir_rocks_new(const char *directory, size_t memory, struct weir_rocks **rocks, struct weir_error *error);
+/* One that could not write (a full disk) or read goes on failing when there is room again: in its place comes one in DIRECTORY.2, .3, ... for
+ * those who begin anew; the reference goes over to it. One that has not failed stays. IO: as above. */
+weir_err weir_rocks_renew(struct weir_rocks **rocks, struct weir_error *error);
 struct weir_rocks *weir_rocks_ref(struct weir_rocks *rocks);
 void weir_rocks_free(
     struct weir_rocks *rocks); /* a reference; NULL is allowed. With the last one no iterator or snapshot is left */

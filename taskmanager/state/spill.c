@@ -96,7 +96,7 @@ struct weir_state_memory {
 struct weir_state_memory *weir_state_memory_new(struct weir_rocks *rocks, size_t budget)
 {
     struct weir_state_memory *memory = weir_zalloc(sizeof *memory);
-    memory->rocks = rocks;
+    memory->rocks = weir_rocks_ref(rocks);
     memory->budget = budget;
     weir_rocks_share(rocks, 1);
     memory->absent = weir_absent_new();
@@ -110,6 +110,7 @@ void weir_state_memory_free(struct weir_state_memory *memory)
         return;
     weir_assert(!memory->states);
     weir_rocks_share(memory->rocks, -1);
+    weir_rocks_free(memory->rocks);
     weir_buf_fini(&memory->bytes);
     free(memory->keys);
     free(memory->victims);

@@ -260,7 +260,19 @@ static void full_disk(void **unused)
     assert_int_equal(err, WEIR_ERR_IO);
     if (!strstr(error.message, "is full") || !strstr(error.message, path))
         fail_msg("%s", error.message);
+    /* There is room again, but not for this one. */
+    struct weir_rocks *old = weir_rocks_ref(rocks), *same;
+    assert_int_equal(mount("none", scratch, "tmpfs", MS_REMOUNT, "size=30m"), 0);
+    assert_int_equal(weir_rocks_write(old, entries, COUNT, NULL), WEIR_ERR_IO);
+    assert_int_equal(weir_rocks_renew(&rocks, &error), WEIR_OK);
+    assert_ptr_not_equal(rocks, old);
+    assert_int_equal(weir_rocks_write(rocks, entries, COUNT, &error), WEIR_OK);
+    same = rocks;
+    assert_int_equal(weir_rocks_renew(&rocks, &error), WEIR_OK);
+    assert_ptr_equal(rocks, same);
+    weir_rocks_free(old);
     weir_rocks_free(rocks);
+    assert_int_equal(access(path, F_OK), -1);
     assert_int_equal(umount(scratch), 0);
     free(path);
 }
