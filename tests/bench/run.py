@@ -254,22 +254,28 @@ class StateJob:
                    "execution.checkpointing.interval": self.interval, "execution.checkpointing.externalized-checkpoint-retention": "DELETE_ON_CANCELLATION",
                    "restart-strategy.type": "fixed-delay", "restart-strategy.fixed-delay.attempts": "1000", "restart-strategy.fixed-delay.delay": "0 ms",
                    "state.memory.size": "4 gb"}
+        self.cluster = None
         try:
             self.cluster = Cluster(self.taskmanagers, self.slots, [o for k, v in options.items() for o in ("-D", f"{k}={v}")])
+            self.begin()
         except BaseException:
-            self.server.__exit__(None, None, None)
+            self.__exit__(None, None, None)
             raise
+        return self
+
+    def begin(self):
         self.directory = os.path.join(self.cluster.home, "run")
         self.port = json.load(open(os.path.join(self.directory, "jobmanager.json")))["rest_port"]
         self.notes = Notes(os.path.join(self.cluster.home, "notes"))
         self.id = self.cluster.run("-d", "-p", self.parallelism, job("recovery"), "--keys", self.KEYS, "--payload", self.PAYLOAD, "--rate", self.rate,
                                    "--output", self.notes.path)[2].strip()
         self.wait("all keys", lambda: self.notes.rows() > self.KEYS * 1.05, 300)
-        return self
 
     def __exit__(self, *what):
-        self.cluster.__exit__()
+        if self.cluster:
+            self.cluster.__exit__()
         self.server.__exit__(*what)
+        shutil.rmtree(sys.modules["weir_test"].REPORTS, ignore_errors=True)
 
     def wait(self, what, condition, timeout_s=120):
         end = time.monotonic() + timeout_s
