@@ -131,6 +131,14 @@ check-network: all test-jobs
 	WEIR_BUILD=$(BUILD) WEIR_NETWORK=all tests/run.py --timeout 900 tests/e2e/network_test.py
 .PHONY: check-network
 
+# Kafka with the distribution's librdkafka (check has the current one, where `make deps` fetched it): the same programs without lib/weir.
+SYSTEM_TREE := $(BUILD)/with-system-librdkafka
+check-kafka-system: all test-jobs kafka-brokers
+	@rm -rf $(SYSTEM_TREE) && mkdir -p $(SYSTEM_TREE)/lib $(SYSTEM_TREE)/tests
+	@cp -a $(BUILD)/bin $(BUILD)/examples $(SYSTEM_TREE) && cp -a $(BUILD)/lib/libweir.so* $(SYSTEM_TREE)/lib && cp -a $(BUILD)/tests/jobs $(SYSTEM_TREE)/tests
+	WEIR_BUILD=$(SYSTEM_TREE) tests/run.py --timeout 900 $(filter-out %/kafka_login_test.py,$(wildcard tests/e2e/kafka*_test.py))
+.PHONY: check-kafka-system
+
 # The page's buttons in a browser.
 check-page: all test-jobs
 	scripts/deps.sh page

@@ -22,6 +22,7 @@ help:
 	@echo 'make check-large     state ten times its budget at full size: 640 MB in 64 MB, with kills'
 	@echo 'make check-network   a cluster on several hosts (network namespaces) whose network fails in many ways; root'
 	@echo 'make check-containers  the image built from nothing, the manifests and the compose file run in containers'
+	@echo 'make check-kafka-system  the Kafka tests with the distribution'"'"'s librdkafka'
 	@echo 'make check-page      the buttons of the page in chromium'
 	@echo 'make check-portable  other systems and compilers in clean roots, arm64 under qemu; make check-package: the packages there'
 	@echo 'make check-kubernetes  and deploy/kubernetes on a real one-node cluster; root and Go'
