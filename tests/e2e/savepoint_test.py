@@ -280,21 +280,22 @@ def test_what_stays_when_a_job_has_ended():
     """By its policy and its end; what stayed is gone on from."""
     keep = "execution.checkpointing.externalized-checkpoint-retention"
     cases = (("RETAIN_ON_CANCELLATION", "cancel", True), ("DELETE_ON_CANCELLATION", "cancel", False), ("DELETE_ON_CANCELLATION", "kill", True),
-             ("NO_EXTERNALIZED_CHECKPOINTS", "kill", False), ("RETAIN_ON_CANCELLATION", "finish", False))
+             ("NO_EXTERNALIZED_CHECKPOINTS", "kill", False), ("RETAIN_ON_CANCELLATION", "stop", False))
     with cluster(slots=1, execution_checkpointing_gc__grace="100 ms", execution_checkpointing_interval="1 h") as c:
         places = []
         for i, (policy, end, _) in enumerate(cases):
-            rows = ("--rows", "30000") if end == "finish" else ()
-            job = shape(c, "--width", "1 d", *rows, output=f"of-{i}", parallelism=1, options=("-D", f"{keep}={policy}", "-D", "restart-strategy.type=none"))
+            job = shape(c, "--width", "1 d", output=f"of-{i}", parallelism=1, options=("-D", f"{keep}={policy}", "-D", "restart-strategy.type=none"))
             c.wait_state(job, "RUNNING")
             said(c.weir("checkpoint", job)) # the first has output files to make, so that it may be kept for their sake
             places.append(said(c.weir("checkpoint", job)).split()[1].removeprefix("file://"))
             assert os.path.isfile(os.path.join(places[i], "metadata")), places[i]
             if end == "cancel":
                 said(c.weir("cancel", job))
+            if end == "stop":
+                said(c.weir("stop", job, "--savepoint", c.path("stopped")))
             for pid in c.executor_pids() if end == "kill" else ():
                 os.kill(pid, signal.SIGKILL)
-            c.wait_state(job, {"cancel": "CANCELED", "kill": "FAILED", "finish": "FINISHED"}[end], timeout_s=90)
+            c.wait_state(job, {"cancel": "CANCELED", "kill": "FAILED", "stop": "FINISHED"}[end], timeout_s=90)
         for place, (policy, end, stays) in zip(places, cases):
             if not stays:
                 wait_for(f"removal after {end} with {policy}", lambda: not os.path.exists(place))
