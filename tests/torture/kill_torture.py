@@ -401,7 +401,7 @@ def draw_settings(rng):
     unaligned = rng.random() < 0.35
     config = {"state.backend.type": backend, "execution.checkpointing.unaligned.enabled": str(unaligned).lower(), TIMEOUT: rng.choice(["0 s", "100 ms"]),
               "execution.checkpointing.max-concurrent-checkpoints": rng.choice([1, 1, 3]), "state.backend.local-recovery": rng.choice(["auto", "auto", "true", "false"])}
-    more = {"sleep_us": 100 if unaligned else 0}
+    more = {"sleep_us": 50 if unaligned else 0}
     if spills:
         config.update(SPILLS["config"])
         more.update(keys=SPILLS["keys"], rate=SPILLS["rate"])

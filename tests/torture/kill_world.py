@@ -20,7 +20,7 @@ from weir_test import BUILD, JOBS, PATIENCE, Skip, free_port, look_for_reports, 
 
 IDENTITY = os.path.join(JOBS, "identity.so")
 CONFIG = {"testing.fault-points": "true", "restart-strategy.type": "fixed-delay", "restart-strategy.fixed-delay.attempts": "1000000",
-          "restart-strategy.fixed-delay.delay": "50 ms", "execution.checkpointing.interval": "100 ms", "execution.checkpointing.timeout": "10 s",
+          "restart-strategy.fixed-delay.delay": "50 ms", "execution.checkpointing.interval": "100 ms", "execution.checkpointing.timeout": f"{int(10 * PATIENCE)} s",
           "execution.checkpointing.tolerable-failed-checkpoints": "1000000", "execution.checkpointing.num-retained": "2", "execution.checkpointing.gc-grace": "300 ms",
           "execution.checkpointing.gc-sweep-interval": "2 s",
           "heartbeat.interval": f"{int(300 * PATIENCE)} ms", "heartbeat.timeout": f"{int(1500 * PATIENCE)} ms"}
