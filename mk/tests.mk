@@ -13,6 +13,7 @@ UNIT_LIBS_rocks_test := taskmanager/state common/base
 UNIT_LIBS_state_test := taskmanager/state common/statefile common/data common/base
 UNIT_LIBS_run_test := common/statefile common/data common/base
 UNIT_LIBS_capture_test := $(UNIT_LIBS_state_test)
+UNIT_LIBS_decimal_test := common/data common/base
 UNIT_LIBS_schema_test := common/data common/base
 UNIT_LIBS_batch_test := common/data common/base
 UNIT_LIBS_batch_wire_test := common/data common/base

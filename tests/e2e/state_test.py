@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """weir state inspect and read, on checkpoints of real jobs: against a model of what the sources had given, and on damaged files."""
 import collections
+import decimal
 import json
 import os
 import shutil
 import subprocess
 import tempfile
 
-from weir_test import EXAMPLES, JOBS, WEIR, Cluster, free_port, main, run, wait_for
+from weir_test import EXAMPLES, JOBS, WEIR, Cluster, free_port, main, read_rows, run, wait_for
 
 CONFIG = {"execution.checkpointing.interval": "100 ms"}
 
@@ -113,6 +114,62 @@ def test_functions_in_a_moved_savepoint_and_in_increments():
         # One of several runs a subtask: most are, but for the first and those that were consolidated. While the job goes on a copy may be torn.
         path = wait_for("a checkpoint of increments", lambda: incremental(cluster, job, directory))
         check_functions(path)
+
+
+def nested_model(numbers):
+    """What tests/jobs/types.c makes of them: by key and second."""
+    groups = collections.defaultdict(list)
+    for n in numbers:
+        groups[n % 3, n % 2, n % 5, n // 1000].append(n)
+    return groups
+
+
+def check_nested(row, numbers):
+    """A window of that job, as its sink or its state has it."""
+    first = numbers[0]
+    price = decimal.Decimal(first % 3) / 8
+    assert row["price"] == price and row["total"] == price * len(numbers) and row["mean"] == price, row
+    assert row["place"] == {"EXPR$0": first % 2, "EXPR$1": str(first % 5)} and row["tags"] == [first % 2, None], row
+    assert row["n"] == len(numbers) and row["more"] == {"n": first} and row["deep"] == str(first % 5), row
+    assert row["seen"] == f"1970-01-01T00:00:{numbers[-1] // 1000:02}.{numbers[-1] % 1000:03}Z".replace(".000Z", "Z"), row
+
+
+def key_of(row):
+    return int(row["price"] * 8), row["tags"][0], int(row["place"]["EXPR$1"])
+
+
+def test_keys_and_values_of_nested_types():
+    exact = {"parse_float": decimal.Decimal}
+    with tempfile.TemporaryDirectory() as directory, Cluster(taskmanagers=1, slots=3, config=CONFIG) as cluster:
+        arguments = ("--output", cluster.path("out"), "--rows", "40000", "--rate", "10000")
+        job = cluster.submit(os.path.join(JOBS, "types.so"), *arguments, options=("-p", "2"))
+        wait_for("windows", lambda: len(read_rows(cluster.path("out"))) > 60)
+        made = cluster.weir("stop", "--savepoint", directory, job)
+        assert made.returncode == 0, made.stderr
+        path = made.stdout.strip().removeprefix("file:").replace("//", "/", 1)
+        inspected = json.loads(state("inspect", "-o", "json", path).stdout)
+        offsets = [o for op in inspected["operators"] for s in op["states"] for o in s.get("offsets", [])]
+        given = sorted(i for o in offsets for i in range(o["subtask"], int(o["position"].split()[0]), 2))
+        assert 0 < len(given) < 40000, (len(given), offsets)
+        done = state("read", path, "--operator", "sums", "--state", "windows")
+        assert done.returncode == 0, done.stderr
+        open_windows = [json.loads(line, **exact) for line in done.stdout.splitlines()]
+        fired = min(int(o["watermark"][17:19]) * 1000 + int(o["watermark"][20:23] or 0) for o in offsets) // 1000
+        model = {group: numbers for group, numbers in nested_model(given).items() if group[-1] >= fired}
+        for row in open_windows:
+            value = row["value"]
+            assert row["key"] == [value[k] for k in ("price", "place", "tags")], row
+            check_nested(value, model[(*key_of(value), int(row["start"][17:19]))])
+        assert len(open_windows) == len(model) > 0, (len(open_windows), len(model), offsets)
+        again = cluster.submit(os.path.join(JOBS, "types.so"), *arguments, options=("-p", "3", "-s", path))
+        cluster.wait_state(again, "FINISHED", timeout_s=90)
+        model, seen = nested_model(range(40000)), set()
+        for row in read_rows(cluster.path("out"), **exact):
+            group = (*key_of(row), (int(row["window_end"][17:19]) - 1) % 60)
+            check_nested(row, model[group])
+            assert group not in seen, group
+            seen.add(group)
+        assert seen == set(model), len(seen)
 
 
 def test_damage_and_what_is_not_there():

@@ -188,13 +188,13 @@ class Cluster:
         return pids
 
 
-def read_rows(directory):
-    """All rows of the part-* files of a filesystem sink's directory."""
+def read_rows(directory, **how):
+    """All rows of the part-* files of a filesystem sink's directory; `how` is for json.loads()."""
     rows = []
     for name in sorted(os.listdir(directory)) if os.path.isdir(directory) else []:
         if name.startswith("part-"):
             with open(os.path.join(directory, name)) as file:
-                rows += [json.loads(line) for line in file]
+                rows += [json.loads(line, **how) for line in file]
     return rows
 
 
