@@ -996,8 +996,10 @@ static void hand_out(struct eval *eval, int reg, struct weir_column *out)
         out->bytes_buffer = slot->bytes;
         slot->bytes = NULL;
     }
-    out->child = slot->child;
-    slot->child = NULL;
+    if (out->child) { /* else it is of an earlier step in the same slot */
+        out->child = slot->child;
+        slot->child = NULL;
+    }
 }
 
 weir_err weir_expr_eval(const struct weir_expr *expr, const struct weir_batch *batch, struct weir_expr_scratch *scratch,

@@ -20,7 +20,9 @@ static void prepare(void)
 {
     struct random random = {3};
     fuzz_check(!weir_schema_parse(
-        "device_id STRING NOT NULL, temperature DOUBLE, n INT, big BIGINT NOT NULL, " ALL_TYPES_SCHEMA, &schema, NULL));
+        "device_id STRING NOT NULL, temperature DOUBLE, n INT, number BIGINT NOT NULL, " ALL_TYPES_SCHEMA
+            KEYABLE_TYPES_SCHEMA MAP_TYPES_SCHEMA,
+        &schema, NULL));
     batch = random_batch(&random, schema, ROWS, 4);
 }
 
