@@ -8,10 +8,10 @@
 #define BATCHES_MAX 200
 
 static const char *const schema_texts[4] = {
-    ALL_TYPES_SCHEMA,
+    ALL_TYPES_SCHEMA ", number DECIMAL(20, 5), l TIMESTAMP_LTZ(3)",
     "device_id STRING NOT NULL, temperature DOUBLE, ts TIMESTAMP(3) NOT NULL",
     "s STRING",
-    "y BYTES, d DECIMAL(20, 5), l TIMESTAMP_LTZ(3)",
+    "y BYTES",
 };
 static struct weir_schema *schemas[4];
 static const struct weir_key_value dialects[4][2] = {
