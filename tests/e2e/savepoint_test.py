@@ -264,16 +264,16 @@ def flip(path, at):
 def test_go_on_from_a_checkpoint():
     """Of a job that still runs, and keeps it for long enough to be copied."""
     with cluster(slots=4) as c:
-        job = shape(c, "--rows", "60000", options=("-D", "execution.checkpointing.num-retained=1000"))
+        job = shape(c, "--rows", "600000", options=("-D", "execution.checkpointing.num-retained=1000"))
         windows_flow(c)
         number, path = said(c.weir("checkpoint", job)).split()[:2]
-        second = shape(c, "--rows", "60000", output="second", parallelism=3, options=("-s", path + "/metadata"))
+        second = shape(c, "--rows", "600000", "--rate", "1000000", output="second", parallelism=3, options=("-s", path + "/metadata"))
         restored = c.rest(f"/jobs/{second}/checkpoints")[1]["latest"]["restored"]
         assert (restored["id"], restored["is_savepoint"], restored["external_path"]) == (int(number), False, path), restored
         said(c.weir("cancel", job))
         c.wait_state(second, "FINISHED")
         ends = sorted(sums(c.path("second")))
-        assert 0 < len(ends) < 61 and sums(c.path("second"))[ends[-2]][0] == 1000, ends
+        assert 0 < len(ends) < 601 and sums(c.path("second"))[ends[-2]][0] == 1000, ends
 
 
 def test_what_stays_when_a_job_has_ended():
