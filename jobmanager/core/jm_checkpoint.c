@@ -95,6 +95,7 @@ static void fill_head(struct weir_jm *jm, struct weir_jm_job *job, Weir__Head *h
     head->job_state = (uint32_t)c->state_writing;
     c->attempts_writing = highest_attempt(job) + 1 + ATTEMPTS_RESERVED;
     head->next_attempt = c->attempts_writing;
+    c->tasks_writing = job->tasks_version;
     if (c->claimed)
         head->claimed = c->claimed;
     head->output_open = !weir_job_state_terminal(job->state) || job->in->abort_wanted;
@@ -106,6 +107,7 @@ static void fill_head(struct weir_jm *jm, struct weir_jm_job *job, Weir__Head *h
     head->retained = weir_arena_alloc(&jm->arena, (size_t)(job->retained_count + PENDING_MAX) * sizeof *head->retained);
     for (int i = 0; i < job->retained_count; i++)
         add_retained(jm, head, &job->retained[i]);
+    weir_jm_garbage_leaving(c);
     for (int i = 0; i < c->pending_count; i++) {
         if (c->pending[i]->state != CHECKPOINT_WRITTEN)
             continue;
@@ -143,7 +145,7 @@ static bool is_importing(const struct job_checkpoints *c)
 {
     for (int i = 0; i < c->pending_count; i++)
         if (c->pending[i]->import && c->pending[i]->state == CHECKPOINT_WRITING)
-            return true;
+            return !WEIR_MUTANT(jm_import_unnamed);
     return false;
 }
 
@@ -239,7 +241,8 @@ static void ended(struct weir_jm *jm, struct weir_jm_job *job, const struct chec
     if (checkpoint->import)
         return;
     struct weir_jm_checkpoint *record = record_of(job, checkpoint->id);
-    record->status = why ? WEIR_JM_CHECKPOINT_FAILED : WEIR_JM_CHECKPOINT_COMPLETED;
+    bool good = !why || WEIR_MUTANT(jm_failed_shown_complete);
+    record->status = good ? WEIR_JM_CHECKPOINT_COMPLETED : WEIR_JM_CHECKPOINT_FAILED;
     record->ended_ms = jm->wall_ms;
     record->failure = why ? weir_strdup(why) : NULL;
     weir_jm_operation_checkpoint_ended(jm, job, checkpoint->id, why);
@@ -319,8 +322,9 @@ static void complete(struct weir_jm *jm, struct weir_jm_job *job, struct checkpo
     weir_jm_log(jm, WEIR_JM_LOG_INFO, job,
                 "job %s: checkpoint %" PRIu64 " is complete: %" PRId64 " bytes, %" PRId64 " ms", job->name,
                 checkpoint->id, checkpoint->entry.size_bytes, jm->now_ms - checkpoint->triggered_ms);
+    bool nothing = WEIR_MUTANT(jm_stop_unpublished) && checkpoint->flags & FLAG_STOP;
     weir_jm_job_add_commit(jm, job, checkpoint->id, checkpoint->final, c->latest->committables,
-                           c->latest->n_committables);
+                           nothing ? 0 : c->latest->n_committables);
     checkpoint->snapshot = NULL;
     weir_jm_savepoint_complete(jm, job, checkpoint);
 }
@@ -340,6 +344,7 @@ static void head_written(struct weir_jm *jm, struct weir_jm_job *job)
     c->reserved_to = c->reserving_to;
     c->attempts_to = c->attempts_writing;
     c->state_written = c->state_writing;
+    c->tasks_written = c->tasks_writing;
     c->floor_written = c->floor_writing;
     c->oldest_written = c->oldest_writing;
     int last = -1;
@@ -359,6 +364,7 @@ static void head_written(struct weir_jm *jm, struct weir_jm_job *job)
         remove_pending(job, i);
     }
     release_retained(jm, job);
+    weir_jm_garbage_left(jm, job);
     weir_jm_garbage_floor(jm, job);
     job->version++;
     weir_jm_head_recorded(jm, job);
@@ -561,7 +567,7 @@ static void write_metadata(struct weir_jm *jm, struct weir_jm_job *job, struct c
     entry->triggered_ms = checkpoint->triggered_wall_ms;
     snprintf(entry->metadata, sizeof entry->metadata, "jobs/%s/chk-%" PRIu64 "/metadata", job->id, checkpoint->id);
     record_of(job, checkpoint->id)->size_bytes = size;
-    if (checkpoint->target) {
+    if (checkpoint->target && !WEIR_MUTANT(jm_export_skipped)) {
         checkpoint->state = CHECKPOINT_EXPORTING;
         weir_jm_savepoint_export(jm, job, checkpoint);
     } else {
@@ -726,7 +732,7 @@ void weir_jm_checkpoint_task_finished(struct weir_jm *jm, struct weir_jm_job *jo
     if (!c)
         return;
     c->output_complete[t] = false;
-    if (c->draining)
+    if (c->draining && !WEIR_MUTANT(jm_drain_forgets_readers))
         weir_jm_checkpoint_drain(jm, job, &job->tasks[t]);
     for (int i = c->pending_count; i-- > 0;)
         if (c->pending[i]->state == CHECKPOINT_TRIGGERED && !c->pending[i]->reports[t] &&
@@ -771,6 +777,8 @@ bool weir_jm_checkpoint_may_begin(const struct weir_jm_job *job)
 int weir_jm_running_tasks(const struct weir_jm_job *job)
 {
     int running = 0;
+    if (job->in->restart_all && !WEIR_MUTANT(jm_halted_triggered)) /* they have halted */
+        return 0;
     for (int t = 0; t < job->task_count; t++) {
         if (job->tasks[t].state == WEIR__TASK_STATE__RUNNING)
             running++;
@@ -804,6 +812,13 @@ void weir_jm_checkpoint_drain(struct weir_jm *jm, struct weir_jm_job *job, const
     send_triggers(jm, job, &none, of);
 }
 
+/* Something is under way, or waits, beside which no other checkpoint begins. */
+static bool is_alone(const struct weir_jm_job *job)
+{
+    const struct job_checkpoints *c = job->in->checkpoints;
+    return !WEIR_MUTANT(jm_beside_savepoint) && (c->savepoint_waits || weir_jm_savepoint_pending(c));
+}
+
 /* The first one is an interval after all tasks run, also after a restart. */
 static void trigger_if_due(struct weir_jm *jm, struct weir_jm_job *job)
 {
@@ -816,8 +831,7 @@ static void trigger_if_due(struct weir_jm *jm, struct weir_jm_job *job)
     if (c->next_trigger_ms == NEVER_MS)
         c->next_trigger_ms = later_ms(jm->now_ms, job->options.checkpoint_interval_ms);
     if (jm->now_ms < c->next_trigger_ms || jm->now_ms < c->pause_until_ms ||
-        c->pending_count >= job->options.checkpoints_concurrent || weir_jm_savepoint_pending(c) ||
-        !weir_jm_checkpoint_may_begin(job))
+        c->pending_count >= job->options.checkpoints_concurrent || is_alone(job) || !weir_jm_checkpoint_may_begin(job))
         return;
     c->next_trigger_ms = later_ms(jm->now_ms, job->options.checkpoint_interval_ms);
     weir_jm_checkpoint_trigger(jm, job, 0, NULL);
@@ -833,6 +847,9 @@ uint64_t weir_jm_checkpoint_now(struct weir_jm *jm, struct weir_jm_job *job, con
         return 0;
     if (c->pending_count > 0 && c->pending_count >= job->options.checkpoints_concurrent)
         return c->pending[c->pending_count - 1]->id;
+    *wait = "a savepoint, stop or rescale of the job is under way";
+    if (is_alone(job))
+        return 0;
     *wait = "the checkpoint storage has not answered, or output waits to be published";
     return weir_jm_checkpoint_may_begin(job) ? weir_jm_checkpoint_trigger(jm, job, 0, NULL)->id : 0;
 }
@@ -861,6 +878,8 @@ static bool part_is_for(const struct weir_plan_vertex *vertex, const Weir__State
     case WEIR_JM_KIND_ROWS_KEYED:
         key_groups(vertex->max_parallelism, vertex->parallelism, subtask, &first, &count);
         key_groups(vertex->max_parallelism, (int)part->parallelism, (int)part->subtask, &part_first, &part_count);
+        if (WEIR_MUTANT(jm_restored_by_subtask))
+            return (int)part->subtask == subtask;
         return first < part_first + part_count && part_first < first + count;
     default:
         return (int)part->subtask == subtask;
@@ -1029,11 +1048,13 @@ static void expire(struct weir_jm *jm, struct weir_jm_job *job)
     }
 }
 
-/* No attempt is deployed that HEAD does not allow: a later JobManager begins above it. */
+/* No attempt is deployed that HEAD does not allow: a later JobManager begins above it. The write under way may be about to allow it. */
 static void reserve_attempts(struct weir_jm_job *job)
 {
     struct job_checkpoints *c = job->in->checkpoints;
-    if (!weir_job_state_terminal(job->state) && c->attempts_to && highest_attempt(job) >= c->attempts_to)
+    uint32_t to =
+        c->head.state != WEIR_HEAD_IDLE && c->attempts_writing > c->attempts_to ? c->attempts_writing : c->attempts_to;
+    if (!weir_job_state_terminal(job->state) && c->attempts_to && highest_attempt(job) >= to)
         c->head_dirty = true;
 }
 

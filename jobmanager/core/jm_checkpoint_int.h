@@ -65,6 +65,10 @@ struct released { /* what a checkpoint needed that HEAD named, and names no more
     char **keys;   /* sorted */
     int key_count;
 };
+struct left { /* a corrupt one that the job has gone back from: HEAD names it until it is written anew */
+    struct weir_jm_retained entry;
+    struct references references;
+};
 struct passed { /* an id below HEAD's floor that no complete checkpoint has: what bears it is looked for then */
     uint64_t id;
     int64_t at_ms;
@@ -95,6 +99,8 @@ struct job_checkpoints {
     struct released *released;               /* by time */
     int released_count, released_keys;       /* keys: of all of them */
     int64_t forgotten_until_ms;              /* more was released, too much to know: its grace is over then */
+    struct left *left;
+    int left_count, left_writing; /* left_writing of them, the first ones, are not in the HEAD that is being written */
     struct passed *passed;
     int passed_count;
     struct search search;
@@ -111,6 +117,7 @@ struct job_checkpoints {
     uint32_t attempts_to,
         attempts_writing; /* attempts below may be deployed: as HEAD says, as the write under way says */
     enum weir_job_state state_written, state_writing; /* likewise the job's state */
+    uint32_t tasks_written, tasks_writing;            /* likewise of which tasks: job->tasks_version */
     uint64_t epoch_seen;                              /* of HEAD when it was last looked at in doubt */
     uint64_t draining;                                /* sources were told to end, with this id; 0: they were not */
     bool savepoint_waits;                             /* for the end of the checkpoint that is under way */
@@ -140,6 +147,10 @@ uint64_t weir_jm_checkpoint_now(struct weir_jm *jm, struct weir_jm_job *job, con
 /* jm_garbage.c: HEAD names it no more (nor does job->retained); its floor was raised; what is due goes; when more is due. */
 void weir_jm_garbage_release(struct weir_jm *jm, struct weir_jm_job *job, const struct weir_jm_retained *entry,
                              const struct references *references);
+/* job->retained[index] is left, and HEAD is to say so; the write under way does; it has. */
+void weir_jm_garbage_leave(struct weir_jm_job *job, int index);
+void weir_jm_garbage_leaving(struct job_checkpoints *c);
+void weir_jm_garbage_left(struct weir_jm *jm, struct weir_jm_job *job);
 void weir_jm_garbage_floor(struct weir_jm *jm, struct weir_jm_job *job);
 /* The whole job is looked through when a grace is over. */
 void weir_jm_garbage_sweep_soon(struct weir_jm *jm, struct weir_jm_job *job);

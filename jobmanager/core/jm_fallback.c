@@ -2,7 +2,7 @@
  *
  * The job goes back to the retained one before it only where that can neither lose nor repeat output: nothing of the corrupt one's was to be
  * published. Otherwise it ends, and says how a person can go on who accepts that. HEAD names the corrupt one no more before anything that
- * follows is complete, since retained checkpoints are written to it in order; its objects go when the floor has passed it.
+ * follows is complete, since retained checkpoints are written to it in order; until then its objects stay (jm_garbage.c).
  */
 #include "jobmanager/core/jm_checkpoint_int.h"
 
@@ -26,9 +26,9 @@ static const char *how_to_go_on(struct weir_jm *jm, const struct weir_jm_job *jo
 static const char *refusal(struct weir_jm *jm, const struct weir_jm_job *job)
 {
     const struct job_checkpoints *c = job->in->checkpoints;
-    if (job->retained_count < 2 || !c->references[job->retained_count - 2].snapshot)
+    if (job->retained_count < 2 || WEIR_MUTANT(jm_fallback_never) || !c->references[job->retained_count - 2].snapshot)
         return how_to_go_on(jm, job);
-    if (c->latest->n_committables > 0)
+    if (c->latest->n_committables > 0 && !WEIR_MUTANT(jm_fallback_repeats))
         return weir_arena_format(&jm->arena,
                                  "output of checkpoint %" PRIu64
                                  " is published, or may be, and would be repeated from an earlier one; %s",
@@ -39,10 +39,9 @@ static const char *refusal(struct weir_jm *jm, const struct weir_jm_job *job)
 static void go_back(struct weir_jm *jm, struct weir_jm_job *job, const Weir__Failure *failure)
 {
     struct job_checkpoints *c = job->in->checkpoints;
-    struct references *corrupt = &c->references[--job->retained_count];
-    uint64_t id = job->retained[job->retained_count].id;
+    uint64_t id = job->retained[--job->retained_count].id;
+    weir_jm_garbage_leave(job, job->retained_count);
     c->latest = c->references[job->retained_count - 1].snapshot;
-    weir_jm_references_free(corrupt);
     c->head_dirty = true;
     job->version++;
     weir_jm_log(jm, WEIR_JM_LOG_ERROR, job,
@@ -61,7 +60,8 @@ const Weir__Failure *weir_jm_checkpoint_corrupt(struct weir_jm *jm, struct weir_
     bool undecided = false; /* a newer one may be complete */
     for (int i = 0; c && i < c->pending_count; i++)
         undecided |= c->pending[i]->state == CHECKPOINT_IN_HEAD;
-    if (c && (undecided || !c->latest || failure->checkpoint != c->latest->checkpoint))
+    bool another = c && c->latest && failure->checkpoint != c->latest->checkpoint && !WEIR_MUTANT(jm_fallback_too_far);
+    if (c && (undecided || !c->latest || another))
         return out; /* it was not the newest: the next attempt begins with another */
     const char *why = c ? refusal(jm, job) : "the job makes no checkpoints";
     if (!why) {

@@ -84,6 +84,9 @@ static bool is_needed(const struct weir_jm_job *job, const char *key)
     const struct job_checkpoints *c = job->in->checkpoints;
     if (is_retained(job, key))
         return true;
+    for (int i = 0; i < c->left_count; i++)
+        if (has_key(&c->left[i].references, key) || strcmp(c->left[i].entry.metadata, key) == 0)
+            return true;
     for (int i = 0; i < c->pending_count; i++)
         if (has_key(&c->pending[i]->needs, key) ||
             (has_key(&c->pending[i]->base_needs, key) && !WEIR_MUTANT(jm_base_dropped)))
@@ -134,8 +137,7 @@ static void delete_all(struct weir_jm *jm, const char *job_id, const char **keys
 void weir_jm_garbage_deleted(struct weir_jm *jm, const struct weir_jm_event *event)
 {
     struct weir_jm_job *job = weir_jm_job_get(jm, event->job_id);
-    if (event->text && job && job->in->checkpoints && !job->in->checkpoints->sweep_is_fixed &&
-        !WEIR_MUTANT(jm_deletion_assumed))
+    if (event->text && job && job->in->checkpoints && !job->in->checkpoints->sweep_is_fixed)
         weir_jm_garbage_sweep_soon(jm, job);
 }
 
@@ -152,19 +154,29 @@ static void forget_released(struct job_checkpoints *c)
     memmove(first, first + 1, (size_t)c->released_count * sizeof *first);
 }
 
+/* "jobs/<id>/chk-<number>/...": the number; 0: another key. */
+static uint64_t number_of(const char *key)
+{
+    const char *name = key + strlen("jobs/") + WEIR_JM_JOB_ID_SIZE;
+    return strncmp(name, "chk-", 4) == 0 ? strtoull(name + 4, NULL, 10) : 0;
+}
+
+/* What is not below the floor yet (of one that the job went back from, which was the newest) is left to that: then its number is passed. */
 void weir_jm_garbage_release(struct weir_jm *jm, struct weir_jm_job *job, const struct weir_jm_retained *entry,
                              const struct references *references)
 {
     struct job_checkpoints *c = job->in->checkpoints;
     if (references->unknown)
         return; /* its id is passed: what bears it is listed; the rest is the sweep's */
-    struct released released = {.id = entry->id, .at_ms = after_grace_ms(jm, job)};
+    bool whole = entry->id < c->floor_written;
+    struct released released = {.id = whole ? entry->id : 0, .at_ms = after_grace_ms(jm, job)};
     released.keys = weir_alloc((size_t)(references->key_count + 1) * sizeof *released.keys);
     for (int i = 0; i < references->key_count; i++)
-        if (!is_retained(job, references->keys[i]) &&
+        if (!is_retained(job, references->keys[i]) && number_of(references->keys[i]) < c->floor_written &&
             (i == 0 || strcmp(references->keys[i], references->keys[i - 1]) != 0))
             released.keys[released.key_count++] = weir_strdup(references->keys[i]);
-    released.keys[released.key_count++] = weir_strdup(entry->metadata);
+    if (whole)
+        released.keys[released.key_count++] = weir_strdup(entry->metadata);
     qsort(released.keys, (size_t)released.key_count, sizeof *released.keys, compare_keys);
     c->released = weir_realloc(c->released, (size_t)(c->released_count + 1) * sizeof *c->released);
     c->released[c->released_count++] = released;
@@ -172,6 +184,31 @@ void weir_jm_garbage_release(struct weir_jm *jm, struct weir_jm_job *job, const 
     while (c->released_keys > RELEASED_KEYS_MAX) { /* a long grace: the sweep finds them */
         c->forgotten_until_ms = c->released[0].at_ms;
         forget_released(c);
+    }
+}
+
+void weir_jm_garbage_leave(struct weir_jm_job *job, int index)
+{
+    struct job_checkpoints *c = job->in->checkpoints;
+    c->left = weir_realloc(c->left, (size_t)(c->left_count + 1) * sizeof *c->left);
+    c->left[c->left_count++] = (struct left){job->retained[index], c->references[index]};
+}
+
+void weir_jm_garbage_leaving(struct job_checkpoints *c)
+{
+    c->left_writing = c->left_count;
+}
+
+void weir_jm_garbage_left(struct weir_jm *jm, struct weir_jm_job *job)
+{
+    struct job_checkpoints *c = job->in->checkpoints;
+    for (; c->left_writing > 0; c->left_writing--) {
+        struct left left = c->left[0];
+        c->left_count--;
+        memmove(c->left, c->left + 1, (size_t)c->left_count * sizeof *c->left);
+        if (!WEIR_MUTANT(jm_left_forgotten))
+            weir_jm_garbage_release(jm, job, &left.entry, &left.references);
+        weir_jm_references_free(&left.references);
     }
 }
 
@@ -352,9 +389,9 @@ static bool is_over(const struct weir_jm_job *job, const char *key)
     const char *name = key + strlen("jobs/") + WEIR_JM_JOB_ID_SIZE;
     if (strncmp(name, "finished/", 9) == 0)
         return !finished_is_current(job, name + 9);
+    uint64_t id = number_of(key);
     if (strncmp(name, "chk-", 4) != 0)
         return is_refused_file(job, name);
-    uint64_t id = strtoull(name + 4, NULL, 10);
     uint64_t floor = WEIR_MUTANT(jm_swept_above_floor) ? UINT64_MAX
                      : WEIR_MUTANT(jm_sweep_unfixed)   ? c->floor_written
                                                        : c->search.floor;
@@ -449,6 +486,9 @@ void weir_jm_garbage_free(struct job_checkpoints *c)
 {
     while (c->released_count > 0)
         forget_released(c);
+    for (int i = 0; i < c->left_count; i++)
+        weir_jm_references_free(&c->left[i].references);
+    free(c->left);
     free(c->released);
     free(c->passed);
 }

@@ -217,7 +217,7 @@ void weir_jm_job_replan(struct weir_jm *jm, struct weir_jm_job *job, struct weir
     free(old_slots);
     weir_plan_free(old_plan);
     for (int t = 0; t < job->task_count; t++)
-        job->tasks[t].attempt = attempt + 1;
+        job->tasks[t].attempt = attempt + !WEIR_MUTANT(jm_rescale_attempt_reused);
     job->tasks_version++;
     job->version++;
     job->in->timer_ms = NEVER_MS;
@@ -604,7 +604,8 @@ static struct weir_jm_taskmanager *preferred_tm(struct weir_jm *jm, const struct
 static struct weir_jm_taskmanager *choose_tm(struct weir_jm *jm, const struct weir_jm_job *job)
 {
     struct weir_jm_taskmanager *tm = preferred_tm(jm, job);
-    return tm && weir_jm_commands_waiting(tm) < jm->options.window ? tm : NULL;
+    bool busy = tm && weir_jm_commands_waiting(tm) >= jm->options.window && !WEIR_MUTANT(jm_output_floods);
+    return busy ? NULL : tm;
 }
 
 static void send_commit(struct weir_jm *jm, struct weir_jm_job *job, struct weir_jm_taskmanager *tm)

@@ -18,6 +18,29 @@
 #define READ_AGAIN_MS 1000
 #define READS_MAX 8
 
+/* --- Jobs that listings have shown */
+
+static int compare_ids(const void *a, const void *b)
+{
+    return memcmp(a, b, WEIR_JM_JOB_ID_SIZE);
+}
+
+static bool was_seen(const struct weir_jm *jm, const char id[WEIR_JM_JOB_ID_SIZE])
+{
+    return jm->seen_count > 0 && bsearch(id, jm->seen, (size_t)jm->seen_count, WEIR_JM_JOB_ID_SIZE, compare_ids);
+}
+
+/* The next listing has it as if for the first time. */
+static void look_again(struct weir_jm *jm, const char *job_id)
+{
+    for (int i = 0; i < jm->seen_count; i++)
+        if (strcmp(jm->seen[i], job_id) == 0) {
+            jm->seen_count--;
+            memmove(&jm->seen[i], &jm->seen[i + 1], (size_t)(jm->seen_count - i) * sizeof *jm->seen);
+            return;
+        }
+}
+
 /* --- What has become durable */
 
 void weir_jm_head_recorded(struct weir_jm *jm, struct weir_jm_job *job)
@@ -62,6 +85,8 @@ void weir_jm_submission_failed(struct weir_jm *jm, struct weir_jm_job *job, enum
 {
     weir_jm_reply(jm, job->in->submit_request, code, why);
     weir_jm_job_answer_cancels(jm, job);
+    if (code != WEIR_ERR_EXISTS && !WEIR_MUTANT(jm_refused_forgotten))
+        look_again(jm, job->id); /* a listing may have shown it: what is there of it goes when it has got old */
     weir_jm_job_remove(jm, job);
 }
 
@@ -99,27 +124,6 @@ void weir_jm_job_stored(struct weir_jm *jm, const struct weir_jm_event *event)
 }
 
 /* --- Reading */
-
-static int compare_ids(const void *a, const void *b)
-{
-    return memcmp(a, b, WEIR_JM_JOB_ID_SIZE);
-}
-
-static bool was_seen(const struct weir_jm *jm, const char id[WEIR_JM_JOB_ID_SIZE])
-{
-    return jm->seen_count > 0 && bsearch(id, jm->seen, (size_t)jm->seen_count, WEIR_JM_JOB_ID_SIZE, compare_ids);
-}
-
-/* The next listing has it as if for the first time. */
-static void look_again(struct weir_jm *jm, const char *job_id)
-{
-    for (int i = 0; i < jm->seen_count; i++)
-        if (strcmp(jm->seen[i], job_id) == 0) {
-            jm->seen_count--;
-            memmove(&jm->seen[i], &jm->seen[i + 1], (size_t)(jm->seen_count - i) * sizeof *jm->seen);
-            return;
-        }
-}
 
 /* Of "jobs/<id>/"; false: it is not that. */
 static bool job_of_directory(const char *key, char id[WEIR_JM_JOB_ID_SIZE])

@@ -200,7 +200,7 @@ void weir_jm_savepoint_export(struct weir_jm *jm, const struct weir_jm_job *job,
     for (size_t i = 0; i < whole.n_parts; i++) {
         Weir__StatePart *part = weir_arena_alloc(&jm->arena, sizeof *part);
         *part = *checkpoint->snapshot->parts[i];
-        if (part->object[0])
+        if (part->object[0] && !WEIR_MUTANT(jm_savepoint_refers))
             part->object = (char *)(uintptr_t)renamed(&copies, part->object);
         whole.parts[i] = part;
     }
@@ -221,8 +221,24 @@ static void drop_claimed(struct weir_jm *jm, struct weir_jm_job *job)
     c->claimed = NULL;
 }
 
+static void fail_rescale(struct weir_jm *jm, const struct weir_jm_job *job, const char *why)
+{
+    for (int i = 0; i < jm->operation_count; i++) {
+        struct weir_jm_operation *operation = &jm->operations[i];
+        if (operation->state == WEIR_JM_OPERATION_IN_PROGRESS && operation->kind == WEIR_JM_OPERATION_RESCALE &&
+            operation->checkpoint != 0 && strcmp(operation->job_id, job->id) == 0)
+            failed(operation, why);
+    }
+}
+
 static void restart_with_other_tasks(struct weir_jm *jm, struct weir_jm_job *job)
 {
+    if (job->committing) { /* they have all FINISHED meanwhile */
+        fail_rescale(jm, job, "the job's tasks have come to their end before they could become others");
+        weir_plan_free(job->in->rescale);
+        job->in->rescale = NULL;
+        return;
+    }
     weir_jm_job_set_status(job, "rescaling: waiting for its tasks to stop");
     weir_jm_regions_restart(jm, job);
 }
@@ -230,7 +246,7 @@ static void restart_with_other_tasks(struct weir_jm *jm, struct weir_jm_job *job
 void weir_jm_savepoint_complete(struct weir_jm *jm, struct weir_jm_job *job, const struct checkpoint *checkpoint)
 {
     struct job_checkpoints *c = job->in->checkpoints;
-    if (c->claimed && !checkpoint->import)
+    if (c->claimed && (!checkpoint->import || WEIR_MUTANT(jm_claimed_at_once)))
         drop_claimed(jm, job);
     if (checkpoint->target)
         weir_jm_log(jm, WEIR_JM_LOG_INFO, job, "job %s: savepoint %s is complete", job->name, checkpoint->target);
@@ -239,6 +255,7 @@ void weir_jm_savepoint_complete(struct weir_jm *jm, struct weir_jm_job *job, con
     if (checkpoint->final) { /* nothing followed its barrier: the tasks only wait for their end */
         if (job->state == WEIR_JOB_RESTARTING)
             weir_jm_job_set_state(jm, job, WEIR_JOB_RUNNING);
+        c->final_begun = !WEIR_MUTANT(jm_stop_ends_twice); /* this is the last one, and no other follows */
         if (job->state == WEIR_JOB_RUNNING)
             weir_jm_job_publishes(jm, job, checkpoint->id);
     } else if (job->in->rescale) {
@@ -259,7 +276,7 @@ void weir_jm_savepoint_failed(struct weir_jm *jm, struct weir_jm_job *job, const
     }
     weir_plan_free(job->in->rescale);
     job->in->rescale = NULL;
-    job->in->restart_all = true;
+    job->in->restart_all = !WEIR_MUTANT(jm_halted_kept);
 }
 
 /* --- A job that begins with one */
@@ -300,7 +317,8 @@ static const char *refuse_part(struct weir_jm *jm, const struct weir_plan *plan,
         return weir_arena_format(
             &jm->arena, "CHECKPOINT_CORRUPT: it says that subtask %" PRIu32 " of %" PRIu32 " wrote the state '%s'",
             part->subtask, part->parallelism, part->name);
-    if (part->kind == WEIR_JM_KIND_SUBTASK && (int)part->parallelism != vertex->parallelism)
+    if (part->kind == WEIR_JM_KIND_SUBTASK && (int)part->parallelism != vertex->parallelism &&
+        !WEIR_MUTANT(jm_unfit_accepted))
         return weir_arena_format(&jm->arena,
                                  "the operator %s keeps its state '%s' by subtask, of which there were %" PRIu32
                                  ": its parallelism must stay that, and is %d here",
@@ -377,7 +395,7 @@ const char *weir_jm_restore_begin(struct weir_jm *jm, struct weir_jm_job *job, c
     job->restored_ms = jm->wall_ms;
     job->restored_savepoint = snapshot->savepoint;
     job->restored_path = weir_strdup(restore->path);
-    if (restore->claim && snapshot->savepoint)
+    if ((restore->claim && snapshot->savepoint) || WEIR_MUTANT(jm_unclaimed_dropped))
         c->claimed = weir_strdup(restore->uri);
     struct copies copies;
     adopt(jm, job, snapshot, &copies);
@@ -401,9 +419,9 @@ const char *weir_jm_restore_begin(struct weir_jm *jm, struct weir_jm_job *job, c
     const struct weir_jm_effect *effect = &jm->effects[jm->effect_count - 1];
     weir_sha256_hex(effect->bytes, effect->size, entry->sha256);
     c->pending[c->pending_count++] = checkpoint;
-    c->next_id = checkpoint->id + 1;
+    c->next_id = WEIR_MUTANT(jm_import_id_reused) ? 1 : checkpoint->id + 1;
     c->garbage_from = checkpoint->id;
-    c->committed_upto = checkpoint->id - 1;
+    c->committed_upto = checkpoint->id - !WEIR_MUTANT(jm_import_unpublished);
     return NULL;
 }
 
@@ -489,6 +507,12 @@ static void begin(struct weir_jm *jm, struct weir_jm_operation *operation)
         failed(operation, why);
 }
 
+/* A later JobManager would run the same tasks. */
+static bool tasks_are_durable(const struct weir_jm_job *job)
+{
+    return job->in->checkpoints->tasks_written == job->tasks_version || WEIR_MUTANT(jm_rescale_unrecorded);
+}
+
 /* What ends with more than its checkpoint: a job that has stopped, or runs with its other tasks. */
 static void follow(struct weir_jm *jm, struct weir_jm_operation *operation)
 {
@@ -501,7 +525,8 @@ static void follow(struct weir_jm *jm, struct weir_jm_operation *operation)
     else if (ended)
         failed(operation, job ? weir_arena_format(&jm->arena, "job %s is %s", job->id, weir_job_state_name(job->state))
                               : "the job is not known any more");
-    else if (operation->kind == WEIR_JM_OPERATION_RESCALE && operation->replanned && weir_jm_running_tasks(job) > 0)
+    else if (operation->kind == WEIR_JM_OPERATION_RESCALE && operation->replanned && weir_jm_running_tasks(job) > 0 &&
+             tasks_are_durable(job))
         operation->state = WEIR_JM_OPERATION_COMPLETED;
 }
 
@@ -512,7 +537,7 @@ static void replan(struct weir_jm *jm, struct weir_jm_job *job)
     if (job->state != WEIR_JOB_RESTARTING || c->pending_count > 0)
         return;
     for (int t = 0; t < job->task_count; t++)
-        if (!weir_task_state_terminal(job->tasks[t].state))
+        if (!weir_task_state_terminal(job->tasks[t].state) && !WEIR_MUTANT(jm_rescale_before_end))
             return;
     const char *why = refuse_restore(jm, job->in->rescale, c->latest, true);
     for (int i = 0; i < jm->operation_count; i++) {
@@ -542,7 +567,7 @@ static void replan(struct weir_jm *jm, struct weir_jm_job *job)
 static void watch_drain(struct weir_jm *jm, struct weir_jm_job *job)
 {
     struct job_checkpoints *c = job->in->checkpoints;
-    if (job->state != WEIR_JOB_RESTARTING || job->committing)
+    if (job->state != WEIR_JOB_RESTARTING || job->committing || WEIR_MUTANT(jm_drain_goes_on))
         return;
     for (int i = 0; i < jm->operation_count; i++)
         if (jm->operations[i].state == WEIR_JM_OPERATION_IN_PROGRESS && jm->operations[i].checkpoint == c->draining &&

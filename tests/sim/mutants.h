@@ -60,17 +60,42 @@
     X(jm_abort_unrecorded, \
       "output is removed when HEAD says that the job has ended: until then a later JobManager may run it, and a checkpoint may be complete") \
     X(jm_listed_once, "a job that a replaced JobManager accepted late is found") \
+    X(jm_refused_forgotten, "what was stored of a submission that was refused goes") \
     X(jm_base_dropped, "what a checkpoint under way may build on is kept") \
     X(jm_no_grace, "what nothing refers to goes after a grace") \
     X(jm_swept_released, "what HEAD has just stopped naming waits for its grace, also when a search finds it") \
+    X(jm_left_forgotten, "what a job has gone back from waits for its grace, too") \
     X(jm_sweep_unfixed, "a search judges by HEAD's floor of a grace ago") \
     X(jm_never_swept, "a job is searched when it was taken over, when it has ended, and now and then") \
     X(jm_first_page_only, "a search goes through all pages of a listing") \
-    X(jm_deletion_assumed, "what could not be deleted is looked for again") \
     X(jm_ended_unpublished_dropped, "a job that has ended keeps checkpoints whose output is not published") \
     X(jm_finished_swept, "the last snapshot of a task that has finished is kept while its attempt is the newest") \
     X(jm_swept_above_floor, "what a listing finds is garbage only below HEAD's floor") \
     X(jm_damaged_at_once, "what HEAD names and is missing is looked for again, with HEAD") \
+    X(jm_rescale_unrecorded, "a rescale is complete when HEAD has the new parallelism") \
+    X(jm_beside_savepoint, "no checkpoint begins beside a savepoint") \
+    X(jm_stop_ends_twice, "no other checkpoint follows the last one of a job that was stopped") \
+    X(jm_output_floods, "output waits while a TaskManager has as many commands as are sent at a time") \
+    X(jm_export_skipped, "a savepoint is complete when its copy is") \
+    X(jm_savepoint_refers, "a savepoint refers to nothing outside it") \
+    X(jm_stop_unpublished, "a stop publishes all output before the job has ended") \
+    X(jm_halted_kept, "tasks that have halted for a stop or rescale that failed begin again") \
+    X(jm_halted_triggered, "tasks that have halted make no checkpoint") \
+    X(jm_drain_forgets_readers, "readers of splits are told to end, too") \
+    X(jm_drain_goes_on, "a drain ends when a region fails on the way") \
+    X(jm_rescale_before_end, "the tasks of a job become others when none of the old ones is left") \
+    X(jm_rescale_attempt_reused, "the tasks of another plan have attempts that nobody had") \
+    X(jm_restored_by_subtask, "keyed state goes to whoever has its key groups now") \
+    X(jm_unfit_accepted, "state by subtask is restored by as many of them only") \
+    X(jm_import_unnamed, "the first HEAD of a job names what it begins with") \
+    X(jm_import_id_reused, "ids go on above that of what a job begins with") \
+    X(jm_import_unpublished, "output that is pending in what a job begins with is published") \
+    X(jm_claimed_at_once, "a claimed savepoint goes when the job has a checkpoint of its own") \
+    X(jm_unclaimed_dropped, "a savepoint that is not claimed is never deleted") \
+    X(jm_fallback_repeats, "a job does not go back behind output that may be published") \
+    X(jm_fallback_never, "a job goes back from a damaged checkpoint without output") \
+    X(jm_fallback_too_far, "only the newest checkpoint is gone back from") \
+    X(jm_failed_shown_complete, "a checkpoint that failed is shown as one") \
     X(tm_orphans_left, "executors of an earlier boot are killed") \
     X(tm_register_hides_executors, "Register names the executors that still run") \
     X(tm_lease_from_receipt, "the lease counts from when the heartbeat was sent") \

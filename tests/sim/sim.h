@@ -26,6 +26,11 @@
 #define SIM_JMS_MAX 8
 #define SIM_JOBS_MAX 24
 #define SIM_TASKS_MAX 64
+#define SIM_VERTICES_MAX 16
+#define SIM_GROUPS 12   /* key groups: a subtask has some of an operator's state and of a sink's output */
+#define SIM_OVERRIDES 4 /* pipeline.parallelism-override: 0 (none) to 3 */
+enum { SIM_FLAG_SAVEPOINT = 1, SIM_FLAG_STOP = 2, SIM_FLAG_DRAIN = 4 }; /* of a barrier: enum weir_barrier_flags */
+#define SIM_END UINT64_MAX                   /* what follows every checkpoint: the task has finished */
 #define SIM_MEMORY_MAX ((uint64_t)300 << 20) /* an executor's budget */
 #define SIM_MEMORY_INTERVAL_MS 500           /* how often its supervisor looks */
 #define SIM_FAULTS_MAX 64
@@ -148,8 +153,13 @@ struct xtask {
     /* checkpoints */
     uint64_t passed;    /* the last barrier that has passed it; at first what it was restored from */
     uint64_t triggered; /* the last one that it was asked to make */
-    bool at_end;        /* it was restored at its end */
-    struct {
+    uint64_t corrupt;   /* it is to begin with this one, of which an object is damaged; 0: it is not */
+    bool halted;        /* a barrier that stops has passed it */
+    bool may_end;       /* its time has come, or it was told to end */
+    uint64_t
+        since[SIM_GROUPS]; /* of its sink: where the output that is not pending yet begins; SIM_END: there is no more */
+    struct sim_interval {
+        uint32_t groups;
         uint64_t from, to;
     } pending[SIM_PENDING_MAX]; /* output of a sink that is not known to be of a complete checkpoint */
     int pending_count;
@@ -157,7 +167,8 @@ struct xtask {
 
 struct exec {
     char id[33];
-    int job; /* in world.jobs */
+    int job;      /* in world.jobs */
+    int override; /* of the parallelism, as it was told: its plan */
     int tm, boot, conn;
     uint32_t pid;
     bool exists;            /* the process; a paused or stuck one exists too */
@@ -179,9 +190,32 @@ struct exec {
 };
 
 /* --- What is true about a job */
-struct jtask {
-    int vertex, subtask, region;
+struct sim_operator {
+    char uid[40];
+    int kind; /* enum weir_state_kind, of its state */
     bool sink;
+};
+struct sim_task { /* of a plan */
+    int vertex, subtask, parallelism, region;
+    uint32_t groups; /* set of key groups */
+    int sink;        /* its sink's operator; -1: it has none */
+    bool reads;      /* splits of a coordinator: it ends when it is told to */
+    int op_count;
+    uint8_t ops[8];     /* its operators */
+    uint64_t producers; /* set of tasks */
+};
+struct sim_plan {
+    int task_count, region_count, slots_needed; /* 0 tasks: not made yet */
+    struct sim_task tasks[SIM_TASKS_MAX];
+};
+struct part_bytes { /* a part of a snapshot, of one operator */
+    uint16_t op, task;
+    uint32_t attempt;
+    uint64_t at; /* a checkpoint, or SIM_END */
+    uint64_t since[SIM_GROUPS];
+};
+
+struct jtask {            /* by its number in the plan of the time; attempts are never those of another plan's */
     uint32_t cancel_sent; /* attempt that CancelTasks was last sent for */
     uint32_t started;     /* the highest attempt that ever ran */
     uint64_t started_set[SIM_ATTEMPTS_MAX / 64];
@@ -191,8 +225,6 @@ struct jtask {
     uint32_t attempt;
     Weir__TaskState state;
     bool finished_in_attempt;
-    char uid[40];           /* of its first operator */
-    uint64_t producers;     /* set of tasks */
     uint64_t finish_passed; /* the last barrier that passed the last attempt that has finished */
 };
 
@@ -201,10 +233,13 @@ struct sim_object { /* of a job in the store, those of HEAD, graph and code left
     int64_t at_ms;   /* written */
     int64_t left_ms; /* HEAD has stopped naming something that needs it */
     bool gone;
+    bool corrupt; /* damaged */
 };
 
 struct sim_checkpoint { /* true, about one checkpoint of a job */
     bool triggered, put, named, published, dropped;
+    bool failed;       /* as its JobManager says */
+    uint32_t flags;    /* of its barrier */
     int64_t left_ms;   /* HEAD's floor has passed it since then */
     uint64_t complete; /* as its trigger said */
     int64_t triggered_ms;
@@ -228,6 +263,21 @@ struct job {
     char id[33];
     int jm; /* who leads it: who wrote HEAD with the highest epoch, or (not durable) took the submission */
     bool bounded, output, hangs, needs_code;
+    int parallelism; /* of vertices without one */
+    int quiet;       /* per cent of the barriers that come to a sink when it has written nothing */
+    struct sim_operator ops[SIM_VERTICES_MAX];
+    int op_count;
+    struct sim_plan plans[SIM_OVERRIDES];
+    int override; /* as its JobManager shows it: which of them */
+    uint32_t tasks_version;
+    bool rescaled;          /* a rescale to `override` has been called complete */
+    bool all_may_restart;   /* the last barrier was one that stops, or sources were told to end */
+    uint64_t import_id;     /* what it begins with; 0: nothing */
+    bool import_unfit;      /* it cannot: what an operator keeps by subtask needs as many of them as there were */
+    bool imports_stopped;   /* of a job that has stopped with it */
+    int claims;             /* savepoint; -1: none */
+    bool corrupted;         /* an object was damaged */
+    uint64_t newest_healed; /* what HEAD named when the faults ended */
     int64_t fails_until_ms; /* each attempt of it soon fails until then, and the next begins at once; 0: not so */
     bool durable;           /* it has a HEAD */
     bool stored;            /* graph and code are in the store */
@@ -268,7 +318,7 @@ struct job {
     bool erased;                            /* all of it was deleted, when it was forgotten */
     struct sim_checkpoint *checkpoint_list; /* by id */
     uint64_t checkpoint_capacity;
-    uint64_t published_to[SIM_TASKS_MAX]; /* each sink subtask's output */
+    uint64_t published_to[SIM_VERTICES_MAX][SIM_GROUPS]; /* of each sink */
     char (*published)[64];
     int published_count, published_capacity;
     uint64_t commit_checkpoint; /* that commit_tm was asked to publish */
@@ -301,6 +351,7 @@ enum fault_kind {
     F_FORGE,
     F_FLAP,
     F_EXEC_GROWS,
+    F_CORRUPT,
     F_KINDS
 };
 struct fault {
@@ -310,12 +361,30 @@ struct fault {
     bool off;          /* removed by the shrinker */
 };
 
-enum op_kind { OP_SUBMIT, OP_CANCEL };
+enum op_kind { OP_SUBMIT, OP_CANCEL, OP_ASK, OP_RESTORE };
 struct op {
     int64_t at_ms;
     enum op_kind kind;
     int target;
     bool off;
+};
+
+/* What the operator has asked of a job's checkpoints. */
+struct sim_operation {
+    char id[33];
+    enum weir_jm_operation_kind kind;
+    int job, jm;
+    bool drain, over;
+    int override; /* RESCALE */
+    int64_t asked_ms;
+};
+struct sim_savepoint {
+    char uri[96];
+    int job;
+    uint64_t checkpoint;
+    Weir__Snapshot *metadata; /* NULL: it is not complete */
+    bool claimed, removed;
+    bool stopped; /* its job with it */
 };
 
 /* --- "Sometimes": states that must be reached over a set of seeds */
@@ -335,8 +404,24 @@ struct op {
     X(store_request_lost) X(store_reply_lost) X(store_write_late) X(store_write_twice) X(store_condition_failed) X(store_put_failed) \
     X(checkpoint_failed) X(checkpoint_subsumed) X(restart_undecided) \
     X(jm_crashed_mid_step) X(taken_over) X(taken_over_uncommitted) X(taken_over_final) X(taken_over_cancelled) X(recovered_ended) X(read_failed) X(read_torn) \
+    X(savepoint_complete) X(stopped) X(drained) X(rescaled) X(operation_failed) X(imported) X(imported_stopped) X(import_other_parallelism) \
+    X(import_refused) X(import_failed) X(savepoint_claimed) X(savepoint_removed) X(fell_back) X(fallback_refused) X(rescale_refused) \
+    X(restored_other_parallelism) X(quiet_barrier) \
+    X(crash_at_trigger) X(crash_at_cancel) X(crash_at_deploy) X(crash_at_copy) X(crash_at_metadata) X(crash_at_head) X(crash_at_commit) \
     X(listed_in_pages) X(deletion_failed) X(job_erased) X(submission_not_stored) X(submission_unacknowledged) X(cancel_unrecorded) X(zombie_jobmanager)
 /* clang-format on */
+
+enum crash_step { /* as C_crash_at_trigger and what follows it */
+                  STEP_NONE,
+                  STEP_TRIGGER,
+                  STEP_CANCEL,
+                  STEP_DEPLOY,
+                  STEP_COPY,
+                  STEP_METADATA,
+                  STEP_HEAD,
+                  STEP_COMMIT,
+                  STEPS
+};
 
 enum counter {
 #define X(name) C_##name,
@@ -378,6 +463,13 @@ struct world {
     struct {
         int64_t from_ms, to_ms;
     } spells[SIM_SPELLS]; /* the object store is unwell */
+    struct sim_operation operations[SIM_OPS_MAX];
+    int operation_count;
+    struct sim_savepoint savepoints[SIM_OPS_MAX];
+    int savepoint_count;
+    int crash_step,
+        crash_job;    /* the next time that this is done for that job its JobManager crashes: enum crash_step */
+    bool crash_after; /* afterwards; else before */
     struct store_op *store_ops;
     int store_op_count, store_op_capacity;
     /* network and behaviour windows: until when, and how much */
@@ -443,6 +535,8 @@ void tm_commit_now(struct world *w, int tm, const Weir__Control *control);
 void node_init_jm_event(struct world *w, int jm, struct weir_jm_event *event, enum weir_jm_event_kind kind);
 void node_init_tm_event(struct world *w, int tm, struct weir_tm_event *event, enum weir_tm_event_kind kind);
 
+struct sim_plan *sim_plan(struct job *job, int override);
+
 /* --- sim_exec.c */
 void exec_spawn(struct world *w, int tm, const char *executor_id, const char *job_id);
 void exec_kill(struct world *w, int tm, const char *executor_id);
@@ -458,6 +552,33 @@ int exec_orphans(const struct world *w, int tm, struct weir_tm_orphan *out, int 
 static inline bool exec_runs(const struct world *w, const struct exec *x)
 {
     return x->exists && !x->stuck && w->now_ms >= x->paused_until_ms;
+}
+
+static inline struct sim_plan *exec_plan(struct world *w, int x)
+{
+    return sim_plan(&w->jobs[w->execs[x].job], w->execs[x].override);
+}
+static inline const struct sim_task *exec_task(struct world *w, int x, int task)
+{
+    return &exec_plan(w, x)->tasks[w->execs[x].tasks[task].index];
+}
+static inline const struct sim_task *job_task(struct job *job, int task)
+{
+    return &sim_plan(job, job->override)->tasks[task];
+}
+static inline int part_number(const Weir__StatePart *part, struct part_bytes *bytes)
+{
+    memset(bytes, 0, sizeof *bytes);
+    memcpy(bytes, part->bytes.data, part->bytes.len < sizeof *bytes ? part->bytes.len : sizeof *bytes);
+    return bytes->op;
+}
+static inline uint32_t groups_of(uint32_t subtask, uint32_t parallelism)
+{
+    uint32_t groups = 0;
+    for (uint32_t g = 0; g < SIM_GROUPS; g++)
+        if (g * parallelism / SIM_GROUPS == subtask)
+            groups |= 1u << g;
+    return groups;
 }
 
 /* --- sim_store.c */
@@ -478,7 +599,18 @@ void store_check_finished(struct world *w, struct job *job);
 const char *store_leftover(const struct job *job, const struct weir_jm_job *view);
 struct sim_checkpoint *sim_checkpoint(struct job *job, uint64_t id);
 void store_free(struct world *w);
+/* Does something that HEAD names need it? The id of that; 0: nothing does. */
+uint64_t store_needed_by(struct job *job, const char *key);
 void store_write(struct world *w, struct job *job, const char *key);
+/* The part of an operator's subtask; NULL: it has none. */
+const Weir__StatePart *part_of(const Weir__Snapshot *snapshot, const char *uid, uint32_t subtask, uint32_t parallelism);
+void store_import(struct world *w, struct job *job, const Weir__Snapshot *snapshot); /* what it is to begin with */
+int savepoint_find(const struct world *w, const char *uri);
+bool store_is_corrupt(const struct job *job, const char *key);
+void store_corrupt(struct world *w, int target, int value); /* an object that the newest checkpoint of some job needs */
+bool store_is_damaged(struct job *job, uint64_t checkpoint);
+/* It may go back from what HEAD names: none of what is newer has output, and something of it is damaged. */
+bool store_may_fall_back(struct job *job, uint64_t to);
 
 /* --- sim_plan.c */
 void world_prepare(struct world *w); /* shape, faults, operations of the seed; may then be edited */
@@ -486,7 +618,14 @@ void plan_world(struct world *w);
 void do_fault(struct world *w, int index);
 void do_op(struct world *w, int index);
 void submit_job(struct world *w);
-struct weir_plan *plan_of_job(const struct job *job);
+struct weir_plan *plan_of_job(const struct job *job, int override);
+struct sim_plan *sim_plan(struct job *job, int override);
+int override_of(const struct weir_key_value *pairs, int count);
+int override_in(Weir__KeyValue **pairs, size_t count);
+/* It was asked for what it has: what the operator knows of it. */
+void operations_poll(struct world *w);
+/* True: the JobManager crashes now, before `effect` is performed. */
+bool crash_due(struct world *w, int jm, const struct weir_jm_effect *effect);
 void cancel_job(struct world *w, int job);
 extern const char *const fault_names[F_KINDS];
 
@@ -501,8 +640,11 @@ void check_spawn(struct world *w, int x);
 void check_task_start(struct world *w, int x, int task);
 void check_commit(struct world *w, int tm, const Weir__CommitOutput *commit);
 void check_abort(struct world *w, const char *job_id);
+void check_rest(struct world *w);  /* sim_rest.c */
 void check_world(struct world *w); /* every 100 ms of simulated time */
 void region_hit(struct world *w, struct job *job, int region);
+void check_plans(struct world *w, int jm);       /* whether jobs have other tasks now */
+void task_hit(struct world *w, int x, int task); /* its region */
 /* Regions of which the JobManager has tasks on this TaskManager or in this executor: either may be NULL. */
 void hit_deployed(struct world *w, int jm, const char *taskmanager_id, const char *executor_id);
 int job_find(const struct world *w, const char *id);

@@ -19,6 +19,18 @@ void region_hit(struct world *w, struct job *job, int region)
     job->region_hit_ms[region] = w->now_ms;
 }
 
+void task_hit(struct world *w, int x, int task)
+{
+    if (w->execs[x].override == w->jobs[w->execs[x].job].override)
+        region_hit(w, &w->jobs[w->execs[x].job], exec_task(w, x, task)->region);
+}
+
+static void hit_all(struct world *w, struct job *job)
+{
+    for (int r = 0; r < job->region_count; r++)
+        region_hit(w, job, r);
+}
+
 /* Another JobManager shows it from now on: what was known of it was the earlier one's. */
 void job_led_by(struct world *w, struct job *job, int jm)
 {
@@ -35,6 +47,65 @@ void job_led_by(struct world *w, struct job *job, int jm)
         job->region_hit[r] = job->region_deployed[r] = false;
         job->region_ended_ms[r] = -1;
         job->tasks[r].cancel_sent = 0;
+    }
+}
+
+/* --- Other tasks: a rescale, or a JobManager that knows nothing of one */
+
+static bool may_know(const struct world *w, const struct exec *x, const struct job *job)
+{
+    const struct conn *c = &w->conns[x->conn];
+    return exec_runs(w, x) && c->registered && c->jm == job->jm && c->boot == w->tms[c->tm].boot;
+}
+
+static void check_rescaled(struct world *w, struct job *job, const struct weir_jm_job *view)
+{
+    uint32_t highest = 0;
+    for (int t = 0; t < job->task_count; t++)
+        if (job->tasks[t].attempt > highest)
+            highest = job->tasks[t].attempt;
+    for (int t = 0; t < view->task_count; t++)
+        if (view->tasks[t].attempt <= highest)
+            violate(w, "attempt-number", "job %.8s, rescaled: task %d has attempt %" PRIu32 " after %" PRIu32, job->id,
+                    t, view->tasks[t].attempt, highest);
+    if (!(sim_checkpoint(job, job->head.newest)->flags & SIM_FLAG_STOP))
+        violate(w, "rescaled-from-nothing", "job %.8s has other tasks, and HEAD names %" PRIu64 ", which stopped none",
+                job->id, job->head.newest);
+    for (int i = 0; i < w->exec_count; i++)
+        for (int k = 0; w->execs[i].job >= 0 && &w->jobs[w->execs[i].job] == job && k < w->execs[i].task_count; k++)
+            if (w->execs[i].tasks[k].state != XT_ENDED && may_know(w, &w->execs[i], job))
+                violate(w, "two-attempts", "job %.8s has other tasks, and task %d still runs in x%d", job->id,
+                        w->execs[i].tasks[k].index, i);
+}
+
+void check_plans(struct world *w, int jm)
+{
+    const struct weir_jm *core = w->jms[jm].core;
+    for (int i = 0; i < weir_jm_job_count(core); i++) {
+        const struct weir_jm_job *view = weir_jm_job_at(core, i);
+        int j = job_find(w, view->id);
+        struct job *job = j < 0 ? NULL : &w->jobs[j];
+        int override = override_of(view->configuration, view->configuration_count);
+        if (!job || job->jm != jm || (job->seen && override == job->override))
+            continue;
+        bool rescaled = job->seen && override != job->override;
+        if (!job->seen && job->rescaled && override != job->override)
+            violate(w, "rescale-forgotten", "job %.8s: its parallelism was %d, and is %d", job->id, job->override,
+                    override);
+        const struct sim_plan *plan = sim_plan(job, override);
+        if (rescaled)
+            check_rescaled(w, job, view);
+        job->override = override;
+        job->task_count = plan->task_count;
+        job->region_count = plan->region_count;
+        job->slots_needed = plan->slots_needed;
+        for (int t = 0; rescaled && t < SIM_TASKS_MAX; t++) {
+            job->tasks[t].attempt = t < view->task_count ? view->tasks[t].attempt : 0;
+            job->tasks[t].state = WEIR__TASK_STATE__CREATED;
+            job->tasks[t].finished_in_attempt = false;
+            job->region_hit[t] = job->region_deployed[t] = false;
+            job->region_ended_ms[t] = -1;
+        }
     }
 }
 
@@ -116,8 +187,11 @@ static void check_new_attempt(struct world *w, struct job *job, const struct wei
 {
     struct jtask *task = &job->tasks[t];
     const struct weir_jm_task *now = &view->tasks[t];
-    int region = task->region;
-    if (now->attempt <= task->attempt || (now->attempt > task->attempt + 1 && job->region_deployed[region]))
+    int region = job_task(job, t)->region;
+    if (job->all_may_restart)
+        hit_all(w, job);
+    if (now->attempt <= task->attempt ||
+        (now->attempt > task->attempt + 1 && job->region_deployed[region] && !job->all_may_restart))
         violate(w, "attempt-number", "job %.8s task %d: attempt %" PRIu32 " after %" PRIu32, job->id, t, now->attempt,
                 task->attempt);
     for (int i = 0; i < w->exec_count;
@@ -125,9 +199,8 @@ static void check_new_attempt(struct world *w, struct job *job, const struct wei
         for (int k = 0; w->execs[i].job >= 0 && &w->jobs[w->execs[i].job] == job && exec_runs(w, &w->execs[i]) &&
                         k < w->execs[i].task_count;
              k++) {
-            const struct conn *c = &w->conns[w->execs[i].conn];
-            if (w->execs[i].tasks[k].index == t && w->execs[i].tasks[k].state != XT_ENDED && c->registered &&
-                c->jm == job->jm && c->boot == w->tms[c->tm].boot)
+            if (w->execs[i].tasks[k].index == t && w->execs[i].tasks[k].state != XT_ENDED &&
+                may_know(w, &w->execs[i], job))
                 violate(w, "two-attempts", "job %.8s task %d: attempt %" PRIu32 " begins while %" PRIu32 " runs in x%d",
                         job->id, t, now->attempt, w->execs[i].tasks[k].attempt, i);
         }
@@ -135,7 +208,7 @@ static void check_new_attempt(struct world *w, struct job *job, const struct wei
         if (!job->region_hit[region])
             violate(w, "restart-without-failure", "job %.8s: region %d restarts and nothing of it has failed", job->id,
                     region);
-        if (w->now_ms < job->region_hit_ms[region] + least_delay_ms(&job->options))
+        if (!job->all_may_restart && w->now_ms < job->region_hit_ms[region] + least_delay_ms(&job->options))
             violate(w, "restart-delay", "job %.8s: region %d restarts %" PRId64 " ms after its failure", job->id,
                     region, w->now_ms - job->region_hit_ms[region]);
     }
@@ -166,7 +239,7 @@ static void renew_region(struct world *w, struct job *job, const struct weir_jm_
 {
     job->region_hit[region] = job->region_deployed[region] = false;
     for (int t = 0; t < job->task_count; t++)
-        for (int i = 0; i < w->exec_count && job->tasks[t].region == region && view->tasks[t].executor_id[0]; i++)
+        for (int i = 0; i < w->exec_count && job_task(job, t)->region == region && view->tasks[t].executor_id[0]; i++)
             if (strcmp(w->execs[i].id, view->tasks[t].executor_id) == 0 && !exec_runs(w, &w->execs[i]))
                 region_hit(w, job, region);
 }
@@ -177,7 +250,7 @@ static void check_regions(struct world *w, struct job *job, const struct weir_jm
     uint32_t attempt[SIM_TASKS_MAX] = {0};
     bool changed = false, kept_running = false;
     for (int t = 0; t < job->task_count; t++) {
-        int r = job->tasks[t].region;
+        int r = job_task(job, t)->region;
         if (attempt[r] && attempt[r] != view->tasks[t].attempt)
             violate(w, "region-torn", "job %.8s: region %d has attempts %" PRIu32 " and %" PRIu32, job->id, r,
                     attempt[r], view->tasks[t].attempt);
@@ -193,10 +266,10 @@ static void check_regions(struct world *w, struct job *job, const struct weir_jm
         count(w, C_region_restarted_alone);
     for (int t = 0; t < job->task_count; t++)
         if (view->tasks[t].attempt != job->tasks[t].attempt) {
-            int r = job->tasks[t].region;
+            int r = job_task(job, t)->region;
             bool last = true; /* clear the region's marks after its last task was looked at */
             for (int k = t + 1; k < job->task_count; k++)
-                last &= job->tasks[k].region != r;
+                last &= job_task(job, k)->region != r;
             check_new_attempt(w, job, view, t);
             if (last)
                 renew_region(w, job, view, r);
@@ -218,7 +291,8 @@ static void check_tasks(struct world *w, struct job *job, const struct weir_jm_j
         const struct weir_jm_task *now = &view->tasks[t];
         bool again = now->attempt != task->attempt;
         Weir__TaskState from = again ? WEIR__TASK_STATE__CREATED : task->state;
-        if (!task_reachable(from, now->state))
+        bool stopped = job->final_named && now->state == WEIR__TASK_STATE__FINISHED; /* HEAD says that it has ended */
+        if (!stopped && !task_reachable(from, now->state))
             violate(w, "task-transition", "job %.8s task %d: %s after %s", job->id, t, weir_task_state_name(now->state),
                     weir_task_state_name(from));
         if (again && !task_reachable(task->state, WEIR__TASK_STATE__CANCELED) && !weir_task_state_terminal(task->state))
@@ -230,7 +304,7 @@ static void check_tasks(struct world *w, struct job *job, const struct weir_jm_j
                     "job %.8s task %d: attempt %" PRIu32 " is FINISHED, but %" PRIu32 " has finished", job->id, t,
                     now->attempt, task->finished);
         if (now->state != WEIR__TASK_STATE__CREATED && now->state != WEIR__TASK_STATE__SCHEDULED && now->executor_id[0])
-            job->region_deployed[task->region] = true;
+            job->region_deployed[job_task(job, t)->region] = true;
         if (now->metrics && now->metrics->records_in != now->attempt)
             violate(w, "metrics-of-another-attempt", "job %.8s task %d: attempt %" PRIu32 " shows metrics of %" PRIu64,
                     job->id, t, now->attempt, now->metrics->records_in);
@@ -240,6 +314,16 @@ static void check_tasks(struct world *w, struct job *job, const struct weir_jm_j
         task->state = now->state;
         task->finished_in_attempt = now->state == WEIR__TASK_STATE__FINISHED;
     }
+}
+
+/* It ended because it could not go back: then it could not. */
+static void check_refused(struct world *w, struct job *job)
+{
+    const struct sim_head *head = &job->head;
+    for (int i = 0; i + 1 < head->retained_count; i++)
+        if (store_may_fall_back(job, head->retained[i]) && !store_is_damaged(job, head->retained[i]))
+            violate(w, "fallback-refused", "job %.8s has FAILED, and could go back to %" PRIu64, job->id,
+                    head->retained[i]);
 }
 
 static void check_ended(struct world *w, struct job *job, const struct weir_jm_job *view)
@@ -265,15 +349,35 @@ static void check_ended(struct world *w, struct job *job, const struct weir_jm_j
         count(w, C_failed_by_strategy);
     const struct weir_jm_job_options *options = &job->options;
     bool may_fail =
-        job->commit_failed || job->fail_job_reported || (job->checkpoints && options->checkpoints_tolerable < 1000) ||
-        options->restart == WEIR_JM_RESTART_NONE || options->restart == WEIR_JM_RESTART_FAILURE_RATE ||
+        job->commit_failed || job->corrupted || job->fail_job_reported ||
+        (job->checkpoints && options->checkpoints_tolerable < 1000) || options->restart == WEIR_JM_RESTART_NONE ||
+        options->restart == WEIR_JM_RESTART_FAILURE_RATE ||
         (options->restart == WEIR_JM_RESTART_FIXED_DELAY && view->restarts >= (uint64_t)options->fixed_attempts) ||
         (options->restart == WEIR_JM_RESTART_EXPONENTIAL_DELAY && options->exponential_attempts >= 0);
     if (view->state == WEIR_JOB_FAILED && !may_fail)
         violate(w, "gave-up-early", "job %.8s FAILED after %" PRIu64 " restarts, its strategy allows more", job->id,
                 view->restarts);
+    bool corrupt = view->cause && strcmp(view->cause->kind, "CHECKPOINT_CORRUPT") == 0;
+    if (view->state == WEIR_JOB_FAILED && corrupt && view->cause->fail_job) { /* else its strategy has given up */
+        count(w, C_fallback_refused);
+        check_refused(w, job);
+    }
     if (view->state == WEIR_JOB_FAILED && (!view->cause || view->exception_count == 0))
         violate(w, "no-reason", "job %.8s FAILED and says not why", job->id);
+}
+
+/* What it says of its checkpoints is so. */
+static void check_records(struct world *w, struct job *job, const struct weir_jm_job *view)
+{
+    for (int i = 0; i < view->checkpoint_count; i++) {
+        const struct weir_jm_checkpoint *record = &view->checkpoints[i];
+        struct sim_checkpoint *checkpoint = sim_checkpoint(job, record->id);
+        checkpoint->failed |= record->status == WEIR_JM_CHECKPOINT_FAILED;
+        if (record->status == WEIR_JM_CHECKPOINT_COMPLETED && !checkpoint->named)
+            violate(w, "completed-in-name", "job %.8s: %" PRIu64, job->id, record->id);
+        if (record->savepoint != (record->path != NULL))
+            violate(w, "savepoint-in-name", "job %.8s: %" PRIu64, job->id, record->id);
+    }
 }
 
 static void check_job(struct world *w, int jm, struct job *job, const struct weir_jm_job *view)
@@ -303,6 +407,7 @@ static void check_job(struct world *w, int jm, struct job *job, const struct wei
         for (int t = 0; t < job->task_count; t++)
             if (view->tasks[t].state != job->tasks[t].state || view->tasks[t].attempt != job->tasks[t].attempt)
                 violate(w, "ended-job-changes", "job %.8s: task %d", job->id, t);
+    check_records(w, job, view);
     check_restart_count(w, job, view);
     check_regions(w, job, view);
     check_tasks(w, job, view);
@@ -444,9 +549,10 @@ static void check_cancel(struct world *w, int jm, const Weir__CancelTasks *cance
             return;
         for (size_t k = 0; k < cancel->n_tasks; k++)
             for (int t = 0; t < job->task_count; t++)
-                if (job->tasks[t].vertex == (int)cancel->tasks[k]->vertex &&
-                    job->tasks[t].subtask == (int)cancel->tasks[k]->subtask &&
-                    view->tasks[t].attempt == cancel->tasks[k]->attempt && !job->region_hit[job->tasks[t].region])
+                if (job_task(job, t)->vertex == (int)cancel->tasks[k]->vertex &&
+                    job_task(job, t)->subtask == (int)cancel->tasks[k]->subtask &&
+                    view->tasks[t].attempt == cancel->tasks[k]->attempt && !job->all_may_restart &&
+                    !job->region_hit[job_task(job, t)->region])
                     violate(w, "cancel-without-failure",
                             "jm%d: job %.8s task %d is cancelled, nothing of its region has failed", jm, job->id, t);
     }
@@ -457,8 +563,7 @@ static void hit_executor(struct world *w, const char *executor_id)
     for (int i = 0; i < w->exec_count; i++)
         if (strcmp(w->execs[i].id, executor_id) == 0)
             for (int t = 0; t < w->execs[i].task_count; t++)
-                region_hit(w, &w->jobs[w->execs[i].job],
-                           w->jobs[w->execs[i].job].tasks[w->execs[i].tasks[t].index].region);
+                task_hit(w, i, t);
 }
 
 /* Tasks that were on their way to this executor may never have reached it: their regions are found through the JobManager. */
@@ -470,7 +575,7 @@ void hit_deployed(struct world *w, int jm, const char *taskmanager_id, const cha
         for (int t = 0; view && t < view->task_count; t++)
             if ((taskmanager_id && strcmp(view->tasks[t].taskmanager_id, taskmanager_id) == 0) ||
                 (executor_id && strcmp(view->tasks[t].executor_id, executor_id) == 0))
-                region_hit(w, &w->jobs[j], w->jobs[j].tasks[t].region);
+                region_hit(w, &w->jobs[j], job_task(&w->jobs[j], t)->region);
     }
 }
 
@@ -491,7 +596,7 @@ static void check_tm_lost(struct world *w, int jm, const struct weir_jm_effect *
         for (int t = 0; t < w->jobs[j].task_count; t++)
             for (int i = 0; i < w->exec_count; i++)
                 if (w->execs[i].job == j && w->execs[i].conn == conn)
-                    region_hit(w, &w->jobs[j], w->jobs[j].tasks[t].region);
+                    region_hit(w, &w->jobs[j], job_task(&w->jobs[j], t)->region);
     hit_deployed(w, jm, effect->taskmanager_id, NULL);
     for (int i = 0; i < w->exec_count; i++) {
         const struct exec *x = &w->execs[i];
@@ -507,15 +612,26 @@ static void check_tm_lost(struct world *w, int jm, const struct weir_jm_effect *
 
 static void check_submitted(struct world *w, struct job *job, const struct weir_jm_effect *effect)
 {
-    if (effect->code == WEIR_ERR_IO && job->durable && !w->healed) { /* its graph could not be stored */
+    if (effect->code == WEIR_ERR_IO && job->durable && (job->import_id || w->now_ms < w->fault_end_ms + 5000)) {
+        /* its graph could not be stored, or what it was to begin with not be copied: that may also be gone */
         job->refused = true;
-        count(w, C_submission_not_stored);
+        count(w, job->import_id && job->stored ? C_import_failed : C_submission_not_stored);
         if (job->head.exists)
             violate(w, "submission-refused", "job %.8s has a HEAD: %s", job->id, effect->text);
+    } else if (effect->code == WEIR_ERR_INVALID && job->import_unfit) {
+        job->refused = true;
+        count(w, C_import_refused);
     } else if (effect->code != WEIR_OK) {
         violate(w, "submission-refused", "%s", effect->text);
+    } else if (job->import_unfit) {
+        violate(w, "import-unfit", "job %.8s is accepted, and its state is by other subtasks", job->id);
     } else {
         job->acknowledged = true;
+        if (job->import_id) {
+            count(w, C_imported);
+            w->counters[C_imported_stopped] += job->imports_stopped;
+            w->counters[C_savepoint_claimed] += job->claims >= 0;
+        }
         if (job->durable && (!job->head.exists || !job->stored))
             violate(w, "acknowledged-early", "job %.8s is accepted, and a later JobManager would not find it", job->id);
     }
@@ -607,7 +723,8 @@ void check_jm_effect(struct world *w, int jm, const struct weir_jm_effect *effec
         bool erased = false; /* a first write of HEAD that came after all else: nothing comes of it */
         for (int j = 0; j < w->job_count; j++)
             erased |= w->jobs[j].erased && strstr(effect->text, w->jobs[j].id);
-        if (strstr(effect->text, "CHECKPOINT_CORRUPT") && !erased)
+        if (strstr(effect->text, "CHECKPOINT_CORRUPT") && !erased &&
+            !strstr(effect->text, "an object is not what was written")) /* which a task has found, of a damaged one */
             violate(w, "damaged-in-name", "jm%d: %.200s", jm, effect->text);
         if (strstr(effect->text, "has not ended")) {
             count(w, C_executor_abandoned);
@@ -786,7 +903,7 @@ void check_commit(struct world *w, int tm, const Weir__CommitOutput *commit)
     for (int t = 0; t < job->task_count; t++) {
         if (job->tasks[t].finished == 0 || job->tasks[t].finished < job->tasks[t].started)
             violate(w, "commit-too-early", "job %.8s: task %d has not finished", job->id, t);
-        if (!job->tasks[t].sink)
+        if (job_task(job, t)->sink < 0)
             continue;
         expected++;
         char text[64];
@@ -840,6 +957,8 @@ static bool task_is_current(const struct world *w, const struct exec *x, const s
         return false;
     const struct weir_jm_job *view = weir_jm_job_find(w->jms[job->jm].core, job->id);
     if (!view || weir_job_state_terminal(view->state))
+        return false;
+    if (task->index >= view->task_count)
         return false;
     const struct weir_jm_task *now = &view->tasks[task->index];
     return now->attempt == task->attempt && strcmp(now->executor_id, x->id) == 0 &&
@@ -959,11 +1078,12 @@ static void check_timers(struct world *w)
                 w->now_ms + jm->offset_ms > view->tasks[t].deadline_ms + 50)
                 violate(w, "deadline-missed", "job %.8s task %d is %s", job->id, t,
                         weir_task_state_name(view->tasks[t].state));
-            ended[job->tasks[t].region] &= weir_task_state_terminal(view->tasks[t].state);
-            unfinished[job->tasks[t].region] |= view->tasks[t].state != WEIR__TASK_STATE__FINISHED;
+            int region = job_task(job, t)->region;
+            ended[region] &= weir_task_state_terminal(view->tasks[t].state);
+            unfinished[region] |= view->tasks[t].state != WEIR__TASK_STATE__FINISHED;
         }
         for (int r = 0; r < job->region_count; r++) {
-            if (!acts || view->state != WEIR_JOB_RESTARTING || !ended[r] || !unfinished[r]) {
+            if (!acts || job->all_may_restart || view->state != WEIR_JOB_RESTARTING || !ended[r] || !unfinished[r]) {
                 job->region_ended_ms[r] = -1;
                 continue;
             }
@@ -994,141 +1114,6 @@ static void check_endings(struct world *w)
     }
 }
 
-/* --- At rest: after the faults, jobs run or wait for slots that do not exist; then all is cancelled and nothing is left. */
-
-static int slots_registered(const struct weir_jm *core)
-{
-    int slots = 0;
-    for (int i = 0; i < weir_jm_taskmanager_count(core); i++)
-        slots += weir_jm_taskmanager_at(core, i)->slot_count;
-    return slots;
-}
-
-static int slots_free(const struct weir_jm *core)
-{
-    int slots = 0;
-    for (int i = 0; i < weir_jm_taskmanager_count(core); i++)
-        slots += weir_jm_taskmanager_at(core, i)->slots_free;
-    return slots;
-}
-
-/* NULL: it is where it should be; else what is the matter. `fits`: it would run if nothing else did. */
-static const char *unsettled(const struct world *w, const struct weir_jm_job *view)
-{
-    const struct weir_jm *core = w->jms[w->jm].core;
-    if (weir_job_state_terminal(view->state))
-        return NULL;
-    bool running = view->state == WEIR_JOB_RUNNING, waiting = running && strstr(view->status, "more slot");
-    for (int t = 0; t < view->task_count; t++)
-        running &=
-            view->tasks[t].state == WEIR__TASK_STATE__RUNNING || view->tasks[t].state == WEIR__TASK_STATE__FINISHED;
-    const struct job *job = &w->jobs[job_find(w, view->id)];
-    if (running && !job->bounded)
-        return job->checkpoints && view->checkpoints_completed == 0 ? "makes no checkpoint" : NULL;
-    if (waiting) {
-        int missing = 0;
-        for (int s = 0; s < view->slot_count; s++)
-            missing += view->slots[s].taskmanager == NULL;
-        if (missing > slots_free(core))
-            return w->drained && slots_registered(core) >= view->slot_count ? "waits for slots that could be free"
-                                                                            : NULL;
-        return "waits although there are slots";
-    }
-    return running ? "has not finished" : "does not run";
-}
-
-static const char *leftover(const struct world *w)
-{
-    const struct weir_jm *core = w->jms[w->jm].core;
-    for (int i = 0; i < w->tm_count; i++) {
-        const struct tm_node *t = &w->tms[i];
-        if (!t->alive)
-            continue;
-        if (!weir_tm_registered(t->core) || !weir_jm_taskmanager_find(core, t->id))
-            return "a TaskManager is not registered";
-        if (weir_tm_executor_count(t->core))
-            return "a TaskManager has an executor";
-        if (weir_tm_reports_waiting(t->core))
-            return "a report is not acknowledged";
-    }
-    for (int i = 0; i < weir_jm_taskmanager_count(core); i++)
-        if (weir_jm_commands_waiting(weir_jm_taskmanager_at(core, i)))
-            return "a command is not acknowledged";
-    if (slots_free(core) != slots_registered(core))
-        return "a slot is not free";
-    if (weir_jm_executor_count(core))
-        return "the JobManager waits for an executor";
-    for (int i = 0; i < w->exec_count; i++)
-        if (w->execs[i].exists && !(w->tms[w->execs[i].tm].gone_for_good && w->execs[i].stuck))
-            return "an executor process is left";
-    for (int j = 0; j < w->job_count; j++) {
-        const struct weir_jm_job *view = weir_jm_job_find(core, w->jobs[j].id);
-        if (view && view->state != WEIR_JOB_FINISHED && weir_jm_taskmanager_count(core) && w->jobs[j].output &&
-            !w->jobs[j].aborted && (w->jobs[j].durable ? !w->jobs[j].commit_failed : !w->jobs[j].commit_asked) &&
-            view->tasks[0].executor_id[0])
-            return "output was not removed";
-        const char *left =
-            view && w->jobs[j].durable && weir_jm_taskmanager_count(core) ? store_leftover(&w->jobs[j], view) : NULL;
-        if (left)
-            return left;
-    }
-    return NULL;
-}
-
-static void check_rest(struct world *w)
-{
-    const struct weir_jm *core = w->jms[w->jm].core;
-    if (!w->jms[w->jm].alive)
-        violate(w, "no-jobmanager", "after the faults");
-    const char *matter = NULL;
-    const struct weir_jm_job *which = NULL;
-    for (int j = 0; j < w->job_count && w->now_ms >= w->end_by_ms; j++) {
-        struct job *job = &w->jobs[j];
-        bool kept = job->head.exists && !weir_job_state_terminal(job->head.state);
-        if (job->erased)
-            continue;
-        if (job->acknowledged && job->durable && !job->head.exists)
-            violate(w, "job-lost", "job %.8s was accepted", job->id);
-        if (kept && !weir_jm_job_find(core, job->id))
-            violate(w, "job-lost", "job %.8s has a HEAD, and the JobManager does not know it", job->id);
-    }
-    for (int j = 0; j < w->job_count && !matter; j++)
-        if (w->jobs[j].head.exists && !weir_job_state_terminal(w->jobs[j].head.state) &&
-            !weir_jm_job_find(core, w->jobs[j].id))
-            return; /* it is to be taken over */
-    for (int i = 0; i < weir_jm_job_count(core) && !matter; i++) {
-        which = weir_jm_job_at(core, i);
-        matter = unsettled(w, which);
-    }
-    if (!w->drained && !matter) { /* progress: now end what would go on, or wait for ever */
-        w->drained = true;
-        w->drain_at_ms = w->now_ms;
-        w->end_by_ms = w->now_ms + 240000;
-        trace(w, "all jobs run, wait for slots or have ended: the rest is cancelled");
-        for (int j = 0; j < w->job_count; j++) {
-            const struct weir_jm_job *view = weir_jm_job_find(core, w->jobs[j].id);
-            if (view && !weir_job_state_terminal(view->state) &&
-                (!w->jobs[j].bounded || view->slot_count > slots_registered(core)))
-                cancel_job(w, j);
-        }
-        return;
-    }
-    bool ended = true;
-    for (int i = 0; i < weir_jm_job_count(core); i++)
-        ended &= weir_job_state_terminal(weir_jm_job_at(core, i)->state);
-    const char *left = w->drained && ended ? leftover(w) : NULL;
-    if (w->drained && ended && !left) {
-        w->done = true;
-        return;
-    }
-    if (w->now_ms < w->end_by_ms)
-        return;
-    if (matter)
-        violate(w, "no-progress", "job %.8s (%s, '%s') %s", which->id, weir_job_state_name(which->state), which->status,
-                matter);
-    violate(w, "not-at-rest", "%s", left ? left : "a job has not ended");
-}
-
 void check_world(struct world *w)
 {
     for (int i = 0; i < w->exec_count; i++)
@@ -1136,6 +1121,7 @@ void check_world(struct world *w)
     check_endings(w);
     check_conns(w);
     check_timers(w);
+    operations_poll(w);
     if (w->healed && w->now_ms >= w->fault_end_ms + 3000)
         check_rest(w);
 }

@@ -3,6 +3,8 @@
  */
 #include "tests/sim/sim.h"
 
+#include <stddef.h>
+
 enum act {
     ACT_READY,
     ACT_INITIALIZING,
@@ -13,7 +15,8 @@ enum act {
     ACT_EXIT,
     ACT_AGAIN,
     ACT_BARRIER,
-    ACT_HEARTBEAT
+    ACT_HEARTBEAT,
+    ACT_END
 };
 
 int exec_find(const struct world *w, int tm, const char *executor_id)
@@ -98,9 +101,7 @@ static void break_channels(struct world *w, int dead)
             for (int k = 0; k < d->task_count; k++)
                 if (x->tasks[t].state == XT_RUNNING && d->tasks[k].state == XT_RUNNING &&
                     x->tasks[t].attempt == d->tasks[k].attempt &&
-                    w->jobs[x->job].tasks[x->tasks[t].index].region ==
-                        w->jobs[x->job].tasks[d->tasks[k].index].region &&
-                    rng_chance(&w->exe, 30)) {
+                    exec_task(w, i, t)->region == exec_task(w, dead, k)->region && rng_chance(&w->exe, 30)) {
                     count(w, C_channel_broken);
                     act_later(w, i, t, ACT_FAIL, x->tasks[t].attempt, rng_range(&w->exe, 1, 60));
                     break;
@@ -116,7 +117,7 @@ void exec_die(struct world *w, int index, int signal, const char *why)
     trace(w, "x%d on tm%d ends: %s (signal %d)", index, x->tm, why, signal);
     x->exists = false;
     for (int t = 0; t < x->task_count; t++)
-        region_hit(w, &w->jobs[x->job], w->jobs[x->job].tasks[x->tasks[t].index].region);
+        task_hit(w, index, t);
     hit_deployed(w, w->jobs[x->job].jm, NULL, x->id);
     break_channels(w, index);
     for (int t = 0; t < x->task_count; t++)
@@ -136,7 +137,7 @@ void exec_kill(struct world *w, int tm, const char *executor_id)
         at = w->fault_end_ms; /* in the kernel, where no signal reaches it */
     w->execs[x].stuck = true; /* whatever it does until then, no user code runs */
     for (int t = 0; t < w->execs[x].task_count; t++)
-        region_hit(w, &w->jobs[w->execs[x].job], w->jobs[w->execs[x].job].tasks[w->execs[x].tasks[t].index].region);
+        task_hit(w, x, t);
     push(w, at, EV_X_DIE, x, 9, 0, 0, NULL);
 }
 
@@ -206,81 +207,103 @@ static void set_lease(struct world *w, int index, int64_t until_ms)
 
 /* --- Tasks */
 
-/* A task's part of a checkpoint: its bytes begin with the task's number. */
-static const Weir__StatePart *part_in(const Weir__Snapshot *snapshot, int task)
-{
-    char prefix[16];
-    int size = snprintf(prefix, sizeof prefix, "%d.", task);
-    for (size_t i = 0; i < snapshot->n_parts; i++)
-        if (snapshot->parts[i]->bytes.len > (size_t)size &&
-            memcmp(snapshot->parts[i]->bytes.data, prefix, (size_t)size) == 0)
-            return snapshot->parts[i];
-    weir_assert(false);
-    return NULL;
-}
-
-/* One part, and what of a sink's output is pending. `at`: "12" or "end". */
+/* Its parts, one for each operator, in one object, and what of a sink's output is pending. */
 struct snapshot_room {
     Weir__SubtaskSnapshot snapshot;
-    Weir__StatePart part, *parts[1];
-    Weir__Committable committables[SIM_PENDING_MAX + 1], *list[SIM_PENDING_MAX + 1];
-    char texts[SIM_PENDING_MAX + 1][64], bytes[64], object[96];
+    Weir__StatePart part[8], *parts[8];
+    struct part_bytes bytes[8];
+    Weir__Committable committables[SIM_PENDING_MAX + SIM_GROUPS], *list[SIM_PENDING_MAX + SIM_GROUPS];
+    char texts[SIM_PENDING_MAX + SIM_GROUPS][64], object[96];
 };
 
-static void add_committable(struct snapshot_room *room, int task, uint64_t from, const char *to, uint32_t attempt)
+static void add_committable(struct snapshot_room *room, int sink, const struct sim_interval *interval, uint32_t attempt)
 {
     size_t i = room->snapshot.n_committables++;
-    snprintf(room->texts[i], sizeof room->texts[i], "%d.%" PRIu64 ".%s.%" PRIu32, task, from, to, attempt);
+    char to[24];
+    snprintf(to, sizeof to, interval->to == SIM_END ? "end" : "%" PRIu64, interval->to);
+    snprintf(room->texts[i], sizeof room->texts[i], "%d.%" PRIx32 ".%" PRIu64 ".%s.%" PRIu32, sink, interval->groups,
+             interval->from, to, attempt);
     weir__committable__init(&room->committables[i]);
     room->committables[i].connector = (char *)"files";
     room->committables[i].text = room->texts[i];
     room->list[i] = &room->committables[i];
 }
 
-static Weir__SubtaskSnapshot *take_snapshot(struct world *w, struct job *job, const struct xtask *task, bool at_end,
+/* What a sink has written up to `to`: for the groups that begin at the same place, one file. */
+static int close_files(const struct xtask *task, uint32_t groups, uint64_t to, struct sim_interval *out)
+{
+    int count = 0;
+    for (int g = 0; g < SIM_GROUPS; g++) {
+        if (!(groups >> g & 1) || task->since[g] == SIM_END)
+            continue;
+        int i = 0;
+        while (i < count && out[i].from != task->since[g])
+            i++;
+        if (i == count)
+            out[count++] = (struct sim_interval){.from = task->since[g], .to = to};
+        out[i].groups |= 1u << g;
+    }
+    return count;
+}
+
+/* What the checkpoint that this one is built on has of it: nothing has changed since. */
+static const char *unchanged_object(struct world *w, struct job *job, const struct xtask *task,
+                                    const struct sim_task *truth)
+{
+    uint64_t base = task->passed ? sim_checkpoint(job, task->passed)->complete : 0;
+    if (!base || !rng_chance(&w->store, 40) || sim_checkpoint(job, base)->metadata->final)
+        return NULL;
+    const Weir__StatePart *part = part_of(sim_checkpoint(job, base)->metadata, job->ops[truth->ops[0]].uid,
+                                          (uint32_t)truth->subtask, (uint32_t)truth->parallelism);
+    return part ? part->object : NULL;
+}
+
+static Weir__SubtaskSnapshot *take_snapshot(struct world *w, int index, const struct xtask *task, bool at_end,
                                             struct snapshot_room *room)
 {
-    const struct jtask *truth = &job->tasks[task->index];
-    char at[24];
-    if (at_end)
-        snprintf(at, sizeof at, "end");
-    else /* e: it was at its end when it began */
-        snprintf(at, sizeof at, "%" PRIu64 "%s", task->passed, task->at_end ? "e" : "");
+    struct job *job = &w->jobs[w->execs[index].job];
+    const struct sim_task *truth = &exec_plan(w, index)->tasks[task->index];
     weir__subtask_snapshot__init(&room->snapshot);
-    weir__state_part__init(&room->part);
-    room->part.uid = (char *)(uintptr_t)truth->uid;
-    room->part.name = (char *)"state";
-    room->part.kind = 1;
-    room->part.subtask = (uint32_t)truth->subtask;
-    room->part.parallelism = 1;
-    snprintf(room->bytes, sizeof room->bytes, "%d.%" PRIu32 ".%s", task->index, task->attempt, at);
-    room->part.bytes.data = (uint8_t *)room->bytes;
-    room->part.bytes.len = strlen(room->bytes);
-    uint64_t base = !at_end && task->passed ? sim_checkpoint(job, task->passed)->complete : 0;
-    bool unchanged = base && rng_chance(&w->store, 40) && !sim_checkpoint(job, base)->metadata->final;
+    const char *unchanged = at_end ? NULL : unchanged_object(w, job, task, truth);
     if (at_end)
         snprintf(room->object, sizeof room->object, "jobs/%s/finished/%d-%d-%" PRIu32, job->id, truth->vertex,
                  truth->subtask, task->attempt);
-    else if (unchanged) /* nothing has changed since */
-        snprintf(room->object, sizeof room->object, "%s",
-                 part_in(sim_checkpoint(job, base)->metadata, task->index)->object);
+    else if (unchanged)
+        snprintf(room->object, sizeof room->object, "%s", unchanged);
     else
         snprintf(room->object, sizeof room->object, "jobs/%s/chk-%" PRIu64 "/%d-%d-%" PRIu32, job->id, task->passed,
                  truth->vertex, truth->subtask, task->attempt);
     if (!unchanged)
         store_write(w, job, room->object);
-    room->part.object = room->object;
-    room->parts[0] = &room->part;
-    room->snapshot.parts = room->parts;
-    room->snapshot.n_parts = 1;
-    room->snapshot.committables = room->list;
-    for (int i = 0; i < task->pending_count; i++) {
-        char to[24];
-        snprintf(to, sizeof to, "%" PRIu64, task->pending[i].to);
-        add_committable(room, task->index, task->pending[i].from, to, task->attempt);
+    for (int o = 0; o < truth->op_count; o++) {
+        const struct sim_operator *op = &job->ops[truth->ops[o]];
+        struct part_bytes *bytes = &room->bytes[o];
+        *bytes = (struct part_bytes){
+            truth->ops[o], (uint16_t)task->index, task->attempt, at_end ? SIM_END : task->passed, {0}};
+        Weir__StatePart *part = room->parts[o] = &room->part[o];
+        weir__state_part__init(part);
+        part->uid = (char *)(uintptr_t)op->uid;
+        part->name = (char *)"state";
+        part->kind = (uint32_t)op->kind;
+        part->subtask = (uint32_t)truth->subtask;
+        part->parallelism = (uint32_t)truth->parallelism;
+        part->object = room->object;
+        part->offset = o * 8;
+        part->size = 8;
+        part->bytes.data = (uint8_t *)bytes;
+        part->bytes.len = op->sink ? sizeof *bytes : offsetof(struct part_bytes, since);
+        for (int g = 0; op->sink && g < SIM_GROUPS; g++)
+            bytes->since[g] = at_end ? SIM_END : task->since[g];
     }
-    if (at_end && truth->sink && job->output && !task->at_end)
-        add_committable(room, task->index, task->passed, "end", task->attempt);
+    room->snapshot.parts = room->parts;
+    room->snapshot.n_parts = (size_t)truth->op_count;
+    room->snapshot.committables = room->list;
+    for (int i = 0; i < task->pending_count; i++)
+        add_committable(room, truth->sink, &task->pending[i], task->attempt);
+    struct sim_interval last[SIM_GROUPS] = {0};
+    int count = at_end && truth->sink >= 0 && job->output ? close_files(task, truth->groups, SIM_END, last) : 0;
+    for (int i = 0; i < count; i++)
+        add_committable(room, truth->sink, &last[i], task->attempt);
     return &room->snapshot;
 }
 
@@ -289,7 +312,7 @@ static void report_task(struct world *w, int index, int t, Weir__TaskState state
     struct exec *x = &w->execs[index];
     struct xtask *task = &x->tasks[t];
     struct job *job = &w->jobs[x->job];
-    const struct jtask *truth = &job->tasks[task->index];
+    const struct sim_task *truth = exec_task(w, index, t);
     task->last = state;
     Weir__TaskId id;
     weir__task_id__init(&id);
@@ -308,6 +331,11 @@ static void report_task(struct world *w, int index, int t, Weir__TaskState state
     failure.message = (char *)"a modelled failure";
     if (state == WEIR__TASK_STATE__FAILED)
         report.failure = &failure;
+    if (task->corrupt) {
+        failure.kind = (char *)"CHECKPOINT_CORRUPT";
+        failure.message = (char *)"an object is not what was written";
+        failure.checkpoint = task->corrupt;
+    }
     failure.fail_job = task->fails_job;
     job->fail_job_reported |= task->fails_job;
     char text[64];
@@ -315,8 +343,8 @@ static void report_task(struct world *w, int index, int t, Weir__TaskState state
     weir__committable__init(&committable);
     struct snapshot_room room;
     if (state == WEIR__TASK_STATE__FINISHED && job->checkpoints)
-        report.snapshot = take_snapshot(w, job, task, true, &room);
-    else if (state == WEIR__TASK_STATE__FINISHED && truth->sink && job->output) {
+        report.snapshot = take_snapshot(w, index, task, true, &room);
+    else if (state == WEIR__TASK_STATE__FINISHED && truth->sink >= 0 && job->output) {
         snprintf(text, sizeof text, "%d.%" PRIu32, task->index, task->attempt);
         committable.connector = (char *)"files";
         committable.text = text;
@@ -351,12 +379,14 @@ static bool has_finished(const struct xtask *task)
 }
 
 /* The barrier that is next for it: all its producers have passed it, or have finished. 0: none. `made`: one that it was asked for counts. */
-static uint64_t next_barrier(struct world *w, const struct job *job, const struct xtask *task, bool made)
+static uint64_t next_barrier(struct world *w, int x, const struct xtask *task, bool made)
 {
+    struct job *job = &w->jobs[w->execs[x].job];
+    const struct sim_plan *plan = exec_plan(w, x);
     uint64_t least = UINT64_MAX, newest = made ? task->triggered : 0;
     int index, t;
-    for (int p = 0; p < job->task_count; p++) {
-        if (!(job->tasks[task->index].producers >> p & 1))
+    for (int p = 0; p < plan->task_count; p++) {
+        if (!(plan->tasks[task->index].producers >> p & 1))
             continue;
         const struct xtask *producer = find_task(w, job, p, task->attempt, &index, &t);
         if (!producer || (producer->state == XT_ENDED && !has_finished(producer)))
@@ -370,25 +400,57 @@ static uint64_t next_barrier(struct world *w, const struct job *job, const struc
     return id > task->passed ? id : 0;
 }
 
-static bool producers_finished(struct world *w, const struct job *job, const struct xtask *task)
+static bool producers_finished(struct world *w, int x, const struct xtask *task)
 {
+    struct job *job = &w->jobs[w->execs[x].job];
+    uint64_t producers = exec_plan(w, x)->tasks[task->index].producers;
     int index, t;
-    for (int p = 0; p < job->task_count; p++) {
-        const struct xtask *producer =
-            job->tasks[task->index].producers >> p & 1 ? find_task(w, job, p, task->attempt, &index, &t) : NULL;
-        if (job->tasks[task->index].producers >> p & 1 && (!producer || !has_finished(producer)))
+    for (int p = 0; producers >> p && p < SIM_TASKS_MAX; p++) {
+        const struct xtask *producer = producers >> p & 1 ? find_task(w, job, p, task->attempt, &index, &t) : NULL;
+        if (producers >> p & 1 && (!producer || !has_finished(producer)))
             return false;
     }
     return true;
 }
 
-static void wake_consumers(struct world *w, const struct job *job, const struct xtask *task)
+/* A source, or what reads splits, ends in its time or when it is told to; others when no producer is left. */
+static bool may_end(struct world *w, int x, const struct xtask *task)
 {
+    const struct sim_task *truth = &exec_plan(w, x)->tasks[task->index];
+    bool own = truth->producers == 0 || truth->reads || w->jobs[w->execs[x].job].bounded;
+    return (!own || task->may_end) && producers_finished(w, x, task);
+}
+
+static void wake_consumers(struct world *w, int from, const struct xtask *task)
+{
+    struct job *job = &w->jobs[w->execs[from].job];
+    const struct sim_plan *plan = exec_plan(w, from);
     int index, t;
-    for (int c = 0; c < job->task_count; c++)
-        if (job->tasks[c].producers >> task->index & 1 && find_task(w, job, c, task->attempt, &index, &t))
+    for (int c = 0; c < plan->task_count; c++)
+        if (plan->tasks[c].producers >> task->index & 1 && find_task(w, job, c, task->attempt, &index, &t)) {
             act_later(w, index, t, ACT_BARRIER, task->attempt,
                       rng_range(&w->store, 1, rng_chance(&w->store, 5) ? 400 : 30));
+            if (task->state == XT_ENDED && !job->bounded)
+                act_later(w, index, t, ACT_FINISH, task->attempt, rng_range(&w->store, 1, 200));
+        }
+}
+
+/* A sink's file ends at the barrier, unless nothing is in it. */
+static void end_files(struct world *w, const struct job *job, struct xtask *task, const struct sim_task *truth,
+                      uint64_t id)
+{
+    if (rng_chance(&w->store, job->quiet)) {
+        count(w, C_quiet_barrier);
+        return;
+    }
+    struct sim_interval files[SIM_GROUPS] = {0};
+    int count = close_files(task, truth->groups, id, files);
+    weir_assert(task->pending_count + count <= SIM_PENDING_MAX);
+    for (int i = 0; i < count; i++)
+        task->pending[task->pending_count++] = files[i];
+    for (int g = 0; g < SIM_GROUPS; g++)
+        if (truth->groups >> g & 1 && task->since[g] != SIM_END)
+            task->since[g] = id;
 }
 
 static void pass_barrier(struct world *w, int index, int t, uint64_t id)
@@ -396,19 +458,17 @@ static void pass_barrier(struct world *w, int index, int t, uint64_t id)
     struct exec *x = &w->execs[index];
     struct xtask *task = &x->tasks[t];
     struct job *job = &w->jobs[x->job];
-    const struct jtask *truth = &job->tasks[task->index];
+    const struct sim_task *truth = exec_task(w, index, t);
     uint64_t complete = sim_checkpoint(job, id)->complete;
     int kept = 0;
     for (int i = 0; i < task->pending_count; i++)
         if (task->pending[i].to > complete)
             task->pending[kept++] = task->pending[i];
     task->pending_count = kept;
-    weir_assert(kept < SIM_PENDING_MAX);
-    if (truth->sink && job->output && !task->at_end) {
-        task->pending[task->pending_count].from = task->passed;
-        task->pending[task->pending_count++].to = id;
-    }
+    if (truth->sink >= 0 && job->output)
+        end_files(w, job, task, truth, id);
     task->passed = id;
+    task->halted = sim_checkpoint(job, id)->flags & SIM_FLAG_STOP;
     Weir__TaskId task_id;
     weir__task_id__init(&task_id);
     task_id.vertex = (uint32_t)truth->vertex;
@@ -425,7 +485,7 @@ static void pass_barrier(struct world *w, int index, int t, uint64_t id)
     report.task = &task_id;
     report.checkpoint = id;
     struct snapshot_room room;
-    report.snapshot = take_snapshot(w, job, task, false, &room);
+    report.snapshot = take_snapshot(w, index, task, false, &room);
     if (!w->healed && rng_chance(&w->store, 2))
         report.failure = &failure;
     Weir__Control control;
@@ -436,7 +496,7 @@ static void pass_barrier(struct world *w, int index, int t, uint64_t id)
     to_tm(w, index, &control);
     if (rng_chance(&w->store, 5)) /* an executor that repeats itself */
         to_tm(w, index, &control);
-    wake_consumers(w, job, task);
+    wake_consumers(w, index, task);
 }
 
 static void trigger_checkpoint(struct world *w, int index, const Weir__TriggerCheckpoint *trigger)
@@ -444,15 +504,41 @@ static void trigger_checkpoint(struct world *w, int index, const Weir__TriggerCh
     struct exec *x = &w->execs[index];
     for (size_t i = 0; i < trigger->n_tasks; i++)
         for (int t = 0; t < x->task_count; t++) {
-            const struct jtask *truth = &w->jobs[x->job].tasks[x->tasks[t].index];
+            const struct sim_task *truth = exec_task(w, index, t);
             if (truth->vertex != (int)trigger->tasks[i]->vertex || truth->subtask != (int)trigger->tasks[i]->subtask ||
                 x->tasks[t].attempt != trigger->tasks[i]->attempt)
                 continue;
+            if (trigger->flags & SIM_FLAG_DRAIN) {
+                x->tasks[t].may_end = true;
+                act_later(w, index, t, ACT_FINISH, x->tasks[t].attempt, rng_range(&w->store, 1, 300));
+                continue;
+            }
             if (trigger->checkpoint > x->tasks[t].triggered)
                 x->tasks[t].triggered = trigger->checkpoint;
             act_later(w, index, t, ACT_BARRIER, x->tasks[t].attempt,
                       rng_range(&w->store, 1, rng_chance(&w->store, 20) ? 300 : 20));
         }
+}
+
+/* A sink of its state begins where that ends: `parts` are those of its operators. */
+static void begin_with(struct world *w, int index, int t, const Weir__TaskRestore *restore)
+{
+    struct xtask *task = &w->execs[index].tasks[t];
+    struct job *job = &w->jobs[w->execs[index].job];
+    const struct sim_task *truth = exec_task(w, index, t);
+    struct part_bytes bytes;
+    task->passed = restore->checkpoint;
+    for (size_t i = 0; i < restore->n_parts; i++) {
+        const Weir__StatePart *part = restore->parts[i];
+        uint32_t groups = groups_of(part->subtask, part->parallelism) & truth->groups;
+        if (store_is_corrupt(job, part->object))
+            task->corrupt = restore->checkpoint;
+        if (part_number(part, &bytes) != truth->sink)
+            continue;
+        for (int g = 0; g < SIM_GROUPS; g++)
+            if (groups >> g & 1)
+                task->since[g] = bytes.since[g];
+    }
 }
 
 static void task_act(struct world *w, int index, int t, enum act act)
@@ -468,44 +554,58 @@ static void task_act(struct world *w, int index, int t, enum act act)
     case ACT_RUNNING:
         if (task->state != XT_STARTING)
             return;
+        if (task->corrupt) {
+            task_act(w, index, t, ACT_FAIL);
+            return;
+        }
         task->state = XT_RUNNING;
         report_task(w, index, t, WEIR__TASK_STATE__RUNNING);
         if (job->bounded)
-            act_later(w, index, t, ACT_FINISH, task->attempt, rng_range(&w->exe, 50, 9000));
+            act_later(w, index, t, ACT_END, task->attempt, rng_range(&w->exe, 50, 9000));
+        else if (job->checkpoints && exec_task(w, index, t)->producers)
+            act_later(w, index, t, ACT_FINISH, task->attempt, 1); /* its producers may have been at their end */
         if (job->checkpoints)
             act_later(w, index, t, ACT_BARRIER, task->attempt, 1);
         if (w->now_ms < job->fails_until_ms)
             act_later(w, index, t, ACT_FAIL, task->attempt, rng_range(&w->exe, 0, 40));
         break;
     case ACT_BARRIER: {
-        uint64_t id = task->state == XT_RUNNING ? next_barrier(w, job, task, true) : 0;
+        uint64_t id = task->state == XT_RUNNING && !task->halted ? next_barrier(w, index, task, true) : 0;
         if (id)
             pass_barrier(w, index, t, id);
         break;
     }
+    case ACT_END:
+        task->may_end = true;
+        task_act(w, index, t, ACT_FINISH);
+        break;
     case ACT_FINISH:
-        if (task->state != XT_RUNNING)
+        if (task->state != XT_RUNNING || task->halted)
             return;
-        if (job->checkpoints && !producers_finished(w, job, task)) {
-            act_later(w, index, t, ACT_FINISH, task->attempt, 50);
+        if (job->checkpoints && !may_end(w, index, task)) {
+            if (job->bounded && task->may_end)
+                act_later(w, index, t, ACT_FINISH, task->attempt, 50);
             return;
         }
-        if (job->checkpoints && next_barrier(w, job, task, false)) /* it came before the end */
-            pass_barrier(w, index, t, next_barrier(w, job, task, false));
+        if (job->checkpoints && next_barrier(w, index, task, false)) /* it came before the end */
+            pass_barrier(w, index, t, next_barrier(w, index, task, false));
+        if (task->halted)
+            return;
         task->state = XT_ENDED;
         if (task->attempt > job->tasks[task->index].finished)
             job->tasks[task->index].finished = task->attempt;
         job->tasks[task->index].finished_set |= 1ull << (task->attempt & 63);
-        job->tasks[task->index].finish_passed = task->passed;
+        if (task->attempt == job->tasks[task->index].finished)
+            job->tasks[task->index].finish_passed = task->passed;
         report_task(w, index, t, WEIR__TASK_STATE__FINISHED);
         if (job->checkpoints)
-            wake_consumers(w, job, task);
+            wake_consumers(w, index, task);
         break;
     case ACT_FAIL:
         if (task->state != XT_RUNNING && task->state != XT_STARTING)
             return;
         task->state = XT_ENDED;
-        region_hit(w, job, job->tasks[task->index].region);
+        task_hit(w, index, t);
         report_task(w, index, t, WEIR__TASK_STATE__FAILED);
         if (rng_chance(&w->exe, 20))
             act_later(w, index, t, ACT_AGAIN, task->attempt, rng_range(&w->exe, 1, 3000));
@@ -515,7 +615,7 @@ static void task_act(struct world *w, int index, int t, enum act act)
             return;
         task->state = XT_ENDED;
         if (!task->asked)
-            region_hit(w, job, job->tasks[task->index].region);
+            task_hit(w, index, t);
         report_task(w, index, t, WEIR__TASK_STATE__CANCELED);
         if (rng_chance(&w->exe, 10))
             act_later(w, index, t, ACT_AGAIN, task->attempt, rng_range(&w->exe, 1, 3000));
@@ -551,7 +651,6 @@ static void report_ready(struct world *w, int index)
 static void report_metrics(struct world *w, int index)
 {
     struct exec *x = &w->execs[index];
-    struct job *job = &w->jobs[x->job];
     Weir__TaskId ids[SIM_TASKS_MAX];
     Weir__TaskMetrics metrics[SIM_TASKS_MAX], *list[SIM_TASKS_MAX];
     Weir__Heartbeat heartbeat;
@@ -561,8 +660,8 @@ static void report_metrics(struct world *w, int index)
     for (int t = 0; t < x->task_count; t++) {
         weir__task_id__init(&ids[t]);
         weir__task_metrics__init(&metrics[t]);
-        ids[t].vertex = (uint32_t)job->tasks[x->tasks[t].index].vertex;
-        ids[t].subtask = (uint32_t)job->tasks[x->tasks[t].index].subtask;
+        ids[t].vertex = (uint32_t)exec_task(w, index, t)->vertex;
+        ids[t].subtask = (uint32_t)exec_task(w, index, t)->subtask;
         ids[t].attempt = x->tasks[t].attempt;
         metrics[t].task = &ids[t];
         metrics[t].records_in = x->tasks[t].attempt; /* so that a mixed-up attempt shows */
@@ -599,10 +698,11 @@ static void start_tasks(struct world *w, int index, const Weir__DeployTasks *dep
 {
     struct exec *x = &w->execs[index];
     struct job *job = &w->jobs[x->job];
+    const struct sim_plan *plan = exec_plan(w, index);
     for (size_t i = 0; i < deploy->n_tasks; i++) {
         int t = 0, task_index = 0;
-        while (task_index < job->task_count && (job->tasks[task_index].vertex != (int)deploy->tasks[i]->vertex ||
-                                                job->tasks[task_index].subtask != (int)deploy->tasks[i]->subtask))
+        while (task_index < plan->task_count && (plan->tasks[task_index].vertex != (int)deploy->tasks[i]->vertex ||
+                                                 plan->tasks[task_index].subtask != (int)deploy->tasks[i]->subtask))
             task_index++;
         while (t < x->task_count && x->tasks[t].index != task_index)
             t++;
@@ -620,11 +720,8 @@ static void start_tasks(struct world *w, int index, const Weir__DeployTasks *dep
         };
         x->slots |= 1u << deploy->slots[i];
         for (size_t r = 0; r < deploy->n_restores; r++)
-            if (deploy->restores[r]->task == i) {
-                const Weir__StatePart *part = deploy->restores[r]->parts[0];
-                x->tasks[t].passed = deploy->restores[r]->checkpoint;
-                x->tasks[t].at_end = memchr(part->bytes.data, 'e', part->bytes.len) != NULL;
-            }
+            if (deploy->restores[r]->task == i)
+                begin_with(w, index, t, deploy->restores[r]);
         check_task_start(w, index, t);
         if (stuck)
             continue;
@@ -638,10 +735,9 @@ static void start_tasks(struct world *w, int index, const Weir__DeployTasks *dep
 static void cancel_tasks(struct world *w, int index, const Weir__CancelTasks *cancel)
 {
     struct exec *x = &w->execs[index];
-    struct job *job = &w->jobs[x->job];
     for (size_t i = 0; i < cancel->n_tasks; i++)
         for (int t = 0; t < x->task_count; t++) {
-            const struct jtask *truth = &job->tasks[x->tasks[t].index];
+            const struct sim_task *truth = exec_task(w, index, t);
             if (truth->vertex != (int)cancel->tasks[i]->vertex || truth->subtask != (int)cancel->tasks[i]->subtask ||
                 x->tasks[t].attempt != cancel->tasks[i]->attempt)
                 continue;
@@ -668,6 +764,8 @@ void exec_control(struct world *w, int index, const Weir__Control *control)
     switch (control->body_case) {
     case WEIR__CONTROL__BODY_EXECUTOR_START:
         set_lease(w, index, control->executor_start->lease_until_ms);
+        x->override =
+            override_in(control->executor_start->start->configuration, control->executor_start->start->n_configuration);
         for (size_t i = 0; i < control->executor_start->start->n_slots; i++)
             x->slots |= 1u << control->executor_start->start->slots[i];
         check_spawn(w, index);

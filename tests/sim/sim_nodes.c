@@ -107,6 +107,7 @@ static void perform_jm(struct world *w, int jm, const struct weir_jm_effect *eff
                 violate(w, "fenced-by-itself", "jm%d: %s, and nobody does", jm, effect->text);
         break;
     case WEIR_JM_EFFECT_STORE_PUT:
+    case WEIR_JM_EFFECT_STORE_COPY:
     case WEIR_JM_EFFECT_STORE_DROP:
     case WEIR_JM_EFFECT_STORE_LIST:
     case WEIR_JM_EFFECT_STORE_DELETE:
@@ -141,7 +142,12 @@ void jm_event(struct world *w, int jm, const struct weir_jm_event *event)
     w->events++;
     w->accepted_conn = w->refused_conn = -1;
     weir_jm_step(w->jms[jm].core, event, &effects);
+    check_plans(w, jm);
     for (int i = 0; i < effects.count; i++) {
+        if (crash_due(w, jm, &effects.items[i])) {
+            w->jms[jm].crash_in = 1;
+            w->jms[jm].crash_restart_ms = rng_range(&w->ops, 50, 2000);
+        }
         if (w->jms[jm].crash_in > 0 &&
             --w->jms[jm].crash_in == 0) { /* what it decided and did not do is lost with it */
             jm_crash_fault(w, jm, w->jms[jm].crash_restart_ms);
@@ -221,7 +227,13 @@ static const struct weir_jm_job *unaffected_job(struct world *w, int jm, const W
                                                                                  : control->task_report->job_id);
     if (!job)
         return NULL;
-    const struct weir_jm_task *task = &job->tasks[job->plan->vertices[id->vertex].first_task + (int)id->subtask];
+    const struct weir_jm_task *task = NULL;
+    if ((int)id->vertex < job->plan->vertex_count && (int)id->subtask < job->plan->vertices[id->vertex].parallelism)
+        task = &job->tasks[job->plan->vertices[id->vertex].first_task + (int)id->subtask];
+    if (!task) { /* of a plan that it had before */
+        count(w, C_stale_attempt_report);
+        return job;
+    }
     if (task->attempt == id->attempt && strcmp(task->executor_id, executor_id) == 0 &&
         !weir_task_state_terminal(task->state))
         return NULL;
@@ -282,8 +294,11 @@ void jm_message(struct world *w, int conn, const Weir__Control *control)
         weir_task_state_terminal(control->task_report->state)) {
         const Weir__TaskReport *report = control->task_report;
         const struct weir_jm_job *now = weir_jm_job_find(node->core, report->job_id);
-        const struct weir_jm_task *task =
-            now ? &now->tasks[now->plan->vertices[report->task->vertex].first_task + (int)report->task->subtask] : NULL;
+        const struct weir_jm_task *task = /* in this very step it may have got other tasks */
+            now && (int)report->task->vertex < now->plan->vertex_count &&
+                    (int)report->task->subtask < now->plan->vertices[report->task->vertex].parallelism
+                ? &now->tasks[now->plan->vertices[report->task->vertex].first_task + (int)report->task->subtask]
+                : NULL;
         if (task && task->attempt == report->task->attempt && !weir_task_state_terminal(task->state))
             violate(w, "report-ignored", "jm%d: job %.8s: a task has ended and is shown as %s", jm, now->id,
                     weir_task_state_name(task->state));

@@ -1,13 +1,14 @@
 /* What happens in a seed: the cluster's shape, which faults when (a random subset of kinds each), what the operator submits and
  * cancels. Faults are a list made beforehand, so that the shrinker can leave some out.
  */
+#include "base/proto_memory.h"
 #include "tests/sim/sim.h"
 
-const char *const fault_names[F_KINDS] = {"tm-crash",    "tm-pause",    "exec-crash",   "exec-pause",  "exec-stuck",
-                                          "task-fail",   "jm-crash",    "jm-pause",     "jm-replace",  "line-break",
-                                          "partition",   "loss",        "delay",        "dup",         "spawn-fail",
-                                          "code-fail",   "start-stuck", "deploy-stuck", "cancel-hang", "unkillable",
-                                          "commit-fail", "commit-slow", "forge",        "flap",        "exec-grows"};
+const char *const fault_names[F_KINDS] = {
+    "tm-crash",    "tm-pause",   "exec-crash",  "exec-pause",   "exec-stuck",  "task-fail",  "jm-crash",
+    "jm-pause",    "jm-replace", "line-break",  "partition",    "loss",        "delay",      "dup",
+    "spawn-fail",  "code-fail",  "start-stuck", "deploy-stuck", "cancel-hang", "unkillable", "commit-fail",
+    "commit-slow", "forge",      "flap",        "exec-grows",   "corrupt"};
 
 /* --- Plan */
 
@@ -73,6 +74,12 @@ static void plan_ops(struct world *w, struct rng *rng)
     for (int i = 0; i < cancels; i++)
         w->ops_list[w->op_count++] = (struct op){.at_ms = rng_range(rng, 500, (int)w->fault_end_ms),
                                                  .kind = OP_CANCEL,
+                                                 .target = rng_range(rng, 0, 1 << 20)};
+    static const enum op_kind kinds[] = {OP_ASK, OP_ASK, OP_ASK, OP_RESTORE};
+    int asked = rng_chance(rng, 30) ? 0 : rng_range(rng, 1, 9);
+    for (int i = 0; i < asked; i++)
+        w->ops_list[w->op_count++] = (struct op){.at_ms = rng_range(rng, 1000, (int)w->fault_end_ms),
+                                                 .kind = kinds[rng_range(rng, 0, 3)],
                                                  .target = rng_range(rng, 0, 1 << 20)};
 }
 
@@ -245,6 +252,9 @@ void do_fault(struct world *w, int index)
           fault->value, fault->duration_ms);
     w->events++;
     switch (fault->kind) {
+    case F_CORRUPT:
+        store_corrupt(w, fault->target, fault->value);
+        return;
     case F_TM_CRASH:
     case F_TM_PAUSE:
     case F_EXEC_CRASH:
@@ -333,7 +343,7 @@ static void add_component(struct graph_build *g, struct rng *rng)
     static const Weir__Partition partitions[] = {WEIR__PARTITION__FORWARD, WEIR__PARTITION__FORWARD,
                                                  WEIR__PARTITION__HASH, WEIR__PARTITION__REBALANCE,
                                                  WEIR__PARTITION__BROADCAST};
-    uint32_t parallelism = (uint32_t)rng_range(rng, 1, 3);
+    uint32_t parallelism = rng_chance(rng, 50) ? 0 : (uint32_t)rng_range(rng, 1, 3); /* 0: as the job's */
     uint32_t before = 0;
     if (rng_chance(rng, 20))
         before = add_vertex(g, "splits", 1);
@@ -344,7 +354,7 @@ static void add_component(struct graph_build *g, struct rng *rng)
     int middle = rng_range(rng, 0, 2);
     for (int i = 0; i <= middle; i++) {
         if (rng_chance(rng, 25))
-            parallelism = (uint32_t)rng_range(rng, 1, 3);
+            parallelism = (uint32_t)rng_range(rng, 0, 3);
         uint32_t next = add_vertex(g, i == middle ? "sink" : "map", parallelism);
         add_edge(g, before, next, partitions[rng_range(rng, 0, 4)]);
         if (rng_chance(rng, 25))
@@ -357,22 +367,22 @@ static void add_component(struct graph_build *g, struct rng *rng)
     }
 }
 
-static struct weir_plan *build_plan(const uint8_t *bytes, size_t size)
+struct weir_plan *plan_of_job(const struct job *job, int override)
 {
-    struct weir_plan_options options = {.parallelism = 1, .chaining = true};
+    struct weir_plan_options options = {
+        .parallelism = job->parallelism,
+        .parallelism_override = override,
+        .max_parallelism = SIM_GROUPS,
+        .chaining = true,
+    };
     struct weir_plan *plan;
     struct weir_error error;
-    weir_err err = weir_plan_build(bytes, size, &options, &plan, &error);
+    weir_err err = weir_plan_build(job->graph, job->graph_size, &options, &plan, &error);
     weir_assert(!err);
     return plan;
 }
 
-struct weir_plan *plan_of_job(const struct job *job)
-{
-    return build_plan(job->graph, job->graph_size);
-}
-
-static struct weir_plan *random_plan(struct rng *rng, uint8_t **bytes, size_t *size)
+static void random_graph(struct rng *rng, struct job *job)
 {
     struct graph_build *g = weir_zalloc(sizeof *g);
     weir__job_graph__init(&g->graph);
@@ -389,11 +399,11 @@ static struct weir_plan *random_plan(struct rng *rng, uint8_t **bytes, size_t *s
         g->graph.code_sha256 = (char *)"c0de";
     for (int i = rng_range(rng, 1, 3); i > 0; i--)
         add_component(g, rng);
-    *size = weir__job_graph__get_packed_size(&g->graph);
-    *bytes = weir_alloc(*size);
-    weir__job_graph__pack(&g->graph, *bytes);
+    job->parallelism = rng_range(rng, 1, 3);
+    job->graph_size = weir__job_graph__get_packed_size(&g->graph);
+    job->graph = weir_alloc(job->graph_size);
+    weir__job_graph__pack(&g->graph, job->graph);
     free(g);
-    return build_plan(*bytes, *size);
 }
 
 static struct weir_jm_job_options random_options(struct rng *rng)
@@ -418,41 +428,112 @@ static struct weir_jm_job_options random_options(struct rng *rng)
     return options;
 }
 
-static void describe_job(struct job *job, const struct weir_plan *plan)
+static int op_index(const struct job *job, const char *uid)
 {
-    job->slots_needed = plan->slots_needed;
-    job->task_count = plan->task_count;
-    job->region_count = plan->task_region_count;
-    weir_assert(job->task_count <= SIM_TASKS_MAX);
-    for (int v = 0; v < plan->vertex_count; v++) {
-        bool sink = false; /* the chain ends in a sink, so each of its subtasks has something to publish */
-        for (int o = 0; o < plan->vertices[v].op_count; o++)
-            sink |= strcmp(plan->ops[plan->vertices[v].ops[o]].vertex->op, "sink") == 0;
-        for (int i = 0; i < plan->vertices[v].parallelism; i++) {
-            int t = plan->vertices[v].first_task + i;
-            job->tasks[t] = (struct jtask){.vertex = v, .subtask = i, .region = plan->task_regions[t], .sink = sink};
-            snprintf(job->tasks[t].uid, sizeof job->tasks[t].uid, "%s", plan->ops[plan->vertices[v].ops[0]].uid);
-            for (int e = 0; e < plan->vertices[v].input_count; e++) {
-                const struct weir_plan_edge *edge = &plan->edges[plan->vertices[v].inputs[e]];
-                const struct weir_plan_vertex *from = &plan->vertices[edge->from_vertex];
-                for (int s = 0; s < from->parallelism; s++)
-                    if (edge->partition != WEIR__PARTITION__FORWARD || s == i)
-                        job->tasks[t].producers |= 1ull << (from->first_task + s);
-            }
-        }
+    int o = 0;
+    while (strcmp(job->ops[o].uid, uid) != 0)
+        o++;
+    return o;
+}
+
+static void describe_task(const struct job *job, struct sim_plan *to, const struct weir_plan *plan, int v, int subtask)
+{
+    const struct weir_plan_vertex *vertex = &plan->vertices[v];
+    struct sim_task *task = &to->tasks[vertex->first_task + subtask];
+    *task = (struct sim_task){
+        .vertex = v,
+        .subtask = subtask,
+        .parallelism = vertex->parallelism,
+        .region = plan->task_regions[vertex->first_task + subtask],
+        .groups = groups_of((uint32_t)subtask, (uint32_t)vertex->parallelism),
+        .sink = -1,
+    };
+    for (int o = 0; o < vertex->op_count;
+         o++) { /* of a chain that ends in a sink each subtask has something to publish */
+        int op = op_index(job, plan->ops[vertex->ops[o]].uid);
+        weir_assert(task->op_count < 8);
+        task->ops[task->op_count++] = (uint8_t)op;
+        if (job->ops[op].sink)
+            task->sink = op;
+    }
+    for (int e = 0; e < vertex->input_count; e++) {
+        const struct weir_plan_edge *edge = &plan->edges[vertex->inputs[e]];
+        const struct weir_plan_vertex *from = &plan->vertices[edge->from_vertex];
+        task->reads |= edge->partition == WEIR__PARTITION__ON_DEMAND;
+        for (int s = 0; s < from->parallelism; s++)
+            if (edge->partition != WEIR__PARTITION__FORWARD || s == subtask)
+                task->producers |= 1ull << (from->first_task + s);
     }
 }
 
-void submit_job(struct world *w)
+static void describe_plan(struct job *job, struct sim_plan *to, const struct weir_plan *plan)
 {
-    if (w->job_count == SIM_JOBS_MAX || !w->jms[w->jm].alive || w->now_ms < w->jms[w->jm].paused_until_ms)
-        return;
+    to->slots_needed = plan->slots_needed;
+    to->task_count = plan->task_count;
+    to->region_count = plan->task_region_count;
+    weir_assert(to->task_count <= SIM_TASKS_MAX && plan->op_count <= SIM_VERTICES_MAX);
+    for (int v = 0; v < plan->vertex_count; v++)
+        for (int i = 0; i < plan->vertices[v].parallelism; i++)
+            describe_task(job, to, plan, v, i);
+}
+
+struct sim_plan *sim_plan(struct job *job, int override)
+{
+    struct sim_plan *to = &job->plans[override];
+    if (to->task_count == 0) {
+        struct weir_plan *plan = plan_of_job(job, override);
+        describe_plan(job, to, plan);
+        weir_plan_free(plan);
+    }
+    return to;
+}
+
+static void describe_job(struct world *w, struct job *job, const struct weir_plan *plan, const struct job *like)
+{
+    static const int kinds[] = {1 /* SUBTASK */, 2 /* SPLIT */, 3 /* UNION */, 4 /* KEYED */};
+    for (int o = 0; o < plan->op_count; o++) {
+        struct sim_operator *op = &job->ops[job->op_count++];
+        snprintf(op->uid, sizeof op->uid, "%s", plan->ops[o].uid);
+        op->sink = strcmp(plan->ops[o].vertex->op, "sink") == 0;
+        op->kind = like ? like->ops[o].kind : rng_chance(&w->store, 75) ? 4 : kinds[rng_range(&w->store, 0, 3)];
+    }
+    describe_plan(job, &job->plans[0], plan);
+    job->slots_needed = plan->slots_needed;
+    job->task_count = plan->task_count;
+    job->region_count = plan->task_region_count;
+}
+
+int override_of(const struct weir_key_value *pairs, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (strcmp(pairs[i].key, "pipeline.parallelism-override") == 0)
+            return atoi(pairs[i].value);
+    return 0;
+}
+
+int override_in(Weir__KeyValue **pairs, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(pairs[i]->key, "pipeline.parallelism-override") == 0)
+            return atoi(pairs[i]->value);
+    return 0;
+}
+
+static bool jm_listens(const struct world *w, int jm)
+{
+    return w->jms[jm].alive && w->now_ms >= w->jms[jm].paused_until_ms;
+}
+
+/* `from`: it is the same program as that job, and begins with `restore`. */
+static void submit(struct world *w, const struct job *from, const struct weir_jm_restore *restore)
+{
     struct job *job = &w->jobs[w->job_count];
     memset(job, 0, sizeof *job);
     snprintf(job->id, sizeof job->id, "%08x%024x", w->job_count + 1, 7);
     job->jm = w->jm;
-    job->bounded = rng_chance(&w->ops, 65);
-    job->output = rng_chance(&w->ops, 80);
+    job->claims = -1;
+    job->bounded = from ? from->bounded : rng_chance(&w->ops, 65);
+    job->output = from ? from->output : rng_chance(&w->ops, 80);
     job->hangs = rng_chance(&w->ops, 8);
     job->options = random_options(&w->ops);
     store_plan_job(w, job);
@@ -460,14 +541,24 @@ void submit_job(struct world *w)
     job->cancel_asked_ms = -1;
     for (int r = 0; r < SIM_TASKS_MAX; r++)
         job->region_ended_ms[r] = -1;
-    struct weir_plan *plan = random_plan(&w->ops, &job->graph, &job->graph_size);
+    if (from) {
+        job->graph = memcpy(weir_alloc(from->graph_size), from->graph, from->graph_size);
+        job->graph_size = from->graph_size;
+        job->parallelism = rng_range(&w->ops, 1, 3);
+    } else {
+        random_graph(&w->ops, job);
+    }
+    struct weir_plan *plan = plan_of_job(job, 0);
     job->needs_code = plan->graph->code_sha256[0] != 0;
-    describe_job(job, plan);
+    describe_job(w, job, plan, from);
+    if (restore)
+        store_import(w, job, restore->take_snapshot);
     w->job_count++;
     count(w, C_jobs_submitted);
-    trace(w, "submit job %.8s: %d tasks in %d regions, %d slots, %s%s, strategy %d", job->id, job->task_count,
+    trace(w, "submit job %.8s: %d tasks in %d regions, %d slots, %s%s, strategy %d%s%s", job->id, job->task_count,
           job->region_count, job->slots_needed, job->bounded ? "bounded" : "unbounded",
-          job->hangs ? ", ignores cancel" : "", (int)job->options.restart);
+          job->hangs ? ", ignores cancel" : "", (int)job->options.restart, restore ? " from " : "",
+          restore ? restore->path : "");
     struct weir_jm_event event;
     node_init_jm_event(w, w->jm, &event, WEIR_JM_EVENT_SUBMIT);
     event.request = w->next_request++;
@@ -479,7 +570,14 @@ void submit_job(struct world *w)
     event.graph = job->graph;
     event.graph_size = job->graph_size;
     event.job_options = job->options;
+    event.restore = restore;
     jm_event(w, w->jm, &event);
+}
+
+void submit_job(struct world *w)
+{
+    if (w->job_count < SIM_JOBS_MAX && jm_listens(w, w->jm))
+        submit(w, NULL, NULL);
 }
 
 void cancel_job(struct world *w, int job)
@@ -499,12 +597,269 @@ void cancel_job(struct world *w, int job)
     jm_event(w, jm, &event);
 }
 
+/* --- What the operator asks of checkpoints */
+
+static void plan_crash(struct world *w, int job)
+{
+    if (w->healed || !rng_chance(&w->ops, 35))
+        return;
+    w->crash_step = rng_range(&w->ops, STEP_TRIGGER, STEPS - 1);
+    w->crash_job = job;
+    w->crash_after = rng_chance(&w->ops, 50);
+}
+
+/* Somebody who works on it may die meanwhile. */
+static void plan_kill(struct world *w, int job)
+{
+    for (int i = 0; i < w->exec_count && !w->healed && rng_chance(&w->ops, 70); i++) {
+        int64_t at_ms = w->now_ms + rng_range(&w->ops, 0, 1500);
+        if (w->execs[i].job != job || !w->execs[i].exists || !rng_chance(&w->ops, 25) || at_ms >= w->fault_end_ms)
+            continue;
+        if (w->execs[i].task_count && rng_chance(&w->ops, 50))
+            push(w, at_ms, EV_X_ACT, i, 0, 4 /* ACT_FAIL */, w->execs[i].tasks[0].attempt, NULL);
+        else
+            push(w, at_ms, EV_X_DIE, i, 9, 0, 0, NULL);
+    }
+}
+
+static void ask(struct world *w, int j)
+{
+    struct job *job = &w->jobs[j];
+    if (w->operation_count == SIM_OPS_MAX || !jm_listens(w, job->jm))
+        return;
+    struct sim_operation *operation = &w->operations[w->operation_count++];
+    int kind = rng_range(&w->ops, 0, 99);
+    *operation = (struct sim_operation){
+        .kind = kind < 10   ? WEIR_JM_OPERATION_CHECKPOINT
+                : kind < 30 ? WEIR_JM_OPERATION_SAVEPOINT
+                : kind < 60 ? WEIR_JM_OPERATION_STOP
+                            : WEIR_JM_OPERATION_RESCALE,
+        .job = j,
+        .jm = job->jm,
+        .drain = kind >= 30 && kind < 60 && rng_chance(&w->ops, 35),
+        .asked_ms = w->now_ms,
+    };
+    snprintf(operation->id, sizeof operation->id, "%08x%024x", w->operation_count, 9);
+    struct weir_jm_event event;
+    node_init_jm_event(w, job->jm, &event, WEIR_JM_EVENT_OPERATION);
+    event.request = w->next_request++;
+    w->cancel_request_job[event.request % 256] = w->submit_request_job[event.request % 256] = -1;
+    event.job_id = job->id;
+    event.operation.kind = operation->kind;
+    event.operation.id = operation->id;
+    event.operation.target = "savepoints";
+    event.operation.drain = operation->drain;
+    if (operation->kind == WEIR_JM_OPERATION_RESCALE) {
+        operation->override = rng_range(&w->ops, 1, 3);
+        event.operation.take_plan = plan_of_job(job, operation->override);
+        event.operation.parallelism = operation->override;
+        job->rescaled = false;
+    }
+    trace(w, "ask jm%d of job %.8s: %s%s %d", job->jm, job->id,
+          operation->kind == WEIR_JM_OPERATION_CHECKPOINT  ? "checkpoint"
+          : operation->kind == WEIR_JM_OPERATION_SAVEPOINT ? "savepoint"
+          : operation->kind == WEIR_JM_OPERATION_STOP      ? "stop"
+                                                           : "rescale",
+          operation->drain ? " (drain)" : "", operation->override);
+    plan_crash(w, j);
+    plan_kill(w, j);
+    jm_event(w, job->jm, &event);
+}
+
+/* One that makes checkpoints and has not ended, if there is one. */
+static int pick_job(const struct world *w, int target)
+{
+    for (int i = 0; i < w->job_count; i++) {
+        int j = (target + i) % w->job_count;
+        if (w->jobs[j].checkpoints && w->jobs[j].head.exists && !weir_job_state_terminal(w->jobs[j].head.state))
+            return j;
+    }
+    return target % w->job_count;
+}
+
+static Weir__Snapshot *snapshot_copy(const Weir__Snapshot *snapshot)
+{
+    size_t size = weir__snapshot__get_packed_size(snapshot);
+    uint8_t *bytes = weir_alloc(size + 1);
+    weir__snapshot__pack(snapshot, bytes);
+    Weir__Snapshot *copy = weir__snapshot__unpack(&weir_proto_memory, size, bytes);
+    weir_assert(copy);
+    free(bytes);
+    return copy;
+}
+
+static void restore_savepoint(struct world *w, int number)
+{
+    struct sim_savepoint *savepoint = &w->savepoints[number];
+    if (w->job_count == SIM_JOBS_MAX || !jm_listens(w, w->jm) || !savepoint->metadata || savepoint->removed ||
+        (savepoint->claimed && !rng_chance(&w->ops, 10)))
+        return;
+    struct weir_jm_restore restore = {
+        .take_snapshot = snapshot_copy(savepoint->metadata),
+        .path = savepoint->uri,
+        .uri = savepoint->uri,
+        .claim = rng_chance(&w->ops, 40),
+    };
+    plan_crash(w, w->job_count);
+    int before = w->job_count;
+    if (restore.claim)
+        savepoint->claimed = true;
+    submit(w, &w->jobs[savepoint->job], &restore);
+    w->jobs[before].claims = restore.claim ? number : -1;
+    w->jobs[before].imports_stopped = savepoint->stopped;
+}
+
+/* Of another job's storage: what it has may go meanwhile. */
+static void restore_checkpoint(struct world *w, int from)
+{
+    struct job *job = &w->jobs[from];
+    if (w->job_count == SIM_JOBS_MAX || !jm_listens(w, w->jm) || job->head.retained_count == 0 || !job->checkpoints)
+        return;
+    uint64_t id = job->head.retained[rng_range(&w->ops, 0, job->head.retained_count - 1)];
+    struct weir_jm_restore restore = {
+        .take_snapshot = snapshot_copy(sim_checkpoint(job, id)->metadata),
+        .path = "a checkpoint",
+        .uri = job->id,
+        .claim = rng_chance(&w->ops, 40), /* of a checkpoint it means nothing */
+    };
+    plan_crash(w, w->job_count);
+    submit(w, job, &restore);
+}
+
+/* The savepoint in which it ended, and the stop of its job. */
+static void completed(struct world *w, const struct sim_operation *operation, const struct weir_jm_operation *view)
+{
+    struct job *job = &w->jobs[operation->job];
+    if (view->kind == WEIR_JM_OPERATION_SAVEPOINT || view->kind == WEIR_JM_OPERATION_STOP) {
+        int number = savepoint_find(w, view->location);
+        uint64_t id = number < 0 ? 0 : w->savepoints[number].checkpoint; /* of a drain it is known at its end only */
+        if (number < 0 || (!operation->drain && id != view->checkpoint) || !sim_checkpoint(job, id)->named)
+            violate(w, "savepoint-in-name", "job %.8s: %s is called complete", job->id, view->location);
+    }
+    if (view->kind == WEIR_JM_OPERATION_STOP) {
+        count(w, operation->drain ? C_drained : C_stopped);
+        if (job->state != WEIR_JOB_FINISHED && !job->erased)
+            violate(w, "stopped-in-name", "job %.8s is %s", job->id, weir_job_state_name(job->state));
+        w->savepoints[savepoint_find(w, view->location)].stopped = true;
+        if (!w->healed && rng_chance(&w->ops, 70))
+            restore_savepoint(w, savepoint_find(w, view->location));
+    } else if (view->kind == WEIR_JM_OPERATION_RESCALE) {
+        count(w, C_rescaled);
+        Weir__Head *head = weir__head__unpack(NULL, job->head.size, job->head.bytes);
+        int override = override_in(head->configuration, head->n_configuration);
+        weir__head__free_unpacked(head, NULL);
+        if (job->override != operation->override || override != operation->override)
+            violate(w, "rescaled-in-name", "job %.8s: its parallelism is %d, in HEAD %d, and %d was asked for", job->id,
+                    job->override, override, operation->override);
+        job->rescaled = true;
+    }
+}
+
+void operations_poll(struct world *w)
+{
+    int operations = w->operation_count;
+    for (int i = 0; i < operations; i++) {
+        struct sim_operation *operation = &w->operations[i];
+        const struct jm_node *jm = &w->jms[operation->jm];
+        if (operation->over)
+            continue;
+        operation->over = !jm->alive || jm->fenced || w->jobs[operation->job].jm != operation->jm;
+        const struct weir_jm_operation *view = operation->over ? NULL : weir_jm_operation_find(jm->core, operation->id);
+        if (!view || w->now_ms < jm->paused_until_ms)
+            continue;
+        if (view->state == WEIR_JM_OPERATION_IN_PROGRESS) {
+            if (w->healed && w->now_ms > w->fault_end_ms + 150000)
+                violate(w, "operation-without-end", "of job %.8s", w->jobs[operation->job].id);
+            continue;
+        }
+        operation->over = true;
+        if (view->state == WEIR_JM_OPERATION_COMPLETED) {
+            completed(w, operation, view);
+            continue;
+        }
+        count(w, C_operation_failed);
+        trace(w, "operation of job %.8s failed: %s", w->jobs[operation->job].id, view->failure);
+        if (view->failure && strstr(view->failure, "by subtask"))
+            count(w, C_rescale_refused);
+        if (!view->failure || !view->failure[0])
+            violate(w, "no-reason", "an operation of job %.8s failed", w->jobs[operation->job].id);
+    }
+}
+
+static bool is_step(const struct weir_jm_effect *effect, int step)
+{
+    switch (effect->kind) {
+    case WEIR_JM_EFFECT_SEND:
+        switch (effect->control->body_case) {
+        case WEIR__CONTROL__BODY_TRIGGER_CHECKPOINT:
+            return step == STEP_TRIGGER;
+        case WEIR__CONTROL__BODY_CANCEL_TASKS:
+            return step == STEP_CANCEL;
+        case WEIR__CONTROL__BODY_DEPLOY_TASKS:
+            return step == STEP_DEPLOY;
+        case WEIR__CONTROL__BODY_COMMIT_OUTPUT:
+            return step == STEP_COMMIT;
+        default:
+            return false;
+        }
+    case WEIR_JM_EFFECT_STORE_COPY:
+        return step == STEP_COPY;
+    case WEIR_JM_EFFECT_STORE_PUT:
+        return step == STEP_METADATA;
+    case WEIR_JM_EFFECT_HEAD_PUT:
+        return step == STEP_HEAD;
+    default:
+        return false;
+    }
+}
+
+/* Of that job; what is sent to an executor names only that. */
+static bool is_about(const struct world *w, const struct weir_jm_effect *effect, const struct job *job)
+{
+    const char *executor = NULL;
+    if (effect->kind != WEIR_JM_EFFECT_SEND)
+        return effect->job_id && strcmp(effect->job_id, job->id) == 0;
+    if (effect->control->body_case == WEIR__CONTROL__BODY_COMMIT_OUTPUT)
+        return strcmp(effect->control->commit_output->job_id, job->id) == 0;
+    if (effect->control->body_case == WEIR__CONTROL__BODY_TRIGGER_CHECKPOINT)
+        executor = effect->control->trigger_checkpoint->executor_id;
+    else if (effect->control->body_case == WEIR__CONTROL__BODY_CANCEL_TASKS)
+        executor = effect->control->cancel_tasks->executor_id;
+    else if (effect->control->body_case == WEIR__CONTROL__BODY_DEPLOY_TASKS)
+        executor = effect->control->deploy_tasks->executor_id;
+    for (int i = w->exec_count; executor && i-- > 0;)
+        if (strcmp(w->execs[i].id, executor) == 0)
+            return &w->jobs[w->execs[i].job] == job;
+    return false;
+}
+
+bool crash_due(struct world *w, int jm, const struct weir_jm_effect *effect)
+{
+    if (!w->crash_step || w->healed || w->crash_job >= w->job_count || w->jobs[w->crash_job].jm != jm)
+        return false;
+    if (w->crash_step == STEPS) { /* it was performed, and what follows is not */
+        w->crash_step = STEP_NONE;
+        return true;
+    }
+    if (!is_step(effect, w->crash_step) || !is_about(w, effect, &w->jobs[w->crash_job]))
+        return false;
+    count(w, (enum counter)(C_crash_at_trigger + w->crash_step - STEP_TRIGGER));
+    w->crash_step = w->crash_after ? STEPS : STEP_NONE;
+    return !w->crash_after;
+}
+
 void do_op(struct world *w, int index)
 {
     const struct op *op = &w->ops_list[index];
     w->events++;
     if (op->kind == OP_SUBMIT)
         submit_job(w);
-    else if (w->job_count)
+    else if (w->job_count && op->kind == OP_CANCEL)
         cancel_job(w, op->target % w->job_count);
+    else if (w->job_count && op->kind == OP_ASK)
+        ask(w, pick_job(w, op->target));
+    else if (w->savepoint_count && op->target % 2)
+        restore_savepoint(w, op->target / 2 % w->savepoint_count);
+    else if (w->job_count && op->kind == OP_RESTORE)
+        restore_checkpoint(w, pick_job(w, op->target));
 }

@@ -1,15 +1,16 @@
 /* The object store, modelled, and what must hold about checkpoints. Stricter than a real one: within bad spells requests are lost, replies
  * are lost, writes arrive long after their sender was told that nobody knows, or twice (the reply may be either's).
  *
- * Truth is what the store has: HEAD of each job (every change is checked as it is applied), the metadata objects, and which output
- * was published. Output of a sink's subtask is a chain of intervals (from checkpoint, to checkpoint], "end" being the last one's end: what is
- * published must be contiguous, and twice only the same.
+ * Truth is what the store has: HEAD of each job (every change is checked as it is applied), the metadata objects, savepoints, and which
+ * output was published. What a record is here: a place in time, between two checkpoints, of a key group of a sink. A subtask's output is
+ * intervals (from checkpoint, to checkpoint] of its groups, "end" being the last one's end: what is published must be contiguous for each
+ * group, whoever has it, and twice only the same. So each record counts once, whatever the parallelism was.
  */
 #include "base/hash.h"
 #include "base/proto_memory.h"
 #include "tests/sim/sim.h"
 
-#define END UINT64_MAX
+#define ALL_GROUPS ((1u << SIM_GROUPS) - 1)
 #define SIM_PAGE 5 /* objects of one listing's answer */
 
 struct store_op {
@@ -33,6 +34,9 @@ struct store_op {
     uint64_t request;
     char prefix[96], after[96];
     uint8_t nonce[WEIR_HEAD_NONCE_SIZE];
+    /* COPY */
+    char from_uri[96], to_uri[96], (*from)[96], (*to)[96];
+    int copy_count;
 };
 
 struct sim_checkpoint *sim_checkpoint(struct job *job, uint64_t id)
@@ -53,11 +57,16 @@ void store_free(struct world *w)
     for (int i = 0; i < w->store_op_count; i++) {
         free(w->store_ops[i].bytes);
         free(w->store_ops[i].head);
+        free(w->store_ops[i].from);
+        free(w->store_ops[i].to);
         for (size_t k = 0; w->store_ops[i].snapshots && k < w->store_ops[i].snapshot_count; k++)
             weir__snapshot__free_unpacked(w->store_ops[i].snapshots[k], NULL);
         free(w->store_ops[i].snapshots);
     }
     free(w->store_ops);
+    for (int i = 0; i < w->savepoint_count; i++)
+        if (w->savepoints[i].metadata)
+            weir__snapshot__free_unpacked(w->savepoints[i].metadata, NULL);
     for (int j = 0; j < w->job_count; j++) {
         for (uint64_t i = 0; i < w->jobs[j].checkpoint_capacity; i++)
             if (w->jobs[j].checkpoint_list[i].metadata)
@@ -69,58 +78,113 @@ void store_free(struct world *w)
     }
 }
 
+static void store_plan_checkpoints(struct world *w, struct job *job);
+static bool is_there(const struct job *job, const char *key);
+
 /* --- Metadata */
 
-/* "task.attempt.checkpoint" (with an e: it has been at its end since it began) or "task.attempt.end" */
-static bool parse_part(const Weir__StatePart *part, int *task, uint32_t *attempt, uint64_t *checkpoint)
+const Weir__StatePart *part_of(const Weir__Snapshot *snapshot, const char *uid, uint32_t subtask, uint32_t parallelism)
 {
-    char text[64], last[24];
-    if (part->bytes.len >= sizeof text)
-        return false;
-    memcpy(text, part->bytes.data, part->bytes.len);
-    text[part->bytes.len] = 0;
-    if (sscanf(text, "%d.%" SCNu32 ".%23s", task, attempt, last) != 3)
-        return false;
-    *checkpoint = strcmp(last, "end") == 0 ? END : strtoull(last, NULL, 10);
-    return true;
+    for (size_t i = 0; i < snapshot->n_parts; i++)
+        if (snapshot->parts[i]->subtask == subtask && snapshot->parts[i]->parallelism == parallelism &&
+            strcmp(snapshot->parts[i]->uid, uid) == 0)
+            return snapshot->parts[i];
+    return NULL;
+}
+
+static void check_part(struct world *w, int jm, struct job *job, const Weir__Snapshot *snapshot,
+                       const Weir__StatePart *part, uint32_t *seen)
+{
+    const struct weir_jm_job *view = w->jms[jm].alive ? weir_jm_job_find(w->jms[jm].core, job->id) : NULL;
+    struct part_bytes bytes;
+    int op = part_number(part, &bytes), t = bytes.task;
+    uint32_t groups = groups_of(part->subtask, part->parallelism);
+    weir_assert(op < job->op_count && t < SIM_TASKS_MAX);
+    if (seen[op] & groups)
+        violate(w, "parts", "job %.8s checkpoint %" PRIu64 ": operator %d, twice for the groups %" PRIx32, job->id,
+                snapshot->checkpoint, op, seen[op] & groups);
+    seen[op] |= groups;
+    if (view && (t >= view->task_count || bytes.attempt != view->tasks[t].attempt))
+        violate(w, "part-of-another-attempt", "job %.8s checkpoint %" PRIu64 ": task %d, attempt %" PRIu32, job->id,
+                snapshot->checkpoint, t, bytes.attempt);
+    if (bytes.at != SIM_END && bytes.at != snapshot->checkpoint)
+        violate(w, "part-of-another-checkpoint", "job %.8s checkpoint %" PRIu64 ": task %d gave %" PRIu64, job->id,
+                snapshot->checkpoint, t, bytes.at);
+    if (bytes.at == SIM_END && jm == job->jm && job->tasks[t].finished == bytes.attempt &&
+        job->tasks[t].finish_passed >= snapshot->checkpoint)
+        violate(w, "torn-cut",
+                "job %.8s checkpoint %" PRIu64 ": task %d passed the barrier, and its end is taken for it", job->id,
+                snapshot->checkpoint, t);
+    if (bytes.at == SIM_END)
+        count(w, C_part_of_finished);
 }
 
 static void check_metadata(struct world *w, int jm, struct job *job, const Weir__Snapshot *snapshot)
 {
-    const struct weir_jm_job *view = w->jms[jm].alive ? weir_jm_job_find(w->jms[jm].core, job->id) : NULL;
-    int seen[SIM_TASKS_MAX] = {0};
+    uint32_t seen[SIM_VERTICES_MAX] = {0};
     if (!job->checkpoints) /* its output only */
         return;
-    for (size_t i = 0; i < snapshot->n_parts; i++) {
-        int t;
-        uint32_t attempt;
-        uint64_t at;
-        weir_assert(parse_part(snapshot->parts[i], &t, &attempt, &at) && t < job->task_count);
-        seen[t]++;
-        trace(w, "part of %.8s checkpoint %" PRIu64 ": %.*s", job->id, snapshot->checkpoint,
-              (int)snapshot->parts[i]->bytes.len, (const char *)snapshot->parts[i]->bytes.data);
-        if (view && attempt != view->tasks[t].attempt)
-            violate(w, "part-of-another-attempt", "job %.8s checkpoint %" PRIu64 ": task %d, attempt %" PRIu32, job->id,
-                    snapshot->checkpoint, t, attempt);
-        if (at != END && at != snapshot->checkpoint)
-            violate(w, "part-of-another-checkpoint", "job %.8s checkpoint %" PRIu64 ": task %d gave %" PRIu64, job->id,
-                    snapshot->checkpoint, t, at);
-        if (at == END && jm == job->jm && job->tasks[t].finish_passed >= snapshot->checkpoint)
-            violate(w, "torn-cut",
-                    "job %.8s checkpoint %" PRIu64 ": task %d passed the barrier, and its end is taken for it", job->id,
-                    snapshot->checkpoint, t);
-        if (at == END)
-            count(w, C_part_of_finished);
-    }
-    for (int t = 0; t < job->task_count; t++)
-        if (seen[t] != 1)
-            violate(w, "parts", "job %.8s checkpoint %" PRIu64 ": %d parts of task %d", job->id, snapshot->checkpoint,
-                    seen[t], t);
+    for (size_t i = 0; i < snapshot->n_parts; i++)
+        check_part(w, jm, job, snapshot, snapshot->parts[i], seen);
+    for (int o = 0; o < job->op_count; o++)
+        if (seen[o] != ALL_GROUPS)
+            violate(w, "parts", "job %.8s checkpoint %" PRIu64 ": operator %d has the groups %" PRIx32, job->id,
+                    snapshot->checkpoint, o, seen[o]);
 }
 
-static bool is_there(const struct job *job, const char *key);
+/* --- What a job begins with */
+
+static bool import_is_unfit(struct job *job, const Weir__Snapshot *snapshot)
+{
+    for (int t = 0; t < job->plans[0].task_count; t++)
+        for (int o = 0; o < job->plans[0].tasks[t].op_count; o++) {
+            const struct sim_task *task = &job->plans[0].tasks[t];
+            const struct sim_operator *op = &job->ops[task->ops[o]];
+            if (op->kind == 1 && !part_of(snapshot, op->uid, (uint32_t)task->subtask, (uint32_t)task->parallelism))
+                return true;
+        }
+    return false;
+}
+
+void store_import(struct world *w, struct job *job, const Weir__Snapshot *snapshot)
+{
+    job->import_id = snapshot->checkpoint;
+    job->import_unfit = import_is_unfit(job, snapshot);
+    job->checkpoints = true;
+    if (!job->options.checkpoint_interval_ms)
+        store_plan_checkpoints(w, job);
+    job->durable = true;
+    struct part_bytes bytes;
+    uint32_t open[SIM_VERTICES_MAX] = {
+        0}; /* groups of which output is pending in it: what was there before it is the other job's */
+    for (size_t i = 0; i < snapshot->n_committables; i++) {
+        int op;
+        uint32_t groups;
+        uint64_t from;
+        int read = sscanf(snapshot->committables[i]->text, "%d.%" SCNx32 ".%" SCNu64, &op, &groups, &from);
+        weir_assert(read == 3);
+        for (int g = 0; g < SIM_GROUPS; g++)
+            if (groups >> g & 1 && (!(open[op] >> g & 1) || from < job->published_to[op][g]))
+                job->published_to[op][g] = from;
+        open[op] |= groups;
+    }
+    for (size_t i = 0; i < snapshot->n_parts; i++) {
+        const Weir__StatePart *part = snapshot->parts[i];
+        int op = part_number(part, &bytes);
+        uint32_t groups = groups_of(part->subtask, part->parallelism) & ~open[op];
+        for (int g = 0; job->ops[op].sink && g < SIM_GROUPS; g++)
+            if (groups >> g & 1)
+                job->published_to[op][g] = bytes.since[g];
+    }
+}
 
 /* --- HEAD */
+
+/* Of one task's operators. */
+static bool same_object(const Weir__Snapshot *snapshot, size_t part)
+{
+    return strcmp(snapshot->parts[part]->object, snapshot->parts[part - 1]->object) == 0;
+}
 
 /* HEAD names it no more: what it needed is not needed since now. */
 static void leave(struct world *w, struct job *job, uint64_t id)
@@ -128,7 +192,7 @@ static void leave(struct world *w, struct job *job, uint64_t id)
     const Weir__Snapshot *metadata = sim_checkpoint(job, id)->metadata;
     sim_checkpoint(job, id)->left_ms = w->now_ms;
     for (size_t p = 0; p < metadata->n_parts; p++)
-        for (int i = 0; i < job->object_count; i++)
+        for (int i = 0; i < job->object_count && (p == 0 || !same_object(metadata, p)); i++)
             if (strcmp(job->objects[i].key, metadata->parts[p]->object) == 0)
                 job->objects[i].left_ms = w->now_ms;
 }
@@ -139,14 +203,15 @@ static void apply_head(struct world *w, struct job *job, const struct store_op *
     Weir__Head *new = weir__head__unpack(&weir_proto_memory, op->size, op->bytes);
     weir_assert(new &&new->nonce.len == sizeof head->nonce);
     uint64_t newest = new->n_retained ? new->retained[new->n_retained - 1]->id : 0;
-    const char *what =
-        new->leader_epoch < head->epoch     ? "its epoch"
-        : new->next_checkpoint < head->next ? "the next id"
-        : newest < head->newest && !(newest == 0 && weir_job_state_terminal((enum weir_job_state) new->job_state))
-            ? "the newest checkpoint"
-        : new->committed_upto < head->committed_upto ? "committed_upto"
-        : new->gc_floor < head->floor                ? "the floor"
-                                                     : NULL;
+    const char *what = new->leader_epoch < head->epoch     ? "its epoch"
+                       : new->next_checkpoint < head->next ? "the next id"
+                       : newest < head->newest &&
+                               !(newest == 0 && weir_job_state_terminal((enum weir_job_state) new->job_state)) &&
+                               !store_may_fall_back(job, newest)
+                           ? "the newest checkpoint"
+                       : new->committed_upto < head->committed_upto ? "committed_upto"
+                       : new->gc_floor < head->floor                ? "the floor"
+                                                                    : NULL;
     if (what)
         violate(w, "head-regressed", "job %.8s: %s", job->id, what);
     if (new->next_attempt < head->next_attempt)
@@ -170,13 +235,18 @@ static void apply_head(struct world *w, struct job *job, const struct store_op *
             count(w, C_zombie_jobmanager);
         job_led_by(w, job, op->jm);
     }
+    if (newest < head->newest && newest)
+        count(w, C_fell_back);
+    if (job->import_id && !head->exists && newest != job->import_id)
+        violate(w, "import-forgotten", "job %.8s begins with %" PRIu64 ", and its first HEAD names %" PRIu64, job->id,
+                job->import_id, newest);
     if (newest >= new->next_checkpoint)
         violate(w, "id-unreserved", "job %.8s: HEAD names %" PRIu64 ", ids below %" PRIu64 " are reserved", job->id,
                 newest, new->next_checkpoint);
     for (uint64_t id = head->floor; id < new->gc_floor; id++)
         sim_checkpoint(job, id)->left_ms = w->now_ms;
     for (int i = 0; i < head->retained_count; i++)
-        if (new->n_retained == 0 || head->retained[i] < new->retained[0]->id)
+        if (new->n_retained == 0 || head->retained[i] < new->retained[0]->id || head->retained[i] > newest)
             leave(w, job, head->retained[i]);
     head->retained_count = 0;
     uint64_t before = 0;
@@ -188,11 +258,14 @@ static void apply_head(struct world *w, struct job *job, const struct store_op *
         if (!checkpoint->metadata || checkpoint->dropped || strcmp(checkpoint->sha256, new->retained[i]->sha256) != 0)
             violate(w, "dangling", "job %.8s: HEAD names %" PRIu64 ", and its metadata is not there", job->id, id);
         for (size_t p = 0; p < checkpoint->metadata->n_parts; p++)
-            if (!is_there(job, checkpoint->metadata->parts[p]->object))
+            if ((p == 0 || !same_object(checkpoint->metadata, p)) &&
+                !is_there(job, checkpoint->metadata->parts[p]->object))
                 violate(w, "dangling", "job %.8s: checkpoint %" PRIu64 " needs %s, which is not there", job->id, id,
                         checkpoint->metadata->parts[p]->object);
         if (!checkpoint->named)
             count(w, C_checkpoint_complete);
+        if (!checkpoint->named && checkpoint->failed && w->jms[op->jm].epoch == head->epoch)
+            violate(w, "failed-in-name", "job %.8s: HEAD names %" PRIu64 ", which is called failed", job->id, id);
         job->final_named |= checkpoint->metadata->final;
         checkpoint->named = true;
         before = id;
@@ -300,6 +373,170 @@ void store_check_stalled(struct world *w, const struct job *job, int64_t after_m
         violate(w, "checkpoint-stalled", "job %.8s", job->id);
 }
 
+/* --- Savepoints */
+
+int savepoint_find(const struct world *w, const char *uri)
+{
+    for (int i = 0; i < w->savepoint_count; i++)
+        if (strcmp(w->savepoints[i].uri, uri) == 0)
+            return i;
+    return -1;
+}
+
+static bool copies_to(const struct store_op *op, const char *key)
+{
+    for (int i = 0; i < op->copy_count; i++)
+        if (strcmp(op->to[i], key) == 0)
+            return true;
+    return false;
+}
+
+static void begin_copy(struct world *w, int index, const struct weir_jm_effect *effect)
+{
+    struct store_op *op = &w->store_ops[index];
+    snprintf(op->from_uri, sizeof op->from_uri, "%s", effect->from_uri ? effect->from_uri : "");
+    snprintf(op->to_uri, sizeof op->to_uri, "%s", effect->to_uri ? effect->to_uri : "");
+    op->from = weir_alloc((size_t)(effect->copy_count + 1) * sizeof *op->from);
+    op->to = weir_alloc((size_t)(effect->copy_count + 1) * sizeof *op->to);
+    for (int i = 0; i < effect->copy_count; i++) {
+        snprintf(op->from[i], sizeof op->from[i], "%s", effect->copies[i].from);
+        snprintf(op->to[i], sizeof op->to[i], "%s", effect->copies[i].to);
+    }
+    op->copy_count = effect->copy_count;
+    Weir__Snapshot *snapshot = weir__snapshot__unpack(&weir_proto_memory, op->size, op->bytes);
+    weir_assert(snapshot);
+    for (size_t i = 0; i < snapshot->n_parts; i++)
+        if (!copies_to(op, snapshot->parts[i]->object) || (op->to_uri[0] && strchr(snapshot->parts[i]->object, '/')))
+            violate(w, "savepoint-not-whole", "job %.8s: %s refers to %s", w->jobs[op->job].id,
+                    op->to_uri[0] ? op->to_uri : "what it begins with", snapshot->parts[i]->object);
+    weir__snapshot__free_unpacked(snapshot, NULL);
+    int fate = bad(w) ? rng_range(&w->store, 0, 99) : rng_chance(&w->store, 4) ? 0 : 100;
+    int64_t d = rng_range(&w->store, 1, bad(w) ? 3000 : rng_chance(&w->store, 20) ? 1500 : 100);
+    if (fate < 15) { /* a directory that cannot be written, an object that does not come */
+        reply(w, index, d, 1);
+        return;
+    }
+    arrive(w, index, d, fate < 25 ? APPLY_ONLY : APPLY_LAST);
+    if (fate < 25)
+        reply(w, index, d + 100, 1);
+}
+
+/* Everything is there that is to be copied, and whole; else why not. */
+static bool sources_are_there(struct world *w, const struct store_op *op)
+{
+    struct job *job = &w->jobs[op->job];
+    int number = savepoint_find(w, op->from_uri), other = job_find(w, op->from_uri);
+    if (number >= 0)
+        return w->savepoints[number].metadata && !w->savepoints[number].removed;
+    const struct job *from = op->from_uri[0] ? &w->jobs[other] : job;
+    for (int i = 0; i < op->copy_count; i++) {
+        if (!op->from_uri[0] && w->jms[op->jm].epoch == job->head.epoch &&
+            !sim_checkpoint(job, op->checkpoint)->failed && !is_there(job, op->from[i]))
+            violate(w, "dangling", "job %.8s: %s is to be in a savepoint, and is not there", job->id, op->from[i]);
+        if (!is_there(from, op->from[i]) || store_is_corrupt(from, op->from[i]))
+            return false;
+    }
+    return true;
+}
+
+static bool apply_copy(struct world *w, struct store_op *op)
+{
+    struct job *job = &w->jobs[op->job];
+    if (!sources_are_there(w, op))
+        return false;
+    Weir__Snapshot *snapshot = weir__snapshot__unpack(&weir_proto_memory, op->size, op->bytes);
+    if (!op->to_uri[0]) { /* what the job begins with */
+        struct sim_checkpoint *checkpoint = sim_checkpoint(job, op->checkpoint);
+        checkpoint->metadata = snapshot;
+        checkpoint->put = true;
+        weir_sha256_hex(op->bytes, op->size, checkpoint->sha256);
+        char key[96];
+        snprintf(key, sizeof key, "jobs/%s/chk-%" PRIu64 "/metadata", job->id, op->checkpoint);
+        for (int i = 0; i < op->copy_count; i++)
+            store_write(w, job, op->to[i]);
+        store_write(w, job, key);
+        return true;
+    }
+    if (savepoint_find(w, op->to_uri) >= 0)
+        violate(w, "savepoint-twice", "job %.8s: %s", job->id, op->to_uri);
+    count(w, C_savepoint_complete);
+    if (w->savepoint_count == SIM_OPS_MAX)
+        weir__snapshot__free_unpacked(w->savepoints[--w->savepoint_count].metadata, NULL);
+    struct sim_savepoint *savepoint = &w->savepoints[w->savepoint_count++];
+    *savepoint = (struct sim_savepoint){.job = op->job, .checkpoint = op->checkpoint, .metadata = snapshot};
+    snprintf(savepoint->uri, sizeof savepoint->uri, "%s", op->to_uri);
+    return true;
+}
+
+/* It goes when who has claimed it has a checkpoint of its own, and otherwise never. */
+static void drop_savepoint(struct world *w, const struct job *job, const char *uri)
+{
+    int number = savepoint_find(w, uri);
+    if (number < 0 || job->claims != number)
+        violate(w, "savepoint-of-another", "job %.8s removes %s, which it has not claimed", job->id, uri);
+    if (job->head.newest <= job->import_id)
+        violate(w, "savepoint-needed", "job %.8s removes %s before it has a checkpoint of its own", job->id, uri);
+    w->savepoints[number].removed = true;
+    count(w, C_savepoint_removed);
+}
+
+/* --- Damage */
+
+bool store_is_corrupt(const struct job *job, const char *key)
+{
+    for (int i = 0; job->corrupted && i < job->object_count; i++)
+        if (job->objects[i].corrupt && strcmp(job->objects[i].key, key) == 0)
+            return true;
+    return false;
+}
+
+bool store_is_damaged(struct job *job, uint64_t id)
+{
+    const Weir__Snapshot *metadata = sim_checkpoint(job, id)->metadata;
+    for (size_t i = 0; i < metadata->n_parts; i++)
+        if (store_is_corrupt(job, metadata->parts[i]->object))
+            return true;
+    return false;
+}
+
+void store_corrupt(struct world *w, int target, int value)
+{
+    for (int k = 0; k < w->job_count; k++) {
+        struct job *job = &w->jobs[(target + k) % w->job_count];
+        if (!job->checkpoints || job->head.newest == 0 || weir_job_state_terminal(job->head.state))
+            continue;
+        const Weir__Snapshot *metadata = sim_checkpoint(job, job->head.newest)->metadata;
+        const char *key = metadata->n_parts ? metadata->parts[(size_t)value % metadata->n_parts]->object : "";
+        bool all = value % 3 == 0; /* of the checkpoint, and every region finds it */
+        for (int i = 0; i < job->object_count; i++)
+            if (!job->objects[i].gone && (strcmp(job->objects[i].key, key) == 0 ||
+                                          (all && store_needed_by(job, job->objects[i].key) == job->head.newest)))
+                job->corrupted = job->objects[i].corrupt = true;
+        trace(w, "%s is damaged%s", key, all ? ", and so is all of its checkpoint" : "");
+        for (int i = 0; i < w->exec_count && value < 80; i++) /* so that somebody reads it */
+            for (int t = 0; w->execs[i].exists && &w->jobs[w->execs[i].job] == job && t < w->execs[i].task_count; t++)
+                if (t == 0 || all)
+                    push(w, w->now_ms + (all ? 1 : rng_range(&w->store, 1, 400)), EV_X_ACT, i, t, 4 /* ACT_FAIL */,
+                         w->execs[i].tasks[t].attempt, NULL);
+        return;
+    }
+}
+
+bool store_may_fall_back(struct job *job, uint64_t to)
+{
+    bool damaged = false, known = false;
+    for (int i = 0; i < job->head.retained_count; i++) {
+        uint64_t id = job->head.retained[i];
+        known |= id == to;
+        if (id <= to)
+            continue;
+        if (sim_checkpoint(job, id)->metadata->n_committables > 0)
+            return false;
+        damaged |= store_is_damaged(job, id);
+    }
+    return damaged && known;
+}
+
 static void begin_store_put(struct world *w, struct job *job, int index)
 {
     struct store_op *op = &w->store_ops[index];
@@ -310,7 +547,7 @@ static void begin_store_put(struct world *w, struct job *job, int index)
         violate(w, "id-unreserved", "job %.8s: %" PRIu64 " is used, HEAD reserves ids below %" PRIu64, job->id,
                 op->checkpoint, job->head.next);
     checkpoint->put = true;
-    if (checkpoint->triggered)
+    if (checkpoint->triggered && !(checkpoint->flags & SIM_FLAG_SAVEPOINT)) /* copying takes its time */
         store_check_stalled(w, job, w->now_ms - checkpoint->triggered_ms);
     Weir__Snapshot *snapshot = weir__snapshot__unpack(&weir_proto_memory, op->size, op->bytes);
     weir_assert(snapshot);
@@ -330,8 +567,7 @@ static void begin_store_put(struct world *w, struct job *job, int index)
         reply(w, index, d + 100, 1);
 }
 
-/* Does something that HEAD names need it? The id of that; 0: nothing does. */
-static uint64_t needed_by(struct job *job, const char *key)
+uint64_t store_needed_by(struct job *job, const char *key)
 {
     for (int i = 0; i < job->head.retained_count; i++) {
         const struct sim_checkpoint *checkpoint = sim_checkpoint(job, job->head.retained[i]);
@@ -367,7 +603,11 @@ static bool is_there(const struct job *job, const char *key)
 
 static void delete_object(struct world *w, struct job *job, struct sim_object *object)
 {
-    uint64_t needed = needed_by(job, object->key), id = 0;
+    if (!job->head.exists) { /* of a submission that was not accepted: nothing refers to it */
+        object->gone = true;
+        return;
+    }
+    uint64_t needed = store_needed_by(job, object->key), id = 0;
     const char *chk = strstr(object->key, "/chk-");
     if (needed)
         violate(w, "drop-of-a-shared-object", "job %.8s: %" PRIu64 " needs %s", job->id, needed, object->key);
@@ -459,13 +699,21 @@ void store_begin(struct world *w, int jm, const struct weir_jm_effect *effect)
     case WEIR_JM_EFFECT_STORE_PUT:
         begin_store_put(w, job, index);
         break;
+    case WEIR_JM_EFFECT_STORE_COPY:
+        begin_copy(w, index, effect);
+        break;
     case WEIR_JM_EFFECT_JOB_STORE:
         begin_job_store(w, index);
         break;
     case WEIR_JM_EFFECT_STORE_DROP:
-        if (!bad(w) || rng_chance(&w->store, 60)) /* else it fails */
+        if (bad(w) && rng_chance(&w->store, 40)) /* it fails */
+            ;
+        else if (effect->from_uri)
+            drop_savepoint(w, job, effect->from_uri);
+        else
             drop_prefix(w, job, effect->text, effect->age_ms);
-        reply(w, index, rng_range(&w->store, 1, 50), 0);
+        if (!effect->from_uri)
+            reply(w, index, rng_range(&w->store, 1, 50), 0);
         break;
     case WEIR_JM_EFFECT_STORE_DELETE: { /* some may be gone when it fails */
         bool fails = bad(w) && rng_chance(&w->store, 40);
@@ -535,6 +783,9 @@ void store_apply(struct world *w, int index, int answer)
         char key[96];
         snprintf(key, sizeof key, "jobs/%s/chk-%" PRIu64 "/metadata", job->id, op->checkpoint);
         store_write(w, job, key);
+    } else if (op->kind == WEIR_JM_EFFECT_STORE_COPY) {
+        result = !apply_copy(w, op);
+        op = &w->store_ops[index];
     } else if (op->kind == WEIR_JM_EFFECT_HEAD_PUT) {
         bool holds = condition_holds(job, op);
         if (holds)
@@ -657,7 +908,7 @@ static void reply_read(struct world *w, int index, int result)
     if (result)
         count(w, C_read_failed);
     if (head) {
-        read.take_plan = plan_of_job(job);
+        read.take_plan = plan_of_job(job, override_in(head->configuration, head->n_configuration));
         read.take_snapshots = op->snapshots;
         op->snapshots = NULL;
     }
@@ -708,7 +959,8 @@ void store_reply(struct world *w, int index, int result)
     struct weir_jm_event event;
     char tag[24];
     snprintf(tag, sizeof tag, "%" PRIu64, op->got_tag);
-    enum weir_jm_event_kind kind = op->kind == WEIR_JM_EFFECT_STORE_PUT   ? WEIR_JM_EVENT_STORED
+    bool put = op->kind == WEIR_JM_EFFECT_STORE_PUT || op->kind == WEIR_JM_EFFECT_STORE_COPY;
+    enum weir_jm_event_kind kind = put                                    ? WEIR_JM_EVENT_STORED
                                    : op->kind == WEIR_JM_EFFECT_JOB_STORE ? WEIR_JM_EVENT_JOB_STORED
                                    : op->kind == WEIR_JM_EFFECT_HEAD_PUT  ? WEIR_JM_EVENT_HEAD_PUT
                                                                           : WEIR_JM_EVENT_HEAD_GOT;
@@ -719,8 +971,7 @@ void store_reply(struct world *w, int index, int result)
     memcpy(nonce, op->nonce, sizeof nonce);
     event.job_id = id;
     event.checkpoint = op->checkpoint;
-    event.text =
-        (op->kind == WEIR_JM_EFFECT_STORE_PUT || op->kind == WEIR_JM_EFFECT_JOB_STORE) && result ? "503" : NULL;
+    event.text = (put || op->kind == WEIR_JM_EFFECT_JOB_STORE) && result ? "503" : NULL;
     event.put_result = (enum weir_head_put_result)result;
     event.get_result = op->got;
     event.tag = tag;
@@ -736,6 +987,61 @@ void store_reply(struct world *w, int index, int result)
 }
 
 /* --- What the JobManager sends */
+
+/* Of one operator: what a subtask needs of its state, and no more. */
+static bool restores_operator(const struct sim_task *task, const struct sim_operator *op,
+                              const Weir__TaskRestore *restore)
+{
+    uint32_t seen = 0;
+    for (size_t i = 0; i < restore->n_parts; i++) {
+        const Weir__StatePart *part = restore->parts[i];
+        if (strcmp(part->uid, op->uid) != 0)
+            continue;
+        uint32_t groups = groups_of(part->subtask, part->parallelism);
+        bool same = (int)part->parallelism == task->parallelism, own = same && (int)part->subtask == task->subtask;
+        bool wanted = part->kind == 4   ? (groups & task->groups) != 0
+                      : part->kind == 3 ? true
+                      : part->kind == 2 ? own || !same
+                                        : own;
+        if (!wanted || seen & groups)
+            return false;
+        seen |= groups;
+    }
+    return (task->groups & ~seen) == 0;
+}
+
+static void check_restore(struct world *w, struct job *job, const Weir__TaskId *id, const Weir__TaskRestore *restore)
+{
+    const struct sim_plan *plan = sim_plan(job, job->override);
+    int t = 0;
+    while (t < plan->task_count &&
+           (plan->tasks[t].vertex != (int)id->vertex || plan->tasks[t].subtask != (int)id->subtask))
+        t++;
+    if (t == plan->task_count)
+        violate(w, "restore-parts", "job %.8s has no task %" PRIu32 ".%" PRIu32, job->id, id->vertex, id->subtask);
+    if (restore->checkpoint != job->head.newest && !store_may_fall_back(job, restore->checkpoint))
+        violate(w, "restore-of-an-old-one", "job %.8s task %d: from %" PRIu64 ", HEAD names %" PRIu64, job->id, t,
+                restore->checkpoint, job->head.newest);
+    size_t parts = 0;
+    bool at_end = false;
+    for (size_t i = 0; i < restore->n_parts; i++) {
+        struct part_bytes bytes;
+        part_number(restore->parts[i], &bytes);
+        at_end |= bytes.at == SIM_END;
+        if ((int)restore->parts[i]->parallelism != plan->tasks[t].parallelism)
+            count(w, restore->checkpoint == job->import_id ? C_import_other_parallelism : C_restored_other_parallelism);
+    }
+    for (int o = 0; o < plan->tasks[t].op_count; o++) {
+        const struct sim_operator *op = &job->ops[plan->tasks[t].ops[o]];
+        if (!restores_operator(&plan->tasks[t], op, restore))
+            violate(w, "restore-parts", "job %.8s task %d: of operator %d", job->id, t, plan->tasks[t].ops[o]);
+        for (size_t i = 0; i < restore->n_parts; i++)
+            parts += strcmp(restore->parts[i]->uid, op->uid) == 0;
+    }
+    if (parts != restore->n_parts)
+        violate(w, "restore-parts", "job %.8s task %d: parts of others", job->id, t);
+    count(w, at_end ? C_restored_at_end : C_restored);
+}
 
 static void check_deploy(struct world *w, int jm, struct job *job, const Weir__DeployTasks *deploy)
 {
@@ -759,22 +1065,19 @@ static void check_deploy(struct world *w, int jm, struct job *job, const Weir__D
     if (deploy->n_restores != (job->head.newest ? deploy->n_tasks : 0))
         violate(w, "restore", "job %.8s: %zu of %zu tasks begin with a checkpoint", job->id, deploy->n_restores,
                 deploy->n_tasks);
-    for (size_t i = 0; i < deploy->n_restores; i++) {
-        const Weir__TaskRestore *restore = deploy->restores[i];
-        int t = 0, of;
-        uint32_t attempt;
-        uint64_t at;
-        while (job->tasks[t].vertex != (int)deploy->tasks[restore->task]->vertex ||
-               job->tasks[t].subtask != (int)deploy->tasks[restore->task]->subtask)
-            t++;
-        if (restore->checkpoint != job->head.newest)
-            violate(w, "restore-of-an-old-one", "job %.8s task %d: from %" PRIu64 ", HEAD names %" PRIu64, job->id, t,
-                    restore->checkpoint, job->head.newest);
-        if (restore->n_parts != 1 || !parse_part(restore->parts[0], &of, &attempt, &at) || of != t ||
-            (at != END && at != restore->checkpoint))
-            violate(w, "restore-parts", "job %.8s task %d", job->id, t);
-        count(w, at == END ? C_restored_at_end : C_restored);
-    }
+    for (size_t i = 0; i < deploy->n_restores; i++)
+        check_restore(w, job, deploy->tasks[deploy->restores[i]->task], deploy->restores[i]);
+}
+
+/* Nothing is under way beside a savepoint: what stops a job stops it at one barrier. */
+static void check_alone(struct world *w, int jm, struct job *job, uint64_t id, uint32_t flags)
+{
+    const struct weir_jm_job *view = weir_jm_job_find(w->jms[jm].core, job->id);
+    for (int i = 0; view && i < view->checkpoint_count; i++)
+        if (view->checkpoints[i].status == WEIR_JM_CHECKPOINT_IN_PROGRESS && view->checkpoints[i].id != id &&
+            (flags || sim_checkpoint(job, view->checkpoints[i].id)->flags))
+            violate(w, "beside-a-savepoint", "job %.8s: %" PRIu64 " and %" PRIu64, job->id, id,
+                    view->checkpoints[i].id);
 }
 
 void store_check_sent(struct world *w, int jm, const Weir__Control *control)
@@ -795,7 +1098,15 @@ void store_check_sent(struct world *w, int jm, const Weir__Control *control)
                 if (id >= job->head.next)
                     violate(w, "id-unreserved", "job %.8s: %" PRIu64 " is triggered, HEAD reserves ids below %" PRIu64,
                             job->id, id, job->head.next);
+                uint32_t flags = control->trigger_checkpoint->flags;
+                if (job->jm == jm && !checkpoint->triggered)
+                    job->all_may_restart = (flags & (SIM_FLAG_STOP | SIM_FLAG_DRAIN)) != 0;
+                if (flags & SIM_FLAG_DRAIN) /* an end, and no barrier */
+                    break;
+                if (job->jm == jm && !checkpoint->triggered)
+                    check_alone(w, jm, job, id, flags);
                 if (!checkpoint->triggered) {
+                    checkpoint->flags = flags;
                     checkpoint->complete = control->trigger_checkpoint->complete;
                     checkpoint->triggered_ms = w->now_ms;
                 }
@@ -817,93 +1128,6 @@ void store_check_sent(struct world *w, int jm, const Weir__Control *control)
     }
 }
 
-/* --- Output */
-
-static bool is_published(const struct job *job, const char *text)
-{
-    for (int i = 0; i < job->published_count; i++)
-        if (strcmp(job->published[i], text) == 0)
-            return true;
-    return false;
-}
-
-void store_check_commit(struct world *w, struct job *job, const Weir__CommitOutput *commit)
-{
-    for (size_t i = 0; i < commit->n_committables; i++) {
-        const char *text = commit->committables[i]->text;
-        int t;
-        uint64_t from, to;
-        char last[24];
-        weir_assert(sscanf(text, "%d.%" SCNu64 ".%23[^.]", &t, &from, last) == 3);
-        to = strcmp(last, "end") == 0 ? END : strtoull(last, NULL, 10);
-        trace(w, "publish %.8s with %" PRIu64 ": %s", job->id, commit->checkpoint, text);
-        if (is_published(job, text)) {
-            count(w, C_published_again);
-            continue;
-        }
-        if (job->aborted) /* a repeat, by a TaskManager that was slow, does no harm */
-            violate(w, "commit-after-abort", "job %.8s: %s", job->id, text);
-        if (from != job->published_to[t])
-            violate(w, from < job->published_to[t] ? "output-twice" : "output-lost",
-                    "job %.8s task %d: %s is published with checkpoint %" PRIu64 ", what went before ends at %" PRIu64,
-                    job->id, t, text, commit->checkpoint, job->published_to[t]);
-        job->published_to[t] = to;
-        if (job->published_count == job->published_capacity) {
-            job->published_capacity = job->published_capacity ? job->published_capacity * 2 : 64;
-            job->published = weir_realloc(job->published, (size_t)job->published_capacity * sizeof *job->published);
-        }
-        snprintf(job->published[job->published_count++], sizeof job->published[0], "%s", text);
-    }
-    sim_checkpoint(job, commit->checkpoint)->published = true;
-    count(w, C_checkpoint_published);
-}
-
-void store_check_abort(struct world *w, struct job *job)
-{
-    for (uint64_t id = 1; id < job->checkpoint_capacity; id++) {
-        const struct sim_checkpoint *checkpoint = &job->checkpoint_list[id];
-        if (checkpoint->named && !checkpoint->published && checkpoint->metadata->n_committables > 0)
-            violate(w, "abort-before-commit", "job %.8s: %" PRIu64 " is complete and not published", job->id, id);
-    }
-}
-
-void store_check_finished(struct world *w, struct job *job)
-{
-    for (int t = 0; t < job->task_count; t++)
-        if (job->tasks[t].sink && job->output && job->published_to[t] != END)
-            violate(w, "output-lost", "job %.8s is FINISHED, task %d's output is published to %" PRIu64, job->id, t,
-                    job->published_to[t]);
-}
-
-/* NULL: HEAD and the JobManager agree about a job that has ended. */
-const char *store_leftover(const struct job *job, const struct weir_jm_job *view)
-{
-    const struct sim_head *head = &job->head;
-    if (job->erased) /* while another JobManager was reading it */
-        return NULL;
-    if (!head->exists || head->state != view->state)
-        return "HEAD does not say that the job has ended";
-    if (head->retained_count != view->retained_count)
-        return "HEAD and the JobManager differ in what is retained";
-    for (int i = 0; i < head->retained_count; i++)
-        if (head->retained[i] != view->retained[i].id)
-            return "HEAD and the JobManager differ in what is retained";
-    for (int i = 0; i < head->retained_count && !job->commit_failed; i++) {
-        const struct sim_checkpoint *checkpoint = &job->checkpoint_list[head->retained[i]];
-        if (!checkpoint->published && checkpoint->metadata->n_committables > 0)
-            return "a complete checkpoint is not published";
-    }
-    for (int i = 0; i < job->object_count; i++) {
-        const struct sim_object *object = &job->objects[i];
-        if (!object->gone && !needed_by((struct job *)(uintptr_t)job, object->key)) {
-            static char text[160];
-            snprintf(text, sizeof text, "an object is left that nothing needs: %s", object->key);
-            return text;
-        }
-    }
-    return NULL;
-}
-
 /* --- Plan */
 
 void store_plan(struct world *w)
@@ -915,6 +1139,19 @@ void store_plan(struct world *w)
         w->spells[i].from_ms = rng_range(&w->store, 0, (int)w->fault_end_ms - 1);
         w->spells[i].to_ms = w->spells[i].from_ms + (rng_chance(&w->store, 60) ? rng_range(&w->store, 100, 9000) : 0);
     }
+}
+
+static void store_plan_checkpoints(struct world *w, struct job *job)
+{
+    struct weir_jm_job_options *options = &job->options;
+    options->checkpoint_interval_ms = rng_range(&w->store, 200, 2500);
+    options->checkpoint_timeout_ms = rng_range(&w->store, 1000, 6000);
+    options->checkpoint_pause_ms = rng_chance(&w->store, 60) ? 0 : rng_range(&w->store, 1, 1000);
+    options->checkpoints_concurrent = rng_chance(&w->store, 60) ? 1 : rng_range(&w->store, 2, 4);
+    options->checkpoints_tolerable = rng_chance(&w->store, 80) ? 1000000 : rng_range(&w->store, 0, 3);
+    options->checkpoints_retained = rng_range(&w->store, 1, 4);
+    options->retention = (enum weir_jm_retention)rng_range(&w->store, 0, 2);
+    job->quiet = rng_chance(&w->store, 60) ? 0 : rng_range(&w->store, 40, 95);
 }
 
 void store_plan_job(struct world *w, struct job *job)
@@ -929,14 +1166,6 @@ void store_plan_job(struct world *w, struct job *job)
     }
     job->options.checkpoint_gc_grace_ms = rng_chance(&w->store, 20) ? 0 : rng_range(&w->store, 500, 8000);
     job->options.checkpoint_gc_sweep_ms = rng_range(&w->store, 3000, 20000);
-    if (!job->checkpoints)
-        return;
-    struct weir_jm_job_options *options = &job->options;
-    options->checkpoint_interval_ms = rng_range(&w->store, 200, 2500);
-    options->checkpoint_timeout_ms = rng_range(&w->store, 1000, 6000);
-    options->checkpoint_pause_ms = rng_chance(&w->store, 60) ? 0 : rng_range(&w->store, 1, 1000);
-    options->checkpoints_concurrent = rng_chance(&w->store, 60) ? 1 : rng_range(&w->store, 2, 4);
-    options->checkpoints_tolerable = rng_chance(&w->store, 80) ? 1000000 : rng_range(&w->store, 0, 3);
-    options->checkpoints_retained = rng_range(&w->store, 1, 3);
-    options->retention = (enum weir_jm_retention)rng_range(&w->store, 0, 2);
+    if (job->checkpoints)
+        store_plan_checkpoints(w, job);
 }

@@ -498,6 +498,8 @@ static bool run_ev(struct world *w, struct ev *ev)
     case EV_HEAL:
         trace(w, "faults end");
         w->healed = true;
+        for (int j = 0; j < w->job_count; j++)
+            w->jobs[j].newest_healed = w->jobs[j].head.newest;
         for (int i = 0; i < w->jm_count; i++)
             w->jms[i].crash_in = 0;
         for (int k = 0; k < F_KINDS; k++)

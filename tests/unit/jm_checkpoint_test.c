@@ -711,6 +711,29 @@ static void corrupt_ones(void **state)
     }
 }
 
+/* Attempts are allowed by HEAD, a few ahead; while the write that allows more is under way no other one is begun for them. */
+static void attempts_are_allowed_once(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_init(&rig);
+    rig.options.checkpoint_interval_ms = 1000000;
+    bring_up(&rig, WEIR__PARTITION__FORWARD);
+    int writes = rig.head_puts;
+    while (rig.head_puts == writes) {
+        forget(&rig);
+        task_report(&rig, 0, WEIR__TASK_STATE__FAILED);
+        pass(&rig, 100);
+    }
+    writes = rig.head_puts;
+    assert_null(last(&rig, WEIR__CONTROL__BODY_DEPLOY_TASKS)); /* not before HEAD allows it */
+    pass(&rig, 1);
+    head_put(&rig, WEIR_HEAD_PUT_OK);
+    assert_non_null(last(&rig, WEIR__CONTROL__BODY_DEPLOY_TASKS));
+    assert_int_equal(rig.head_puts, writes);
+    rig_fini(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -734,6 +757,7 @@ int main(void)
         cmocka_unit_test(on_demand),
         cmocka_unit_test(requests_have_a_bound),
         cmocka_unit_test(corrupt_ones),
+        cmocka_unit_test(attempts_are_allowed_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

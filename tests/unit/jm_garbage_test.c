@@ -290,6 +290,53 @@ static void at_the_end(void **state)
     ended(WEIR_JM_RETENTION_RETAIN_ON_CANCELLATION);
 }
 
+/* What the job has gone back from is needed as long as HEAD names it, then for a grace; and what is not below the floor, until that has passed it. */
+static void after_going_back(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_init(&rig);
+    rig.options.checkpoint_gc_grace_ms = GRACE_MS;
+    rig.options.checkpoint_gc_sweep_ms = SWEEP_MS;
+    rig.options.checkpoint_interval_ms = 10 * SWEEP_MS;
+    rig.options.checkpoint_timeout_ms = 20 * SWEEP_MS;
+    rig.options.checkpoints_retained = 2;
+    rig.without_output = true;
+    bring_up(&rig, WEIR__PARTITION__FORWARD);
+    complete_with(&rig, 1, 1);
+    complete_with(&rig, 2, 2);
+    complete_with(&rig, 3, 1); /* refers to what 1 has written, and 2 does not */
+    assert_int_equal(rig.head->gc_floor, 2);
+    pass(&rig, SWEEP_MS); /* by the floor of now all is listed a grace later */
+    assert_int_equal(rig.deleted_count, 1);
+    assert_true(was_deleted(&rig, "chk-1/metadata"));
+    pass(&rig, GRACE_MS);
+    assert_int_equal(rig.lists, 1);
+    task_report_from(&rig, 0, WEIR__TASK_STATE__FAILED, "", 3);
+    assert_int_equal(job(&rig)->retained_count, 2 - 1);
+    list_page(&rig, true, SWEEP_MS, (const char *const[]){"chk-1/1-1", NULL});
+    assert_int_equal(rig.deleted_count, 1); /* a JobManager that took over now would find a HEAD that needs it */
+    head_put(&rig, WEIR_HEAD_PUT_OK);
+    assert_int_equal(rig.head->n_retained, 1);
+    list_page(&rig, false, SWEEP_MS, (const char *const[]){"chk-1/1-1", NULL});
+    pass(&rig, GRACE_MS - 1);
+    assert_int_equal(rig.deleted_count, 1);
+    pass(&rig, 1);
+    assert_int_equal(rig.deleted_count, 2);
+    assert_true(was_deleted(&rig, "chk-1/1-1"));
+    all_running(&rig);
+    complete_with(&rig, 4, 4);
+    complete_with(&rig, 5, 5);
+    assert_int_equal(rig.head->gc_floor, 4);
+    pass(&rig, GRACE_MS);
+    assert_false(was_deleted(&rig, "chk-3/metadata"));
+    assert_true(was_deleted(&rig, "chk-2/metadata") && was_deleted(&rig, "chk-2/1-1"));
+    assert_string_equal(rig.listed, "jobs/" JOB "/chk-3/");
+    list_page(&rig, false, SWEEP_MS, (const char *const[]){"chk-3/metadata", NULL});
+    assert_true(was_deleted(&rig, "chk-3/metadata"));
+    rig_fini(&rig);
+}
+
 /* A directory without HEAD, of a submission that was never accepted: all of it or nothing, by its youngest object. */
 static void without_head(void **state)
 {
@@ -314,18 +361,45 @@ static void without_head(void **state)
     rig_fini(&rig);
 }
 
+static void listed(struct rig *rig)
+{
+    const struct weir_jm_object objects[] = {{.key = "jobs/" JOB "/"}};
+    run(rig, (struct weir_jm_event){.kind = WEIR_JM_EVENT_JOBS_LISTED, .objects = objects, .object_count = 1});
+}
+
+/* A listing has shown it while it was being submitted. */
+static void of_a_refused_submission(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_init(&rig);
+    weir_jm_free(rig.jm);
+    struct weir_jm_options options;
+    weir_jm_options_init(&options);
+    options.recovers = true;
+    rig.jm = weir_jm_new(&options);
+    rig.durable = true;
+    submit(&rig, WEIR__PARTITION__FORWARD);
+    listed(&rig);
+    run(&rig, (struct weir_jm_event){.kind = WEIR_JM_EVENT_JOB_STORED, .job_id = JOB, .text = "503"});
+    assert_null(job(&rig));
+    pass(&rig, options.list_interval_ms);
+    listed(&rig);
+    const struct weir_jm_read read = {.result = WEIR_JM_READ_ABSENT};
+    run(&rig, (struct weir_jm_event){.kind = WEIR_JM_EVENT_JOB_READ, .job_id = JOB, .read = &read});
+    assert_int_equal(rig.drops, 1);
+    rig_fini(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(object_by_object),
-        cmocka_unit_test(num_retained),
-        cmocka_unit_test(built_on_by_one_under_way),
-        cmocka_unit_test(of_one_that_failed),
-        cmocka_unit_test(found_by_a_sweep),
-        cmocka_unit_test(not_within_its_grace),
-        cmocka_unit_test(what_could_not_be_deleted),
-        cmocka_unit_test(at_the_end),
-        cmocka_unit_test(without_head),
+        cmocka_unit_test(object_by_object),          cmocka_unit_test(num_retained),
+        cmocka_unit_test(built_on_by_one_under_way), cmocka_unit_test(of_one_that_failed),
+        cmocka_unit_test(found_by_a_sweep),          cmocka_unit_test(not_within_its_grace),
+        cmocka_unit_test(what_could_not_be_deleted), cmocka_unit_test(at_the_end),
+        cmocka_unit_test(after_going_back),          cmocka_unit_test(without_head),
+        cmocka_unit_test(of_a_refused_submission),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

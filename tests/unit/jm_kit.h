@@ -22,7 +22,7 @@
 #define DELETED_MAX 3000
 
 struct rig {
-    bool without_output;
+    bool without_output, durable; /* durable: a submission is acknowledged when HEAD is */
     struct weir_jm *jm;
     struct weir_jm_job_options options;
     int64_t now_ms, wake_at_ms;
@@ -469,6 +469,7 @@ static inline void submit(struct rig *rig, Weir__Partition partition)
                                     .take_plan = plan,
                                     .graph = bytes,
                                     .graph_size = size,
+                                    .durable = rig->durable,
                                     .job_options = rig->options});
     free(bytes);
     assert_int_equal(rig->reply, WEIR_OK);

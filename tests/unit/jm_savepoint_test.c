@@ -227,6 +227,24 @@ static void rescale(void **state)
     assert_int_equal(weir_jm_operation_find(rig.jm, "r")->state, WEIR_JM_OPERATION_IN_PROGRESS);
     rig_fini(&rig);
 
+    rig_init(&rig); /* its tasks come to their end meanwhile, and so does the job */
+    rig.kind = WEIR_JM_KIND_UNION;
+    bring_up(&rig, WEIR__PARTITION__FORWARD);
+    request(&rig, rescale_to(1));
+    for (int t = 0; t < job(&rig)->task_count; t++)
+        task_report(&rig, t, WEIR__TASK_STATE__FINISHED);
+    stored(&rig, 1, NULL);
+    head_put(&rig, WEIR_HEAD_PUT_OK);
+    assert_int_equal(job(&rig)->state, WEIR_JOB_RUNNING);
+    assert_non_null(strstr(weir_jm_operation_find(rig.jm, "r")->failure, "come to their end"));
+    commit_done(&rig, 1, false);
+    stored(&rig, 2, NULL); /* the last one */
+    for (int i = 0; i < 3; i++)
+        head_put(&rig, WEIR_HEAD_PUT_OK);
+    commit_done(&rig, 2, false);
+    assert_int_equal(job(&rig)->state, WEIR_JOB_FINISHED);
+    rig_fini(&rig);
+
     rig_init(&rig); /* states that belong to subtasks */
     bring_up(&rig, WEIR__PARTITION__FORWARD);
     make_complete(&rig, 1);
