@@ -165,6 +165,18 @@ struct weir_read_messages {
     int32_t reserved;
 };
 
+/* A message to be written: what write_messages() is given, valid during the call. */
+struct weir_message_out {
+    const uint8_t *value, *key; /* NULL: none */
+    size_t value_size, key_size;
+    const char *topic; /* topic_size bytes; NULL: the sink's own */
+    size_t topic_size;
+    int64_t timestamp_ms; /* INT64_MIN: the time of writing */
+    int32_t partition;    /* -1: the partitioner's choice */
+    int32_t header_count;
+    const struct weir_message_header *headers;
+};
+
 /* --- The table */
 
 struct weir_reader; /* the connector's own; each connector defines them as it likes */
@@ -265,6 +277,11 @@ struct weir_connector {
     /* The position that reader_snapshot() once gave is in a complete checkpoint: a broker may be told how far the job has come. Must not
      * block. May be NULL. */
     void (*reader_complete)(struct weir_reader *reader, const char *position);
+    /* In place of write(). Takes the first *used of the messages; fewer than `count`: there is no room for more now, and busy() is true
+     * until there is. DATA: messages[*used] can never be written (it is too large), the sink's on-error says what becomes of it. Must not
+     * block. */
+    weir_err (*write_messages)(struct weir_writer *writer, const struct weir_message_out *messages, int32_t count,
+                               int32_t *used, struct weir_error *error);
 };
 
 /* --- The connectors that a shared object brings: WEIR_CONNECTORS(&first, &second); once, at file scope */

@@ -42,8 +42,12 @@ static const char *what_is_wrong(const struct weir_connector *c)
         return "read_messages takes the place of read, and goes without enumerate";
     if (c->enumerate && (!c->source_options || !c->reader_split))
         return "enumerate needs source_options and reader_split";
-    if (c->sink_options && (!c->writer_open || !c->write || !c->writer_close))
-        return "a sink needs writer_open, write and writer_close";
+    if (c->sink_options && (!c->writer_open || !(c->write || c->write_messages) || !c->writer_close))
+        return "a sink needs writer_open, write (or write_messages) and writer_close";
+    if (c->write && c->write_messages)
+        return "write_messages takes the place of write";
+    if (c->write_messages && !c->busy)
+        return "write_messages needs busy";
     if (c->rows)
         return "rows is for connectors inside weir: leave it NULL";
     return NULL;

@@ -107,7 +107,7 @@ weir_err weir_op_carrier_find(const struct weir_op_plan *plan, const struct weir
         return weir_fail(error, WEIR_ERR_INVALID, "connector '%s' needs the option 'format', as in 'format' = 'json'",
                          name);
     if (format) {
-        if (!(sink                       ? (void *)connector->write
+        if (!(sink ? (connector->write_messages ? (void *)connector->write_messages : (void *)connector->write)
               : connector->read_messages ? (void *)connector->read_messages
                                          : (void *)connector->read))
             return weir_fail(error, WEIR_ERR_INVALID, "connector '%s' carries rows: leave out the option 'format'",

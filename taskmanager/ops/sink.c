@@ -11,11 +11,10 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
-#include "ops/ops_int.h"
+#include "ops/message_columns.h"
+#include "ops/sink_int.h"
 #include "state/snapshot.h"
 
-#define WRITE_SIZE ((size_t)128 << 10) /* encoded bytes per write() */
-#define RECORD_SIZE_MAX ((size_t)64 << 20)
 #define COMMITTABLE_SIZE_MAX ((size_t)64 << 10)
 #define FLUSH_DELAY_MS 5
 #define PENDING_MAX 10000 /* checkpoints, one after the other, none of which became complete */
@@ -28,39 +27,47 @@ struct shared_sync { /* of a pending entry and of the snapshots that carry it */
     struct weir_error error; /* FAILED */
 };
 
-struct pending { /* output of the rows before a barrier */
+struct sink_pending { /* output of the rows before a barrier */
     uint64_t checkpoint;
     char *committable;        /* NULL: nothing to publish, but what was written must have been synced */
     struct shared_sync *sync; /* NULL: none is needed */
 };
 
-struct sink {
-    struct weir_op_carrier carrier;
-    struct weir_connector_ctx connector_ctx;
-    struct weir_writer *writer;
-    struct weir_encoder *encoder;
-    enum weir_on_error on_error;
-    struct weir_buf bytes;
-    int row; /* next row of the current batch: the cursor across AGAIN */
-    bool unflushed;
-    int64_t tick_ms;         /* the connector's tick is due; INT64_MAX: not before the next row */
-    struct pending *pending; /* in the order of their checkpoints */
-    int pending_count;
-    bool sealed; /* the connector has begun to make everything durable */
-};
-
-static const struct weir_option sink_options[] = {
+const struct weir_option weir_sink_options[] = {
     {"connector", WEIR_OPTION_STRING, NULL, NULL, "Where the rows go"},
     {"format", WEIR_OPTION_STRING, "", NULL, "How rows become bytes: json, csv, raw"},
     {"on-error", WEIR_OPTION_ENUM, "fail", "fail|skip", "What to do with a row that the format cannot carry"},
+    {"metadata.", WEIR_OPTION_STRING, "", NULL,
+     "metadata.COLUMN: what the column is of each message, instead of a part of its value: topic, partition, timestamp, key"},
+    {"key.fields", WEIR_OPTION_STRING, "", NULL, "The columns that make the message's key, separated by ';'"},
+    {"key.format", WEIR_OPTION_STRING, "", NULL, "How they become bytes; raw where nothing is said"},
+    {"value.fields-include", WEIR_OPTION_ENUM, "all", "all|except-key",
+     "Whether the key's columns are in the value, too"},
     {0},
 };
+
+static weir_err no_message_options(const struct weir_op_plan *plan, const struct weir_connector *connector,
+                                   struct weir_error *error)
+{
+    for (int i = 0; i < plan->option_count; i++) {
+        const char *key = plan->options[i].key;
+        if (strncmp(key, "metadata.", 9) == 0 || strncmp(key, "key.", 4) == 0 ||
+            strcmp(key, "value.fields-include") == 0)
+            return weir_fail(error, WEIR_ERR_INVALID, "connector '%s' writes no messages: leave out '%s'",
+                             connector->name, key);
+    }
+    return WEIR_OK;
+}
 
 static weir_err sink_plan(struct weir_op_plan *plan, struct weir_error *error)
 {
     struct weir_op_carrier carrier;
-    weir_err err = weir_op_carrier_find(plan, sink_options, WEIR_CARRIER_SINK, &carrier, error);
-    if (err || !carrier.format)
+    weir_err err = weir_op_carrier_find(plan, weir_sink_options, WEIR_CARRIER_SINK, &carrier, error);
+    if (err)
+        return err;
+    if (carrier.connector->write_messages)
+        return weir_sink_messages_check(plan, &carrier, error);
+    if ((err = no_message_options(plan, carrier.connector, error)) || !carrier.format)
         return err;
     struct weir_encoder *encoder = NULL;
     if ((err = carrier.format->encoder_new(plan->inputs[0], plan->options, plan->option_count, &encoder, error)))
@@ -73,13 +80,18 @@ static weir_err sink_open(struct weir_op *op, struct weir_op_ctx *ctx, struct we
 {
     struct sink *sink = (struct sink *)op;
     const struct weir_op_plan *plan = ctx->plan;
-    weir_buf_init(&sink->bytes, RECORD_SIZE_MAX);
-    weir_err err = weir_op_carrier_find(plan, sink_options, WEIR_CARRIER_SINK, &sink->carrier, error);
+    weir_buf_init(&sink->bytes, WEIR_SINK_RECORD_SIZE_MAX);
+    weir_err err = weir_op_carrier_find(plan, weir_sink_options, WEIR_CARRIER_SINK, &sink->carrier, error);
     if (err)
         return err;
-    sink->on_error = weir_on_error_parse(weir_options_get(plan->options, plan->option_count, sink_options, "on-error"));
-    if (sink->carrier.format && (err = sink->carrier.format->encoder_new(plan->inputs[0], plan->options,
-                                                                         plan->option_count, &sink->encoder, error)))
+    sink->on_error =
+        weir_on_error_parse(weir_options_get(plan->options, plan->option_count, weir_sink_options, "on-error"));
+    if (sink->carrier.connector->write_messages)
+        err = weir_sink_messages_open(sink, ctx, error);
+    else if (sink->carrier.format)
+        err = sink->carrier.format->encoder_new(plan->inputs[0], plan->options, plan->option_count, &sink->encoder,
+                                                error);
+    if (err)
         return weir_wrap(error, "%s", plan->name);
     if (ctx->checkpoints && sink->carrier.connector->commit && !sink->carrier.connector->barrier)
         return weir_fail(
@@ -100,9 +112,17 @@ static enum weir_step failed(struct weir_op_ctx *ctx)
     return WEIR_STEP_FAILED;
 }
 
-static bool is_busy(const struct sink *sink)
+bool weir_sink_is_busy(const struct sink *sink)
 {
     return sink->carrier.connector->busy && sink->carrier.connector->busy(sink->writer);
+}
+
+weir_err weir_sink_bad_row(struct sink *sink, struct weir_op_ctx *ctx, const struct weir_batch *batch, int row)
+{
+    if (sink->on_error != WEIR_ON_ERROR_SKIP)
+        return weir_op_row_error("row cannot be written", batch, row, &ctx->error);
+    ++*ctx->num_records_bad;
+    return WEIR_ERR_DATA;
 }
 
 static weir_err encode_row(struct sink *sink, struct weir_op_ctx *ctx, const struct weir_batch *batch, int row)
@@ -113,14 +133,11 @@ static weir_err encode_row(struct sink *sink, struct weir_op_ctx *ctx, const str
         return 0;
     sink->bytes.size = before; /* a half-written record is taken back */
     if (err == WEIR_ERR_FULL)
-        (void)weir_fail(&ctx->error, WEIR_ERR_DATA, "a row is larger than %zu bytes as %s", RECORD_SIZE_MAX,
+        (void)weir_fail(&ctx->error, WEIR_ERR_DATA, "a row is larger than %zu bytes as %s", WEIR_SINK_RECORD_SIZE_MAX,
                         sink->carrier.format->name);
     else if (err != WEIR_ERR_DATA)
         return err;
-    if (sink->on_error != WEIR_ON_ERROR_SKIP)
-        return weir_op_row_error("row cannot be written", batch, row, &ctx->error);
-    ++*ctx->num_records_bad;
-    return WEIR_ERR_DATA;
+    return weir_sink_bad_row(sink, ctx, batch, row);
 }
 
 /* Encodes rows from the cursor on and writes them; AGAIN when the time is up. */
@@ -128,10 +145,10 @@ static enum weir_step write_encoded(struct sink *sink, struct weir_op_ctx *ctx, 
 {
     while (sink->row < batch->row_count) {
         int count = 0;
-        if (is_busy(sink))
+        if (weir_sink_is_busy(sink))
             return WEIR_STEP_AGAIN;
         weir_buf_clear(&sink->bytes);
-        while (sink->row < batch->row_count && sink->bytes.size < WRITE_SIZE) {
+        while (sink->row < batch->row_count && sink->bytes.size < WEIR_SINK_WRITE_SIZE) {
             if (batch->change && batch->change[sink->row] != WEIR_INSERT) {
                 (void)weir_fail(&ctx->error, WEIR_ERR_UNSUPPORTED,
                                 "the rows are updates, and connector '%s' with format '%s' only appends",
@@ -176,10 +193,11 @@ static enum weir_step sink_batch(struct weir_op *op, struct weir_op_ctx *ctx, in
         weir_op_set_timer(ctx, weir_op_now_ms(ctx) + FLUSH_DELAY_MS);
     }
     if (sink->carrier.format) {
-        enum weir_step step = write_encoded(sink, ctx, batch);
+        enum weir_step step =
+            sink->messages ? weir_sink_messages_write(sink, ctx, batch) : write_encoded(sink, ctx, batch);
         return step == WEIR_STEP_DONE ? tick(sink, ctx) : step;
     }
-    if (is_busy(sink))
+    if (weir_sink_is_busy(sink))
         return WEIR_STEP_AGAIN;
     if (connector->rows->write_batch(sink->writer, batch, &ctx->error))
         return failed(ctx);
@@ -215,12 +233,12 @@ static enum weir_step sink_end(struct weir_op *op, struct weir_op_ctx *ctx)
         return failed(ctx);
     if (!connector->finish)
         return WEIR_STEP_DONE;
-    if (!sink->sealed && !is_busy(sink)) {
+    if (!sink->sealed && !weir_sink_is_busy(sink)) {
         sink->sealed = true;
         if (connector->seal && connector->seal(sink->writer, &ctx->error))
             return failed(ctx);
     }
-    if (!sink->sealed || is_busy(sink))
+    if (!sink->sealed || weir_sink_is_busy(sink))
         return WEIR_STEP_AGAIN;
     struct weir_buf committable;
     weir_buf_init(&committable, COMMITTABLE_SIZE_MAX);
@@ -285,10 +303,10 @@ static weir_err add_pending(struct sink *sink, struct weir_op_ctx *ctx, uint64_t
     }
     if (committable.size > 0 || sync.run) {
         sink->pending = weir_realloc(sink->pending, (size_t)(sink->pending_count + 1) * sizeof *sink->pending);
-        struct pending *pending = &sink->pending[sink->pending_count++];
+        struct sink_pending *pending = &sink->pending[sink->pending_count++];
         *pending =
-            (struct pending){.checkpoint = checkpoint,
-                             .committable = committable.size ? weir_strdup((const char *)committable.data) : NULL};
+            (struct sink_pending){.checkpoint = checkpoint,
+                                  .committable = committable.size ? weir_strdup((const char *)committable.data) : NULL};
         if (sync.run) {
             pending->sync = weir_zalloc(sizeof *pending->sync);
             pending->sync->refs = 1;
@@ -318,7 +336,7 @@ static weir_err sink_snapshot(struct weir_op *op, struct weir_op_ctx *ctx, struc
     if (snapshot->checkpoint != 0 && (err = add_pending(sink, ctx, snapshot->checkpoint, error)))
         return err;
     for (int i = 0; i < sink->pending_count; i++) {
-        struct pending *pending = &sink->pending[i];
+        struct sink_pending *pending = &sink->pending[i];
         if (pending->committable)
             weir_snapshot_add_committable(snapshot, connector->name, pending->committable);
         if (!pending->sync)
@@ -337,6 +355,7 @@ static void sink_close(struct weir_op *op, struct weir_op_ctx *ctx, bool finishe
         sink->carrier.connector->writer_close(sink->writer);
     if (sink->encoder)
         sink->carrier.format->encoder_free(sink->encoder);
+    weir_sink_messages_close(sink);
     drop_complete(sink, UINT64_MAX);
     free(sink->pending);
     weir_buf_fini(&sink->bytes);
@@ -346,7 +365,7 @@ const struct weir_op_vtable weir_op_sink = {
     .name = "sink",
     .help = "Writes rows by a connector",
     .size = sizeof(struct sink),
-    .options = sink_options,
+    .options = weir_sink_options,
     .plan = sink_plan,
     .open = sink_open,
     .batch = sink_batch,

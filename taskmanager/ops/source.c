@@ -25,6 +25,7 @@
 
 #include "base/assert.h"
 #include "base/log.h"
+#include "ops/message_columns.h"
 #include "ops/source_int.h"
 #include "state/snapshot.h"
 
@@ -87,11 +88,11 @@ static weir_err find_schema(struct weir_op_plan *plan, const struct weir_op_carr
                          "connector '%s' reads lines, and records of format '%s' are not lines", connector->name,
                          carrier->format->name);
     struct weir_decoder *decoder = NULL;
-    struct weir_schema *value = NULL;
-    weir_err err = weir_source_value_schema(plan, connector, &value, error);
+    struct weir_message_columns columns;
+    weir_err err = weir_message_columns_init(&columns, plan, plan->declared, connector, false, error);
     if (!err)
-        err = carrier->format->decoder_new(value, plan->options, plan->option_count, &decoder, error);
-    weir_schema_unref(value);
+        err = carrier->format->decoder_new(columns.value_schema, plan->options, plan->option_count, &decoder, error);
+    weir_message_columns_fini(&columns);
     if (err)
         return err;
     carrier->format->decoder_free(decoder);

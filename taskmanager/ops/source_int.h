@@ -57,10 +57,6 @@ void weir_source_flush_dead(struct source *source, struct weir_op_ctx *ctx);
 
 /* --- Messages: rows of values, columns of what the broker knows ("metadata.COLUMN" = "offset"), watermarks by lane */
 
-/* The declared columns that the format fills, one reference: all but those that metadata.* names. INVALID: a column or a kind that is none,
- * a type that cannot hold it, metadata of a connector without messages. */
-weir_err weir_source_value_schema(const struct weir_op_plan *plan, const struct weir_connector *connector,
-                                  struct weir_schema **value, struct weir_error *error);
 weir_err weir_source_messages_open(struct source *source, struct weir_op_ctx *ctx, struct weir_error *error);
 void weir_source_messages_close(struct source *source);
 /* One call's worth. DATA: call again. */

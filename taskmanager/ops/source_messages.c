@@ -15,15 +15,11 @@
 
 #include "base/assert.h"
 #include "format/simdjson_shim.h"
+#include "ops/message_columns.h"
 #include "ops/source_int.h"
 #include "state/snapshot.h"
 
-#define PREFIX "metadata."
 #define TOLD_MAX 32 /* checkpoints whose completion has not been seen */
-
-enum metadata_kind { META_TOPIC, META_PARTITION, META_OFFSET, META_TIMESTAMP, META_KEY };
-static const char *const metadata_names[] = {"topic", "partition", "offset", "timestamp", "key"};
-#define METADATA_NAMES ((int)(sizeof metadata_names / sizeof *metadata_names))
 
 struct untold { /* the reader has not been told of it */
     uint64_t checkpoint;
@@ -32,130 +28,25 @@ struct untold { /* the reader has not been told of it */
 
 struct source_messages {
     struct weir_read_messages read;
-    struct weir_schema *value_schema, *metadata_schema; /* the latter NULL: no such columns */
-    enum metadata_kind *kinds;                          /* of the metadata's columns */
-    int *from;                                          /* of each output column: value column i as i, metadata column i as -1 - i */
-    struct weir_batch *metadata;                        /* being built beside source->rows, row by row */
+    struct weir_message_columns columns;
+    struct weir_batch *metadata; /* being built beside source->rows, row by row */
     int32_t row_lane[WEIR_BATCH_ROWS_MAX];
     struct untold untold[TOLD_MAX];
     int untold_count;
     bool idle;
 };
 
-/* --- Columns */
-
-/* What column `name` holds of the message; -1: it is the format's, -2: the error says what is wrong. */
-static int kind_of(const struct weir_op_plan *plan, const struct weir_field *field, struct weir_error *error)
-{
-    static const struct {
-        enum weir_type_id types[2];
-        const char *say;
-    } allowed[] = {
-        [META_TOPIC] = {{WEIR_TYPE_STRING, WEIR_TYPE_STRING}, "STRING"},
-        [META_PARTITION] = {{WEIR_TYPE_INT32, WEIR_TYPE_INT64}, "INT or BIGINT"},
-        [META_OFFSET] = {{WEIR_TYPE_INT64, WEIR_TYPE_INT64}, "BIGINT"},
-        [META_TIMESTAMP] = {{WEIR_TYPE_TIMESTAMP, WEIR_TYPE_INT64}, "TIMESTAMP(3), or BIGINT of milliseconds"},
-        [META_KEY] = {{WEIR_TYPE_STRING, WEIR_TYPE_BYTES}, "STRING or BYTES"},
-    };
-    const char *value = NULL;
-    for (int i = 0; i < plan->option_count && !value; i++)
-        if (strncmp(plan->options[i].key, PREFIX, sizeof PREFIX - 1) == 0 &&
-            strcmp(plan->options[i].key + sizeof PREFIX - 1, field->name) == 0)
-            value = plan->options[i].value;
-    if (!value)
-        return -1;
-    for (int kind = 0; kind < METADATA_NAMES; kind++) {
-        if (strcmp(value, metadata_names[kind]) != 0)
-            continue;
-        if (field->type.id == allowed[kind].types[0] || field->type.id == allowed[kind].types[1])
-            return kind;
-        char type[64];
-        (void)weir_fail(error, WEIR_ERR_INVALID, "column '%s' is %s, and a message's %s is %s", field->name,
-                        weir_type_print(&field->type, type), value, allowed[kind].say);
-        return -2;
-    }
-    const char *near = weir_nearest(value, metadata_names, METADATA_NAMES);
-    (void)weir_fail(error, WEIR_ERR_INVALID,
-                    "'" PREFIX "%s' = '%.100s': it is none of topic, partition, offset, timestamp, key%s%s%s", field->name,
-                    value, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
-    return -2;
-}
-
-/* Every metadata.COLUMN names a column. */
-static weir_err check_names(const struct weir_op_plan *plan, struct weir_error *error)
-{
-    const struct weir_schema *schema = plan->declared;
-    for (int i = 0; i < plan->option_count; i++) {
-        const char *key = plan->options[i].key;
-        if (strncmp(key, PREFIX, sizeof PREFIX - 1) != 0)
-            continue;
-        const char *name = key + sizeof PREFIX - 1;
-        if (weir_schema_find(schema, name, strlen(name)) >= 0)
-            continue;
-        const char **names = weir_alloc((size_t)schema->field_count * sizeof *names);
-        for (int f = 0; f < schema->field_count; f++)
-            names[f] = schema->fields[f].name;
-        const char *near = weir_nearest(name, names, schema->field_count);
-        weir_err err = weir_fail(error, WEIR_ERR_INVALID, "'%s': no column '%s' is declared%s%s%s", key, name,
-                                 near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
-        free(names);
-        return err;
-    }
-    return WEIR_OK;
-}
-
-weir_err weir_source_value_schema(const struct weir_op_plan *plan, const struct weir_connector *connector,
-                                  struct weir_schema **value, struct weir_error *error)
-{
-    const struct weir_schema *schema = plan->declared;
-    struct weir_field *fields = weir_alloc((size_t)schema->field_count * sizeof *fields);
-    int count = 0;
-    weir_err err = check_names(plan, error);
-    for (int i = 0; i < schema->field_count && !err; i++) {
-        int kind = kind_of(plan, &schema->fields[i], error);
-        if (kind == -2)
-            err = WEIR_ERR_INVALID;
-        else if (kind >= 0 && !connector->read_messages)
-            err = weir_fail(error, WEIR_ERR_INVALID, "connector '%s' has no metadata: leave out '" PREFIX "%s'",
-                            connector->name, schema->fields[i].name);
-        else if (kind < 0)
-            fields[count++] = schema->fields[i];
-    }
-    if (!err && count == 0)
-        err = weir_fail(error, WEIR_ERR_INVALID, "all columns are metadata: declare one that the format fills");
-    if (!err)
-        *value = weir_schema_new(fields, count);
-    free(fields);
-    return err;
-}
-
 /* --- Open, close */
 
 weir_err weir_source_messages_open(struct source *source, struct weir_op_ctx *ctx, struct weir_error *error)
 {
     const struct weir_op_plan *plan = ctx->plan;
-    const struct weir_schema *schema = source->schema;
     struct source_messages *m = source->messages = weir_zalloc(sizeof *m);
-    weir_err err = weir_source_value_schema(plan, source->carrier.connector, &m->value_schema, error);
-    if (err)
-        return err;
-    struct weir_field *fields = weir_alloc((size_t)schema->field_count * sizeof *fields);
-    m->kinds = weir_alloc((size_t)schema->field_count * sizeof *m->kinds);
-    m->from = weir_alloc((size_t)schema->field_count * sizeof *m->from);
-    int values = 0, metadata = 0;
-    for (int i = 0; i < schema->field_count; i++) {
-        int kind = kind_of(plan, &schema->fields[i], error);
-        m->from[i] = kind < 0 ? values++ : -1 - metadata;
-        if (kind < 0)
-            continue;
-        m->kinds[metadata] = (enum metadata_kind)kind;
-        fields[metadata++] = schema->fields[i];
-    }
-    if (metadata > 0)
-        m->metadata_schema = weir_schema_new(fields, metadata);
-    free(fields);
-    return source->carrier.format->decoder_new(m->value_schema, plan->options, plan->option_count, &source->decoder,
-                                               error);
+    weir_err err =
+        weir_message_columns_init(&m->columns, plan, source->schema, source->carrier.connector, false, error);
+    return err ? err
+               : source->carrier.format->decoder_new(m->columns.value_schema, plan->options, plan->option_count,
+                                                     &source->decoder, error);
 }
 
 void weir_source_messages_close(struct source *source)
@@ -163,13 +54,10 @@ void weir_source_messages_close(struct source *source)
     struct source_messages *m = source->messages;
     if (!m)
         return;
-    weir_schema_unref(m->value_schema);
-    weir_schema_unref(m->metadata_schema);
+    weir_message_columns_fini(&m->columns);
     weir_batch_unref(m->metadata);
     for (int i = 0; i < m->untold_count; i++)
         free(m->untold[i].position);
-    free(m->kinds);
-    free(m->from);
     free(m);
     source->messages = NULL;
 }
@@ -246,12 +134,12 @@ int64_t weir_source_messages_quiet(struct source *source, struct weir_op_ctx *ct
 static struct weir_batch *put_together(struct source *source, struct weir_batch *take_values)
 {
     struct source_messages *m = source->messages;
-    if (!m->metadata_schema)
+    if (!m->columns.metadata_schema)
         return take_values;
     struct weir_batch *batch = weir_batch_new_shell(source->schema, take_values->row_count);
     for (int i = 0; i < source->schema->field_count; i++)
-        weir_column_share(&batch->columns[i], m->from[i] >= 0 ? &take_values->columns[m->from[i]]
-                                                              : &m->metadata->columns[-1 - m->from[i]]);
+        weir_column_share(&batch->columns[i], m->columns.from[i] >= 0 ? &take_values->columns[m->columns.from[i]]
+                                                                      : &m->metadata->columns[-1 - m->columns.from[i]]);
     weir_batch_unref(take_values);
     weir_batch_unref(m->metadata);
     m->metadata = NULL;
@@ -285,26 +173,26 @@ static void put_metadata(struct source_messages *m, const struct weir_message *m
     struct weir_batch *batch = m->metadata;
     const struct weir_lane *lane = &m->read.lanes[message->lane];
     int row = batch->row_count++;
-    for (int i = 0; i < m->metadata_schema->field_count; i++) {
+    for (int i = 0; i < m->columns.metadata_schema->field_count; i++) {
         struct weir_column *column = &batch->columns[i];
         int width = weir_type_width(column->type);
         bool none = false;
-        switch (m->kinds[i]) {
-        case META_TOPIC:
+        switch (m->columns.kinds[i]) {
+        case WEIR_META_TOPIC:
             weir_column_set_bytes(column, row, lane->topic, strlen(lane->topic));
             break;
-        case META_PARTITION:
+        case WEIR_META_PARTITION:
             weir_column_set_int(column, row, width, lane->partition);
             break;
-        case META_OFFSET:
+        case WEIR_META_OFFSET:
             weir_column_set_int(column, row, width, message->position);
             break;
-        case META_TIMESTAMP:
+        case WEIR_META_TIMESTAMP:
             none = message->timestamp_ms == INT64_MIN;
             if (!none)
                 weir_column_set_int(column, row, width, message->timestamp_ms);
             break;
-        case META_KEY:
+        case WEIR_META_KEY:
             none = !message->key;
             if (!none)
                 weir_column_set_bytes(column, row, message->key, message->key_size);
@@ -319,14 +207,14 @@ static void put_metadata(struct source_messages *m, const struct weir_message *m
 static weir_err check_metadata(const struct source_messages *m, const struct weir_message *message,
                                struct weir_error *error)
 {
-    for (int i = 0; m->metadata_schema && i < m->metadata_schema->field_count; i++) {
-        const struct weir_field *field = &m->metadata_schema->fields[i];
-        bool none = (m->kinds[i] == META_KEY && !message->key) ||
-                    (m->kinds[i] == META_TIMESTAMP && message->timestamp_ms == INT64_MIN);
+    for (int i = 0; m->columns.metadata_schema && i < m->columns.metadata_schema->field_count; i++) {
+        const struct weir_field *field = &m->columns.metadata_schema->fields[i];
+        bool none = (m->columns.kinds[i] == WEIR_META_KEY && !message->key) ||
+                    (m->columns.kinds[i] == WEIR_META_TIMESTAMP && message->timestamp_ms == INT64_MIN);
         if (none && !field->type.nullable)
             return weir_fail(error, WEIR_ERR_DATA, "column '%s' is NOT NULL, and the message has no %s", field->name,
-                             metadata_names[m->kinds[i]]);
-        if (m->kinds[i] == META_KEY && field->type.id == WEIR_TYPE_STRING && message->key &&
+                             weir_metadata_names[m->columns.kinds[i]]);
+        if (m->columns.kinds[i] == WEIR_META_KEY && field->type.id == WEIR_TYPE_STRING && message->key &&
             !weir_utf8_valid(message->key, message->key_size))
             return weir_fail(error, WEIR_ERR_DATA,
                              "column '%s' is a STRING, and the message's key is not valid UTF-8: declare it as BYTES",
@@ -372,9 +260,9 @@ static weir_err decode(struct source *source, struct weir_op_ctx *ctx)
 {
     struct source_messages *m = source->messages;
     if (!source->rows) {
-        source->rows = weir_batch_new(m->value_schema, WEIR_BATCH_ROWS_DEFAULT);
-        if (m->metadata_schema)
-            m->metadata = weir_batch_new(m->metadata_schema, WEIR_BATCH_ROWS_DEFAULT);
+        source->rows = weir_batch_new(m->columns.value_schema, WEIR_BATCH_ROWS_DEFAULT);
+        if (m->columns.metadata_schema)
+            m->metadata = weir_batch_new(m->columns.metadata_schema, WEIR_BATCH_ROWS_DEFAULT);
     }
     weir_err err = WEIR_OK;
     while (!err && m->read.used < m->read.count) {

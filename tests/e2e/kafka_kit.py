@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from weir_test import PATIENCE, ROOT, free_port, wait_for  # noqa: E402
@@ -96,3 +97,23 @@ class Kafka:
         found = consumer.committed([TopicPartition(topic, p) for p in range(partitions)], timeout=30 * PATIENCE)
         consumer.close()
         return [p.offset for p in found]
+
+    def read(self, topic, isolation="read_committed", until=None, timeout_s=30):
+        """All messages, by partition in their order; with `until` waits until so many are there."""
+        from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
+        consumer = Consumer({"bootstrap.servers": self.brokers, "group.id": "kit", "isolation.level": isolation, "enable.auto.commit": False,
+                             "enable.partition.eof": True, "fetch.wait.max.ms": 50, **QUIET})
+        partitions = sorted(consumer.list_topics(topic, timeout=30 * PATIENCE).topics[topic].partitions)
+        found, ended, deadline = {p: [] for p in partitions}, set(), time.monotonic() + timeout_s * PATIENCE
+        consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in partitions])
+        while len(ended) < len(partitions) or (until and sum(map(len, found.values())) < until):
+            assert time.monotonic() < deadline, f"{topic}: {sum(map(len, found.values()))} messages of {until} in {timeout_s} s"
+            for message in consumer.consume(1000, 0.2):
+                if message.error():
+                    assert message.error().code() == KafkaError._PARTITION_EOF, message.error()
+                    ended.add(message.partition())
+                else:
+                    ended.discard(message.partition())
+                    found[message.partition()].append(message)
+        consumer.close()
+        return found

@@ -153,17 +153,34 @@ static const char *file_of(const char *why, const struct weir_key_value *options
 
 /* --- Life */
 
+static void free_client(struct weir_kafka_client *client)
+{
+    if (client->free_owner)
+        client->free_owner(client->owner);
+    free(client->brokers);
+    free(client);
+}
+
 weir_err weir_kafka_client_new(const struct weir_key_value *options, int option_count, rd_kafka_type_t type,
-                               const char *(*defaults)[2], struct weir_kafka_client **out, struct weir_error *error)
+                               const char *(*defaults)[2], void (*setup)(rd_kafka_conf_t *conf), void *take_owner,
+                               void (*free_owner)(void *owner), struct weir_kafka_client **out,
+                               struct weir_error *error)
 {
     rd_kafka_conf_t *conf = NULL;
     weir_err err = settings(options, option_count, defaults, &conf, error);
-    if (err)
+    if (err) {
+        if (free_owner)
+            free_owner(take_owner);
         return err;
+    }
     struct weir_kafka_client *client = weir_zalloc(sizeof *client);
     client->refs = 1;
     client->brokers = weir_strdup(weir_kafka_property(options, option_count, "bootstrap.servers"));
+    client->owner = take_owner;
+    client->free_owner = free_owner;
     rd_kafka_conf_set_opaque(conf, client);
+    if (setup)
+        setup(conf);
     rd_kafka_conf_set_error_cb(conf, on_error);
     rd_kafka_conf_set_log_cb(conf, on_log);
     char why[256] = "";
@@ -173,8 +190,7 @@ weir_err weir_kafka_client_new(const struct weir_key_value *options, int option_
         return WEIR_OK;
     }
     rd_kafka_conf_destroy(conf);
-    free(client->brokers);
-    free(client);
+    free_client(client);
     const char *file = file_of(why, options, option_count);
     return weir_fail(error, WEIR_ERR_INVALID, "connector 'kafka': %s%s%s", file ? file : "", file ? ": " : "", why);
 }
@@ -188,8 +204,7 @@ struct weir_kafka_client *weir_kafka_client_ref(struct weir_kafka_client *client
 static void destroy(struct weir_kafka_client *client)
 {
     rd_kafka_destroy_flags(client->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
-    free(client->brokers);
-    free(client);
+    free_client(client);
 }
 
 void weir_kafka_client_unref(struct weir_kafka_client *client)

@@ -20,10 +20,11 @@
 
 static weir_err bad_places(const char *option, const char *text, struct weir_error *error)
 {
-    return weir_fail(error, WEIR_ERR_INVALID,
-                     "'%s' = '%.100s' is not of the form partition:0,offset:42;partition:1,offset:300 (with topic:NAME, before each, where "
-                     "there are several topics)",
-                     option, text);
+    return weir_fail(
+        error, WEIR_ERR_INVALID,
+        "'%s' = '%.100s' is not of the form partition:0,offset:42;partition:1,offset:300 (with topic:NAME, before each, where "
+        "there are several topics)",
+        option, text);
 }
 
 weir_err weir_kafka_places_parse(const char *option, const char *text, struct weir_kafka_places *places,
@@ -156,8 +157,9 @@ static weir_err look_up(struct weir_kafka_discovery *d, const struct weir_kafka_
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
     rd_kafka_topic_partition_t *entry = rd_kafka_topic_partition_list_add(list, found->topic, found->partition);
     entry->offset = places->timestamp_ms;
-    rd_kafka_resp_err_t failed = places->mode == KAFKA_GROUP ? rd_kafka_committed(d->client->rk, list, d->timeout_ms)
-                                                             : rd_kafka_offsets_for_times(d->client->rk, list, d->timeout_ms);
+    rd_kafka_resp_err_t failed = places->mode == KAFKA_GROUP
+                                     ? rd_kafka_committed(d->client->rk, list, d->timeout_ms)
+                                     : rd_kafka_offsets_for_times(d->client->rk, list, d->timeout_ms);
     if (!failed)
         failed = entry->err;
     *offset = entry->offset >= 0 ? entry->offset : -1;

@@ -27,6 +27,18 @@ const struct weir_option weir_kafka_source_options[] = {
     {0},
 };
 
+const struct weir_option weir_kafka_sink_options[] = {
+    {"topic", WEIR_OPTION_STRING, "", NULL,
+     "The topic; a column may say another for each row: 'metadata.COLUMN' = 'topic'"},
+    {"properties.", WEIR_OPTION_STRING, "", NULL,
+     "properties.NAME: any setting of librdkafka; properties.bootstrap.servers is required"},
+    {"delivery-guarantee", WEIR_OPTION_ENUM, "at-least-once", "none|at-least-once",
+     "none: what was not delivered when the job fails is lost; at-least-once: it is written again"},
+    {"sink.partitioner", WEIR_OPTION_ENUM, "default", "default|round-robin|fixed",
+     "default: by the key's hash (as the Java client), else at random; round-robin; fixed: each subtask writes to one partition"},
+    {0},
+};
+
 static const char *get(const struct weir_key_value *options, int count, const char *name)
 {
     const char *value = weir_options_get(options, count, weir_kafka_source_options, name);
@@ -44,7 +56,8 @@ static weir_err check_topics(const char *topic, const char *pattern, struct weir
     if (failed) {
         char why[128];
         regerror(failed, &regex, why, sizeof why);
-        return weir_fail(error, WEIR_ERR_INVALID, "'topic-pattern' = '%.100s' is no regular expression: %s", pattern, why);
+        return weir_fail(error, WEIR_ERR_INVALID, "'topic-pattern' = '%.100s' is no regular expression: %s", pattern,
+                         why);
     }
     regfree(&regex);
     return WEIR_OK;
@@ -69,9 +82,23 @@ static weir_err check_places(const struct weir_key_value *options, int count, co
     return err;
 }
 
+static weir_err check_sink(const struct weir_key_value *options, int count, struct weir_error *error)
+{
+    const char *topic = weir_options_get(options, count, weir_kafka_sink_options, "topic");
+    bool by_column = false;
+    for (int i = 0; i < count; i++)
+        by_column |= strncmp(options[i].key, "metadata.", 9) == 0 && strcmp(options[i].value, "topic") == 0;
+    if (!topic[0] && !by_column)
+        return weir_fail(
+            error, WEIR_ERR_INVALID,
+            "'topic' is missing: the topic to write to, or a column that says it ('metadata.COLUMN' = 'topic')");
+    return weir_kafka_check(options, count, error);
+}
+
 static weir_err check(const struct weir_key_value *options, int count, bool sink, struct weir_error *error)
 {
-    (void)sink;
+    if (sink)
+        return check_sink(options, count, error);
     weir_err err = check_topics(get(options, count, "topic"), get(options, count, "topic-pattern"), error);
     if (!err)
         err = check_places(options, count, "startup", error);
@@ -88,6 +115,7 @@ const struct weir_connector weir_connector_kafka = {
     .name = "kafka",
     .help = "Topics of Apache Kafka",
     .source_options = weir_kafka_source_options,
+    .sink_options = weir_kafka_sink_options,
     .check = check,
     .reader_open = weir_kafka_reader_open,
     .read_messages = weir_kafka_read,
@@ -96,4 +124,12 @@ const struct weir_connector weir_connector_kafka = {
     .reader_restore = weir_kafka_reader_restore,
     .reader_rescale = weir_kafka_reader_rescale,
     .reader_complete = weir_kafka_reader_complete,
+    .writer_open = weir_kafka_writer_open,
+    .write_messages = weir_kafka_write,
+    .busy = weir_kafka_writer_busy,
+    .tick = weir_kafka_writer_tick,
+    .barrier = weir_kafka_writer_barrier,
+    .seal = weir_kafka_writer_seal,
+    .finish = weir_kafka_writer_finish,
+    .writer_close = weir_kafka_writer_close,
 };

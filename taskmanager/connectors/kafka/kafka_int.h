@@ -7,23 +7,29 @@
 #include "connectors/connectors_int.h"
 
 extern const struct weir_option weir_kafka_source_options[];
+extern const struct weir_option weir_kafka_sink_options[];
 
 /* --- client.c: a handle, shared by reference: the reader's thread and calls on the pool use it at the same time. */
 
 struct weir_kafka_client {
     int refs; /* atomic */
     rd_kafka_t *rk;
+    void *owner; /* the user's, for its callbacks; may be NULL */
+    void (*free_owner)(void *owner);
     char *brokers;        /* properties.bootstrap.servers, for messages */
     char last_error[512]; /* what librdkafka said last of a broker or a login; under `lock` */
     int lock;             /* atomic, a spin lock: the two sides hold it for a strcpy */
+    uint32_t counter;     /* atomic, the partitioner's: it may run as long as the handle */
 };
-
 
 /* The properties are well-formed, as far as can be said without a broker. */
 weir_err weir_kafka_check(const struct weir_key_value *options, int option_count, struct weir_error *error);
-/* Does not wait for a broker. */
+/* Does not wait for a broker. `setup` (may be NULL) sets callbacks, whose opaque is the client; client->owner is `take_owner`, freed after the
+ * handle (also when there is none). */
 weir_err weir_kafka_client_new(const struct weir_key_value *options, int option_count, rd_kafka_type_t type,
-                               const char *(*defaults)[2], struct weir_kafka_client **client, struct weir_error *error);
+                               const char *(*defaults)[2], void (*setup)(rd_kafka_conf_t *conf), void *take_owner,
+                               void (*free_owner)(void *owner), struct weir_kafka_client **client,
+                               struct weir_error *error);
 struct weir_kafka_client *weir_kafka_client_ref(struct weir_kafka_client *client);
 /* The last one destroys the handle, which may take a while: not on a worker's thread, see weir_kafka_client_leave(). */
 void weir_kafka_client_unref(struct weir_kafka_client *client);
@@ -34,6 +40,29 @@ weir_err weir_kafka_fail(struct weir_kafka_client *client, weir_err code, rd_kaf
                          struct weir_error *error);
 /* The value of properties.NAME, or NULL. */
 const char *weir_kafka_property(const struct weir_key_value *options, int option_count, const char *name);
+
+/* --- produce.c */
+
+#define WEIR_KAFKA_TOPIC_SLOTS 2048
+enum weir_kafka_partitioner { WEIR_KAFKA_BY_KEY, WEIR_KAFKA_ROUND_ROBIN, WEIR_KAFKA_FIXED };
+
+/* The topics that a writer has written to. */
+struct weir_kafka_topics {
+    struct weir_kafka_client *client; /* borrowed */
+    enum weir_kafka_partitioner partitioner;
+    int count;
+    rd_kafka_topic_t *slots[WEIR_KAFKA_TOPIC_SLOTS];
+};
+/* `partitioner`: "default", "round-robin", "fixed" */
+void weir_kafka_topics_init(struct weir_kafka_topics *topics, struct weir_kafka_client *client, const char *partitioner,
+                            int subtask);
+void weir_kafka_topics_fini(struct weir_kafka_topics *topics);
+/* DATA: no topic can have that name. */
+weir_err weir_kafka_topics_find(struct weir_kafka_topics *topics, const char *name, size_t size,
+                                rd_kafka_topic_t **topic, struct weir_error *error);
+/* Puts it into the handle's queue. `flags`: RD_KAFKA_MSG_F_COPY, or 0: the bytes stay valid until the delivery report. */
+rd_kafka_resp_err_t weir_kafka_produce(rd_kafka_t *rk, rd_kafka_topic_t *topic, const struct weir_message_out *message,
+                                       int flags, void *opaque);
 
 /* --- discover.c */
 
@@ -73,7 +102,7 @@ struct weir_kafka_discovery {
     struct weir_kafka_places start, stop;
     const char *reset; /* of GROUP, where nothing is committed: "earliest", "latest" or "none"; a literal */
     int subtask, parallelism;
-    int timeout_ms; /* of each question to the brokers */
+    int timeout_ms;                 /* of each question to the brokers */
     struct weir_kafka_found *known; /* not to be looked up again; `stop` is asked for when it is -2 */
     int known_count;
     bool first; /* partitions that are not known begin where the job does; else at their beginning: they are new */
@@ -96,5 +125,18 @@ weir_err weir_kafka_reader_restore(struct weir_reader *reader, const char *posit
 weir_err weir_kafka_reader_rescale(struct weir_reader *reader, const char *const *positions, int count,
                                    struct weir_error *error);
 void weir_kafka_reader_complete(struct weir_reader *reader, const char *position);
+
+/* --- writer.c */
+weir_err weir_kafka_writer_open(struct weir_connector_ctx *ctx, const struct weir_key_value *options, int option_count,
+                                struct weir_writer **writer, struct weir_error *error);
+weir_err weir_kafka_write(struct weir_writer *writer, const struct weir_message_out *messages, int32_t count,
+                          int32_t *used, struct weir_error *error);
+bool weir_kafka_writer_busy(struct weir_writer *writer);
+weir_err weir_kafka_writer_tick(struct weir_writer *writer, int64_t now_ms, int64_t *next_ms, struct weir_error *error);
+weir_err weir_kafka_writer_barrier(struct weir_writer *writer, uint64_t checkpoint, struct weir_buf *committable,
+                                   struct weir_barrier_sync *sync, struct weir_error *error);
+weir_err weir_kafka_writer_seal(struct weir_writer *writer, struct weir_error *error);
+weir_err weir_kafka_writer_finish(struct weir_writer *writer, struct weir_buf *committable, struct weir_error *error);
+void weir_kafka_writer_close(struct weir_writer *writer);
 
 #endif

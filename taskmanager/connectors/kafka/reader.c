@@ -64,8 +64,8 @@ static const char *get(const struct weir_key_value *options, int count, const ch
 
 static enum weir_kafka_mode mode_of(const char *name)
 {
-    static const char *const names[] = {"unbounded", "earliest-offset", "latest-offset",
-                                        "group-offsets", "timestamp", "specific-offsets"};
+    static const char *const names[] = {"unbounded",     "earliest-offset", "latest-offset",
+                                        "group-offsets", "timestamp",       "specific-offsets"};
     for (int i = 0; i < (int)(sizeof names / sizeof *names); i++)
         if (strcmp(name, names[i]) == 0)
             return (enum weir_kafka_mode)i;
@@ -94,8 +94,7 @@ static void read_topics(struct weir_kafka_discovery *d, const char *topics, cons
         if (size > 0) {
             d->topics = weir_realloc(d->topics, (size_t)(d->topic_count + 1) * sizeof *d->topics);
             /* The whole name must match. */
-            d->topics[d->topic_count++] =
-                d->is_pattern ? weir_format("^(%s)$", pattern) : weir_strndup(at, size);
+            d->topics[d->topic_count++] = d->is_pattern ? weir_format("^(%s)$", pattern) : weir_strndup(at, size);
         }
         at += size + (at[size] == ';');
     }
@@ -118,7 +117,8 @@ static weir_err new_client(struct weir_reader *reader, const struct weir_key_val
         {"client.id", "weir"},
         {NULL, NULL},
     };
-    weir_err err = weir_kafka_client_new(options, option_count, RD_KAFKA_CONSUMER, defaults, &reader->client, error);
+    weir_err err = weir_kafka_client_new(options, option_count, RD_KAFKA_CONSUMER, defaults, NULL, NULL, NULL,
+                                         &reader->client, error);
     if (err)
         return err;
     rd_kafka_poll_set_consumer(reader->client->rk);
@@ -158,7 +158,10 @@ weir_err weir_kafka_reader_open(struct weir_connector_ctx *ctx, const struct wei
     struct weir_kafka_discovery *template = reader->template = weir_zalloc(sizeof *template);
     reader->event_fd = -1;
     const char *reset = weir_kafka_property(options, option_count, "auto.offset.reset");
-    template->reset = !reset ? "none" : strcmp(reset, "earliest") == 0 ? "earliest" : strcmp(reset, "latest") == 0 ? "latest" : "none";
+    template->reset = !reset                           ? "none"
+                      : strcmp(reset, "earliest") == 0 ? "earliest"
+                      : strcmp(reset, "latest") == 0   ? "latest"
+                                                       : "none";
     const char *timeout = weir_kafka_property(options, option_count, "socket.connection.setup.timeout.ms");
     template->timeout_ms = timeout ? atoi(timeout) : TIMEOUT_MS;
     template->subtask = ctx->subtask;
@@ -247,7 +250,8 @@ static weir_err assign_new(struct weir_reader *reader, struct weir_error *error)
     rd_kafka_topic_partition_list_destroy(list);
     if (!failed)
         return WEIR_OK;
-    weir_err err = weir_fail(error, WEIR_ERR_IO, "connector 'kafka': cannot begin to read: %s", rd_kafka_error_string(failed));
+    weir_err err =
+        weir_fail(error, WEIR_ERR_IO, "connector 'kafka': cannot begin to read: %s", rd_kafka_error_string(failed));
     rd_kafka_error_destroy(failed);
     return err;
 }
@@ -360,14 +364,16 @@ static weir_err take_event(struct weir_reader *reader, const rd_kafka_message_t 
     case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
     case RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE:
         return weir_fail(error, WEIR_ERR_DATA,
-                         "connector 'kafka': %s: offset %" PRId64 " is not there any more (retention, or the topic was made anew): records "
+                         "connector 'kafka': %s: offset %" PRId64
+                         " is not there any more (retention, or the topic was made anew): records "
                          "are lost. To go on all the same, set 'scan.offset-lost' to earliest or latest",
                          what, lane >= 0 ? reader->partitions[lane].next : raw->offset);
     case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
     case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
     case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
         if (!reader->template->is_pattern)
-            return weir_fail(error, WEIR_ERR_NOT_FOUND, "connector 'kafka': %s is gone from %s", what, reader->client->brokers);
+            return weir_fail(error, WEIR_ERR_NOT_FOUND, "connector 'kafka': %s is gone from %s", what,
+                             reader->client->brokers);
         weir_log(WARN, "kafka: %s is gone: it is read no more", what);
         if (lane >= 0)
             end_partition(reader, lane);
@@ -525,15 +531,16 @@ struct entry {
 static const char *next_entry(const char *at, struct entry *entry)
 {
     int end = 0;
-    if (sscanf(at, "%255[^\t\n]\t%" SCNd32 "\t%" SCNd64 "\t%" SCNd64 "\t%" SCNd64 "\n%n", entry->topic, &entry->partition,
-               &entry->next, &entry->stop, &entry->watermark_ms, &end) != 5 ||
+    if (sscanf(at, "%255[^\t\n]\t%" SCNd32 "\t%" SCNd64 "\t%" SCNd64 "\t%" SCNd64 "\n%n", entry->topic,
+               &entry->partition, &entry->next, &entry->stop, &entry->watermark_ms, &end) != 5 ||
         end == 0)
         return NULL;
     return at + end;
 }
 
 /* What of `position` is for this reader; all of it when `mine_only` is false. */
-static weir_err take_position(struct weir_reader *reader, const char *position, bool mine_only, struct weir_error *error)
+static weir_err take_position(struct weir_reader *reader, const char *position, bool mine_only,
+                              struct weir_error *error)
 {
     int discovered = 0, end = 0;
     struct entry entry;
@@ -543,8 +550,8 @@ static weir_err take_position(struct weir_reader *reader, const char *position, 
         at = next_entry(at, &entry);
         if (!at)
             return weir_fail(error, WEIR_ERR_DATA, "connector 'kafka': a position in the checkpoint cannot be read");
-        if (!mine_only || weir_kafka_is_mine(entry.topic, entry.partition, reader->template->subtask,
-                                             reader->template->parallelism))
+        if (!mine_only ||
+            weir_kafka_is_mine(entry.topic, entry.partition, reader->template->subtask, reader->template->parallelism))
             add_partition(reader, entry.topic, entry.partition, entry.next, entry.stop, entry.watermark_ms);
     }
     reader->discovered &= discovered != 0;

@@ -1,0 +1,309 @@
+/* sink, of messages: a row becomes a value (columns by the format), a key, and what the broker is told of it.
+ *
+ * The key is a column ("metadata.COLUMN" = "key"), as it is, or some columns by a format of their own ("key.fields", "key.format"). A batch is
+ * seen as two others that share its columns: the value's and the key's. Rows are encoded a few hundred at a time; those that the connector
+ * has no room for are encoded again when it has.
+ */
+#include <stdlib.h>
+
+#include "ops/message_columns.h"
+#include "ops/sink_int.h"
+
+#define MESSAGES_MAX 512
+
+struct sink_messages {
+    struct weir_message_columns columns;
+    int columns_of_value[WEIR_FIELDS_MAX]; /* of the sink's input */
+    struct weir_schema *value_schema;
+    struct weir_schema *key_schema; /* NULL: no key.fields */
+    int columns_of_key[WEIR_FIELDS_MAX];
+    const struct weir_format *key_format;
+    struct weir_encoder *key_encoder;
+    struct weir_message_out out[MESSAGES_MAX];
+    size_t value_at[MESSAGES_MAX], key_at[MESSAGES_MAX]; /* in sink->bytes, where out[] has sizes only */
+    int row_of[MESSAGES_MAX];
+    uint64_t key_encoded[(MESSAGES_MAX + 63) / 64];
+};
+
+static const char *option(const struct weir_op_plan *plan, const char *name)
+{
+    const char *value = weir_options_get(plan->options, plan->option_count, weir_sink_options, name);
+    return value ? value : "";
+}
+
+/* --- Open, close */
+
+static weir_err find_key_fields(struct sink_messages *m, const struct weir_op_plan *plan, struct weir_error *error)
+{
+    const struct weir_schema *schema = plan->inputs[0];
+    struct weir_field fields[WEIR_FIELDS_MAX];
+    int count = 0;
+    for (const char *at = option(plan, "key.fields"); *at;) {
+        size_t size = strcspn(at, ";");
+        int column = weir_schema_find(schema, at, size);
+        if (size > 0 && column < 0)
+            return weir_fail(error, WEIR_ERR_INVALID, "'key.fields': there is no column '%.*s'", (int)size, at);
+        for (int i = 0; i < count && size > 0; i++)
+            if (m->columns_of_key[i] == column)
+                return weir_fail(error, WEIR_ERR_INVALID, "'key.fields': column '%.*s' is there twice", (int)size, at);
+        if (size > 0) {
+            m->columns_of_key[count] = column;
+            fields[count++] = schema->fields[column];
+        }
+        at += size + (at[size] == ';');
+    }
+    if (count > 0)
+        m->key_schema = weir_schema_new(fields, count);
+    return WEIR_OK;
+}
+
+static weir_err open_key(struct sink_messages *m, const struct weir_op_plan *plan, struct weir_error *error)
+{
+    const char *format = option(plan, "key.format");
+    weir_err err = find_key_fields(m, plan, error);
+    if (err)
+        return err;
+    if (!m->key_schema)
+        return format[0] ? weir_fail(error, WEIR_ERR_INVALID, "'key.format' needs 'key.fields': which columns are the key")
+                         : WEIR_OK;
+    for (int i = 0; m->columns.metadata_schema && i < m->columns.metadata_schema->field_count; i++)
+        if (m->columns.kinds[i] == WEIR_META_KEY)
+            return weir_fail(error, WEIR_ERR_INVALID, "the key is either 'key.fields' or a column that 'metadata.%s' names",
+                             m->columns.metadata_schema->fields[i].name);
+    if ((err = weir_format_find(format[0] ? format : "raw", &m->key_format, error)))
+        return weir_wrap(error, "'key.format'");
+    if (!m->key_format->encoder_new)
+        return weir_fail(error, WEIR_ERR_INVALID, "'key.format': format '%s' cannot be written", m->key_format->name);
+    if ((err = m->key_format->encoder_new(m->key_schema, plan->options, plan->option_count, &m->key_encoder, error)))
+        return weir_wrap(error, "'key.fields'%s", format[0] ? "" : " (by format 'raw'; 'key.format' may say another)");
+    return WEIR_OK;
+}
+
+/* Which columns the value has: those that are no metadata, and with value.fields-include = except-key no key. */
+static weir_err find_value(struct sink_messages *m, const struct weir_op_plan *plan, struct weir_error *error)
+{
+    const struct weir_schema *schema = plan->inputs[0];
+    bool except_key = strcmp(option(plan, "value.fields-include"), "except-key") == 0;
+    struct weir_field fields[WEIR_FIELDS_MAX];
+    int count = 0;
+    for (int i = 0; i < schema->field_count; i++) {
+        bool left_out = m->columns.from[i] < 0;
+        for (int k = 0; m->key_schema && except_key && k < m->key_schema->field_count; k++)
+            left_out |= m->columns_of_key[k] == i;
+        if (left_out)
+            continue;
+        m->columns_of_value[count] = i;
+        fields[count++] = schema->fields[i];
+    }
+    if (count == 0)
+        return weir_fail(error, WEIR_ERR_INVALID, "all columns are of the key: leave one that the format writes");
+    m->value_schema = weir_schema_new(fields, count);
+    return WEIR_OK;
+}
+
+static void fini(struct sink_messages *m)
+{
+    weir_message_columns_fini(&m->columns);
+    weir_schema_unref(m->value_schema);
+    weir_schema_unref(m->key_schema);
+    if (m->key_encoder)
+        m->key_format->encoder_free(m->key_encoder);
+    free(m);
+}
+
+static weir_err init(struct sink_messages *m, const struct weir_op_plan *plan, const struct weir_op_carrier *carrier,
+                     struct weir_encoder **encoder, struct weir_error *error)
+{
+    weir_err err = weir_message_columns_init(&m->columns, plan, plan->inputs[0], carrier->connector, true, error);
+    if (!err)
+        err = open_key(m, plan, error);
+    if (!err)
+        err = find_value(m, plan, error);
+    return err ? err
+               : carrier->format->encoder_new(m->value_schema, plan->options, plan->option_count, encoder, error);
+}
+
+weir_err weir_sink_messages_check(const struct weir_op_plan *plan, const struct weir_op_carrier *carrier,
+                                  struct weir_error *error)
+{
+    struct sink_messages *m = weir_zalloc(sizeof *m);
+    struct weir_encoder *encoder = NULL;
+    weir_err err = init(m, plan, carrier, &encoder, error);
+    if (encoder)
+        carrier->format->encoder_free(encoder);
+    fini(m);
+    return err;
+}
+
+weir_err weir_sink_messages_open(struct sink *sink, struct weir_op_ctx *ctx, struct weir_error *error)
+{
+    sink->messages = weir_zalloc(sizeof *sink->messages);
+    return init(sink->messages, ctx->plan, &sink->carrier, &sink->encoder, error);
+}
+
+void weir_sink_messages_close(struct sink *sink)
+{
+    if (sink->messages)
+        fini(sink->messages);
+    sink->messages = NULL;
+}
+
+/* --- Rows */
+
+static struct weir_batch *view(const struct weir_batch *batch, struct weir_schema *schema, const int *columns)
+{
+    struct weir_batch *view = weir_batch_new_shell(schema, batch->row_count);
+    for (int i = 0; i < schema->field_count; i++)
+        weir_column_share(&view->columns[i], &batch->columns[columns[i]]);
+    return view;
+}
+
+/* What the columns say of row `row`. The batch's bytes are valid longer than the message. */
+static weir_err put_metadata(const struct sink_messages *m, const struct weir_batch *batch, int row,
+                             struct weir_message_out *out, struct weir_error *error)
+{
+    for (int i = 0; i < batch->schema->field_count; i++) {
+        const struct weir_column *column = &batch->columns[i];
+        if (m->columns.from[i] >= 0 || weir_column_is_null(column, row))
+            continue;
+        int64_t number = 0;
+        switch (m->columns.kinds[-1 - m->columns.from[i]]) {
+        case WEIR_META_TOPIC:
+            out->topic = (const char *)weir_column_bytes(column, row, &out->topic_size);
+            break;
+        case WEIR_META_KEY:
+            out->key = weir_column_bytes(column, row, &out->key_size);
+            break;
+        case WEIR_META_TIMESTAMP:
+            out->timestamp_ms = column->i64[row];
+            if (out->timestamp_ms < 0)
+                return weir_fail(error, WEIR_ERR_DATA, "column '%s' is a time before 1970, which no message can have",
+                                 batch->schema->fields[i].name);
+            break;
+        case WEIR_META_PARTITION:
+            number = column->type == WEIR_TYPE_INT32 ? column->i32[row] : column->i64[row];
+            if (number < 0 || number > INT32_MAX)
+                return weir_fail(error, WEIR_ERR_DATA, "column '%s': there is no partition %lld",
+                                 batch->schema->fields[i].name, (long long)number);
+            out->partition = (int32_t)number;
+            break;
+        case WEIR_META_OFFSET:
+            break;
+        }
+    }
+    return WEIR_OK;
+}
+
+/* Appends the row as one record, without the line's end. */
+static weir_err encode(const struct weir_format *format, struct weir_encoder *encoder, const struct weir_batch *batch,
+                       int row, struct weir_buf *bytes, size_t *at, size_t *size, struct weir_error *error)
+{
+    *at = bytes->size;
+    weir_err err = format->encode(encoder, batch, row, bytes, error);
+    if (err == WEIR_ERR_FULL)
+        err = weir_fail(error, WEIR_ERR_DATA, "a row is larger than %zu bytes as %s", WEIR_SINK_RECORD_SIZE_MAX,
+                        format->name);
+    if (err)
+        return err;
+    if (format->line_based && bytes->size > *at && bytes->data[bytes->size - 1] == '\n')
+        bytes->size--;
+    *size = bytes->size - *at;
+    return WEIR_OK;
+}
+
+/* Row `row` as message `index`; on an error nothing was added. */
+static weir_err add_message(struct sink *sink, const struct weir_batch *batch, const struct weir_batch *value,
+                            const struct weir_batch *key, int row, int index, struct weir_error *error)
+{
+    struct sink_messages *m = sink->messages;
+    struct weir_message_out *out = &m->out[index];
+    size_t before = sink->bytes.size;
+    *out = (struct weir_message_out){.timestamp_ms = INT64_MIN, .partition = -1};
+    m->row_of[index] = row;
+    weir_err err = encode(sink->carrier.format, sink->encoder, value, row, &sink->bytes, &m->value_at[index],
+                          &out->value_size, error);
+    if (!err && key)
+        err = encode(m->key_format, m->key_encoder, key, row, &sink->bytes, &m->key_at[index], &out->key_size, error);
+    if (!err && m->columns.metadata_schema)
+        err = put_metadata(m, batch, row, out, error);
+    weir_bit_put(m->key_encoded, index, key != NULL);
+    if (err)
+        sink->bytes.size = before;
+    return err;
+}
+
+/* Encodes rows from *row on. */
+static weir_err encode_some(struct sink *sink, struct weir_op_ctx *ctx, const struct weir_batch *batch,
+                            const struct weir_batch *value, const struct weir_batch *key, int *row, int *count)
+{
+    const struct sink_messages *m = sink->messages;
+    *count = 0;
+    weir_buf_clear(&sink->bytes);
+    for (; *row < batch->row_count && *count < MESSAGES_MAX && sink->bytes.size < WEIR_SINK_WRITE_SIZE; ++*row) {
+        if (batch->change && batch->change[*row] != WEIR_INSERT)
+            return weir_fail(&ctx->error, WEIR_ERR_UNSUPPORTED,
+                             "the rows are updates, and connector '%s' with format '%s' only appends",
+                             sink->carrier.connector->name, sink->carrier.format->name);
+        weir_err err = add_message(sink, batch, value, key, *row, *count, &ctx->error);
+        if (!err)
+            ++*count;
+        else if (err != WEIR_ERR_DATA || (err = weir_sink_bad_row(sink, ctx, batch, *row)) != WEIR_ERR_DATA ||
+                 sink->on_error != WEIR_ON_ERROR_SKIP)
+            return err;
+    }
+    for (int i = 0; i < *count; i++) { /* the bytes do not move any more */
+        struct weir_message_out *out = (struct weir_message_out *)&m->out[i];
+        out->value = sink->bytes.data + m->value_at[i];
+        if (weir_bit_get(m->key_encoded, i))
+            out->key = sink->bytes.data + m->key_at[i];
+    }
+    return WEIR_OK;
+}
+
+/* Gives all, or those that there is room for; the cursor is behind them. */
+static weir_err give(struct sink *sink, struct weir_op_ctx *ctx, const struct weir_batch *batch, int count, int after)
+{
+    const struct sink_messages *m = sink->messages;
+    for (int at = 0; at < count;) {
+        int32_t used = 0;
+        weir_err err = sink->carrier.connector->write_messages(sink->writer, m->out + at, count - at, &used, &ctx->error);
+        at += used;
+        if (err == WEIR_ERR_DATA) {
+            err = weir_sink_bad_row(sink, ctx, batch, m->row_of[at]);
+            if (sink->on_error != WEIR_ON_ERROR_SKIP)
+                return err;
+            at++;
+        } else if (err) {
+            return err;
+        } else if (at < count) { /* no room */
+            sink->row = m->row_of[at];
+            return WEIR_OK;
+        }
+    }
+    sink->row = after;
+    return WEIR_OK;
+}
+
+enum weir_step weir_sink_messages_write(struct sink *sink, struct weir_op_ctx *ctx, const struct weir_batch *batch)
+{
+    const struct sink_messages *m = sink->messages;
+    struct weir_batch *value = view(batch, m->value_schema, m->columns_of_value);
+    struct weir_batch *key = m->key_schema ? view(batch, m->key_schema, m->columns_of_key) : NULL;
+    enum weir_step step = WEIR_STEP_DONE;
+    while (step == WEIR_STEP_DONE && sink->row < batch->row_count) {
+        int after = sink->row, count;
+        if (weir_sink_is_busy(sink)) {
+            step = WEIR_STEP_AGAIN;
+        } else if (encode_some(sink, ctx, batch, value, key, &after, &count) || give(sink, ctx, batch, count, after)) {
+            weir_wrap(&ctx->error, "%s", ctx->plan->name);
+            step = WEIR_STEP_FAILED;
+        } else if (sink->row < batch->row_count && weir_op_should_yield(ctx)) {
+            step = WEIR_STEP_AGAIN;
+        }
+    }
+    weir_batch_unref(value);
+    weir_batch_unref(key);
+    if (step == WEIR_STEP_DONE)
+        sink->row = 0;
+    return step;
+}

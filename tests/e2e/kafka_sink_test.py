@@ -1,0 +1,128 @@
+#!/usr/bin/env python3
+"""The Kafka sink against a real broker: keys, partitions, times and topics; at least once through kills; what cannot be written."""
+import json
+import os
+import signal
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from kafka_kit import Kafka  # noqa: E402
+from weir_test import BUILD, Cluster, main, run, wait_for  # noqa: E402
+
+JOB = os.path.join(BUILD, "tests", "jobs", "kafka_sink.so")
+CHECKPOINTS = {"execution.checkpointing.interval": "200 ms", "restart-strategy.fixed-delay.delay": "100 ms",
+               "restart-strategy.type": "fixed-delay", "restart-strategy.fixed-delay.attempts": "1000"}
+
+
+def murmur2(key):
+    """As the Java client has it."""
+    m, mask = 0x5bd1e995, 0xffffffff
+    h = (0x9747b28c ^ len(key)) & mask
+    for i in range(0, len(key) - 3, 4):
+        k = int.from_bytes(key[i:i + 4], "little") * m & mask
+        h = (h * m & mask) ^ ((k ^ k >> 24) * m & mask)
+    rest = key[len(key) & ~3:]
+    if rest:
+        h = (h ^ int.from_bytes(rest, "little")) * m & mask
+    h = (h ^ h >> 13) * m & mask
+    return (h ^ h >> 15) & 0x7fffffff
+
+
+def submit(cluster, topic, to, *more, options=()):
+    return cluster.submit(JOB, "--topic", topic, "--brokers", kafka.brokers, "--to", to, *more, options=options)
+
+
+def fill(topic, partitions, first, count):
+    kafka.produce(topic, ((i % partitions, f"k{i % 7}", json.dumps({"id": i, "text": "t"})) for i in range(first, first + count)))
+
+
+def values(topic, **how):
+    return {p: [json.loads(m.value()) for m in messages] for p, messages in kafka.read(topic, **how).items()}
+
+
+def test_keys_partitions_times_and_topics():
+    with Cluster(slots=2) as cluster:
+        kafka.create("in", 2)
+        kafka.create("out", 5)
+        kafka.create("other", 1)
+        kafka.produce("in", [(i % 2, f"key{i}" if i % 3 else None,
+                              json.dumps({"id": i, "p": 3 if i % 4 == 0 else None, "place": "other" if i % 10 == 7 else None, "text": "t"}).replace('"p": 3', '"p": 0' if i % 10 == 7 else '"p": 3'),
+                              1700000000000 + i) for i in range(1000)])
+        cluster.wait_state(submit(cluster, "in", "out", "--stop", "latest-offset", options=("-p", "2")), "FINISHED")
+        out, other = kafka.read("out"), kafka.read("other")[0]
+        seen = set()
+        for message in [m for messages in out.values() for m in messages] + other:
+            row = json.loads(message.value())
+            i = row["id"]
+            seen.add(i)
+            assert row == {"id": i, "text": "t"}, row
+            assert message.key() == (f"key{i}".encode() if i % 3 else None), (i, message.key())
+            assert message.timestamp()[1] == 1700000000000 + i, (i, message.timestamp())
+            assert message.topic() == ("other" if i % 10 == 7 else "out"), i
+            if i % 10 != 7 and i % 4 == 0:
+                assert message.partition() == 3, (i, message.partition())
+            elif i % 10 != 7 and i % 3:
+                assert message.partition() == murmur2(message.key()) % 5, (i, message.partition())
+        assert len(seen) == 1000 and len(other) == 100
+        # Keys of columns, and the other partitioners.
+        kafka.create("by-key", 3)
+        cluster.wait_state(submit(cluster, "in", "by-key", "--stop", "latest-offset", "--kind", "key", "--key-format", "json",
+                                  "--include", "except-key", "--key", "id"), "FINISHED")
+        for messages in kafka.read("by-key").values():
+            for message in messages:
+                assert json.loads(message.value()) == {"text": "t"} and set(json.loads(message.key())) == {"id"}, (message.key(), message.value())
+        kafka.create("robin", 4)
+        cluster.wait_state(submit(cluster, "in", "robin", "--stop", "latest-offset", "--kind", "key", "--partitioner", "round-robin"), "FINISHED")
+        counts = [len(m) for m in kafka.read("robin").values()]
+        assert sum(counts) == 1000 and max(counts) - min(counts) < 100, counts
+        kafka.create("fixed", 4)
+        cluster.wait_state(submit(cluster, "in", "fixed", "--stop", "latest-offset", "--kind", "key", "--partitioner", "fixed"), "FINISHED")
+        assert sorted(len(m) for m in kafka.read("fixed").values()) == [0, 0, 0, 1000]
+
+
+def test_at_least_once_through_kills():
+    with Cluster(slots=4, config=CHECKPOINTS) as cluster:
+        kafka.create("kill-in", 4)
+        kafka.create("kill-out", 3)
+        job = submit(cluster, "kill-in", "kill-out", options=("-p", "2"))
+        at = 0
+        for _ in range(4):
+            fill("kill-in", 4, at, 3000)
+            at += 3000
+            wait_for("rows", lambda: len({r["id"] for rs in values("kill-out").values() for r in rs}) > at - 2500)
+            for pid in cluster.executor_pids():
+                os.kill(pid, signal.SIGKILL)
+        assert cluster.weir("stop", job, "--savepoint", cluster.path("sp")).returncode == 0
+        found = values("kill-out")
+        assert {r["id"] for rs in found.values() for r in rs} == set(range(at))
+
+
+def failed_with(cluster, topic, to, *arguments):
+    job = submit(cluster, topic, to, *arguments)
+    cluster.wait_state(job, "FAILED", timeout_s=120)
+    return cluster.root_cause(job)["stacktrace"]
+
+
+def test_what_cannot_be_written():
+    with Cluster(slots=1, config={"restart-strategy.type": "none"}) as cluster:
+        kafka.create("large-in", 1)
+        kafka.create("large-out", 1, max_message_bytes=2000000)
+        kafka.produce("large-in", [(0, None, json.dumps({"id": i, "text": "x" * (900000 if i < 1 else 10)})) for i in range(3)])
+        kafka.create("small-out", 1, max_message_bytes=1000)
+        why = failed_with(cluster, "large-in", "small-out", "--stop", "latest-offset")
+        assert "small-out" in why and "too large" in why.lower(), why
+        why = failed_with(cluster, "large-in", "no-such-topic-here", "--stop", "latest-offset")
+        assert "no-such-topic-here" in why and "nknown topic" in why, why
+        why = failed_with(cluster, "large-in", "small-out", "--to-brokers", "127.0.0.1:1")
+        assert "127.0.0.1:1" in why and "refused" in why, why
+        for arguments, wanted in ((("--kind", "key"), "'topic' is missing"), (("--kind", "key", "--to", "t", "--key", "nope"), "no column 'nope'"),
+                                  (("--kind", "key", "--to", "t", "--key-format", "json"), "needs 'key.fields'"),
+                                  (("--kind", "key", "--to", "t", "--key", "id;text"), "'key.fields'"),
+                                  (("--to", "t", "--guarantee", "sometimes"), "at-least-once")):
+            done = run(os.path.join(BUILD, "bin", "weir"), "info", JOB, "--brokers", "b:1", "--topic", "x", *arguments)
+            assert done.returncode != 0 and wanted in done.stderr, (arguments, done.stderr)
+
+
+if __name__ == "__main__":
+    with Kafka(extra="auto.create.topics.enable=false") as kafka:
+        main(globals())

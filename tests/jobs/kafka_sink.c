@@ -1,0 +1,24 @@
+/* A topic into another: what tests of the Kafka sink look at. */
+#include <weir/weir.h>
+
+WEIR_JOB(kafka_sink)
+{
+    struct weir_stream *rows = weir_source(
+        job, "kafka", "topic", weir_arg(job, "topic", NULL), "properties.bootstrap.servers",
+        weir_arg(job, "brokers", NULL), "format", "json", "scan.bounded.mode", weir_arg(job, "stop", "unbounded"),
+        "scan.topic-partition-discovery.interval", "500 ms", "metadata.k", "key", "metadata.at", "timestamp", NULL);
+    rows = weir_columns(rows, "id BIGINT NOT NULL, text STRING, p INT, place STRING, k STRING, at TIMESTAMP(3)");
+    const char *kind = weir_arg(job, "kind", "columns");
+    const char *to = weir_arg(job, "to", ""), *brokers = weir_arg(job, "to-brokers", weir_arg(job, "brokers", NULL));
+    const char *guarantee = weir_arg(job, "guarantee", "at-least-once"), *on_error = weir_arg(job, "on-error", "fail");
+    const char *timeout = weir_arg(job, "message-timeout", "300000"), *format = weir_arg(job, "format", "json");
+    if (strcmp(kind, "columns") == 0) /* key, time, partition and topic are columns */
+        weir_sink(rows, "kafka", "topic", to, "properties.bootstrap.servers", brokers, "format", format, "delivery-guarantee",
+                  guarantee, "on-error", on_error, "properties.message.timeout.ms", timeout, "properties.topic.metadata.propagation.max.ms", "3000", "metadata.k", "key",
+                  "metadata.at", "timestamp", "metadata.p", "partition", "metadata.place", "topic", NULL);
+    else
+        weir_sink(weir_select(rows, "id, text"), "kafka", "topic", to, "properties.bootstrap.servers", brokers, "format", format,
+                  "delivery-guarantee", guarantee, "on-error", on_error, "properties.message.timeout.ms", timeout,
+                  "sink.partitioner", weir_arg(job, "partitioner", "default"), "key.fields", weir_arg(job, "key", ""),
+                  "key.format", weir_arg(job, "key-format", ""), "value.fields-include", weir_arg(job, "include", "all"), NULL);
+}
