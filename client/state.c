@@ -385,6 +385,24 @@ static json_t *operator_of(const Weir__Snapshot *snapshot, json_t *operators, co
     return operator;
 }
 
+/* The text of one with segments has all options of its sink: passwords, too. */
+static json_t *committable_of(const Weir__Committable *committable)
+{
+    json_t *segments = json_array();
+    for (size_t i = 0; i < committable->n_segments; i++)
+        json_array_append_new(segments, json_pack("{s:o, s:I, s:I}", "object",
+                                                  weir_client_string(committable->segments[i]->object), "size",
+                                                  (json_int_t)committable->segments[i]->size, "messages",
+                                                  (json_int_t)committable->segments[i]->records));
+    json_t *one = json_pack("{s:o}", "connector", weir_client_string(committable->connector));
+    if (committable->n_segments == 0)
+        json_object_set_new(one, "text", weir_client_string(committable->text));
+    else
+        json_object_set_new(one, "since", json_integer((json_int_t)committable->since));
+    json_object_set_new(one, "segments", segments);
+    return one;
+}
+
 static int describe(const struct saved *saved, json_t **out)
 {
     const Weir__Snapshot *snapshot = saved->snapshot;
@@ -406,9 +424,7 @@ static int describe(const struct saved *saved, json_t **out)
                 exit_code = add_part(saved, snapshot->parts[j], state);
     }
     for (size_t i = 0; i < snapshot->n_committables; i++)
-        json_array_append_new(committables, json_pack("{s:o, s:o}", "connector",
-                                                      weir_client_string(snapshot->committables[i]->connector), "text",
-                                                      weir_client_string(snapshot->committables[i]->text)));
+        json_array_append_new(committables, committable_of(snapshot->committables[i]));
     *out = json_pack("{s:o, s:i, s:o, s:o, s:I, s:b, s:b, s:I, s:o, s:I, s:o, s:o}", "path",
                      weir_client_string(saved->place), "version", (int)snapshot->version, "jobid",
                      weir_client_string(snapshot->job_id), "name", weir_client_string(snapshot->job_name), "checkpoint",

@@ -38,6 +38,10 @@
     X("jobmanager.commit-sent", false, "it is sent") \
     X("supervisor.commit-received", false, "it came") \
     X("supervisor.commit-begun", true, "its output is about to be published") \
+    X("supervisor.kafka-fenced", true, "a new producer of exactly-once output has fenced its transactional id") \
+    X("supervisor.kafka-produced", true, "a transaction has its messages, and no marker yet") \
+    X("supervisor.kafka-commit-begun", true, "a transaction is about to be committed") \
+    X("supervisor.kafka-committed", true, "a transaction is committed, and nobody knows") \
     X("supervisor.commit-file", true, "one of its files is published, the directory not yet durable") \
     X("supervisor.commit-done", true, "its output is published; nobody knows") \
     X("supervisor.commit-answered", false, "the answer is sent") \

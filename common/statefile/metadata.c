@@ -37,6 +37,14 @@ static const char *wrong(const Weir__StatePart *part)
     return weir_crc32c(0, part->bytes.data, part->bytes.len) == part->crc32c ? NULL : "does not fit its checksum";
 }
 
+static bool has_bad_segment(const Weir__Committable *committable)
+{
+    for (size_t i = 0; i < committable->n_segments; i++)
+        if (!committable->segments[i]->object[0] || committable->segments[i]->size < 0)
+            return true;
+    return false;
+}
+
 static weir_err check(const Weir__Snapshot *snapshot, struct weir_error *error)
 {
     if (snapshot->version != WEIR_METADATA_VERSION)
@@ -55,6 +63,10 @@ static weir_err check(const Weir__Snapshot *snapshot, struct weir_error *error)
                              "CHECKPOINT_CORRUPT: state '%.100s' of operator %.32s, subtask %u, %s", part->name,
                              part->uid, part->subtask, why);
     }
+    for (size_t i = 0; i < snapshot->n_committables; i++)
+        if (has_bad_segment(snapshot->committables[i]))
+            return weir_fail(error, WEIR_ERR_DATA, "CHECKPOINT_CORRUPT: output of connector '%.100s' is nowhere",
+                             snapshot->committables[i]->connector);
     return WEIR_OK;
 }
 

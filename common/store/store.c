@@ -33,9 +33,16 @@ weir_err weir_store_open(const char *uri, const struct weir_config *config, stru
     return weir_store_local_open(path, store, error);
 }
 
+struct weir_store *weir_store_ref(struct weir_store *store)
+{
+    if (store)
+        __atomic_add_fetch(&store->more_refs, 1, __ATOMIC_RELAXED);
+    return store;
+}
+
 void weir_store_close(struct weir_store *store)
 {
-    if (!store)
+    if (!store || __atomic_fetch_sub(&store->more_refs, 1, __ATOMIC_ACQ_REL) > 0)
         return;
     free(store->uri);
     store->uri = NULL;

@@ -44,7 +44,9 @@ struct weir_store_entry {
  * created. INVALID: another scheme, no bucket, bad settings. */
 weir_err weir_store_open(const char *uri, const struct weir_config *config, struct weir_store **store,
                          struct weir_error *error);
-void weir_store_close(struct weir_store *store);            /* no call may be under way; NULL is allowed */
+struct weir_store *weir_store_ref(struct weir_store *store); /* NULL is allowed */
+void weir_store_close(
+    struct weir_store *store); /* lets go of one reference; with the last no call may be under way. NULL is allowed */
 const char *weir_store_uri(const struct weir_store *store); /* normalised, without credentials */
 
 /* Small objects, whole in memory. `match` for IF_MATCH; `tag` (may be NULL) gets the new version's. */

@@ -24,6 +24,7 @@ struct weir_store_ops {
 struct weir_store { /* the head of each kind's own struct */
     const struct weir_store_ops *ops;
     char *uri;
+    int more_refs; /* atomic, beside the first */
 };
 
 weir_err weir_store_local_open(const char *path, struct weir_store **store, struct weir_error *error);

@@ -191,6 +191,29 @@ struct weir_barrier_sync {
     weir_err (*run)(void *arg, struct weir_error *error);
     void *arg;
     void (*free_arg)(void *arg);
+    bool again; /* one that failed may be run again, for a later checkpoint */
+};
+
+/* Messages that waited in a checkpoint's output log (struct weir_connector, defers()): those of one sink that its complete checkpoint publishes.
+ * A segment's messages are one subtask's, in order; a subtask's segments are in order, too. */
+struct weir_commit_segment {
+    int64_t size, records; /* bytes in the log, messages */
+    uint64_t since;        /* every checkpoint with a higher id publishes it: when one of them has, it is left out */
+};
+
+struct weir_message_commit {
+    uint32_t size; /* of this struct */
+    int32_t option_count;
+    const char *job_id;                   /* 32 hex digits */
+    const char *operator_id;              /* of the sink */
+    uint64_t checkpoint;                  /* ids rise, and are never used twice in a job */
+    const struct weir_key_value *options; /* the sink's */
+    const struct weir_commit_segment *segments;
+    int64_t segment_count;
+    /* The messages of a segment. They are valid until the next read(). */
+    weir_err (*read)(struct weir_message_commit *commit, int64_t segment, const struct weir_message_out **messages,
+                     int64_t *count, struct weir_error *error);
+    void *runtime; /* the runtime's own */
 };
 
 struct weir_connector {
@@ -282,6 +305,12 @@ struct weir_connector {
      * block. */
     weir_err (*write_messages)(struct weir_writer *writer, const struct weir_message_out *messages, int32_t count,
                                int32_t *used, struct weir_error *error);
+    /* In a job with checkpoints: true when the sink's messages are to wait in the checkpoint's output log until it is complete, for
+     * commit_messages(). No writer is opened then. May be NULL. */
+    bool (*defers)(const struct weir_key_value *options, int option_count);
+    /* Publishes them, each once, whatever was done before: it is asked again after a failure, and by another process when one was lost,
+     * which may still be at it. Checkpoints come in order. May block, for a minute; IO and TIMEOUT: it will be tried again. */
+    weir_err (*commit_messages)(struct weir_message_commit *commit, struct weir_error *error);
 };
 
 /* --- The connectors that a shared object brings: WEIR_CONNECTORS(&first, &second); once, at file scope */

@@ -40,13 +40,19 @@ static int compare_keys(const void *a, const void *b)
 struct references weir_jm_references_of(const Weir__Snapshot *snapshot)
 {
     struct references refs = {0};
-    refs.keys = weir_alloc((snapshot->n_parts + 1) * sizeof(char *));
+    size_t segments = 0;
+    for (size_t i = 0; i < snapshot->n_committables; i++)
+        segments += snapshot->committables[i]->n_segments;
+    refs.keys = weir_alloc((snapshot->n_parts + segments + 1) * sizeof(char *));
     for (size_t i = 0; i < snapshot->n_parts; i++) {
         const char *object = snapshot->parts[i]->object;
         if (!object[0] || (refs.key_count && strcmp(refs.keys[refs.key_count - 1], object) == 0))
             continue;
         refs.keys[refs.key_count++] = weir_strdup(object);
     }
+    for (size_t i = 0; i < snapshot->n_committables; i++)
+        for (size_t s = 0; s < snapshot->committables[i]->n_segments; s++)
+            refs.keys[refs.key_count++] = weir_strdup(snapshot->committables[i]->segments[s]->object);
     qsort(refs.keys, (size_t)refs.key_count, sizeof(char *), compare_keys);
     return refs;
 }

@@ -522,6 +522,9 @@ void weir_jm_job_add_commit(struct weir_jm *jm, struct weir_jm_job *job, uint64_
     output.checkpoint = checkpoint;
     output.committables = committables;
     output.n_committables = count;
+    for (int i = 0; i < job->configuration_count; i++)
+        if (strcmp(job->configuration[i].key, "execution.checkpointing.dir") == 0)
+            output.store = (char *)(uintptr_t)job->configuration[i].value;
     Weir__Control control;
     weir__control__init(&control);
     control.body_case = WEIR__CONTROL__BODY_COMMIT_OUTPUT;

@@ -60,7 +60,6 @@ void weir_control_fill_failure(Weir__Failure *failure, const struct weir_error *
 
 /* The store that the job's checkpoints are in; none is no error. */
 weir_err weir_control_open_store(struct weir_control *c, const char *uri, struct weir_error *error);
-void weir_executor_store_unref(struct weir_executor_store *store); /* NULL is allowed */
 /* A task's snapshot goes into the store. `take_event`: of the FINISHED task, whose end it is to be reported with; NULL: a barrier's. */
 void weir_control_write(struct weir_control *c, struct weir_executor_task *task, struct weir_snapshot *take_snapshot,
                         struct weir_task_event *take_event);

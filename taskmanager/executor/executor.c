@@ -107,6 +107,7 @@ static void free_task(struct weir_control *c, struct weir_executor_task *task)
     weir_restored_free(task->restored);
     weir_task_free(task->task);
     free(task->name);
+    free(task->object_name);
     free(task->channels);
     free(task);
 }
@@ -867,7 +868,7 @@ static void free_executor(struct weir_control *c)
     weir_plan_free(executor->plan);
     weir_job_code_free(executor->code);
     weir_pool_unref(executor->pool);
-    weir_executor_store_unref(executor->store);
+    weir_store_close(executor->store);
     weir_local_copies_unref(executor->local);
     weir_rocks_free(executor->rocks);
     weir_exec_core_free(c->core);

@@ -54,25 +54,8 @@ weir_err weir_control_open_store(struct weir_control *c, const char *uri, struct
     free(pairs);
     if (err)
         return weir_wrap(error, "execution.checkpointing.dir");
-    c->executor.store = weir_zalloc(sizeof *c->executor.store);
-    atomic_init(&c->executor.store->refs, 1);
-    c->executor.store->store = store;
+    c->executor.store = store;
     return WEIR_OK;
-}
-
-static struct weir_executor_store *store_ref(struct weir_executor_store *store)
-{
-    if (store)
-        atomic_fetch_add(&store->refs, 1);
-    return store;
-}
-
-void weir_executor_store_unref(struct weir_executor_store *store)
-{
-    if (!store || atomic_fetch_sub(&store->refs, 1) > 1)
-        return;
-    weir_store_close(store->store);
-    free(store);
 }
 
 static void wake_control(void *arg)
@@ -83,8 +66,8 @@ static void wake_control(void *arg)
 /* --- Writing. On the pool until the call has ended */
 
 struct write_work {
-    struct weir_executor_store *store; /* a reference; NULL: there is none */
-    struct weir_local_copies *local;   /* the same */
+    struct weir_store *store;        /* a reference; NULL: there is none */
+    struct weir_local_copies *local; /* the same */
     uint32_t vertex, subtask;
     struct weir_snapshot *snapshot;
     char *key;
@@ -104,7 +87,7 @@ struct weir_executor_write {
 static void free_write_work(void *arg)
 {
     struct write_work *work = arg;
-    weir_executor_store_unref(work->store);
+    weir_store_close(work->store);
     weir_local_copies_unref(work->local);
     weir_snapshot_free(work->snapshot);
     free(work->key);
@@ -150,15 +133,14 @@ static weir_err put_memfd(struct write_work *work, const char *key, int fd, stru
     char path[64];
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     int64_t size = 0;
-    return weir_store_put_file(work->store->store, key, path, &size, NULL, error);
+    return weir_store_put_file(work->store, key, path, &size, NULL, error);
 }
 
 static weir_err put_bytes(struct write_work *work, const char *key, const struct weir_buf *bytes,
                           struct weir_error *error)
 {
     if ((int64_t)bytes->size <= PUT_SIZE_MAX) {
-        weir_err err =
-            weir_store_put(work->store->store, key, bytes->data, bytes->size, WEIR_STORE_ALWAYS, NULL, NULL, error);
+        weir_err err = weir_store_put(work->store, key, bytes->data, bytes->size, WEIR_STORE_ALWAYS, NULL, NULL, error);
         if (!err)
             weir_local_copies_put(copies_of(work), key, bytes->data, (int64_t)bytes->size);
         return err;
@@ -367,15 +349,14 @@ void weir_control_write(struct weir_control *c, struct weir_executor_task *task,
 {
     struct weir_executor_write *write = weir_zalloc(sizeof *write);
     struct write_work *work = write->work = weir_zalloc(sizeof *work);
-    work->store = store_ref(c->executor.store);
+    work->store = weir_store_ref(c->executor.store);
     work->local = weir_local_copies_ref(c->executor.local);
     work->vertex = task->id.vertex;
     work->subtask = task->id.subtask;
     work->snapshot = take_snapshot;
     char directory[40];
     snprintf(directory, sizeof directory, take_event ? "finished" : "chk-%" PRIu64, take_snapshot->checkpoint);
-    work->key = weir_format("jobs/%s/%s/%u-%u-%u", c->executor.job_id, directory, task->id.vertex, task->id.subtask,
-                            task->id.attempt);
+    work->key = weir_format("jobs/%s/%s/%s", c->executor.job_id, directory, task->object_name);
     write->task = task;
     write->checkpoint = take_snapshot->checkpoint;
     write->event = take_event;
@@ -475,6 +456,25 @@ static void fill_parts(struct weir_snapshot_message *message, const struct weir_
     message->snapshot.parts = message->part_pointers;
 }
 
+static void fill_segments(Weir__Committable *committable, const struct weir_output_segments *from)
+{
+    if (from->count == 0)
+        return;
+    size_t count = (size_t)from->count;
+    Weir__OutputSegment *segments = weir_zalloc(count * sizeof *segments);
+    committable->segments = weir_zalloc(count * sizeof *committable->segments);
+    for (size_t i = 0; i < count; i++) {
+        Weir__OutputSegment *segment = committable->segments[i] = &segments[i];
+        weir__output_segment__init(segment);
+        segment->object = from->list[i].object;
+        segment->size = from->list[i].size;
+        segment->crc32c = from->list[i].crc32c;
+        segment->records = from->list[i].records;
+    }
+    committable->n_segments = count;
+    committable->since = from->since;
+}
+
 void weir_snapshot_message_init(struct weir_snapshot_message *message, const struct weir_executor_write *write)
 {
     const struct weir_snapshot *snapshot = write->work->snapshot;
@@ -500,6 +500,7 @@ void weir_snapshot_message_init(struct weir_snapshot_message *message, const str
         weir__committable__init(committable);
         committable->connector = from->connector;
         committable->text = from->text;
+        fill_segments(committable, &from->segments);
     }
     message->snapshot.n_committables = (size_t)count;
     message->snapshot.committables = message->committable_pointers;
@@ -507,6 +508,11 @@ void weir_snapshot_message_init(struct weir_snapshot_message *message, const str
 
 void weir_snapshot_message_fini(struct weir_snapshot_message *message)
 {
+    for (size_t i = 0; i < message->snapshot.n_committables; i++) {
+        Weir__Committable *committable = message->committable_pointers[i];
+        free(committable->n_segments ? committable->segments[0] : NULL); /* they are one array */
+        free(committable->segments);
+    }
     free(message->parts);
     free(message->part_pointers);
     free(message->committables);
@@ -516,7 +522,7 @@ void weir_snapshot_message_fini(struct weir_snapshot_message *message)
 /* --- Fetching. On the pool until the call has ended */
 
 struct fetch_work {
-    struct weir_executor_store *store;
+    struct weir_store *store;
     struct weir_local_copies *local;
     uint32_t vertex, subtask;
     _Atomic int64_t local_bytes, store_bytes;
@@ -534,7 +540,7 @@ struct weir_executor_fetch {
 static void free_fetch_work(void *arg)
 {
     struct fetch_work *work = arg;
-    weir_executor_store_unref(work->store);
+    weir_store_close(work->store);
     weir_local_copies_unref(work->local);
     weir__task_restore__free_unpacked(work->restore, NULL);
     weir_restored_free(work->restored);
@@ -584,8 +590,7 @@ static weir_err fetch_into(struct fetch_work *work, const Weir__StatePart *part,
 {
     if (!work->store)
         return weir_fail(error, WEIR_ERR_INVALID, "execution.checkpointing.dir is not set where this task is to run");
-    weir_err err =
-        weir_store_get_range(work->store->store, part->object, part->offset + from, size, fd, 0, NULL, error);
+    weir_err err = weir_store_get_range(work->store, part->object, part->offset + from, size, fd, 0, NULL, error);
     if (err == WEIR_ERR_NOT_FOUND || err == WEIR_ERR_DATA)
         return corrupt(work, part, err == WEIR_ERR_DATA ? "is damaged" : "is not there", error);
     atomic_fetch_add(&work->store_bytes, size);
@@ -852,7 +857,7 @@ void weir_control_fetch(struct weir_control *c, struct weir_executor_task *task,
 {
     struct weir_executor_fetch *fetch = task->fetch = weir_zalloc(sizeof *fetch);
     fetch->work = weir_zalloc(sizeof *fetch->work);
-    fetch->work->store = store_ref(c->executor.store);
+    fetch->work->store = weir_store_ref(c->executor.store);
     fetch->work->local = weir_local_copies_ref(c->executor.local);
     fetch->work->vertex = task->id.vertex;
     fetch->work->subtask = task->id.subtask;

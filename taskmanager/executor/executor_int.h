@@ -36,11 +36,6 @@ struct weir_executor_op { /* an operator of the plan, resolved in this process *
 
 struct weir_executor_fetch; /* executor_checkpoint.c */
 
-struct weir_executor_store { /* where checkpoints are; calls under way hold a reference each */
-    _Atomic int refs;
-    struct weir_store *store;
-};
-
 struct weir_executor_task {
     struct weir_executor *executor;
     struct weir_exec_task_id id;
@@ -49,6 +44,7 @@ struct weir_executor_task {
     struct weir_channel **channels; /* its ends of remote ones: one reference each, until weir_io_remove() */
     int channel_count;
     char *name;
+    char *object_name; /* of its objects in the store: "<vertex>-<subtask>-<attempt>" */
     bool ended;
     struct weir_executor_fetch *fetch; /* what it begins with is being fetched: there is no `task` yet */
     uint64_t restored_checkpoint;      /* what it begins with; 0: nothing */
@@ -77,14 +73,15 @@ struct weir_executor {
     bool curve; /* data goes with CURVE: */
     struct weir_curve_pair keys;
     struct weir_io *io;
-    struct weir_pool *pool;            /* for calls that block */
-    struct weir_executor_store *store; /* NULL: execution.checkpointing.dir is not set */
-    struct weir_local_copies *local;   /* of what is in the store; NULL: none are made */
-    bool checkpoints, at_least_once;   /* the job's */
-    bool unaligned;                    /* barriers may overtake, */
-    int64_t aligned_timeout_ns;        /* when they are so old */
-    struct weir_rocks *rocks;          /* for state beyond memory; NULL: all is in memory */
-    size_t operator_memory;            /* then: for the state of each keyed operator of a slot */
+    struct weir_pool *pool; /* for calls that block */
+    struct weir_store *
+        store; /* where checkpoints are, calls under way hold a reference each; NULL: execution.checkpointing.dir is not set */
+    struct weir_local_copies *local; /* of what is in the store; NULL: none are made */
+    bool checkpoints, at_least_once; /* the job's */
+    bool unaligned;                  /* barriers may overtake, */
+    int64_t aligned_timeout_ns;      /* when they are so old */
+    struct weir_rocks *rocks;        /* for state beyond memory; NULL: all is in memory */
+    size_t operator_memory;          /* then: for the state of each keyed operator of a slot */
     struct weir_worker **workers;
     int worker_count;
     int64_t buffer_timeout_ns;

@@ -412,6 +412,8 @@ static struct weir_chain *build_chain(struct weir_executor_task *task,
         ctx->checkpoints = executor->checkpoints;
         if (executor->rocks && resolved->plan.keyed)
             ctx->memory = weir_state_memory_new(executor->rocks, executor->operator_memory);
+        ctx->store = executor->store;
+        ctx->object_name = task->object_name;
         ctx->pool = executor->pool;
         ctx->wake = wake_worker;
         ctx->wake_arg = task->worker;
@@ -444,6 +446,7 @@ weir_err weir_executor_build_task(struct weir_executor *executor, struct weir_ex
     const struct weir_plan_vertex *vertex = &executor->plan->vertices[task->id.vertex];
     task->name =
         weir_format("%s (%u/%d)#%u", vertex->name, task->id.subtask + 1, vertex->parallelism, task->id.attempt);
+    task->object_name = weir_format("%u-%u-%u", task->id.vertex, task->id.subtask, task->id.attempt);
     if (vertex->input_count == 0 && !executor->ops[vertex->ops[0]].vtable->produce)
         return weir_fail(error, WEIR_ERR_INVALID, "operator '%s' has no input and is no source",
                          executor->plan->ops[vertex->ops[0]].vertex->name);

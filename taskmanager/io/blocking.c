@@ -31,11 +31,14 @@
 #define OUTPUT_PAUSE_MAX_MS 5000
 #define OUTPUT_POLL_MS 20
 #define OUTPUT_TIMEOUT_MS 60000 /* of a connector that came with a job */
+#define THREADS_MAX 16          /* so many jobs' brokers or file servers may be away before others wait for them */
 
 struct weir_blocking {
     struct weir_blocking_options options; /* strings owned */
     int fd;
-    pthread_t thread;
+    pthread_t threads[THREADS_MAX];
+    const struct weir_blocking_work *running[THREADS_MAX]; /* by each thread; NULL: none */
+    int thread_count, idle_count;
     pthread_mutex_t lock;
     pthread_cond_t changed;
     bool stop;
@@ -172,30 +175,77 @@ static weir_err output_again_and_again(struct weir_blocking *blocking, struct we
     return err;
 }
 
+static bool job_is_running(const struct weir_blocking *blocking, const char *job_id)
+{
+    for (int i = 0; i < blocking->thread_count && job_id; i++)
+        if (blocking->running[i] && blocking->running[i]->job_id && strcmp(blocking->running[i]->job_id, job_id) == 0)
+            return true;
+    return false;
+}
+
+/* The first that may begin: a job's output is published in order. */
+static struct weir_blocking_work *take_waiting(struct weir_blocking *blocking)
+{
+    for (struct weir_blocking_work **at = &blocking->waiting; *at; at = &(*at)->next) {
+        struct weir_blocking_work *work = *at;
+        if (job_is_running(blocking, work->job_id))
+            continue;
+        *at = work->next;
+        if (blocking->waiting_end == &work->next)
+            blocking->waiting_end = at;
+        work->next = NULL;
+        return work;
+    }
+    return NULL;
+}
+
+struct thread_start {
+    struct weir_blocking *blocking;
+    int index;
+};
+
 static void *run(void *arg)
 {
-    struct weir_blocking *blocking = arg;
+    struct thread_start start = *(struct thread_start *)arg;
+    struct weir_blocking *blocking = start.blocking;
+    free(arg);
     pthread_mutex_lock(&blocking->lock);
     while (!blocking->stop) {
-        struct weir_blocking_work *work = blocking->waiting;
+        struct weir_blocking_work *work = take_waiting(blocking);
         if (!work) {
+            blocking->idle_count++;
             pthread_cond_wait(&blocking->changed, &blocking->lock);
+            blocking->idle_count--;
             continue;
         }
-        blocking->waiting = work->next;
-        if (!blocking->waiting)
-            blocking->waiting_end = &blocking->waiting;
+        blocking->running[start.index] = work;
         pthread_mutex_unlock(&blocking->lock);
-        work->next = NULL;
         work->err = work->kind == WEIR_BLOCKING_FETCH ? fetch(&blocking->options, work)
                                                       : output_again_and_again(blocking, work);
         pthread_mutex_lock(&blocking->lock);
+        blocking->running[start.index] = NULL;
         *blocking->done_end = work;
         blocking->done_end = &work->next;
         eventfd_write(blocking->fd, 1);
+        pthread_cond_broadcast(&blocking->changed); /* the job's next may begin */
     }
     pthread_mutex_unlock(&blocking->lock);
     return NULL;
+}
+
+/* One more, as far as there may be more; 0, or an errno. Under the lock. */
+static int start_thread(struct weir_blocking *blocking)
+{
+    if (blocking->thread_count == THREADS_MAX)
+        return 0;
+    struct thread_start *start = weir_alloc(sizeof *start);
+    *start = (struct thread_start){blocking, blocking->thread_count};
+    int failed = pthread_create(&blocking->threads[blocking->thread_count], NULL, run, start);
+    if (failed)
+        free(start);
+    else
+        blocking->thread_count++;
+    return failed;
 }
 
 static void free_blocking(struct weir_blocking *blocking)
@@ -224,7 +274,9 @@ weir_err weir_blocking_start(const struct weir_blocking_options *options, struct
     pthread_mutex_init(&blocking->lock, NULL);
     pthread_cond_init(&blocking->changed, NULL);
     blocking->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    int failed = blocking->fd < 0 ? errno : pthread_create(&blocking->thread, NULL, run, blocking);
+    pthread_mutex_lock(&blocking->lock);
+    int failed = blocking->fd < 0 ? errno : start_thread(blocking);
+    pthread_mutex_unlock(&blocking->lock);
     if (failed) {
         errno = failed;
         weir_err err = weir_fail_errno(error, WEIR_ERR_IO, "cannot start the thread for blocking work");
@@ -263,7 +315,9 @@ void weir_blocking_submit(struct weir_blocking *blocking, enum weir_blocking_kin
     pthread_mutex_lock(&blocking->lock);
     *blocking->waiting_end = work;
     blocking->waiting_end = &work->next;
-    pthread_cond_signal(&blocking->changed);
+    if (blocking->idle_count == 0)
+        (void)start_thread(blocking); /* without it, it waits for another */
+    pthread_cond_broadcast(&blocking->changed);
     pthread_mutex_unlock(&blocking->lock);
 }
 
@@ -307,9 +361,10 @@ void weir_blocking_stop(struct weir_blocking *blocking)
         return;
     pthread_mutex_lock(&blocking->lock);
     blocking->stop = true;
-    pthread_cond_signal(&blocking->changed);
+    pthread_cond_broadcast(&blocking->changed);
     pthread_mutex_unlock(&blocking->lock);
-    pthread_join(blocking->thread, NULL);
+    for (int i = 0; i < blocking->thread_count; i++)
+        pthread_join(blocking->threads[i], NULL);
     free_list(blocking->waiting);
     free_list(blocking->done);
     close(blocking->fd);

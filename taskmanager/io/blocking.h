@@ -1,5 +1,5 @@
-/* One thread for a supervisor's blocking work: fetching job code, publishing and removing output. Jobs run in order; results are taken
- * by the supervisor's thread after the eventfd became readable. The queue is bounded by what the core asks for (one fetch per code, one
+/* Threads for a supervisor's blocking work: fetching job code, publishing and removing output. One job's output is published in order, and what
+ * keeps it (a broker that is away) does not keep the others'. Results are taken by the supervisor's thread after the eventfd became readable. The queue is bounded by what the core asks for (one fetch per code, one
  * commit per checkpoint, one abort per job).
  */
 #ifndef WEIR_TASKMANAGER_IO_BLOCKING_H

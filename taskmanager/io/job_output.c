@@ -19,6 +19,7 @@
 #include "base/mem.h"
 #include "base/proto_memory.h"
 #include "connectors/connector.h"
+#include "taskmanager/io/commit_messages.h"
 #include "graph.pb-c.h"
 
 #define CONTROL_SIZE_MAX ((size_t)256 << 20)
@@ -32,12 +33,12 @@ static weir_err commit(const Weir__CommitOutput *output, struct weir_error *erro
     for (size_t i = 0; i < output->n_committables; i++) {
         const struct weir_connector *connector;
         weir_err err = weir_connector_find(output->committables[i]->connector, &connector, error);
-        if (!err && connector->commit)
+        if (!err && connector->commit && output->committables[i]->n_segments == 0)
             err = connector->commit(output->committables[i]->text, error);
         if (err)
             return err;
     }
-    return WEIR_OK;
+    return weir_commit_messages(output, error);
 }
 
 static const char *connector_of(const Weir__Vertex *vertex)

@@ -272,13 +272,32 @@ static void do_log(const struct weir_tm_effect *effect)
     weir_log_scope(NULL, NULL, -1);
 }
 
-/* Executors get what they need to reach checkpoints with their first message: an argument or the environment would show secrets. */
+/* What reaches checkpoints, by our own configuration: at most STORE_KEYS_MAX; how many. */
+static size_t store_settings(const struct supervisor *s, Weir__KeyValue *pairs, Weir__KeyValue **pointers)
+{
+    size_t count = 0;
+    for (const struct weir_option *option = weir_config_table; option->name && s->options->config; option++) {
+        const char *value = weir_config_string(s->options->config, option->name);
+        if (!value ||
+            (strncmp(option->name, "s3.", 3) != 0 && strcmp(option->name, "execution.checkpointing.dir") != 0))
+            continue;
+        weir_assert(count < STORE_KEYS_MAX);
+        Weir__KeyValue *pair = pointers[count] = &pairs[count];
+        count++;
+        weir__key_value__init(pair);
+        pair->key = (char *)(uintptr_t)option->name;
+        pair->value = (char *)(uintptr_t)value;
+    }
+    return count;
+}
+
+/* Executors get it with their first message: an argument or the environment would show secrets. */
 static bool send_start(struct supervisor *s, struct executor *executor, const Weir__Control *control)
 {
     Weir__KeyValue pairs[STORE_KEYS_MAX], *pointers[STORE_KEYS_MAX];
     Weir__ExecutorStart start = *control->executor_start;
     Weir__Control message = *control;
-    start.n_store = 0;
+    start.n_store = store_settings(s, pairs, pointers);
     start.store = pointers;
     if (s->options->state_directory)
         start.state_directory = (char *)(uintptr_t)s->options->state_directory;
@@ -287,20 +306,19 @@ static bool send_start(struct supervisor *s, struct executor *executor, const We
         snprintf(local, sizeof local, "%s/%s", s->options->local_directory, executor->job_id);
     start.local_directory = local;
     start.local_size_max = s->options->local_size_max;
-    for (const struct weir_option *option = weir_config_table; option->name && s->options->config; option++) {
-        const char *value = weir_config_string(s->options->config, option->name);
-        if (!value ||
-            (strncmp(option->name, "s3.", 3) != 0 && strcmp(option->name, "execution.checkpointing.dir") != 0))
-            continue;
-        weir_assert(start.n_store < STORE_KEYS_MAX);
-        Weir__KeyValue *pair = pointers[start.n_store] = &pairs[start.n_store];
-        start.n_store++;
-        weir__key_value__init(pair);
-        pair->key = (char *)(uintptr_t)option->name;
-        pair->value = (char *)(uintptr_t)value;
-    }
     message.executor_start = &start;
     return weir_executor_line_send(&executor->line, &message);
+}
+
+static void submit_commit(struct supervisor *s, const struct weir_tm_effect *effect)
+{
+    Weir__KeyValue pairs[STORE_KEYS_MAX], *pointers[STORE_KEYS_MAX];
+    Weir__CommitOutput output = *effect->control->commit_output;
+    Weir__Control message = *effect->control;
+    output.n_store_settings = store_settings(s, pairs, pointers);
+    output.store_settings = pointers;
+    message.commit_output = &output;
+    weir_blocking_submit(s->blocking, WEIR_BLOCKING_COMMIT, NULL, effect->job_id, &message);
 }
 
 static void perform(struct supervisor *s, const struct weir_tm_effect *effect)
@@ -335,7 +353,7 @@ static void perform(struct supervisor *s, const struct weir_tm_effect *effect)
         weir_process_kill_orphan(s->options->run_directory, effect->orphan);
         break;
     case WEIR_TM_EFFECT_COMMIT:
-        weir_blocking_submit(s->blocking, WEIR_BLOCKING_COMMIT, NULL, effect->job_id, effect->control);
+        submit_commit(s, effect);
         break;
     case WEIR_TM_EFFECT_ABORT:
         weir_blocking_submit(s->blocking, WEIR_BLOCKING_ABORT, NULL, effect->job_id, effect->control);

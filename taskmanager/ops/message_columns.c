@@ -40,8 +40,8 @@ static int kind_of(const struct weir_op_plan *plan, const struct weir_field *fie
     }
     const char *near = weir_nearest(value, weir_metadata_names, NAMES);
     (void)weir_fail(error, WEIR_ERR_INVALID,
-                    "'" PREFIX "%s' = '%.100s': it is none of topic, partition, offset, timestamp, key%s%s%s", field->name,
-                    value, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+                    "'" PREFIX "%s' = '%.100s': it is none of topic, partition, offset, timestamp, key%s%s%s",
+                    field->name, value, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
     return -2;
 }
 

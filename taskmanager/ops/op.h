@@ -30,10 +30,12 @@ enum weir_step { WEIR_STEP_DONE, WEIR_STEP_AGAIN, WEIR_STEP_FAILED };
 struct weir_out;                 /* one output of an operator: to chained operators and to channels; the driver's */
 struct weir_op;     /* private to the operator: its struct begins as it likes; vtable->size bytes, zeroed, are given */
 struct weir_op_ctx; /* below */
-struct weir_job_code;     /* the loaded shared object, executor/job_code.h */
-struct weir_snapshot;     /* state/snapshot.h */
-struct weir_restored;     /* state/snapshot.h */
-struct weir_state_memory; /* state/memory.h */
+struct weir_job_code;        /* the loaded shared object, executor/job_code.h */
+struct weir_snapshot;        /* state/snapshot.h */
+struct weir_restored;        /* state/snapshot.h */
+struct weir_state_memory;    /* state/memory.h */
+struct weir_output_segments; /* state/snapshot.h */
+struct weir_store;           /* store/store.h */
 
 /* What an operator learns when the graph is built: checks options, compiles expressions, gives its output schemas.
  * Runs in the graph's child process, in the JobManager (never user code), and in open(). */
@@ -142,8 +144,10 @@ struct weir_op_ctx {
     /* For the spec of its states: what of them may be in memory. NULL: all of it. The driver settles it between batches, and fails the
      * operator when disk has failed it. */
     struct weir_state_memory *memory;
-    struct weir_pool *pool;  /* for weir_op_call(); NULL: calls are made at once */
-    void (*wake)(void *arg); /* the driver's: has the task called again; any thread */
+    struct weir_store *store; /* where checkpoints are; NULL: there is none */
+    const char *object_name;  /* of the task, for its objects: "<vertex>-<subtask>-<attempt>" */
+    struct weir_pool *pool;   /* for weir_op_call(); NULL: calls are made at once */
+    void (*wake)(void *arg);  /* the driver's: has the task called again; any thread */
     void *wake_arg;
     bool awaits_call; /* AGAIN waits for a call: weir_op_call_ended() said no */
     /* For crash reports, written by operators that call user code: the row of the batch in hand (-1: not known) and, where one
@@ -186,8 +190,10 @@ struct weir_call *weir_op_call(struct weir_op_ctx *ctx, weir_err (*run)(void *ar
 /* False: a handler that cannot go on without it says AGAIN, a source that it made no progress. */
 bool weir_op_call_ended(struct weir_op_ctx *ctx, const struct weir_call *call);
 
-/* In end(): something to publish once the whole job has finished; `connector` will be asked to commit() it. */
-void weir_op_add_committable(struct weir_op_ctx *ctx, const char *connector, const char *committable);
+/* In end(): something to publish once the whole job has finished; `connector` will be asked to commit() it. All is copied; `segments` may be
+ * NULL. */
+void weir_op_add_committable(struct weir_op_ctx *ctx, const char *connector, const char *committable,
+                             const struct weir_output_segments *segments);
 
 /* NULL-terminated, sorted by name. */
 extern const struct weir_op_vtable *const weir_ops[];

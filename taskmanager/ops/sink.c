@@ -7,11 +7,13 @@
  * With checkpoints, barrier() closes what was written before each. It is pending from then on, and rides in every snapshot until a barrier
  * says that a checkpoint which carried it is complete (docs/checkpoints.md, "Output"). A restored sink has nothing pending.
  */
+#include <jansson.h>
 #include <pthread.h>
 #include <stdlib.h>
 
 #include "base/assert.h"
-#include "ops/message_columns.h"
+#include "base/json_memory.h"
+#include "ops/output_log.h"
 #include "ops/sink_int.h"
 #include "state/snapshot.h"
 
@@ -29,8 +31,9 @@ struct shared_sync { /* of a pending entry and of the snapshots that carry it */
 
 struct sink_pending { /* output of the rows before a barrier */
     uint64_t checkpoint;
-    char *committable;        /* NULL: nothing to publish, but what was written must have been synced */
-    struct shared_sync *sync; /* NULL: none is needed */
+    char *committable;                    /* NULL: nothing to publish, but what was written must have been synced */
+    struct weir_output_segments segments; /* of the output log */
+    struct shared_sync *sync;             /* NULL: none is needed */
 };
 
 const struct weir_option weir_sink_options[] = {
@@ -76,6 +79,20 @@ static weir_err sink_plan(struct weir_op_plan *plan, struct weir_error *error)
     return 0;
 }
 
+/* What commit_messages() is told of the sink; the same from all subtasks. */
+static char *describe(const struct weir_op_plan *plan)
+{
+    weir_json_memory();
+    json_t *options = json_object(), *all = json_object();
+    for (int i = 0; i < plan->option_count; i++)
+        json_object_set_new(options, plan->options[i].key, json_string_nocheck(plan->options[i].value));
+    json_object_set_new(all, "operator", json_string_nocheck(plan->uid ? plan->uid : plan->name));
+    json_object_set_new(all, "options", options);
+    char *text = json_dumps(all, JSON_COMPACT | JSON_SORT_KEYS);
+    json_decref(all);
+    return text;
+}
+
 static weir_err sink_open(struct weir_op *op, struct weir_op_ctx *ctx, struct weir_error *error)
 {
     struct sink *sink = (struct sink *)op;
@@ -99,6 +116,12 @@ static weir_err sink_open(struct weir_op *op, struct weir_op_ctx *ctx, struct we
             "connector '%s' publishes only at the job's end: it has no barrier(), so a job with checkpoints "
             "(execution.checkpointing.interval) would lose rows with it",
             sink->carrier.connector->name);
+    if (ctx->checkpoints && ctx->store && sink->carrier.connector->defers &&
+        sink->carrier.connector->defers(plan->options, plan->option_count)) {
+        sink->log = weir_output_log_new(ctx);
+        sink->log_text = describe(plan);
+        return WEIR_OK;
+    }
     weir_op_connector_ctx(&sink->connector_ctx, ctx, plan->inputs[0]);
     if ((err = sink->carrier.connector->writer_open(&sink->connector_ctx, plan->options, plan->option_count,
                                                     &sink->writer, error)))
@@ -114,6 +137,8 @@ static enum weir_step failed(struct weir_op_ctx *ctx)
 
 bool weir_sink_is_busy(const struct sink *sink)
 {
+    if (sink->log)
+        return weir_output_log_is_busy(sink->log);
     return sink->carrier.connector->busy && sink->carrier.connector->busy(sink->writer);
 }
 
@@ -173,7 +198,7 @@ static enum weir_step write_encoded(struct sink *sink, struct weir_op_ctx *ctx, 
 
 static enum weir_step tick(struct sink *sink, struct weir_op_ctx *ctx)
 {
-    if (!sink->carrier.connector->tick)
+    if (!sink->carrier.connector->tick || sink->log)
         return WEIR_STEP_DONE;
     sink->tick_ms = INT64_MAX;
     if (sink->carrier.connector->tick(sink->writer, weir_op_now_ms(ctx), &sink->tick_ms, &ctx->error))
@@ -216,39 +241,12 @@ static enum weir_step sink_timer(struct weir_op *op, struct weir_op_ctx *ctx, in
 {
     struct sink *sink = (struct sink *)op;
     (void)now_ms;
-    if (sink->sealed)
+    if (sink->sealed || sink->log)
         return WEIR_STEP_DONE;
     sink->unflushed = false;
     if (sink->carrier.connector->flush && sink->carrier.connector->flush(sink->writer, &ctx->error))
         return failed(ctx);
     return tick(sink, ctx);
-}
-
-static enum weir_step sink_end(struct weir_op *op, struct weir_op_ctx *ctx)
-{
-    struct sink *sink = (struct sink *)op;
-    const struct weir_connector *connector = sink->carrier.connector;
-    weir_op_set_timer(ctx, INT64_MAX);
-    if (connector->flush && connector->flush(sink->writer, &ctx->error))
-        return failed(ctx);
-    if (!connector->finish)
-        return WEIR_STEP_DONE;
-    if (!sink->sealed && !weir_sink_is_busy(sink)) {
-        sink->sealed = true;
-        if (connector->seal && connector->seal(sink->writer, &ctx->error))
-            return failed(ctx);
-    }
-    if (!sink->sealed || weir_sink_is_busy(sink))
-        return WEIR_STEP_AGAIN;
-    struct weir_buf committable;
-    weir_buf_init(&committable, COMMITTABLE_SIZE_MAX);
-    enum weir_step step = WEIR_STEP_DONE;
-    if (connector->finish(sink->writer, &committable, &ctx->error))
-        step = failed(ctx);
-    else if (committable.size > 0)
-        weir_op_add_committable(ctx, connector->name, (const char *)committable.data);
-    weir_buf_fini(&committable);
-    return step;
 }
 
 /* --- Checkpoints */
@@ -274,6 +272,8 @@ static weir_err run_sync(void *arg, struct weir_error *error)
     bool failed = shared->state == SYNC_FAILED;
     if (failed)
         *error = shared->error;
+    if (failed && shared->sync.again)
+        shared->state = SYNC_WANTED;
     pthread_mutex_unlock(&shared->lock);
     return failed ? error->code : WEIR_OK;
 }
@@ -283,6 +283,7 @@ static void drop_complete(struct sink *sink, uint64_t complete)
     int done = 0;
     while (done < sink->pending_count && sink->pending[done].checkpoint <= complete) {
         free(sink->pending[done].committable);
+        weir_output_segments_fini(&sink->pending[done].segments);
         free_sync(sink->pending[done].sync);
         done++;
     }
@@ -291,9 +292,32 @@ static void drop_complete(struct sink *sink, uint64_t complete)
         memmove(sink->pending, sink->pending + done, (size_t)sink->pending_count * sizeof *sink->pending);
 }
 
+static struct sink_pending *new_pending(struct sink *sink, uint64_t checkpoint, const struct weir_barrier_sync *sync)
+{
+    sink->pending = weir_realloc(sink->pending, (size_t)(sink->pending_count + 1) * sizeof *sink->pending);
+    struct sink_pending *pending = &sink->pending[sink->pending_count++];
+    *pending = (struct sink_pending){.checkpoint = checkpoint};
+    if (sync->run) {
+        pending->sync = weir_zalloc(sizeof *pending->sync);
+        pending->sync->refs = 1;
+        pending->sync->sync = *sync;
+        pthread_mutex_init(&pending->sync->lock, NULL);
+    }
+    return pending;
+}
+
 static weir_err add_pending(struct sink *sink, struct weir_op_ctx *ctx, uint64_t checkpoint, struct weir_error *error)
 {
     struct weir_barrier_sync sync = {.run = NULL};
+    struct weir_output_segments segments;
+    if (sink->log) {
+        if (!weir_output_log_end_epoch(sink->log, checkpoint, &segments, &sync))
+            return WEIR_OK;
+        struct sink_pending *pending = new_pending(sink, checkpoint, &sync);
+        pending->committable = weir_strdup(sink->log_text);
+        pending->segments = segments;
+        return WEIR_OK;
+    }
     struct weir_buf committable;
     weir_buf_init(&committable, COMMITTABLE_SIZE_MAX);
     weir_err err = sink->carrier.connector->barrier(sink->writer, checkpoint, &committable, &sync, error);
@@ -302,20 +326,23 @@ static weir_err add_pending(struct sink *sink, struct weir_op_ctx *ctx, uint64_t
         return weir_wrap(error, "%s", ctx->plan->name);
     }
     if (committable.size > 0 || sync.run) {
-        sink->pending = weir_realloc(sink->pending, (size_t)(sink->pending_count + 1) * sizeof *sink->pending);
-        struct sink_pending *pending = &sink->pending[sink->pending_count++];
-        *pending =
-            (struct sink_pending){.checkpoint = checkpoint,
-                                  .committable = committable.size ? weir_strdup((const char *)committable.data) : NULL};
-        if (sync.run) {
-            pending->sync = weir_zalloc(sizeof *pending->sync);
-            pending->sync->refs = 1;
-            pending->sync->sync = sync;
-            pthread_mutex_init(&pending->sync->lock, NULL);
-        }
+        struct sink_pending *pending = new_pending(sink, checkpoint, &sync);
+        pending->committable = committable.size ? weir_strdup((const char *)committable.data) : NULL;
     }
     weir_buf_fini(&committable);
     return WEIR_OK;
+}
+
+/* What was written since the last barrier is published with the job's next checkpoint; the last snapshot makes it durable. */
+static void end_log(struct sink *sink, struct weir_op_ctx *ctx)
+{
+    struct weir_barrier_sync sync = {.run = NULL};
+    struct weir_output_segments segments;
+    if (!weir_output_log_end_epoch(sink->log, 0, &segments, &sync))
+        return;
+    weir_op_add_committable(ctx, sink->carrier.connector->name, sink->log_text, &segments);
+    weir_output_segments_fini(&segments);
+    (void)new_pending(sink, UINT64_MAX, &sync);
 }
 
 static weir_err sink_snapshot(struct weir_op *op, struct weir_op_ctx *ctx, struct weir_snapshot *snapshot,
@@ -324,9 +351,9 @@ static weir_err sink_snapshot(struct weir_op *op, struct weir_op_ctx *ctx, struc
     struct sink *sink = (struct sink *)op;
     const struct weir_connector *connector = sink->carrier.connector;
     weir_err err = WEIR_OK;
-    if (!sink->sealed && connector->flush && (err = connector->flush(sink->writer, error)))
+    if (!sink->log && !sink->sealed && connector->flush && (err = connector->flush(sink->writer, error)))
         return weir_wrap(error, "%s", ctx->plan->name);
-    if (!connector->barrier)
+    if (!sink->log && !connector->barrier)
         return WEIR_OK;
     drop_complete(sink, snapshot->complete);
     if (sink->pending_count == PENDING_MAX)
@@ -338,13 +365,46 @@ static weir_err sink_snapshot(struct weir_op *op, struct weir_op_ctx *ctx, struc
     for (int i = 0; i < sink->pending_count; i++) {
         struct sink_pending *pending = &sink->pending[i];
         if (pending->committable)
-            weir_snapshot_add_committable(snapshot, connector->name, pending->committable);
+            weir_snapshot_add_committable(snapshot, connector->name, pending->committable, &pending->segments);
         if (!pending->sync)
             continue;
         pending->sync->refs++;
         weir_snapshot_add_sync(snapshot, run_sync, pending->sync, free_sync);
     }
     return WEIR_OK;
+}
+
+/* --- The end */
+
+static enum weir_step sink_end(struct weir_op *op, struct weir_op_ctx *ctx)
+{
+    struct sink *sink = (struct sink *)op;
+    const struct weir_connector *connector = sink->carrier.connector;
+    weir_op_set_timer(ctx, INT64_MAX);
+    if (sink->log) {
+        end_log(sink, ctx);
+        return WEIR_STEP_DONE;
+    }
+    if (connector->flush && connector->flush(sink->writer, &ctx->error))
+        return failed(ctx);
+    if (!connector->finish)
+        return WEIR_STEP_DONE;
+    if (!sink->sealed && !weir_sink_is_busy(sink)) {
+        sink->sealed = true;
+        if (connector->seal && connector->seal(sink->writer, &ctx->error))
+            return failed(ctx);
+    }
+    if (!sink->sealed || weir_sink_is_busy(sink))
+        return WEIR_STEP_AGAIN;
+    struct weir_buf committable;
+    weir_buf_init(&committable, COMMITTABLE_SIZE_MAX);
+    enum weir_step step = WEIR_STEP_DONE;
+    if (connector->finish(sink->writer, &committable, &ctx->error))
+        step = failed(ctx);
+    else if (committable.size > 0)
+        weir_op_add_committable(ctx, connector->name, (const char *)committable.data, NULL);
+    weir_buf_fini(&committable);
+    return step;
 }
 
 static void sink_close(struct weir_op *op, struct weir_op_ctx *ctx, bool finished)
@@ -357,6 +417,8 @@ static void sink_close(struct weir_op *op, struct weir_op_ctx *ctx, bool finishe
         sink->carrier.format->encoder_free(sink->encoder);
     weir_sink_messages_close(sink);
     drop_complete(sink, UINT64_MAX);
+    weir_output_log_free(sink->log);
+    free(sink->log_text);
     free(sink->pending);
     weir_buf_fini(&sink->bytes);
 }

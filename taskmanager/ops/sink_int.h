@@ -9,11 +9,14 @@
 
 struct sink_pending;
 struct sink_messages;
+struct weir_output_log;
 
 struct sink {
     struct weir_op_carrier carrier;
     struct weir_connector_ctx connector_ctx;
-    struct weir_writer *writer;
+    struct weir_writer *writer; /* NULL: messages go into `log` */
+    struct weir_output_log *log;
+    char *log_text; /* of its committables */
     struct weir_encoder *encoder;
     enum weir_on_error on_error;
     struct weir_buf bytes;

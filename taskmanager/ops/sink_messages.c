@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "ops/message_columns.h"
+#include "ops/output_log.h"
 #include "ops/sink_int.h"
 
 #define MESSAGES_MAX 512
@@ -64,11 +65,13 @@ static weir_err open_key(struct sink_messages *m, const struct weir_op_plan *pla
     if (err)
         return err;
     if (!m->key_schema)
-        return format[0] ? weir_fail(error, WEIR_ERR_INVALID, "'key.format' needs 'key.fields': which columns are the key")
-                         : WEIR_OK;
+        return format[0]
+                   ? weir_fail(error, WEIR_ERR_INVALID, "'key.format' needs 'key.fields': which columns are the key")
+                   : WEIR_OK;
     for (int i = 0; m->columns.metadata_schema && i < m->columns.metadata_schema->field_count; i++)
         if (m->columns.kinds[i] == WEIR_META_KEY)
-            return weir_fail(error, WEIR_ERR_INVALID, "the key is either 'key.fields' or a column that 'metadata.%s' names",
+            return weir_fail(error, WEIR_ERR_INVALID,
+                             "the key is either 'key.fields' or a column that 'metadata.%s' names",
                              m->columns.metadata_schema->fields[i].name);
     if ((err = weir_format_find(format[0] ? format : "raw", &m->key_format, error)))
         return weir_wrap(error, "'key.format'");
@@ -119,8 +122,7 @@ static weir_err init(struct sink_messages *m, const struct weir_op_plan *plan, c
         err = open_key(m, plan, error);
     if (!err)
         err = find_value(m, plan, error);
-    return err ? err
-               : carrier->format->encoder_new(m->value_schema, plan->options, plan->option_count, encoder, error);
+    return err ? err : carrier->format->encoder_new(m->value_schema, plan->options, plan->option_count, encoder, error);
 }
 
 weir_err weir_sink_messages_check(const struct weir_op_plan *plan, const struct weir_op_carrier *carrier,
@@ -260,13 +262,29 @@ static weir_err encode_some(struct sink *sink, struct weir_op_ctx *ctx, const st
     return WEIR_OK;
 }
 
+static weir_err write_messages(struct sink *sink, struct weir_op_ctx *ctx, const struct weir_message_out *messages,
+                               int32_t count, int32_t *used)
+{
+    if (!sink->log)
+        return sink->carrier.connector->write_messages(sink->writer, messages, count, used, &ctx->error);
+    for (*used = 0; *used < count; ++*used) {
+        struct weir_message_out message = messages[*used];
+        if (message.timestamp_ms == INT64_MIN)
+            message.timestamp_ms = weir_op_now_ms(ctx);
+        if (weir_output_log_append(sink->log, &message, &ctx->error))
+            return weir_fail(&ctx->error, WEIR_ERR_DATA, "a message of %zu bytes is too large",
+                             message.key_size + message.value_size);
+    }
+    return WEIR_OK;
+}
+
 /* Gives all, or those that there is room for; the cursor is behind them. */
 static weir_err give(struct sink *sink, struct weir_op_ctx *ctx, const struct weir_batch *batch, int count, int after)
 {
     const struct sink_messages *m = sink->messages;
     for (int at = 0; at < count;) {
         int32_t used = 0;
-        weir_err err = sink->carrier.connector->write_messages(sink->writer, m->out + at, count - at, &used, &ctx->error);
+        weir_err err = write_messages(sink, ctx, m->out + at, count - at, &used);
         at += used;
         if (err == WEIR_ERR_DATA) {
             err = weir_sink_bad_row(sink, ctx, batch, m->row_of[at]);

@@ -41,6 +41,7 @@ void weir_snapshot_free(struct weir_snapshot *snapshot)
         next = c->next;
         free(c->connector);
         free(c->text);
+        weir_output_segments_fini(&c->segments);
         free(c);
     }
     for (struct weir_snapshot_sync *sync = snapshot->syncs, *next; sync; sync = next) {
@@ -128,11 +129,33 @@ weir_err weir_snapshot_settle(struct weir_snapshot *snapshot, struct weir_error 
     return err;
 }
 
-void weir_snapshot_add_committable(struct weir_snapshot *snapshot, const char *connector, const char *text)
+void weir_output_segments_copy(struct weir_output_segments *to, const struct weir_output_segments *from)
+{
+    to->count = from->count;
+    to->since = from->since;
+    to->list = weir_alloc((size_t)(from->count + 1) * sizeof *to->list);
+    for (int i = 0; i < from->count; i++) {
+        to->list[i] = from->list[i];
+        to->list[i].object = weir_strdup(from->list[i].object);
+    }
+}
+
+void weir_output_segments_fini(struct weir_output_segments *segments)
+{
+    for (int i = 0; i < segments->count; i++)
+        free(segments->list[i].object);
+    free(segments->list);
+    *segments = (struct weir_output_segments){NULL, 0, 0};
+}
+
+void weir_snapshot_add_committable(struct weir_snapshot *snapshot, const char *connector, const char *text,
+                                   const struct weir_output_segments *segments)
 {
     struct weir_snapshot_committable *c = weir_zalloc(sizeof *c);
     c->connector = weir_strdup(connector);
     c->text = weir_strdup(text);
+    if (segments)
+        weir_output_segments_copy(&c->segments, segments);
     *snapshot->committables_end = c;
     snapshot->committables_end = &c->next;
 }

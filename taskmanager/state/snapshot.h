@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "state/output_segments.h"
 
 struct weir_capture; /* state/capture.h */
 struct weir_run_ref; /* state/capture.h */
@@ -47,6 +48,7 @@ struct weir_snapshot_capture { /* a state that is still being captured: capture.
 
 struct weir_snapshot_committable { /* output that the checkpoint publishes */
     char *connector, *text;
+    struct weir_output_segments segments;
     struct weir_snapshot_committable *next;
 };
 
@@ -86,8 +88,9 @@ void weir_snapshot_add_stored_run(struct weir_snapshot *snapshot, struct weir_ca
                                   const struct weir_run_ref *ref);
 /* Finishes the captures, on the worker of their states, and makes parts of their runs in memory: for who does not write them to a store. */
 weir_err weir_snapshot_settle(struct weir_snapshot *snapshot, struct weir_error *error);
-/* Strings are copied. */
-void weir_snapshot_add_committable(struct weir_snapshot *snapshot, const char *connector, const char *text);
+/* All is copied; `segments` may be NULL. */
+void weir_snapshot_add_committable(struct weir_snapshot *snapshot, const char *connector, const char *text,
+                                   const struct weir_output_segments *segments);
 /* run(take_arg) may block: it is called, on another thread, before the snapshot is reported, which happens only when it said 0. */
 void weir_snapshot_add_sync(struct weir_snapshot *snapshot, weir_err (*run)(void *arg, struct weir_error *error),
                             void *take_arg, void (*free_arg)(void *arg));

@@ -221,6 +221,7 @@ void weir_chain_free(struct weir_chain *chain)
     for (int i = 0; i < chain->committable_count; i++) {
         free(chain->committables[i].connector);
         free(chain->committables[i].text);
+        weir_output_segments_fini(&chain->committables[i].segments);
     }
     weir_snapshot_free(chain->snapshot);
     weir_chain_free_captures(chain);
@@ -343,13 +344,16 @@ void weir_op_wait_fd(struct weir_op_ctx *ctx, int fd)
     node_of(ctx)->wait_fd = fd;
 }
 
-void weir_op_add_committable(struct weir_op_ctx *ctx, const char *connector, const char *committable)
+void weir_op_add_committable(struct weir_op_ctx *ctx, const char *connector, const char *committable,
+                             const struct weir_output_segments *segments)
 {
     struct weir_chain *chain = node_of(ctx)->chain;
     weir_assert(chain->committable_count < COMMITTABLES_MAX);
     struct weir_chain_committable *c = &chain->committables[chain->committable_count++];
     c->connector = weir_strdup(connector);
     c->text = weir_strdup(committable);
+    if (segments)
+        weir_output_segments_copy(&c->segments, segments);
 }
 
 /* --- Moving items from an output to whoever is behind it */
@@ -546,7 +550,8 @@ struct weir_snapshot *weir_chain_last_snapshot(struct weir_chain *chain)
     weir_chain_adopt_captures(chain, snapshot);
     weir_chain_finish_captures(chain); /* the states go with the operators */
     for (int i = 0; i < chain->committable_count; i++)
-        weir_snapshot_add_committable(snapshot, chain->committables[i].connector, chain->committables[i].text);
+        weir_snapshot_add_committable(snapshot, chain->committables[i].connector, chain->committables[i].text,
+                                      &chain->committables[i].segments);
     return snapshot;
 }
 

@@ -13,6 +13,7 @@
 
 #include "exchange/edge_writer.h"
 #include "ops/op.h"
+#include "state/output_segments.h"
 
 #define WEIR_OUT_BATCHES_MAX 2 /* an output with so many is full */
 
@@ -103,6 +104,7 @@ int weir_chain_wait_fd(const struct weir_chain *chain);
 /* What end() asked to be committed. */
 struct weir_chain_committable {
     char *connector, *text;
+    struct weir_output_segments segments;
 };
 int weir_chain_committables(const struct weir_chain *chain, const struct weir_chain_committable **committables);
 

@@ -70,8 +70,10 @@ void weir_op_wait_fd(struct weir_op_ctx *ctx, int fd)
 {
     (void)ctx, (void)fd;
 }
-void weir_op_add_committable(struct weir_op_ctx *ctx, const char *connector, const char *committable)
+void weir_op_add_committable(struct weir_op_ctx *ctx, const char *connector, const char *committable,
+                             const struct weir_output_segments *segments)
 {
+    (void)segments;
     (void)ctx, (void)connector, (void)committable;
 }
 

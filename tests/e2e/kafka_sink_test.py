@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
 """The Kafka sink against a real broker: keys, partitions, times and topics; at least once through kills; what cannot be written."""
+import contextlib
+import glob
 import json
 import os
 import signal
@@ -7,6 +9,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from kafka_kit import Kafka  # noqa: E402
+from recovery_test import cluster_with, kill as kill_jobmanager  # noqa: E402
 from weir_test import BUILD, Cluster, main, run, wait_for  # noqa: E402
 
 JOB = os.path.join(BUILD, "tests", "jobs", "kafka_sink.so")
@@ -34,6 +37,12 @@ def submit(cluster, topic, to, *more, options=()):
 
 def fill(topic, partitions, first, count):
     kafka.produce(topic, ((i % partitions, f"k{i % 7}", json.dumps({"id": i, "text": "t"})) for i in range(first, first + count)))
+
+
+def kill_executors(cluster):
+    for pid in cluster.executor_pids():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def values(topic, **how):
@@ -90,11 +99,55 @@ def test_at_least_once_through_kills():
             fill("kill-in", 4, at, 3000)
             at += 3000
             wait_for("rows", lambda: len({r["id"] for rs in values("kill-out").values() for r in rs}) > at - 2500)
-            for pid in cluster.executor_pids():
-                os.kill(pid, signal.SIGKILL)
+            kill_executors(cluster)
         assert cluster.weir("stop", job, "--savepoint", cluster.path("sp")).returncode == 0
         found = values("kill-out")
         assert {r["id"] for rs in found.values() for r in rs} == set(range(at))
+
+
+def test_exactly_once_through_kills():
+    """Executors, TaskManagers and the JobManager die; a stop, another parallelism; what was in flight is there once, in order."""
+    with cluster_with(slots=3, taskmanagers=2, **CHECKPOINTS) as (cluster, start_jobmanager):
+        kafka.create("once-in", 4)
+        kafka.create("once-out", 3)
+        job = submit(cluster, "once-in", "once-out", "--guarantee", "exactly-once", options=("-p", "2"))
+        at = 0
+
+        def all_are_there():
+            found = values("once-out")
+            rows = [r["id"] for rs in found.values() for r in rs]
+            assert len(rows) == len(set(rows)), "repeated: " + str(sorted(i for i in set(rows) if rows.count(i) > 1)[:20])
+            assert all(r["id"] < at for rs in found.values() for r in rs)
+            return len(rows) == at
+
+        for turn in range(8):
+            fill("once-in", 4, at, 2000)
+            at += 2000
+            if turn % 2:
+                wait_for("the rows", all_are_there, 60)
+            if turn in (1, 2, 5):
+                kill_executors(cluster)
+            elif turn == 3:
+                kill_jobmanager(cluster)
+                start_jobmanager()
+            elif turn == 4:
+                os.kill(cluster.taskmanager_pid(1), signal.SIGKILL)
+            elif turn == 6:
+                assert cluster.weir("rescale", job, "--parallelism", "3").returncode == 0
+        assert cluster.weir("stop", job, "--savepoint", cluster.path("sp")).returncode == 0
+        assert all_are_there(), sum(map(len, values("once-out").values()))
+        found = values("once-out")
+        for rows in found.values(): # a key's rows keep their order
+            last = {}
+            for row in rows:
+                key = (row["id"] % 7, row["id"] % 4)
+                assert last.get(key, -1) < row["id"], (last[key], row["id"])
+                last[key] = row["id"]
+        # Only the savepoint's state goes on elsewhere: nothing is published twice.
+        fill("once-in", 4, at, 500)
+        at += 500
+        job = submit(cluster, "once-in", "once-out", "--guarantee", "exactly-once", options=("-s", glob.glob(cluster.path("sp", "*"))[0]))
+        wait_for("the rows after the savepoint", all_are_there, 60)
 
 
 def failed_with(cluster, topic, to, *arguments):

@@ -28,10 +28,10 @@ def wait_killed(pid):
 
 
 @contextlib.contextmanager
-def cluster_with(**config):
+def cluster_with(taskmanagers=1, slots=2, **config):
     """A cluster, and a function that starts its JobManager again, at the same ports."""
     started = []
-    with Cluster(taskmanagers=1, slots=2, config={**CONFIG, **config}) as cluster:
+    with Cluster(taskmanagers=taskmanagers, slots=slots, config={**CONFIG, **config}) as cluster:
         first = jobmanager(cluster)
 
         def start_again(**more):

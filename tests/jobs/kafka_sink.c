@@ -13,12 +13,14 @@ WEIR_JOB(kafka_sink)
     const char *guarantee = weir_arg(job, "guarantee", "at-least-once"), *on_error = weir_arg(job, "on-error", "fail");
     const char *timeout = weir_arg(job, "message-timeout", "300000"), *format = weir_arg(job, "format", "json");
     if (strcmp(kind, "columns") == 0) /* key, time, partition and topic are columns */
-        weir_sink(rows, "kafka", "topic", to, "properties.bootstrap.servers", brokers, "format", format, "delivery-guarantee",
-                  guarantee, "on-error", on_error, "properties.message.timeout.ms", timeout, "properties.topic.metadata.propagation.max.ms", "3000", "metadata.k", "key",
-                  "metadata.at", "timestamp", "metadata.p", "partition", "metadata.place", "topic", NULL);
-    else
-        weir_sink(weir_select(rows, "id, text"), "kafka", "topic", to, "properties.bootstrap.servers", brokers, "format", format,
+        weir_sink(rows, "kafka", "topic", to, "properties.bootstrap.servers", brokers, "format", format,
                   "delivery-guarantee", guarantee, "on-error", on_error, "properties.message.timeout.ms", timeout,
-                  "sink.partitioner", weir_arg(job, "partitioner", "default"), "key.fields", weir_arg(job, "key", ""),
-                  "key.format", weir_arg(job, "key-format", ""), "value.fields-include", weir_arg(job, "include", "all"), NULL);
+                  "properties.topic.metadata.propagation.max.ms", "3000", "metadata.k", "key", "metadata.at",
+                  "timestamp", "metadata.p", "partition", "metadata.place", "topic", NULL);
+    else
+        weir_sink(weir_select(rows, "id, text"), "kafka", "topic", to, "properties.bootstrap.servers", brokers,
+                  "format", format, "delivery-guarantee", guarantee, "on-error", on_error,
+                  "properties.message.timeout.ms", timeout, "sink.partitioner", weir_arg(job, "partitioner", "default"),
+                  "key.fields", weir_arg(job, "key", ""), "key.format", weir_arg(job, "key-format", ""),
+                  "value.fields-include", weir_arg(job, "include", "all"), NULL);
 }

@@ -178,8 +178,10 @@ void weir_op_wait_fd(struct weir_op_ctx *ctx, int fd)
     ctx->task->h->wait_fd = fd;
 }
 
-void weir_op_add_committable(struct weir_op_ctx *ctx, const char *connector, const char *committable)
+void weir_op_add_committable(struct weir_op_ctx *ctx, const char *connector, const char *committable,
+                             const struct weir_output_segments *segments)
 {
+    (void)segments;
     struct weir_buf *buf = &ctx->task->h->committable;
     weir_buf_clear(buf);
     assert_true(weir_buf_printf(buf, "%s\n%s", connector, committable));

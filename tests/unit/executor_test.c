@@ -85,7 +85,7 @@ static weir_err sink_snapshot(struct weir_op *op, struct weir_op_ctx *ctx, struc
     weir_put_i64(&bytes, sinks[ctx->subtask].row_count);
     weir_put_bytes(&bytes, zeros, sizeof zeros);
     weir_snapshot_add(snapshot, ctx->plan->uid, "rows", WEIR_STATE_SUBTASK, &bytes);
-    weir_snapshot_add_committable(snapshot, "kit", "pending");
+    weir_snapshot_add_committable(snapshot, "kit", "pending", NULL);
     return WEIR_OK;
 }
 

@@ -224,7 +224,7 @@ static enum weir_step kit_sink_end(struct weir_op *op, struct weir_op_ctx *ctx)
     (void)op;
     kit_trace(kit_spec_of(ctx), "END ");
     kit_spec_of(ctx)->ended++;
-    weir_op_add_committable(ctx, "kit", "done");
+    weir_op_add_committable(ctx, "kit", "done", NULL);
     return WEIR_STEP_DONE;
 }
 

@@ -73,7 +73,8 @@ static void on_log(const rd_kafka_t *rk, int level, const char *facility, const 
         const char *reason = strstr(text, "]: ");
         remember(rd_kafka_opaque(rk), reason ? reason + 3 : text);
     }
-    if (level <= LOG_WARNING)
+    /* CONFWARN: a sink's properties are given to the consumer of its progress topic, too. */
+    if (level <= LOG_WARNING && strcmp(facility, "CONFWARN") != 0)
         weir_log(WARN, "kafka: %s: %s", facility, text);
     else
         weir_log(DEBUG, "kafka: %s: %s", facility, text);

@@ -32,8 +32,13 @@ const struct weir_option weir_kafka_sink_options[] = {
      "The topic; a column may say another for each row: 'metadata.COLUMN' = 'topic'"},
     {"properties.", WEIR_OPTION_STRING, "", NULL,
      "properties.NAME: any setting of librdkafka; properties.bootstrap.servers is required"},
-    {"delivery-guarantee", WEIR_OPTION_ENUM, "at-least-once", "none|at-least-once",
-     "none: what was not delivered when the job fails is lost; at-least-once: it is written again"},
+    {"delivery-guarantee", WEIR_OPTION_ENUM, "", "none|at-least-once|exactly-once",
+     "none: what was not delivered when the job fails is lost; at-least-once: it is written again; exactly-once: each checkpoint's messages are "
+     "written in one transaction when it is complete. exactly-once in a job with checkpoints, else at-least-once, where nothing is said"},
+    {"sink.transactional-id-prefix", WEIR_OPTION_STRING, "weir", NULL,
+     "exactly-once: transactional ids are PREFIX-JOB-OPERATOR; what the brokers' ACLs allow"},
+    {"sink.progress-topic", WEIR_OPTION_STRING, "weir-progress", NULL,
+     "exactly-once: the topic that remembers which checkpoints are written, of one partition, compacted; made when it is not there"},
     {"sink.partitioner", WEIR_OPTION_ENUM, "default", "default|round-robin|fixed",
      "default: by the key's hash (as the Java client), else at random; round-robin; fixed: each subtask writes to one partition"},
     {0},
@@ -82,6 +87,13 @@ static weir_err check_places(const struct weir_key_value *options, int count, co
     return err;
 }
 
+static bool defers(const struct weir_key_value *options, int option_count)
+{
+    const char *guarantee = weir_options_get(options, option_count, weir_kafka_sink_options, "delivery-guarantee");
+    const char *partitioner = weir_options_get(options, option_count, weir_kafka_sink_options, "sink.partitioner");
+    return strcmp(guarantee, "exactly-once") == 0 || (!guarantee[0] && strcmp(partitioner, "fixed") != 0);
+}
+
 static weir_err check_sink(const struct weir_key_value *options, int count, struct weir_error *error)
 {
     const char *topic = weir_options_get(options, count, weir_kafka_sink_options, "topic");
@@ -92,6 +104,15 @@ static weir_err check_sink(const struct weir_key_value *options, int count, stru
         return weir_fail(
             error, WEIR_ERR_INVALID,
             "'topic' is missing: the topic to write to, or a column that says it ('metadata.COLUMN' = 'topic')");
+    if (weir_kafka_property(options, count, "transactional.id"))
+        return weir_fail(error, WEIR_ERR_INVALID,
+                         "leave out 'properties.transactional.id': 'sink.transactional-id-prefix' says how it begins");
+    if (strcmp(weir_options_get(options, count, weir_kafka_sink_options, "delivery-guarantee"), "exactly-once") == 0 &&
+        strcmp(weir_options_get(options, count, weir_kafka_sink_options, "sink.partitioner"), "fixed") == 0)
+        return weir_fail(
+            error, WEIR_ERR_INVALID,
+            "'sink.partitioner' = 'fixed' goes with at-least-once: with exactly-once all subtasks' messages are written by one "
+            "producer");
     return weir_kafka_check(options, count, error);
 }
 
@@ -132,4 +153,6 @@ const struct weir_connector weir_connector_kafka = {
     .seal = weir_kafka_writer_seal,
     .finish = weir_kafka_writer_finish,
     .writer_close = weir_kafka_writer_close,
+    .defers = defers,
+    .commit_messages = weir_kafka_commit,
 };

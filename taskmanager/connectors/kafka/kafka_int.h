@@ -53,6 +53,8 @@ struct weir_kafka_topics {
     int count;
     rd_kafka_topic_t *slots[WEIR_KAFKA_TOPIC_SLOTS];
 };
+/* The handle's sticky.partitioning.linger.ms: messages without a key are kept together for so long, and no other partitioner is asked. */
+const char *weir_kafka_sticky(const char *partitioner);
 /* `partitioner`: "default", "round-robin", "fixed" */
 void weir_kafka_topics_init(struct weir_kafka_topics *topics, struct weir_kafka_client *client, const char *partitioner,
                             int subtask);
@@ -138,5 +140,24 @@ weir_err weir_kafka_writer_barrier(struct weir_writer *writer, uint64_t checkpoi
 weir_err weir_kafka_writer_seal(struct weir_writer *writer, struct weir_error *error);
 weir_err weir_kafka_writer_finish(struct weir_writer *writer, struct weir_buf *committable, struct weir_error *error);
 void weir_kafka_writer_close(struct weir_writer *writer);
+
+/* --- commit.c */
+weir_err weir_kafka_commit(struct weir_message_commit *commit, struct weir_error *error);
+
+/* --- progress.c: which checkpoints a sink has written, by the brokers' word */
+
+struct weir_kafka_marker {
+    uint64_t checkpoint, before; /* `before`: the checkpoint that was written as a whole before this one; 0: none was */
+    int64_t part, parts;         /* the last one that was written: 1 to `parts` */
+};
+/* Makes the topic where it is not there. Blocks. */
+weir_err weir_kafka_progress_prepare(struct weir_kafka_client *client, const char *topic, struct weir_error *error);
+/* The last committed marker of `id` (all zero: there is none). The caller has fenced its id: no transaction of it is open or about to be
+ * settled. Blocks, at most a minute. */
+weir_err weir_kafka_progress_read(const struct weir_key_value *options, int option_count, const char *topic,
+                                  const char *id, struct weir_kafka_marker *marker, struct weir_error *error);
+/* As a message of the topic; `value` is the text, *message points into it and into `id`. */
+void weir_kafka_progress_write(const char *id, const struct weir_kafka_marker *marker, int64_t messages,
+                               char value[static 256], struct weir_message_out *message);
 
 #endif

@@ -6,6 +6,11 @@
 
 #define TOPICS_MAX (WEIR_KAFKA_TOPIC_SLOTS / 2)
 
+const char *weir_kafka_sticky(const char *partitioner)
+{
+    return strcmp(partitioner, "default") == 0 ? "10" : "0";
+}
+
 void weir_kafka_topics_init(struct weir_kafka_topics *topics, struct weir_kafka_client *client, const char *partitioner,
                             int subtask)
 {
@@ -28,14 +33,14 @@ void weir_kafka_topics_fini(struct weir_kafka_topics *topics)
 static int32_t round_robin(const rd_kafka_topic_t *topic, const void *key, size_t key_size, int32_t count,
                            void *topic_opaque, void *message_opaque)
 {
-    uint32_t *next = topic_opaque;
+    uint32_t next = __atomic_fetch_add((uint32_t *)topic_opaque, 1, __ATOMIC_RELAXED);
     (void)key, (void)key_size, (void)message_opaque;
-    for (int32_t tries = 0; tries < count; tries++) {
-        int32_t partition = (int32_t)(__atomic_fetch_add(next, 1, __ATOMIC_RELAXED) % (uint32_t)count);
+    for (uint32_t tries = 0; tries < (uint32_t)count; tries++) {
+        int32_t partition = (int32_t)((next + tries) % (uint32_t)count);
         if (rd_kafka_topic_partition_available(topic, partition))
             return partition;
     }
-    return (int32_t)(*next % (uint32_t)count);
+    return (int32_t)(next % (uint32_t)count);
 }
 
 static int32_t fixed(const rd_kafka_topic_t *topic, const void *key, size_t key_size, int32_t count, void *topic_opaque,

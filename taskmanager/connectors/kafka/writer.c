@@ -24,8 +24,8 @@ struct epoch {
     struct epoch *next;
 };
 
-struct delivery { /* lives as long as the client, whose owner it is */
-    atomic_flag lock; /* of `epochs` and `error` */
+struct delivery {         /* lives as long as the client, whose owner it is */
+    atomic_flag lock;     /* of `epochs` and `error` */
     struct epoch *epochs; /* newest first */
     atomic_bool failed, closed;
     struct weir_error error; /* failed: the first */
@@ -37,7 +37,7 @@ struct weir_writer {
     struct delivery *delivery; /* the client's */
     struct weir_kafka_topics topics;
     char *topic; /* "": a column says it */
-    bool waits; /* at-least-once */
+    bool waits;  /* at-least-once */
     bool no_room;
     struct epoch *epoch;
     struct weir_call *call; /* busy until it has ended */
@@ -138,7 +138,7 @@ static int64_t outstanding_upto(struct delivery *d, uint64_t number)
 
 /* --- What blocks */
 
-struct wait { /* a call's argument */
+struct wait {                         /* a call's argument */
     struct weir_kafka_client *client; /* a reference */
     enum { FOR_BROKER, FOR_ROOM, FOR_DELIVERY } what;
     uint64_t number; /* FOR_DELIVERY: up to this epoch */
@@ -206,15 +206,22 @@ static void begin(struct weir_writer *writer, int what, uint64_t number)
 weir_err weir_kafka_writer_open(struct weir_connector_ctx *ctx, const struct weir_key_value *options, int option_count,
                                 struct weir_writer **out, struct weir_error *error)
 {
+    const char *partitioner = weir_options_get(options, option_count, weir_kafka_sink_options, "sink.partitioner");
     const char *defaults[][2] = {
         {"enable.idempotence", "true"},
         {"compression.codec", "lz4"},
         {"partitioner", "murmur2_random"},
+        {"sticky.partitioning.linger.ms", weir_kafka_sticky(partitioner)},
         {"queue.buffering.max.kbytes", "65536"},
         {"queue.buffering.max.messages", "500000"},
         {"client.id", "weir"},
         {NULL, NULL},
     };
+    const char *guarantee = weir_options_get(options, option_count, weir_kafka_sink_options, "delivery-guarantee");
+    if (strcmp(guarantee, "exactly-once") == 0)
+        return weir_fail(error, WEIR_ERR_INVALID,
+                         "connector 'kafka': 'delivery-guarantee' = 'exactly-once' needs checkpoints: set "
+                         "execution.checkpointing.interval");
     struct delivery *d = weir_zalloc(sizeof *d);
     atomic_flag_clear(&d->lock);
     struct weir_kafka_client *client = NULL;
@@ -227,11 +234,8 @@ weir_err weir_kafka_writer_open(struct weir_connector_ctx *ctx, const struct wei
     writer->client = client;
     writer->delivery = d;
     writer->topic = weir_strdup(weir_options_get(options, option_count, weir_kafka_sink_options, "topic"));
-    writer->waits =
-        strcmp(weir_options_get(options, option_count, weir_kafka_sink_options, "delivery-guarantee"), "none") != 0;
-    weir_kafka_topics_init(&writer->topics, client,
-                           weir_options_get(options, option_count, weir_kafka_sink_options, "sink.partitioner"),
-                           ctx->subtask);
+    writer->waits = strcmp(guarantee, "none") != 0;
+    weir_kafka_topics_init(&writer->topics, client, partitioner, ctx->subtask);
     writer->epoch = begin_epoch(d, 1);
     begin(writer, FOR_BROKER, 0);
     *out = writer;
@@ -278,8 +282,9 @@ static weir_err refused(const struct weir_writer *writer, rd_kafka_resp_err_t re
                         struct weir_error *error)
 {
     char what[320];
-    snprintf(what, sizeof what, "a message of %zu bytes for topic '%.*s' cannot be written", m->value_size + m->key_size,
-             (int)(m->topic ? m->topic_size : strlen(writer->topic)), m->topic ? m->topic : writer->topic);
+    snprintf(what, sizeof what, "a message of %zu bytes for topic '%.*s' cannot be written",
+             m->value_size + m->key_size, (int)(m->topic ? m->topic_size : strlen(writer->topic)),
+             m->topic ? m->topic : writer->topic);
     bool bad = reason == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE || reason == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION;
     return weir_kafka_fail(writer->client, bad ? WEIR_ERR_DATA : WEIR_ERR_IO, reason, what, error);
 }
@@ -330,7 +335,8 @@ weir_err weir_kafka_writer_barrier(struct weir_writer *writer, uint64_t checkpoi
         return err;
     uint64_t number = writer->epoch->number;
     writer->epoch = begin_epoch(writer->delivery, number + 1);
-    *sync = (struct weir_barrier_sync){run_wait, new_wait(writer, FOR_DELIVERY, number), free_wait};
+    *sync = (struct weir_barrier_sync){
+        .run = run_wait, .arg = new_wait(writer, FOR_DELIVERY, number), .free_arg = free_wait, .again = true};
     return WEIR_OK;
 }
 

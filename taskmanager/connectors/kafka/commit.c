@@ -1,0 +1,357 @@
+/* kafka: exactly once. A complete checkpoint's messages, all subtasks', go to the brokers in one short transaction with a marker (progress.c);
+ * what could take longer than a transaction may goes in parts, each with its own transaction and marker.
+ *
+ * One transactional id per sink. A producer that has just been made knows nothing: init_transactions settles whatever its id has left open, and fences
+ * whoever has it still; then the last committed marker says what is written. From then on it knows, until something fails: then it is dropped
+ * and the next one asks again. So however often a checkpoint is committed, by whatever processes, in whatever state they were left, each
+ * message can be seen once by who reads committed.
+ *
+ * Producers are kept from commit to commit, because making one takes a while; by transactional id, in this process.
+ */
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "connectors/kafka/kafka_int.h"
+
+#define PART_SIZE ((int64_t)64 << 20)
+#define INIT_TIMEOUT_MS 60000
+#define COMMIT_TIMEOUT_MS 60000
+#define METADATA_TIMEOUT_MS 30000
+#define IDLE_MS 60000 /* after which a producer is let go, when there is another commit */
+
+struct producer {
+    char *id; /* transactional */
+    bool in_use;
+    int64_t used_ms; /* when it was let go */
+    struct weir_kafka_client *client;
+    struct weir_kafka_topics topics;
+    struct weir_kafka_marker marker; /* the last that is committed */
+    struct producer *next;
+};
+
+struct delivery {      /* the client's owner */
+    atomic_int failed; /* rd_kafka_resp_err_t of the first message that was not delivered */
+};
+
+static pthread_mutex_t producers_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t producers_changed = PTHREAD_COND_INITIALIZER;
+static struct producer *producers;
+
+static const char *get(const struct weir_message_commit *commit, const char *name)
+{
+    return weir_options_get(commit->options, commit->option_count, weir_kafka_sink_options, name);
+}
+
+/* --- Producers */
+
+static void on_delivered(rd_kafka_t *rk, const rd_kafka_message_t *message, void *opaque)
+{
+    const struct weir_kafka_client *client = opaque;
+    struct delivery *d = client->owner;
+    int none = 0;
+    (void)rk;
+    if (message->err)
+        atomic_compare_exchange_strong(&d->failed, &none, message->err);
+}
+
+static void set_up(rd_kafka_conf_t *conf)
+{
+    rd_kafka_conf_set_dr_msg_cb(conf, on_delivered);
+}
+
+static void producer_free(struct producer *producer)
+{
+    weir_kafka_topics_fini(&producer->topics);
+    weir_kafka_client_unref(producer->client); /* waits: what it was given may be freed then */
+    free(producer->id);
+    free(producer);
+}
+
+static weir_err failed(struct producer *producer, rd_kafka_error_t *take_reason, const char *what,
+                       struct weir_error *error)
+{
+    rd_kafka_resp_err_t code = rd_kafka_error_code(take_reason);
+    char text[512];
+    snprintf(text, sizeof text, "%s: %s", what, rd_kafka_error_string(take_reason));
+    rd_kafka_error_destroy(take_reason);
+    rd_kafka_poll(producer->client->rk, 0);
+    bool never = code == RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED ||
+                 code == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED ||
+                 code == RD_KAFKA_RESP_ERR_INVALID_TRANSACTION_TIMEOUT;
+    return weir_kafka_fail(producer->client, never ? WEIR_ERR_INVALID : WEIR_ERR_IO, code, text, error);
+}
+
+/* A message has the time of its transaction, not the one that the user gives to those without: librdkafka refuses a longer one. */
+static struct weir_key_value *without_timeout(const struct weir_message_commit *commit, int *count)
+{
+    struct weir_key_value *options = weir_alloc((size_t)(commit->option_count + 1) * sizeof *options);
+    *count = 0;
+    for (int i = 0; i < commit->option_count; i++)
+        if (strcmp(commit->options[i].key, "properties.message.timeout.ms") != 0 &&
+            strcmp(commit->options[i].key, "properties.delivery.timeout.ms") != 0)
+            options[(*count)++] = commit->options[i];
+    return options;
+}
+
+static weir_err producer_new(const struct weir_message_commit *commit, const char *id, struct producer **out,
+                             struct weir_error *error)
+{
+    const char *defaults[][2] = {{"transactional.id", id},
+                                 {"transaction.timeout.ms", "60000"},
+                                 {"enable.idempotence", "true"},
+                                 {"compression.codec", "lz4"},
+                                 {"partitioner", "murmur2_random"},
+                                 {"sticky.partitioning.linger.ms", weir_kafka_sticky(get(commit, "sink.partitioner"))},
+                                 {"linger.ms", "2"},
+                                 {"queue.buffering.max.kbytes", "131072"},
+                                 {"queue.buffering.max.messages", "1000000"},
+                                 {"client.id", "weir"},
+                                 {NULL, NULL}};
+    struct producer *producer = weir_zalloc(sizeof *producer);
+    struct delivery *d = weir_zalloc(sizeof *d);
+    int option_count;
+    struct weir_key_value *options = without_timeout(commit, &option_count);
+    weir_err err = weir_kafka_client_new(options, option_count, RD_KAFKA_PRODUCER, defaults, set_up, d, free,
+                                         &producer->client, error);
+    free(options);
+    if (err) {
+        free(producer);
+        return err;
+    }
+    producer->id = weir_strdup(id);
+    weir_kafka_topics_init(&producer->topics, producer->client, get(commit, "sink.partitioner"), 0);
+    const char *progress = get(commit, "sink.progress-topic");
+    err = weir_kafka_progress_prepare(producer->client, progress, error);
+    rd_kafka_error_t *reason = err ? NULL : rd_kafka_init_transactions(producer->client->rk, INIT_TIMEOUT_MS);
+    if (reason)
+        err = failed(producer, reason, "cannot begin transactions", error);
+    if (!err && weir_fault("supervisor.kafka-fenced"))
+        err = weir_fail(error, WEIR_ERR_IO, "a fault point ended the commit after its id was fenced");
+    if (!err)
+        err = weir_kafka_progress_read(commit->options, commit->option_count, progress, id, &producer->marker, error);
+    if (err)
+        producer_free(producer);
+    else
+        *out = producer;
+    return err;
+}
+
+/* The kept one, which nobody else may use meanwhile; NULL: there is none. Others that nobody has used for long are let go. */
+static struct producer *producer_take(const char *id)
+{
+    struct producer *old = NULL, *found = NULL;
+    int64_t now_ms = weir_clock_mono_ms();
+    pthread_mutex_lock(&producers_lock);
+    for (struct producer **at = &producers; *at;) {
+        struct producer *producer = *at;
+        if (strcmp(producer->id, id) == 0) {
+            if (producer->in_use) {
+                pthread_cond_wait(&producers_changed, &producers_lock);
+                at = &producers;
+                continue;
+            }
+            found = producer;
+        } else if (!producer->in_use && now_ms > producer->used_ms + IDLE_MS) {
+            *at = producer->next;
+            producer->next = old;
+            old = producer;
+            continue;
+        }
+        at = &producer->next;
+    }
+    if (found)
+        found->in_use = true;
+    pthread_mutex_unlock(&producers_lock);
+    for (struct producer *next; old; old = next) {
+        next = old->next;
+        producer_free(old);
+    }
+    return found;
+}
+
+static void producer_keep(struct producer *producer, bool is_new)
+{
+    pthread_mutex_lock(&producers_lock);
+    producer->in_use = false;
+    producer->used_ms = weir_clock_mono_ms();
+    if (is_new) {
+        producer->next = producers;
+        producers = producer;
+    }
+    pthread_cond_broadcast(&producers_changed);
+    pthread_mutex_unlock(&producers_lock);
+}
+
+static void producer_drop(struct producer *producer, bool is_new)
+{
+    pthread_mutex_lock(&producers_lock);
+    for (struct producer **at = &producers; *at && !is_new; at = &(*at)->next)
+        if (*at == producer) {
+            *at = producer->next;
+            break;
+        }
+    pthread_cond_broadcast(&producers_changed);
+    pthread_mutex_unlock(&producers_lock);
+    producer_free(producer);
+}
+
+/* --- A part: some segments */
+
+static weir_err produce(struct producer *producer, const struct weir_message_out *message, const char *topic,
+                        size_t topic_size, int flags, struct weir_error *error)
+{
+    rd_kafka_topic_t *handle;
+    weir_err err = weir_kafka_topics_find(&producer->topics, topic, topic_size, &handle, error);
+    for (int64_t deadline_ms = weir_clock_mono_ms() + COMMIT_TIMEOUT_MS; !err;) {
+        rd_kafka_resp_err_t reason = weir_kafka_produce(producer->client->rk, handle, message, flags, NULL);
+        if (!reason)
+            return WEIR_OK;
+        if (reason == RD_KAFKA_RESP_ERR__QUEUE_FULL && weir_clock_mono_ms() < deadline_ms) {
+            rd_kafka_poll(producer->client->rk, 20);
+            continue;
+        }
+        char what[320];
+        snprintf(what, sizeof what, "a message of %zu bytes for topic '%.*s' cannot be written",
+                 message->value_size + message->key_size, (int)topic_size, topic);
+        bool bad = reason == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE || reason == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION;
+        err = weir_kafka_fail(producer->client, bad ? WEIR_ERR_DATA : WEIR_ERR_IO, reason, what, error);
+    }
+    return err;
+}
+
+/* Everything is with the brokers, or something is not: no waiting for a transaction that cannot be committed. */
+static weir_err flush(struct producer *producer, struct weir_error *error)
+{
+    struct delivery *d = producer->client->owner;
+    int64_t deadline_ms = weir_clock_mono_ms() + COMMIT_TIMEOUT_MS;
+    while (rd_kafka_outq_len(producer->client->rk) > 0 && !atomic_load(&d->failed) &&
+           weir_clock_mono_ms() < deadline_ms)
+        rd_kafka_flush(producer->client->rk, 100);
+    rd_kafka_resp_err_t reason = (rd_kafka_resp_err_t)atomic_load(&d->failed);
+    if (!reason && rd_kafka_outq_len(producer->client->rk) > 0)
+        reason = RD_KAFKA_RESP_ERR__TIMED_OUT;
+    if (!reason)
+        return WEIR_OK;
+    bool bad = reason == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE || reason == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
+               reason == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC || reason == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION ||
+               reason == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+    return weir_kafka_fail(producer->client, bad ? WEIR_ERR_INVALID : WEIR_ERR_IO, reason,
+                           "a message of the transaction was not delivered", error);
+}
+
+/* Segments [first, end), with those left out that an earlier checkpoint has published. A message points into its segment, so all of it is with the
+ * brokers before the next one is read. */
+static weir_err produce_segments(struct producer *producer, struct weir_message_commit *commit, uint64_t before,
+                                 int64_t first, int64_t end, int64_t *messages, struct weir_error *error)
+{
+    const char *topic = get(commit, "topic");
+    weir_err err = WEIR_OK;
+    for (int64_t s = first; s < end && !err; s++) {
+        const struct weir_message_out *list = NULL;
+        int64_t count = 0;
+        if (commit->segments[s].since < before)
+            continue;
+        err = commit->read(commit, s, &list, &count, error);
+        for (int64_t i = 0; i < count && !err; i++)
+            err = produce(producer, &list[i], list[i].topic ? list[i].topic : topic,
+                          list[i].topic ? list[i].topic_size : strlen(topic), 0, error);
+        *messages += count;
+        if (!err)
+            err = flush(producer, error);
+    }
+    return err;
+}
+
+static weir_err commit_part(struct producer *producer, struct weir_message_commit *commit,
+                            const struct weir_kafka_marker *marker, int64_t first, int64_t end,
+                            struct weir_error *error)
+{
+    rd_kafka_t *rk = producer->client->rk;
+    const char *progress = get(commit, "sink.progress-topic");
+    int64_t messages = 0;
+    rd_kafka_error_t *reason = rd_kafka_begin_transaction(rk);
+    if (reason)
+        return failed(producer, reason, "cannot begin a transaction", error);
+    weir_err err = produce_segments(producer, commit, marker->before, first, end, &messages, error);
+    if (!err && weir_fault("supervisor.kafka-produced"))
+        err = weir_fail(error, WEIR_ERR_IO, "a fault point ended the commit before its marker");
+    char value[256];
+    struct weir_message_out message;
+    weir_kafka_progress_write(producer->id, marker, messages, value, &message);
+    message.partition = 0;
+    if (!err)
+        err = produce(producer, &message, progress, strlen(progress), RD_KAFKA_MSG_F_COPY, error);
+    if (!err && weir_fault("supervisor.kafka-commit-begun"))
+        err = weir_fail(error, WEIR_ERR_IO, "a fault point ended the commit before its transaction was committed");
+    if (!err && (reason = rd_kafka_commit_transaction(rk, COMMIT_TIMEOUT_MS)))
+        err = failed(producer, reason, "cannot commit a transaction", error);
+    if (!err && weir_fault("supervisor.kafka-committed"))
+        err = weir_fail(error, WEIR_ERR_IO, "a fault point lost the answer to a committed transaction");
+    return err;
+}
+
+/* --- A checkpoint */
+
+/* The end of the part that begins with `first`. The same whoever asks: parts are counted in markers. */
+static int64_t part_end(const struct weir_message_commit *commit, uint64_t before, int64_t first)
+{
+    int64_t size = 0, end = first;
+    for (; end < commit->segment_count; end++) {
+        int64_t more = commit->segments[end].since < before ? 0 : commit->segments[end].size;
+        if (size > 0 && size + more > PART_SIZE)
+            break;
+        size += more;
+    }
+    return end;
+}
+
+static weir_err commit_checkpoint(struct producer *producer, struct weir_message_commit *commit,
+                                  struct weir_error *error)
+{
+    struct weir_kafka_marker have = producer->marker;
+    bool whole = have.part == have.parts;
+    if (have.checkpoint > commit->checkpoint || (have.checkpoint == commit->checkpoint && whole))
+        return WEIR_OK;
+    if (have.checkpoint != commit->checkpoint && !whole)
+        return weir_fail(error, WEIR_ERR_PROTOCOL,
+                         "connector 'kafka': checkpoint %" PRIu64 " is to be published, and %" PRIu64
+                         " was published in part: %" PRId64 " of %" PRId64 " transactions of %s",
+                         commit->checkpoint, have.checkpoint, have.part, have.parts, producer->id);
+    struct weir_kafka_marker marker = {.checkpoint = commit->checkpoint,
+                                       .before = have.checkpoint == commit->checkpoint ? have.before : have.checkpoint};
+    int64_t wanted = have.checkpoint == commit->checkpoint ? have.part : 0; /* parts that are written */
+    for (int64_t first = 0; first < commit->segment_count; marker.parts++)
+        first = part_end(commit, marker.before, first);
+    int64_t first = 0;
+    weir_err err = WEIR_OK;
+    for (marker.part = 1; marker.part <= marker.parts && !err; marker.part++) {
+        int64_t end = part_end(commit, marker.before, first);
+        if (marker.part > wanted && !(err = commit_part(producer, commit, &marker, first, end, error)))
+            producer->marker = marker;
+        first = end;
+    }
+    return err;
+}
+
+weir_err weir_kafka_commit(struct weir_message_commit *commit, struct weir_error *error)
+{
+    char *id =
+        weir_format("%s-%s-%s", get(commit, "sink.transactional-id-prefix"), commit->job_id, commit->operator_id);
+    struct producer *producer = producer_take(id);
+    bool is_new = !producer;
+    weir_err err = is_new ? producer_new(commit, id, &producer, error) : WEIR_OK;
+    if (!err && !(err = commit_checkpoint(producer, commit, error)))
+        producer_keep(producer, is_new);
+    else if (producer)
+        producer_drop(producer, is_new); /* what it has left open is settled by the next one */
+    free(id);
+    return err;
+}

@@ -1,0 +1,176 @@
+#include "taskmanager/io/commit_messages.h"
+
+#include <jansson.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/config.h"
+#include "base/hash.h"
+#include "base/json_memory.h"
+#include "base/mem.h"
+#include "connectors/connector.h"
+#include "ops/output_log.h"
+#include "store/store.h"
+
+/* What one connector is asked for: the output of one sink, whose committables all have the same text. */
+struct sink_commit {
+    struct weir_message_commit commit; /* first: what read() is given */
+    struct weir_store *store;
+    const Weir__OutputSegment **objects; /* beside commit.segments */
+    struct weir_buf bytes;               /* of the segment that was read last */
+    struct weir_message_out *messages;
+};
+
+static weir_err read_segment(struct weir_message_commit *commit, int64_t index,
+                             const struct weir_message_out **messages, int64_t *count, struct weir_error *error)
+{
+    struct sink_commit *sink = (struct sink_commit *)commit;
+    const Weir__OutputSegment *object = sink->objects[index];
+    free(sink->messages);
+    sink->messages = NULL;
+    weir_buf_fini(&sink->bytes);
+    weir_buf_init(&sink->bytes, (size_t)object->size);
+    weir_err err = weir_store_get(sink->store, object->object, &sink->bytes, NULL, error);
+    if (!err && ((int64_t)sink->bytes.size != object->size ||
+                 weir_crc32c(0, sink->bytes.data, sink->bytes.size) != object->crc32c))
+        err = weir_fail(error, WEIR_ERR_DATA, "CHECKPOINT_CORRUPT: it does not fit its checksum");
+    if (err == WEIR_ERR_NOT_FOUND || err == WEIR_ERR_FULL)
+        err = weir_fail(error, WEIR_ERR_DATA, "CHECKPOINT_CORRUPT: it is not there, or of another size");
+    if (!err)
+        err = weir_output_log_read(sink->bytes.data, sink->bytes.size, &sink->messages, count, error);
+    if (!err && *count != object->records)
+        err = weir_fail(error, WEIR_ERR_DATA, "CHECKPOINT_CORRUPT: it has another count of messages");
+    *messages = sink->messages;
+    return err ? weir_wrap(error, "output in %s", object->object) : WEIR_OK;
+}
+
+static void add_segments(struct sink_commit *sink, const Weir__Committable *from)
+{
+    size_t have = (size_t)sink->commit.segment_count, all = have + from->n_segments;
+    struct weir_commit_segment *segments =
+        weir_realloc((void *)(uintptr_t)sink->commit.segments, (all + 1) * sizeof *segments);
+    sink->objects = weir_realloc(sink->objects, (all + 1) * sizeof *sink->objects);
+    for (size_t i = 0; i < from->n_segments; i++) {
+        const Weir__OutputSegment *object = sink->objects[have + i] = from->segments[i];
+        segments[have + i] = (struct weir_commit_segment){object->size, object->records, from->since};
+    }
+    sink->commit.segments = segments;
+    sink->commit.segment_count = (int64_t)all;
+}
+
+/* The options of the text, borrowed from `json`. */
+static weir_err take_options(struct sink_commit *sink, json_t *json, struct weir_error *error)
+{
+    json_t *options = json_object_get(json, "options"), *value;
+    const char *key;
+    int count = 0;
+    sink->commit.operator_id = json_string_value(json_object_get(json, "operator"));
+    if (!sink->commit.operator_id || !json_is_object(options))
+        return weir_fail(error, WEIR_ERR_PROTOCOL, "this describes no sink's output");
+    struct weir_key_value *pairs = weir_zalloc((json_object_size(options) + 1) * sizeof *pairs);
+    json_object_foreach(options, key, value) if (json_is_string(value)) pairs[count++] =
+        (struct weir_key_value){key, json_string_value(value)};
+    sink->commit.options = pairs;
+    sink->commit.option_count = count;
+    return WEIR_OK;
+}
+
+/* That of committable `first` and of all behind it that are the same sink's. */
+static weir_err commit_sink(const Weir__CommitOutput *output, size_t first, struct weir_store *store,
+                            struct weir_error *error)
+{
+    const Weir__Committable *committable = output->committables[first];
+    const struct weir_connector *connector;
+    struct sink_commit sink = {.store = store};
+    sink.commit.size = sizeof sink.commit;
+    sink.commit.job_id = output->job_id;
+    sink.commit.checkpoint = output->checkpoint;
+    sink.commit.read = read_segment;
+    weir_buf_init(&sink.bytes, 0);
+    weir_json_memory();
+    json_t *json = json_loads(committable->text, 0, NULL);
+    weir_err err = take_options(&sink, json, error);
+    if (!err)
+        err = weir_connector_find(committable->connector, &connector, error);
+    if (!err && !connector->commit_messages)
+        err = weir_fail(error, WEIR_ERR_PROTOCOL, "connector '%s' cannot publish messages of a log", connector->name);
+    for (size_t i = first; i < output->n_committables && !err; i++)
+        if (strcmp(output->committables[i]->text, committable->text) == 0 &&
+            strcmp(output->committables[i]->connector, committable->connector) == 0)
+            add_segments(&sink, output->committables[i]);
+    if (!err)
+        err = connector->commit_messages(&sink.commit, error);
+    json_decref(json);
+    free((void *)(uintptr_t)sink.commit.options);
+    free((void *)(uintptr_t)sink.commit.segments);
+    free(sink.objects);
+    free(sink.messages);
+    weir_buf_fini(&sink.bytes);
+    return err;
+}
+
+static weir_err open_store(const Weir__CommitOutput *output, struct weir_store **store, struct weir_error *error)
+{
+    struct weir_key_value *pairs = weir_zalloc((output->n_store_settings + 1) * sizeof *pairs);
+    for (size_t i = 0; i < output->n_store_settings; i++)
+        pairs[i] = (struct weir_key_value){output->store_settings[i]->key, output->store_settings[i]->value};
+    struct weir_config *config = NULL;
+    weir_err err = weir_config_load("/dev/null", "", pairs, (int)output->n_store_settings, &config, error);
+    if (!err)
+        err = weir_store_open(output->store, config, store, error);
+    weir_config_free(config);
+    free(pairs);
+    return err ? weir_wrap(error, "execution.checkpointing.dir") : WEIR_OK;
+}
+
+/* The store of the last commit stays open, with its connections: commits come several times a second. */
+static weir_err find_store(const Weir__CommitOutput *output, struct weir_store **store, struct weir_error *error)
+{
+    static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    static struct weir_store *last;
+    static char *last_uri; /* as it was asked for */
+    weir_err err = WEIR_OK;
+    pthread_mutex_lock(&mutex);
+    if (!last || strcmp(last_uri, output->store) != 0) {
+        struct weir_store *opened = NULL;
+        err = open_store(output, &opened, error);
+        if (!err) {
+            weir_store_close(last);
+            free(last_uri);
+            last = opened;
+            last_uri = weir_strdup(output->store);
+        }
+    }
+    *store = err ? NULL : weir_store_ref(last);
+    pthread_mutex_unlock(&mutex);
+    return err;
+}
+
+static bool is_first_of_sink(const Weir__CommitOutput *output, size_t index)
+{
+    if (output->committables[index]->n_segments == 0)
+        return false;
+    for (size_t i = 0; i < index; i++)
+        if (output->committables[i]->n_segments > 0 &&
+            strcmp(output->committables[i]->text, output->committables[index]->text) == 0 &&
+            strcmp(output->committables[i]->connector, output->committables[index]->connector) == 0)
+            return false;
+    return true;
+}
+
+weir_err weir_commit_messages(const Weir__CommitOutput *output, struct weir_error *error)
+{
+    struct weir_store *store = NULL;
+    weir_err err = WEIR_OK;
+    for (size_t i = 0; i < output->n_committables && !err; i++) {
+        if (!is_first_of_sink(output, i))
+            continue;
+        if (!store)
+            err = find_store(output, &store, error);
+        if (!err)
+            err = commit_sink(output, i, store, error);
+    }
+    weir_store_close(store);
+    return err;
+}

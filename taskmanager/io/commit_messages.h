@@ -1,0 +1,12 @@
+/* Output that waited in the log of a complete checkpoint: handed to the connector sink by sink, all subtasks' at once. Blocks. */
+#ifndef WEIR_TASKMANAGER_IO_COMMIT_MESSAGES_H
+#define WEIR_TASKMANAGER_IO_COMMIT_MESSAGES_H
+
+#include "base/error.h"
+#include "control.pb-c.h"
+
+/* Committables without segments are left out: they are the connectors' commit()'s. DATA: CHECKPOINT_CORRUPT, what the log holds is not what was
+ * written. */
+weir_err weir_commit_messages(const Weir__CommitOutput *output, struct weir_error *error);
+
+#endif
