@@ -54,6 +54,10 @@ class Kafka:
     def start(self, node):
         kafka_sh("start", self.dir, node, env=self.env)
 
+    def tool(self, name, *arguments):
+        """Kafka's own: TransactionsCommand, ..."""
+        return kafka_sh("tool", f"org.apache.kafka.tools.{name}", "--bootstrap-server", self.brokers, *arguments)
+
     def create(self, topic, partitions=1, **config):
         from confluent_kafka.admin import NewTopic
         for future in self.admin.create_topics([NewTopic(topic, partitions, config={k.replace("_", "."): str(v) for k, v in config.items()})]).values():

@@ -100,6 +100,7 @@ def test_at_least_once_through_kills():
             at += 3000
             wait_for("rows", lambda: len({r["id"] for rs in values("kill-out").values() for r in rs}) > at - 2500)
             kill_executors(cluster)
+        wait_for("all rows", lambda: len({r["id"] for rs in values("kill-out").values() for r in rs}) == at)
         assert cluster.weir("stop", job, "--savepoint", cluster.path("sp")).returncode == 0
         found = values("kill-out")
         assert {r["id"] for rs in found.values() for r in rs} == set(range(at))
