@@ -49,6 +49,7 @@ UNIT_LIBS_exec_core_test := taskmanager/executor common/base
 UNIT_LIBS_local_copies_test := taskmanager/executor taskmanager/io common/base
 UNIT_LIBS_executor_test := taskmanager/executor taskmanager/state common/statefile taskmanager/io taskmanager/task taskmanager/exchange common/net common/graph common/store common/http common/data common/base proto
 UNIT_LIBS_OPS := taskmanager/ops taskmanager/connectors taskmanager/state common/store common/http common/statefile common/expr common/format common/data common/base
+UNIT_LIBS_output_log_test := $(UNIT_LIBS_OPS)
 UNIT_LIBS_ops_test := $(UNIT_LIBS_OPS)
 UNIT_LIBS_window_test := $(UNIT_LIBS_OPS)
 UNIT_LIBS_source_test := $(UNIT_LIBS_OPS)
@@ -120,7 +121,7 @@ check-e2e: all test-jobs
 	WEIR_BUILD=$(BUILD) tests/run.py --timeout 900 $(E2E)
 check: deps s3-server kafka-brokers
 	@$(MAKE) --no-print-directory all unit-tests fuzz-targets test-jobs $(BUILD)/bin/weir-sim torture-programs
-	WEIR_BUILD=$(BUILD) tests/run.py --timeout 900 $(UNIT_BIN) tests/tidy_test.py $(FUZZ_BIN) $(TORTURE) tests/torture/daemons_torture.py tests/torture/kill_torture.py tests/s3/cluster_test.py tests/sim/sim_test.sh $(E2E)
+	WEIR_BUILD=$(BUILD) tests/run.py --timeout 900 $(UNIT_BIN) tests/tidy_test.py $(FUZZ_BIN) $(TORTURE) tests/torture/daemons_torture.py tests/torture/kill_torture.py tests/torture/kafka_torture.py tests/s3/cluster_test.py tests/sim/sim_test.sh $(E2E)
 
 # 640 MB of state in a budget of 64 MB, and 3 M keys of a function, at full size: some minutes.
 check-large: all test-jobs

@@ -27,4 +27,7 @@ torture: all torture-programs test-jobs
 torture-kill: all test-jobs s3-server
 	WEIR_BUILD=$(BUILD) tests/torture/kill_torture.py --faults $(FAULTS) --seed $(or $(SEED),1) --runs $(or $(RUNS),1) $(if $(RESUME),--resume)
 	WEIR_BUILD=$(BUILD) tests/torture/kill_torture.py --outside $(or $(OUTSIDE),60) --seed $(or $(SEED),1)
-.PHONY: torture torture-kill torture-programs
+# The same with a topic on both sides and a broker that dies too.
+torture-kafka: all test-jobs kafka-brokers
+	WEIR_BUILD=$(BUILD) tests/torture/kafka_torture.py --faults $(FAULTS) --seed $(or $(SEED),1)
+.PHONY: torture torture-kill torture-kafka torture-programs

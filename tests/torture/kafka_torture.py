@@ -53,7 +53,7 @@ class Feeder(threading.Thread):
 def check(kafka, feeder):
     """How many records are there, what is wrong with them, and which are not there."""
     found, last, wrong = kafka.read("out", timeout_s=60), {}, []
-    count = feeder.count + 20 # one round may be under way
+    count, written = feeder.count + 20, feeder.count # one round may be under way
     seen = [0] * count
     for partition, messages in found.items():
         for message in messages:
@@ -66,7 +66,7 @@ def check(kafka, feeder):
                 wrong.append(f"{i} in partition {partition} comes behind {last[partition, i % PARTITIONS, i % KEYS]}")
             last[partition, i % PARTITIONS, i % KEYS] = i
     doubled = [i for i in range(count) if seen[i] > 1]
-    return sum(1 for n in seen if n), [f"doubled: {doubled[:10]}"] * bool(doubled) + wrong[:10], [i for i in range(feeder.count) if not seen[i]]
+    return sum(1 for n in seen if n), [f"doubled: {doubled[:10]}"] * bool(doubled) + wrong[:10], [i for i in range(written) if not seen[i]]
 
 
 def wake(world):
