@@ -267,7 +267,9 @@ void weir_exec_step(struct weir_exec_core *core, const struct weir_exec_event *e
         case WEIR_EXEC_EVENT_TICK:
             break;
         }
-        check_time(core, event->now_ms);
+        /* Of leases that have waited the last one counts: behind one that is over there may be another. */
+        if (event->kind != WEIR_EXEC_EVENT_LEASE)
+            check_time(core, event->now_ms);
     }
     effects->items = core->effects;
     effects->count = core->effect_count;
