@@ -68,6 +68,7 @@ struct weir_state_table {
     uint64_t capture_word; /* none is below */
     uint64_t seed;
     struct slots slots;
+    uint64_t grown; /* times that the slots went elsewhere: their address may be an earlier one again */
     uint64_t capacity;
     uint32_t special; /* bit SPECIAL_*: the slot is taken */
     int64_t count;    /* ordinary entries */

@@ -103,6 +103,7 @@ void weir_state_grow(struct weir_state_table *table, uint64_t capacity)
     size_t stride = table->state->stride;
     memcpy(old_bits, table->bits, sizeof old_bits);
     table_set_capacity(table, capacity);
+    table->grown++;
     table->capture_word = 0;
     for (uint64_t i = 0; i < old_capacity; i++) {
         uint8_t *from = old.bytes + i * stride;
@@ -723,12 +724,12 @@ static __attribute__((noinline)) void bring(struct weir_state_table *table, cons
         if (missing == 0)
             return;
     } while (weir_spill_room(table, missing)); /* what had to go may have been of this batch */
-    const uint8_t *slots = table->slots.bytes;
+    uint64_t grown = table->grown;
     if (table->disk_count > 0)
         weir_spill_fetch(table, keys, rows, count, values);
     if (insert)
         insert_missing(table, keys, rows, count, values);
-    if (table->slots.bytes != slots) /* it had to grow all the same */
+    if (table->grown != grown) /* it had to grow all the same */
         (void)batch_once(table, keys, rows, count, values, false);
 }
 

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include <cmocka.h>
 
@@ -595,6 +596,92 @@ static void equal_hashes(void **unused)
     weir_state_free(state);
 }
 
+/* Allocators give what was freed last: a table that grows twice may lie where it was, so that no address tells whether values of before it
+ * grew still stand. Here it does lie there: decode() runs between the two. */
+#define AGAIN_SIZE ((size_t)64 << 10)
+
+static struct {
+    struct weir_state *state;
+    struct weir_state_table *table;
+    uint8_t *place; /* NULL: nowhere in particular */
+    bool again;
+} again;
+
+static uint8_t *map_at(void *address)
+{
+    uint8_t *bytes = mmap(address, AGAIN_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(bytes != MAP_FAILED);
+    return bytes;
+}
+
+static void encode_word(void *arg, const uint8_t *value, struct weir_buf *out)
+{
+    (void)arg;
+    assert_true(weir_buf_append(out, value, 8));
+}
+
+static weir_err decode_word(void *arg, const void *reader, const uint8_t *bytes, size_t size, uint8_t *value,
+                            struct weir_arena *heap, struct weir_error *error)
+{
+    (void)arg, (void)reader, (void)heap, (void)error;
+    assert_int_equal(size, 8);
+    memcpy(value, bytes, size);
+    if (again.place && !again.again && again.table->slots.bytes != again.place) {
+        assert_null(again.state->spare.bytes);
+        again.state->spare = (struct slots){.bytes = map_at(again.place), .size = AGAIN_SIZE, .mapped = true};
+        again.again = true;
+        assert_ptr_equal(again.state->spare.bytes, again.place);
+    }
+    return WEIR_OK;
+}
+
+static void grown_twice_where_it_was(void **unused)
+{
+    (void)unused;
+    const struct weir_state_codec codec = {.encode = encode_word, .decode = decode_word};
+    uint64_t raw[400];
+    uint8_t *values[400];
+    struct weir_state_keys keys = fixed_keys(raw, 400);
+    memset(&again, 0, sizeof again);
+    again.state = weir_state_new(&(struct weir_state_spec){.uid = "w",
+                                                           .name = "test",
+                                                           .value_size = 8,
+                                                           .fixed_key = WEIR_TYPE_INT64,
+                                                           .codec = &codec,
+                                                           .max_parallelism = 128,
+                                                           .key_group_count = 128,
+                                                           .memory = memory});
+    struct weir_state_table *table = again.table = weir_state_open(again.state, 0);
+    for (int i = 0; i < 400; i++)
+        raw[i] = (uint64_t)i * 1000;
+    weir_state_upsert(table, &keys, NULL, 400, values);
+    for (int i = 0; i < 400; i++)
+        add_to(values[i], 8, raw[i]);
+    settle();
+    assert_int_equal(table->disk_count, 400);
+    assert_int_equal(table->capacity, 16);
+    keys.row_count = 40;
+    weir_state_lookup(table, &keys, NULL, 10, values); /* these are in memory when the others are not */
+    assert_int_equal(table->capacity, 16);
+    struct slots old = table->slots;
+    again.place = map_at(NULL);
+    memcpy(again.place, old.bytes, old.size);
+    table->slots = (struct slots){.bytes = again.place, .size = AGAIN_SIZE, .mapped = true};
+    weir_slots_free(&old);
+    weir_state_upsert(table, &keys, NULL, 40, values);
+    assert_true(again.again);
+    assert_int_equal(table->capacity, 64);
+    assert_ptr_equal(table->slots.bytes, again.place);
+    for (int i = 0; i < 40; i++) {
+        check_value(values[i], 8, raw[i]);
+        add_to(values[i], 8, 1);
+    }
+    weir_state_lookup(table, &keys, NULL, 40, values);
+    for (int i = 0; i < 40; i++)
+        check_value(values[i], 8, raw[i] + 1);
+    weir_state_free(again.state);
+}
+
 #define IN_MEMORY(test) \
     { \
 #test, test, set_up, tear_down, NULL \
@@ -619,6 +706,7 @@ int main(void)
         ON_ROCKSDB(every_key_type, small),
         ON_ROCKSDB(growth_and_copy, tiny),
         ON_ROCKSDB(growth_and_copy, small),
+        ON_ROCKSDB(grown_twice_where_it_was, tiny),
         ON_ROCKSDB(namespaces, tiny),
         ON_ROCKSDB(churn_is_bounded, small),
         ON_ROCKSDB(equal_hashes, small),
