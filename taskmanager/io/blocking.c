@@ -27,6 +27,8 @@
 #define DOWNLOAD_TRIES 3
 #define DOWNLOAD_PAUSE_MS 500
 #define OUTPUT_TRIES 8 /* about 12 s */
+#define LOG_PATIENCE_MS \
+    ((int64_t)60 * 60 * 1000) /* with messages that wait in a checkpoint's log: brokers may be away for long */
 #define OUTPUT_PAUSE_MS 100
 #define OUTPUT_PAUSE_MAX_MS 5000
 #define OUTPUT_POLL_MS 20
@@ -153,14 +155,25 @@ static bool pause_ms(struct weir_blocking *blocking, int64_t ms)
     return stop;
 }
 
-/* What a complete checkpoint has made output is published whatever it takes, within reason: a disk that is full for a moment, a file server that
- * is away, should not end the job. */
+static bool has_segments(const struct weir_blocking_work *work)
+{
+    const Weir__CommitOutput *output = work->kind == WEIR_BLOCKING_COMMIT ? work->control->commit_output : NULL;
+    for (size_t i = 0; output && i < output->n_committables; i++)
+        if (output->committables[i]->n_segments > 0)
+            return true;
+    return false;
+}
+
+/* What a complete checkpoint has made output is published whatever it takes, within reason: a disk that is full for a moment, a file server or
+ * brokers that are away, should not end the job. */
 static weir_err output_again_and_again(struct weir_blocking *blocking, struct weir_blocking_work *work)
 {
     weir_err err = output(&blocking->options, work);
     int64_t wait_ms = OUTPUT_PAUSE_MS;
-    for (int tries = 1; tries < OUTPUT_TRIES && work->kind == WEIR_BLOCKING_COMMIT &&
-                        (err == WEIR_ERR_IO || err == WEIR_ERR_TIMEOUT || err == WEIR_ERR_FULL);
+    int64_t patient_until_ms = has_segments(work) ? weir_clock_mono_ms() + LOG_PATIENCE_MS : INT64_MIN;
+    for (int tries = 1;
+         (tries < OUTPUT_TRIES || weir_clock_mono_ms() < patient_until_ms) && work->kind == WEIR_BLOCKING_COMMIT &&
+         (err == WEIR_ERR_IO || err == WEIR_ERR_TIMEOUT || err == WEIR_ERR_FULL);
          tries++) {
         weir_log(WARN, "job %s: its output could not be published, and is tried again in %d ms: %s", work->job_id,
                  (int)wait_ms, work->error.message);

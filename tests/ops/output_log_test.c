@@ -92,7 +92,8 @@ static void test_messages_come_back(void **state)
     assert_int_equal(count, 3);
     assert_true(m[0].key_size == 1 && m[0].key[0] == 'k' && m[0].value_size == 1 && m[0].value[0] == 'v');
     assert_true(!m[0].topic && m[0].partition == -1 && m[0].timestamp_ms == 5);
-    assert_true(!m[1].key && m[1].value && m[1].value_size == 0 && m[1].partition == 7 && m[1].timestamp_ms == INT64_MIN);
+    assert_true(!m[1].key && m[1].value && m[1].value_size == 0 && m[1].partition == 7 &&
+                m[1].timestamp_ms == INT64_MIN);
     assert_true(m[1].topic_size == 7 && memcmp(m[1].topic, "a-topic", 7) == 0);
     assert_true(m[2].key && m[2].key_size == 0 && !m[2].value && m[2].partition == 0 && m[2].timestamp_ms == INT64_MAX);
     free(m);

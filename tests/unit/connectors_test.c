@@ -407,7 +407,8 @@ static void test_table(void **state)
         assert_true(connector->source_options || connector->sink_options);
         assert_true(!connector->source_options || connector->read || connector->read_messages ||
                     connector->rows->read_batch);
-        assert_true(!connector->sink_options || connector->write || connector->rows->write_batch);
+        assert_true(!connector->sink_options || connector->write || connector->write_messages ||
+                    connector->rows->write_batch);
         assert_true(!connector->enumerate || connector->reader_split);
     }
     assert_int_equal(weir_connector_find("filesytem", &connector, &error), WEIR_ERR_INVALID);
