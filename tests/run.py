@@ -10,6 +10,7 @@ a TAP line, or prints no test at all counts as a failure. A skipped test must be
 import fnmatch
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -55,6 +56,7 @@ def run(program, timeout_s):
 
 
 def main():
+    signal.signal(signal.SIGINT, signal.default_int_handler) # a shell ignores it in what it starts in the background, and so would the tests' programs
     arguments = sys.argv[1:]
     timeout_s = 300
     if arguments[:1] == ["--timeout"]:

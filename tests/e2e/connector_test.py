@@ -135,14 +135,14 @@ def test_tables_that_cannot_be_used():
     source = open(os.path.join(EXAMPLE, "connectors.c")).read()
     job = open(os.path.join(EXAMPLE, "job.c")).read()
     changes = (
-        (".read = divisors_read,", "", "needs reader_open, read and reader_close"),
+        (".read = divisors_read,", "", "needs reader_open, read (or read_messages) and reader_close"),
         (".reader_split = divisors_split,", "", "enumerate needs"),
         ('.name = "report"', '.name = "print"', "there is a connector 'print' already"),
         ('.name = "report"', '.name = "divisors"', "there is a connector 'divisors' already"),
         ('.name = "report",', "", "has no name"),
         (".size = sizeof(struct weir_connector),\n    .name = \"report\"", ".name = \"report\"", "has no .size"),
         (".sink_options = report_options,", "", "neither source_options nor sink_options"),
-        (".write = report_write,", "", "needs writer_open, write and writer_close"),
+        (".write = report_write,", "", "needs writer_open, write (or write_messages) and writer_close"),
         ("WEIR_CONNECTORS(&divisors_connector, &report_connector);", "", "there is no connector 'divisors'"),
         ("WEIR_CONNECTORS(&divisors_connector,", "WEIR_CONNECTORS(&divisors_connector, 0,", "has no .size"),
     )
