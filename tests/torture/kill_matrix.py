@@ -12,6 +12,7 @@ from kill_world import PATIENCE, link_all, wait_for
 AFTER_A_FAILURE = ("executor.restore-", "executor.deploy-", "executor.starting", "executor.task-running", "supervisor.start-", "supervisor.executor-spawned",
                    "jobmanager.deploy-")
 AFTER_A_JOBMANAGER = ("jobmanager.job-read",)
+OF_KAFKA = ("supervisor.kafka-",) # the job has none
 AT_AN_END = ("executor.task-ended", "jobmanager.job-store")  # only when the job begins or ends
 BY_ANOTHER = {"jobmanager.head-get": ("jobmanager.head-put-done", "error")}
 RARE = ("jobmanager.garbage-",)

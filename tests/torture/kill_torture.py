@@ -36,7 +36,7 @@ if __name__ == "__main__" and any(argument.startswith(("--faults", "--outside"))
         shutil.copytree(os.path.join(built, part), os.path.join(OWN, part), symlinks=True, ignore=shutil.ignore_patterns("*.a"))
     os.environ["WEIR_BUILD"] = OWN
 from kill_world import KEYS, PATIENCE, S3, Proxy, Skip, World, main, oracle, run, wait_for  # noqa: E402
-from kill_matrix import AT_AN_END, COMMANDS, LOCAL_KINDS, STORE_KINDS, Matrix, Trouble  # noqa: E402
+from kill_matrix import AT_AN_END, COMMANDS, LOCAL_KINDS, OF_KAFKA, STORE_KINDS, Matrix, Trouble  # noqa: E402
 
 
 def judge(world, matrix, end):
@@ -334,7 +334,7 @@ ALL_KINDS = ("kill", "stop", "zombie", "delay", "error")
 
 def all_faults(world):
     for point, about in sorted(world.points().items()):
-        if not point.startswith(AT_AN_END) and not (point == "executor.barrier-aligned" and world.unaligned() and world.config[TIMEOUT] == "0 s"):
+        if not point.startswith(AT_AN_END + OF_KAFKA) and not (point == "executor.barrier-aligned" and world.unaligned() and world.config[TIMEOUT] == "0 s"):
             role = point.split(".")[0]
             for kind in ["kill", "stop", "delay"] + ["error"] * about["can-fail"] + ["both"] * (role == "supervisor") + ["zombie"]:
                 yield "point", point, kind
