@@ -35,6 +35,8 @@ def run(program, timeout_s):
     except subprocess.TimeoutExpired as late:
         output = (late.stdout or b"").decode(errors="replace")
         return [], [f"(no end within {timeout_s} s)"], [], output
+    except OSError as error: # it is not there, or cannot be run
+        return [], [f"({error})"], [], ""
     passed, failed, skipped = [], [], []
     for line in output.splitlines():
         match = TAP.match(line)
