@@ -109,7 +109,7 @@ def test_kill_9_in_the_middle_of_files():
             file.writelines(half[:ROWS // 2])
         with gzip.open(os.path.join(directory, "second.json.gz"), "wt") as file:
             file.writelines(half[ROWS // 2:])
-        run_and_kill(3, "--input", directory, "--spin", "150000")
+        run_and_kill(3, "--input", directory, "--sleep", "80")
 
 
 def test_kill_9_with_increments():

@@ -13,7 +13,7 @@ from weir_test import Cluster, JOBS, main, read_rows, wait_for
 
 ROWS, FILES = 120000, 120
 checkpoint_test.ROWS = ROWS
-SPIN = ("--spin", "60000")
+SLEEP = ("--sleep", "40")
 ONCE, SHAPE = os.path.join(JOBS, "once.so"), os.path.join(JOBS, "shape.so")
 
 
@@ -58,7 +58,7 @@ def make_input(directory):
 def test_stop_move_and_go_on_with_another_parallelism():
     with tempfile.TemporaryDirectory() as directory, cluster() as c:
         make_input(directory)
-        source = ("--input", directory, *SPIN)
+        source = ("--input", directory, *SLEEP)
         where = {"rows": c.path("rows"), "output": c.path("output"), "source": source}
         job = begin(c, **where)
         some_rows(c, job, where["rows"])
@@ -92,7 +92,7 @@ def test_stop_move_and_go_on_with_another_parallelism():
 def rescale_while_rows_flow(*arguments):
     with tempfile.TemporaryDirectory() as directory, cluster(slots=6) as c:
         make_input(directory)
-        where = {"rows": c.path("rows"), "output": c.path("output"), "source": ("--input", directory, *SPIN, *arguments)}
+        where = {"rows": c.path("rows"), "output": c.path("output"), "source": ("--input", directory, *SLEEP, *arguments)}
         job = begin(c, **where)
         for wanted in (3, 1):
             some_rows(c, job, where["rows"], len(read_rows(where["rows"])))

@@ -95,7 +95,7 @@ def test_splits_and_windows():
         with open(os.path.join(directory, "rows.json"), "w") as file:
             file.writelines(json.dumps({"id": i, "key": i * 7919 % 100, "ts": i}) + "\n" for i in range(checkpoint_test.ROWS))
         checkpoint_test.CONFIG["execution.checkpointing.unaligned.enabled"] = "true"
-        checkpoint_test.run_and_kill(2, "--input", directory, "--spin", "30000")
+        checkpoint_test.run_and_kill(2, "--input", directory, "--sleep", "20")
 
 
 def by_key(directory):

@@ -1,7 +1,8 @@
 /* Every row counts once, whatever dies: rows are numbered (by datagen, or read from --input), go as they are into one directory, and counted per
- * key and window (--window) into another. --spin: loops so many times for each row, so that files last. --count-by process: not a window counts, but
+ * key and window (--window) into another. --sleep: so many microseconds for each row, so that files last, on any machine. --count-by process: not a window counts, but
  * a function with state and timers, which keeps a second operator's list as well. */
 #include <stdlib.h>
+#include <time.h>
 #include <weir/weir.h>
 
 struct event {
@@ -14,11 +15,11 @@ WEIR_ROW(event, WEIR_FIELD(id, "BIGINT NOT NULL"), WEIR_FIELD(key, "BIGINT NOT N
 
 static int slowly(struct weir_ctx *ctx, const struct event *in, struct event *out)
 {
-    static int64_t spin = -1;
-    if (spin < 0)
-        spin = atoll(ctx->argument(ctx, "spin", "0"));
-    for (volatile int64_t i = 0; i < spin; i++)
-        continue;
+    static int64_t sleep_us = -1;
+    if (sleep_us < 0)
+        sleep_us = atoll(ctx->argument(ctx, "sleep", "0"));
+    if (sleep_us > 0)
+        nanosleep(&(struct timespec){.tv_nsec = sleep_us * 1000}, NULL);
     *out = *in;
     return 0;
 }
@@ -77,7 +78,7 @@ static int end_second(struct weir_ctx *ctx, weir_ts time, struct weir_out *out)
 
 WEIR_JOB(once)
 {
-    (void)weir_arg(job, "spin", "0"); /* slowly() asks for it */
+    (void)weir_arg(job, "sleep", "0"); /* slowly() asks for it */
     const char *input = weir_arg(job, "input", "");
     struct weir_stream *rows =
         *input ? weir_source(job, "filesystem", "path", input, "format", "json", "split.size", "1 mb", NULL)
