@@ -66,6 +66,30 @@ static void add_configuration(struct weir_jm *jm, const struct weir_jm_job *job,
     }
 }
 
+void weir_jm_checkpoint_deployed(struct job_checkpoints *c, const uint32_t *counts, size_t count)
+{
+    uint32_t most = 0;
+    for (size_t i = 0; i < c->subtasks_max_count && c->subtasks_max_count != count; i++)
+        most = c->subtasks_max[i] > most ? c->subtasks_max[i] : most;
+    c->subtasks_max = weir_realloc(c->subtasks_max, (count + 1) * sizeof *c->subtasks_max);
+    for (size_t i = 0; i < count; i++) {
+        uint32_t before = c->subtasks_max_count == count ? c->subtasks_max[i] : most;
+        c->subtasks_max[i] = counts[i] > before ? counts[i] : before;
+    }
+    c->subtasks_max_count = count;
+}
+
+static void add_subtasks_max(struct weir_jm *jm, const struct weir_jm_job *job, Weir__Head *head)
+{
+    struct job_checkpoints *c = job->in->checkpoints;
+    uint32_t *counts = weir_arena_alloc(&jm->arena, (size_t)job->plan->vertex_count * sizeof *counts);
+    for (int v = 0; v < job->plan->vertex_count; v++)
+        counts[v] = (uint32_t)job->plan->vertices[v].parallelism;
+    weir_jm_checkpoint_deployed(c, counts, (size_t)job->plan->vertex_count);
+    head->subtasks_max = memcpy(counts, c->subtasks_max, c->subtasks_max_count * sizeof *counts);
+    head->n_subtasks_max = c->subtasks_max_count;
+}
+
 /* Tasks build a checkpoint on what the one has that its barrier named as complete: that one stays as long. */
 static uint64_t oldest_named(const struct job_checkpoints *c)
 {
@@ -133,9 +157,7 @@ static void fill_head(struct weir_jm *jm, struct weir_jm_job *job, Weir__Head *h
     head->graph_sha256 = weir_arena_alloc(&jm->arena, 65);
     weir_sha256_hex(job->in->graph, job->in->graph_size, head->graph_sha256);
     head->code_sha256 = job->plan->graph->code_sha256;
-    head->subtasks_max = weir_arena_alloc(&jm->arena, (size_t)job->plan->vertex_count * sizeof *head->subtasks_max);
-    for (int v = 0; v < job->plan->vertex_count; v++)
-        head->subtasks_max[head->n_subtasks_max++] = (uint32_t)job->plan->vertices[v].parallelism;
+    add_subtasks_max(jm, job, head);
 }
 
 static void act_on_head(struct weir_jm *jm, struct weir_jm_job *job, enum weir_head_action action);
@@ -1021,6 +1043,7 @@ void weir_jm_checkpoints_free(struct weir_jm_job *job)
         weir_jm_references_free(&c->references[i]);
     free(c->references);
     weir_jm_garbage_free(c);
+    free(c->subtasks_max);
     free(c->drain_target);
     free(c->claimed);
     free(c->output_complete);

@@ -109,6 +109,8 @@ struct job_checkpoints {
     uint64_t sweep_floor; /* HEAD's when it was fixed */
     bool end_is_swept;    /* a search is set for after the job's end */
     uint64_t committed_upto;
+    uint32_t *subtasks_max; /* by vertex: the highest count that was ever deployed, also before a rescale */
+    size_t subtasks_max_count;
     uint64_t *reported;    /* by task: the newest barrier that it has spoken of */
     bool *output_complete; /* by task: a complete checkpoint has brought the output of its FINISHED report */
     bool final_begun;
@@ -130,6 +132,8 @@ struct job_checkpoints {
 int weir_jm_running_tasks(const struct weir_jm_job *job);
 /* jm_checkpoint.c: ids that HEAD allows are there, and room for what is not committed yet. */
 bool weir_jm_checkpoint_may_begin(const struct weir_jm_job *job);
+/* jm_checkpoint.c: so many subtasks of each vertex are deployed, or were. Where there are other vertices now, the most of any counts for each. */
+void weir_jm_checkpoint_deployed(struct job_checkpoints *c, const uint32_t *counts, size_t count);
 /* jm_checkpoint.c: sends the barriers of a checkpoint. `take_target`: it is a savepoint there, or NULL. */
 struct checkpoint *weir_jm_checkpoint_trigger(struct weir_jm *jm, struct weir_jm_job *job, uint32_t flags,
                                               char *take_target);

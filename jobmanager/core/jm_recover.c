@@ -320,6 +320,7 @@ static void add_checkpoints(struct weir_jm *jm, struct weir_jm_job *job, const s
     c->garbage_from = head->gc_floor ? head->gc_floor : 1;
     c->oldest_written = head->n_retained ? head->retained[0]->id : 0;
     c->state_written = (enum weir_job_state)head->job_state;
+    weir_jm_checkpoint_deployed(c, head->subtasks_max, head->n_subtasks_max);
     c->claimed = head->claimed[0] ? weir_strdup(head->claimed) : NULL;
     for (size_t i = 0; i < head->n_retained; i++) {
         const Weir__RetainedCheckpoint *from = head->retained[i];

@@ -10,6 +10,7 @@ struct watch {
     int64_t now_ms;
     int lists, reads, head_puts, drops, deletes, ended;
     bool fenced;
+    uint32_t subtasks_max;                   /* of the first vertex, in the last HEAD that it wrote */
     char read_id[64], fence[256], log[4096]; /* what it said since the last step() */
 };
 
@@ -26,6 +27,11 @@ static void step(struct watch *w, struct weir_jm_event event)
         w->lists += effect->kind == WEIR_JM_EFFECT_JOBS_LIST;
         w->reads += effect->kind == WEIR_JM_EFFECT_JOB_READ;
         w->head_puts += effect->kind == WEIR_JM_EFFECT_HEAD_PUT;
+        if (effect->kind == WEIR_JM_EFFECT_HEAD_PUT) {
+            Weir__Head *head = weir__head__unpack(&weir_proto_memory, effect->size, effect->bytes);
+            w->subtasks_max = head->subtasks_max[0];
+            weir__head__free_unpacked(head, NULL);
+        }
         w->drops += effect->kind == WEIR_JM_EFFECT_STORE_DROP;
         w->deletes += effect->kind == WEIR_JM_EFFECT_STORE_DELETE;
         w->ended += effect->kind == WEIR_JM_EFFECT_JOB_ENDED;
@@ -181,6 +187,9 @@ static void an_older_one_is_missing(void **state)
     found(&w);
     job_of(&stored, 3, 2);
     stored.missing = 1;
+    uint32_t subtasks_max[] = {9}; /* before it was rescaled, when it had one vertex */
+    stored.head.subtasks_max = subtasks_max;
+    stored.head.n_subtasks_max = 1;
     was_read(&w, &stored);
     later(&w, 1000);
     was_read(&w, &stored);
@@ -188,6 +197,7 @@ static void an_older_one_is_missing(void **state)
     assert_int_equal(known(&w)->retained_count, 2);
     assert_non_null(strstr(w.log, "what this one may refer to is kept"));
     assert_int_equal(w.head_puts, 1); /* it is taken over */
+    assert_int_equal(w.subtasks_max, 9);
     weir_jm_free(w.jm);
 }
 

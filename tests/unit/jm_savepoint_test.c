@@ -225,6 +225,8 @@ static void rescale(void **state)
     assert_string_equal(pairs[job(&rig)->configuration_count - 1].key, "pipeline.parallelism-override");
     assert_string_equal(pairs[job(&rig)->configuration_count - 1].value, "1");
     assert_int_equal(weir_jm_operation_find(rig.jm, "r")->state, WEIR_JM_OPERATION_IN_PROGRESS);
+    assert_int_equal(rig.head->n_subtasks_max, 1);
+    assert_int_equal(rig.head->subtasks_max[0], 2); /* there were so many once */
     rig_fini(&rig);
 
     rig_init(&rig); /* its tasks come to their end meanwhile, and so does the job */
