@@ -218,6 +218,32 @@ void weir_jm_garbage_left(struct weir_jm *jm, struct weir_jm_job *job)
     }
 }
 
+/* "<vertex>-<subtask>-<attempt>" of a task that has finished: of its present attempt a later checkpoint will need it. */
+static bool finished_is_current(const struct weir_jm_job *job, const char *name)
+{
+    int vertex, subtask;
+    uint32_t attempt;
+    if (sscanf(name, "%d-%d-%" SCNu32, &vertex, &subtask, &attempt) != 3)
+        return true;
+    if (weir_job_state_terminal(job->in->checkpoints->state_written))
+        return false;
+    uint32_t highest = 0;
+    for (int t = 0; t < job->task_count; t++) {
+        if (job->tasks[t].attempt > highest)
+            highest = job->tasks[t].attempt;
+        if (job->tasks[t].vertex == vertex && job->tasks[t].subtask == subtask)
+            return attempt >= job->tasks[t].attempt && !WEIR_MUTANT(jm_finished_swept);
+    }
+    return attempt >= highest; /* of a task that is no more: the job was rescaled */
+}
+
+/* A later checkpoint will need it all the same: what the job has gone back to did not, and what follows does. */
+static bool is_current_end(const struct weir_jm_job *job, const char *key)
+{
+    const char *name = key + strlen("jobs/") + WEIR_JM_JOB_ID_SIZE;
+    return strncmp(name, "finished/", 9) == 0 && finished_is_current(job, name + 9);
+}
+
 static void delete_released(struct weir_jm *jm, struct weir_jm_job *job)
 {
     struct job_checkpoints *c = job->in->checkpoints;
@@ -226,8 +252,9 @@ static void delete_released(struct weir_jm *jm, struct weir_jm_job *job)
         const char **keys = weir_arena_alloc(&jm->arena, (size_t)released->key_count * sizeof *keys);
         int count = 0;
         for (int i = 0; i < released->key_count; i++)
-            if (!is_needed(job, released->keys[i])        /* still, by one under way: the sweep finds it */
-                && !is_released(c, 1, released->keys[i])) /* anew: it was needed again by one that had begun before */
+            if (!is_needed(job, released->keys[i]) /* still, by one under way: the sweep finds it */
+                && !is_current_end(job, released->keys[i]) &&
+                !is_released(c, 1, released->keys[i])) /* anew: it was needed again by one that had begun before */
                 keys[count++] = weir_arena_strdup(&jm->arena, released->keys[i]);
         delete_all(jm, job->id, keys, count);
         forget_released(c);
@@ -360,25 +387,6 @@ int64_t weir_jm_garbage_wake_ms(const struct weir_jm *jm, const struct weir_jm_j
     return c->sweep_at_ms < wake && !WEIR_MUTANT(jm_never_swept) ? c->sweep_at_ms : wake;
 }
 
-/* "<vertex>-<subtask>-<attempt>" of a task that has finished: of its present attempt a later checkpoint will need it. */
-static bool finished_is_current(const struct weir_jm_job *job, const char *name)
-{
-    int vertex, subtask;
-    uint32_t attempt;
-    if (sscanf(name, "%d-%d-%" SCNu32, &vertex, &subtask, &attempt) != 3)
-        return true;
-    if (weir_job_state_terminal(job->in->checkpoints->state_written))
-        return false;
-    uint32_t highest = 0;
-    for (int t = 0; t < job->task_count; t++) {
-        if (job->tasks[t].attempt > highest)
-            highest = job->tasks[t].attempt;
-        if (job->tasks[t].vertex == vertex && job->tasks[t].subtask == subtask)
-            return attempt >= job->tasks[t].attempt && !WEIR_MUTANT(jm_finished_swept);
-    }
-    return attempt >= highest; /* of a task that is no more: the job was rescaled */
-}
-
 /* A graph or code with which somebody submitted a job of the same id, in vain. */
 static bool is_refused_file(const struct weir_jm_job *job, const char *name)
 {
@@ -394,7 +402,7 @@ static bool is_over(const struct weir_jm_job *job, const char *key)
     const struct job_checkpoints *c = job->in->checkpoints;
     const char *name = key + strlen("jobs/") + WEIR_JM_JOB_ID_SIZE;
     if (strncmp(name, "finished/", 9) == 0)
-        return !finished_is_current(job, name + 9);
+        return !is_current_end(job, key);
     uint64_t id = number_of(key);
     if (strncmp(name, "chk-", 4) != 0)
         return is_refused_file(job, name);

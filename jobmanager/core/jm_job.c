@@ -562,7 +562,8 @@ static void commit_is_done(struct weir_jm *jm, struct weir_jm_job *job)
 {
     struct commit done = take_commit(jm, job);
     weir_jm_checkpoint_committed(job, done.checkpoint);
-    if (done.final && !weir_job_state_terminal(job->state))
+    /* One that is cancelled, or fails, while its last checkpoint is being written into HEAD ends as that, with its output. */
+    if (done.final && job->state == WEIR_JOB_RUNNING)
         end_job(jm, job, WEIR_JOB_FINISHED);
 }
 

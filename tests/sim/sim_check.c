@@ -50,12 +50,24 @@ void job_led_by(struct world *w, struct job *job, int jm)
     }
 }
 
+/* All tasks may have to begin again: a barrier that stops them, or that is to, can fail. */
+static bool all_may_restart(const struct world *w, const struct job *job)
+{
+    for (int i = 0; i < w->operation_count; i++)
+        if (&w->jobs[w->operations[i].job] == job && !w->operations[i].over &&
+            (w->operations[i].kind == WEIR_JM_OPERATION_STOP || w->operations[i].kind == WEIR_JM_OPERATION_RESCALE))
+            return true;
+    return job->all_may_restart;
+}
+
 /* --- Other tasks: a rescale, or a JobManager that knows nothing of one */
 
 static bool may_know(const struct world *w, const struct exec *x, const struct job *job)
 {
     const struct conn *c = &w->conns[x->conn];
-    return exec_runs(w, x) && c->registered && c->jm == job->jm && c->boot == w->tms[c->tm].boot;
+    const struct weir_jm_taskmanager *tm = weir_jm_taskmanager_find(w->jms[job->jm].core, w->tms[c->tm].id);
+    return exec_runs(w, x) && c->registered && c->jm == job->jm && c->boot == w->tms[c->tm].boot && tm &&
+           tm->session == c->session; /* it may have lost it in this very step */
 }
 
 static void check_rescaled(struct world *w, struct job *job, const struct weir_jm_job *view)
@@ -188,10 +200,10 @@ static void check_new_attempt(struct world *w, struct job *job, const struct wei
     struct jtask *task = &job->tasks[t];
     const struct weir_jm_task *now = &view->tasks[t];
     int region = job_task(job, t)->region;
-    if (job->all_may_restart)
+    if (all_may_restart(w, job))
         hit_all(w, job);
     if (now->attempt <= task->attempt ||
-        (now->attempt > task->attempt + 1 && job->region_deployed[region] && !job->all_may_restart))
+        (now->attempt > task->attempt + 1 && job->region_deployed[region] && !all_may_restart(w, job)))
         violate(w, "attempt-number", "job %.8s task %d: attempt %" PRIu32 " after %" PRIu32, job->id, t, now->attempt,
                 task->attempt);
     for (int i = 0; i < w->exec_count;
@@ -208,7 +220,7 @@ static void check_new_attempt(struct world *w, struct job *job, const struct wei
         if (!job->region_hit[region])
             violate(w, "restart-without-failure", "job %.8s: region %d restarts and nothing of it has failed", job->id,
                     region);
-        if (!job->all_may_restart && w->now_ms < job->region_hit_ms[region] + least_delay_ms(&job->options))
+        if (!all_may_restart(w, job) && w->now_ms < job->region_hit_ms[region] + least_delay_ms(&job->options))
             violate(w, "restart-delay", "job %.8s: region %d restarts %" PRId64 " ms after its failure", job->id,
                     region, w->now_ms - job->region_hit_ms[region]);
     }
@@ -551,7 +563,7 @@ static void check_cancel(struct world *w, int jm, const Weir__CancelTasks *cance
             for (int t = 0; t < job->task_count; t++)
                 if (job_task(job, t)->vertex == (int)cancel->tasks[k]->vertex &&
                     job_task(job, t)->subtask == (int)cancel->tasks[k]->subtask &&
-                    view->tasks[t].attempt == cancel->tasks[k]->attempt && !job->all_may_restart &&
+                    view->tasks[t].attempt == cancel->tasks[k]->attempt && !all_may_restart(w, job) &&
                     !job->region_hit[job_task(job, t)->region])
                     violate(w, "cancel-without-failure",
                             "jm%d: job %.8s task %d is cancelled, nothing of its region has failed", jm, job->id, t);
@@ -1083,7 +1095,7 @@ static void check_timers(struct world *w)
             unfinished[region] |= view->tasks[t].state != WEIR__TASK_STATE__FINISHED;
         }
         for (int r = 0; r < job->region_count; r++) {
-            if (!acts || job->all_may_restart || view->state != WEIR_JOB_RESTARTING || !ended[r] || !unfinished[r]) {
+            if (!acts || all_may_restart(w, job) || view->state != WEIR_JOB_RESTARTING || !ended[r] || !unfinished[r]) {
                 job->region_ended_ms[r] = -1;
                 continue;
             }

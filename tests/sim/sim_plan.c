@@ -768,7 +768,9 @@ void operations_poll(struct world *w)
         if (!view || w->now_ms < jm->paused_until_ms)
             continue;
         if (view->state == WEIR_JM_OPERATION_IN_PROGRESS) {
-            if (w->healed && w->now_ms > w->fault_end_ms + 150000)
+            const struct weir_jm_job *of = weir_jm_job_find(jm->core, w->jobs[operation->job].id);
+            bool waits = of && (strstr(of->status, "more slot") || strstr(of->status, "waiting for a TaskManager"));
+            if (w->healed && w->now_ms > w->fault_end_ms + 150000 && !waits)
                 violate(w, "operation-without-end", "of job %.8s", w->jobs[operation->job].id);
             continue;
         }

@@ -91,6 +91,18 @@ static const char *leftover(const struct world *w)
     return NULL;
 }
 
+/* What would not end, or waits for slots that do not exist. */
+static void cancel_what_goes_on(struct world *w)
+{
+    const struct weir_jm *core = w->jms[w->jm].core;
+    for (int j = 0; j < w->job_count; j++) {
+        const struct weir_jm_job *view = weir_jm_job_find(core, w->jobs[j].id);
+        if (view && (view->state == WEIR_JOB_RUNNING || view->state == WEIR_JOB_RESTARTING) &&
+            (!w->jobs[j].bounded || (view->slot_count > slots_registered(core) && strstr(view->status, "more slot"))))
+            cancel_job(w, j);
+    }
+}
+
 void check_rest(struct world *w)
 {
     const struct weir_jm *core = w->jms[w->jm].core;
@@ -121,14 +133,11 @@ void check_rest(struct world *w)
         w->drain_at_ms = w->now_ms;
         w->end_by_ms = w->now_ms + 240000;
         trace(w, "all jobs run, wait for slots or have ended: the rest is cancelled");
-        for (int j = 0; j < w->job_count; j++) {
-            const struct weir_jm_job *view = weir_jm_job_find(core, w->jobs[j].id);
-            if (view && !weir_job_state_terminal(view->state) &&
-                (!w->jobs[j].bounded || view->slot_count > slots_registered(core)))
-                cancel_job(w, j);
-        }
+        cancel_what_goes_on(w);
         return;
     }
+    if (w->drained)
+        cancel_what_goes_on(w); /* a rescale that was under way may have made one too large */
     bool ended = true;
     for (int i = 0; i < weir_jm_job_count(core); i++)
         ended &= weir_job_state_terminal(weir_jm_job_at(core, i)->state) || is_stranded(core, weir_jm_job_at(core, i));

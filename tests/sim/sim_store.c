@@ -92,6 +92,15 @@ const Weir__StatePart *part_of(const Weir__Snapshot *snapshot, const char *uid, 
     return NULL;
 }
 
+/* Its JobManager has not given it up: in the step that stored it, it may have. */
+static bool is_under_way(const struct weir_jm_job *view, uint64_t id)
+{
+    for (int i = 0; view && i < view->checkpoint_count; i++)
+        if (view->checkpoints[i].id == id)
+            return view->checkpoints[i].status == WEIR_JM_CHECKPOINT_IN_PROGRESS;
+    return false;
+}
+
 static void check_part(struct world *w, int jm, struct job *job, const Weir__Snapshot *snapshot,
                        const Weir__StatePart *part, uint32_t *seen)
 {
@@ -104,7 +113,7 @@ static void check_part(struct world *w, int jm, struct job *job, const Weir__Sna
         violate(w, "parts", "job %.8s checkpoint %" PRIu64 ": operator %d, twice for the groups %" PRIx32, job->id,
                 snapshot->checkpoint, op, seen[op] & groups);
     seen[op] |= groups;
-    if (view && (t >= view->task_count || bytes.attempt != view->tasks[t].attempt))
+    if (is_under_way(view, snapshot->checkpoint) && (t >= view->task_count || bytes.attempt != view->tasks[t].attempt))
         violate(w, "part-of-another-attempt", "job %.8s checkpoint %" PRIu64 ": task %d, attempt %" PRIu32, job->id,
                 snapshot->checkpoint, t, bytes.attempt);
     if (bytes.at != SIM_END && bytes.at != snapshot->checkpoint)

@@ -337,6 +337,34 @@ static void after_going_back(void **state)
     rig_fini(&rig);
 }
 
+/* The last snapshot of a task that has finished is part of all that follows, though what the job has gone back to is older. */
+static void a_finished_task_after_going_back(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_init(&rig);
+    rig.options.checkpoint_gc_grace_ms = GRACE_MS;
+    rig.options.checkpoint_interval_ms = 10 * SWEEP_MS;
+    rig.options.checkpoint_timeout_ms = 20 * SWEEP_MS;
+    rig.options.checkpoints_retained = 2;
+    rig.without_output = true;
+    bring_up(&rig, WEIR__PARTITION__FORWARD);
+    complete_with(&rig, 1, 1);
+    rig.end_name = "finished/0-0-1";
+    task_report(&rig, 0, WEIR__TASK_STATE__FINISHED);
+    complete_with(&rig, 2, 2);
+    task_report_from(&rig, 1, WEIR__TASK_STATE__FAILED, "", 2);
+    head_put(&rig, WEIR_HEAD_PUT_OK);
+    assert_int_equal(rig.head->n_retained, 1);
+    pass(&rig, GRACE_MS);
+    all_running(&rig);
+    assert_int_equal(rig.deleted_count, 0);
+    complete_with(&rig, 3, 3);
+    pass(&rig, GRACE_MS);
+    assert_false(was_deleted(&rig, rig.end_name));
+    rig_fini(&rig);
+}
+
 /* A directory without HEAD, of a submission that was never accepted: all of it or nothing, by its youngest object. */
 static void without_head(void **state)
 {
@@ -394,11 +422,17 @@ static void of_a_refused_submission(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(object_by_object),          cmocka_unit_test(num_retained),
-        cmocka_unit_test(built_on_by_one_under_way), cmocka_unit_test(of_one_that_failed),
-        cmocka_unit_test(found_by_a_sweep),          cmocka_unit_test(not_within_its_grace),
-        cmocka_unit_test(what_could_not_be_deleted), cmocka_unit_test(at_the_end),
-        cmocka_unit_test(after_going_back),          cmocka_unit_test(without_head),
+        cmocka_unit_test(object_by_object),
+        cmocka_unit_test(num_retained),
+        cmocka_unit_test(built_on_by_one_under_way),
+        cmocka_unit_test(of_one_that_failed),
+        cmocka_unit_test(found_by_a_sweep),
+        cmocka_unit_test(not_within_its_grace),
+        cmocka_unit_test(what_could_not_be_deleted),
+        cmocka_unit_test(at_the_end),
+        cmocka_unit_test(after_going_back),
+        cmocka_unit_test(a_finished_task_after_going_back),
+        cmocka_unit_test(without_head),
         cmocka_unit_test(of_a_refused_submission),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -40,6 +40,7 @@ struct rig {
     char copy_text[128], copy_from[64], copy_to[128], copy_keys[2][128];
     int copies;
     uint32_t kind;        /* of parts; 0: SUBTASK */
+    const char *end_name; /* of the object of FINISHED reports; NULL: it has none */
     uint64_t object_of;   /* parts of checkpoints are in an object of this one; 0: in the report */
     uint64_t dropped[64]; /* checkpoints whose metadata was deleted */
     int dropped_count;
@@ -286,6 +287,8 @@ static inline void task_report_from(struct rig *rig, int t, Weir__TaskState stat
         report.failure = &corrupt;
     if (state == WEIR__TASK_STATE__FINISHED)
         report.snapshot = snapshot_of(rig, t, name, object_of, &snapshot);
+    if (state == WEIR__TASK_STATE__FINISHED && rig->end_name)
+        snprintf(snapshot.object, sizeof snapshot.object, "jobs/" JOB "/%s", rig->end_name);
     Weir__Control control;
     weir__control__init(&control);
     control.body_case = WEIR__CONTROL__BODY_TASK_REPORT;

@@ -151,6 +151,28 @@ static void stop_that_fails(void **state)
     rig_fini(&rig);
 }
 
+/* Too late for the savepoint, which is complete and published, and not for the cancel, which was acknowledged. */
+static void cancelled_while_it_stops(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_init(&rig);
+    bring_up(&rig, WEIR__PARTITION__FORWARD);
+    request(&rig, a_stop);
+    report_all(&rig, 1);
+    stored(&rig, 1, NULL);
+    stored(&rig, 1, NULL); /* it is being written into HEAD */
+    run(&rig, (struct weir_jm_event){.kind = WEIR_JM_EVENT_CANCEL, .job_id = JOB, .request = 9});
+    head_put(&rig, WEIR_HEAD_PUT_OK);
+    commit_done(&rig, 1, false);
+    assert_int_equal(job(&rig)->state, WEIR_JOB_CANCELLING);
+    for (int t = 0; t < job(&rig)->task_count; t++)
+        task_report(&rig, t, WEIR__TASK_STATE__CANCELED);
+    assert_int_equal(job(&rig)->state, WEIR_JOB_CANCELED);
+    assert_non_null(strstr(weir_jm_operation_find(rig.jm, "s")->failure, "CANCELED"));
+    rig_fini(&rig);
+}
+
 static void drain(void **state)
 {
     (void)state;
@@ -395,6 +417,7 @@ int main(void)
         cmocka_unit_test(one_after_the_other),
         cmocka_unit_test(savepoint_without_room),
         cmocka_unit_test(stop),
+        cmocka_unit_test(cancelled_while_it_stops),
         cmocka_unit_test(stop_that_fails),
         cmocka_unit_test(drain),
         cmocka_unit_test(rescale),
