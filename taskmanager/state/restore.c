@@ -419,6 +419,16 @@ static void clear_saved(struct weir_state *state)
     }
 }
 
+/* Nothing of what was put is known to any run: that it goes is no news for the next checkpoint, whose runs would otherwise say that all of
+ * these namespaces are gone from what they build on. */
+static void take_back(struct weir_state *state)
+{
+    for (int64_t at; (at = weir_state_next(state, INT64_MIN)) != INT64_MAX;) {
+        weir_state_find(state, at)->saved = false;
+        weir_state_drop(state, at);
+    }
+}
+
 /* *fits false: nothing was put, since it is too much for memory. */
 static weir_err put_newest_first(struct restore *restore, bool *fits, struct weir_error *error)
 {
@@ -442,8 +452,7 @@ static weir_err put_newest_first(struct restore *restore, bool *fits, struct wei
         fill->on_disk |= restore->state->entries[restore->state->first + i].table->disk;
     *fits = !fill->on_disk;
     if (fill->on_disk)
-        for (int64_t at; (at = weir_state_next(restore->state, INT64_MIN)) != INT64_MAX;)
-            weir_state_drop(restore->state, at);
+        take_back(restore->state);
     else
         clear_saved(restore->state);
     weir_buf_fini(&fill->bytes);

@@ -1,6 +1,6 @@
 /* Checkpoints of states against a model: random changes, removals, drops and growth; barriers at any moment, captured in slices among further
  * changes; checkpoints that complete, or never do, in any order; savepoints; restores at any parallelism, which go on from there. What a
- * complete checkpoint gives back must be what the model was at its barrier, whatever its runs refer to. */
+ * complete checkpoint gives back must be what the model was at its barrier, whatever its runs refer to, in memory or on disk. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,6 +14,8 @@
 #include "base/hash.h"
 #include "exchange/channel.h"
 #include "state/capture.h"
+#include "state/memory.h"
+#include "state/rocks.h"
 #include "state/snapshot.h"
 #include "state/state_int.h"
 
@@ -142,6 +144,9 @@ static int flying_count;
 static struct checkpoint *last_complete; /* what a restore begins with; a savepoint too */
 static uint64_t named_complete, next_id;
 static struct weir_state *states[SUBTASKS_MAX];
+static struct weir_rocks *rocks; /* NULL: all is in memory */
+static struct weir_state_memory *memories[SUBTASKS_MAX];
+static size_t budget;
 static int parallelism;
 static int64_t increments, fulls, restores, refused;
 
@@ -149,6 +154,7 @@ static struct weir_state *new_state(int subtask)
 {
     int first, count;
     weir_key_group_range(MAX_PARALLELISM, parallelism, subtask, &first, &count);
+    memories[subtask] = rocks ? weir_state_memory_new(rocks, budget) : NULL;
     return weir_state_new(&(struct weir_state_spec){
         .uid = "u",
         .name = "n",
@@ -158,6 +164,7 @@ static struct weir_state *new_state(int subtask)
         .max_parallelism = MAX_PARALLELISM,
         .key_group_first = first,
         .key_group_count = count,
+        .memory = memories[subtask],
     });
 }
 
@@ -387,6 +394,9 @@ static void free_states(void)
     for (int s = 0; s < SUBTASKS_MAX; s++) {
         weir_state_free(states[s]);
         states[s] = NULL;
+        assert_int_equal(weir_state_memory_check(memories[s], NULL), WEIR_OK);
+        weir_state_memory_free(memories[s]);
+        memories[s] = NULL;
     }
 }
 
@@ -447,6 +457,7 @@ static void world(uint64_t number)
     parallelism = 1 + below(SUBTASKS_MAX);
     weir_capture_fresh_max = below(2) ? 100 : 1 + below(4);
     weir_capture_chunk_size = below(2) ? (size_t)1 << 20 : (size_t)100 + (size_t)below(1000);
+    budget = (size_t)2000 << below(6);
     memset(model, 0, sizeof model);
     named_complete = next_id = 0;
     last_complete = NULL;
@@ -463,6 +474,8 @@ static void world(uint64_t number)
             upsert_one();
         if (below(1000) < 6 * barriers)
             step_checkpoints();
+        if (rocks && below(20) == 0)
+            weir_state_memory_settle(memories[below(parallelism)]);
         if (below(1000) < barriers && flying_count < 3)
             begin_checkpoint();
         if (below(400) == 0) {
@@ -501,7 +514,18 @@ static void against_the_model(void **state)
     weir_capture_chunk_size = (size_t)1 << 20;
     weir_capture_fresh_max = 100;
     if (!one && rounds >= 100)
-        assert_true(fulls > 100 && increments > 100 && refused > 0 && restores > 100);
+        assert_true(fulls > 100 && increments > 100 && (refused > 0 || rocks) && restores > 100);
+}
+
+/* The same with budgets that a part of the state fits into. */
+static void against_the_model_beyond_memory(void **state)
+{
+    char directory[] = "/tmp/weir-capture-XXXXXX";
+    assert_non_null(mkdtemp(directory));
+    assert_int_equal(weir_rocks_new(directory, WEIR_ROCKS_MEMORY_MIN, &rocks, NULL), WEIR_OK);
+    against_the_model(state);
+    weir_rocks_free(rocks);
+    rocks = NULL;
 }
 
 /* Bytes that are written for a byte that changed, when 1 / `part` of the keys change from one checkpoint to the next. */
@@ -567,6 +591,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(against_the_model),
+        cmocka_unit_test(against_the_model_beyond_memory),
         cmocka_unit_test(how_much_is_written),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
