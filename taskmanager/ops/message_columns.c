@@ -4,7 +4,7 @@
 
 #define PREFIX "metadata."
 
-const char *const weir_metadata_names[] = {"topic", "partition", "offset", "timestamp", "key"};
+const char *const weir_metadata_names[] = {"topic", "partition", "offset", "timestamp", "key", "headers"};
 #define NAMES ((int)(sizeof weir_metadata_names / sizeof *weir_metadata_names))
 
 static const struct {
@@ -16,7 +16,16 @@ static const struct {
     [WEIR_META_OFFSET] = {{WEIR_TYPE_INT64, WEIR_TYPE_INT64}, "BIGINT"},
     [WEIR_META_TIMESTAMP] = {{WEIR_TYPE_TIMESTAMP, WEIR_TYPE_INT64}, "TIMESTAMP(3), or BIGINT of milliseconds"},
     [WEIR_META_KEY] = {{WEIR_TYPE_STRING, WEIR_TYPE_BYTES}, "STRING or BYTES"},
+    [WEIR_META_HEADERS] = {{WEIR_TYPE_MAP, WEIR_TYPE_MAP}, "MAP<STRING, BYTES>, or MAP<STRING, STRING>"},
 };
+
+static bool can_hold(const struct weir_type *type, int kind)
+{
+    if (type->id != allowed[kind].types[0] && type->id != allowed[kind].types[1])
+        return false;
+    return kind != WEIR_META_HEADERS || (type->fields->fields[0].type.id == WEIR_TYPE_STRING &&
+                                         weir_type_is_variable(type->fields->fields[1].type.id));
+}
 
 /* What column `name` is of the message; -1: it is the format's, -2: the error says what is wrong. */
 static int kind_of(const struct weir_op_plan *plan, const struct weir_field *field, struct weir_error *error)
@@ -31,16 +40,17 @@ static int kind_of(const struct weir_op_plan *plan, const struct weir_field *fie
     for (int kind = 0; kind < NAMES; kind++) {
         if (strcmp(value, weir_metadata_names[kind]) != 0)
             continue;
-        if (field->type.id == allowed[kind].types[0] || field->type.id == allowed[kind].types[1])
+        if (can_hold(&field->type, kind))
             return kind;
         char type[64];
-        (void)weir_fail(error, WEIR_ERR_INVALID, "column '%s' is %s, and a message's %s is %s", field->name,
-                        weir_type_print(&field->type, type), value, allowed[kind].say);
+        (void)weir_fail(error, WEIR_ERR_INVALID, "column '%s' is %s, and a message's %s %s %s", field->name,
+                        weir_type_print(&field->type, type), value, kind == WEIR_META_HEADERS ? "are" : "is",
+                        allowed[kind].say);
         return -2;
     }
     const char *near = weir_nearest(value, weir_metadata_names, NAMES);
     (void)weir_fail(error, WEIR_ERR_INVALID,
-                    "'" PREFIX "%s' = '%.100s': it is none of topic, partition, offset, timestamp, key%s%s%s",
+                    "'" PREFIX "%s' = '%.100s': it is none of topic, partition, offset, timestamp, key, headers%s%s%s",
                     field->name, value, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
     return -2;
 }
@@ -92,6 +102,11 @@ weir_err weir_message_columns_init(struct weir_message_columns *columns, const s
         else if (kind == WEIR_META_OFFSET && to_write)
             err = weir_fail(error, WEIR_ERR_INVALID, "'" PREFIX "%s': the broker gives a message its offset",
                             schema->fields[i].name);
+        for (int o = 0; o < other_count && to_write && !err; o++)
+            if ((int)columns->kinds[o] == kind)
+                err = weir_fail(error, WEIR_ERR_INVALID, "'" PREFIX "%s' and '" PREFIX "%s': a message has one %s",
+                                others[o].name, schema->fields[i].name,
+                                kind == WEIR_META_HEADERS ? "set of headers" : weir_metadata_names[kind]);
         columns->from[i] = kind < 0 ? value_count : -1 - other_count;
         if (kind < 0) {
             values[value_count++] = schema->fields[i];

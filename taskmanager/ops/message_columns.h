@@ -5,7 +5,14 @@
 
 #include "ops/ops_int.h"
 
-enum weir_metadata { WEIR_META_TOPIC, WEIR_META_PARTITION, WEIR_META_OFFSET, WEIR_META_TIMESTAMP, WEIR_META_KEY };
+enum weir_metadata {
+    WEIR_META_TOPIC,
+    WEIR_META_PARTITION,
+    WEIR_META_OFFSET,
+    WEIR_META_TIMESTAMP,
+    WEIR_META_KEY,
+    WEIR_META_HEADERS
+};
 extern const char *const weir_metadata_names[]; /* as options say them */
 
 struct weir_message_columns {

@@ -16,7 +16,7 @@
 #define SEGMENT_SIZE_MAX ((size_t)256 << 20)
 #define PUTTING_MAX 2
 
-enum { HAS_VALUE = 1, HAS_KEY = 2, HAS_TOPIC = 4, HAS_PARTITION = 8, FLAGS = 15 };
+enum { HAS_VALUE = 1, HAS_KEY = 2, HAS_TOPIC = 4, HAS_PARTITION = 8, HAS_HEADERS = 16, FLAGS = 31 };
 
 /* --- Objects */
 
@@ -191,10 +191,23 @@ static bool append_bytes(struct weir_buf *buf, const void *bytes, size_t size)
     return weir_buf_append(buf, number, number_size) && (size == 0 || weir_buf_append(buf, bytes, size));
 }
 
+/* Their count; of each its name with the NUL that ends it, then 0, or 1 and its value. */
+static bool append_headers(struct weir_buf *buf, const struct weir_message_out *message)
+{
+    uint8_t number[10];
+    bool ok = weir_buf_append(buf, number, (size_t)(put_number(number, (uint64_t)message->header_count) - number));
+    for (int32_t i = 0; i < message->header_count && ok; i++) {
+        const struct weir_message_header *header = &message->headers[i];
+        uint8_t has_value = header->value != NULL;
+        ok = append_bytes(buf, header->name, strlen(header->name) + 1) && weir_buf_append(buf, &has_value, 1) &&
+             (!has_value || append_bytes(buf, header->value, header->value_size));
+    }
+    return ok;
+}
+
 weir_err weir_output_log_append(struct weir_output_log *log, const struct weir_message_out *message,
                                 struct weir_error *error)
 {
-    weir_assert(message->header_count == 0);
     if (!log->open)
         log->open =
             segment_new(log->ctx->store, weir_format("jobs/%s/chk-%" PRIu64 "/%s-log%" PRIu64, log->ctx->job_id,
@@ -202,8 +215,9 @@ weir_err weir_output_log_append(struct weir_output_log *log, const struct weir_m
     struct weir_buf *buf = &log->open->bytes;
     size_t before = buf->size;
     uint8_t head[1 + 8];
-    head[0] = (uint8_t)((message->value ? HAS_VALUE : 0) | (message->key ? HAS_KEY : 0) |
-                        (message->topic ? HAS_TOPIC : 0) | (message->partition >= 0 ? HAS_PARTITION : 0));
+    head[0] =
+        (uint8_t)((message->value ? HAS_VALUE : 0) | (message->key ? HAS_KEY : 0) | (message->topic ? HAS_TOPIC : 0) |
+                  (message->partition >= 0 ? HAS_PARTITION : 0) | (message->header_count > 0 ? HAS_HEADERS : 0));
     memcpy(head + 1, &message->timestamp_ms, 8);
     bool ok = weir_buf_append(buf, head, sizeof head);
     if (ok && message->topic)
@@ -214,6 +228,8 @@ weir_err weir_output_log_append(struct weir_output_log *log, const struct weir_m
         ok = append_bytes(buf, message->key, message->key_size);
     if (ok && message->value)
         ok = append_bytes(buf, message->value, message->value_size);
+    if (ok && message->header_count > 0)
+        ok = append_headers(buf, message);
     if (ok) {
         log->open->records++;
         return WEIR_OK;
@@ -275,6 +291,8 @@ bool weir_output_log_end_epoch(struct weir_output_log *log, uint64_t checkpoint,
 struct cursor {
     const uint8_t *at, *end;
     bool bad;
+    struct weir_message_header *headers; /* of all messages in turn */
+    size_t header_count, header_room;
 };
 
 static uint64_t get_number(struct cursor *cursor)
@@ -309,6 +327,26 @@ static const uint8_t *get_sized(struct cursor *cursor, size_t *size)
     return get_bytes(cursor, *size);
 }
 
+static void get_headers(struct cursor *cursor, struct weir_message_out *message)
+{
+    uint64_t count = get_number(cursor);
+    for (uint64_t i = 0; i < count && !cursor->bad; i++) {
+        if (cursor->header_count == cursor->header_room) {
+            cursor->header_room = cursor->header_room ? cursor->header_room * 2 : 1024;
+            cursor->headers = weir_realloc(cursor->headers, cursor->header_room * sizeof *cursor->headers);
+        }
+        struct weir_message_header *header = &cursor->headers[cursor->header_count++];
+        size_t name_size = 0;
+        *header = (struct weir_message_header){.name = (const char *)get_sized(cursor, &name_size)};
+        const uint8_t *has_value = get_bytes(cursor, 1);
+        cursor->bad |= name_size == 0 || !header->name || strnlen(header->name, name_size) != name_size - 1 ||
+                       !has_value || *has_value > 1;
+        if (!cursor->bad && *has_value)
+            header->value = get_sized(cursor, &header->value_size);
+        message->header_count++;
+    }
+}
+
 static void get_message(struct cursor *cursor, struct weir_message_out *message)
 {
     const uint8_t *head = get_bytes(cursor, 1 + 8);
@@ -327,12 +365,29 @@ static void get_message(struct cursor *cursor, struct weir_message_out *message)
         message->key = get_sized(cursor, &message->key_size);
     if (flags & HAS_VALUE)
         message->value = get_sized(cursor, &message->value_size);
+    if (flags & HAS_HEADERS)
+        get_headers(cursor, message);
+}
+
+/* Both in one block. */
+static struct weir_message_out *with_headers(struct weir_message_out *messages, size_t count,
+                                             const struct cursor *cursor)
+{
+    messages = weir_realloc(messages, count * sizeof *messages + cursor->header_count * sizeof *cursor->headers);
+    struct weir_message_header *header = (struct weir_message_header *)(void *)(messages + count);
+    memcpy(header, cursor->headers, cursor->header_count * sizeof *header);
+    for (size_t i = 0; i < count; i++)
+        if (messages[i].header_count > 0) {
+            messages[i].headers = header;
+            header += messages[i].header_count;
+        }
+    return messages;
 }
 
 weir_err weir_output_log_read(const uint8_t *bytes, size_t size, struct weir_message_out **out, int64_t *count,
                               struct weir_error *error)
 {
-    struct cursor cursor = {bytes + MAGIC_SIZE, bytes + size, false};
+    struct cursor cursor = {.at = bytes + MAGIC_SIZE, .end = bytes + size};
     struct weir_message_out *messages = NULL;
     size_t n = 0, room = 0;
     if (size < MAGIC_SIZE || memcmp(bytes, MAGIC, MAGIC_SIZE) != 0)
@@ -344,6 +399,9 @@ weir_err weir_output_log_read(const uint8_t *bytes, size_t size, struct weir_mes
         }
         get_message(&cursor, &messages[n++]);
     }
+    if (!cursor.bad && cursor.header_count > 0)
+        messages = with_headers(messages, n, &cursor);
+    free(cursor.headers);
     if (cursor.bad) {
         free(messages);
         return weir_fail(error, WEIR_ERR_DATA, "CHECKPOINT_CORRUPT: the output log is cut short, or no such log");

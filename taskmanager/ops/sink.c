@@ -41,7 +41,7 @@ const struct weir_option weir_sink_options[] = {
     {"format", WEIR_OPTION_STRING, "", NULL, "How rows become bytes: json, csv, raw"},
     {"on-error", WEIR_OPTION_ENUM, "fail", "fail|skip", "What to do with a row that the format cannot carry"},
     {"metadata.", WEIR_OPTION_STRING, "", NULL,
-     "metadata.COLUMN: what the column is of each message, instead of a part of its value: topic, partition, timestamp, key"},
+     "metadata.COLUMN: what the column is of each message, instead of a part of its value: topic, partition, timestamp, key, headers"},
     {"key.fields", WEIR_OPTION_STRING, "", NULL, "The columns that make the message's key, separated by ';'"},
     {"key.format", WEIR_OPTION_STRING, "", NULL, "How they become bytes; raw where nothing is said"},
     {"value.fields-include", WEIR_OPTION_ENUM, "all", "all|except-key",

@@ -22,6 +22,8 @@ struct sink_messages {
     struct weir_encoder *key_encoder;
     struct weir_message_out out[MESSAGES_MAX];
     size_t value_at[MESSAGES_MAX], key_at[MESSAGES_MAX]; /* in sink->bytes, where out[] has sizes only */
+    struct weir_buf headers; /* struct weir_message_header of all messages in turn, whose names are in `names` */
+    struct weir_buf names;   /* each with the NUL that ends it */
     int row_of[MESSAGES_MAX];
     uint64_t key_encoded[(MESSAGES_MAX + 63) / 64];
 };
@@ -107,6 +109,8 @@ static weir_err find_value(struct sink_messages *m, const struct weir_op_plan *p
 static void fini(struct sink_messages *m)
 {
     weir_message_columns_fini(&m->columns);
+    weir_buf_fini(&m->headers);
+    weir_buf_fini(&m->names);
     weir_schema_unref(m->value_schema);
     weir_schema_unref(m->key_schema);
     if (m->key_encoder)
@@ -117,6 +121,8 @@ static void fini(struct sink_messages *m)
 static weir_err init(struct sink_messages *m, const struct weir_op_plan *plan, const struct weir_op_carrier *carrier,
                      struct weir_encoder **encoder, struct weir_error *error)
 {
+    weir_buf_init(&m->headers, WEIR_SINK_RECORD_SIZE_MAX);
+    weir_buf_init(&m->names, WEIR_SINK_RECORD_SIZE_MAX);
     weir_err err = weir_message_columns_init(&m->columns, plan, plan->inputs[0], carrier->connector, true, error);
     if (!err)
         err = open_key(m, plan, error);
@@ -160,8 +166,47 @@ static struct weir_batch *view(const struct weir_batch *batch, struct weir_schem
     return view;
 }
 
+/* The column's entries become the message's headers; where they and their names are is said when all messages' are there. */
+static weir_err put_headers(struct sink_messages *m, const struct weir_column *column, int row, const char *name,
+                            struct weir_message_out *out, struct weir_error *error)
+{
+    const struct weir_column *names = &column->child->columns[0], *values = &column->child->columns[1];
+    for (int at = column->offsets[row]; at < column->offsets[row + 1]; at++) {
+        struct weir_message_header header = {.name = NULL};
+        size_t name_size;
+        const uint8_t *text = weir_column_bytes(names, at, &name_size);
+        if (weir_column_is_null(names, at) || (name_size > 0 && memchr(text, 0, name_size)))
+            return weir_fail(error, WEIR_ERR_DATA, "column '%s': a header's name cannot be %s", name,
+                             weir_column_is_null(names, at) ? "NULL" : "one that has a NUL byte");
+        if (!weir_column_is_null(values, at)) {
+            header.value = weir_column_bytes(values, at, &header.value_size);
+            header.value = header.value_size > 0 ? header.value : (const uint8_t *)""; /* empty is not none */
+        }
+        if (!weir_buf_append(&m->names, text, name_size) || !weir_buf_append(&m->names, "", 1) ||
+            !weir_buf_append(&m->headers, &header, sizeof header))
+            return weir_fail(error, WEIR_ERR_DATA, "column '%s': the headers are larger than %zu bytes", name,
+                             WEIR_SINK_RECORD_SIZE_MAX);
+        out->header_count++;
+    }
+    return WEIR_OK;
+}
+
+/* Nothing is added any more, so nothing moves. */
+static void say_where_headers_are(struct sink_messages *m, int count)
+{
+    struct weir_message_header *header = (struct weir_message_header *)(void *)m->headers.data;
+    const char *name = (const char *)m->names.data;
+    for (int i = 0; i < count; i++) {
+        m->out[i].headers = m->out[i].header_count > 0 ? header : NULL;
+        for (int h = 0; h < m->out[i].header_count; h++, header++) {
+            header->name = name;
+            name += strlen(name) + 1;
+        }
+    }
+}
+
 /* What the columns say of row `row`. The batch's bytes are valid longer than the message. */
-static weir_err put_metadata(const struct sink_messages *m, const struct weir_batch *batch, int row,
+static weir_err put_metadata(struct sink_messages *m, const struct weir_batch *batch, int row,
                              struct weir_message_out *out, struct weir_error *error)
 {
     for (int i = 0; i < batch->schema->field_count; i++) {
@@ -169,6 +214,7 @@ static weir_err put_metadata(const struct sink_messages *m, const struct weir_ba
         if (m->columns.from[i] >= 0 || weir_column_is_null(column, row))
             continue;
         int64_t number = 0;
+        weir_err err = WEIR_OK;
         switch (m->columns.kinds[-1 - m->columns.from[i]]) {
         case WEIR_META_TOPIC:
             out->topic = (const char *)weir_column_bytes(column, row, &out->topic_size);
@@ -189,9 +235,14 @@ static weir_err put_metadata(const struct sink_messages *m, const struct weir_ba
                                  batch->schema->fields[i].name, (long long)number);
             out->partition = (int32_t)number;
             break;
+        case WEIR_META_HEADERS:
+            err = put_headers(m, column, row, batch->schema->fields[i].name, out, error);
+            break;
         case WEIR_META_OFFSET:
             break;
         }
+        if (err)
+            return err;
     }
     return WEIR_OK;
 }
@@ -219,7 +270,7 @@ static weir_err add_message(struct sink *sink, const struct weir_batch *batch, c
 {
     struct sink_messages *m = sink->messages;
     struct weir_message_out *out = &m->out[index];
-    size_t before = sink->bytes.size;
+    size_t before = sink->bytes.size, headers_before = m->headers.size, names_before = m->names.size;
     *out = (struct weir_message_out){.timestamp_ms = INT64_MIN, .partition = -1};
     m->row_of[index] = row;
     weir_err err = encode(sink->carrier.format, sink->encoder, value, row, &sink->bytes, &m->value_at[index],
@@ -229,8 +280,11 @@ static weir_err add_message(struct sink *sink, const struct weir_batch *batch, c
     if (!err && m->columns.metadata_schema)
         err = put_metadata(m, batch, row, out, error);
     weir_bit_put(m->key_encoded, index, key != NULL);
-    if (err)
+    if (err) {
         sink->bytes.size = before;
+        m->headers.size = headers_before;
+        m->names.size = names_before;
+    }
     return err;
 }
 
@@ -238,9 +292,11 @@ static weir_err add_message(struct sink *sink, const struct weir_batch *batch, c
 static weir_err encode_some(struct sink *sink, struct weir_op_ctx *ctx, const struct weir_batch *batch,
                             const struct weir_batch *value, const struct weir_batch *key, int *row, int *count)
 {
-    const struct sink_messages *m = sink->messages;
+    struct sink_messages *m = sink->messages;
     *count = 0;
     weir_buf_clear(&sink->bytes);
+    weir_buf_clear(&m->headers);
+    weir_buf_clear(&m->names);
     for (; *row < batch->row_count && *count < MESSAGES_MAX && sink->bytes.size < WEIR_SINK_WRITE_SIZE; ++*row) {
         if (batch->change && batch->change[*row] != WEIR_INSERT)
             return weir_fail(&ctx->error, WEIR_ERR_UNSUPPORTED,
@@ -254,11 +310,11 @@ static weir_err encode_some(struct sink *sink, struct weir_op_ctx *ctx, const st
             return err;
     }
     for (int i = 0; i < *count; i++) { /* the bytes do not move any more */
-        struct weir_message_out *out = (struct weir_message_out *)&m->out[i];
-        out->value = sink->bytes.data + m->value_at[i];
+        m->out[i].value = sink->bytes.data + m->value_at[i];
         if (weir_bit_get(m->key_encoded, i))
-            out->key = sink->bytes.data + m->key_at[i];
+            m->out[i].key = sink->bytes.data + m->key_at[i];
     }
+    say_where_headers_are(m, *count);
     return WEIR_OK;
 }
 

@@ -47,7 +47,7 @@ static const struct weir_option source_options[] = {
     {"watermark.idle-timeout", WEIR_OPTION_DURATION, "0", NULL,
      "After so long without rows the source does not hold back others; 0: it always does"},
     {"metadata.", WEIR_OPTION_STRING, "", NULL,
-     "metadata.COLUMN: what the column holds of each message: topic, partition, offset, timestamp, key"},
+     "metadata.COLUMN: what the column holds of each message: topic, partition, offset, timestamp, key, headers"},
     {0},
 };
 

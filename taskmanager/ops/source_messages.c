@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "data/value_code.h"
 #include "format/simdjson_shim.h"
 #include "ops/message_columns.h"
 #include "ops/source_int.h"
@@ -30,6 +31,7 @@ struct source_messages {
     struct weir_read_messages read;
     struct weir_message_columns columns;
     struct weir_batch *metadata; /* being built beside source->rows, row by row */
+    size_t metadata_bytes;       /* keys and headers in it */
     int32_t row_lane[WEIR_BATCH_ROWS_MAX];
     struct untold untold[TOLD_MAX];
     int untold_count;
@@ -168,11 +170,32 @@ static weir_err flush(struct source *source, struct weir_op_ctx *ctx)
     return WEIR_OK;
 }
 
+/* Of headers with the same name the last one stays. */
+static void put_headers(struct weir_column *column, int row, const struct weir_message *message)
+{
+    weir_column_list_begin(column, row);
+    for (int i = 0; i < message->header_count; i++) {
+        const struct weir_message_header *header = &message->headers[i];
+        int at = weir_column_element(column);
+        weir_column_set_bytes(&column->child->columns[0], at, header->name, strlen(header->name));
+        if (header->value)
+            weir_column_set_bytes(&column->child->columns[1], at, header->value, header->value_size);
+        else
+            weir_column_set_null(&column->child->columns[1], at, column->child->row_capacity);
+        weir_column_element_done(column);
+    }
+    weir_column_list_end(column, row);
+    weir_map_unique(column, row);
+}
+
 static void put_metadata(struct source_messages *m, const struct weir_message *message)
 {
     struct weir_batch *batch = m->metadata;
     const struct weir_lane *lane = &m->read.lanes[message->lane];
     int row = batch->row_count++;
+    m->metadata_bytes += message->key_size;
+    for (int i = 0; i < message->header_count; i++)
+        m->metadata_bytes += sizeof(int64_t) + message->headers[i].value_size;
     for (int i = 0; i < m->columns.metadata_schema->field_count; i++) {
         struct weir_column *column = &batch->columns[i];
         int width = weir_type_width(column->type);
@@ -197,10 +220,34 @@ static void put_metadata(struct source_messages *m, const struct weir_message *m
             if (!none)
                 weir_column_set_bytes(column, row, message->key, message->key_size);
             break;
+        case WEIR_META_HEADERS:
+            put_headers(column, row, message);
+            break;
         }
         if (none)
             weir_column_set_null(column, row, batch->row_capacity);
     }
+}
+
+static weir_err check_headers(const struct weir_field *field, const struct weir_message *message,
+                              struct weir_error *error)
+{
+    const struct weir_type *value = &field->type.fields->fields[1].type;
+    for (int i = 0; i < message->header_count; i++) {
+        const struct weir_message_header *header = &message->headers[i];
+        if (!weir_utf8_valid((const uint8_t *)header->name, strlen(header->name)))
+            return weir_fail(error, WEIR_ERR_DATA, "column '%s': the name of a header is not valid UTF-8", field->name);
+        if (!header->value && !value->nullable)
+            return weir_fail(error, WEIR_ERR_DATA,
+                             "column '%s' has values that are NOT NULL, and header '%.100s' has none", field->name,
+                             header->name);
+        if (header->value && value->id == WEIR_TYPE_STRING && !weir_utf8_valid(header->value, header->value_size))
+            return weir_fail(
+                error, WEIR_ERR_DATA,
+                "column '%s': header '%.100s' is not valid UTF-8: declare the column as MAP<STRING, BYTES>",
+                field->name, header->name);
+    }
+    return WEIR_OK;
 }
 
 /* What a column that is NOT NULL or text cannot hold. */
@@ -219,6 +266,8 @@ static weir_err check_metadata(const struct source_messages *m, const struct wei
             return weir_fail(error, WEIR_ERR_DATA,
                              "column '%s' is a STRING, and the message's key is not valid UTF-8: declare it as BYTES",
                              field->name);
+        if (m->columns.kinds[i] == WEIR_META_HEADERS && check_headers(field, message, error))
+            return error->code;
     }
     return WEIR_OK;
 }
@@ -263,10 +312,12 @@ static weir_err decode(struct source *source, struct weir_op_ctx *ctx)
         source->rows = weir_batch_new(m->columns.value_schema, WEIR_BATCH_ROWS_DEFAULT);
         if (m->columns.metadata_schema)
             m->metadata = weir_batch_new(m->columns.metadata_schema, WEIR_BATCH_ROWS_DEFAULT);
+        m->metadata_bytes = 0;
     }
     weir_err err = WEIR_OK;
     while (!err && m->read.used < m->read.count) {
         if (source->rows->row_count == source->rows->row_capacity || weir_source_dead_is_full(source) ||
+            m->metadata_bytes > WEIR_BATCH_BYTES_SOFT_MAX ||
             ((m->read.used & 63) == 0 && weir_batch_bytes(source->rows) > WEIR_BATCH_BYTES_SOFT_MAX))
             return flush(source, ctx);
         err = take(source, ctx, &m->read.messages[m->read.used++]);

@@ -82,11 +82,11 @@ class Kafka:
         return Producer({"bootstrap.servers": self.brokers, "linger.ms": 5, **QUIET, **{k.replace("_", "."): v for k, v in config.items()}})
 
     def produce(self, topic, records):
-        """records: of (partition, key, value[, timestamp_ms])."""
+        """records: of (partition, key, value[, timestamp_ms[, headers]])."""
         producer, failed = self.producer(), []
         for record in records:
             partition, key, value = record[:3]
-            more = {"timestamp": record[3]} if len(record) > 3 else {}
+            more = dict(zip(("timestamp", "headers"), record[3:]))
             while True:
                 try:
                     producer.produce(topic, value, key, partition, on_delivery=lambda e, _: e and failed.append(e), **more)

@@ -89,6 +89,31 @@ def test_keys_partitions_times_and_topics():
         assert sorted(len(m) for m in kafka.read("fixed").values()) == [0, 0, 0, 1000]
 
 
+def test_headers():
+    """Column to header by both ways of writing; what cannot be one is a bad row."""
+    with Cluster(slots=1, config=dict(CHECKPOINTS, **{"restart-strategy.type": "none"})) as cluster:
+        kafka.create("headers", 1)
+        sets = [[], [("a", b"1"), ("b", None), ("empty", b"")], [("\u00e4", b"\x00\xff" * 1000)], [("twice", b"1"), ("other", b"x"), ("twice", b"2")]]
+        kafka.produce("headers", [(0, None, json.dumps({"id": i}), i, sets[i % 4]) for i in range(2000)])
+        for guarantee in ("at-least-once", "exactly-once"):
+            kafka.create(guarantee, 1)
+            cluster.wait_state(submit(cluster, "headers", guarantee, "--stop", "latest-offset", "--guarantee", guarantee), "FINISHED")
+            messages = kafka.read(guarantee)[0]
+            assert len(messages) == 2000
+            for message in messages:
+                i = json.loads(message.value())["id"]
+                assert dict(message.headers() or []) == dict(sets[i % 4]) and len(message.headers() or []) == len(dict(sets[i % 4])), (i, message.headers())
+        # As text; what is none, or no name, is a bad row.
+        kafka.create("text-headers", 1)
+        kafka.produce("text-headers", [(0, None, json.dumps({"id": i}), i, h) for i, h in enumerate([[("a", "\u00e4")], [("a", b"\xff")], [("a", None)]])])
+        kafka.create("text-out", 1)
+        why = failed_with(cluster, "text-headers", "text-out", "--stop", "latest-offset", "--headers", "MAP<STRING, STRING NOT NULL>")
+        assert "text-headers, partition 0, offset 1" in why and "header 'a' is not valid UTF-8" in why, why
+        for kind, wanted in (("MAP<INT, BYTES>", "a message's headers are MAP<STRING, BYTES>"), ("STRING", "a message's headers are MAP<STRING, BYTES>")):
+            done = run(os.path.join(BUILD, "bin", "weir"), "info", JOB, "--brokers", "b:1", "--topic", "x", "--to", "y", "--headers", kind)
+            assert done.returncode != 0 and wanted in done.stderr, (kind, done.stderr)
+
+
 def test_at_least_once_through_kills():
     with Cluster(slots=4, config=CHECKPOINTS) as cluster:
         kafka.create("kill-in", 4)

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """The Kafka source against a real broker: places to begin and end, metadata, exactly once through kills, discovery, what is lost or gone."""
+import base64
 import json
 import os
 import signal
@@ -43,6 +44,7 @@ def test_bounded_with_metadata():
         for r in rows:
             i = r["id"]
             assert (r["topic"], r["p"], r["o"], r["k"]) == ("bounded", i % 5, i // 5, f"k{i}" if i % 2 else None), r
+            assert r["h"] == {}, r
             assert r["at"] == f"2023-11-14T22:13:{20 + i // 1000:02d}.{i % 1000:03d}" or r["at"].startswith("2023-11-14T22:13:20"), r
         # From and to places inside.
         for arguments, wanted in (
@@ -54,6 +56,22 @@ def test_bounded_with_metadata():
             job, output = submit(cluster, kafka, "bounded", *arguments, options=("-p", "2"))
             cluster.wait_state(job, "FINISHED")
             assert ids(output) == sorted(wanted), (arguments, ids(output))
+
+
+def test_headers():
+    def encoded(value):
+        return value if value is None else base64.b64encode(value).decode()
+
+    with Cluster(slots=1, config={"restart-strategy.type": "none"}) as cluster:
+        kafka.create("headers", 1)
+        sets = [[], [("a", b"1")], [("a", b"1"), ("b", None), ("a", b"\x00\xff"), ("", b""), ("\u00e4", b"x" * 5000)], [("a", None)] * 3]
+        kafka.produce("headers", [(0, None, value(i), i, sets[i % 4]) for i in range(3000)]) # several batches, within them one without after one with
+        job, output = submit(cluster, kafka, "headers", "--stop", "latest-offset")
+        cluster.wait_state(job, "FINISHED")
+        rows = read_rows(output)
+        assert len(rows) == 3000
+        for row in rows:
+            assert row["h"] == {name: encoded(content) for name, content in sets[row["id"] % 4]}, row
 
 
 def test_exactly_once_through_kills_and_at_another_parallelism():

@@ -13,8 +13,9 @@ WEIR_JOB(kafka)
         weir_arg(job, "lost", "fail"), "on-error", weir_arg(job, "on-error", "fail"), "properties.group.id",
         weir_arg(job, "group", "weir-test"), "properties.auto.offset.reset", weir_arg(job, "reset", "none"),
         "properties.socket.connection.setup.timeout.ms", weir_arg(job, "timeout", "30000"), "metadata.topic", "topic",
-        "metadata.p", "partition", "metadata.o", "offset", "metadata.k", "key", "metadata.at", "timestamp", NULL);
+        "metadata.p", "partition", "metadata.o", "offset", "metadata.k", "key", "metadata.at", "timestamp",
+        "metadata.h", "headers", NULL);
     rows = weir_columns(rows, "id BIGINT NOT NULL, topic STRING NOT NULL, p INT NOT NULL, o BIGINT NOT NULL, k STRING, "
-                              "at TIMESTAMP(3)");
+                              "at TIMESTAMP(3), h MAP<STRING, BYTES> NOT NULL");
     weir_sink(rows, "filesystem", "path", weir_arg(job, "output", NULL), "format", "json", NULL);
 }

@@ -3,11 +3,14 @@
 
 WEIR_JOB(kafka_sink)
 {
-    struct weir_stream *rows = weir_source(
-        job, "kafka", "topic", weir_arg(job, "topic", NULL), "properties.bootstrap.servers",
-        weir_arg(job, "brokers", NULL), "format", "json", "scan.bounded.mode", weir_arg(job, "stop", "unbounded"),
-        "scan.topic-partition-discovery.interval", "500 ms", "metadata.k", "key", "metadata.at", "timestamp", NULL);
-    rows = weir_columns(rows, "id BIGINT NOT NULL, text STRING, p INT, place STRING, k STRING, at TIMESTAMP(3)");
+    struct weir_stream *rows =
+        weir_source(job, "kafka", "topic", weir_arg(job, "topic", NULL), "properties.bootstrap.servers",
+                    weir_arg(job, "brokers", NULL), "format", "json", "scan.bounded.mode",
+                    weir_arg(job, "stop", "unbounded"), "scan.topic-partition-discovery.interval", "500 ms",
+                    "metadata.k", "key", "metadata.at", "timestamp", "metadata.h", "headers", NULL);
+    rows = weir_columns(
+        rows, weir_text(job, "id BIGINT NOT NULL, text STRING, p INT, place STRING, k STRING, at TIMESTAMP(3), h %s",
+                        weir_arg(job, "headers", "MAP<STRING, BYTES>")));
     const char *kind = weir_arg(job, "kind", "columns");
     const char *to = weir_arg(job, "to", ""), *brokers = weir_arg(job, "to-brokers", weir_arg(job, "brokers", NULL));
     const char *guarantee = weir_arg(job, "guarantee", "at-least-once"), *on_error = weir_arg(job, "on-error", "fail");
@@ -16,7 +19,7 @@ WEIR_JOB(kafka_sink)
         weir_sink(rows, "kafka", "topic", to, "properties.bootstrap.servers", brokers, "format", format,
                   "delivery-guarantee", guarantee, "on-error", on_error, "properties.message.timeout.ms", timeout,
                   "properties.topic.metadata.propagation.max.ms", "3000", "metadata.k", "key", "metadata.at",
-                  "timestamp", "metadata.p", "partition", "metadata.place", "topic", NULL);
+                  "timestamp", "metadata.p", "partition", "metadata.place", "topic", "metadata.h", "headers", NULL);
     else
         weir_sink(weir_select(rows, "id, text"), "kafka", "topic", to, "properties.bootstrap.servers", brokers,
                   "format", format, "delivery-guarantee", guarantee, "on-error", on_error,

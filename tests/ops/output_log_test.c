@@ -72,6 +72,29 @@ static struct weir_message_out *read_object(const struct weir_output_segment *se
     return messages;
 }
 
+/* Every cut and every bit: an error or messages, never what is behind the end (the sanitizers look). */
+static void try_damaged(struct weir_buf *bytes, int64_t whole)
+{
+    struct weir_error error;
+    int64_t count;
+    for (size_t cut = 0; cut < bytes->size; cut++) {
+        uint8_t *copy = malloc(cut + 1);
+        memcpy(copy, bytes->data, cut);
+        struct weir_message_out *some = NULL;
+        if (!weir_output_log_read(copy, cut, &some, &count, &error))
+            assert_true(count < whole);
+        free(some);
+        free(copy);
+    }
+    for (size_t bit = 0; bit < bytes->size * 8; bit++) {
+        struct weir_message_out *some = NULL;
+        bytes->data[bit / 8] ^= (uint8_t)(1 << bit % 8);
+        (void)!weir_output_log_read(bytes->data, bytes->size, &some, &count, &error);
+        free(some);
+        bytes->data[bit / 8] ^= (uint8_t)(1 << bit % 8);
+    }
+}
+
 static void test_messages_come_back(void **state)
 {
     struct weir_op_ctx ctx = ctx_from(NULL);
@@ -98,24 +121,7 @@ static void test_messages_come_back(void **state)
     assert_true(m[2].key && m[2].key_size == 0 && !m[2].value && m[2].partition == 0 && m[2].timestamp_ms == INT64_MAX);
     free(m);
 
-    /* Every cut and every bit: an error or messages, never what is behind the end (the sanitizers look). */
-    struct weir_error error;
-    for (size_t cut = 0; cut < bytes.size; cut++) {
-        uint8_t *copy = malloc(cut + 1);
-        memcpy(copy, bytes.data, cut);
-        struct weir_message_out *some = NULL;
-        if (!weir_output_log_read(copy, cut, &some, &count, &error))
-            assert_true(count < 3);
-        free(some);
-        free(copy);
-    }
-    for (size_t bit = 0; bit < bytes.size * 8; bit++) {
-        struct weir_message_out *some = NULL;
-        bytes.data[bit / 8] ^= (uint8_t)(1 << bit % 8);
-        (void)!weir_output_log_read(bytes.data, bytes.size, &some, &count, &error);
-        free(some);
-        bytes.data[bit / 8] ^= (uint8_t)(1 << bit % 8);
-    }
+    try_damaged(&bytes, 3);
     weir_buf_fini(&bytes);
     weir_output_segments_fini(&segments);
     append(log, "later", "x", 1, NULL, -1, 1);
@@ -126,6 +132,41 @@ static void test_messages_come_back(void **state)
 }
 
 /* More than an object holds: several, in order; nothing of an attempt that was restored bears an older checkpoint's id. */
+/* Beside messages without, and in any cut and with any bit turned: headers, or an error. */
+static void test_headers_come_back(void **state)
+{
+    struct weir_op_ctx ctx = ctx_from(NULL);
+    struct weir_output_log *log = weir_output_log_new(&ctx);
+    struct weir_output_segments segments;
+    const struct weir_message_header headers[] = {
+        {"name", (const uint8_t *)"value", 5}, {"", NULL, 0}, {"empty", (const uint8_t *)"", 0}};
+    struct weir_error error;
+    (void)state;
+    for (int i = 0; i < 40; i++) {
+        struct weir_message_out message = {.partition = -1, .header_count = i % 4, .headers = headers};
+        assert_int_equal(weir_output_log_append(log, &message, &error), WEIR_OK);
+    }
+    end_epoch(log, 4, &segments);
+    struct weir_buf bytes;
+    int64_t count;
+    struct weir_message_out *m = read_object(&segments.list[0], &bytes, &count);
+    for (int i = 0; i < 40; i++) {
+        assert_int_equal(m[i].header_count, i % 4);
+        for (int h = 0; h < m[i].header_count; h++) {
+            assert_string_equal(m[i].headers[h].name, headers[h].name);
+            assert_int_equal(m[i].headers[h].value_size, headers[h].value_size);
+            assert_int_equal(!m[i].headers[h].value, !headers[h].value);
+            assert_memory_equal(m[i].headers[h].value ? m[i].headers[h].value : (const uint8_t *)"",
+                                headers[h].value ? headers[h].value : (const uint8_t *)"", headers[h].value_size);
+        }
+    }
+    free(m);
+    try_damaged(&bytes, 40);
+    weir_buf_fini(&bytes);
+    weir_output_segments_fini(&segments);
+    weir_output_log_free(log);
+}
+
 static void test_large_epochs(void **state)
 {
     struct weir_restored restored = {.checkpoint = 41};
@@ -183,6 +224,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_messages_come_back),
+        cmocka_unit_test(test_headers_come_back),
         cmocka_unit_test(test_large_epochs),
     };
     return cmocka_run_group_tests(tests, open_store, close_store);

@@ -52,6 +52,8 @@ struct weir_reader {
     struct weir_message messages[MESSAGES_MAX];
     uint8_t *arena;
     size_t arena_capacity;
+    struct weir_message_header *headers; /* of `messages`, in turn */
+    size_t header_capacity;
 };
 
 static const char *get(const struct weir_key_value *options, int count, const char *name)
@@ -148,6 +150,7 @@ void weir_kafka_reader_close(struct weir_reader *reader)
     free(reader->lanes);
     free(reader->sorted);
     free(reader->arena);
+    free(reader->headers);
     free(reader);
 }
 
@@ -401,8 +404,43 @@ static int32_t lane_of(struct weir_reader *reader, const rd_kafka_message_t *raw
     return lane;
 }
 
+/* NULL: it has none. */
+static rd_kafka_headers_t *headers_of(const rd_kafka_message_t *raw)
+{
+    rd_kafka_headers_t *headers = NULL;
+    return raw->err || rd_kafka_message_headers(raw, &headers) ? NULL : headers;
+}
+
+/* Of header `index`: a name that ends in NUL, and a value. False: there are no more. */
+static bool get_header(const rd_kafka_headers_t *headers, size_t index, struct weir_message_header *header)
+{
+    const void *value = NULL;
+    if (!headers || rd_kafka_header_get_all(headers, index, &header->name, &value, &header->value_size))
+        return false;
+    header->value = value;
+    return true;
+}
+
+/* Arena and headers have room. */
+static void take_headers(struct weir_message *message, const rd_kafka_message_t *raw,
+                         struct weir_message_header **header, uint8_t **at)
+{
+    const rd_kafka_headers_t *headers = headers_of(raw);
+    message->headers = *header;
+    for (size_t i = 0; get_header(headers, i, *header); i++, ++*header) {
+        size_t name_size = strlen((*header)->name) + 1;
+        (*header)->name = memcpy(*at, (*header)->name, name_size);
+        *at += name_size;
+        if ((*header)->value)
+            (*header)->value = memcpy(*at, (*header)->value, (*header)->value_size);
+        *at += (*header)->value_size;
+        message->header_count++;
+    }
+}
+
 /* The message's bytes go to the arena, which has room. */
-static void take_message(struct weir_message *message, const rd_kafka_message_t *raw, int32_t lane, uint8_t **at)
+static void take_message(struct weir_message *message, const rd_kafka_message_t *raw, int32_t lane,
+                         struct weir_message_header **header, uint8_t **at)
 {
     rd_kafka_timestamp_type_t type;
     int64_t timestamp = rd_kafka_message_timestamp(raw, &type);
@@ -421,13 +459,23 @@ static void take_message(struct weir_message *message, const rd_kafka_message_t 
         message->value = memcpy(*at, raw->payload, raw->len);
         *at += raw->len;
     }
+    take_headers(message, raw, header, at);
 }
 
 static void reserve(struct weir_reader *reader, int count)
 {
-    size_t size = WEIR_READ_PADDING;
-    for (int i = 0; i < count; i++)
+    size_t size = WEIR_READ_PADDING, header_count = 0;
+    for (int i = 0; i < count; i++) {
+        struct weir_message_header header;
+        const rd_kafka_headers_t *headers = headers_of(reader->raw[i]);
         size += reader->raw[i]->len + reader->raw[i]->key_len;
+        for (size_t h = 0; get_header(headers, h, &header); h++, header_count++)
+            size += strlen(header.name) + 1 + header.value_size;
+    }
+    if (header_count > reader->header_capacity) {
+        reader->header_capacity = header_count;
+        reader->headers = weir_realloc(reader->headers, header_count * sizeof *reader->headers);
+    }
     if (size > reader->arena_capacity || (reader->arena_capacity > ARENA_KEPT && size <= ARENA_KEPT)) {
         free(reader->arena);
         reader->arena_capacity = size > ARENA_KEPT / 16 ? size : ARENA_KEPT / 16;
@@ -439,6 +487,7 @@ static weir_err take_all(struct weir_reader *reader, int raw_count, int32_t *cou
 {
     weir_err err = WEIR_OK;
     uint8_t *at = reader->arena;
+    struct weir_message_header *header = reader->headers;
     *count = 0;
     for (int i = 0; i < raw_count; i++) {
         const rd_kafka_message_t *raw = reader->raw[i];
@@ -456,7 +505,7 @@ static weir_err take_all(struct weir_reader *reader, int raw_count, int32_t *cou
             end_partition(reader, lane);
             continue;
         }
-        take_message(&reader->messages[(*count)++], raw, lane, &at);
+        take_message(&reader->messages[(*count)++], raw, lane, &header, &at);
         partition->next = raw->offset + 1;
         if (partition->next == partition->stop)
             end_partition(reader, lane);
