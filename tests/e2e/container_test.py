@@ -180,8 +180,11 @@ def test_compose_file_runs_the_weather_job():
         wait_for("end of the submission", lambda: ended_well(f"{project}_weather_1"), 120)
         rows = podman("exec", f"{project}_jobmanager_1", "sh", "-c", "cat /data/weather/windows/part-* | wc -l").stdout
         assert int(rows) == FINISHED, rows
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/overview", timeout=30) as reply:
-            assert json.load(reply)["taskmanagers"] == 2
+
+        def taskmanagers():
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/overview", timeout=30) as reply:
+                return json.load(reply)["taskmanagers"]
+        wait_for("both TaskManagers", lambda: taskmanagers() == 2, 60) # one is enough for the job: the other may come later
     finally:
         call(*command, "down", "-v", "-t", "10", check=False, timeout_s=120)
 
