@@ -32,7 +32,7 @@ LIBS     := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lsimdjson -ldl -lm -
 .DEFAULT_GOAL := all
 
 # --- Modules: every folder with sources
-COMMON_DIRS := common/base common/data common/expr common/format common/net common/http common/store common/statefile common/graph common/sdk
+COMMON_DIRS := common/base common/data common/expr common/format common/net common/http common/registry common/store common/statefile common/graph common/sdk
 JM_DIRS     := jobmanager/core jobmanager/io jobmanager/rest
 TM_DIRS     := taskmanager/core taskmanager/executor taskmanager/task taskmanager/exchange taskmanager/ops \
                taskmanager/state taskmanager/connectors taskmanager/io

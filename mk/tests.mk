@@ -35,6 +35,7 @@ UNIT_LIBS_limits_test := common/base
 UNIT_LIBS_pool_test := common/base
 UNIT_LIBS_own_host_test := taskmanager/io common/base
 UNIT_LIBS_http_test := common/http common/base
+UNIT_LIBS_registry_test := common/registry common/http common/base
 UNIT_LIBS_rest_test := jobmanager/rest common/http common/base
 UNIT_LIBS_sigv4_test := common/store common/base
 UNIT_LIBS_store_test := common/store common/http common/base

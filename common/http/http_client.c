@@ -94,11 +94,11 @@ weir_err weir_http_explain(const struct weir_http_trouble *trouble, struct weir_
     else if (code == CURLE_OPERATION_TIMEDOUT)
         err = weir_fail(error, WEIR_ERR_IO, "%s is not reachable: no connection in time", authority);
     else if (code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE)
-        err = weir_fail(error, WEIR_ERR_IO, "the certificate of %s is not believed: %s (security.ssl.rest.ca-file)",
-                        authority, text);
+        err = weir_fail(error, WEIR_ERR_IO, "the certificate of %s is not believed: %s (%s)", authority, text,
+                        trouble->ca_option ? trouble->ca_option : "security.ssl.rest.ca-file");
     else if (code == CURLE_SSL_CONNECT_ERROR)
-        err = weir_fail(error, WEIR_ERR_IO, "%s does not speak TLS, or not ours: %s (security.ssl.rest.enabled)",
-                        authority, text);
+        err = weir_fail(error, WEIR_ERR_IO, "%s does not speak TLS, or not ours: %s%s", authority, text,
+                        trouble->ca_option ? "" : " (security.ssl.rest.enabled)");
     else if (code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST)
         err = weir_fail(error, WEIR_ERR_IO, "%s is not reachable: %s", authority,
                         os_errno ? strerror((int)os_errno) : text);
@@ -127,6 +127,32 @@ static struct curl_slist *add_header(struct curl_slist *headers, const char *lin
     if (!longer)
         weir_out_of_memory(strlen(line));
     return longer;
+}
+
+/* Who asks, and whom we believe. */
+static struct curl_slist *add_credentials(CURL *curl, const struct weir_http_request *request,
+                                          struct curl_slist *headers)
+{
+    if (request->token) {
+        char *line = weir_format("Authorization: Bearer %s", request->token);
+        headers = add_header(headers, line);
+        weir_secret_free(line);
+    }
+    if (request->ca_file)
+        must(curl_easy_setopt(curl, CURLOPT_CAINFO, request->ca_file));
+    if (request->user_info) {
+        must(curl_easy_setopt(curl, CURLOPT_HTTPAUTH, (long)CURLAUTH_BASIC));
+        must(curl_easy_setopt(curl, CURLOPT_USERPWD, request->user_info));
+    }
+    if (request->certificate_file)
+        must(curl_easy_setopt(curl, CURLOPT_SSLCERT, request->certificate_file));
+    if (request->certificate_password)
+        must(curl_easy_setopt(curl, CURLOPT_KEYPASSWD, request->certificate_password));
+    if (request->any_certificate) {
+        must(curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 0L));
+        must(curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 0L));
+    }
+    return headers;
 }
 
 static weir_err perform(const struct weir_http_request *request, struct sink *sink, int *status,
@@ -182,18 +208,8 @@ static weir_err perform(const struct weir_http_request *request, struct sink *si
         must(curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body_size));
         must(curl_easy_setopt(curl, CURLOPT_POSTFIELDS, request->body ? request->body : ""));
     }
-    if (request->token) {
-        char *line = weir_format("Authorization: Bearer %s", request->token);
-        headers = add_header(headers, line);
-        weir_secret_free(line);
-    }
+    headers = add_credentials(curl, request, headers);
     must(curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers));
-    if (request->ca_file)
-        must(curl_easy_setopt(curl, CURLOPT_CAINFO, request->ca_file));
-    if (request->any_certificate) {
-        must(curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 0L));
-        must(curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 0L));
-    }
     must(curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request->method));
     CURLcode code = curl_easy_perform(curl);
     if (code != CURLE_OK) {
@@ -206,6 +222,7 @@ static weir_err perform(const struct weir_http_request *request, struct sink *si
             .write_errno = sink->write_errno,
             .timeout_ms = timeout_ms,
             .detail = detail,
+            .ca_option = request->ca_option,
         };
         err = weir_http_explain(&trouble, error);
         goto out;

@@ -22,11 +22,15 @@ struct weir_http_request {
     const char *upload_path;  /* a file to send as the one multipart part, streamed; then no body */
     const char *upload_part;  /* its name; NULL: "jarfile" */
     const char *token;        /* sent as Authorization: Bearer; NULL: none */
+    const char *user_info;    /* "user:password", sent as Authorization: Basic; NULL: none */
     const char *ca_file;      /* for https: who may have signed the server's certificate; NULL: the system's list */
-    bool any_certificate;     /* for https: whoever answers is believed; only where nothing secret is sent */
-    int connect_timeout_ms;   /* 0: 5 s */
-    int timeout_ms;           /* whole exchange; 0: 60 s */
-    size_t response_size_max; /* 0: 64 MiB */
+    const char *ca_option; /* which option names it, for messages; NULL: the cluster's own, security.ssl.rest.ca-file */
+    const char *certificate_file;     /* for https: PEM of the client's certificate and its key; NULL: none */
+    const char *certificate_password; /* of that key; NULL: none */
+    bool any_certificate;             /* for https: whoever answers is believed; only where nothing secret is sent */
+    int connect_timeout_ms;           /* 0: 5 s */
+    int timeout_ms;                   /* whole exchange; 0: 60 s */
+    size_t response_size_max;         /* 0: 64 MiB */
 };
 
 struct weir_http_response {
