@@ -30,6 +30,7 @@ __attribute__((format(printf, 3, 0))) static void fill(struct weir_error *error,
 {
     error->code = code;
     error->effect = WEIR_EFFECT_NONE;
+    error->reason = WEIR_BAD_OTHER;
     vsnprintf(error->message, sizeof error->message, format, args);
 }
 
@@ -42,6 +43,18 @@ weir_err weir_fail(struct weir_error *error, enum weir_err_code code, const char
         va_end(args);
     }
     return (int)code;
+}
+
+weir_err weir_fail_record(struct weir_error *error, enum weir_bad_reason reason, const char *format, ...)
+{
+    if (error) {
+        va_list args;
+        va_start(args, format);
+        fill(error, WEIR_ERR_DATA, format, args);
+        va_end(args);
+        error->reason = reason;
+    }
+    return WEIR_ERR_DATA;
 }
 
 weir_err weir_fail_errno(struct weir_error *error, enum weir_err_code code, const char *format, ...)
@@ -72,6 +85,13 @@ weir_err weir_wrap(struct weir_error *error, const char *format, ...)
         snprintf(error->message + used, sizeof error->message - (size_t)used, ": %.*s",
                  (int)(sizeof error->message - (size_t)used - 3), inner);
     return (int)error->code;
+}
+
+const char *weir_bad_name(enum weir_bad_reason reason)
+{
+    static const char *const names[WEIR_BAD_REASONS] = {"OTHER",  "MALFORMED", "INVALID_VALUE",
+                                                        "SCHEMA", "METADATA",  "TOO_LARGE"};
+    return (unsigned)reason < WEIR_BAD_REASONS ? names[reason] : "OTHER";
 }
 
 const char *weir_err_name(enum weir_err_code code)

@@ -354,33 +354,35 @@ static weir_err take_record(struct weir_decoder *decoder, const uint8_t *bytes, 
     int row = batch->row_count;
     char type[64];
     if ((size_t)(end - bytes) > RECORD_SIZE_MAX)
-        return weir_fail(error, WEIR_ERR_DATA, "csv: the record is longer than 256 MiB");
+        return weir_fail_record(error, WEIR_BAD_MALFORMED, "csv: the record is longer than 256 MiB");
     if (decoder->dialect.header && is_header(decoder, bytes, end))
         return WEIR_OK;
     if (!weir_utf8_valid(bytes, (size_t)(end - bytes)))
-        return weir_fail(error, WEIR_ERR_DATA, "csv: the record is not valid UTF-8");
+        return weir_fail_record(error, WEIR_BAD_MALFORMED, "csv: the record is not valid UTF-8");
     for (int i = 0; i < schema->field_count; i++) {
         const struct weir_field *column = &schema->fields[i];
         struct csv_field field;
         if (!at)
-            return weir_fail(error, WEIR_ERR_DATA, "csv: the record has %d of %d fields; column '%s' is missing", i,
-                             schema->field_count, column->name);
+            return weir_fail_record(error, WEIR_BAD_MALFORMED,
+                                    "csv: the record has %d of %d fields; column '%s' is missing", i,
+                                    schema->field_count, column->name);
         if (!take_field(decoder, &at, end, &field))
-            return weir_fail(error, WEIR_ERR_DATA,
-                             "csv: column '%s' has a quote that is not closed, or text behind its closing quote",
-                             column->name);
+            return weir_fail_record(error, WEIR_BAD_MALFORMED,
+                                    "csv: column '%s' has a quote that is not closed, or text behind its closing quote",
+                                    column->name);
         if (is_null(&decoder->dialect, &field, column->type.id)) {
             if (!column->type.nullable)
-                return weir_fail(error, WEIR_ERR_DATA, "csv: column '%s' (%s) is empty or NULL", column->name,
-                                 weir_type_print(&column->type, type));
+                return weir_fail_record(error, WEIR_BAD_VALUE, "csv: column '%s' (%s) is empty or NULL", column->name,
+                                        weir_type_print(&column->type, type));
             weir_column_set_null(&batch->columns[i], row, batch->row_capacity);
         } else if (!store(decoder, &batch->columns[i], row, &column->type, &field)) {
-            return weir_fail(error, WEIR_ERR_DATA, "csv: column '%s' cannot take its field as %s", column->name,
-                             weir_type_print(&column->type, type));
+            return weir_fail_record(error, WEIR_BAD_VALUE, "csv: column '%s' cannot take its field as %s", column->name,
+                                    weir_type_print(&column->type, type));
         }
     }
     if (at)
-        return weir_fail(error, WEIR_ERR_DATA, "csv: the record has more than %d fields", schema->field_count);
+        return weir_fail_record(error, WEIR_BAD_MALFORMED, "csv: the record has more than %d fields",
+                                schema->field_count);
     batch->row_count = row + 1;
     return WEIR_OK;
 }

@@ -120,7 +120,7 @@ static uint8_t *room(uint8_t **buffer, size_t *buffer_size, size_t size)
 
 static weir_err bad_record(struct weir_error *error, const char *what)
 {
-    return weir_fail(error, WEIR_ERR_DATA, "json: the record %s", what);
+    return weir_fail_record(error, WEIR_BAD_MALFORMED, "json: the record %s", what);
 }
 
 static __attribute__((noinline, cold)) weir_err bad_value(const struct weir_decoder *decoder, int column,
@@ -128,8 +128,8 @@ static __attribute__((noinline, cold)) weir_err bad_value(const struct weir_deco
 {
     char type[64];
     const struct target *target = &decoder->targets[column];
-    return weir_fail(error, WEIR_ERR_DATA, "json: column '%.200s' (%s) %s", target->path,
-                     weir_type_print(&target->field->type, type), what);
+    return weir_fail_record(error, WEIR_BAD_VALUE, "json: column '%.200s' (%s) %s", target->path,
+                            weir_type_print(&target->field->type, type), what);
 }
 
 static __attribute__((noinline, cold)) weir_err wrong_kind(const struct weir_decoder *decoder, int column,

@@ -58,9 +58,9 @@ static weir_err raw_decode(struct weir_decoder *decoder, const uint8_t *bytes, s
 {
     (void)padded;
     if (size > RECORD_SIZE_MAX)
-        return weir_fail(error, WEIR_ERR_DATA, "raw: the record is longer than 256 MiB");
+        return weir_fail_record(error, WEIR_BAD_TOO_LARGE, "raw: the record is longer than 256 MiB");
     if (decoder->text && !weir_utf8_valid(bytes, size))
-        return weir_fail(error, WEIR_ERR_DATA, "raw: column '%s' is not valid UTF-8", decoder->name);
+        return weir_fail_record(error, WEIR_BAD_VALUE, "raw: column '%s' is not valid UTF-8", decoder->name);
     weir_column_set_bytes(&batch->columns[0], batch->row_count, bytes, size);
     batch->row_count++;
     return WEIR_OK;

@@ -30,7 +30,8 @@
 #include "state/snapshot.h"
 
 #define DEAD_ROWS_MAX 256
-#define DEAD_LONG_SIZE ((size_t)4096) /* what is kept of a record that is too long */
+#define SHOWN_SIZE ((size_t)120) /* of a bad record in a message */
+#define DEAD_SIZE_MAX ((int64_t)64 << 20)
 
 #define STATE "reader"
 #define STATE_VERSION 1
@@ -41,6 +42,8 @@ static const struct weir_option source_options[] = {
     {"on-error", WEIR_OPTION_ENUM, "fail", "fail|skip|dead-letter",
      "What to do with a bad record: fail the task, drop and count it, or put it aside (side output 2)"},
     {"dead-letter.path", WEIR_OPTION_STRING, "", NULL, "Directory where bad records are written as JSON lines"},
+    {"dead-letter.size-max", WEIR_OPTION_SIZE, "16 mb", NULL,
+     "Of a bad record that is longer only the first 4096 bytes are kept"},
     {"record.size-max", WEIR_OPTION_SIZE, "1 mb", NULL, "A longer record is a bad one"},
     {"watermark.expression", WEIR_OPTION_STRING, "", NULL,
      "TIMESTAMP expression; no later row is expected to be earlier: timestamp - INTERVAL '2' SECOND"},
@@ -100,13 +103,6 @@ static weir_err find_schema(struct weir_op_plan *plan, const struct weir_op_carr
     return 0;
 }
 
-static struct weir_schema *dead_letter_schema(void)
-{
-    static const struct weir_type string = {.id = WEIR_TYPE_STRING};
-    struct weir_field fields[] = {{"record", string}, {"error", string}, {"position", string}};
-    return weir_schema_new(fields, 3);
-}
-
 static weir_err source_plan(struct weir_op_plan *plan, struct weir_error *error)
 {
     struct weir_op_carrier carrier;
@@ -121,13 +117,15 @@ static weir_err source_plan(struct weir_op_plan *plan, struct weir_error *error)
                          carrier.connector->name);
     if (option_int(plan, "record.size-max") < 1 || option_int(plan, "record.size-max") > (int64_t)256 << 20)
         return weir_fail(error, WEIR_ERR_INVALID, "record.size-max must be from 1 byte to 256 mb");
+    if (option_int(plan, "dead-letter.size-max") < 0 || option_int(plan, "dead-letter.size-max") > DEAD_SIZE_MAX)
+        return weir_fail(error, WEIR_ERR_INVALID, "dead-letter.size-max must be at most 64 mb");
     if ((err = find_schema(plan, &carrier, error)))
         return err;
     const char *expression = option(plan, "watermark.expression");
     if (expression)
         err = weir_watermarker_check(expression, plan->output, error);
     if (!err && carrier.format)
-        plan->sides[1] = dead_letter_schema();
+        plan->sides[1] = weir_dead_letter_schema();
     if (err) {
         weir_schema_unref(plan->output);
         plan->output = NULL;
@@ -159,6 +157,7 @@ static weir_err source_open(struct weir_op *op, struct weir_op_ctx *ctx, struct 
     source->dead_schema = plan->sides[1];
     source->on_error = weir_on_error_parse(option(plan, "on-error"));
     source->record_size_max = (size_t)option_int(plan, "record.size-max");
+    source->dead_size_max = (size_t)option_int(plan, "dead-letter.size-max");
     if (source->on_error == WEIR_ON_ERROR_DEAD_LETTER && source->carrier.format && !ctx->sides[1])
         return weir_fail(error, WEIR_ERR_INVALID,
                          "%s: on-error is dead-letter, but nothing takes the bad records: give dead-letter.path",
@@ -272,79 +271,47 @@ static weir_err flush(struct source *source, struct weir_op_ctx *ctx)
 
 /* --- Bad records */
 
-/* How many bytes from `s` are one valid UTF-8 sequence; 0: none. */
-static size_t utf8_sequence(const uint8_t *s, size_t size)
+weir_err weir_source_bad_record(struct source *source, struct weir_op_ctx *ctx, const struct weir_dead_letter *letter)
 {
-    if (s[0] < 0x80)
-        return 1;
-    size_t n = s[0] >= 0xF0 ? 4 : s[0] >= 0xE0 ? 3 : 2;
-    if (s[0] < 0xC2 || s[0] > 0xF4 || n > size)
-        return 0;
-    for (size_t i = 1; i < n; i++)
-        if ((s[i] & 0xC0) != 0x80)
-            return 0;
-    if ((s[0] == 0xE0 && s[1] < 0xA0) || (s[0] == 0xED && s[1] >= 0xA0) || (s[0] == 0xF0 && s[1] < 0x90) ||
-        (s[0] == 0xF4 && s[1] >= 0x90))
-        return 0;
-    return n;
-}
-
-/* Bytes as UTF-8: what is not is written as \xNN. */
-static void put_text(struct weir_buf *out, const uint8_t *bytes, size_t size)
-{
-    bool ok = weir_buf_reserve(out, size * 4);
-    for (size_t i = 0; ok && i < size;) {
-        size_t n = utf8_sequence(bytes + i, size - i);
-        ok = n ? weir_buf_append(out, bytes + i, n) : weir_buf_printf(out, "\\x%02X", bytes[i]);
-        i += n ? n : 1;
-    }
-    weir_assert(ok);
-}
-
-static void position_text(const struct source *source, const struct weir_op_ctx *ctx, size_t at, char *out, size_t size)
-{
-    int64_t byte = source->split_offset + source->bytes.position + (int64_t)at;
-    snprintf(out, size, "%.300s, byte %" PRId64, source->split_id ? source->split_id : ctx->plan->name, byte);
-}
-
-weir_err weir_source_bad_record(struct source *source, struct weir_op_ctx *ctx, const uint8_t *record, size_t size,
-                                bool whole, const char *position)
-{
-    size_t kept = whole ? size : size < DEAD_LONG_SIZE ? size : DEAD_LONG_SIZE;
     ++*ctx->num_records_bad;
     if (source->on_error == WEIR_ON_ERROR_SKIP)
         return 0;
-    struct weir_buf text;
-    weir_buf_init(&text, SIZE_MAX / 2);
-    weir_err err = 0;
-    if (source->on_error == WEIR_ON_ERROR_FAIL) {
-        put_text(&text, record, kept < 120 ? kept : 120);
-        char why[WEIR_ERROR_MESSAGE_SIZE];
-        snprintf(why, sizeof why, "%s", ctx->error.message);
-        err = weir_fail(&ctx->error, WEIR_ERR_DATA,
-                        "%s: bad record at %s: %.300s: %s%s (on-error = skip or dead-letter goes on)", ctx->plan->name,
-                        position, why, text.data ? (const char *)text.data : "", kept > 120 || !whole ? "..." : "");
-    } else {
+    if (source->on_error == WEIR_ON_ERROR_DEAD_LETTER) {
         if (!source->dead)
             source->dead = weir_batch_new(source->dead_schema, DEAD_ROWS_MAX);
-        struct weir_batch *dead = source->dead;
-        int row = dead->row_count;
-        put_text(&text, record, kept);
-        weir_column_set_bytes(&dead->columns[0], row, text.data, text.size);
-        weir_column_set_bytes(&dead->columns[1], row, ctx->error.message, strlen(ctx->error.message));
-        weir_column_set_bytes(&dead->columns[2], row, position, strlen(position));
-        dead->row_count++;
+        weir_dead_letter_put(source->dead, ctx, letter, source->dead_size_max);
+        return 0;
     }
+    size_t shown = letter->value_size < SHOWN_SIZE ? letter->value_size : SHOWN_SIZE;
+    struct weir_buf text;
+    weir_buf_init(&text, SIZE_MAX / 2);
+    weir_dead_letter_text(&text, letter->value, shown);
+    char why[WEIR_ERROR_MESSAGE_SIZE];
+    snprintf(why, sizeof why, "%s", ctx->error.message);
+    weir_err err = weir_fail_record(&ctx->error, ctx->error.reason,
+                                    "%s: bad record at %s: %.300s: %s%s (on-error = skip or dead-letter goes on)",
+                                    ctx->plan->name, letter->position, why, text.data ? (const char *)text.data : "",
+                                    (int64_t)shown != letter->full_size ? "..." : "");
     weir_buf_fini(&text);
     return err;
 }
 
-/* The same of the line at bytes[at..at+size). */
+/* The same of the line at bytes[at..at+size). `whole`: all of it is there. */
 static weir_err bad_line(struct source *source, struct weir_op_ctx *ctx, size_t at, size_t size, bool whole)
 {
     char position[400];
-    position_text(source, ctx, at, position, sizeof position);
-    return weir_source_bad_record(source, ctx, source->bytes.bytes + at, size, whole, position);
+    int64_t byte = source->split_offset + source->bytes.position + (int64_t)at;
+    snprintf(position, sizeof position, "%.300s, byte %" PRId64, source->split_id ? source->split_id : ctx->plan->name,
+             byte);
+    struct weir_dead_letter letter = {.value = source->bytes.bytes + at,
+                                      .value_size = size,
+                                      .full_size = whole ? (int64_t)size : -1,
+                                      .position = position,
+                                      .header_count = -1,
+                                      .offset = byte,
+                                      .timestamp_ms = INT64_MIN,
+                                      .path = source->split_id};
+    return weir_source_bad_record(source, ctx, &letter);
 }
 
 bool weir_source_dead_is_full(const struct source *source)
@@ -422,8 +389,8 @@ static enum progress decode_bytes(struct source *source, struct weir_op_ctx *ctx
                 weir_assert(!last);
                 return MORE_BYTES;
             }
-            (void)weir_fail(&ctx->error, WEIR_ERR_DATA, "it is longer than record.size-max, %zu bytes",
-                            source->record_size_max);
+            (void)weir_fail_record(&ctx->error, WEIR_BAD_TOO_LARGE, "it is longer than record.size-max, %zu bytes",
+                                   source->record_size_max);
             err = bad_line(source, ctx, source->at, window, false);
             source->skipping = true;
         }

@@ -2,6 +2,7 @@
 #ifndef WEIR_TASKMANAGER_OPS_SOURCE_INT_H
 #define WEIR_TASKMANAGER_OPS_SOURCE_INT_H
 
+#include "ops/dead_letter.h"
 #include "ops/ops_int.h"
 
 struct open_split { /* as it is kept: given and not ended */
@@ -20,7 +21,7 @@ struct source {
     struct weir_schema *schema; /* borrowed from the plan */
     struct weir_schema *dead_schema;
     enum weir_on_error on_error;
-    size_t record_size_max;
+    size_t record_size_max, dead_size_max;
     struct weir_watermarker marker;
     bool nothing; /* a subtask beyond the connector's parallelism_max */
 
@@ -46,10 +47,8 @@ struct source {
     struct source_messages *messages; /* NULL: the connector has none */
 };
 
-/* What is done with a record that cannot be used, ctx->error says why: it is put aside, counted, or the error is wrapped and given. `whole`:
- * its bytes are all there. `position` says where it is from. */
-weir_err weir_source_bad_record(struct source *source, struct weir_op_ctx *ctx, const uint8_t *record, size_t size,
-                                bool whole, const char *position);
+/* What is done with a record that cannot be used, ctx->error says why: it is put aside, counted, or the error is wrapped and given. */
+weir_err weir_source_bad_record(struct source *source, struct weir_op_ctx *ctx, const struct weir_dead_letter *letter);
 bool weir_source_dead_is_full(const struct source *source);
 bool weir_source_has_room(const struct weir_op_ctx *ctx);
 /* Pushes what was put aside. */

@@ -236,11 +236,12 @@ static weir_err check_headers(const struct weir_field *field, const struct weir_
     for (int i = 0; i < message->header_count; i++) {
         const struct weir_message_header *header = &message->headers[i];
         if (!weir_utf8_valid((const uint8_t *)header->name, strlen(header->name)))
-            return weir_fail(error, WEIR_ERR_DATA, "column '%s': the name of a header is not valid UTF-8", field->name);
+            return weir_fail_record(error, WEIR_BAD_METADATA, "column '%s': the name of a header is not valid UTF-8",
+                                    field->name);
         if (!header->value && !value->nullable)
-            return weir_fail(error, WEIR_ERR_DATA,
-                             "column '%s' has values that are NOT NULL, and header '%.100s' has none", field->name,
-                             header->name);
+            return weir_fail_record(error, WEIR_BAD_METADATA,
+                                    "column '%s' has values that are NOT NULL, and header '%.100s' has none",
+                                    field->name, header->name);
         if (header->value && value->id == WEIR_TYPE_STRING && !weir_utf8_valid(header->value, header->value_size))
             return weir_fail(
                 error, WEIR_ERR_DATA,
@@ -259,13 +260,13 @@ static weir_err check_metadata(const struct source_messages *m, const struct wei
         bool none = (m->columns.kinds[i] == WEIR_META_KEY && !message->key) ||
                     (m->columns.kinds[i] == WEIR_META_TIMESTAMP && message->timestamp_ms == INT64_MIN);
         if (none && !field->type.nullable)
-            return weir_fail(error, WEIR_ERR_DATA, "column '%s' is NOT NULL, and the message has no %s", field->name,
-                             weir_metadata_names[m->columns.kinds[i]]);
+            return weir_fail_record(error, WEIR_BAD_METADATA, "column '%s' is NOT NULL, and the message has no %s",
+                                    field->name, weir_metadata_names[m->columns.kinds[i]]);
         if (m->columns.kinds[i] == WEIR_META_KEY && field->type.id == WEIR_TYPE_STRING && message->key &&
             !weir_utf8_valid(message->key, message->key_size))
-            return weir_fail(error, WEIR_ERR_DATA,
-                             "column '%s' is a STRING, and the message's key is not valid UTF-8: declare it as BYTES",
-                             field->name);
+            return weir_fail_record(
+                error, WEIR_BAD_METADATA,
+                "column '%s' is a STRING, and the message's key is not valid UTF-8: declare it as BYTES", field->name);
         if (m->columns.kinds[i] == WEIR_META_HEADERS && check_headers(field, message, error))
             return error->code;
     }
@@ -280,8 +281,8 @@ static weir_err take(struct source *source, struct weir_op_ctx *ctx, const struc
         return WEIR_OK;
     weir_err err = WEIR_OK;
     if (message->value_size > source->record_size_max)
-        err = weir_fail(&ctx->error, WEIR_ERR_DATA, "it is longer than record.size-max, %zu bytes",
-                        source->record_size_max);
+        err = weir_fail_record(&ctx->error, WEIR_BAD_TOO_LARGE, "it is longer than record.size-max, %zu bytes",
+                               source->record_size_max);
     if (!err)
         err = check_metadata(m, message, &ctx->error);
     int row = source->rows->row_count;
@@ -300,8 +301,19 @@ static weir_err take(struct source *source, struct weir_op_ctx *ctx, const struc
     char position[400];
     snprintf(position, sizeof position, "%.300s, partition %d, offset %" PRId64, lane->topic, lane->partition,
              message->position);
-    return weir_source_bad_record(source, ctx, message->value, message->value_size,
-                                  message->value_size <= source->record_size_max, position);
+    struct weir_dead_letter letter = {.value = message->value,
+                                      .value_size = message->value_size,
+                                      .full_size = (int64_t)message->value_size,
+                                      .position = position,
+                                      .key = message->key,
+                                      .key_size = message->key_size,
+                                      .headers = message->headers,
+                                      .header_count = message->header_count,
+                                      .topic = lane->topic,
+                                      .partition = lane->partition,
+                                      .offset = message->position,
+                                      .timestamp_ms = message->timestamp_ms};
+    return weir_source_bad_record(source, ctx, &letter);
 }
 
 /* Until a batch is full or no message is left. */

@@ -134,9 +134,14 @@ static void check_put_aside(struct weir_harness *h, void *arg)
     assert_int_equal(strncmp(bad, first, sizeof first - 1), 0);
     assert_contains(bad, "temperature");
     char position[300];
-    snprintf(position, sizeof position, "|%s, byte %zu\n", in_dir("r.json"),
-             (size_t)(strstr(readings, "this is") - readings));
+    size_t byte = (size_t)(strstr(readings, "this is") - readings);
+    snprintf(position, sizeof position, "|%s, byte %zu|MALFORMED|", in_dir("r.json"), byte);
     assert_contains(bad, position);
+    /* The bytes as they are, how many, no key, headers, topic, partition; where in which file; when, job, operator. */
+    char rest[600];
+    snprintf(rest, sizeof rest, "|this is not json|16|null|null|null|null|%zu|null|%s|", byte, in_dir("r.json"));
+    assert_contains(bad, rest);
+    assert_contains(bad, "|INVALID_VALUE|");
     assert_contains(bad, "\nthis is not json|");
     assert_contains(bad, "e\\xFF"); /* invalid UTF-8 is made visible: a STRING stays valid */
 }
