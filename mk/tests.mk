@@ -22,6 +22,7 @@ UNIT_LIBS_time_text_test := common/data common/base
 UNIT_LIBS_json_test := common/format common/data common/base
 UNIT_LIBS_simd_test := common/expr common/data common/base
 UNIT_LIBS_csv_test := common/format common/data common/base
+UNIT_LIBS_protobuf_test := common/format common/data common/base
 
 UNIT_LIBS_plan_test := common/graph common/base proto
 UNIT_LIBS_jm_test := jobmanager/core common/graph common/base proto
@@ -83,7 +84,7 @@ $(BUILD)/tests/unit/sdk_test $(BUILD)/tests/unit/check_test $(BUILD)/tests/unit/
 # Job objects that the test compiles find the SDK in the test itself.
 $(BUILD)/tests/ops/sink_test $(BUILD)/tests/ops/source_test: LDFLAGS += -rdynamic
 $(BUILD)/tests/unit/build_job_test: LDFLAGS += -rdynamic -Wl,-u,weir_window_at
-$(BUILD)/tests/unit/build_job_test: $(BUILD)/obj/taskmanager/executor/build_job.c.o $(BUILD)/obj/taskmanager/executor/job_object.c.o
+$(BUILD)/tests/unit/build_job_test: $(patsubst %,$(BUILD)/obj/taskmanager/executor/%.c.o,build_job job_object option_files)
 
 # JSON as a processor without SSE2 reads it: what the preprocessor chooses, chosen otherwise.
 PORTABLE_OBJ := $(patsubst %,$(BUILD)/obj/portable/%.o,$(wildcard common/format/*.c))

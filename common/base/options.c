@@ -151,6 +151,7 @@ weir_err weir_option_check_value(const char *what, const struct weir_option *opt
     size_t size;
     switch (option->type) {
     case WEIR_OPTION_STRING:
+    case WEIR_OPTION_FILE:
         return WEIR_OK;
     case WEIR_OPTION_INT:
         if (parse_int(value, &n))
@@ -319,6 +320,7 @@ int64_t weir_option_to_int(const struct weir_option *option, const char *text)
         value = d >= 9.2e18 ? INT64_MAX : d <= -9.2e18 ? INT64_MIN : (int64_t)d; /* beyond it, the cast means nothing */
         break;
     case WEIR_OPTION_STRING:
+    case WEIR_OPTION_FILE:
     case WEIR_OPTION_ENUM:
         ok = false;
         break;

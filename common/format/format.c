@@ -5,13 +5,11 @@
 
 extern const struct weir_format weir_format_csv;
 extern const struct weir_format weir_format_json;
+extern const struct weir_format weir_format_protobuf;
 extern const struct weir_format weir_format_raw;
 
 const struct weir_format *const weir_formats[] = {
-    &weir_format_csv,
-    &weir_format_json,
-    &weir_format_raw,
-    NULL,
+    &weir_format_csv, &weir_format_json, &weir_format_protobuf, &weir_format_raw, NULL,
 };
 
 #define FORMATS ((int)(sizeof weir_formats / sizeof *weir_formats) - 1)
@@ -29,5 +27,13 @@ weir_err weir_format_find(const char *name, const struct weir_format **format, s
     const char *near = weir_nearest(name, names, FORMATS);
     if (near)
         return weir_fail(error, WEIR_ERR_INVALID, "there is no format '%.100s'; did you mean '%s'?", name, near);
-    return weir_fail(error, WEIR_ERR_INVALID, "there is no format '%.100s'; there are csv, json, raw", name);
+    struct weir_buf all;
+    weir_buf_init(&all, 1024);
+    for (int i = 0; i < FORMATS; i++)
+        if (!weir_buf_printf(&all, "%s%s", i ? ", " : "", names[i]))
+            break;
+    weir_err err =
+        weir_fail(error, WEIR_ERR_INVALID, "there is no format '%.100s'; there are %s", name, (const char *)all.data);
+    weir_buf_fini(&all);
+    return err;
 }

@@ -42,14 +42,15 @@ enum weir_option_type {
     WEIR_OPTION_BOOL,
     WEIR_OPTION_DURATION, /* "10 s" -> ms */
     WEIR_OPTION_SIZE,     /* "64 mb" -> bytes */
-    WEIR_OPTION_ENUM      /* `choices` separated by '|' */
+    WEIR_OPTION_ENUM,     /* `choices` separated by '|' */
+    WEIR_OPTION_FILE /* formats only: a text, or the path of a file that is read where the job is built; `choices` "binary": base64 of it */
 };
 
 struct weir_option {
     const char *name; /* one that ends in '.' stands for every key with that prefix: "fields." */
     enum weir_option_type type;
     const char *fallback; /* default as text; NULL: required; "": none */
-    const char *choices;  /* ENUM only */
+    const char *choices;  /* ENUM and FILE only */
     const char *help;
 };
 

@@ -18,6 +18,7 @@
 #include "base/proto_memory.h"
 #include "connectors/connector.h"
 #include "executor/job_object.h"
+#include "executor/option_files.h"
 #include "graph/check.h"
 #include "graph/plan.h"
 #include "ops/op.h"
@@ -311,6 +312,7 @@ static int build_graph(struct build *build)
     struct weir_graph_errors errors = {.count = 0};
     Weir__JobGraph *graph = NULL;
     (void)weir_sdk_end(job, &graph, &errors);
+    weir_option_files_read(graph, &errors);
     return finish_graph(build, graph, &errors);
 }
 

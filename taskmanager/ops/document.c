@@ -10,7 +10,8 @@ static const char head[] =
     "All values are\ntext. Durations: `500 ms`, `10 s`, `1 h`; sizes: `64 kb`, `128 mb`. A misspelt option is an error that names the "
     "nearest one.\nConnectors of your own: [connector-tutorial.md](connector-tutorial.md).\n";
 
-static const char *const type_names[] = {"text", "integer", "number", "true or false", "duration", "size", "one of"};
+static const char *const type_names[] = {"text",     "integer", "number", "true or false",
+                                         "duration", "size",    "one of", "file or text"};
 
 /* Text of a table's cell: '|' would end it. */
 static bool put_cell(struct weir_buf *out, const char *text)

@@ -72,6 +72,10 @@ static weir_err sink_plan(struct weir_op_plan *plan, struct weir_error *error)
         return weir_sink_messages_check(plan, &carrier, error);
     if ((err = no_message_options(plan, carrier.connector, error)) || !carrier.format)
         return err;
+    if (!carrier.format->line_based)
+        return weir_fail(error, WEIR_ERR_INVALID,
+                         "connector '%s' writes lines, and records of format '%s' are not lines",
+                         carrier.connector->name, carrier.format->name);
     struct weir_encoder *encoder = NULL;
     if ((err = carrier.format->encoder_new(plan->inputs[0], plan->options, plan->option_count, &encoder, error)))
         return err;

@@ -486,6 +486,51 @@ static void errors_come_back_with_operator_and_line(void **state)
     free(errors), free(path);
 }
 
+/* A .proto source as text, a descriptor as base64; a path that is none is the operator's error. */
+static void schema_files_travel_in_the_graph(void **state)
+{
+    (void)state;
+    static const char source[] = "syntax = 'proto3'; message M { int64 id = 1; }";
+    static const uint8_t set[] = {10, 20, 10,  1,   'f', '"', 15,  10, 1,   'M', 18, 10,
+                                  10, 2,  'i', 'd', 24,  1,   ' ', 1,  '(', 3,   0};
+    char *body = weir_format(
+        "WEIR_JOB(files)\n{\n    const char *kind = weir_arg(job, \"kind\", \"schema\");\n"
+        "    struct weir_stream *s = weir_columns(weir_source(job, \"kafka\", \"topic\", \"t\", "
+        "\"properties.bootstrap.servers\", \"h:1\", \"format\",\n"
+        "        \"protobuf\", weir_text(job, \"protobuf.%%s\", kind), weir_text(job, \"%s/%%s\", kind), NULL), "
+        "\"id BIGINT\");\n    weir_sink(s, \"print\", NULL);\n}",
+        directory);
+    char *path = compile("files", body, "");
+    free(write_file("schema", source, sizeof source - 1));
+    free(write_file("descriptor", set, sizeof set - 1));
+    static const char *const kinds[][2] = {{"schema", source},
+                                           {"descriptor", "base64:ChQKAWYiDwoBTRIKCgJpZBgBIAEoAw=="}};
+    for (int i = 0; i < 2; i++) {
+        const char *const arguments[] = {"--kind", kinds[i][0]};
+        struct weir_job_build build = build_of(path);
+        build.arguments = arguments;
+        build.argument_count = 2;
+        char *key = weir_format("protobuf.%s", kinds[i][0]);
+        Weir__JobGraph *graph = build_good(&build);
+        int found = 0;
+        for (size_t v = 0; v < graph->n_vertices; v++) {
+            const char *value = weir_graph_option(graph->vertices[v], key);
+            if (value) {
+                assert_string_equal(value, kinds[i][1]);
+                found++;
+            }
+        }
+        assert_int_equal(found, 1);
+        weir__job_graph__free_unpacked(graph, NULL);
+        free(key);
+    }
+    char *file = path_of("schema");
+    assert_int_equal(unlink(file), 0);
+    struct weir_job_build build = build_of(path);
+    expect(&build, WEIR_ERR_INVALID, "files.c:5: kafka: 'protobuf.schema': cannot read '");
+    free(file), free(path), free(body);
+}
+
 static void a_binary_that_is_not_there_is_an_error(void **state)
 {
     struct weir_job_build build = {.binary = "/nowhere/weir-taskmanager", .path = "x.so"};
@@ -534,6 +579,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(memory_is_bounded),
         cmocka_unit_test(files_and_output_are_bounded),
         cmocka_unit_test(errors_come_back_with_operator_and_line),
+        cmocka_unit_test(schema_files_travel_in_the_graph),
         cmocka_unit_test(a_binary_that_is_not_there_is_an_error),
     };
     return cmocka_run_group_tests(tests, make_directory, remove_directory);
