@@ -6,7 +6,7 @@ UNIT_BIN  := $(UNIT_SRC:tests/%.c=$(BUILD)/tests/%)
 UNIT_ALL  := $(TM_AR) $(JM_AR) $(COMMON_AR)
 
 UNIT_LIBS_expr_test := common/expr common/data common/base
-UNIT_LIBS_expr_types_test := common/expr common/format common/data common/base
+UNIT_LIBS_expr_types_test := common/expr common/format common/registry common/http common/data common/base
 UNIT_LIBS_agg_test := common/expr common/data common/base
 UNIT_LIBS_flink_scalar_test := common/expr common/data common/base
 UNIT_LIBS_rocks_test := taskmanager/state common/base
@@ -19,10 +19,11 @@ UNIT_LIBS_batch_test := common/data common/base
 UNIT_LIBS_batch_wire_test := common/data common/base
 UNIT_LIBS_row_key_test := common/data common/base
 UNIT_LIBS_time_text_test := common/data common/base
-UNIT_LIBS_json_test := common/format common/data common/base
+UNIT_LIBS_json_test := common/format common/registry common/http common/data common/base
 UNIT_LIBS_simd_test := common/expr common/data common/base
-UNIT_LIBS_csv_test := common/format common/data common/base
-UNIT_LIBS_protobuf_test := common/format common/data common/base
+UNIT_LIBS_csv_test := common/format common/registry common/http common/data common/base
+UNIT_LIBS_protobuf_test := $(UNIT_LIBS_csv_test)
+UNIT_LIBS_protobuf_confluent_test := $(UNIT_LIBS_csv_test)
 
 UNIT_LIBS_plan_test := common/graph common/base proto
 UNIT_LIBS_jm_test := jobmanager/core common/graph common/base proto
@@ -50,7 +51,7 @@ UNIT_LIBS_exchange_test := taskmanager/task taskmanager/state common/statefile t
 UNIT_LIBS_exec_core_test := taskmanager/executor common/base
 UNIT_LIBS_local_copies_test := taskmanager/executor taskmanager/io common/base
 UNIT_LIBS_executor_test := taskmanager/executor taskmanager/state common/statefile taskmanager/io taskmanager/task taskmanager/exchange common/net common/graph common/store common/http common/data common/base proto
-UNIT_LIBS_OPS := taskmanager/ops taskmanager/connectors taskmanager/state common/store common/http common/statefile common/expr common/format common/data common/base
+UNIT_LIBS_OPS := taskmanager/ops taskmanager/connectors taskmanager/state common/store common/registry common/http common/statefile common/expr common/format common/data common/base
 UNIT_LIBS_output_log_test := $(UNIT_LIBS_OPS)
 UNIT_LIBS_ops_test := $(UNIT_LIBS_OPS)
 UNIT_LIBS_window_test := $(UNIT_LIBS_OPS)
@@ -93,7 +94,7 @@ $(BUILD)/obj/portable/%.c.o: %.c
 	@$(CC) $(CPPFLAGS) $(CFLAGS) -U__SSE2__ -MMD -MP -c $< -o $@
 JSON_PORTABLE := $(BUILD)/tests/unit/json_portable_test
 $(JSON_PORTABLE): tests/unit/json_test.c $(PORTABLE_OBJ) $(BUILD)/obj/common/format/simdjson_shim.cc.o \
-    $(call archive,common/data) $(call archive,common/base)
+    $(foreach d,common/registry common/http common/data common/base,$(call archive,$(d)))
 	@mkdir -p $(@D)
 	@echo '  TEST $@'
 	@$(CC) $(CPPFLAGS) -Itests $(CFLAGS) $< $(filter %.o,$^) -o $@ $(LDFLAGS) $(filter %.a,$^) $(LIBS) -lcmocka
@@ -173,7 +174,7 @@ part-benches: $(PART_BENCHES)
 
 # --- Benches of the data plane's small steps: batches and keys; JSON beside simdjson alone.
 DATA_BENCHES := $(BUILD)/bench/batch_bench $(BUILD)/bench/json_bench
-DATA_BENCH_AR := $(foreach d,common/format common/data common/base,$(call archive,$(d)))
+DATA_BENCH_AR := $(foreach d,common/format common/registry common/http common/data common/base,$(call archive,$(d)))
 $(BUILD)/bench/json_bench: $(BUILD)/obj/tests/bench/simdjson_walk.cc.o
 $(DATA_BENCHES): $(BUILD)/bench/%: tests/bench/%.c $(DATA_BENCH_AR)
 	@mkdir -p $(@D)

@@ -6,10 +6,11 @@
 extern const struct weir_format weir_format_csv;
 extern const struct weir_format weir_format_json;
 extern const struct weir_format weir_format_protobuf;
+extern const struct weir_format weir_format_protobuf_confluent;
 extern const struct weir_format weir_format_raw;
 
 const struct weir_format *const weir_formats[] = {
-    &weir_format_csv, &weir_format_json, &weir_format_protobuf, &weir_format_raw, NULL,
+    &weir_format_csv, &weir_format_json, &weir_format_protobuf, &weir_format_protobuf_confluent, &weir_format_raw, NULL,
 };
 
 #define FORMATS ((int)(sizeof weir_formats / sizeof *weir_formats) - 1)

@@ -89,6 +89,9 @@ weir_err weir_pb_decode(struct weir_pb_plan *plan, const uint8_t *bytes, size_t 
 weir_err weir_pb_encode(struct weir_pb_plan *plan, const struct weir_batch *batch, int row, struct weir_buf *out,
                         struct weir_error *error);
 
+/* .proto source whose message "Row" has the columns as its fields. INVALID: Protobuf cannot say one. */
+weir_err weir_pb_derive(const struct weir_schema *columns, struct weir_buf *out, struct weir_error *error);
+
 /* "protobuf: column 'a.b' (INT, field 'b' of 'x.Y') is ..." */
 weir_err weir_pb_bad_value(const struct weir_pb_plan *plan, const struct pb_entry *entry, const char *what,
                            struct weir_error *error);

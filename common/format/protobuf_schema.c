@@ -342,6 +342,23 @@ weir_err weir_proto_schema_message(const struct weir_proto_schema *schema, const
     return WEIR_OK;
 }
 
+const struct weir_proto_message *weir_proto_schema_at(const struct weir_proto_schema *schema, const int *indexes,
+                                                      int count)
+{
+    const struct weir_proto_message *outer = NULL;
+    for (int level = 0; level < count; level++) {
+        const struct weir_proto_message *found = NULL;
+        for (const struct proto_message *at = schema->first; at && !found; at = at->next)
+            if (at->message.file == schema->about && at->message.outer == outer && !at->message.map_entry &&
+                at->message.index == indexes[level])
+                found = &at->message;
+        if (!found)
+            return NULL;
+        outer = found;
+    }
+    return outer;
+}
+
 const struct weir_proto_field *weir_proto_field_find(const struct weir_proto_message *message, const char *name)
 {
     for (int i = 0; i < message->field_count; i++)

@@ -101,6 +101,9 @@ void weir_proto_schema_free(struct weir_proto_schema *schema); /* NULL is allowe
  * INVALID names the nearest, or says that there are several. */
 weir_err weir_proto_schema_message(const struct weir_proto_schema *schema, const char *name,
                                    const struct weir_proto_message **message, struct weir_error *error);
+/* By indexes, outermost first, in the last file; map entries do not count. NULL: there is none. */
+const struct weir_proto_message *weir_proto_schema_at(const struct weir_proto_schema *schema, const int *indexes,
+                                                      int count);
 const struct weir_proto_field *weir_proto_field_find(const struct weir_proto_message *message, const char *name);
 
 #endif
