@@ -1,6 +1,6 @@
 # The simulator: both cores compiled again with their mutants, the plan, base and the messages; nothing else.
 
-SIM_CORE := $(wildcard jobmanager/core/*.c taskmanager/core/*.c)
+SIM_CORE := $(wildcard jobmanager/core/*.c taskmanager/core/*.c) taskmanager/connectors/kafka/publish.c
 SIM_SRC  := $(wildcard tests/sim/*.c)
 SIM_OBJ  := $(patsubst %,$(BUILD)/obj/sim/%.o,$(SIM_CORE) $(SIM_SRC))
 SIM_AR   := $(call archive,common/graph) $(call archive,common/base) $(BUILD)/lib/proto.a

@@ -215,6 +215,9 @@ struct weir_message_commit {
     weir_err (*read)(struct weir_message_commit *commit, int64_t segment, const struct weir_message_out **messages,
                      int64_t *count, struct weir_error *error);
     void *runtime; /* the runtime's own */
+    /* Another job's output, which this one has begun with: that of this checkpoint of it must be there before (WEIR_ERR_IO until it is: the
+     * commit is tried again). 0: none. */
+    uint64_t after;
 };
 
 struct weir_connector {

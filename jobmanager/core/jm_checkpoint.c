@@ -109,6 +109,8 @@ static void fill_head(struct weir_jm *jm, struct weir_jm_job *job, Weir__Head *h
     head->name = (char *)(uintptr_t)job->name;
     head->incarnation = 1;
     head->leader_epoch = jm->options.leader_epoch;
+    if (c->next_id == 1 && weir_jm_garbage_is_settled(job) && !WEIR_MUTANT(jm_first_log_left))
+        c->next_id++; /* output that waits for the first checkpoint has its name, also when there never was one */
     c->reserving_to = c->next_id + IDS_RESERVED;
     head->next_checkpoint = c->reserving_to;
     head->committed_upto = c->committed_upto;
@@ -528,6 +530,17 @@ static void add_operators(struct weir_jm *jm, const struct weir_jm_job *job, Wei
     }
 }
 
+/* The last checkpoint whose output of this job's waits to be published, in the order in which it is. */
+static uint64_t output_before(const struct weir_jm_job *job)
+{
+    for (int i = job->in->commit_count; i-- > 0;) {
+        const Weir__CommitOutput *output = job->in->commits[i].control->commit_output;
+        if (output->n_committables > 0 && !output->committables[0]->job_id[0])
+            return output->checkpoint;
+    }
+    return 0;
+}
+
 /* The metadata object, which nobody changes afterwards. */
 static void put_metadata(struct weir_jm *jm, struct weir_jm_job *job, struct checkpoint *checkpoint)
 {
@@ -577,6 +590,7 @@ static void write_metadata(struct weir_jm *jm, struct weir_jm_job *job, struct c
                   checkpoint->reports[t] || !job->in->checkpoints->output_complete[t], &size);
     if (checkpoint->final)
         add_output(job, &whole);
+    whole.output_after = output_before(job);
     size_t packed = weir__snapshot__get_packed_size(&whole);
     uint8_t *bytes = weir_arena_alloc(&jm->arena, packed + 1);
     weir__snapshot__pack(&whole, bytes);

@@ -109,10 +109,10 @@ struct copies {
     int count;
 };
 
-static void add_check(struct weir_jm *jm, struct weir_jm_copy *copy, const Weir__StatePart *part)
+static void add_check(struct weir_jm *jm, struct weir_jm_copy *copy, struct weir_jm_copy_check check)
 {
     for (int i = copy->check_count; i-- > 0;) /* several subtasks may refer to the same */
-        if (copy->checks[i].offset == part->offset && copy->checks[i].size == part->size)
+        if (copy->checks[i].offset == check.offset && copy->checks[i].size == check.size)
             return;
     if ((copy->check_count & (copy->check_count - 1)) == 0) { /* twice the room at each power of two */
         struct weir_jm_copy_check *checks =
@@ -121,34 +121,49 @@ static void add_check(struct weir_jm *jm, struct weir_jm_copy *copy, const Weir_
             memcpy(checks, copy->checks, (size_t)copy->check_count * sizeof *checks);
         copy->checks = checks;
     }
-    copy->checks[copy->check_count++] = (struct weir_jm_copy_check){part->offset, part->size, part->crc32c};
-    if (part->offset + part->size > copy->size)
-        copy->size = part->offset + part->size;
+    copy->checks[copy->check_count++] = check;
+    if (check.offset + check.size > copy->size)
+        copy->size = check.offset + check.size;
 }
 
-/* Each object once, as far as parts need it; `name_of` says what it is called at the other end. */
-static struct copies objects_of(struct weir_jm *jm, const Weir__Snapshot *snapshot,
-                                const char *(*name_of)(struct weir_jm *jm, const char *key, int number,
-                                                       const char *prefix),
+typedef const char *name_of_fn(struct weir_jm *jm, const char *key, int number, const char *prefix);
+
+static void add_copy(struct weir_jm *jm, struct copies *copies, const char *object, struct weir_jm_copy_check check,
+                     name_of_fn *name_of, const char *prefix)
+{
+    int c = copies->count;
+    while (c > 0 && strcmp(copies->list[c - 1].from, object) != 0)
+        c--;
+    if (c == 0) {
+        copies->list[copies->count] = (struct weir_jm_copy){
+            .from = weir_arena_strdup(&jm->arena, object),
+            .to = name_of(jm, object, copies->count, prefix),
+        };
+        c = ++copies->count;
+    }
+    add_check(jm, &copies->list[c - 1], check);
+}
+
+/* Each object once, as far as parts and output that waits in it need it; `name_of` says what it is called at the other end. */
+static struct copies objects_of(struct weir_jm *jm, const Weir__Snapshot *snapshot, name_of_fn *name_of,
                                 const char *prefix)
 {
-    struct copies copies = {weir_arena_alloc(&jm->arena, (snapshot->n_parts + 1) * sizeof *copies.list), 0};
+    size_t count = snapshot->n_parts;
+    for (size_t i = 0; i < snapshot->n_committables; i++)
+        count += snapshot->committables[i]->n_segments;
+    struct copies copies = {weir_arena_alloc(&jm->arena, (count + 1) * sizeof *copies.list), 0};
     for (size_t i = 0; i < snapshot->n_parts; i++) {
         const Weir__StatePart *part = snapshot->parts[i];
-        if (!part->object[0])
-            continue;
-        int c = copies.count;
-        while (c > 0 && strcmp(copies.list[c - 1].from, part->object) != 0)
-            c--;
-        if (c == 0) {
-            copies.list[copies.count] = (struct weir_jm_copy){
-                .from = weir_arena_strdup(&jm->arena, part->object),
-                .to = name_of(jm, part->object, copies.count, prefix),
-            };
-            c = ++copies.count;
-        }
-        add_check(jm, &copies.list[c - 1], part);
+        if (part->object[0])
+            add_copy(jm, &copies, part->object, (struct weir_jm_copy_check){part->offset, part->size, part->crc32c},
+                     name_of, prefix);
     }
+    for (size_t i = 0; i < snapshot->n_committables; i++)
+        for (size_t s = 0; s < snapshot->committables[i]->n_segments; s++) {
+            const Weir__OutputSegment *segment = snapshot->committables[i]->segments[s];
+            add_copy(jm, &copies, segment->object, (struct weir_jm_copy_check){0, segment->size, segment->crc32c},
+                     name_of, prefix);
+        }
     return copies;
 }
 
@@ -189,6 +204,20 @@ static void send_copies(struct weir_jm *jm, const struct weir_jm_job *job, uint6
     effect->copy_count = copies->count;
 }
 
+static Weir__Committable *committable_in_savepoint(struct weir_jm *jm, const Weir__Committable *from,
+                                                   const struct copies *copies)
+{
+    Weir__Committable *to = weir_arena_alloc(&jm->arena, sizeof *to);
+    *to = *from;
+    to->segments = weir_arena_alloc(&jm->arena, (from->n_segments + 1) * sizeof *to->segments);
+    for (size_t s = 0; s < from->n_segments; s++) {
+        to->segments[s] = weir_arena_alloc(&jm->arena, sizeof *to->segments[s]);
+        *to->segments[s] = *from->segments[s];
+        to->segments[s]->object = (char *)(uintptr_t)renamed(copies, from->segments[s]->object);
+    }
+    return to;
+}
+
 void weir_jm_savepoint_export(struct weir_jm *jm, const struct weir_jm_job *job, const struct checkpoint *checkpoint)
 {
     struct copies copies =
@@ -204,6 +233,9 @@ void weir_jm_savepoint_export(struct weir_jm *jm, const struct weir_jm_job *job,
             part->object = (char *)(uintptr_t)renamed(&copies, part->object);
         whole.parts[i] = part;
     }
+    whole.committables = weir_arena_alloc(&jm->arena, (whole.n_committables + 1) * sizeof *whole.committables);
+    for (size_t i = 0; i < whole.n_committables; i++)
+        whole.committables[i] = committable_in_savepoint(jm, checkpoint->snapshot->committables[i], &copies);
     send_copies(jm, job, checkpoint->id, "_metadata", &copies, &whole, NULL, checkpoint->target);
 }
 
@@ -352,6 +384,22 @@ static const char *name_in_job(struct weir_jm *jm, const char *key, int number, 
     return weir_arena_format(&jm->arena, "%srestored-%d", prefix, number);
 }
 
+/* Output that waits in it stays the other job's, which may have published it, or may yet: whoever comes second finds it done. */
+static void adopt_output(const Weir__Snapshot *snapshot, Weir__Committable *committable, const struct copies *copies)
+{
+    for (size_t s = 0; s < committable->n_segments; s++) {
+        const char *name = renamed(copies, committable->segments[s]->object);
+        free(committable->segments[s]->object);
+        committable->segments[s]->object = weir_strdup(name);
+    }
+    if (committable->n_segments == 0 || committable->job_id[0] || WEIR_MUTANT(jm_import_output_owned))
+        return;
+    if (committable->job_id != protobuf_c_empty_string)
+        free(committable->job_id);
+    committable->job_id = weir_strdup(snapshot->job_id);
+    committable->after = snapshot->output_after;
+}
+
 /* The snapshot becomes the job's own: its objects have the names that they get, and what nobody wants is left out. */
 static void adopt(struct weir_jm *jm, const struct weir_jm_job *job, Weir__Snapshot *snapshot, struct copies *copies)
 {
@@ -372,6 +420,8 @@ static void adopt(struct weir_jm *jm, const struct weir_jm_job *job, Weir__Snaps
         free(part->object);
         part->object = weir_strdup(name);
     }
+    for (size_t i = 0; i < snapshot->n_committables; i++)
+        adopt_output(snapshot, snapshot->committables[i], copies);
     if (snapshot->job_id != protobuf_c_empty_string)
         free(snapshot->job_id);
     snapshot->job_id = weir_strdup(job->id);

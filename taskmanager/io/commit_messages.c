@@ -76,6 +76,12 @@ static weir_err take_options(struct sink_commit *sink, json_t *json, struct weir
     return WEIR_OK;
 }
 
+static bool is_same_sink(const Weir__Committable *a, const Weir__Committable *b)
+{
+    return strcmp(a->text, b->text) == 0 && strcmp(a->connector, b->connector) == 0 &&
+           strcmp(a->job_id, b->job_id) == 0;
+}
+
 /* That of committable `first` and of all behind it that are the same sink's. */
 static weir_err commit_sink(const Weir__CommitOutput *output, size_t first, struct weir_store *store,
                             struct weir_error *error)
@@ -84,8 +90,9 @@ static weir_err commit_sink(const Weir__CommitOutput *output, size_t first, stru
     const struct weir_connector *connector;
     struct sink_commit sink = {.store = store};
     sink.commit.size = sizeof sink.commit;
-    sink.commit.job_id = output->job_id;
+    sink.commit.job_id = committable->job_id[0] ? committable->job_id : output->job_id;
     sink.commit.checkpoint = output->checkpoint;
+    sink.commit.after = committable->after;
     sink.commit.read = read_segment;
     weir_buf_init(&sink.bytes, 0);
     weir_json_memory();
@@ -96,8 +103,7 @@ static weir_err commit_sink(const Weir__CommitOutput *output, size_t first, stru
     if (!err && !connector->commit_messages)
         err = weir_fail(error, WEIR_ERR_PROTOCOL, "connector '%s' cannot publish messages of a log", connector->name);
     for (size_t i = first; i < output->n_committables && !err; i++)
-        if (strcmp(output->committables[i]->text, committable->text) == 0 &&
-            strcmp(output->committables[i]->connector, committable->connector) == 0)
+        if (is_same_sink(output->committables[i], committable))
             add_segments(&sink, output->committables[i]);
     if (!err)
         err = connector->commit_messages(&sink.commit, error);
@@ -153,8 +159,7 @@ static bool is_first_of_sink(const Weir__CommitOutput *output, size_t index)
         return false;
     for (size_t i = 0; i < index; i++)
         if (output->committables[i]->n_segments > 0 &&
-            strcmp(output->committables[i]->text, output->committables[index]->text) == 0 &&
-            strcmp(output->committables[i]->connector, output->committables[index]->connector) == 0)
+            is_same_sink(output->committables[i], output->committables[index]))
             return false;
     return true;
 }

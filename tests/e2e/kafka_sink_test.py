@@ -176,6 +176,38 @@ def test_exactly_once_through_kills():
         wait_for("the rows after the savepoint", all_are_there, 60)
 
 
+def written(cluster, job):
+    return sum(v["metrics"]["write-records"] for v in cluster.rest(f"/jobs/{job}")[1]["vertices"])
+
+
+def test_output_that_waits_in_a_savepoint():
+    """Its job publishes it, and so may the one that begins with the savepoint: it is there once, whoever does, and whatever the user says of readers."""
+    slow = dict(CHECKPOINTS, **{"execution.checkpointing.interval": "1 h", "pipeline.operator-chaining.enabled": "false"})
+    with cluster_with(slots=2, taskmanagers=1, **slow) as (cluster, _):
+        kafka.create("wait-in", 1)
+        kafka.create("wait-out", 1)
+        at = 0
+        place = ()
+        for turn in range(3):
+            fill("wait-in", 1, at, 500)
+            at += 500
+            job = submit(cluster, "wait-in", "wait-out", "--guarantee", "exactly-once", "--isolation", "read_uncommitted", options=place)
+            wait_for("the rows to be taken", lambda: written(cluster, job) >= 500)
+            if turn == 1: # it goes on: both know the same output
+                assert cluster.weir("savepoint", job, cluster.path("turn1")).returncode == 0
+                assert cluster.weir("cancel", job).returncode == 0
+                cluster.wait_state(job, "CANCELED")
+            else:
+                assert cluster.weir("stop", job, "--savepoint", cluster.path(f"turn{turn}")).returncode == 0
+            place = ("-s", glob.glob(cluster.path(f"turn{turn}", "*"))[0])
+        job = submit(cluster, "wait-in", "wait-out", "--guarantee", "exactly-once", options=place)
+        fill("wait-in", 1, at, 10)
+        wait_for("the rows to be taken", lambda: written(cluster, job) >= 10)
+        assert cluster.weir("stop", job, "--savepoint", cluster.path("last")).returncode == 0
+        rows = [r["id"] for r in values("wait-out")[0]]
+        assert rows == list(range(at + 10)), (len(rows), len(set(rows)))
+
+
 def failed_with(cluster, topic, to, *arguments):
     job = submit(cluster, topic, to, *arguments)
     cluster.wait_state(job, "FAILED", timeout_s=120)

@@ -18,8 +18,9 @@ WEIR_JOB(kafka_sink)
     if (strcmp(kind, "columns") == 0) /* key, time, partition and topic are columns */
         weir_sink(rows, "kafka", "topic", to, "properties.bootstrap.servers", brokers, "format", format,
                   "delivery-guarantee", guarantee, "on-error", on_error, "properties.message.timeout.ms", timeout,
-                  "properties.topic.metadata.propagation.max.ms", "3000", "metadata.k", "key", "metadata.at",
-                  "timestamp", "metadata.p", "partition", "metadata.place", "topic", "metadata.h", "headers", NULL);
+                  "properties.topic.metadata.propagation.max.ms", "3000", "properties.isolation.level",
+                  weir_arg(job, "isolation", "read_committed"), "metadata.k", "key", "metadata.at", "timestamp",
+                  "metadata.p", "partition", "metadata.place", "topic", "metadata.h", "headers", NULL);
     else
         weir_sink(weir_select(rows, "id, text"), "kafka", "topic", to, "properties.bootstrap.servers", brokers,
                   "format", format, "delivery-guarantee", guarantee, "on-error", on_error,

@@ -70,6 +70,7 @@
     X(jm_first_page_only, "a search goes through all pages of a listing") \
     X(jm_ended_unpublished_dropped, "a job that has ended keeps checkpoints whose output is not published") \
     X(jm_finished_swept, "the last snapshot of a task that has finished is kept while its attempt is the newest") \
+    X(jm_first_log_left, "output that waited for the first checkpoint goes also when there never was one") \
     X(jm_swept_above_floor, "what a listing finds is garbage only below HEAD's floor") \
     X(jm_damaged_at_once, "what HEAD names and is missing is looked for again, with HEAD") \
     X(jm_rescale_unrecorded, "a rescale is complete when HEAD has the new parallelism") \
@@ -90,12 +91,24 @@
     X(jm_import_unnamed, "the first HEAD of a job names what it begins with") \
     X(jm_import_id_reused, "ids go on above that of what a job begins with") \
     X(jm_import_unpublished, "output that is pending in what a job begins with is published") \
+    X(jm_import_output_owned, "output in a log that is pending in what a job begins with stays the other job's") \
     X(jm_claimed_at_once, "a claimed savepoint goes when the job has a checkpoint of its own") \
     X(jm_unclaimed_dropped, "a savepoint that is not claimed is never deleted") \
     X(jm_fallback_repeats, "a job does not go back behind output that may be published") \
     X(jm_fallback_never, "a job goes back from a damaged checkpoint without output") \
     X(jm_fallback_too_far, "only the newest checkpoint is gone back from") \
     X(jm_failed_shown_complete, "a checkpoint that failed is shown as one") \
+    X(kafka_read_before_fence, "the marker is read when its transactional id is fenced") \
+    X(kafka_end_unasked, "markers are read to the high watermark, also those behind others' open transactions") \
+    X(kafka_first_marker, "the last marker counts") \
+    X(kafka_marker_ignored, "what the marker says is written is not written again") \
+    X(kafka_published_again, "segments that an earlier checkpoint has published are left out") \
+    X(kafka_unknown_is_done, "a commit without an answer is not taken as done") \
+    X(kafka_handle_kept, "a handle that has failed is worth nothing any more") \
+    X(kafka_early, "output that another job began with follows what comes before it") \
+    X(kafka_part_is_whole, "a checkpoint that is written in part is not written") \
+    X(kafka_parts_from_one, "parts that are written are not written again") \
+    X(kafka_before_forgotten, "what is left of a checkpoint is cut into the same parts as the rest was") \
     X(tm_orphans_left, "executors of an earlier boot are killed") \
     X(tm_register_hides_executors, "Register names the executors that still run") \
     X(tm_lease_from_receipt, "the lease counts from when the heartbeat was sent") \

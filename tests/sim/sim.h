@@ -60,6 +60,8 @@ enum ev_kind {
     EV_TM_BROKEN,
     EV_TM_CODE,
     EV_TM_COMMIT,
+    EV_TM_KAFKA,
+    EV_KAFKA,
     EV_X_SPAWNED,
     EV_X_TO_TM,
     EV_X_EXITED,
@@ -161,8 +163,12 @@ struct xtask {
     struct sim_interval {
         uint32_t groups;
         uint64_t from, to;
+        uint64_t since;         /* of a job with Kafka: the last barrier before it, */
+        int number;             /* and that of its object in the log */
     } pending[SIM_PENDING_MAX]; /* output of a sink that is not known to be of a complete checkpoint */
     int pending_count;
+    int segments;     /* objects of the output log that it has written */
+    bool end_written; /* the last ones, too */
 };
 
 struct exec {
@@ -240,7 +246,7 @@ struct sim_checkpoint { /* true, about one checkpoint of a job */
     bool triggered, put, named, published, dropped;
     bool failed;       /* as its JobManager says */
     uint32_t flags;    /* of its barrier */
-    int64_t left_ms;   /* HEAD's floor has passed it since then */
+    int64_t passed_ms; /* HEAD's floor has passed it since then */
     uint64_t complete; /* as its trigger said */
     int64_t triggered_ms;
     Weir__Snapshot *arriving, *metadata; /* on its way; there */
@@ -312,6 +318,7 @@ struct job {
     uint64_t abort_id; /* with this id; 0: not yet */
     /* checkpoints: sim_store.c */
     bool checkpoints;
+    bool kafka; /* its output goes there, by way of a log in the checkpoint */
     struct sim_head head;
     struct sim_object *objects;
     int object_count, object_capacity;
@@ -406,6 +413,8 @@ struct sim_savepoint {
     X(jm_crashed_mid_step) X(taken_over) X(taken_over_uncommitted) X(taken_over_final) X(taken_over_cancelled) X(recovered_ended) X(read_failed) X(read_torn) \
     X(savepoint_complete) X(stopped) X(drained) X(rescaled) X(operation_failed) X(imported) X(imported_stopped) X(import_other_parallelism) \
     X(import_refused) X(import_failed) X(savepoint_claimed) X(savepoint_removed) X(fell_back) X(fallback_refused) X(rescale_refused) \
+    X(kafka_transaction) X(kafka_second_part) X(kafka_fenced) X(kafka_fenced_open) X(kafka_request_lost) X(kafka_reply_lost) \
+    X(kafka_marker_hidden) X(kafka_failed) X(kafka_timed_out) X(kafka_resolved) X(kafka_output_of_another) X(kafka_early) X(kafka_log_gone) \
     X(restored_other_parallelism) X(quiet_barrier) \
     X(crash_at_trigger) X(crash_at_cancel) X(crash_at_deploy) X(crash_at_copy) X(crash_at_metadata) X(crash_at_head) X(crash_at_commit) \
     X(listed_in_pages) X(deletion_failed) X(job_erased) X(submission_not_stored) X(submission_unacknowledged) X(cancel_unrecorded) X(zombie_jobmanager)
@@ -470,6 +479,7 @@ struct world {
     int crash_step,
         crash_job;    /* the next time that this is done for that job its JobManager crashes: enum crash_step */
     bool crash_after; /* afterwards; else before */
+    struct sim_kafka *kafka;
     struct store_op *store_ops;
     int store_op_count, store_op_capacity;
     /* network and behaviour windows: until when, and how much */
@@ -532,6 +542,7 @@ void tm_message(struct world *w, int conn, const Weir__Control *control);
 void tm_crash(struct world *w, int tm);
 void tm_confuse(struct world *w, int tm); /* its JobManager sends it a StartExecutor that makes no sense */
 void tm_commit_now(struct world *w, int tm, const Weir__Control *control);
+void tm_committed(struct world *w, int tm, const Weir__CommitOutput *commit, const Weir__Failure *failure);
 void node_init_jm_event(struct world *w, int jm, struct weir_jm_event *event, enum weir_jm_event_kind kind);
 void node_init_tm_event(struct world *w, int tm, struct weir_tm_event *event, enum weir_tm_event_kind kind);
 
@@ -592,6 +603,13 @@ int store_jm(const struct world *w, int op);
 void store_check_sent(struct world *w, int jm,
                       const Weir__Control *control); /* what a JobManager sends for the first time */
 void store_check_commit(struct world *w, struct job *job, const Weir__CommitOutput *commit);
+/* A reader of committed records sees it (Kafka). */
+void output_is_visible(struct world *w, struct job *job, uint64_t checkpoint, const char *text);
+/* It was called published. */
+void output_must_be_there(struct world *w, const struct job *job, const Weir__Committable *committable);
+bool store_has(const struct job *job, const char *key);
+bool is_segment_of(const Weir__Committable *committable, const char *key);
+void segment_must_be_there(struct world *w, const struct job *job, const Weir__Committable *committable);
 void store_check_abort(struct world *w, struct job *job);
 /* A checkpoint did not get its parts in time. */
 void store_check_stalled(struct world *w, const struct job *job, int64_t after_ms);
@@ -611,6 +629,16 @@ void store_corrupt(struct world *w, int target, int value); /* an object that th
 bool store_is_damaged(struct job *job, uint64_t checkpoint);
 /* It may go back from what HEAD names: none of what is newer has output, and something of it is damaged. */
 bool store_may_fall_back(struct job *job, uint64_t to);
+
+/* --- sim_kafka.c */
+void kafka_plan(struct world *w);
+bool kafka_plan_job(struct world *w);
+bool kafka_is_publishing(const struct world *w, int tm, int job);
+void kafka_publish(struct world *w, int tm, int job, const Weir__Control *control); /* then tm_committed() */
+void kafka_event(struct world *w, int what, int a, uint64_t b);
+void kafka_heard(struct world *w, int tm, int what, uint64_t token); /* by a process that publishes */
+bool kafka_is_at_rest(const struct world *w);
+void kafka_free(struct world *w);
 
 /* --- sim_plan.c */
 void world_prepare(struct world *w); /* shape, faults, operations of the seed; may then be edited */

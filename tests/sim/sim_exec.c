@@ -214,19 +214,56 @@ struct snapshot_room {
     struct part_bytes bytes[8];
     Weir__Committable committables[SIM_PENDING_MAX + SIM_GROUPS], *list[SIM_PENDING_MAX + SIM_GROUPS];
     char texts[SIM_PENDING_MAX + SIM_GROUPS][64], object[96];
+    Weir__OutputSegment segments[SIM_PENDING_MAX + SIM_GROUPS], *segment_lists[SIM_PENDING_MAX + SIM_GROUPS];
+    char logs[SIM_PENDING_MAX + SIM_GROUPS][96];
 };
 
-static void add_committable(struct snapshot_room *room, int sink, const struct sim_interval *interval, uint32_t attempt)
+static void name_segment(const struct job *job, const struct sim_task *truth, const struct xtask *task,
+                         const struct sim_interval *interval, char name[static 96])
+{
+    snprintf(name, 96, "jobs/%s/chk-%" PRIu64 "/%d-%d-%" PRIu32 "-log%d", job->id,
+             interval->since ? interval->since : 1, truth->vertex, truth->subtask, task->attempt, interval->number);
+}
+
+/* Its output of an epoch goes into the log. */
+static void write_segments(struct world *w, struct job *job, const struct sim_task *truth, struct xtask *task,
+                           struct sim_interval *files, int file_count, bool at_end)
+{
+    for (int i = 0; i < file_count && job->kafka; i++) {
+        char name[96];
+        files[i].since = task->passed;
+        files[i].number = task->segments + i;
+        name_segment(job, truth, task, &files[i], name);
+        if (!task->end_written)
+            store_write(w, job, name);
+    }
+    task->segments += at_end ? 0 : file_count;
+    task->end_written |= at_end; /* an executor that repeats its report writes nothing */
+}
+
+static void add_committable(struct snapshot_room *room, const struct job *job, const struct sim_task *truth,
+                            const struct xtask *task, const struct sim_interval *interval)
 {
     size_t i = room->snapshot.n_committables++;
     char to[24];
     snprintf(to, sizeof to, interval->to == SIM_END ? "end" : "%" PRIu64, interval->to);
-    snprintf(room->texts[i], sizeof room->texts[i], "%d.%" PRIx32 ".%" PRIu64 ".%s.%" PRIu32, sink, interval->groups,
-             interval->from, to, attempt);
+    snprintf(room->texts[i], sizeof room->texts[i], "%d.%" PRIx32 ".%" PRIu64 ".%s.%" PRIu32, truth->sink,
+             interval->groups, interval->from, to, task->attempt);
     weir__committable__init(&room->committables[i]);
     room->committables[i].connector = (char *)"files";
     room->committables[i].text = room->texts[i];
     room->list[i] = &room->committables[i];
+    if (!job->kafka)
+        return;
+    name_segment(job, truth, task, interval, room->logs[i]);
+    weir__output_segment__init(&room->segments[i]);
+    room->segments[i].object = room->logs[i];
+    room->segments[i].size = 10 + (int64_t)(interval->to * 7 + interval->groups) % 50;
+    room->segments[i].records = 1;
+    room->segment_lists[i] = &room->segments[i];
+    room->committables[i].segments = &room->segment_lists[i];
+    room->committables[i].n_segments = 1;
+    room->committables[i].since = interval->since;
 }
 
 /* What a sink has written up to `to`: for the groups that begin at the same place, one file. */
@@ -258,7 +295,7 @@ static const char *unchanged_object(struct world *w, struct job *job, const stru
     return part ? part->object : NULL;
 }
 
-static Weir__SubtaskSnapshot *take_snapshot(struct world *w, int index, const struct xtask *task, bool at_end,
+static Weir__SubtaskSnapshot *take_snapshot(struct world *w, int index, struct xtask *task, bool at_end,
                                             struct snapshot_room *room)
 {
     struct job *job = &w->jobs[w->execs[index].job];
@@ -299,11 +336,12 @@ static Weir__SubtaskSnapshot *take_snapshot(struct world *w, int index, const st
     room->snapshot.n_parts = (size_t)truth->op_count;
     room->snapshot.committables = room->list;
     for (int i = 0; i < task->pending_count; i++)
-        add_committable(room, truth->sink, &task->pending[i], task->attempt);
+        add_committable(room, job, truth, task, &task->pending[i]);
     struct sim_interval last[SIM_GROUPS] = {0};
     int count = at_end && truth->sink >= 0 && job->output ? close_files(task, truth->groups, SIM_END, last) : 0;
+    write_segments(w, job, truth, task, last, count, at_end);
     for (int i = 0; i < count; i++)
-        add_committable(room, truth->sink, &last[i], task->attempt);
+        add_committable(room, job, truth, task, &last[i]);
     return &room->snapshot;
 }
 
@@ -436,8 +474,7 @@ static void wake_consumers(struct world *w, int from, const struct xtask *task)
 }
 
 /* A sink's file ends at the barrier, unless nothing is in it. */
-static void end_files(struct world *w, const struct job *job, struct xtask *task, const struct sim_task *truth,
-                      uint64_t id)
+static void end_files(struct world *w, struct job *job, struct xtask *task, const struct sim_task *truth, uint64_t id)
 {
     if (rng_chance(&w->store, job->quiet)) {
         count(w, C_quiet_barrier);
@@ -445,6 +482,7 @@ static void end_files(struct world *w, const struct job *job, struct xtask *task
     }
     struct sim_interval files[SIM_GROUPS] = {0};
     int count = close_files(task, truth->groups, id, files);
+    write_segments(w, job, truth, task, files, count, false);
     weir_assert(task->pending_count + count <= SIM_PENDING_MAX);
     for (int i = 0; i < count; i++)
         task->pending[task->pending_count++] = files[i];

@@ -611,8 +611,22 @@ void tm_confuse(struct world *w, int tm)
     net_close(w, t->conn, true, true); /* a session whose numbers are confused does not last */
 }
 
+void tm_committed(struct world *w, int tm, const Weir__CommitOutput *commit, const Weir__Failure *failure)
+{
+    struct weir_tm_event event;
+    node_init_tm_event(w, tm, &event, WEIR_TM_EVENT_COMMITTED);
+    event.job_id = commit->job_id;
+    event.checkpoint = commit->checkpoint;
+    event.failure = failure;
+    tm_event(w, tm, &event);
+}
+
 void tm_commit_now(struct world *w, int tm, const Weir__Control *control)
 {
+    if (kafka_is_publishing(w, tm, job_find(w, control->commit_output->job_id))) { /* a job's output, in order */
+        push(w, w->now_ms + 10, EV_TM_COMMIT, tm, w->tms[tm].boot, 0, 0, msg_copy(control));
+        return;
+    }
     Weir__Failure failure;
     weir__failure__init(&failure);
     failure.kind = (char *)"CommitFailed";
@@ -622,18 +636,17 @@ void tm_commit_now(struct world *w, int tm, const Weir__Control *control)
     if (job >= 0)
         w->tms[tm].commits &= ~(1u << job);
     trace(w, "tm%d commits the output of %.8s%s", tm, control->commit_output->job_id, fails ? ": fails" : "");
+    if (!fails && job >= 0 && w->jobs[job].kafka) {
+        kafka_publish(w, tm, job, control);
+        return;
+    }
     if (!fails)
         check_commit(w, tm, control->commit_output);
     else if (job >= 0)
         w->jobs[job].commit_failed = true;
     if (fails)
         count(w, C_commit_failed);
-    struct weir_tm_event event;
-    node_init_tm_event(w, tm, &event, WEIR_TM_EVENT_COMMITTED);
-    event.job_id = control->commit_output->job_id;
-    event.checkpoint = control->commit_output->checkpoint;
-    event.failure = fails ? &failure : NULL;
-    tm_event(w, tm, &event);
+    tm_committed(w, tm, control->commit_output, fails ? &failure : NULL);
 }
 
 void tm_start(struct world *w, int tm)

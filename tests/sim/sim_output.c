@@ -9,17 +9,66 @@ static bool is_published(const struct job *job, const char *text)
     return false;
 }
 
+struct interval { /* of output, as its committable says */
+    int op;
+    uint32_t groups;
+    uint64_t from, to;
+};
+
+static struct interval interval_of(const struct job *job, const char *text)
+{
+    struct interval interval;
+    char last[24];
+    int read = sscanf(text, "%d.%" SCNx32 ".%" SCNu64 ".%23[^.]", &interval.op, &interval.groups, &interval.from, last);
+    weir_assert(read == 4 && interval.op < job->op_count);
+    interval.to = strcmp(last, "end") == 0 ? SIM_END : strtoull(last, NULL, 10);
+    return interval;
+}
+
+void output_is_visible(struct world *w, struct job *job, uint64_t checkpoint, const char *text)
+{
+    struct interval interval = interval_of(job, text);
+    for (int g = 0; g < SIM_GROUPS; g++) {
+        uint64_t *published_to = &job->published_to[interval.op][g];
+        if (!(interval.groups >> g & 1))
+            continue;
+        if (interval.from != *published_to)
+            violate(w, interval.from < *published_to ? "output-twice" : "output-lost",
+                    "job %.8s group %d: %s is published with checkpoint %" PRIu64 ", what went before ends at %" PRIu64,
+                    job->id, g, text, checkpoint, *published_to);
+        *published_to = interval.to;
+    }
+}
+
+void output_must_be_there(struct world *w, const struct job *job, const Weir__Committable *committable)
+{
+    struct interval interval = interval_of(job, committable->text);
+    for (int g = 0; g < SIM_GROUPS; g++)
+        if (interval.groups >> g & 1 && job->published_to[interval.op][g] < interval.to)
+            violate(w, "output-lost", "job %.8s group %d: %s is called published, what is there ends at %" PRIu64,
+                    job->id, g, committable->text, job->published_to[interval.op][g]);
+}
+
+bool is_segment_of(const Weir__Committable *committable, const char *key)
+{
+    for (size_t i = 0; i < committable->n_segments; i++)
+        if (strcmp(committable->segments[i]->object, key) == 0)
+            return true;
+    return false;
+}
+
+void segment_must_be_there(struct world *w, const struct job *job, const Weir__Committable *committable)
+{
+    for (size_t i = 0; i < committable->n_segments; i++)
+        if (!store_has(job, committable->segments[i]->object))
+            violate(w, "dangling", "job %.8s: %s holds output that waits, and is not there", job->id,
+                    committable->segments[i]->object);
+}
+
 void store_check_commit(struct world *w, struct job *job, const Weir__CommitOutput *commit)
 {
     for (size_t i = 0; i < commit->n_committables; i++) {
         const char *text = commit->committables[i]->text;
-        int op;
-        uint32_t groups;
-        uint64_t from, to;
-        char last[24];
-        int read = sscanf(text, "%d.%" SCNx32 ".%" SCNu64 ".%23[^.]", &op, &groups, &from, last);
-        weir_assert(read == 4 && op < job->op_count);
-        to = strcmp(last, "end") == 0 ? SIM_END : strtoull(last, NULL, 10);
         trace(w, "publish %.8s with %" PRIu64 ": %s", job->id, commit->checkpoint, text);
         if (is_published(job, text)) {
             count(w, C_published_again);
@@ -27,16 +76,7 @@ void store_check_commit(struct world *w, struct job *job, const Weir__CommitOutp
         }
         if (job->aborted) /* a repeat, by a TaskManager that was slow, does no harm */
             violate(w, "commit-after-abort", "job %.8s: %s", job->id, text);
-        for (int g = 0; g < SIM_GROUPS; g++) {
-            if (!(groups >> g & 1))
-                continue;
-            if (from != job->published_to[op][g])
-                violate(w, from < job->published_to[op][g] ? "output-twice" : "output-lost",
-                        "job %.8s group %d: %s is published with checkpoint %" PRIu64
-                        ", what went before ends at %" PRIu64,
-                        job->id, g, text, commit->checkpoint, job->published_to[op][g]);
-            job->published_to[op][g] = to;
-        }
+        output_is_visible(w, job, commit->checkpoint, text);
         if (job->published_count == job->published_capacity) {
             job->published_capacity = job->published_capacity ? job->published_capacity * 2 : 64;
             job->published = weir_realloc(job->published, (size_t)job->published_capacity * sizeof *job->published);

@@ -110,6 +110,7 @@ void world_prepare(struct world *w)
     plan_faults(w, &rng);
     plan_ops(w, &rng);
     store_plan(w);
+    kafka_plan(w);
 }
 
 /* --- Faults */
@@ -551,6 +552,7 @@ static void submit(struct world *w, const struct job *from, const struct weir_jm
     struct weir_plan *plan = plan_of_job(job, 0);
     job->needs_code = plan->graph->code_sha256[0] != 0;
     describe_job(w, job, plan, from);
+    job->kafka = from ? from->kafka : job->checkpoints && job->output && kafka_plan_job(w);
     if (restore)
         store_import(w, job, restore->take_snapshot);
     w->job_count++;
@@ -694,6 +696,8 @@ static void restore_savepoint(struct world *w, int number)
     if (w->job_count == SIM_JOBS_MAX || !jm_listens(w, w->jm) || !savepoint->metadata || savepoint->removed ||
         (savepoint->claimed && !rng_chance(&w->ops, 10)))
         return;
+    if (w->jobs[savepoint->job].kafka && !sim_checkpoint(&w->jobs[savepoint->job], savepoint->checkpoint)->named)
+        return; /* nobody was told that it is complete, and its job may go on from before it */
     struct weir_jm_restore restore = {
         .take_snapshot = snapshot_copy(savepoint->metadata),
         .path = savepoint->uri,

@@ -74,6 +74,8 @@ static const char *leftover(const struct world *w)
     for (int i = 0; i < w->exec_count; i++)
         if (w->execs[i].exists && !(w->tms[w->execs[i].tm].gone_for_good && w->execs[i].stuck))
             return "an executor process is left";
+    if (!kafka_is_at_rest(w))
+        return "a transaction is open";
     for (int j = 0; j < w->job_count; j++) {
         const struct weir_jm_job *view = weir_jm_job_find(core, w->jobs[j].id);
         for (int i = 0; i < w->jobs[j].object_count && !w->jobs[j].head.exists && !w->jobs[j].erased; i++)

@@ -79,7 +79,6 @@ void store_free(struct world *w)
 }
 
 static void store_plan_checkpoints(struct world *w, struct job *job);
-static bool is_there(const struct job *job, const char *key);
 
 /* --- Metadata */
 
@@ -170,6 +169,8 @@ void store_import(struct world *w, struct job *job, const Weir__Snapshot *snapsh
         int op;
         uint32_t groups;
         uint64_t from;
+        if (job->kafka) /* the other job's, whoever publishes it */
+            continue;
         int read = sscanf(snapshot->committables[i]->text, "%d.%" SCNx32 ".%" SCNu64, &op, &groups, &from);
         weir_assert(read == 3);
         for (int g = 0; g < SIM_GROUPS; g++)
@@ -199,10 +200,18 @@ static bool same_object(const Weir__Snapshot *snapshot, size_t part)
 static void leave(struct world *w, struct job *job, uint64_t id)
 {
     const Weir__Snapshot *metadata = sim_checkpoint(job, id)->metadata;
-    sim_checkpoint(job, id)->left_ms = w->now_ms;
+    char own[96];
+    snprintf(own, sizeof own, "jobs/%s/chk-%" PRIu64 "/metadata", job->id, id);
+    for (int i = 0; i < job->object_count; i++)
+        if (strcmp(job->objects[i].key, own) == 0)
+            job->objects[i].left_ms = w->now_ms;
     for (size_t p = 0; p < metadata->n_parts; p++)
         for (int i = 0; i < job->object_count && (p == 0 || !same_object(metadata, p)); i++)
             if (strcmp(job->objects[i].key, metadata->parts[p]->object) == 0)
+                job->objects[i].left_ms = w->now_ms;
+    for (size_t p = 0; p < metadata->n_committables; p++)
+        for (int i = 0; i < job->object_count; i++)
+            if (is_segment_of(metadata->committables[p], job->objects[i].key))
                 job->objects[i].left_ms = w->now_ms;
 }
 
@@ -253,7 +262,7 @@ static void apply_head(struct world *w, struct job *job, const struct store_op *
         violate(w, "id-unreserved", "job %.8s: HEAD names %" PRIu64 ", ids below %" PRIu64 " are reserved", job->id,
                 newest, new->next_checkpoint);
     for (uint64_t id = head->floor; id < new->gc_floor; id++)
-        sim_checkpoint(job, id)->left_ms = w->now_ms;
+        sim_checkpoint(job, id)->passed_ms = w->now_ms;
     for (int i = 0; i < head->retained_count; i++)
         if (new->n_retained == 0 || head->retained[i] < new->retained[0]->id || head->retained[i] > newest)
             leave(w, job, head->retained[i]);
@@ -268,9 +277,11 @@ static void apply_head(struct world *w, struct job *job, const struct store_op *
             violate(w, "dangling", "job %.8s: HEAD names %" PRIu64 ", and its metadata is not there", job->id, id);
         for (size_t p = 0; p < checkpoint->metadata->n_parts; p++)
             if ((p == 0 || !same_object(checkpoint->metadata, p)) &&
-                !is_there(job, checkpoint->metadata->parts[p]->object))
+                !store_has(job, checkpoint->metadata->parts[p]->object))
                 violate(w, "dangling", "job %.8s: checkpoint %" PRIu64 " needs %s, which is not there", job->id, id,
                         checkpoint->metadata->parts[p]->object);
+        for (size_t p = 0; p < checkpoint->metadata->n_committables; p++)
+            segment_must_be_there(w, job, checkpoint->metadata->committables[p]);
         if (!checkpoint->named)
             count(w, C_checkpoint_complete);
         if (!checkpoint->named && checkpoint->failed && w->jms[op->jm].epoch == head->epoch)
@@ -308,8 +319,8 @@ static void apply_head(struct world *w, struct job *job, const struct store_op *
     head->floor = new->gc_floor;
     head->state = (enum weir_job_state) new->job_state;
     memcpy(head->nonce, new->nonce.data, sizeof head->nonce);
-    trace(w, "store: HEAD of %.8s is v%" PRIu64 ": newest %" PRIu64 ", committed %" PRIu64, job->id, head->tag, newest,
-          head->committed_upto);
+    trace(w, "store: HEAD of %.8s is v%" PRIu64 ": newest %" PRIu64 ", committed %" PRIu64 ", floor %" PRIu64, job->id,
+          head->tag, newest, head->committed_upto, head->floor);
     weir__head__free_unpacked(new, NULL);
 }
 
@@ -414,6 +425,11 @@ static void begin_copy(struct world *w, int index, const struct weir_jm_effect *
     op->copy_count = effect->copy_count;
     Weir__Snapshot *snapshot = weir__snapshot__unpack(&weir_proto_memory, op->size, op->bytes);
     weir_assert(snapshot);
+    for (size_t i = 0; i < snapshot->n_committables; i++)
+        for (size_t k = 0; k < snapshot->committables[i]->n_segments; k++)
+            if (!copies_to(op, snapshot->committables[i]->segments[k]->object))
+                violate(w, "savepoint-not-whole", "job %.8s: its output waits in %s", w->jobs[op->job].id,
+                        snapshot->committables[i]->segments[k]->object);
     for (size_t i = 0; i < snapshot->n_parts; i++)
         if (!copies_to(op, snapshot->parts[i]->object) || (op->to_uri[0] && strchr(snapshot->parts[i]->object, '/')))
             violate(w, "savepoint-not-whole", "job %.8s: %s refers to %s", w->jobs[op->job].id,
@@ -440,9 +456,9 @@ static bool sources_are_there(struct world *w, const struct store_op *op)
     const struct job *from = op->from_uri[0] ? &w->jobs[other] : job;
     for (int i = 0; i < op->copy_count; i++) {
         if (!op->from_uri[0] && w->jms[op->jm].epoch == job->head.epoch &&
-            !sim_checkpoint(job, op->checkpoint)->failed && !is_there(job, op->from[i]))
+            !sim_checkpoint(job, op->checkpoint)->failed && !store_has(job, op->from[i]))
             violate(w, "dangling", "job %.8s: %s is to be in a savepoint, and is not there", job->id, op->from[i]);
-        if (!is_there(from, op->from[i]) || store_is_corrupt(from, op->from[i]))
+        if (!store_has(from, op->from[i]) || store_is_corrupt(from, op->from[i]))
             return false;
     }
     return true;
@@ -518,8 +534,9 @@ void store_corrupt(struct world *w, int target, int value)
         const char *key = metadata->n_parts ? metadata->parts[(size_t)value % metadata->n_parts]->object : "";
         bool all = value % 3 == 0; /* of the checkpoint, and every region finds it */
         for (int i = 0; i < job->object_count; i++)
-            if (!job->objects[i].gone && (strcmp(job->objects[i].key, key) == 0 ||
-                                          (all && store_needed_by(job, job->objects[i].key) == job->head.newest)))
+            if (!job->objects[i].gone && !strstr(job->objects[i].key, "-log") &&
+                (strcmp(job->objects[i].key, key) == 0 ||
+                 (all && store_needed_by(job, job->objects[i].key) == job->head.newest)))
                 job->corrupted = job->objects[i].corrupt = true;
         trace(w, "%s is damaged%s", key, all ? ", and so is all of its checkpoint" : "");
         for (int i = 0; i < w->exec_count && value < 80; i++) /* so that somebody reads it */
@@ -587,6 +604,9 @@ uint64_t store_needed_by(struct job *job, const char *key)
         for (size_t p = 0; p < checkpoint->metadata->n_parts; p++)
             if (strcmp(checkpoint->metadata->parts[p]->object, key) == 0)
                 return job->head.retained[i];
+        for (size_t p = 0; p < checkpoint->metadata->n_committables; p++)
+            if (is_segment_of(checkpoint->metadata->committables[p], key))
+                return job->head.retained[i];
     }
     return 0;
 }
@@ -602,7 +622,7 @@ void store_write(struct world *w, struct job *job, const char *key)
     snprintf(object->key, sizeof object->key, "%s", key);
 }
 
-static bool is_there(const struct job *job, const char *key)
+bool store_has(const struct job *job, const char *key)
 {
     for (int i = job->object_count; i-- > 0;)
         if (!job->objects[i].gone && strcmp(job->objects[i].key, key) == 0)
@@ -624,8 +644,8 @@ static void delete_object(struct world *w, struct job *job, struct sim_object *o
         id = strtoull(chk + 5, NULL, 10);
     if (id >= job->head.floor && id > 0)
         violate(w, "drop-above-floor", "job %.8s: %s, floor %" PRIu64, job->id, object->key, job->head.floor);
-    int64_t since_ms =
-        id && sim_checkpoint(job, id)->left_ms > object->left_ms ? sim_checkpoint(job, id)->left_ms : object->left_ms;
+    int64_t since_ms = id && sim_checkpoint(job, id)->passed_ms > object->left_ms ? sim_checkpoint(job, id)->passed_ms
+                                                                                  : object->left_ms;
     if (w->now_ms < since_ms + job->options.checkpoint_gc_grace_ms)
         violate(w, "drop-within-grace", "job %.8s: %s goes %" PRId64 " ms after it was needed last", job->id,
                 object->key, w->now_ms - since_ms);

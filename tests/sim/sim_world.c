@@ -399,6 +399,9 @@ static bool run_tm_ev(struct world *w, struct ev *ev)
     case EV_TM_COMMIT:
         tm_commit_now(w, tm, ev->msg->control);
         break;
+    case EV_TM_KAFKA:
+        kafka_heard(w, tm, ev->c, ev->gen);
+        break;
     default:
         break;
     }
@@ -477,7 +480,11 @@ static bool run_ev(struct world *w, struct ev *ev)
     case EV_TM_BROKEN:
     case EV_TM_CODE:
     case EV_TM_COMMIT:
+    case EV_TM_KAFKA:
         return run_tm_ev(w, ev);
+    case EV_KAFKA:
+        kafka_event(w, ev->a, ev->b, ev->gen);
+        break;
     case EV_FAULT:
         do_fault(w, ev->a);
         break;
@@ -556,6 +563,7 @@ void world_free(struct world *w)
         weir_jm_free(w->jms[i].core);
     for (int i = 0; i < SIM_TMS_MAX; i++)
         weir_tm_free(w->tms[i].core);
+    kafka_free(w);
     store_free(w);
     for (int i = 0; i < w->job_count; i++)
         free(w->jobs[i].graph);

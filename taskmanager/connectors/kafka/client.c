@@ -27,6 +27,22 @@ const char *weir_kafka_property(const struct weir_key_value *options, int option
     return value;
 }
 
+struct weir_key_value *weir_kafka_options_without(const struct weir_key_value *options, int option_count,
+                                                  const char *const *names, int *left)
+{
+    struct weir_key_value *list = weir_alloc((size_t)(option_count + 1) * sizeof *list);
+    *left = 0;
+    for (int i = 0; i < option_count; i++) {
+        bool wanted = true;
+        for (int n = 0; names[n]; n++)
+            wanted &= strncmp(options[i].key, PREFIX, PREFIX_SIZE) != 0 ||
+                      strcmp(options[i].key + PREFIX_SIZE, names[n]) != 0;
+        if (wanted)
+            list[(*left)++] = options[i];
+    }
+    return list;
+}
+
 /* --- What it says */
 
 static void lock(struct weir_kafka_client *client)

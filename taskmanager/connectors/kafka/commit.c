@@ -1,5 +1,6 @@
 /* kafka: exactly once. A complete checkpoint's messages, all subtasks', go to the brokers in one short transaction with a marker (progress.c);
- * what could take longer than a transaction may goes in parts, each with its own transaction and marker.
+ * what could take longer than a transaction may goes in parts, each with its own transaction and marker. What is to be done, step by step, is
+ * decided by publish.c; here it is done.
  *
  * One transactional id per sink. A producer that has just been made knows nothing: init_transactions settles whatever its id has left open, and fences
  * whoever has it still; then the last committed marker says what is written. From then on it knows, until something fails: then it is dropped
@@ -33,7 +34,7 @@ struct producer {
     int64_t used_ms; /* when it was let go */
     struct weir_kafka_client *client;
     struct weir_kafka_topics topics;
-    struct weir_kafka_marker marker; /* the last that is committed */
+    struct weir_publish_handle handle; /* what it knows */
     struct producer *next;
 };
 
@@ -89,18 +90,7 @@ static weir_err failed(struct producer *producer, rd_kafka_error_t *take_reason,
     return weir_kafka_fail(producer->client, never ? WEIR_ERR_INVALID : WEIR_ERR_IO, code, text, error);
 }
 
-/* A message has the time of its transaction, not the one that the user gives to those without: librdkafka refuses a longer one. */
-static struct weir_key_value *without_timeout(const struct weir_message_commit *commit, int *count)
-{
-    struct weir_key_value *options = weir_alloc((size_t)(commit->option_count + 1) * sizeof *options);
-    *count = 0;
-    for (int i = 0; i < commit->option_count; i++)
-        if (strcmp(commit->options[i].key, "properties.message.timeout.ms") != 0 &&
-            strcmp(commit->options[i].key, "properties.delivery.timeout.ms") != 0)
-            options[(*count)++] = commit->options[i];
-    return options;
-}
-
+/* It knows nothing yet. */
 static weir_err producer_new(const struct weir_message_commit *commit, const char *id, struct producer **out,
                              struct weir_error *error)
 {
@@ -118,7 +108,11 @@ static weir_err producer_new(const struct weir_message_commit *commit, const cha
     struct producer *producer = weir_zalloc(sizeof *producer);
     struct delivery *d = weir_zalloc(sizeof *d);
     int option_count;
-    struct weir_key_value *options = without_timeout(commit, &option_count);
+    /* A message has the time of its transaction, not the one that the user gives to those without: librdkafka refuses a longer one. */
+    static const char *const ours[] = {"message.timeout.ms", "delivery.timeout.ms", "transactional.id",
+                                       "enable.idempotence", NULL};
+    struct weir_key_value *options =
+        weir_kafka_options_without(commit->options, commit->option_count, ours, &option_count);
     weir_err err = weir_kafka_client_new(options, option_count, RD_KAFKA_PRODUCER, defaults, set_up, d, free,
                                          &producer->client, error);
     free(options);
@@ -128,20 +122,8 @@ static weir_err producer_new(const struct weir_message_commit *commit, const cha
     }
     producer->id = weir_strdup(id);
     weir_kafka_topics_init(&producer->topics, producer->client, get(commit, "sink.partitioner"), 0);
-    const char *progress = get(commit, "sink.progress-topic");
-    err = weir_kafka_progress_prepare(producer->client, progress, error);
-    rd_kafka_error_t *reason = err ? NULL : rd_kafka_init_transactions(producer->client->rk, INIT_TIMEOUT_MS);
-    if (reason)
-        err = failed(producer, reason, "cannot begin transactions", error);
-    if (!err && weir_fault("supervisor.kafka-fenced"))
-        err = weir_fail(error, WEIR_ERR_IO, "a fault point ended the commit after its id was fenced");
-    if (!err)
-        err = weir_kafka_progress_read(commit->options, commit->option_count, progress, id, &producer->marker, error);
-    if (err)
-        producer_free(producer);
-    else
-        *out = producer;
-    return err;
+    *out = producer;
+    return WEIR_OK;
 }
 
 /* The kept one, which nobody else may use meanwhile; NULL: there is none. Others that nobody has used for long are let go. */
@@ -203,7 +185,7 @@ static void producer_drop(struct producer *producer, bool is_new)
     producer_free(producer);
 }
 
-/* --- A part: some segments */
+/* --- Messages */
 
 static weir_err produce(struct producer *producer, const struct weir_message_out *message, const char *topic,
                         size_t topic_size, int flags, struct weir_error *error)
@@ -247,98 +229,106 @@ static weir_err flush(struct producer *producer, struct weir_error *error)
                            "a message of the transaction was not delivered", error);
 }
 
-/* Segments [first, end), with those left out that an earlier checkpoint has published. A message points into its segment, so all of it is with the
- * brokers before the next one is read. */
-static weir_err produce_segments(struct producer *producer, struct weir_message_commit *commit, uint64_t before,
-                                 int64_t first, int64_t end, int64_t *messages, struct weir_error *error)
+/* --- Steps */
+
+static weir_err fence(struct producer *producer, const struct weir_message_commit *commit, struct weir_error *error)
 {
-    const char *topic = get(commit, "topic");
-    weir_err err = WEIR_OK;
-    for (int64_t s = first; s < end && !err; s++) {
-        const struct weir_message_out *list = NULL;
-        int64_t count = 0;
-        if (commit->segments[s].since < before)
-            continue;
-        err = commit->read(commit, s, &list, &count, error);
-        for (int64_t i = 0; i < count && !err; i++)
-            err = produce(producer, &list[i], list[i].topic ? list[i].topic : topic,
-                          list[i].topic ? list[i].topic_size : strlen(topic), 0, error);
-        *messages += count;
-        if (!err)
-            err = flush(producer, error);
-    }
+    weir_err err = weir_kafka_progress_prepare(producer->client, get(commit, "sink.progress-topic"), error);
+    rd_kafka_error_t *reason = err ? NULL : rd_kafka_init_transactions(producer->client->rk, INIT_TIMEOUT_MS);
+    if (reason)
+        err = failed(producer, reason, "cannot begin transactions", error);
+    if (!err && weir_fault("supervisor.kafka-fenced"))
+        err = weir_fail(error, WEIR_ERR_IO, "a fault point ended the commit after its id was fenced");
     return err;
 }
 
-static weir_err commit_part(struct producer *producer, struct weir_message_commit *commit,
-                            const struct weir_kafka_marker *marker, int64_t first, int64_t end,
-                            struct weir_error *error)
+/* A message points into its segment, so all of it is with the brokers before the next one is read. */
+static weir_err produce_segment(struct producer *producer, struct weir_message_commit *commit, int64_t segment,
+                                int64_t *messages, struct weir_error *error)
 {
-    rd_kafka_t *rk = producer->client->rk;
+    const char *topic = get(commit, "topic");
+    const struct weir_message_out *list = NULL;
+    int64_t count = 0;
+    weir_err err = commit->read(commit, segment, &list, &count, error);
+    for (int64_t i = 0; i < count && !err; i++)
+        err = produce(producer, &list[i], list[i].topic ? list[i].topic : topic,
+                      list[i].topic ? list[i].topic_size : strlen(topic), 0, error);
+    *messages += count;
+    return err ? err : flush(producer, error);
+}
+
+static weir_err mark(struct producer *producer, const struct weir_message_commit *commit,
+                     const struct weir_kafka_marker *marker, int64_t messages, struct weir_error *error)
+{
     const char *progress = get(commit, "sink.progress-topic");
-    int64_t messages = 0;
-    rd_kafka_error_t *reason = rd_kafka_begin_transaction(rk);
-    if (reason)
-        return failed(producer, reason, "cannot begin a transaction", error);
-    weir_err err = produce_segments(producer, commit, marker->before, first, end, &messages, error);
-    if (!err && weir_fault("supervisor.kafka-produced"))
-        err = weir_fail(error, WEIR_ERR_IO, "a fault point ended the commit before its marker");
+    if (weir_fault("supervisor.kafka-produced"))
+        return weir_fail(error, WEIR_ERR_IO, "a fault point ended the commit before its marker");
     char value[256];
     struct weir_message_out message;
     weir_kafka_progress_write(producer->id, marker, messages, value, &message);
     message.partition = 0;
-    if (!err)
-        err = produce(producer, &message, progress, strlen(progress), RD_KAFKA_MSG_F_COPY, error);
-    if (!err && weir_fault("supervisor.kafka-commit-begun"))
-        err = weir_fail(error, WEIR_ERR_IO, "a fault point ended the commit before its transaction was committed");
-    if (!err && (reason = rd_kafka_commit_transaction(rk, COMMIT_TIMEOUT_MS)))
-        err = failed(producer, reason, "cannot commit a transaction", error);
-    if (!err && weir_fault("supervisor.kafka-committed"))
-        err = weir_fail(error, WEIR_ERR_IO, "a fault point lost the answer to a committed transaction");
-    return err;
+    return produce(producer, &message, progress, strlen(progress), RD_KAFKA_MSG_F_COPY, error);
+}
+
+static weir_err commit_transaction(struct producer *producer, struct weir_error *error)
+{
+    if (weir_fault("supervisor.kafka-commit-begun"))
+        return weir_fail(error, WEIR_ERR_IO, "a fault point ended the commit before its transaction was committed");
+    rd_kafka_error_t *reason = rd_kafka_commit_transaction(producer->client->rk, COMMIT_TIMEOUT_MS);
+    if (reason)
+        return failed(producer, reason, "cannot commit a transaction", error);
+    if (weir_fault("supervisor.kafka-committed"))
+        return weir_fail(error, WEIR_ERR_IO, "a fault point lost the answer to a committed transaction");
+    return WEIR_OK;
+}
+
+static weir_err perform(struct producer *producer, struct weir_message_commit *commit, struct weir_publish *publish,
+                        int64_t *messages, struct weir_error *error)
+{
+    rd_kafka_error_t *reason;
+    const char *progress = get(commit, "sink.progress-topic");
+    switch (publish->step) {
+    case WEIR_PUBLISH_FENCE:
+        return fence(producer, commit, error);
+    case WEIR_PUBLISH_END:
+        return weir_kafka_progress_end(commit->options, commit->option_count, progress, publish, error);
+    case WEIR_PUBLISH_READ:
+        return weir_kafka_progress_read(commit->options, commit->option_count, progress, producer->id, publish, error);
+    case WEIR_PUBLISH_BEGIN:
+        *messages = 0;
+        reason = rd_kafka_begin_transaction(producer->client->rk);
+        return reason ? failed(producer, reason, "cannot begin a transaction", error) : WEIR_OK;
+    case WEIR_PUBLISH_PRODUCE:
+        return produce_segment(producer, commit, publish->segment, messages, error);
+    case WEIR_PUBLISH_MARK:
+        return mark(producer, commit, &publish->marker, *messages, error);
+    default:
+        return commit_transaction(producer, error);
+    }
 }
 
 /* --- A checkpoint */
 
-/* The end of the part that begins with `first`. The same whoever asks: parts are counted in markers. */
-static int64_t part_end(const struct weir_message_commit *commit, uint64_t before, int64_t first)
-{
-    int64_t size = 0, end = first;
-    for (; end < commit->segment_count; end++) {
-        int64_t more = commit->segments[end].since < before ? 0 : commit->segments[end].size;
-        if (size > 0 && size + more > PART_SIZE)
-            break;
-        size += more;
-    }
-    return end;
-}
-
 static weir_err commit_checkpoint(struct producer *producer, struct weir_message_commit *commit,
                                   struct weir_error *error)
 {
-    struct weir_kafka_marker have = producer->marker;
-    bool whole = have.part == have.parts;
-    if (have.checkpoint > commit->checkpoint || (have.checkpoint == commit->checkpoint && whole))
-        return WEIR_OK;
-    if (have.checkpoint != commit->checkpoint && !whole)
-        return weir_fail(error, WEIR_ERR_PROTOCOL,
-                         "connector 'kafka': checkpoint %" PRIu64 " is to be published, and %" PRIu64
-                         " was published in part: %" PRId64 " of %" PRId64 " transactions of %s",
-                         commit->checkpoint, have.checkpoint, have.part, have.parts, producer->id);
-    struct weir_kafka_marker marker = {.checkpoint = commit->checkpoint,
-                                       .before = have.checkpoint == commit->checkpoint ? have.before : have.checkpoint};
-    int64_t wanted = have.checkpoint == commit->checkpoint ? have.part : 0; /* parts that are written */
-    for (int64_t first = 0; first < commit->segment_count; marker.parts++)
-        first = part_end(commit, marker.before, first);
-    int64_t first = 0;
+    struct weir_publish publish;
     weir_err err = WEIR_OK;
-    for (marker.part = 1; marker.part <= marker.parts && !err; marker.part++) {
-        int64_t end = part_end(commit, marker.before, first);
-        if (marker.part > wanted && !(err = commit_part(producer, commit, &marker, first, end, error)))
-            producer->marker = marker;
-        first = end;
-    }
-    return err;
+    int64_t messages = 0;
+    weir_publish_init(&publish, &producer->handle, commit->checkpoint, commit->after, commit->segments,
+                      commit->segment_count, PART_SIZE);
+    while (weir_publish_next(&publish, !err) < WEIR_PUBLISH_DONE)
+        err = perform(producer, commit, &publish, &messages, error);
+    const struct weir_kafka_marker *have = &producer->handle.marker;
+    if (publish.step != WEIR_PUBLISH_EARLY)
+        return err;
+    producer->handle.knows = false; /* somebody else goes on with this id */
+    return weir_fail(error, WEIR_ERR_IO,
+                     "connector 'kafka': output of checkpoint %" PRIu64 " of job %s follows that of %" PRIu64
+                     ", and only that of %" PRIu64 " is there (transactions %" PRId64 " of %" PRId64
+                     " of %s): the job that it is of must publish it",
+                     commit->checkpoint, commit->job_id, commit->after, have->checkpoint, have->part, have->parts,
+                     producer->id);
 }
 
 weir_err weir_kafka_commit(struct weir_message_commit *commit, struct weir_error *error)
@@ -348,7 +338,9 @@ weir_err weir_kafka_commit(struct weir_message_commit *commit, struct weir_error
     struct producer *producer = producer_take(id);
     bool is_new = !producer;
     weir_err err = is_new ? producer_new(commit, id, &producer, error) : WEIR_OK;
-    if (!err && !(err = commit_checkpoint(producer, commit, error)))
+    if (!err)
+        err = commit_checkpoint(producer, commit, error);
+    if (producer && producer->handle.knows)
         producer_keep(producer, is_new);
     else if (producer)
         producer_drop(producer, is_new); /* what it has left open is settled by the next one */

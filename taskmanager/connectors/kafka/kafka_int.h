@@ -5,6 +5,7 @@
 #include <librdkafka/rdkafka.h>
 
 #include "connectors/connectors_int.h"
+#include "connectors/kafka/publish.h"
 
 extern const struct weir_option weir_kafka_source_options[];
 extern const struct weir_option weir_kafka_sink_options[];
@@ -38,6 +39,10 @@ void weir_kafka_client_leave(struct weir_kafka_client *client);
 /* "connector 'kafka': WHAT: REASON (brokers B; last: ...)" */
 weir_err weir_kafka_fail(struct weir_kafka_client *client, weir_err code, rd_kafka_resp_err_t reason, const char *what,
                          struct weir_error *error);
+/* The options but for properties.NAME of each name (NULL ends them), *left of them, in a malloc()ed array: what the connector's own handles do is not the
+ * user's to change. */
+struct weir_key_value *weir_kafka_options_without(const struct weir_key_value *options, int option_count,
+                                                  const char *const *names, int *left);
 /* The value of properties.NAME, or NULL. */
 const char *weir_kafka_property(const struct weir_key_value *options, int option_count, const char *name);
 
@@ -146,16 +151,15 @@ weir_err weir_kafka_commit(struct weir_message_commit *commit, struct weir_error
 
 /* --- progress.c: which checkpoints a sink has written, by the brokers' word */
 
-struct weir_kafka_marker {
-    uint64_t checkpoint, before; /* `before`: the checkpoint that was written as a whole before this one; 0: none was */
-    int64_t part, parts;         /* the last one that was written: 1 to `parts` */
-};
 /* Makes the topic where it is not there. Blocks. */
 weir_err weir_kafka_progress_prepare(struct weir_kafka_client *client, const char *topic, struct weir_error *error);
-/* The last committed marker of `id` (all zero: there is none). The caller has fenced its id: no transaction of it is open or about to be
- * settled. Blocks, at most a minute. */
+/* Where it ends, every committed marker before that: the high watermark, also just after its leader has changed. Blocks. */
+weir_err weir_kafka_progress_end(const struct weir_key_value *options, int option_count, const char *topic,
+                                 struct weir_publish *publish, struct weir_error *error);
+/* The committed markers of `id`, up to that end. The caller has fenced its id: no transaction of it is open or about to be settled. Blocks, at
+ * most a minute. */
 weir_err weir_kafka_progress_read(const struct weir_key_value *options, int option_count, const char *topic,
-                                  const char *id, struct weir_kafka_marker *marker, struct weir_error *error);
+                                  const char *id, struct weir_publish *publish, struct weir_error *error);
 /* As a message of the topic; `value` is the text, *message points into it and into `id`. */
 void weir_kafka_progress_write(const char *id, const struct weir_kafka_marker *marker, int64_t messages,
                                char value[static 256], struct weir_message_out *message);

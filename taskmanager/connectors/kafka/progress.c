@@ -3,11 +3,14 @@
  * compacted in small segments, so that reading it stays short.
  *
  * Reading: the end that the reader must reach is the high watermark after its id was fenced; its last stable offset may be behind that while
- * others' transactions are open, and a committed marker could be hidden there. They are short: it waits, within bounds.
+ * others' transactions are open, and a committed marker could be hidden there. They are short: it waits, within bounds. The high watermark is
+ * asked for, not taken from what is fetched: a leader that has just become one may fetch to less than was committed, and refuses to say where its
+ * log ends until it knows.
  */
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -123,31 +126,67 @@ static bool parse(const rd_kafka_message_t *message, struct weir_kafka_marker *m
     return ok;
 }
 
-/* True: at the end that must be reached. */
-static weir_err take(struct weir_kafka_client *client, const char *topic, const char *id,
-                     const rd_kafka_message_t *message, int64_t *must_reach, bool *done,
-                     struct weir_kafka_marker *marker, struct weir_error *error)
+/* What it is shown is not the user's to say. */
+static weir_err new_reader(const struct weir_key_value *options, int option_count, const char *(*defaults)[2],
+                           struct weir_kafka_client **client, struct weir_error *error)
 {
+    static const char *const ours[] = {"isolation.level", "enable.partition.eof", "enable.auto.commit",
+                                       "transactional.id", NULL};
+    int left;
+    struct weir_key_value *list = weir_kafka_options_without(options, option_count, ours, &left);
+    weir_err err = weir_kafka_client_new(list, left, RD_KAFKA_CONSUMER, defaults, NULL, NULL, NULL, client, error);
+    free(list);
+    return err;
+}
+
+weir_err weir_kafka_progress_end(const struct weir_key_value *options, int option_count, const char *topic,
+                                 struct weir_publish *publish, struct weir_error *error)
+{
+    /* A reader of what is committed would be told the last stable offset. */
+    const char *defaults[][2] = {{"group.id", "weir"},
+                                 {"enable.auto.commit", "false"},
+                                 {"isolation.level", "read_uncommitted"},
+                                 {"client.id", "weir"},
+                                 {NULL, NULL}};
+    struct weir_kafka_client *client = NULL;
     int64_t low, high;
+    weir_err err = new_reader(options, option_count, defaults, &client, error);
+    if (err)
+        return err;
+    rd_kafka_resp_err_t reason = rd_kafka_query_watermark_offsets(client->rk, topic, 0, &low, &high, TIMEOUT_MS);
+    if (reason)
+        err = weir_kafka_fail(client, WEIR_ERR_IO, reason, "cannot ask where the progress topic ends", error);
+    else
+        weir_publish_end(publish, high);
+    weir_kafka_client_unref(client);
+    return err;
+}
+
+/* Marks `done` at the end that must be reached. */
+static weir_err take(struct weir_kafka_client *client, const char *topic, const char *id,
+                     const rd_kafka_message_t *message, struct weir_publish *publish, bool *done,
+                     struct weir_error *error)
+{
+    struct weir_kafka_marker marker;
     if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
-        if (*must_reach < 0 && !rd_kafka_get_watermark_offsets(client->rk, topic, 0, &low, &high) && high >= 0)
-            *must_reach = high;
-        *done = *must_reach >= 0 && message->offset >= *must_reach;
+        *done = weir_publish_reached(publish, message->offset);
         return WEIR_OK;
     }
     if (message->err)
         return weir_kafka_fail(client, WEIR_ERR_IO, message->err, "cannot read the progress topic", error);
     if (message->key_len != strlen(id) || memcmp(message->key, id, message->key_len) != 0 || !message->payload)
         return WEIR_OK;
-    return parse(message, marker) ? WEIR_OK
-                                  : weir_fail(error, WEIR_ERR_DATA,
-                                              "connector 'kafka': topic %s, offset %" PRId64
-                                              ": this is no marker of a version that is known",
-                                              topic, message->offset);
+    if (!parse(message, &marker))
+        return weir_fail(error, WEIR_ERR_DATA,
+                         "connector 'kafka': topic %s, offset %" PRId64
+                         ": this is no marker of a version that is known",
+                         topic, message->offset);
+    weir_publish_found(publish, &marker);
+    return WEIR_OK;
 }
 
 weir_err weir_kafka_progress_read(const struct weir_key_value *options, int option_count, const char *topic,
-                                  const char *id, struct weir_kafka_marker *marker, struct weir_error *error)
+                                  const char *id, struct weir_publish *publish, struct weir_error *error)
 {
     const char *defaults[][2] = {{"group.id", "weir"},
                                  {"enable.auto.commit", "false"},
@@ -158,11 +197,9 @@ weir_err weir_kafka_progress_read(const struct weir_key_value *options, int opti
                                  {"client.id", "weir"},
                                  {NULL, NULL}};
     struct weir_kafka_client *client = NULL;
-    weir_err err =
-        weir_kafka_client_new(options, option_count, RD_KAFKA_CONSUMER, defaults, NULL, NULL, NULL, &client, error);
+    weir_err err = new_reader(options, option_count, defaults, &client, error);
     if (err)
         return err;
-    *marker = (struct weir_kafka_marker){0, 0, 0, 0};
     rd_kafka_poll_set_consumer(client->rk);
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
     rd_kafka_topic_partition_list_add(list, topic, 0)->offset = RD_KAFKA_OFFSET_BEGINNING;
@@ -170,11 +207,11 @@ weir_err weir_kafka_progress_read(const struct weir_key_value *options, int opti
     rd_kafka_topic_partition_list_destroy(list);
     if (reason)
         err = weir_kafka_fail(client, WEIR_ERR_IO, reason, "cannot read the progress topic", error);
-    int64_t deadline_ms = weir_clock_mono_ms() + READ_TIMEOUT_MS, must_reach = -1;
+    int64_t deadline_ms = weir_clock_mono_ms() + READ_TIMEOUT_MS;
     for (bool done = false; !done && !err;) {
         rd_kafka_message_t *message = rd_kafka_consumer_poll(client->rk, 100);
         if (message)
-            err = take(client, topic, id, message, &must_reach, &done, marker, error);
+            err = take(client, topic, id, message, publish, &done, error);
         if (message)
             rd_kafka_message_destroy(message);
         if (!err && !done && weir_clock_mono_ms() > deadline_ms)
