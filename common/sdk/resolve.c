@@ -42,38 +42,10 @@ static void resolve_vertex(const struct weir_job *job, Weir__JobGraph *graph, co
     }
 }
 
-/* "dead-letter.path" of a source is a sink on its bad records. */
-static void expand_dead_letters(struct weir_job *job)
-{
-    for (struct sdk_vertex *vertex = job->vertices; vertex; vertex = vertex->next) {
-        const char *path = strcmp(vertex->op, "source") == 0 ? weir_sdk_get(vertex, "dead-letter.path") : NULL;
-        if (!path)
-            continue;
-        const char *on_error = weir_sdk_get(vertex, "on-error");
-        if (!on_error || strcmp(on_error, "dead-letter") != 0) {
-            weir_graph_errors_add(&job->errors, vertex->id, vertex->name, vertex->location,
-                                  "dead-letter.path needs on-error = dead-letter");
-            continue;
-        }
-        for (int i = 0; i < vertex->option_count; i++)
-            if (strcmp(vertex->options[i].key, "dead-letter.path") == 0)
-                vertex->options[i] = vertex->options[--vertex->option_count];
-        struct weir_stream *bad = weir_sdk_stream(job, vertex, 2);
-        struct weir_stream *sink =
-            weir_sdk_vertex(job, "", 0, "sink", weir_text(job, "%s dead letters", vertex->name), bad);
-        if (!sink->vertex)
-            continue;
-        sink->vertex->location = vertex->location;
-        weir_sdk_set(job, sink->vertex, "connector", "filesystem");
-        weir_sdk_set(job, sink->vertex, "path", path);
-        weir_sdk_set(job, sink->vertex, "format", "json");
-    }
-}
-
 bool weir_sdk_end(struct weir_job *job, Weir__JobGraph **graph, struct weir_graph_errors *errors)
 {
     const struct weir_sdk_request *request = &job->request;
-    expand_dead_letters(job);
+    weir_sdk_expand_dead_letters(job);
     weir_sdk_check_arguments(job);
     for (struct sdk_vertex *vertex = job->vertices; vertex; vertex = vertex->next)
         if (vertex->takes_aggregate && !weir_graph_errors_has(&job->errors, vertex->id))

@@ -81,6 +81,8 @@ bool weir_sdk_in_job(const struct weir_job *job, const void *address);
 bool weir_sdk_usable(struct weir_stream *stream, const char *file, int line, const char *what,
                      struct weir_stream **nothing);
 struct weir_stream *weir_sdk_stream(struct weir_job *job, struct sdk_vertex *vertex, int output);
+/* Sources with "dead-letter.*" get a sink. */
+void weir_sdk_expand_dead_letters(struct weir_job *job);
 /* Arguments that were given and never asked for. */
 void weir_sdk_check_arguments(struct weir_job *job);
 

@@ -1,5 +1,7 @@
 #include "ops/dead_letter.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/assert.h"
@@ -13,7 +15,8 @@ struct weir_schema *weir_dead_letter_schema(void)
         "record STRING NOT NULL, error STRING NOT NULL, position STRING NOT NULL, code STRING NOT NULL, "
         "`value` BYTES NOT NULL, value_size BIGINT, `key` BYTES, headers ARRAY<ROW<name STRING NOT NULL, `value` BYTES>>, "
         "topic STRING, `partition` INT, `offset` BIGINT, `timestamp` TIMESTAMP_LTZ(3), path STRING, "
-        "failed_at TIMESTAMP_LTZ(3) NOT NULL, job_id STRING NOT NULL, job_name STRING NOT NULL, operator STRING NOT NULL",
+        "failed_at TIMESTAMP_LTZ(3) NOT NULL, job_id STRING NOT NULL, job_name STRING NOT NULL, "
+        "operator_id STRING NOT NULL, operator_name STRING NOT NULL",
         &schema, NULL);
     weir_assert(!err && schema->field_count == WEIR_DEAD_COLUMNS);
     return schema;
@@ -128,6 +131,53 @@ void weir_dead_letter_put(struct weir_batch *batch, struct weir_op_ctx *ctx, con
     set_number(batch, WEIR_DEAD_FAILED_AT, true, weir_op_now_ms(ctx));
     set_text(batch, WEIR_DEAD_JOB_ID, ctx->job_id ? ctx->job_id : "");
     set_text(batch, WEIR_DEAD_JOB_NAME, ctx->job_name ? ctx->job_name : "");
-    set_text(batch, WEIR_DEAD_OPERATOR, plan->uid ? plan->uid : plan->name);
+    set_text(batch, WEIR_DEAD_OPERATOR_ID, plan->uid ? plan->uid : "");
+    set_text(batch, WEIR_DEAD_OPERATOR_NAME, plan->name);
     batch->row_count++;
+}
+
+/* --- As a message */
+
+static const struct {
+    const char *name;
+    enum weir_dead_column column;
+} weir_headers[] = {
+    {"weir.error.code", WEIR_DEAD_CODE},
+    {"weir.error.text", WEIR_DEAD_ERROR},
+    {"weir.failed-at", WEIR_DEAD_FAILED_AT},
+    {"weir.job.id", WEIR_DEAD_JOB_ID},
+    {"weir.job.name", WEIR_DEAD_JOB_NAME},
+    {"weir.operator.id", WEIR_DEAD_OPERATOR_ID},
+    {"weir.operator.name", WEIR_DEAD_OPERATOR_NAME},
+    {"weir.position", WEIR_DEAD_POSITION},
+    {"weir.topic", WEIR_DEAD_TOPIC},
+    {"weir.partition", WEIR_DEAD_PARTITION},
+    {"weir.offset", WEIR_DEAD_OFFSET},
+    {"weir.timestamp", WEIR_DEAD_TIMESTAMP},
+    {"weir.path", WEIR_DEAD_PATH},
+    {"weir.value-size", WEIR_DEAD_VALUE_SIZE},
+    {"weir.headers", WEIR_DEAD_HEADERS},
+};
+
+void weir_dead_letter_headers(const struct weir_batch *batch, int row, struct weir_dead_headers *headers)
+{
+    _Static_assert(sizeof weir_headers / sizeof *weir_headers == WEIR_DEAD_HEADERS_MAX, "each has room");
+    headers->count = 0;
+    for (int i = 0; i < WEIR_DEAD_HEADERS_MAX; i++) {
+        const struct weir_column *column = &batch->columns[weir_headers[i].column];
+        if (weir_column_is_null(column, row))
+            continue;
+        char *number = headers->numbers[headers->count];
+        struct weir_message_header *header = &headers->list[headers->count++];
+        header->name = weir_headers[i].name;
+        if (column->type == WEIR_TYPE_STRING) {
+            header->value = weir_column_bytes(column, row, &header->value_size);
+            continue;
+        }
+        int64_t value = column->type == WEIR_TYPE_ARRAY   ? column->offsets[row + 1] - column->offsets[row]
+                        : column->type == WEIR_TYPE_INT32 ? column->i32[row]
+                                                          : column->i64[row];
+        header->value_size = (size_t)snprintf(number, sizeof headers->numbers[0], "%" PRId64, value);
+        header->value = (const uint8_t *)number;
+    }
 }

@@ -40,7 +40,8 @@ enum weir_dead_column {
     WEIR_DEAD_FAILED_AT,
     WEIR_DEAD_JOB_ID,
     WEIR_DEAD_JOB_NAME,
-    WEIR_DEAD_OPERATOR,
+    WEIR_DEAD_OPERATOR_ID,
+    WEIR_DEAD_OPERATOR_NAME,
     WEIR_DEAD_COLUMNS
 };
 
@@ -49,6 +50,17 @@ struct weir_schema *weir_dead_letter_schema(void); /* a new reference */
 void weir_dead_letter_put(struct weir_batch *batch, struct weir_op_ctx *ctx, const struct weir_dead_letter *letter,
                           size_t size_max);
 #define WEIR_DEAD_CUT_SIZE ((size_t)4096)
+
+/* --- As a message: value and key as they were, and headers: the message's own, then "weir.*", which say what the other columns do. */
+
+#define WEIR_DEAD_HEADERS_MAX 15
+struct weir_dead_headers {
+    struct weir_message_header list[WEIR_DEAD_HEADERS_MAX];
+    int count;
+    char numbers[WEIR_DEAD_HEADERS_MAX][24]; /* the values of some */
+};
+/* The "weir.*" headers of row `row`; they point into the batch and into themselves. */
+void weir_dead_letter_headers(const struct weir_batch *batch, int row, struct weir_dead_headers *headers);
 
 /* Bytes as UTF-8: what is not is written as \xNN. */
 void weir_dead_letter_text(struct weir_buf *out, const uint8_t *bytes, size_t size);

@@ -46,6 +46,8 @@ const struct weir_option weir_sink_options[] = {
     {"key.format", WEIR_OPTION_STRING, "", NULL, "How they become bytes; raw where nothing is said"},
     {"value.fields-include", WEIR_OPTION_ENUM, "all", "all|except-key",
      "Whether the key's columns are in the value, too"},
+    {"dead-letters", WEIR_OPTION_BOOL, "false", NULL,
+     "The rows are those of weir_bad(): each becomes the message that it was, and headers say what is known of it. Takes format raw"},
     {0},
 };
 
@@ -55,7 +57,7 @@ static weir_err no_message_options(const struct weir_op_plan *plan, const struct
     for (int i = 0; i < plan->option_count; i++) {
         const char *key = plan->options[i].key;
         if (strncmp(key, "metadata.", 9) == 0 || strncmp(key, "key.", 4) == 0 ||
-            strcmp(key, "value.fields-include") == 0)
+            strcmp(key, "value.fields-include") == 0 || strcmp(key, "dead-letters") == 0)
             return weir_fail(error, WEIR_ERR_INVALID, "connector '%s' writes no messages: leave out '%s'",
                              connector->name, key);
     }

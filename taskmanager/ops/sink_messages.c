@@ -6,6 +6,7 @@
  */
 #include <stdlib.h>
 
+#include "ops/dead_letter.h"
 #include "ops/message_columns.h"
 #include "ops/output_log.h"
 #include "ops/sink_int.h"
@@ -25,6 +26,7 @@ struct sink_messages {
     struct weir_buf headers; /* struct weir_message_header of all messages in turn, whose names are in `names` */
     struct weir_buf names;   /* each with the NUL that ends it */
     int row_of[MESSAGES_MAX];
+    struct weir_dead_headers *dead; /* of each message; NULL: the rows are no dead letters */
     uint64_t key_encoded[(MESSAGES_MAX + 63) / 64];
 };
 
@@ -115,7 +117,23 @@ static void fini(struct sink_messages *m)
     weir_schema_unref(m->key_schema);
     if (m->key_encoder)
         m->key_format->encoder_free(m->key_encoder);
+    free(m->dead);
     free(m);
+}
+
+/* Rows of weir_bad(): the value is a column, and weir_dead_letter_headers() say the rest. */
+static weir_err init_dead_letters(struct sink_messages *m, const struct weir_op_plan *plan, struct weir_error *error)
+{
+    struct weir_schema *schema = weir_dead_letter_schema();
+    bool fits = weir_schema_equal(schema, plan->inputs[0]);
+    if (fits)
+        m->value_schema = weir_schema_new(&schema->fields[WEIR_DEAD_VALUE], 1);
+    weir_schema_unref(schema);
+    if (!fits)
+        return weir_fail(error, WEIR_ERR_INVALID, "'dead-letters' is for the rows of weir_bad(), as they are");
+    m->columns_of_value[0] = WEIR_DEAD_VALUE;
+    m->dead = weir_zalloc(MESSAGES_MAX * sizeof *m->dead);
+    return WEIR_OK;
 }
 
 static weir_err init(struct sink_messages *m, const struct weir_op_plan *plan, const struct weir_op_carrier *carrier,
@@ -124,9 +142,12 @@ static weir_err init(struct sink_messages *m, const struct weir_op_plan *plan, c
     weir_buf_init(&m->headers, WEIR_SINK_RECORD_SIZE_MAX);
     weir_buf_init(&m->names, WEIR_SINK_RECORD_SIZE_MAX);
     weir_err err = weir_message_columns_init(&m->columns, plan, plan->inputs[0], carrier->connector, true, error);
-    if (!err)
+    bool dead = weir_options_get_int(plan->options, plan->option_count, weir_sink_options, "dead-letters");
+    if (!err && dead)
+        err = init_dead_letters(m, plan, error);
+    if (!err && !dead)
         err = open_key(m, plan, error);
-    if (!err)
+    if (!err && !dead)
         err = find_value(m, plan, error);
     return err ? err : carrier->format->encoder_new(m->value_schema, plan->options, plan->option_count, encoder, error);
 }
@@ -166,29 +187,62 @@ static struct weir_batch *view(const struct weir_batch *batch, struct weir_schem
     return view;
 }
 
-/* The column's entries become the message's headers; where they and their names are is said when all messages' are there. */
-static weir_err put_headers(struct sink_messages *m, const struct weir_column *column, int row, const char *name,
-                            struct weir_message_out *out, struct weir_error *error)
+/* Where headers and their names are is said when all messages' are there. */
+static weir_err put_header(struct sink_messages *m, const void *name, size_t name_size,
+                           const struct weir_message_header *header, struct weir_message_out *out,
+                           struct weir_error *error)
 {
-    const struct weir_column *names = &column->child->columns[0], *values = &column->child->columns[1];
-    for (int at = column->offsets[row]; at < column->offsets[row + 1]; at++) {
+    if (!weir_buf_append(&m->names, name, name_size) || !weir_buf_append(&m->names, "", 1) ||
+        !weir_buf_append(&m->headers, header, sizeof *header))
+        return weir_fail(error, WEIR_ERR_DATA, "the headers are larger than %zu bytes", WEIR_SINK_RECORD_SIZE_MAX);
+    out->header_count++;
+    return WEIR_OK;
+}
+
+/* Entries [at, end) of two columns become the message's headers. */
+static weir_err put_headers(struct sink_messages *m, const struct weir_column *names, const struct weir_column *values,
+                            int at, int end, const char *column, struct weir_message_out *out, struct weir_error *error)
+{
+    weir_err err = WEIR_OK;
+    for (; at < end && !err; at++) {
         struct weir_message_header header = {.name = NULL};
         size_t name_size;
         const uint8_t *text = weir_column_bytes(names, at, &name_size);
         if (weir_column_is_null(names, at) || (name_size > 0 && memchr(text, 0, name_size)))
-            return weir_fail(error, WEIR_ERR_DATA, "column '%s': a header's name cannot be %s", name,
+            return weir_fail(error, WEIR_ERR_DATA, "column '%s': a header's name cannot be %s", column,
                              weir_column_is_null(names, at) ? "NULL" : "one that has a NUL byte");
         if (!weir_column_is_null(values, at)) {
             header.value = weir_column_bytes(values, at, &header.value_size);
             header.value = header.value_size > 0 ? header.value : (const uint8_t *)""; /* empty is not none */
         }
-        if (!weir_buf_append(&m->names, text, name_size) || !weir_buf_append(&m->names, "", 1) ||
-            !weir_buf_append(&m->headers, &header, sizeof header))
-            return weir_fail(error, WEIR_ERR_DATA, "column '%s': the headers are larger than %zu bytes", name,
-                             WEIR_SINK_RECORD_SIZE_MAX);
-        out->header_count++;
+        if ((err = put_header(m, text, name_size, &header, out, error)))
+            return weir_wrap(error, "column '%s'", column);
     }
     return WEIR_OK;
+}
+
+/* The message that the row was, and what is known of it. */
+static weir_err put_dead_letter(struct sink_messages *m, const struct weir_batch *batch, int row, int index,
+                                struct weir_message_out *out, struct weir_error *error)
+{
+    const struct weir_column *key = &batch->columns[WEIR_DEAD_KEY], *list = &batch->columns[WEIR_DEAD_HEADERS];
+    weir_err err = WEIR_OK;
+    out->timestamp_ms = batch->columns[WEIR_DEAD_FAILED_AT].i64[row];
+    if (!weir_column_is_null(key, row)) {
+        out->key = weir_column_bytes(key, row, &out->key_size);
+        out->key = out->key_size > 0 ? out->key : (const uint8_t *)"";
+    }
+    if (!weir_column_is_null(list, row)) {
+        const struct weir_batch *pairs = list->child->columns[0].child;
+        err = put_headers(m, &pairs->columns[0], &pairs->columns[1], list->offsets[row], list->offsets[row + 1],
+                          "headers", out, error);
+    }
+    weir_dead_letter_headers(batch, row, &m->dead[index]);
+    for (int i = 0; i < m->dead[index].count && !err; i++) {
+        const struct weir_message_header *header = &m->dead[index].list[i];
+        err = put_header(m, header->name, strlen(header->name), header, out, error);
+    }
+    return err;
 }
 
 /* Nothing is added any more, so nothing moves. */
@@ -236,7 +290,8 @@ static weir_err put_metadata(struct sink_messages *m, const struct weir_batch *b
             out->partition = (int32_t)number;
             break;
         case WEIR_META_HEADERS:
-            err = put_headers(m, column, row, batch->schema->fields[i].name, out, error);
+            err = put_headers(m, &column->child->columns[0], &column->child->columns[1], column->offsets[row],
+                              column->offsets[row + 1], batch->schema->fields[i].name, out, error);
             break;
         case WEIR_META_OFFSET:
             break;
@@ -277,7 +332,9 @@ static weir_err add_message(struct sink *sink, const struct weir_batch *batch, c
                           &out->value_size, error);
     if (!err && key)
         err = encode(m->key_format, m->key_encoder, key, row, &sink->bytes, &m->key_at[index], &out->key_size, error);
-    if (!err && m->columns.metadata_schema)
+    if (!err && m->dead)
+        err = put_dead_letter(m, batch, row, index, out, error);
+    else if (!err && m->columns.metadata_schema)
         err = put_metadata(m, batch, row, out, error);
     weir_bit_put(m->key_encoded, index, key != NULL);
     if (err) {

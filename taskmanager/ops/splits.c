@@ -23,6 +23,7 @@ static const struct weir_option splits_options[] = {
     {"format", WEIR_OPTION_STRING, "", NULL, "As the source's"},
     {"on-error", WEIR_OPTION_ENUM, "fail", "fail|skip|dead-letter", "As the source's"},
     {"dead-letter.path", WEIR_OPTION_STRING, "", NULL, "As the source's"},
+    {"dead-letter.topic", WEIR_OPTION_STRING, "", NULL, "As the source's"},
     {"dead-letter.size-max", WEIR_OPTION_SIZE, "16 mb", NULL, "As the source's"},
     {"record.size-max", WEIR_OPTION_SIZE, "1 mb", NULL, "As the source's"},
     {"watermark.expression", WEIR_OPTION_STRING, "", NULL, "As the source's"},

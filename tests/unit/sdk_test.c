@@ -358,6 +358,64 @@ static void dead_letter_job(struct weir_job *job)
                                        "dead-letter.path", "out/bad", NULL), "a INT"), "print", NULL);
 }
 
+static void dead_letter_topic_job(struct weir_job *job)
+{
+    struct weir_stream *s = weir_source(job, "kafka", "topic", "in", "properties.bootstrap.servers", "b:1", "properties.group.id", "g",
+                                        "properties.sasl.password", "secret", "format", "json", "on-error", "dead-letter",
+                                        "dead-letter.topic", "in-dead", "dead-letter.path", "", "dead-letter.properties.bootstrap.servers",
+                                        "other:1", "dead-letter.delivery-guarantee", "at-least-once", NULL);
+    weir_sink(weir_uid(weir_columns(s, "a INT"), "in-v1"), "print", NULL);
+}
+
+static void a_dead_letter_topic_becomes_a_sink_of_messages(void **state)
+{
+    struct kit kit;
+    (void)state;
+    kit_build(&kit, &descriptor, dead_letter_topic_job, NULL, false);
+    assert_true(kit.ok);
+    const Weir__Vertex *sink = kit_vertex(&kit, "kafka dead letters"), *source = kit_vertex(&kit, "kafka");
+    static const char *const options[][2] = {{"connector", "kafka"}, {"topic", "in-dead"}, {"dead-letters", "true"},
+                                             {"properties.bootstrap.servers", "other:1"},
+                                             {"properties.sasl.password", "secret"},
+                                             {"delivery-guarantee", "at-least-once"}};
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+        assert_string_equal(weir_graph_option(sink, options[i][0]), options[i][1]);
+    assert_null(weir_graph_option(sink, "properties.group.id")); /* a producer knows no groups */
+    assert_null(weir_graph_option(sink, "path"));
+    assert_string_equal(sink->uid, "in-v1-dead-letters");
+    assert_string_equal(weir_graph_option(source, "dead-letter.size-max"), "900 kb");
+    assert_string_equal(weir_graph_option(source, "properties.bootstrap.servers"), "b:1");
+    assert_null(weir_graph_option(source, "dead-letter.topic"));
+    kit_fini(&kit);
+}
+
+static void wrong_dead_letter_job(struct weir_job *job)
+{
+    struct weir_stream *none = weir_source(job, "filesystem", "path", "in", "format", "json", "dead-letter.path", "bad", NULL);
+    struct weir_stream *both = weir_source(job, "filesystem", "path", "in", "format", "json", "on-error", "dead-letter",
+                                           "dead-letter.path", "bad", "dead-letter.topic", "bad", NULL);
+    struct weir_stream *nowhere = weir_source(job, "filesystem", "path", "in", "format", "json", "on-error", "dead-letter",
+                                              "dead-letter.sink.partitioner", "fixed", NULL);
+    weir_sink(weir_columns(none, "a INT"), "print", NULL);
+    weir_sink(weir_columns(both, "a INT"), "print", NULL);
+    weir_sink(weir_columns(nowhere, "a INT"), "print", NULL);
+}
+
+static void dead_letters_that_go_nowhere_are_refused(void **state)
+{
+    struct kit kit;
+    (void)state;
+    kit_build(&kit, &descriptor, wrong_dead_letter_job, NULL, false);
+    assert_false(kit.ok);
+    static const char *const sentences[] = {"dead-letter.path needs on-error = dead-letter",
+                                            "either dead-letter.path or dead-letter.topic",
+                                            "dead-letter.* needs dead-letter.path or dead-letter.topic"};
+    for (size_t i = 0; i < sizeof sentences / sizeof *sentences; i++)
+        if (!strstr(kit_text(&kit), sentences[i]))
+            fail_msg("missing '%s':\n%s", sentences[i], kit_text(&kit));
+    kit_fini(&kit);
+}
+
 static void a_dead_letter_path_becomes_a_sink(void **state)
 {
     struct kit kit;
@@ -385,6 +443,8 @@ int main(void)
         cmocka_unit_test(arguments_are_read_in_every_form),
         cmocka_unit_test(wrong_arguments_name_the_nearest),
         cmocka_unit_test(a_dead_letter_path_becomes_a_sink),
+        cmocka_unit_test(a_dead_letter_topic_becomes_a_sink_of_messages),
+        cmocka_unit_test(dead_letters_that_go_nowhere_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

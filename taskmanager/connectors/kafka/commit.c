@@ -48,7 +48,7 @@ static struct producer *producers;
 
 static const char *get(const struct weir_message_commit *commit, const char *name)
 {
-    return weir_options_get(commit->options, commit->option_count, weir_kafka_sink_options, name);
+    return weir_kafka_sink_get(commit->options, commit->option_count, name);
 }
 
 /* --- Producers */

@@ -50,6 +50,12 @@ static const char *get(const struct weir_key_value *options, int count, const ch
     return value ? value : "";
 }
 
+const char *weir_kafka_sink_get(const struct weir_key_value *options, int count, const char *name)
+{
+    const char *value = weir_options_get(options, count, weir_kafka_sink_options, name);
+    return value ? value : "";
+}
+
 static weir_err check_topics(const char *topic, const char *pattern, struct weir_error *error)
 {
     if (!topic[0] == !pattern[0])
@@ -89,14 +95,14 @@ static weir_err check_places(const struct weir_key_value *options, int count, co
 
 static bool defers(const struct weir_key_value *options, int option_count)
 {
-    const char *guarantee = weir_options_get(options, option_count, weir_kafka_sink_options, "delivery-guarantee");
-    const char *partitioner = weir_options_get(options, option_count, weir_kafka_sink_options, "sink.partitioner");
+    const char *guarantee = weir_kafka_sink_get(options, option_count, "delivery-guarantee");
+    const char *partitioner = weir_kafka_sink_get(options, option_count, "sink.partitioner");
     return strcmp(guarantee, "exactly-once") == 0 || (!guarantee[0] && strcmp(partitioner, "fixed") != 0);
 }
 
 static weir_err check_sink(const struct weir_key_value *options, int count, struct weir_error *error)
 {
-    const char *topic = weir_options_get(options, count, weir_kafka_sink_options, "topic");
+    const char *topic = weir_kafka_sink_get(options, count, "topic");
     bool by_column = false;
     for (int i = 0; i < count; i++)
         by_column |= strncmp(options[i].key, "metadata.", 9) == 0 && strcmp(options[i].value, "topic") == 0;
@@ -107,8 +113,8 @@ static weir_err check_sink(const struct weir_key_value *options, int count, stru
     if (weir_kafka_property(options, count, "transactional.id"))
         return weir_fail(error, WEIR_ERR_INVALID,
                          "leave out 'properties.transactional.id': 'sink.transactional-id-prefix' says how it begins");
-    if (strcmp(weir_options_get(options, count, weir_kafka_sink_options, "delivery-guarantee"), "exactly-once") == 0 &&
-        strcmp(weir_options_get(options, count, weir_kafka_sink_options, "sink.partitioner"), "fixed") == 0)
+    if (strcmp(weir_kafka_sink_get(options, count, "delivery-guarantee"), "exactly-once") == 0 &&
+        strcmp(weir_kafka_sink_get(options, count, "sink.partitioner"), "fixed") == 0)
         return weir_fail(
             error, WEIR_ERR_INVALID,
             "'sink.partitioner' = 'fixed' goes with at-least-once: with exactly-once all subtasks' messages are written by one "

@@ -9,6 +9,8 @@
 
 extern const struct weir_option weir_kafka_source_options[];
 extern const struct weir_option weir_kafka_sink_options[];
+/* The sink's option, or its default; "" where nothing is said. */
+const char *weir_kafka_sink_get(const struct weir_key_value *options, int count, const char *name);
 
 /* --- client.c: a handle, shared by reference: the reader's thread and calls on the pool use it at the same time. */
 

@@ -206,7 +206,7 @@ static void begin(struct weir_writer *writer, int what, uint64_t number)
 weir_err weir_kafka_writer_open(struct weir_connector_ctx *ctx, const struct weir_key_value *options, int option_count,
                                 struct weir_writer **out, struct weir_error *error)
 {
-    const char *partitioner = weir_options_get(options, option_count, weir_kafka_sink_options, "sink.partitioner");
+    const char *partitioner = weir_kafka_sink_get(options, option_count, "sink.partitioner");
     const char *defaults[][2] = {
         {"enable.idempotence", "true"},
         {"compression.codec", "lz4"},
@@ -217,7 +217,7 @@ weir_err weir_kafka_writer_open(struct weir_connector_ctx *ctx, const struct wei
         {"client.id", "weir"},
         {NULL, NULL},
     };
-    const char *guarantee = weir_options_get(options, option_count, weir_kafka_sink_options, "delivery-guarantee");
+    const char *guarantee = weir_kafka_sink_get(options, option_count, "delivery-guarantee");
     if (strcmp(guarantee, "exactly-once") == 0)
         return weir_fail(error, WEIR_ERR_INVALID,
                          "connector 'kafka': 'delivery-guarantee' = 'exactly-once' needs checkpoints: set "
@@ -233,7 +233,7 @@ weir_err weir_kafka_writer_open(struct weir_connector_ctx *ctx, const struct wei
     writer->ctx = ctx;
     writer->client = client;
     writer->delivery = d;
-    writer->topic = weir_strdup(weir_options_get(options, option_count, weir_kafka_sink_options, "topic"));
+    writer->topic = weir_strdup(weir_kafka_sink_get(options, option_count, "topic"));
     writer->waits = strcmp(guarantee, "none") != 0;
     weir_kafka_topics_init(&writer->topics, client, partitioner, ctx->subtask);
     writer->epoch = begin_epoch(d, 1);

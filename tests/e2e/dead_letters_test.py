@@ -1,0 +1,119 @@
+#!/usr/bin/env python3
+"""Records that cannot be used, from a real broker and from files: what becomes of them by on-error; dead letters in a topic, in files, on S3,
+exactly as many as bad records, through kills; weir dlq."""
+import base64
+import json
+import os
+import signal
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "s3"))
+from kafka_kit import Kafka  # noqa: E402
+from weir_test import BUILD, Cluster, main, read_rows, wait_for  # noqa: E402
+
+JOB = os.path.join(BUILD, "tests", "jobs", "dead_letters.so")
+CHECKPOINTS = {"execution.checkpointing.interval": "200 ms", "restart-strategy.fixed-delay.delay": "100 ms",
+               "restart-strategy.type": "fixed-delay", "restart-strategy.fixed-delay.attempts": "1000"}
+NO_RESTART = {"restart-strategy.type": "none"}
+OWN = [("trace", b"\x00\xff"), ("empty", b""), ("twice", b"1"), ("none", None), ("twice", b"2")]
+
+
+def submit(cluster, *arguments, options=()):
+    output = cluster.path("out-" + str(len(os.listdir(cluster.home))))
+    return cluster.submit(JOB, "--output", output, *arguments, options=options), output
+
+
+def headers(message):
+    """The message's own, in their order, and those that say what is known of it."""
+    all_of_them = message.headers()
+    ours = dict(all_of_them[-sum(name.startswith("weir.") for name, _ in all_of_them):])
+    own = int(ours["weir.headers"]) if "weir.headers" in ours else 0
+    return all_of_them[:own], {name[5:]: value.decode() for name, value in all_of_them[own:]}
+
+
+def test_each_outcome_for_each_kind_of_record():
+    """A poison record in JSON and CSV, one that is too long, a key that is no text."""
+    with Cluster(slots=2, config=NO_RESTART) as cluster:
+        for format, code, good, bad, columns, more in (
+                ("json", "MALFORMED", [b'{"id":1}', b'{"id":2}'], b'{"id": \xff nonsense', "id BIGINT NOT NULL", ()),
+                ("json", "INVALID_VALUE", [b'{"id":1}'], b'{"id":"high"}', "id BIGINT NOT NULL", ()),
+                ("csv", "INVALID_VALUE", [b"1,a", b"2,b"], b"one,a", "id BIGINT NOT NULL, t STRING", ()),
+                ("csv", "MALFORMED", [b"1,a"], b'1,"a', "id BIGINT NOT NULL, t STRING", ()),
+                ("raw", "TOO_LARGE", [b"short"], b"x" * 700000, "t STRING", ("--size-max", "100 kb"))):
+            name = f"{format}-{code.lower()}"
+            kafka.create(name, 1)
+            kafka.create(name + "-dead", 1)
+            producer = kafka.producer()
+            for value in [good[0], bad, *good[1:]]:
+                producer.produce(name, value, b"k\xfe", headers=OWN, timestamp=1700000000123)
+            assert producer.flush(30) == 0
+            source = ("--topic", name, "--brokers", kafka.brokers, "--stop", "latest-offset", "--format", format, "--columns", columns, *more)
+            job, _ = submit(cluster, *source, "--on-error", "fail")
+            cluster.wait_state(job, "FAILED")
+            why = cluster.root_cause(job)["stacktrace"]
+            assert f"bad record at {name}, partition 0, offset 1" in why, why
+            job, output = submit(cluster, *source, "--on-error", "skip")
+            cluster.wait_state(job, "FINISHED")
+            assert len(read_rows(output)) == len(good)
+            dead_dir = cluster.path("dead-" + name)
+            job, output = submit(cluster, *source, "--dead-topic", name + "-dead")
+            cluster.wait_state(job, "FINISHED")
+            other, _ = submit(cluster, *source, "--dead-path", dead_dir)
+            cluster.wait_state(other, "FINISHED")
+            assert len(read_rows(output)) == len(good)
+            (message,) = kafka.read(name + "-dead")[0]
+            own, said = headers(message)
+            assert (message.value(), message.key(), own) == (bad, b"k\xfe", OWN), (message.value()[:80], message.key(), own)
+            assert (said["error.code"], said["topic"], said["partition"], said["offset"], said["timestamp"]) == (code, name, "0", "1", "1700000000123"), said
+            assert (said["job.id"], said["job.name"], said["operator.name"]) == (job, "dead_letters", "kafka") and said["error.text"] and "path" not in said, said
+            (row,) = read_rows(dead_dir)
+            assert base64.b64decode(row["value"]) == bad and base64.b64decode(row["key"]) == b"k\xfe" and row["value_size"] == len(bad), row
+            assert [(h["name"], h["value"] if h["value"] is None else base64.b64decode(h["value"])) for h in row["headers"]] == OWN, row["headers"]
+            assert (row["code"], row["topic"], row["partition"], row["offset"], row["path"], row["job_id"]) == (code, name, 0, 1, None, other), row
+            assert row["timestamp"] == "2023-11-14T22:13:20.123Z" and row["failed_at"] > "2024" and row["error"] == said["error.text"], row
+
+
+def produce_some(topic, first, count):
+    """Every seventh is poison."""
+    kafka.produce(topic, [(i % 3, f"k{i}", f"poison {i}" if i % 7 == 0 else json.dumps({"id": i})) for i in range(first, first + count)])
+
+
+def bad_of(texts):
+    return sorted(int(text.split()[-1]) for text in texts)
+
+
+def kill_executors(cluster):
+    for pid in cluster.executor_pids():
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
+def test_as_many_as_bad_records_through_kills():
+    with Cluster(slots=4, config=CHECKPOINTS) as cluster:
+        for topic in ("kills", "kills-dead"):
+            kafka.create(topic, 3)
+        source = ("--topic", "kills", "--brokers", kafka.brokers)
+        files = cluster.path("dead")
+        jobs = [submit(cluster, *source, *where, options=("-p", "2"))[0] for where in (("--dead-topic", "kills-dead"), ("--dead-path", files))]
+        places = [lambda: bad_of(m.value().decode() for ms in kafka.read("kills-dead").values() for m in ms),
+                  lambda: bad_of(row["record"] for row in read_rows(files))]
+        at = 0
+        for _ in range(3):
+            produce_some("kills", at, 3000)
+            at += 3000
+            kill_executors(cluster)
+            for place in places:
+                wait_for("the dead letters", lambda: len(place()) >= (at + 6) // 7, 60)
+            kill_executors(cluster)
+        for job in jobs:
+            assert cluster.weir("stop", job, "--savepoint", cluster.path("sp")).returncode == 0
+        for place in places:
+            assert place() == list(range(0, at, 7))
+
+
+if __name__ == "__main__":
+    with Kafka() as kafka:
+        main(globals())
