@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/assert.h"
 
@@ -77,10 +78,23 @@ char *weir_format(const char *format, ...)
     return p;
 }
 
+void weir_huge_pages(void *p, size_t size)
+{
+    uintptr_t first = ((uintptr_t)p + WEIR_HUGE_PAGE - 1) & ~(WEIR_HUGE_PAGE - 1);
+    uintptr_t end = ((uintptr_t)p + size) & ~(WEIR_HUGE_PAGE - 1);
+    if (end > first)
+        (void)madvise((uint8_t *)p + (first - (uintptr_t)p), end - first,
+                      MADV_HUGEPAGE); /* advice: without it access is only slower */
+}
+
 /* --- Arena */
 
 #define CHUNK_SIZE_MIN ((size_t)4096)
 #define CHUNK_SIZE_MAX ((size_t)1 << 20)
+#define HUGE_CHUNK_SIZE (2 * WEIR_HUGE_PAGE)
+#define HUGE_FROM \
+    ((size_t)16 \
+     << 20) /* so large an arena is not read from one end to the other, mostly: a page of 4 KB for each access would cost more than it */
 
 struct weir_arena_chunk {
     struct weir_arena_chunk *older;
@@ -100,7 +114,17 @@ static void add_chunk(struct weir_arena *arena, size_t need)
         size = CHUNK_SIZE_MAX;
     if (size < need)
         size = need;
-    struct weir_arena_chunk *chunk = weir_alloc(sizeof *chunk + size);
+    struct weir_arena_chunk *chunk = NULL;
+    if (arena->size_total >= HUGE_FROM && size <= HUGE_CHUNK_SIZE - sizeof *chunk) {
+        void *p;
+        if (posix_memalign(&p, WEIR_HUGE_PAGE, HUGE_CHUNK_SIZE) != 0)
+            weir_out_of_memory(HUGE_CHUNK_SIZE);
+        weir_huge_pages(p, HUGE_CHUNK_SIZE);
+        chunk = p;
+        size = HUGE_CHUNK_SIZE - sizeof *chunk;
+    } else {
+        chunk = weir_alloc(sizeof *chunk + size);
+    }
     chunk->older = arena->chunks;
     chunk->size = size;
     arena->chunks = chunk;

@@ -21,6 +21,10 @@ char *weir_strdup(const char *s) __attribute__((malloc, returns_nonnull, nonnull
 char *weir_strndup(const char *s, size_t size) __attribute__((malloc, returns_nonnull, nonnull));
 char *weir_format(const char *format, ...) __attribute__((format(printf, 1, 2), malloc, returns_nonnull));
 
+/* Advice to the kernel for memory that is accessed here and there: its whole huge pages, before it is touched. */
+#define WEIR_HUGE_PAGE ((size_t)2 << 20)
+void weir_huge_pages(void *p, size_t size);
+
 /* --- Arena: bump allocation, freed all at once. Zero-initialise (or weir_arena_init) before use. */
 struct weir_arena_chunk;
 struct weir_arena {

@@ -105,6 +105,11 @@ void weir_records_fini(struct weir_records *records)
     memset(records, 0, sizeof *records);
 }
 
+void weir_records_clear(struct weir_records *records)
+{
+    records->bytes.size = records->count = 0;
+}
+
 void weir_records_begin(struct weir_records *records, int key_group, const uint8_t *key, uint32_t key_size,
                         int64_t namespace, enum weir_record_kind kind)
 {

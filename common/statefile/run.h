@@ -56,6 +56,7 @@ struct weir_records {
 };
 void weir_records_init(struct weir_records *records);
 void weir_records_fini(struct weir_records *records);
+void weir_records_clear(struct weir_records *records); /* none; its memory stays */
 /* A record is begun, its value appended to records->bytes, and ended. */
 void weir_records_begin(struct weir_records *records, int key_group, const uint8_t *key, uint32_t key_size,
                         int64_t namespace, enum weir_record_kind kind);

@@ -178,7 +178,7 @@ static void load_block(struct weir_process *process, const struct weir_process_i
     weir_row_load(&input->converter, batch, process->row, process->block_count, input->rows);
     if (!input->scratch)
         return;
-    /* Looked up together, slots are fetched together: one by one each would be waited for. */
+    /* Looked up together, slots and what belongs to them are fetched together: one by one each would be waited for. */
     int32_t rows[BLOCK_ROWS_MAX];
     uint8_t *values[BLOCK_ROWS_MAX];
     for (int i = 0; i < process->block_count; i++)
@@ -186,8 +186,10 @@ static void load_block(struct weir_process *process, const struct weir_process_i
     for (int s = 0; s < process->state_count; s++) {
         struct weir_process_state *state = &process->states[s];
         struct weir_state_table *table = state->keyed && state->used ? weir_process_table(state, 0) : NULL;
-        if (table && weir_state_table_count(table) >= PREFETCH_ENTRIES_MIN)
+        if (table && weir_state_table_count(table) >= PREFETCH_ENTRIES_MIN) {
             weir_state_lookup(table, &process->keys, rows, process->block_count, values);
+            weir_state_prefetch(table, values, process->block_count);
+        }
     }
 }
 

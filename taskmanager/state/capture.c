@@ -17,6 +17,7 @@ size_t weir_capture_chunk_size = (size_t)1
 #define DISK_RUN_CHUNKS 4               /* ... with entries on disk, where memory is short */
 #define CHUNKS_MAX 128                  /* wait to be written, before the capture waits for them; ... */
 #define DISK_CHUNKS_MAX 8
+#define SPARE_MAX 64              /* written chunks that wait to be filled again, of all captures */
 #define SMALL_SIZE 16384          /* a state so small is written in full */
 #define CHECKPOINTS_MAX 400       /* whose runs one checkpoint refers to; ... */
 #define DISK_CHECKPOINTS_MAX 100  /* ... with entries on disk, which are not joined */
@@ -41,6 +42,76 @@ struct chunk {
     struct weir_records records;
     struct chunk *next;
 };
+
+/* Chunks that were written are filled again: to get fresh pages costs a worker more than what it copies into them. What was spare all the
+ * time from one capture's end to the next one's is given back. */
+static struct {
+    pthread_mutex_t mutex;
+    struct chunk *first;
+    int count, least; /* least: since a capture ended */
+} spare = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+
+static void chunks_free(struct chunk *chunks)
+{
+    for (struct chunk *next; chunks; chunks = next) {
+        next = chunks->next;
+        weir_records_fini(&chunks->records);
+        free(chunks);
+    }
+}
+
+static void chunks_spare(struct chunk *chunks)
+{
+    for (struct chunk *next; chunks; chunks = next) {
+        next = chunks->next;
+        pthread_mutex_lock(&spare.mutex);
+        size_t size = chunks->records.bytes.size; /* what holds few entries or a huge one is not like the others */
+        bool keep = spare.count < SPARE_MAX && size >= weir_capture_chunk_size && size <= 2 * weir_capture_chunk_size;
+        chunks->next = keep ? spare.first : NULL;
+        if (keep) {
+            weir_records_clear(&chunks->records);
+            spare.first = chunks;
+            spare.count++;
+        }
+        pthread_mutex_unlock(&spare.mutex);
+        if (!keep)
+            chunks_free(chunks);
+    }
+}
+
+static bool chunk_again(struct weir_records *records)
+{
+    pthread_mutex_lock(&spare.mutex);
+    struct chunk *chunk = spare.first;
+    if (chunk) {
+        spare.first = chunk->next;
+        spare.count--;
+        if (spare.count < spare.least)
+            spare.least = spare.count;
+    }
+    pthread_mutex_unlock(&spare.mutex);
+    if (!chunk)
+        return false;
+    weir_records_fini(records);
+    *records = chunk->records;
+    free(chunk);
+    return true;
+}
+
+static void give_back_spare(void)
+{
+    struct chunk *over = NULL;
+    pthread_mutex_lock(&spare.mutex);
+    for (; spare.least > 0; spare.least--, spare.count--) {
+        struct chunk *chunk = spare.first;
+        spare.first = chunk->next;
+        chunk->next = over;
+        over = chunk;
+    }
+    spare.least = spare.count;
+    pthread_mutex_unlock(&spare.mutex);
+    chunks_free(over);
+}
 
 struct weir_capture {
     atomic_int refs;
@@ -157,11 +228,7 @@ void weir_capture_unref(struct weir_capture *capture)
         return;
     weir_assert(!capture->state);
     weir_spill_capture_free(capture->disk);
-    for (struct chunk *chunk = capture->first, *next; chunk; chunk = next) {
-        next = chunk->next;
-        weir_records_fini(&chunk->records);
-        free(chunk);
-    }
+    chunks_free(capture->first);
     weir_records_fini(&capture->open);
     for (size_t i = 0; i < capture->log_count; i++)
         log_unref(capture->logs[i]);
@@ -224,7 +291,8 @@ void weir_capture_entry(struct weir_state_table *table, uint64_t index)
         return;
     weir_state_fill_entry(table, slot_at(table, index), room, &entry);
     uint64_t hash = is_fixed(table) ? weir_xxh3(entry.key, entry.key_size) : *head_of(slot_at(table, index));
-    if (capture->chunks > 0 && capture->open.count == 0) { /* there will be more: no growth by halves */
+    if (capture->chunks > 0 && capture->open.count == 0 &&
+        !chunk_again(&capture->open)) { /* there will be more: no growth by halves */
         bool ok = weir_buf_reserve(&capture->open.bytes, weir_capture_chunk_size + weir_capture_chunk_size / 16);
         weir_assert(ok);
     }
@@ -289,15 +357,20 @@ static int gather(struct weir_state_table *table, uint64_t *indices)
     return count;
 }
 
-/* True: the table has nothing left; false: `deadline_ns` has come. */
+/* True: the table has nothing left; false: `deadline_ns` has come. The slots of one lot come from memory while the lot before is captured. */
 static bool capture_table(struct weir_state_table *table, int64_t deadline_ns)
 {
-    while (table->capture_word < table->words) {
-        uint64_t indices[WEIR_CAPTURE_TOGETHER + 64];
-        weir_capture_entries(table, indices, gather(table, indices));
-        if (weir_clock_mono_ns() >= deadline_ns)
-            return false;
+    uint64_t lots[2][WEIR_CAPTURE_TOGETHER + 64];
+    int lot = 0, count = gather(table, lots[lot]);
+    for (bool over = false; count > 0 || (!over && table->capture_word < table->words);) {
+        int next = over ? 0 : gather(table, lots[!lot]);
+        weir_capture_entries(table, lots[lot], count);
+        lot = !lot;
+        count = next;
+        over = over || weir_clock_mono_ns() >= deadline_ns;
     }
+    if (table->capture_word < table->words)
+        return false;
     table->capturing = false;
     return true;
 }
@@ -329,6 +402,7 @@ static void finish(struct weir_capture *capture, bool failed)
     capture->state = NULL;
     state->capture = NULL;
     weir_capture_unref(capture);
+    give_back_spare();
 }
 
 bool weir_capture_step(struct weir_capture *capture, int64_t budget_ns, bool *moved)
@@ -806,11 +880,7 @@ weir_err weir_capture_next(struct weir_capture *capture, struct weir_buf *out, b
     *more = chunks || (!capture->logs_written && capture->log_count > 0);
     if (*more)
         write_run(capture, NULL, chunks, out);
-    for (struct chunk *next; chunks; chunks = next) {
-        next = chunks->next;
-        weir_records_fini(&chunks->records);
-        free(chunks);
-    }
+    chunks_spare(chunks);
     return WEIR_OK;
 }
 

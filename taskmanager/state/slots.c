@@ -6,16 +6,14 @@
 #include "base/mem.h"
 #include "state/state_int.h"
 
-#define HUGE_PAGE ((size_t)2 << 20)
-
 static struct slots weir_slots_new(size_t size)
 {
     struct slots slots = {.size = size};
-    if (size >= HUGE_PAGE) {
-        size_t rounded = (size + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
+    if (size >= WEIR_HUGE_PAGE) {
+        size_t rounded = (size + WEIR_HUGE_PAGE - 1) & ~(WEIR_HUGE_PAGE - 1);
         void *p = mmap(NULL, rounded, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (p != MAP_FAILED) {
-            (void)madvise(p, rounded, MADV_HUGEPAGE); /* advice: without it the table is only slower */
+            weir_huge_pages(p, rounded);
             slots.size = rounded;
             slots.bytes = p;
             slots.mapped = true;
@@ -38,7 +36,7 @@ void weir_slots_free(struct slots *slots)
 struct slots weir_slots_take(struct weir_state *state, size_t size)
 {
     struct slots *spare = &state->spare;
-    if (!spare->bytes || spare->size < size || spare->size / 2 > size + HUGE_PAGE)
+    if (!spare->bytes || spare->size < size || spare->size / 2 > size + WEIR_HUGE_PAGE)
         return weir_slots_new(size);
     struct slots slots = *spare;
     memset(spare, 0, sizeof *spare);
@@ -56,7 +54,7 @@ void weir_slots_give(struct weir_state *state, struct slots *slots)
 
 void weir_slots_release(struct slots *slots, size_t walked)
 {
-    size_t step = walked & ~(HUGE_PAGE - 1);
+    size_t step = walked & ~(WEIR_HUGE_PAGE - 1);
     if (slots->mapped && step > slots->released) {
         (void)madvise(slots->bytes + slots->released, step - slots->released, MADV_DONTNEED);
         slots->released = step;

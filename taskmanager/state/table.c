@@ -71,6 +71,7 @@ static void set_bits(struct weir_state_table *table, uint64_t capacity)
 {
     table->words = (capacity + SPECIAL_SLOTS + 63) / 64;
     table->bits_memory = weir_zalloc(BITS_KINDS * table->words * sizeof *table->bits_memory);
+    weir_huge_pages(table->bits_memory, BITS_KINDS * table->words * sizeof *table->bits_memory);
     for (int kind = 0; kind < BITS_KINDS; kind++)
         table->bits[kind] = table->bits_memory + (uint64_t)kind * table->words;
 }
@@ -767,6 +768,23 @@ void weir_state_lookup(struct weir_state_table *table, const struct weir_state_k
     (void)batch_once(table, keys, rows, count, values, false); /* never stops early: nothing is inserted */
     if (table->marks)
         weir_spill_used(table, values, count);
+}
+
+void weir_state_prefetch(const struct weir_state_table *table, uint8_t *const *values, int count)
+{
+    const struct weir_state *state = table->state;
+    for (int i = 0; i < count; i++) {
+        if (!values[i])
+            continue;
+        if (state->codec.prefetch)
+            state->codec.prefetch(values[i]);
+        if (!table->bits_memory)
+            continue;
+        uint64_t word = index_of(table, values[i] - state->value_at) >> 6;
+        __builtin_prefetch(&table->bits[BITS_DIRTY][word], 1);
+        if (table->capturing)
+            __builtin_prefetch(&table->bits[BITS_LEFT][word], 1);
+    }
 }
 
 /* --- One key */

@@ -103,6 +103,8 @@ void weir_state_upsert(struct weir_state_table *table, const struct weir_state_k
 /* The same without inserting: NULL where the key is absent. For reading: see weir_state_touch(). */
 void weir_state_lookup(struct weir_state_table *table, const struct weir_state_keys *keys, const int32_t *rows,
                        int count, uint8_t **values);
+/* What lookup() found will be read and changed soon: what belongs to it is fetched from memory meanwhile. */
+void weir_state_prefetch(const struct weir_state_table *table, uint8_t *const *values, int count);
 /* Room for `count` entries without growing; worth it before many inserts of known number. */
 void weir_state_reserve(struct weir_state_table *table, int64_t count);
 /* One key by its canonical encoding and hash; NULL: absent. */
