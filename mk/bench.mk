@@ -16,7 +16,7 @@ bench: all $(BENCH_BIN) $(BENCH_JOBS)
 # Beside Apache Flink: fetched from PyPI once, into a cache folder outside the checkout; WEIR_RIVAL_SCALE=0.1 for a tenth of the rows.
 bench-rival:
 	scripts/deps.sh rival
-	@$(MAKE) --no-print-directory all $(BENCH_JOBS)
+	@$(MAKE) --no-print-directory all $(BENCH_JOBS) $(BUILD)/bench/kafka_bench
 	@mkdir -p $(BUILD)/rival/classes
 	flink=$$(scripts/rival/flink.sh) && \
 	    javac -nowarn -Xlint:none -cp "$$flink/lib/*" -d $(BUILD)/rival/classes tests/bench/rival/Rival.java 2>$(BUILD)/rival/javac.log \

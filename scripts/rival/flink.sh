@@ -1,12 +1,20 @@
 #!/bin/sh
 # Assembles Apache Flink from PyPI, once, into a cache folder outside the checkout, and prints that folder: the rival of `make bench-rival`.
-# Two packages have its parts: apache-flink-libraries the jars, apache-flink the scripts and configuration of `bin` and `conf`.
+# Two packages have its parts: apache-flink-libraries the jars, apache-flink the scripts and configuration of `bin` and `conf`. Its Kafka connector
+# comes from Maven Central (pom.xml).
 # Usage: scripts/rival/flink.sh [CACHE]   (default: $XDG_CACHE_HOME/weir or ~/.cache/weir)
 set -eu
+here=$(cd "$(dirname "$(readlink -f "$0")")" && pwd)
 version=1.20.5
 cache=${1:-${XDG_CACHE_HOME:-$HOME/.cache}/weir}
 home=$cache/flink-$version
+kafka() { # the connector; slf4j is Flink's own
+    [ -e "$home/.kafka" ] && return
+    mvn -B -q -f "$here/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DexcludeGroupIds=org.slf4j -DoutputDirectory="$home/lib" >&2
+    touch "$home/.kafka"
+}
 if [ -e "$home/.complete" ]; then
+    kafka
     echo "$home"
     exit 0
 fi
@@ -42,4 +50,5 @@ PY
 touch flink/.complete
 rm -rf "$home"
 mv flink "$home"
+kafka
 echo "$home"

@@ -1,5 +1,6 @@
 /* The jobs of `make bench-rival` as a Flink engineer writes them: DataStream with object reuse for the maps and the keyed window, SQL for JSON.
  * usage: maps|plus|json|window|first --rows N --input FILE --output DIRECTORY (text files for comparing; without it rows are dropped)
+ *        kafka --brokers LIST --input TOPIC --output TOPIC --checkpoints DIRECTORY
  *
  * Rows are those of weir's datagen, by the same formulas: row g has ts = g / 100 ms and a key that is a function of g, and subtask s of p
  * makes the rows g with g % p = s. NumberSequenceSource gives each subtask a range of numbers x instead, so x is turned into g.
@@ -316,6 +317,26 @@ public class Rival {
         env.execute("json");
     }
 
+    static void kafka(StreamExecutionEnvironment env, Map<String, String> given) throws Exception {
+        env.enableCheckpointing(1000);
+        env.getCheckpointConfig().setCheckpointStorage("file://" + given.get("--checkpoints"));
+        StreamTableEnvironment tables = StreamTableEnvironment.create(env);
+        tables.getConfig().set("table.local-time-zone", "UTC");
+        String kafka = "'connector' = 'kafka', 'properties.bootstrap.servers' = '" + given.get("--brokers") + "', 'format' = 'json', "
+                + "'json.timestamp-format.standard' = 'ISO-8601', 'topic' = '";
+        tables.executeSql("CREATE TABLE readings (device_id STRING, temperature DOUBLE, is_abnormal BOOLEAN, "
+                + "`timestamp` TIMESTAMP_LTZ(3), WATERMARK FOR `timestamp` AS `timestamp` - INTERVAL '2' SECOND) WITH (" + kafka
+                + given.get("--input") + "', 'properties.group.id' = 'rival', 'properties.isolation.level' = 'read_committed', "
+                + "'scan.startup.mode' = 'earliest-offset', 'scan.bounded.mode' = 'latest-offset')");
+        tables.executeSql("CREATE TABLE results (device_id STRING, window_end TIMESTAMP(3), n BIGINT, mean DOUBLE, high DOUBLE) WITH ("
+                + kafka + given.get("--output") + "', 'sink.delivery-guarantee' = 'exactly-once', "
+                + "'sink.transactional-id-prefix' = 'rival', 'properties.transaction.timeout.ms' = '600000', "
+                + "'properties.compression.type' = 'lz4')");
+        tables.executeSql("INSERT INTO results SELECT device_id, window_end, COUNT(*) AS n, AVG(temperature) AS mean, MAX(temperature) AS high "
+                + "FROM TABLE(TUMBLE(TABLE readings, DESCRIPTOR(`timestamp`), INTERVAL '10' SECOND)) "
+                + "WHERE temperature > 30 AND NOT is_abnormal GROUP BY device_id, window_start, window_end");
+    }
+
     public static void main(String[] arguments) throws Exception {
         Map<String, String> given = new HashMap<>();
         for (int i = 1; i + 1 < arguments.length; i += 2) {
@@ -336,6 +357,9 @@ public class Rival {
             break;
         case "json":
             json(env, given.get("--input"), given.get("--output"));
+            return;
+        case "kafka":
+            kafka(env, given);
             return;
         default:
             numbers(env, 1).print();

@@ -4,10 +4,12 @@
 usage: run.py FLINK_HOME RIVAL.jar [name ...]        WEIR_RIVAL_SCALE=0.1: a tenth of the rows
 
 CPU is that of the process that runs the tasks (Flink's TaskManager; weir's TaskManager with its executors), user and system, from submission to
-the end. Each job runs once to warm up (a third of the rows) and then is measured; Flink has object reuse, no checkpoints, state on the heap."""
+the end. Each job runs once to warm up (a third of the rows) and then is measured; Flink has object reuse, state on the heap, and no checkpoints but in the
+job from Kafka to Kafka: exactly once, with one a second. The broker's CPU is not counted."""
 import calendar
 import collections
 import http.client
+import itertools
 import json
 import os
 import random
@@ -36,6 +38,12 @@ def at_most(name, value, bound, invalid=False):
     verdict = "INVALID" if invalid else "PASS" if value <= bound else "MISS"
     failures += verdict != "PASS"
     print(f"{verdict} {name} {value:.4g} <= {bound:g}", flush=True)
+
+
+def at_least(name, value, bound):
+    global failures
+    failures += value < bound
+    print(f"{'PASS' if value >= bound else 'MISS'} {name} {value:.4g} >= {bound:g}", flush=True)
 
 
 def wait_for(what, condition, timeout_s=120):
@@ -88,7 +96,8 @@ class Weir:
     def __init__(self, home):
         self.home, self.start = home, time.monotonic()
         self.env = dict(os.environ, WEIR_HOME=home, WEIR_REST="")
-        self.weir("cluster", "start", "--taskmanagers", 1, "--slots", PARALLELISM, "-D", "rest.port=0", "-D", "jobmanager.rpc.port=0")
+        self.weir("cluster", "start", "--taskmanagers", 1, "--slots", PARALLELISM, "-D", "rest.port=0", "-D", "jobmanager.rpc.port=0",
+                  "-D", f"execution.checkpointing.dir={home}/checkpoints")
         records = [json.load(open(os.path.join(home, "run", n))) for n in os.listdir(os.path.join(home, "run")) if n.endswith(".json")]
         self.pids = [r["pid"] for r in records]
         self.worker = next(p for p in self.pids if "taskmanager" in open(f"/proc/{p}/cmdline").read().split("\0")[0])
@@ -103,9 +112,10 @@ class Weir:
             raise SystemExit(f"weir {' '.join(map(str, arguments))}: {done.stdout}{done.stderr}")
 
     def run(self, job, **arguments):
-        names = {"maps": "chains", "plus": "chains", "window": "window_count", "json": "json_window", "first": "first_output"}
+        names = {"maps": "chains", "plus": "chains", "window": "window_count", "json": "json_window", "first": "first_output", "kafka": "kafka_window"}
         more = {"maps": ["--steps", "different"], "plus": ["--steps", "expressions"]}.get(job, [])
-        self.weir("run", "-p", PARALLELISM, os.path.join(BUILD, "bench", "jobs", names[job] + ".so"),
+        options = ["-D", "execution.checkpointing.interval=1 s"] if job == "kafka" else []
+        self.weir("run", *options, "-p", PARALLELISM, os.path.join(BUILD, "bench", "jobs", names[job] + ".so"),
                   *[x for k, v in arguments.items() for x in ("--" + k, v)], *more)
         wait_for("end of the executors", lambda: not children(self.worker))
 
@@ -158,6 +168,8 @@ class Flink:
         return os.path.basename(self.post("/jars/upload", body, "multipart/form-data; boundary=x")["filename"])
 
     def run(self, job, **arguments):
+        if job == "kafka":
+            arguments["checkpoints"] = os.path.join(self.home, "checkpoints")
         command = {"entryClass": "Rival", "programArgsList": [job, *[str(x) for k, v in arguments.items() for x in ("--" + k, v)]]}
         id = self.post(f"/jars/{self.uploaded}/run", json.dumps(command).encode(), "application/json")["jobid"]
         state = wait_for("end of the job", lambda: (lambda s: s if s in ("FINISHED", "FAILED", "CANCELED") else None)(
@@ -175,19 +187,60 @@ class Flink:
                 process.kill()
 
 
-def results(directory):
-    """Rows as a multiset; numbers by value, a time of csv as ms."""
+def multiset(lines):
+    """Rows (key, end of window, numbers ...); numbers by value, a time as ms."""
     rows = collections.Counter()
-    for folder, _, names in os.walk(directory):
-        for name in names:
-            for line in open(os.path.join(folder, name)):
-                key, end, *values = line.rstrip("\n").split(",")
-                if not end.isdigit():
-                    seconds, _, fraction = end.replace("T", " ").rstrip("Z").partition(".")
-                    at = time.strptime(seconds, "%Y-%m-%d %H:%M:%S")
-                    end = int(calendar.timegm(at)) * 1000 + int((fraction + "000")[:3])
-                rows[(key, int(end), *(round(float(v), 6) for v in values))] += 1
+    for key, end, *values in lines:
+        if not end.isdigit():
+            seconds, _, fraction = end.replace("T", " ").rstrip("Z").partition(".")
+            at = time.strptime(seconds, "%Y-%m-%d %H:%M:%S")
+            end = int(calendar.timegm(at)) * 1000 + int((fraction + "000")[:3])
+        rows[(key, int(end), *(round(float(v), 6) for v in values))] += 1
     return rows
+
+
+def results(directory):
+    return multiset(line.rstrip("\n").split(",") for folder, _, names in os.walk(directory) for name in names for line in open(os.path.join(folder, name)))
+
+
+class Broker:
+    """Topics of readings, and the bare loop over one of them."""
+    PARTITIONS = 4
+
+    def __init__(self, rows):
+        sys.path.insert(0, os.path.join(ROOT, "tests", "e2e"))
+        os.environ["KAFKA_JVM"] = ""
+        os.environ["KAFKA_HEAP"] = "1g"
+        from kafka_kit import Kafka
+        self.kafka = Kafka().__enter__()
+        self.brokers, self.count = self.kafka.brokers, 0
+        for topic, count in rows.items():
+            self.kafka.create(topic, self.PARTITIONS)
+            subprocess.run([self.bench(), "fill", self.brokers, topic, str(count)], check=True)
+
+    def bench(self):
+        return os.path.join(BUILD, "bench", "kafka_bench")
+
+    def loop(self, topic):
+        """(CPU s, wall s) of the better of three."""
+        runs = [subprocess.run([self.bench(), "loop", self.brokers, topic], check=True, capture_output=True, text=True).stdout.split() for _ in range(3)]
+        return min(float(r[1]) for r in runs), min(float(r[2]) for r in runs)
+
+    def arguments(self, topic):
+        """Of a run that reads `topic`; what it writes goes to a topic of its own."""
+        self.count += 1
+        self.kafka.create(f"out{self.count}", self.PARTITIONS)
+        return {"brokers": self.brokers, "input": topic, "output": f"out{self.count}"}
+
+    def results(self, topic):
+        rows = []
+        for message in itertools.chain(*self.kafka.read(topic).values()):
+            row = json.loads(message.value())
+            rows.append((row["device_id"], row["window_end"], row["n"], row["mean"], row["high"]))
+        return multiset(rows)
+
+    def stop(self):
+        self.kafka.__exit__(None, None, None)
 
 
 def rows_of(count):
@@ -197,9 +250,12 @@ def rows_of(count):
 def main():
     flink_home, jar, *wanted = sys.argv[1:]
     work = tempfile.mkdtemp(prefix="weir-rival-")
-    systems, table, memory, first_s = [], {}, {}, {}
+    systems, table, memory, first_s, broker = [], {}, {}, {}, None
     try:
-        input_rows, sample_rows = rows_of(4_000_000), 100_000
+        input_rows, sample_rows, kafka_rows = rows_of(4_000_000), 100_000, rows_of(6_000_000)
+        if not wanted or "kafka" in wanted:
+            broker = Broker({"whole": kafka_rows, "warm": kafka_rows // 3})
+            loop_cpu_s, loop_s = broker.loop("whole")
         files = {}
         for name, rows in (("whole", input_rows), ("warm", input_rows // 3), ("sample", sample_rows)):
             files[name] = os.path.join(work, name + ".jsonl")
@@ -211,6 +267,7 @@ def main():
             "plus": (rows_of(60_000_000), lambda r: {"rows": r}, None, 0.15),
             "window": (rows_of(30_000_000), lambda r: {"rows": r}, {"rows": sample_rows * 30}, 0.1),
             "json": (input_rows, lambda r: {"input": files["whole" if r == input_rows else "warm"]}, {"input": files["sample"]}, 0.1),
+            "kafka": (kafka_rows, lambda r: broker.arguments("whole" if r == kafka_rows else "warm"), None, 0.125),
         }
         jobs = {k: v for k, v in jobs.items() if not wanted or k in wanted}
         outputs = collections.defaultdict(dict)
@@ -234,10 +291,13 @@ def main():
                         system.run(name, **sample, output=directory)
                         outputs[name][kind.name] = results(directory)
                     system.run(name, **arguments(rows // 3))
+                    given = arguments(rows)
                     before, start = cpu_s(system.worker), time.monotonic()
-                    system.run(name, **arguments(rows))
+                    system.run(name, **given)
                     used, wall = cpu_s(system.worker) - before, time.monotonic() - start
                     table[name, kind.name] = used / rows * 1e6, rows / wall / 1e6
+                    if name == "kafka": # what was measured is compared, too
+                        outputs[name][kind.name] = broker.results(given["output"])
                     print(f"# {kind.name} {name}: {rows} rows, {used:.2f} CPU s, {wall:.2f} s", flush=True)
             finally:
                 system.stop()
@@ -254,12 +314,15 @@ def main():
                 only = [list((outputs[name][a] - outputs[name][b]).items())[:3] for a, b in (("weir", "Flink"), ("Flink", "weir"))]
                 print(f"# {name}: the results differ: only weir's {only[0]}, only Flink's {only[1]}")
             elif outputs[name]:
-                print(f"# {name}: both give the same {sum(outputs[name]['weir'].values())} rows on the sample")
+                print(f"# {name}: both give the same {sum(outputs[name]['weir'].values())} rows{'' if name == 'kafka' else ' on the sample'}")
             at_most(f"rival-{name}-cpu-of-flink", table[name, "weir"][0] / table[name, "Flink"][0], jobs[name][3], differ)
+        if broker:
+            print(f"# bare loop of librdkafka and simdjson over the topic: {loop_cpu_s / kafka_rows * 1e6:.4f} CPU s per million rows, {kafka_rows / loop_s / 1e6:.2f} M rows/s")
+            at_least("kafka-speed-of-bare-loop", loop_cpu_s / kafka_rows * 1e6 / table["kafka", "weir"][0], 0.75)
         at_most("rival-idle-memory-of-flink", memory["weir"] / memory["Flink"], 0.1)
         at_most("rival-first-output-of-flink", first_s["weir"] / first_s["Flink"], 0.1)
     finally:
-        for system in systems:
+        for system in systems + ([broker] if broker else []):
             system.stop()
         shutil.rmtree(work, ignore_errors=True)
     print(f"{failures} of the figures are not as they should be" if failures else "all figures pass")
