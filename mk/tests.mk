@@ -22,6 +22,7 @@ UNIT_LIBS_time_text_test := common/data common/base
 UNIT_LIBS_json_test := common/format common/registry common/http common/data common/base
 UNIT_LIBS_simd_test := common/expr common/data common/base
 UNIT_LIBS_csv_test := common/format common/registry common/http common/data common/base
+UNIT_LIBS_avro_test := $(UNIT_LIBS_csv_test)
 UNIT_LIBS_protobuf_test := $(UNIT_LIBS_csv_test)
 UNIT_LIBS_protobuf_confluent_test := $(UNIT_LIBS_csv_test)
 

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+extern const struct weir_format weir_format_avro;
+extern const struct weir_format weir_format_avro_confluent;
 extern const struct weir_format weir_format_csv;
 extern const struct weir_format weir_format_json;
 extern const struct weir_format weir_format_protobuf;
@@ -10,7 +12,14 @@ extern const struct weir_format weir_format_protobuf_confluent;
 extern const struct weir_format weir_format_raw;
 
 const struct weir_format *const weir_formats[] = {
-    &weir_format_csv, &weir_format_json, &weir_format_protobuf, &weir_format_protobuf_confluent, &weir_format_raw, NULL,
+    &weir_format_avro,
+    &weir_format_avro_confluent,
+    &weir_format_csv,
+    &weir_format_json,
+    &weir_format_protobuf,
+    &weir_format_protobuf_confluent,
+    &weir_format_raw,
+    NULL,
 };
 
 #define FORMATS ((int)(sizeof weir_formats / sizeof *weir_formats) - 1)
