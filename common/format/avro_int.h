@@ -86,7 +86,6 @@ weir_err weir_avro_read(const char *format, const struct weir_avro_reader *progr
 
 /* A default value, as JSON, encoded as `node` is; false: it is no value of that. Of a union it is the first branch that takes it. */
 bool weir_avro_put_default(const struct weir_avro_node *node, const json_t *value, struct weir_buf *out);
-bool weir_avro_put_long(struct weir_buf *out, int64_t value) __attribute__((warn_unused_result));
 
 struct weir_avro_writer;
 /* From rows of `columns` to records of `schema`, which both outlive the program. */

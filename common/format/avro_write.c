@@ -28,7 +28,7 @@ struct weir_avro_writer {
     struct weir_arena memory;
 };
 
-bool weir_avro_put_long(struct weir_buf *out, int64_t value)
+static bool put_long(struct weir_buf *out, int64_t value)
 {
     uint8_t bytes[10];
     uint64_t number = (uint64_t)value << 1 ^ (uint64_t)(value >> 63);
@@ -41,7 +41,7 @@ bool weir_avro_put_long(struct weir_buf *out, int64_t value)
 
 static bool put_sized(struct weir_buf *out, const void *bytes, size_t size)
 {
-    return weir_avro_put_long(out, (int64_t)size) && weir_buf_append(out, bytes, size);
+    return put_long(out, (int64_t)size) && weir_buf_append(out, bytes, size);
 }
 
 /* --- Defaults */
@@ -85,7 +85,7 @@ static bool put_default_parts(const struct weir_avro_node *node, const json_t *v
         }
         return true;
     }
-    if (count > 0 && !weir_avro_put_long(out, (int64_t)count))
+    if (count > 0 && !put_long(out, (int64_t)count))
         return false;
     if (node->kind == WEIR_AVRO_ARRAY) {
         for (size_t i = 0; i < count; i++)
@@ -96,14 +96,14 @@ static bool put_default_parts(const struct weir_avro_node *node, const json_t *v
                             part) if (!put_sized(out, key, strlen(key)) ||
                                       !weir_avro_put_default(node->parts[0], part, out)) return false;
     }
-    return weir_avro_put_long(out, 0);
+    return put_long(out, 0);
 }
 
 static bool put_default_union(const struct weir_avro_node *node, const json_t *value, struct weir_buf *out)
 {
     for (int i = 0; i < node->count; i++) {
         size_t before = out->size;
-        if (weir_avro_put_long(out, i) && weir_avro_put_default(node->parts[i], value, out))
+        if (put_long(out, i) && weir_avro_put_default(node->parts[i], value, out))
             return true;
         out->size = before;
     }
@@ -125,7 +125,7 @@ bool weir_avro_put_default(const struct weir_avro_node *node, const json_t *valu
     case WEIR_AVRO_INT:
     case WEIR_AVRO_LONG:
         return json_is_integer(value) && (node->kind == WEIR_AVRO_LONG || (whole >= INT32_MIN && whole <= INT32_MAX)) &&
-               weir_avro_put_long(out, whole);
+               put_long(out, whole);
     case WEIR_AVRO_FLOAT:
         return json_is_number(value) && weir_buf_append(out, &narrow, sizeof narrow);
     case WEIR_AVRO_DOUBLE:
@@ -135,7 +135,7 @@ bool weir_avro_put_default(const struct weir_avro_node *node, const json_t *valu
     case WEIR_AVRO_ENUM:
         for (int i = 0; text && i < node->count; i++)
             if (strcmp(node->symbols[i], text) == 0)
-                return weir_avro_put_long(out, i);
+                return put_long(out, i);
         return false;
     case WEIR_AVRO_UNION:
         return put_default_union(node, value, out);
@@ -396,7 +396,7 @@ static weir_err put_text(struct output *out, const struct write_step *step, cons
     if (step->node->kind == WEIR_AVRO_ENUM) {
         for (int i = 0; i < step->node->count; i++)
             if (strlen(step->node->symbols[i]) == size && memcmp(step->node->symbols[i], bytes, size) == 0)
-                return done(out, weir_avro_put_long(out->buf, i));
+                return done(out, put_long(out->buf, i));
         return bad_value(out, step, "is none of the enum's symbols");
     }
     if (step->node->kind != WEIR_AVRO_FIXED)
@@ -411,7 +411,7 @@ static weir_err put_list(struct output *out, const struct write_step *step, cons
     bool map = column->type == WEIR_TYPE_MAP;
     const struct weir_batch *child = column->child;
     int first = column->offsets[row], end = column->offsets[row + 1];
-    if (end > first && !weir_avro_put_long(out->buf, end - first))
+    if (end > first && !put_long(out->buf, end - first))
         return done(out, false);
     for (int i = first; i < end; i++) {
         if (map) {
@@ -426,7 +426,7 @@ static weir_err put_list(struct output *out, const struct write_step *step, cons
         if (err)
             return err;
     }
-    return done(out, weir_avro_put_long(out->buf, 0));
+    return done(out, put_long(out->buf, 0));
 }
 
 static weir_err put_fields(struct output *out, const struct write_step *step, const struct weir_batch *batch, int row)
@@ -457,7 +457,7 @@ static weir_err put_number(struct output *out, const struct write_step *step, co
     default:
         if (__builtin_mul_overflow(int_of(column, row), step->factor, &number))
             return bad_value(out, step, "is a time that the schema's unit cannot express");
-        return done(out, weir_avro_put_long(buf, number));
+        return done(out, put_long(buf, number));
     }
 }
 
@@ -466,9 +466,9 @@ static weir_err put_value(struct output *out, const struct write_step *step, con
     if (weir_column_is_null(column, row)) {
         if (step->null_branch < 0)
             return bad_value(out, step, "is NULL, which the Avro schema does not allow");
-        return done(out, weir_avro_put_long(out->buf, step->null_branch));
+        return done(out, put_long(out->buf, step->null_branch));
     }
-    if (step->branch >= 0 && !weir_avro_put_long(out->buf, step->branch))
+    if (step->branch >= 0 && !put_long(out->buf, step->branch))
         return done(out, false);
     uint8_t byte;
     switch (column->type) {

@@ -189,6 +189,15 @@ static void too_parallel(struct weir_job *job)
 {
     weir_sink(weir_parallelism(weir_source(job, "host", NULL), 4), "print", NULL), line = __LINE__;
 }
+static void lines_of_no_lines(struct weir_job *job)
+{
+    weir_sink(readings(job), "filesystem", "path", "x", "format", "avro", NULL), line = __LINE__;
+}
+static void avro_from_lines(struct weir_job *job)
+{
+    struct weir_stream *input = weir_columns(weir_source(job, "filesystem", "path", "x", "format", "avro", NULL), "a INT");
+    weir_sink(input, "print", NULL);
+}
 
 static void every_error_is_a_sentence_with_a_line(void **state)
 {
@@ -213,6 +222,8 @@ static void every_error_is_a_sentence_with_a_line(void **state)
         {row_mismatch, "kept: row.in: column 'temperature' is INT"},
         {union_mismatch, "union"},
         {goes_nowhere, "its rows go nowhere"},
+        {lines_of_no_lines, "connector 'filesystem' writes lines, and records of format 'avro' are not lines"},
+        {avro_from_lines, "connector 'filesystem' reads lines, and records of format 'avro' are not lines"},
         {too_parallel, "parallelism of at most 1, not 4"},
     };
     (void)state;
