@@ -115,8 +115,7 @@ static void decoder_free(struct weir_decoder *decoder)
 static weir_err decode(struct weir_decoder *decoder, const uint8_t *bytes, size_t size, bool padded,
                        struct weir_batch *batch, struct weir_error *error)
 {
-    (void)padded;
-    return weir_pb_decode(decoder->plan, bytes, size, batch, error);
+    return weir_pb_decode(decoder->plan, bytes, size, padded, batch, error);
 }
 
 static weir_err encoder_new(struct weir_schema *columns, const struct weir_key_value *options, int option_count,

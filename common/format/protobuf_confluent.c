@@ -148,7 +148,6 @@ static struct reading *reading_of(const struct weir_decoder *decoder, struct com
 static weir_err decode(struct weir_decoder *decoder, const uint8_t *bytes, size_t size, bool padded,
                        struct weir_batch *batch, struct weir_error *error)
 {
-    (void)padded;
     int32_t id = 0;
     struct indexes indexes;
     struct weir_registry_schema *schema;
@@ -168,7 +167,7 @@ static weir_err decode(struct weir_decoder *decoder, const uint8_t *bytes, size_
     if (!reading || !reading->plan)
         return weir_fail(error, WEIR_ERR_DATA, "%s: a record of schema id %d cannot be read: %.800s", name, id,
                          reading ? reading->why : compiled->why);
-    return weir_pb_decode(reading->plan, bytes, size, batch, error);
+    return weir_pb_decode(reading->plan, bytes, size, padded, batch, error);
 }
 
 static void decoder_free(struct weir_decoder *decoder)

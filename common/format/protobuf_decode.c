@@ -29,11 +29,13 @@
 #define BUDGET_TIMES 16
 
 #define ENUM_TEXT_MAX 12
+#define PADDING 64 /* behind a padded record */
 
 struct walk {
     struct weir_pb_plan *plan;
     const uint8_t *begin, *at;
-    bool unknown_enum; /* one without a name was met */
+    const uint8_t *readable; /* up to there memory may be read: the record's end, or the padding's */
+    bool unknown_enum;       /* one without a name was met */
     struct weir_error *error;
 };
 
@@ -581,6 +583,103 @@ static int find_entry(const struct pb_node *node, uint32_t number, int wire)
     return -1;
 }
 
+/* --- The quick way: what most fields are. Whatever is unusual is left to the careful way, with walk->at unmoved. */
+
+/* Copies in words and looks for bytes beyond ASCII on the way; both sides have room for a word more. */
+static inline uint64_t copy_words(uint8_t *to, const uint8_t *from, size_t size)
+{
+    uint64_t any = 0, word;
+    size_t i = 0;
+    for (; i + 8 <= size; i += 8) {
+        memcpy(&word, from + i, 8);
+        memcpy(to + i, &word, 8);
+        any |= word;
+    }
+    memcpy(&word, from + i, 8);
+    memcpy(to + i, &word, 8);
+    return (any | (word & (((uint64_t)1 << 8 * (size - i)) - 1))) & 0x8080808080808080u;
+}
+
+static inline bool take_text_fast(struct walk *walk, struct weir_column *to, int row, const uint8_t *end)
+{
+    const uint8_t *at = walk->at;
+    if (at == end || *at >= 0x80 || *at > end - at - 1 || walk->readable - at < 1 + *at + 8)
+        return false;
+    size_t size = *at++, used = (size_t)to->offsets[row];
+    if (used + size + 8 > to->bytes_buffer->capacity)
+        return false;
+    if (copy_words(to->bytes + used, at, size) != 0 && to->type == WEIR_TYPE_STRING)
+        return false;
+    to->offsets[row + 1] = (int32_t)(used + size);
+    walk->at = at + size;
+    return true;
+}
+
+static inline bool take_fast(struct walk *walk, const struct pb_entry *entry, struct weir_batch *batch, int row,
+                             const uint8_t *end)
+{
+    struct weir_column *to = &batch->columns[entry->column];
+    const uint8_t *at = walk->at;
+    uint64_t raw;
+    switch (entry->fast) {
+    case PB_FAST_DOUBLE:
+        if (end - at < 8)
+            return false;
+        memcpy(&to->f64[row], at, 8);
+        walk->at = at + 8;
+        return true;
+    case PB_FAST_TEXT:
+        return take_text_fast(walk, to, row, end);
+    case PB_FAST_INT64:
+    case PB_FAST_INT32:
+        if (!pb_varint(&at, end, &raw))
+            return false;
+        if (entry->fast == PB_FAST_INT64)
+            to->i64[row] = (int64_t)raw;
+        else
+            to->i32[row] = (int32_t)raw;
+        walk->at = at;
+        return true;
+    default:
+        return false;
+    }
+}
+
+static inline bool skip_fast(struct walk *walk, int wire, const uint8_t *end)
+{
+    const uint8_t *at = walk->at;
+    uint64_t word;
+    int64_t size;
+    switch (wire) {
+    case PB_VARINT:
+        if (walk->readable - at < 8)
+            return false;
+        memcpy(&word, at, 8);
+        word = ~word & 0x8080808080808080u; /* the first byte without the bit is the last */
+        if (word == 0)
+            return false;
+        size = __builtin_ctzll(word) / 8 + 1;
+        break;
+    case PB_LEN:
+        if (at == end || *at >= 0x80)
+            return false;
+        size = 1 + *at;
+        break;
+    case PB_FIXED64:
+        size = 8;
+        break;
+    case PB_FIXED32:
+        size = 4;
+        break;
+    default:
+        return false;
+    }
+    if (size > end - at)
+        return false;
+    walk->at = at + size;
+    return true;
+}
+
 /* The fields at walk->at, up to `end`, or to the end of `group`. */
 static weir_err take_fields(struct walk *walk, struct pb_node *node, struct weir_batch *batch, int row,
                             const uint8_t *end, uint32_t group)
@@ -600,9 +699,15 @@ static weir_err take_fields(struct walk *walk, struct pb_node *node, struct weir
             which = find_entry(node, number, wire);
         }
         if (which >= 0) {
+            if (take_fast(walk, &node->entries[which], batch, row, end)) {
+                node->seen[which >> 6] |= (uint64_t)1 << (which & 63);
+                continue;
+            }
             weir_err err = take_entry(walk, node, which, batch, row, wire, end);
             if (err)
                 return err;
+        } else if (skip_fast(walk, wire, end)) {
+            continue;
         } else if (wire == PB_END_GROUP && group == number) {
             return WEIR_OK;
         } else if (!pb_skip(&walk->at, end, number, wire)) {
@@ -612,10 +717,11 @@ static weir_err take_fields(struct walk *walk, struct pb_node *node, struct weir
     return group == 0 ? WEIR_OK : malformed(walk, "a group is not closed");
 }
 
-weir_err weir_pb_decode(struct weir_pb_plan *plan, const uint8_t *bytes, size_t size, struct weir_batch *batch,
-                        struct weir_error *error)
+weir_err weir_pb_decode(struct weir_pb_plan *plan, const uint8_t *bytes, size_t size, bool padded,
+                        struct weir_batch *batch, struct weir_error *error)
 {
-    struct walk walk = {.plan = plan, .begin = bytes, .at = bytes, .error = error};
+    struct walk walk = {
+        .plan = plan, .begin = bytes, .at = bytes, .readable = bytes + size + (padded ? PADDING : 0), .error = error};
     if (size > PB_RECORD_SIZE_MAX)
         return weir_fail(error, WEIR_ERR_DATA, "%s: the record is longer than 256 MiB", plan->format);
     plan->budget = BUDGET_BYTES + BUDGET_TIMES * size;

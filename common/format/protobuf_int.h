@@ -20,12 +20,16 @@ enum pb_kind {
     PB_WRAPPER,   /* google.protobuf.Int64Value and the like: child is a node of its value, whose column is this one */
 };
 
+/* What most columns are, for the quick way: one value, no oneof, nothing to convert. */
+enum pb_fast { PB_FAST_NONE, PB_FAST_DOUBLE, PB_FAST_TEXT, PB_FAST_INT64, PB_FAST_INT32 };
+
 /* A field that a column stands for, or (column -1) one that only ends what another member of its oneof said. */
 struct pb_entry {
     const struct weir_proto_field *field; /* NULL: the message has none for this column, which is NULL */
     uint32_t number;                      /* 0 without a field */
     enum weir_proto_type type;
     enum pb_kind kind;
+    enum pb_fast fast;
     int wire;    /* of one value */
     bool packed; /* a repeated scalar: length-delimited is right, too */
     bool repeated;
@@ -84,8 +88,8 @@ weir_err weir_pb_plan_new(struct weir_schema *columns, const struct weir_proto_m
 void weir_pb_plan_free(struct weir_pb_plan *plan); /* NULL is allowed */
 
 /* As a format's decode() and encode(), the latter without a line's end. */
-weir_err weir_pb_decode(struct weir_pb_plan *plan, const uint8_t *bytes, size_t size, struct weir_batch *batch,
-                        struct weir_error *error);
+weir_err weir_pb_decode(struct weir_pb_plan *plan, const uint8_t *bytes, size_t size, bool padded,
+                        struct weir_batch *batch, struct weir_error *error);
 weir_err weir_pb_encode(struct weir_pb_plan *plan, const struct weir_batch *batch, int row, struct weir_buf *out,
                         struct weir_error *error);
 

@@ -266,6 +266,26 @@ static size_t row_bytes_of(const struct weir_type *type)
     return bytes + 1;
 }
 
+static enum pb_fast fast_of(const struct pb_entry *entry)
+{
+    enum weir_type_id to = entry->target.id;
+    if (entry->kind != PB_SCALAR || entry->repeated || entry->oneof >= 0 || entry->column < 0)
+        return PB_FAST_NONE;
+    switch (entry->type) {
+    case WEIR_PROTO_DOUBLE:
+        return to == WEIR_TYPE_DOUBLE ? PB_FAST_DOUBLE : PB_FAST_NONE;
+    case WEIR_PROTO_STRING:
+    case WEIR_PROTO_BYTES:
+        return weir_type_is_variable(to) ? PB_FAST_TEXT : PB_FAST_NONE;
+    case WEIR_PROTO_INT64:
+        return to == WEIR_TYPE_INT64 ? PB_FAST_INT64 : PB_FAST_NONE;
+    case WEIR_PROTO_INT32:
+        return to == WEIR_TYPE_INT32 ? PB_FAST_INT32 : PB_FAST_NONE;
+    default:
+        return PB_FAST_NONE;
+    }
+}
+
 static int compare_entries(const void *a, const void *b)
 {
     const struct pb_entry *x = a, *y = b;
@@ -281,7 +301,8 @@ static void finish_node(struct weir_pb_plan *plan, struct pb_node *node)
     node->all = node->entry_count >= 64 ? UINT64_MAX : ((uint64_t)1 << node->entry_count) - 1;
     node->simple = node->entry_count <= 64;
     for (int i = 0; i < node->entry_count; i++) {
-        const struct pb_entry *entry = &node->entries[i];
+        struct pb_entry *entry = &node->entries[i];
+        entry->fast = fast_of(entry);
         node->simple &= entry->column >= 0 && !entry->map && entry->kind != PB_ROW;
         node->has_oneof |= entry->oneof >= 0;
         node->row_bytes += (entry->column >= 0 ? row_bytes_of(&entry->target) : 0) + entry->default_size;
