@@ -24,6 +24,8 @@ const struct weir_option weir_json_options[] = {
      "how TIMESTAMP is written: 2013-01-01T06:00:00Z or 2013-01-01 06:00:00.000; reading takes both, and epoch ms"},
     {"json.fail-on-missing-field", WEIR_OPTION_BOOL, "false", NULL,
      "a record without a nullable column's field is bad, instead of NULL"},
+    {"json.schema", WEIR_OPTION_FILE, "", NULL,
+     "a JSON Schema that records are checked by when they are read: a path, read where the job is built, or the text itself ({...})"},
     {"json.encode.ignore-null-fields", WEIR_OPTION_BOOL, "false", NULL, "leave out members that are NULL"},
     {NULL, 0, NULL, NULL, NULL},
 };

@@ -37,6 +37,7 @@
 #include "format/json_expect.h"
 #include "format/json_int.h"
 #include "format/json_number.h"
+#include "format/json_schema.h"
 #include "format/simdjson_shim.h"
 #include "format/text_int.h"
 
@@ -93,6 +94,7 @@ struct weir_decoder {
     size_t scratch_size;
     uint8_t *text; /* an unescaped text, while scratch holds the record */
     size_t text_size;
+    struct weir_json_schema *schema_of_records; /* NULL: records are not checked */
     struct weir_json_expect *expect;
     bool expecting;      /* lines go to `expect` first */
     int expect_wait;     /* indexed windows until a shape is learned (again) */
@@ -855,6 +857,8 @@ weir_err weir_json_decode(struct weir_decoder *decoder, const uint8_t *bytes, si
     weir_err err = take_object(decoder, &walk, batch, error);
     if (!err && walk.at != walk.end)
         err = bad_record(error, "is not JSON: something follows the object");
+    if (!err && decoder->schema_of_records)
+        err = weir_json_schema_check(decoder->schema_of_records, bytes, size, error);
     if (err)
         weir_batch_undo_row(batch);
     else
@@ -961,10 +965,37 @@ static void learn_expected(struct weir_decoder *decoder, const uint8_t *bytes, c
     }
 }
 
+/* One by one: each is parsed whole, so that there is nothing to be won. */
+static weir_err checked_lines(struct weir_decoder *decoder, const uint8_t *bytes, size_t size, bool last,
+                              struct weir_batch *batch, size_t *used, size_t *bad_at, size_t *bad_size,
+                              struct weir_error *error)
+{
+    weir_err err = WEIR_OK;
+    size_t at = 0;
+    while (at < size && batch->row_count < batch->row_capacity && !err &&
+           (at == 0 || weir_batch_bytes(batch) <= WEIR_BATCH_BYTES_SOFT_MAX)) {
+        size_t end = window_end(bytes, size, at, 0, last), content = end;
+        if (end == 0)
+            break;
+        while (content > at && is_space(bytes[content - 1]))
+            content--;
+        err = content > at ? weir_json_decode(decoder, bytes + at, content - at, true, batch, error) : WEIR_OK;
+        if (err) {
+            *bad_at = at;
+            *bad_size = end - at - (bytes[end - 1] == '\n');
+        }
+        at = end;
+    }
+    *used = at;
+    return err;
+}
+
 weir_err weir_json_decode_lines(struct weir_decoder *decoder, const uint8_t *bytes, size_t size, bool last,
                                 struct weir_batch *batch, size_t *used, size_t *bad_at, size_t *bad_size,
                                 struct weir_error *error)
 {
+    if (decoder->schema_of_records)
+        return checked_lines(decoder, bytes, size, last, batch, used, bad_at, bad_size, error);
     size_t done = 0, careful_until = 0; /* up to there line by line: one of them spoils the index */
     weir_err err = WEIR_OK;
     while (done < size && batch->row_count < batch->row_capacity) {
@@ -1089,7 +1120,13 @@ weir_err weir_json_decoder_new(struct weir_schema *schema, const struct weir_key
         if (err)
             return err;
     }
+    const char *text = weir_options_get(options, option_count, weir_json_options, "json.schema");
+    struct weir_json_document document = {"", text};
+    struct weir_json_schema *of_records = NULL;
+    if (text && weir_json_schema_new(&document, 1, &of_records, error))
+        return weir_wrap(error, "'json.schema'");
     struct weir_decoder *created = weir_zalloc(sizeof *created);
+    created->schema_of_records = of_records;
     created->schema = weir_schema_ref(schema);
     created->index = weir_json_index_new();
     created->fail_on_missing =
@@ -1127,6 +1164,7 @@ void weir_json_decoder_free(struct weir_decoder *decoder)
         return;
     weir_json_index_free(decoder->index);
     weir_json_expect_free(decoder->expect);
+    weir_json_schema_free(decoder->schema_of_records);
     weir_schema_unref(decoder->schema);
     free(decoder->targets);
     weir_arena_fini(&decoder->paths);
