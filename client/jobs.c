@@ -58,6 +58,8 @@ int weir_command_list(struct weir_client *client)
         printf("no %sjobs\n", client->all ? "" : "running ");
     else
         print_jobs(client, shown);
+    if (json_object_get(reply, "weir-incomplete"))
+        fprintf(stderr, "weir: there may be more: %s\n", weir_json_text(reply, "weir-incomplete"));
     json_decref(shown);
     json_decref(reply);
     return EXIT_DONE;

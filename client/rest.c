@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
+#include "base/clock.h"
 #include "base/daemon.h"
 #include "base/secret.h"
 #include "client_int.h"
@@ -15,6 +17,8 @@
 #define SUBMIT_TIMEOUT_MS 600000 /* an upload, the build of a graph: job.build.timeout bounds that */
 #define TOKEN_KEY "security.rest.token-file"
 #define COMPLETING_TIMEOUT_MS 1000
+#define TAKEOVER_TIMEOUT_MS 30000 /* until a JobManager that has just begun knows its jobs */
+#define TAKEOVER_PAUSE_MS 100
 
 /* --- Address */
 
@@ -290,11 +294,10 @@ static int no_such_job(struct weir_client *client, const char *given, const json
                             weir_client_nearest(nearest, given, names, count));
 }
 
-int weir_client_find_job(struct weir_client *client, const char *given, char id[33])
+/* *known false: it is among no jobs so far, but a JobManager that has just begun does not know all yet. */
+static int find_job_now(struct weir_client *client, const char *given, char id[33], bool *known)
 {
     json_t *reply, *job;
-    if (!*given)
-        return weir_client_fail(client, EXIT_USAGE, NULL, "JOB is empty; see weir list");
     int exit_code = weir_client_call(client, "GET", "/jobs/overview", NULL, &reply);
     if (exit_code != EXIT_DONE)
         return exit_code;
@@ -319,7 +322,9 @@ int weir_client_find_job(struct weir_client *client, const char *given, char id[
         found[0] = running;
         count = 1;
     }
-    if (count == 1)
+    if (json_object_get(reply, "weir-incomplete") && best < 3) /* another one may fit, or fit better */
+        *known = false;
+    else if (count == 1)
         snprintf(id, 33, "%s", weir_json_text(found[0], "jid"));
     else if (count == 0)
         exit_code = no_such_job(client, given, json_object_get(reply, "jobs"));
@@ -327,6 +332,25 @@ int weir_client_find_job(struct weir_client *client, const char *given, char id[
         exit_code = ambiguous(client, given, found, count);
     json_decref(reply);
     return exit_code;
+}
+
+int weir_client_find_job(struct weir_client *client, const char *given, char id[33])
+{
+    if (!*given)
+        return weir_client_fail(client, EXIT_USAGE, NULL, "JOB is empty; see weir list");
+    for (int64_t deadline_ms = weir_clock_mono_ms() + TAKEOVER_TIMEOUT_MS;;) {
+        bool known = true;
+        int exit_code = find_job_now(client, given, id, &known);
+        if (known || client->completing)
+            return exit_code;
+        if (weir_clock_mono_ms() > deadline_ms)
+            return weir_client_fail(
+                client, EXIT_UNREACHABLE, NULL,
+                "job '%.200s' is not known after %d s: the JobManager at %s has begun anew, and cannot read the "
+                "jobs of its checkpoint storage; its log says why",
+                given, TAKEOVER_TIMEOUT_MS / 1000, client->address);
+        nanosleep(&(struct timespec){.tv_nsec = TAKEOVER_PAUSE_MS * 1000000}, NULL);
+    }
 }
 
 int weir_client_find_taskmanager(struct weir_client *client, const char *given, char **id)

@@ -16,6 +16,7 @@ clean:
 help:
 	@echo 'make [all]           build build/bin/{weir,weir-jobmanager,weir-taskmanager}, libweir, the examples'
 	@echo 'make demo            install what is missing, build, run the temperature job on a small cluster for a minute'
+	@echo 'make demo-kafka      the same with a Kafka broker: three topics, three jobs, results and dead letters; a TaskManager and the broker are killed'
 	@echo 'make check           install what the tests need and run them all'
 	@echo 'make check-asan      unit, operator and end-to-end tests under AddressSanitizer and UBSan'
 	@echo 'make check-tsan      the same under ThreadSanitizer'
@@ -40,4 +41,9 @@ demo:
 	scripts/deps.sh build
 	@$(MAKE) --no-print-directory all
 	BUILD=$(BUILD) scripts/demo.py
-.PHONY: demo
+demo-kafka:
+	scripts/deps.sh kafka
+	scripts/kafka/kafka.sh fetch
+	@$(MAKE) --no-print-directory all
+	BUILD=$(BUILD) scripts/demo_kafka.py
+.PHONY: demo demo-kafka

@@ -200,4 +200,5 @@ def main():
         shutil.rmtree(home, ignore_errors=True)
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,10 +1,11 @@
 #!/bin/sh
 # Installs the Debian/Ubuntu packages that building and testing need, and only those that are missing.
-# Usage: scripts/deps.sh [build|image|test|fuzz|rival|portable|page|roots|list GROUP]   (default: test, which includes build; list: prints the names)
+# Usage: scripts/deps.sh [build|image|kafka|test|fuzz|rival|portable|page|roots|list GROUP]   (default: test, which includes build; list: prints the names)
 set -eu
 build="build-essential pkg-config libzmq3-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler libcurl4-openssl-dev
 libssl-dev libmicrohttpd-dev libjansson-dev libsimdjson-dev libxxhash-dev zlib1g-dev librocksdb-dev librdkafka-dev python3 procps"
-test="libcmocka-dev sqlite3 curl zsh fish iproute2 iptables maven default-jre-headless openssl"
+kafka="maven default-jre-headless openssl sqlite3" # brokers, and what counts in the demo
+test="libcmocka-dev curl zsh fish iproute2 iptables $kafka"
 containers="python3-venv debootstrap buildah podman runc netavark aardvark-dns"
 want=$build
 fuzz="clang libclang-rt-dev"
@@ -20,6 +21,7 @@ fi
 case "${1:-test}" in
 build) ;;
 image) want="$build python3-venv" ;; # librdkafka comes from PyPI
+kafka) want="$build $kafka" ;;
 fuzz) want="$build $fuzz" ;;
 rival) want="$build $rival" ;;
 portable) want="$build $test $portable" ;; # inside a root

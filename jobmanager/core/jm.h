@@ -457,6 +457,8 @@ struct weir_jm_taskmanager {
 
 /* Jobs in order of submission, ended ones included. */
 int weir_jm_job_count(const struct weir_jm *jm);
+/* False: jobs of earlier JobManagers may be in the store that are not known here yet. */
+bool weir_jm_knows_all_jobs(const struct weir_jm *jm);
 const struct weir_jm_job *weir_jm_job_at(const struct weir_jm *jm, int index);
 const struct weir_jm_job *weir_jm_job_find(const struct weir_jm *jm, const char *job_id); /* NULL: unknown */
 /* Flink's aggregate state of a vertex, from its subtasks' states. */

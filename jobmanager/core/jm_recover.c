@@ -191,6 +191,11 @@ int64_t weir_jm_recoveries_wake_ms(const struct weir_jm *jm)
     return wake;
 }
 
+bool weir_jm_knows_all_jobs(const struct weir_jm *jm)
+{
+    return !jm->options.recovers || (jm->seen && jm->recovery_count == 0);
+}
+
 uint64_t weir_jm_recoveries_left(const struct weir_jm *jm)
 {
     return (uint64_t)jm->recovery_count << 1 | jm->listing;

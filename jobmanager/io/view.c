@@ -201,6 +201,14 @@ static void view_jobs(void *self, struct weir_arena *arena, const struct weir_vi
     *jobs = out;
 }
 
+static bool view_knows_all_jobs(void *self)
+{
+    struct weir_jobmanager_view *view = self;
+    bool all = weir_jm_knows_all_jobs(weir_jobmanager_lock(view->jobmanager));
+    weir_jobmanager_unlock(view->jobmanager);
+    return all;
+}
+
 static bool view_job(void *self, const char *job_id, int parts, struct weir_arena *arena,
                      const struct weir_view_job **job)
 {
@@ -576,6 +584,7 @@ void weir_jobmanager_view_init(struct weir_jobmanager_view *view)
     view->view = (struct weir_cluster_view){
         .self = view,
         .jobs = view_jobs,
+        .knows_all_jobs = view_knows_all_jobs,
         .job = view_job,
         .taskmanagers = view_taskmanagers,
         .cancel = view_cancel,

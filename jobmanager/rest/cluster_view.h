@@ -237,6 +237,8 @@ struct weir_cluster_view {
     void *self;
     /* All jobs in order of submission, without parts. */
     void (*jobs)(void *self, struct weir_arena *arena, const struct weir_view_job **jobs, int *count);
+    /* False: the JobManager has just begun and has not read all jobs of the checkpoint storage; a job that is unknown now may be known soon. */
+    bool (*knows_all_jobs)(void *self);
     /* One job with the parts asked for. false: unknown. */
     bool (*job)(void *self, const char *job_id, int parts, struct weir_arena *arena, const struct weir_view_job **job);
     void (*taskmanagers)(void *self, struct weir_arena *arena, const struct weir_view_taskmanager **taskmanagers,

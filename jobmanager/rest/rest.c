@@ -49,6 +49,16 @@ bool weir_rest_parse_id(const char *text, const char *what, char out[33], struct
     return ok;
 }
 
+void weir_rest_no_job(const struct weir_http_server_request *request, struct weir_http_server_response *response,
+                      const char *what, const char *id)
+{
+    const struct weir_cluster_view *view = weir_rest_view(request);
+    if (view->knows_all_jobs(view->self))
+        weir_http_fail(response, 404, "%sJob %s not found", what, id);
+    else
+        weir_http_fail(response, 503, "Job %s is not known yet: %s", id, WEIR_REST_READING);
+}
+
 const struct weir_view_job *weir_rest_find_job(const struct weir_http_server_request *request,
                                                struct weir_http_server_response *response, int parts,
                                                struct weir_arena *arena)
@@ -59,7 +69,7 @@ const struct weir_view_job *weir_rest_find_job(const struct weir_http_server_req
     if (!weir_rest_parse_id(request->params[0], "jobid", id, response))
         return NULL;
     if (!view->job(view->self, id, parts, arena, &job)) {
-        weir_http_fail(response, 404, "Job %s not found", id);
+        weir_rest_no_job(request, response, "", id);
         return NULL;
     }
     return job;

@@ -23,7 +23,7 @@ static const struct weir_view_checkpoints *find(const struct weir_http_server_re
     if (!weir_rest_parse_id(request->params[0], "jobid", id, response))
         return NULL;
     if (!view->checkpoints(view->self, id, arena, &found)) {
-        weir_http_fail(response, 404, "Job %s not found", id);
+        weir_rest_no_job(request, response, "", id);
         return NULL;
     }
     if (found->enabled)
@@ -406,6 +406,17 @@ static bool trigger_id(json_t *body, char id[33], struct weir_http_server_respon
     return false;
 }
 
+/* Of one that nobody knows the operation says so; but not while it may be one that is not read yet. */
+static bool is_known(const struct weir_cluster_view *view, const char *job_id)
+{
+    struct weir_arena arena;
+    const struct weir_view_job *job;
+    weir_arena_init(&arena);
+    bool known = view->knows_all_jobs(view->self) || view->job(view->self, job_id, 0, &arena, &job);
+    weir_arena_fini(&arena);
+    return known;
+}
+
 static void begin(const struct weir_http_server_request *request, struct weir_http_server_response *response,
                   json_t *body, struct weir_view_request *wanted)
 {
@@ -414,6 +425,10 @@ static void begin(const struct weir_http_server_request *request, struct weir_ht
     struct weir_error error = {0};
     if (!weir_rest_parse_id(request->params[0], "jobid", job_id, response) || !trigger_id(body, id, response))
         return;
+    if (!is_known(view, job_id)) {
+        weir_rest_no_job(request, response, "", job_id);
+        return;
+    }
     wanted->id = id;
     weir_err err = view->begin(view->self, job_id, wanted, &error);
     if (err == WEIR_ERR_FULL)

@@ -31,6 +31,10 @@ static inline const struct weir_cluster_view *weir_rest_view(const struct weir_h
 
 /* Takes and checks ":jobid"; the response is a 400 when it is none. `out` has room for 33 bytes. */
 bool weir_rest_parse_id(const char *text, const char *what, char out[33], struct weir_http_server_response *response);
+#define WEIR_REST_READING "the JobManager has just begun, and is reading the jobs of the checkpoint storage; ask again"
+/* 404, after `what`; 503 while the JobManager has not read all jobs of its storage: this one may be among them. */
+void weir_rest_no_job(const struct weir_http_server_request *request, struct weir_http_server_response *response,
+                      const char *what, const char *id);
 /* The job with the parts, in the arena; NULL: the response is the error. */
 const struct weir_view_job *weir_rest_find_job(const struct weir_http_server_request *request,
                                                struct weir_http_server_response *response, int parts,

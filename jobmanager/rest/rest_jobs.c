@@ -45,6 +45,7 @@ void weir_rest_jobs_overview(const struct weir_http_server_request *request, str
     const struct weir_view_job *jobs = NULL;
     int count = 0;
     int64_t now_ms = weir_clock_wall_ms();
+    bool known = view->knows_all_jobs(view->self); /* before the list, so that it is not called complete too early */
     view->jobs(view->self, &arena, &jobs, &count);
     json_t *list = json_array();
     for (int i = 0; i < count; i++) {
@@ -64,7 +65,10 @@ void weir_rest_jobs_overview(const struct weir_http_server_request *request, str
                             (json_int_t)job->modified_ms, "tasks", tasks, "jobType", "STREAMING", "schedulerType",
                             "Default", "pending-operators", 0, "status", weir_rest_string(job->status)));
     }
-    weir_http_json(response, 200, json_pack("{s:o}", "jobs", list));
+    json_t *all = json_pack("{s:o}", "jobs", list);
+    if (!known)
+        json_object_set_new(all, "weir-incomplete", json_string(WEIR_REST_READING));
+    weir_http_json(response, 200, all);
     weir_arena_fini(&arena);
 }
 
@@ -282,7 +286,7 @@ static void cancel(const struct weir_http_server_request *request, struct weir_h
         return;
     }
     if (err == WEIR_ERR_NOT_FOUND) {
-        weir_http_fail(response, 404, "Job could not be found: Job %s not found", id);
+        weir_rest_no_job(request, response, "Job could not be found: ", id);
         return;
     }
     struct weir_arena arena;

@@ -6,6 +6,7 @@
 #                                                Again on the same DIR: starts the nodes that are down
 #        kafka.sh start DIR NODE                 start one node that is down
 #        kafka.sh signal DIR NODE SIGNAL         KILL, STOP, CONT, TERM to one node
+#        kafka.sh stop DIR NODE                  stop one node in order (TERM, KILL after 15 s)
 #        kafka.sh down DIR [rm]                  stop them (TERM, KILL after 15 s); rm: remove DIR too
 #        kafka.sh tool CLASS [ARGUMENT...]       one of Kafka's tools: org.apache.kafka.tools.TopicCommand ...
 # Environment: SASL=1 adds the SASL_SSL listener (user alice, password alice-secret, SCRAM-SHA-256, SCRAM-SHA-512, PLAIN; CA in DIR/ca.pem)
@@ -203,20 +204,27 @@ up() { # DIR PORT [NODES]
     echo "$bootstrap"
 }
 
-down() { # DIR [rm]
-    local dir pid node
-    dir=$(cd "$1" 2>/dev/null && pwd) || return 0
-    for node in "$dir"/n[0-9]*; do
-        pid=$(pid_of "$dir" "${node##*/n}") && kill -CONT "$pid" && kill -TERM "$pid"
+end() { # DIR NODE...: all at the same time
+    local dir=$1 pid node
+    shift
+    for node in "$@"; do
+        pid=$(pid_of "$dir" "$node") && kill -CONT "$pid" && kill -TERM "$pid"
     done 2>/dev/null || true
-    for node in "$dir"/n[0-9]*; do
+    for node in "$@"; do
         for _ in $(seq 150); do
-            pid=$(pid_of "$dir" "${node##*/n}") || break
+            pid=$(pid_of "$dir" "$node") || break
             sleep 0.1
         done
-        pid=$(pid_of "$dir" "${node##*/n}") && kill -KILL "$pid"
-        rm -f "$node/pid"
+        pid=$(pid_of "$dir" "$node") && kill -KILL "$pid"
+        rm -f "$dir/n$node/pid"
     done 2>/dev/null || true
+}
+
+down() { # DIR [rm]
+    local dir nodes=() node
+    dir=$(cd "$1" 2>/dev/null && pwd) || return 0
+    for node in "$dir"/n[0-9]*; do nodes+=("${node##*/n}"); done
+    end "$dir" "${nodes[@]}"
     [ "${2:-}" = rm ] && rm -rf "$dir"
     return 0
 }
@@ -233,8 +241,12 @@ signal)
     pid=$(pid_of "$dir" "$3") || fail "node $3 is not running"
     kill "-$4" "$pid"
     ;;
+stop)
+    dir=$(cd "$2" && pwd)
+    end "$dir" "$3"
+    ;;
 down) down "$2" "${3:-}" ;;
 tool) shift; fetch; tool "$@" ;;
 broker) shift; java_with "$@" ;; # what 'up' runs
-*) sed -n '2,15p' "$0" >&2; exit 2 ;;
+*) sed -n '2,16p' "$0" >&2; exit 2 ;;
 esac

@@ -414,6 +414,7 @@ static struct weir_chain *build_chain(struct weir_executor_task *task,
             ctx->memory = weir_state_memory_new(executor->rocks, executor->operator_memory);
         ctx->store = executor->store;
         ctx->object_name = task->object_name;
+        ctx->chain_index = i;
         ctx->pool = executor->pool;
         ctx->wake = wake_worker;
         ctx->wake_arg = task->worker;

@@ -146,6 +146,7 @@ struct weir_op_ctx {
     struct weir_state_memory *memory;
     struct weir_store *store; /* where checkpoints are; NULL: there is none */
     const char *object_name;  /* of the task, for its objects: "<vertex>-<subtask>-<attempt>" */
+    int chain_index;          /* which operator of the task this is, from 0: for objects of its own */
     struct weir_pool *pool;   /* for weir_op_call(); NULL: calls are made at once */
     void (*wake)(void *arg);  /* the driver's: has the task called again; any thread */
     void *wake_arg;

@@ -210,8 +210,9 @@ weir_err weir_output_log_append(struct weir_output_log *log, const struct weir_m
 {
     if (!log->open)
         log->open =
-            segment_new(log->ctx->store, weir_format("jobs/%s/chk-%" PRIu64 "/%s-log%" PRIu64, log->ctx->job_id,
-                                                     log->since ? log->since : 1, log->ctx->object_name, log->made++));
+            segment_new(log->ctx->store, weir_format("jobs/%s/chk-%" PRIu64 "/%s-log%d-%" PRIu64, log->ctx->job_id,
+                                                     log->since ? log->since : 1, log->ctx->object_name,
+                                                     log->ctx->chain_index, log->made++));
     struct weir_buf *buf = &log->open->bytes;
     size_t before = buf->size;
     uint8_t head[1 + 8];

@@ -54,6 +54,19 @@ class Kafka:
     def start(self, node):
         kafka_sh("start", self.dir, node, env=self.env)
 
+    def start_all(self):
+        """Those that are down, at the same time."""
+        kafka_sh("up", self.dir, self.port, self.nodes, env=self.env)
+
+    def stop(self, node):
+        """In order: it hands over what it leads."""
+        kafka_sh("stop", self.dir, node)
+
+    def open_transactions(self):
+        """What readers of committed messages wait for, by Kafka's own tool: its lines."""
+        lines = self.tool("TransactionsCommand", "list").splitlines()
+        return [line for line in lines[1:] if not {"Empty", "CompleteCommit", "CompleteAbort"} & set(line.split())]
+
     def tool(self, name, *arguments):
         """Kafka's own: TransactionsCommand, ..."""
         return kafka_sh("tool", f"org.apache.kafka.tools.{name}", "--bootstrap-server", self.brokers, *arguments)
@@ -67,6 +80,25 @@ class Kafka:
     def leaders(self, topic):
         found = self.admin.list_topics(topic, timeout=30 * PATIENCE).topics.get(topic)
         return found and not found.error and sum(p.leader >= 0 for p in found.partitions.values())
+
+    def leader(self, topic, partition):
+        """The node, or -1."""
+        return self.admin.list_topics(topic, timeout=30 * PATIENCE).topics[topic].partitions[partition].leader
+
+    def wait_in_sync(self):
+        """All replicas of all partitions are there again."""
+        def there():
+            topics = self.admin.list_topics(timeout=30 * PATIENCE).topics.values()
+            return all(len(p.isrs) == len(p.replicas) and p.leader > 0 for topic in topics for p in topic.partitions.values())
+        wait_for("replicas in sync", there, 120)
+
+    def elect(self, topic, partition):
+        """Makes the partition's preferred replica its leader, if it is another one."""
+        from confluent_kafka import ElectionType, KafkaException, TopicPartition
+        try:
+            self.admin.elect_leaders(ElectionType.PREFERRED, [TopicPartition(topic, partition)]).result(60 * PATIENCE)
+        except KafkaException as why:
+            assert "ELECTION_NOT_NEEDED" in str(why), why
 
     def add_partitions(self, topic, total):
         from confluent_kafka.admin import NewPartitions
@@ -101,6 +133,15 @@ class Kafka:
         found = consumer.committed([TopicPartition(topic, p) for p in range(partitions)], timeout=30 * PATIENCE)
         consumer.close()
         return [p.offset for p in found]
+
+    def ends(self, topic, isolation):
+        """Behind the last message that such a reader is given, by partition: with read_committed the last stable offset."""
+        from confluent_kafka import Consumer, TopicPartition
+        consumer = Consumer({"bootstrap.servers": self.brokers, "group.id": "kit", "isolation.level": isolation, **QUIET})
+        partitions = sorted(consumer.list_topics(topic, timeout=30 * PATIENCE).topics[topic].partitions)
+        found = [consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=30 * PATIENCE)[1] for p in partitions]
+        consumer.close()
+        return found
 
     def read(self, topic, isolation="read_committed", until=None, timeout_s=30):
         """All messages, by partition in their order; with `until` waits until so many are there."""

@@ -160,5 +160,19 @@ def test_a_damaged_newest_checkpoint_stops_its_job():
         assert "CHECKPOINT_CORRUPT" in log_of(cluster)
 
 
+def test_a_command_waits_until_the_jobs_are_read():
+    with cluster_with(**{"testing.fault-points": "true"}) as (cluster, start_again):
+        job, output, rows = submit(cluster)
+        wait_for("a checkpoint", lambda: completed(cluster, job) >= 1)
+        assert cluster.weir("fault", "arm", "jobmanager.job-read", "delay=3000").returncode == 0
+        kill(cluster)
+        start_again()
+        assert cluster.rest(f"/jobs/{job}")[0] in (200, 503) # not 404; 503 for three seconds
+        done = cluster.weir("checkpoint", job)
+        assert done.returncode == 0, done.stderr
+        assert cluster.weir("checkpoint", "nobody").returncode == 4
+        check_all(job, cluster, output, rows)
+
+
 if __name__ == "__main__":
     main(globals())

@@ -167,6 +167,35 @@ static void test_headers_come_back(void **state)
     weir_output_log_free(log);
 }
 
+/* Two sinks in one task: each has objects of its own. */
+static void test_two_logs_of_a_task(void **state)
+{
+    (void)state;
+    struct weir_op_ctx ctx[2] = {ctx_from(NULL), ctx_from(NULL)};
+    ctx[1].chain_index = 3;
+    struct weir_output_log *logs[2];
+    struct weir_output_segments segments[2];
+    static const char *const values[2] = {"of the first", "of the other one"};
+    for (int i = 0; i < 2; i++) {
+        logs[i] = weir_output_log_new(&ctx[i]);
+        append(logs[i], "k", values[i], strlen(values[i]), NULL, -1, 0);
+    }
+    for (int i = 0; i < 2; i++)
+        end_epoch(logs[i], 5, &segments[i]);
+    for (int i = 0; i < 2; i++) {
+        struct weir_buf bytes;
+        int64_t count;
+        assert_int_equal(segments[i].count, 1);
+        struct weir_message_out *messages = read_object(&segments[i].list[0], &bytes, &count);
+        assert_int_equal(messages[0].value_size, strlen(values[i]));
+        assert_memory_equal(messages[0].value, values[i], strlen(values[i]));
+        free(messages);
+        weir_buf_fini(&bytes);
+        weir_output_segments_fini(&segments[i]);
+        weir_output_log_free(logs[i]);
+    }
+}
+
 static void test_large_epochs(void **state)
 {
     struct weir_restored restored = {.checkpoint = 41};
@@ -225,6 +254,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_messages_come_back),
         cmocka_unit_test(test_headers_come_back),
+        cmocka_unit_test(test_two_logs_of_a_task),
         cmocka_unit_test(test_large_epochs),
     };
     return cmocka_run_group_tests(tests, open_store, close_store);

@@ -1,31 +1,47 @@
 #!/usr/bin/env python3
-"""Kafka to Kafka, exactly once, while processes die at each step of publishing, brokers are killed and stopped, and the parallelism changes: every
-record is there once for who reads committed, those of a key in order, and no transaction is left open.
+"""Kafka to Kafka, exactly once: three brokers, checkpoints in S3, a job with keyed state, and faults at each step of publishing, of the brokers, of the store,
+of rescaling. Whoever reads committed must find every record once, those of a key in order, with the number that the job's state gave it, and nothing
+may be left open.
 
-make check goes through STEPS once; `--faults N --seed S` takes N of them at random."""
+    tests/torture/kafka_torture.py                                 the matrix of `make check`
+    tests/torture/kafka_torture.py --faults 300 --seed 7 --runs 2  random ones; what is left of them: kill_runs.py
+"""
 import argparse
+import collections
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [os.path.join(os.path.dirname(HERE), "e2e"), HERE]
+sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "e2e")]
+import kill_runs  # noqa: E402
+OWN = None # the copy
+if __name__ == "__main__" and any(argument.startswith("--faults") for argument in sys.argv):
+    OWN = kill_runs.copy_programs()
 from kafka_kit import Kafka  # noqa: E402
-from kill_world import BUILD, PATIENCE, World, wait_for  # noqa: E402
+from kafka_matrix import BROKER_FAULTS, PUBLISHING, TRANSACTION_S, KafkaMatrix  # noqa: E402
+from kafka_oracle import Oracle, Reader  # noqa: E402
+from kill_matrix import A_CHECKPOINT, A_DEPLOYMENT, AT_AN_END, STORE_KINDS, Trouble  # noqa: E402
+from kill_world import JOBS, PATIENCE, S3, Proxy, main, s3_world, wait_for  # noqa: E402
 
-JOB = os.path.join(BUILD, "tests", "jobs", "kafka_sink.so")
-PUBLISHING = ["supervisor.commit-received", "supervisor.commit-begun", "supervisor.kafka-produced", "supervisor.kafka-commit-begun",
-              "supervisor.kafka-committed", "supervisor.commit-done", "supervisor.commit-answered"]
-STEPS = [(point, action) for point in PUBLISHING for action in ("kill", "stop")] + \
-        [(point, "error") for point in PUBLISHING[1:6]] + \
-        [("supervisor.kafka-fenced", "kill"), ("executor.output-synced", "error"), ("executor.report-send", "kill"), ("executor.restore-begun", "kill"),
-         ("jobmanager.head-put-done", "kill"), ("jobmanager.commit-send", "kill"), ("jobmanager.commit-sent", "kill"), ("jobmanager.commit-done", "kill"),
-         ("broker", "kill"), ("broker", "stop"), ("executors", "kill"), ("rescale", "3"), ("rescale", "1"), ("rescale", "2")]
-PARTITIONS, KEYS = 4, 7
+JOB = os.path.join(JOBS, "kafka_count.so")
+PARTITIONS, KEYS = 6, 12 # a key is always written to one partition
+NOT_HERE = AT_AN_END + ("supervisor.commit-file", "jobmanager.store-put-mid", "executor.store-put-mid") # steps of files
+
+MATRIX = [
+    *((point, "kill") for point in PUBLISHING), *((point, "error") for point in PUBLISHING[1:6]),
+    ("supervisor.kafka-fenced", "kill"), ("supervisor.kafka-produced", "zombie"), ("supervisor.kafka-committed", "both"),
+    ("executor.output-synced", "error"), ("executor.report-send", "kill"), ("executor.restore-begun", "kill"),
+    ("jobmanager.head-put-done", "kill"), ("jobmanager.commit-sent", "kill"), ("jobmanager.commit-done", "stop"),
+]
+RESCALES = [("supervisor.kafka-produced", "kill"), ("executor.restore-begun", "kill"), ("jobmanager.head-put-done", "kill")]
+BROKERS = [("coordinator", "kill"), ("leader", "stop")]
+seen = collections.Counter()
 
 
 class Feeder(threading.Thread):
@@ -33,133 +49,224 @@ class Feeder(threading.Thread):
 
     def __init__(self, kafka):
         super().__init__(daemon=True)
-        self.producer, self.count, self.stopping = kafka.producer(), 0, False
+        self.producer, self.count, self.failed, self.stopping = kafka.producer(enable_idempotence=True), 0, [], False
 
     def run(self):
         while not self.stopping:
             for _ in range(20):
-                i = self.count
-                self.producer.produce("in", json.dumps({"id": i, "text": "t"}), f"k{i % KEYS}", i % PARTITIONS)
+                self.write(self.count)
                 self.count += 1
             self.producer.poll(0)
             time.sleep(0.04)
 
+    def write(self, i):
+        while True:
+            try:
+                return self.producer.produce("in", json.dumps({"id": i}), f"k{i % KEYS}", i % KEYS % PARTITIONS,
+                                             on_delivery=lambda why, _: why and self.failed.append(why))
+            except BufferError: # the brokers are away
+                self.producer.poll(0.1)
+
     def end(self):
         self.stopping = True
         self.join()
-        assert self.producer.flush(60 * PATIENCE) == 0
+        assert self.producer.flush(60 * PATIENCE) == 0 and not self.failed, self.failed
 
 
-def check(kafka, feeder):
-    """How many records are there, what is wrong with them, and which are not there."""
-    found, last, wrong = kafka.read("out", timeout_s=60), {}, []
-    count, written = feeder.count + 20, feeder.count # one round may be under way
-    seen = [0] * count
-    for partition, messages in found.items():
+class Run:
+    """with Run(kafka, s3, proxy, rng) as it: the job is running, `it.matrix` takes faults."""
+
+    def __init__(self, kafka, world, rng):
+        self.kafka, self.world, self.rng = kafka, world, rng
+
+    def __enter__(self):
+        self.kafka.create("in", PARTITIONS)
+        self.kafka.create("out", 3)
+        world = self.world
+        done = world.weir("run", "-d", "-p", "2", JOB, "--topic", "in", "--brokers", self.kafka.brokers, "--to", "out", "--transaction-timeout", TRANSACTION_S * 1000)
+        assert done.returncode == 0, done.stderr
+        world.is_now(done.stdout.strip())
+        self.feeder, self.reader = Feeder(self.kafka), Reader(self.kafka, "out", Oracle(KEYS))
+        self.matrix = KafkaMatrix(world, self.rng, self.kafka, self.feeder, self.reader)
+        self.feeder.start()
+        world.wait_checkpoints(2, "at the beginning")
+        self.matrix.all_comes_out("at the beginning")
+        return self
+
+    def __exit__(self, *_):
+        self.feeder.stopping = True
+        self.reader.close()
+
+    def finish(self):
+        """Ends the input and judges: what was seen on the way, and what somebody sees who comes now."""
+        self.feeder.end()
+        self.matrix.all_comes_out("at the end")
+        messages = self.kafka.read("out")
+        late = Oracle(KEYS)
+        for partition, list in messages.items():
+            for message in list:
+                late.take(partition, message.key(), message.value())
+        for oracle in (self.reader.oracle, late):
+            found = oracle.judge(self.feeder.count)
+            assert not found, found[:10]
+        done = self.world.weir("cancel", self.world.job)
+        assert done.returncode == 0, done.stderr
+        wait_for("the end of the job", lambda: self.world.state() == "CANCELED", 60)
+        left = self.kafka.open_transactions()
+        assert not left, f"transactions are left open: {left}"
+        stable, high = self.kafka.ends("out", "read_committed"), self.kafka.ends("out", "read_uncommitted")
+        assert stable == high, f"readers of committed messages wait: {stable} of {high}"
+        print("#", self.matrix.summary())
+        print(f"# {self.feeder.count} records: lost 0, doubled 0, out of order 0, open transactions 0; daemons were started again {self.world.restarts} times")
+        seen.update(self.matrix.counted)
+        return messages
+
+
+def test_the_checker():
+    """What is wrong by one record is found."""
+    good = [(i % KEYS % 3, f"k{i % KEYS}".encode(), json.dumps({"id": i, "n": i // KEYS + 1}).encode()) for i in range(1000)]
+    check_the_checker(good)
+
+
+def check_the_checker(good):
+    def judged(change):
+        messages, oracle = list(good), Oracle(KEYS)
+        change(messages)
         for message in messages:
-            i = json.loads(message.value())["id"]
-            if i >= count:
-                wrong.append(f"{i} was never written")
-                continue
-            seen[i] += 1
-            if last.get((partition, i % PARTITIONS, i % KEYS), -1) >= i:
-                wrong.append(f"{i} in partition {partition} comes behind {last[partition, i % PARTITIONS, i % KEYS]}")
-            last[partition, i % PARTITIONS, i % KEYS] = i
-    doubled = [i for i in range(count) if seen[i] > 1]
-    return sum(1 for n in seen if n), [f"doubled: {doubled[:10]}"] * bool(doubled) + wrong[:10], [i for i in range(written) if not seen[i]]
+            oracle.take(*message)
+        return {finding[0] for finding in oracle.judge(len(good))}
+
+    def next_of_key(messages, at):
+        return next(j for j in range(at + 1, len(messages)) if messages[j][1] == messages[at][1])
+
+    def swap(messages):
+        other = next_of_key(messages, 100)
+        messages[100], messages[other] = messages[other], messages[100]
+
+    def edit(at, partition=None, key=None, value=None):
+        def change(messages):
+            old = messages[at]
+            messages[at] = (old[0] if partition is None else partition, key or old[1], value(old[2]) if value else old[2])
+        return change
+    assert judged(lambda messages: None) == set()
+    assert judged(lambda messages: messages.pop(100)) == {"lost"}
+    assert judged(lambda messages: messages.insert(150, messages[100])) == {"doubled"}
+    assert judged(lambda messages: messages.append(messages[100])) == {"doubled"}
+    assert judged(swap) == {"out of order"}
+    assert judged(edit(100, partition=7)) == {"wrong partition"}
+    assert "wrong key" in judged(edit(100, key=b"k"))
+    assert judged(edit(100, value=lambda v: json.dumps({**json.loads(v), "n": 0}).encode())) == {"wrong state"}
+    assert judged(edit(100, value=lambda v: b"{")) == {"damaged", "lost"}
+    assert judged(lambda messages: messages.append((0, b"k0", json.dumps({"id": len(good) + KEYS * 100, "n": 1}).encode()))) >= {"never written"}
 
 
-def wake(world):
-    for pid in world.pids():
-        try:
-            if open(f"/proc/{pid}/stat").read().rsplit(") ", 1)[1][0] == "T":
-                world.signal(pid, signal.SIGCONT)
-        except OSError:
-            pass
+def test_the_matrix():
+    """Three brokers, S3; at the end the checker is tried on what was read."""
+    trouble = Trouble()
+    with Kafka(nodes=3) as kafka, S3() as s3:
+        proxy = Proxy(s3.endpoint, trouble)
+        with s3_world(s3, proxy, slots=3) as world, Run(kafka, world, random.Random(1)) as it:
+            matrix = it.matrix
+            for point, kind in MATRIX:
+                matrix.fault(point, kind)
+            for point, kind in RESCALES:
+                matrix.rescale(point, kind)
+            for which, how in BROKERS:
+                matrix.broker(which, how)
+            matrix.outlast("supervisor.kafka-commit-begun")
+            matrix.store(trouble, proxy, "503")
+            matrix.crash_loop(5)
+            messages = it.finish()
+        proxy.shutdown()
+    check_the_checker([(partition, message.key(), message.value()) for partition, list in messages.items() for message in list])
 
 
-def inject(world, kafka, step, action):
-    """True: it happened."""
-    if step == "broker":
-        kafka.signal(1, "KILL" if action == "kill" else "STOP")
-        time.sleep(1)
-        if action == "kill":
-            kafka.start(1)
+def test_there_were_twenty_five():
+    """The list of what was counted above."""
+    print_list(seen)
+    print(f"# {len(seen)} distinct faults")
+    assert len(seen) >= 25, f"only {len(seen)} distinct faults"
+
+
+def print_list(counted):
+    for name, count in sorted(counted.items()):
+        print(f"#   {count:3} x {name}")
+
+
+# --- Random ones
+
+A_WORLD = 75 # faults on one cluster, job and set of brokers
+CRASHES = 50
+
+
+def plan(points, rng, count):
+    """Half at the steps of publishing, a quarter at any other, the rest into the brokers, commands and the store; once, crash after crash."""
+    def kinds(point):
+        role = point.split(".")[0]
+        return ["kill", "stop", "delay", "zombie"] + ["error"] * points[point]["can-fail"] + ["both"] * (role == "supervisor")
+    publishing = [point for point in points if point in PUBLISHING + ("supervisor.kafka-fenced",)]
+    others = [point for point in points if point not in publishing and not point.startswith(NOT_HERE)]
+    loop = rng.randrange(count)
+    for i in range(count):
+        chance = rng.random()
+        if i == loop:
+            yield "crash_loop", CRASHES
+        elif chance < 0.12:
+            yield "broker", *rng.choice(BROKER_FAULTS)
+        elif chance < 0.16:
+            yield "outlast", rng.choice(PUBLISHING[1:5])
+        elif chance < 0.20:
+            yield "store", rng.choice(STORE_KINDS)
+        elif chance < 0.35:
+            point = rng.choice([p for p in A_CHECKPOINT + A_DEPLOYMENT if p in publishing + others])
+            yield "rescale", point, rng.choice(kinds(point))
         else:
-            kafka.signal(1, "CONT")
-        return True
-    if step == "executors":
-        for pid in world.executor_pids():
-            world.signal(pid, signal.SIGKILL)
-        return True
-    if step == "rescale":
-        return world.weir("rescale", world.job, "--parallelism", action).returncode == 0
-    before = wait_for("fault points", lambda: world.points().get(step))["acted"]
-    world.arm(step, action)
-    if step in ("executor.restore-begun", "supervisor.kafka-fenced"): # what makes them be passed
-        for pid in world.executor_pids() if step.startswith("executor") else [p.pid for n, p in world.daemons.items() if n.startswith("taskmanager")]:
-            world.signal(pid, signal.SIGKILL)
-    hit = False
-    for _ in range(int(100 * PATIENCE)):
-        now = world.points().get(step)
-        hit = hit or (now is not None and now["acted"] > before)
-        if hit:
-            break
-        time.sleep(0.1)
-    if action == "stop":
-        time.sleep(2.5 * PATIENCE) # its work goes to others meanwhile
-    wake(world)
-    world.disarm()
-    return hit
+            point = rng.choice(publishing if chance < 0.75 else others)
+            yield "fault", point, rng.choice(kinds(point)), rng.randrange(1, 4)
 
 
-def progress(world):
-    """A checkpoint that began after now is complete."""
-    done = world.completed()
-    wait_for("the next checkpoints", lambda: world.completed() >= done + 2, 90)
+def one_world(rng, s3, proxy, trouble, count):
+    settings = {"execution.checkpointing.unaligned.enabled": rng.choice(["true", "false"]), "state.backend.type": rng.choice(["rocksdb", "hashmap"]),
+                "execution.checkpointing.max-concurrent-checkpoints": rng.choice([1, 3])}
+    print(f"# {settings}", flush=True)
+    with Kafka(nodes=3) as kafka, s3_world(s3, proxy, slots=3, config=settings) as world, Run(kafka, world, rng) as it:
+        points = wait_for("fault points", world.points)
+        for name, *how in plan(points, rng, count):
+            if name == "store":
+                how = [trouble, proxy, *how]
+            getattr(it.matrix, name)(*how)
+        it.finish()
+        return it.matrix
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--faults", type=int)
-    parser.add_argument("--seed", type=int, default=int(time.time()))
-    options = parser.parse_args()
-    steps = STEPS
-    if options.faults:
-        rng = random.Random(options.seed)
-        steps = [rng.choice(STEPS) for _ in range(options.faults)]
-    with Kafka(extra="auto.create.topics.enable=false") as kafka:
-        kafka.create("in", PARTITIONS)
-        kafka.create("out", 3)
-        with World(taskmanagers=2, slots=3) as world:
-            done = world.weir("run", "-d", "-p", "2", JOB, "--topic", "in", "--brokers", kafka.brokers, "--to", "out", "--guarantee", "exactly-once")
-            assert done.returncode == 0, done.stderr
-            world.is_now(done.stdout.strip())
-            feeder = Feeder(kafka)
-            feeder.start()
-            counted = set()
-            for step, action in steps:
-                progress(world)
-                if inject(world, kafka, step, action):
-                    progress(world)
-                    counted.add((step, action))
-                    print(f"# {step} {action}: {feeder.count} records so far", flush=True)
-                else:
-                    print(f"# {step} {action}: it was not reached", flush=True)
-                _, wrong, _ = check(kafka, feeder)
-                assert not wrong, wrong
-            feeder.end()
-            wait_for("all records", lambda: check(kafka, feeder)[0] == feeder.count, 60)
-            _, wrong, lost = check(kafka, feeder)
-            assert not wrong and not lost, (wrong, lost[:10])
-            open_ones = [line for line in kafka.tool("TransactionsCommand", "list").splitlines() if "Ongoing" in line]
-            time.sleep(2)
-            again = [line for line in kafka.tool("TransactionsCommand", "list").splitlines() if "Ongoing" in line]
-            assert not set(open_ones) & set(again), again
-            print(f"ok 1 - {len(counted)} distinct faults of {len(steps)}, {feeder.count} records: lost 0, doubled 0, out of order 0, open transactions 0")
-            assert options.faults or len(counted) >= 25, counted
-    print("1..1")
+def torture(faults, seed):
+    """One run. What it was, for the results."""
+    rng, trouble = random.Random(seed), Trouble()
+    total, injected = collections.Counter(), 0
+    with S3() as s3:
+        proxy = Proxy(s3.endpoint, trouble)
+        while injected < faults:
+            matrix = one_world(rng, s3, proxy, trouble, min(A_WORLD, faults - injected))
+            total.update(matrix.counted)
+            injected += matrix.injected - matrix.missed
+        proxy.shutdown()
+    print_list(total)
+    return {"injected": injected, "distinct": sorted(total)}
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1)) # brokers and servers are stopped
+    parser.add_argument("tests", nargs="*")
+    parser.add_argument("--faults", type=int)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--runs", type=int, default=1)
+    arguments = parser.parse_args()
+    sys.argv[1:] = arguments.tests
+    if OWN:
+        try:
+            sys.exit(kill_runs.runs("kafka", range(arguments.seed, arguments.seed + arguments.runs), lambda seed: torture(arguments.faults, seed),
+                                    "none lost, none doubled, none out of order, no wrong state, no transaction open"))
+        finally:
+            shutil.rmtree(OWN)
+    main(globals())

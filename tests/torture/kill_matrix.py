@@ -12,6 +12,7 @@ from kill_world import PATIENCE, link_all, wait_for
 AFTER_A_FAILURE = ("executor.restore-", "executor.deploy-", "executor.starting", "executor.task-running", "supervisor.start-", "supervisor.executor-spawned",
                    "jobmanager.deploy-")
 AFTER_A_JOBMANAGER = ("jobmanager.job-read",)
+AFTER_A_TASKMANAGER = ("supervisor.kafka-fenced",)
 OF_KAFKA = ("supervisor.kafka-",) # the job has none
 AT_AN_END = ("executor.task-ended", "jobmanager.job-store")  # only when the job begins or ends
 BY_ANOTHER = {"jobmanager.head-get": ("jobmanager.head-put-done", "error")}
@@ -80,7 +81,7 @@ class Matrix:
         assert point in points, f"no fault point {point}"
         before = points[point]
         action = {"zombie": "stop", "both": "kill", "delay": f"delay={self.rng.randrange(100, 700)}"}.get(kind, kind)
-        nth = 1 if point in BY_ANOTHER or point.startswith(AFTER_A_FAILURE + AFTER_A_JOBMANAGER + RARE) else nth
+        nth = 1 if point in BY_ANOTHER or point.startswith(AFTER_A_FAILURE + AFTER_A_JOBMANAGER + AFTER_A_TASKMANAGER + RARE) else nth
         world.arm(f"{point}:{nth}", action)
         if point in BY_ANOTHER:
             world.arm(*BY_ANOTHER[point])
@@ -89,6 +90,9 @@ class Matrix:
                 world.signal(pid, signal.SIGKILL)
         if point in AFTER_A_JOBMANAGER:
             world.signal(world.daemons["jobmanager"].pid, signal.SIGKILL)
+        if point in AFTER_A_TASKMANAGER:
+            for pid in [process.pid for name, process in world.daemons.items() if name.startswith("taskmanager")]:
+                world.signal(pid, signal.SIGKILL)
         self.injected += 1
         if action == "stop" and point.startswith("jobmanager."): # it answers nobody meanwhile
             pid = wait_for(f"a stop at {point}", lambda: is_stopped(world.daemons["jobmanager"].pid) and world.daemons["jobmanager"].pid, 40)

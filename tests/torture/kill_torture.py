@@ -14,8 +14,6 @@ results.jsonl (a line a run), SEED.log, and of a run that failed failed-SEED/: l
 """
 import argparse
 import collections
-import itertools
-import json
 import os
 import random
 import shutil
@@ -23,19 +21,14 @@ import signal
 import sys
 import tempfile
 import time
-import traceback
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "e2e")]
+import kill_runs  # noqa: E402
 OWN = None # the copy
 if __name__ == "__main__" and any(argument.startswith(("--faults", "--outside")) for argument in sys.argv):
-    built = os.path.abspath(os.environ.get("WEIR_BUILD", os.path.join(HERE, "..", "..", "build")))
-    RESULTS = os.path.join(built, "torture")
-    OWN = tempfile.mkdtemp(prefix="weir-kill-build-")
-    for part in ("bin", "lib", "tests/jobs"):
-        shutil.copytree(os.path.join(built, part), os.path.join(OWN, part), symlinks=True, ignore=shutil.ignore_patterns("*.a"))
-    os.environ["WEIR_BUILD"] = OWN
-from kill_world import KEYS, PATIENCE, S3, Proxy, Skip, World, main, oracle, run, wait_for  # noqa: E402
+    OWN = kill_runs.copy_programs()
+from kill_world import PATIENCE, S3, Proxy, Skip, World, main, oracle, run, s3_world, wait_for  # noqa: E402
 from kill_matrix import AT_AN_END, COMMANDS, LOCAL_KINDS, OF_KAFKA, STORE_KINDS, Matrix, Trouble  # noqa: E402
 
 
@@ -211,7 +204,7 @@ S3_MATRIX = [
     *(("jobmanager." + step, "kill") for step in ("report-counted", "metadata-put-begun", "head-put-done", "head-answered", "commit-send", "commit-done", "garbage-begun")),
     ("jobmanager.head-put-done", "zombie"),
 ]
-seen, numbers = collections.Counter(), itertools.count(1)
+seen = collections.Counter()
 
 
 def run_matrix(world, faults, seed=1):
@@ -229,13 +222,6 @@ def test_the_matrix_on_files():
         world.check_newest_state()
         finish(world, matrix)
         seen.update(matrix.counted)
-
-
-def s3_world(s3, proxy, **more):
-    """With a directory of its own: a job in it that the world does not know is too many."""
-    name = f"state-{next(numbers)}"
-    config = {"s3.endpoint": proxy.endpoint, "s3.attempts": "4", **more.pop("config", {})}
-    return World(dir=f"s3://weir-test/{name}", root=os.path.join(s3.bucket(), name), refresh=s3.refresh, env={**KEYS, "WEIR_S3_ENDPOINT": proxy.endpoint}, config=config, **more)
 
 
 # What a command is disturbed by, in order; after each "stop" the job is begun again with its savepoint, and disturbed in that.
@@ -466,74 +452,11 @@ def outside(seconds, seed):
         world.check_newest_state()
         finish(world, matrix)
         print(f"# {sum(kills.values())} processes killed from outside: {dict(kills)}")
-    return {"killed": sum(kills.values()), "distinct": []}
+    return {"injected": sum(kills.values()), "distinct": []}
 
 
 def test_killed_from_outside():
     outside(6, 3)
-
-
-# --- Runs
-
-class Twice:
-    """Standard output, in a file too."""
-
-    def __init__(self, path):
-        self.file, self.out = open(path, "w", buffering=1), sys.stdout
-
-    def write(self, text):
-        self.out.write(text)
-        self.file.write(text)
-
-    def flush(self):
-        self.out.flush()
-
-
-def one_run(what, seed, body):
-    """False: it failed."""
-    kept = os.path.join(RESULTS, f"failed-{what}-{seed}")
-    shutil.rmtree(kept, ignore_errors=True)
-    os.makedirs(kept)
-    os.environ["WEIR_TEST_KEEP"] = kept
-    log, out, begun = os.path.join(RESULTS, f"{what}-{seed}.log"), sys.stdout, time.time()
-    sys.stdout = Twice(log)
-    try:
-        result = {"what": what, "seed": seed, "ok": True, **body()}
-    except Exception as error:
-        traceback.print_exc(file=sys.stdout)
-        result = {"what": what, "seed": seed, "ok": False, "why": str(error)[:500]}
-        print(f"# seed {seed} failed; {kept} has what was there, {log} what was done")
-    finally:
-        sys.stdout = out
-    result["seconds"] = round(time.time() - begun)
-    with open(os.path.join(RESULTS, "results.jsonl"), "a") as file:
-        file.write(json.dumps(result) + "\n")
-    if result["ok"]:
-        shutil.rmtree(kept)
-        print(f"# {what}, seed {seed}: {result.get('injected', result.get('killed'))} faults, {len(result['distinct'])} distinct, none lost, none doubled, no wrong window, no wrong state, "
-              f"{result['seconds']} s", flush=True)
-    return result
-
-
-def next_seed():
-    path = os.path.join(RESULTS, "results.jsonl")
-    seeds = [json.loads(line)["seed"] for line in open(path)] if os.path.exists(path) else []
-    return max(seeds, default=0) + 1
-
-
-def runs(arguments):
-    os.makedirs(RESULTS, exist_ok=True)
-    first = next_seed() if arguments.resume else arguments.seed
-    done = []
-    for seed in range(first, first + arguments.runs):
-        if arguments.outside:
-            done.append(one_run("outside", seed, lambda: outside(arguments.outside, seed)))
-        else:
-            done.append(one_run("kill", seed, lambda: torture(arguments.faults, seed, arguments.store)))
-    good = [result for result in done if result["ok"]]
-    print(f"# {len(done)} runs, {len(done) - len(good)} failed; {sum(r.get('injected', r.get('killed')) for r in good)} faults, "
-          f"{len({name for r in good for name in r['distinct']})} distinct")
-    return 0 if len(good) == len(done) else 1
 
 
 if __name__ == "__main__":
@@ -549,7 +472,10 @@ if __name__ == "__main__":
     sys.argv[1:] = arguments.tests
     if OWN:
         try:
-            sys.exit(runs(arguments))
+            first = kill_runs.next_seed() if arguments.resume else arguments.seed
+            what, body = ("outside", lambda seed: outside(arguments.outside, seed)) if arguments.outside else \
+                ("kill", lambda seed: torture(arguments.faults, seed, arguments.store))
+            sys.exit(kill_runs.runs(what, range(first, first + arguments.runs), body, "none lost, none doubled, no wrong window, no wrong state"))
         finally:
             shutil.rmtree(OWN)
     main(globals())

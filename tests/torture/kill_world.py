@@ -1,5 +1,6 @@
 """A cluster whose processes may die: daemons that are started again when they do (as a service manager does it), fault points, the job
 tests/jobs/identity.c on it, and the checks of oracle.py at its end."""
+import itertools
 import json
 import os
 import shutil
@@ -343,3 +344,13 @@ class World:
                 reached = oracle.check_storage(self.root, job, closely=False)[1]
             orphans += more
         return found + orphans
+
+
+numbers = itertools.count(1)
+
+
+def s3_world(s3, proxy, **more):
+    """A world whose store is S3, in a directory of its own: a job in it that the world does not know is too many."""
+    name = f"state-{next(numbers)}"
+    config = {"s3.endpoint": proxy.endpoint, "s3.attempts": "4", **more.pop("config", {})}
+    return World(dir=f"s3://weir-test/{name}", root=os.path.join(s3.bucket(), name), refresh=s3.refresh, env={**KEYS, "WEIR_S3_ENDPOINT": proxy.endpoint}, config=config, **more)

@@ -294,12 +294,15 @@ static void asks_again(void **state)
     struct watch w;
     struct stored_job stored;
     start(&w);
+    assert_false(weir_jm_knows_all_jobs(w.jm));
     step(&w, (struct weir_jm_event){.kind = WEIR_JM_EVENT_JOBS_LISTED, .text = "503"});
     assert_non_null(strstr(w.log, "503"));
+    assert_false(weir_jm_knows_all_jobs(w.jm));
     later(&w, 1000);
     assert_int_equal(w.lists, 2);
     const char *keys[] = {"jobs/" JOB "/"};
     listed(&w, keys, 1);
+    assert_false(weir_jm_knows_all_jobs(w.jm)); /* it is not read yet */
     job_of(&stored, 3, 1);
     stored.missing = 1;
     was_read(&w, &stored); /* damaged, the first time */
@@ -313,8 +316,10 @@ static void asks_again(void **state)
     assert_int_equal(w.reads, 3);
     stored.result = WEIR_JM_READ_OK;
     stored.no_head = false;
+    assert_false(weir_jm_knows_all_jobs(w.jm));
     was_read(&w, &stored); /* and the second time */
     assert_int_equal(known(&w)->state, WEIR_JOB_FAILED);
+    assert_true(weir_jm_knows_all_jobs(w.jm));
     weir_jm_free(w.jm);
 }
 

@@ -37,7 +37,7 @@ static struct {
     struct weir_view_submission submission; /* strings copied below */
     char graph[4096], savepoint_path[100], job_id[33], name[256], code_name[200], sha256[65], path[300],
         arguments[1000], configuration[1000];
-    bool fail_build;
+    bool fail_build, reading;
     char code_sha256[65]; /* of the running job */
 } fake;
 
@@ -98,6 +98,12 @@ static void fake_jobs(void *self, struct weir_arena *arena, const struct weir_vi
         all[i] = *make_job(arena, job_ids[i], 0);
     *jobs = all;
     *count = 3;
+}
+
+static bool fake_knows_all_jobs(void *self)
+{
+    (void)self;
+    return !fake.reading;
 }
 
 static bool fake_job(void *self, const char *id, int parts, struct weir_arena *arena, const struct weir_view_job **job)
@@ -335,6 +341,7 @@ static bool fake_operation(void *self, const char *id, struct weir_arena *arena,
 
 static const struct weir_cluster_view view = {
     .jobs = fake_jobs,
+    .knows_all_jobs = fake_knows_all_jobs,
     .job = fake_job,
     .taskmanagers = fake_taskmanagers,
     .cancel = fake_cancel,
@@ -793,6 +800,15 @@ static void errors(void **state)
         snprintf(path, sizeof path, "/jobs/zz%s", parts[i]);
         expect_error("GET", path, NULL, 400, "Cannot resolve path parameter (jobid) from value \"zz\"");
     }
+    static const char unknown[] = "/jobs/00000000000000000000000000000000";
+    fake.reading = true;
+    expect_error("GET", unknown, NULL, 503, "is not known yet");
+    expect_error("PATCH", unknown, NULL, 503, "is not known yet");
+    expect_error("POST", "/jobs/00000000000000000000000000000000/checkpoints", "{}", 503, "is not known yet");
+    json_t *overview = call("GET", "/jobs/overview", NULL, 200);
+    assert_non_null(json_object_get(overview, "weir-incomplete"));
+    json_decref(overview);
+    fake.reading = false;
     expect_error("GET", "/jobs/" FAILED_JOB "/vertices/zz", NULL, 400, "vertexid");
     expect_error("GET", "/jobs/" FAILED_JOB "/vertices/00000000000000000000000000000000", NULL, 404, "JobVertex");
     expect_error("GET", "/jobs/" FAILED_JOB "/vertices/" VERTEX "/subtasks/99", NULL, 404, "subtask");

@@ -1,0 +1,68 @@
+"""The identity oracle of Kafka: what somebody who reads committed has seen of a topic. Record number i was written with key k(i % KEYS); each must be
+there once, those of a key in order and in one partition, each with its number within its key, which the job counted in its state."""
+import json
+
+
+class Oracle:
+    def __init__(self, keys):
+        self.keys = keys
+        self.seen, self.lowest = bytearray(), 0 # of each record, how often (at most 2); all below `lowest` are there
+        self.last, self.place = {}, {} # of each key: its last record, and its partition
+        self.findings = []
+
+    def take(self, partition, key, value):
+        """One message, in the order of its partition."""
+        try:
+            row = json.loads(value)
+            i, n = row["id"], row["n"]
+        except (ValueError, KeyError, TypeError):
+            self.findings.append(("damaged", partition, value))
+            return
+        if i >= len(self.seen):
+            self.seen.extend(bytes(max(i + 1 - len(self.seen), 4096)))
+        self.seen[i] = min(self.seen[i] + 1, 2)
+        if self.seen[i] > 1:
+            self.findings.append(("doubled", i, f"partition {partition}"))
+        elif i < self.last.get(key, -1):
+            self.findings.append(("out of order", i, f"comes after {self.last[key]} of {key!r}"))
+        if key != f"k{i % self.keys}".encode():
+            self.findings.append(("wrong key", i, key))
+        if n != i // self.keys + 1:
+            self.findings.append(("wrong state", i, f"is number {n} of its key, not {i // self.keys + 1}"))
+        if self.place.setdefault(key, partition) != partition:
+            self.findings.append(("wrong partition", i, f"of {key!r}: {partition}, not {self.place[key]}"))
+        self.last[key] = max(i, self.last.get(key, -1))
+
+    def reached(self):
+        """How many records from 0 on are there, without a gap."""
+        while self.lowest < len(self.seen) and self.seen[self.lowest]:
+            self.lowest += 1
+        return self.lowest
+
+    def judge(self, written):
+        """When all has come: what is wrong, and what is not there."""
+        lost = [("lost", i) for i in range(written) if i >= len(self.seen) or not self.seen[i]]
+        return self.findings + lost + [("never written", i) for i in range(written, len(self.seen)) if self.seen[i]]
+
+
+class Reader:
+    """Feeds an oracle with what is new in a topic, through whatever happens to its brokers."""
+
+    def __init__(self, kafka, topic, oracle):
+        from confluent_kafka import Consumer, KafkaError, TopicPartition
+        self.kafka, self.oracle, self.gone = kafka, oracle, KafkaError._AUTO_OFFSET_RESET
+        self.consumer = Consumer({"bootstrap.servers": kafka.brokers, "group.id": "oracle", "isolation.level": "read_committed",
+                                  "enable.auto.commit": False, "auto.offset.reset": "error", "fetch.wait.max.ms": 50, "log_level": 0})
+        partitions = self.consumer.list_topics(topic, timeout=60).topics[topic].partitions
+        self.consumer.assign([TopicPartition(topic, p, 0) for p in partitions])
+
+    def poll(self):
+        for message in self.consumer.consume(5000, 0.2):
+            if not message.error():
+                self.oracle.take(message.partition(), message.key(), message.value())
+            elif message.error().code() == self.gone: # what it has read is not there any more
+                self.oracle.findings.append(("taken back", message.partition(), message.error().str()))
+        return self.oracle.reached()
+
+    def close(self):
+        self.consumer.close()
