@@ -123,6 +123,7 @@ struct job_checkpoints {
     uint64_t epoch_seen;                              /* of HEAD when it was last looked at in doubt */
     uint64_t draining;                                /* sources were told to end, with this id; 0: they were not */
     bool savepoint_waits;                             /* for the end of the checkpoint that is under way */
+    uint64_t drain_restarts;                          /* of the job's regions, when they were told */
     char *drain_target;                               /* of the savepoint that the last checkpoint is then */
     char *claimed;                                    /* savepoint that goes when the job has a checkpoint of its own */
     bool taking_over; /* an earlier JobManager's job: the first write of HEAD fences that one */

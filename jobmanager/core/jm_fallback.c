@@ -60,6 +60,9 @@ const Weir__Failure *weir_jm_checkpoint_corrupt(struct weir_jm *jm, struct weir_
     bool undecided = false; /* a newer one may be complete */
     for (int i = 0; c && i < c->pending_count; i++)
         undecided |= c->pending[i]->state == CHECKPOINT_IN_HEAD;
+    /* What HEAD is being written without cannot be gone back to: it is looked at again when that is over. */
+    if (c && job->retained_count > 1)
+        undecided |= job->retained[job->retained_count - 2].id < c->oldest_writing;
     bool another = c && c->latest && failure->checkpoint != c->latest->checkpoint && !WEIR_MUTANT(jm_fallback_too_far);
     if (c && (undecided || !c->latest || another))
         return out; /* it was not the newest: the next attempt begins with another */

@@ -529,6 +529,7 @@ static uint64_t begin_own(struct weir_jm *jm, struct weir_jm_operation *operatio
     operation->location = new_location(jm, operation);
     if (operation->kind == WEIR_JM_OPERATION_STOP && operation->drain) {
         c->draining = c->next_id++;
+        c->drain_restarts = job->restarts;
         c->drain_target = weir_strdup(operation->location);
         weir_jm_checkpoint_drain(jm, job, NULL);
         weir_jm_job_set_status(job, "stopping: its sources end, and what they have read is worked off");
@@ -617,7 +618,8 @@ static void replan(struct weir_jm *jm, struct weir_jm_job *job)
 static void watch_drain(struct weir_jm *jm, struct weir_jm_job *job)
 {
     struct job_checkpoints *c = job->in->checkpoints;
-    if (job->state != WEIR_JOB_RESTARTING || job->committing || WEIR_MUTANT(jm_drain_goes_on))
+    bool restarted = job->restarts != c->drain_restarts; /* without a delay, in one step */
+    if ((job->state != WEIR_JOB_RESTARTING && !restarted) || job->committing || WEIR_MUTANT(jm_drain_goes_on))
         return;
     for (int i = 0; i < jm->operation_count; i++)
         if (jm->operations[i].state == WEIR_JM_OPERATION_IN_PROGRESS && jm->operations[i].checkpoint == c->draining &&

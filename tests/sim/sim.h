@@ -128,7 +128,7 @@ struct tm_node {
 
 struct conn {
     int tm, boot, jm;
-    bool tm_open, jm_open;
+    bool tm_open, jm_open, confused; /* its TaskManager has acknowledged what its JobManager never sent */
     char peer[16];
     uint64_t session;                  /* that the TaskManager opened on it; 0: none yet */
     bool registered;                   /* the JobManager has accepted it and not ended it */

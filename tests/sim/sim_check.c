@@ -704,8 +704,8 @@ void check_start_failed(struct world *w, int jm, int index)
 {
     const struct job *job = &w->jobs[index];
     const struct weir_jm_job *view = weir_jm_job_find(w->jms[jm].core, job->id);
-    if (view && job->jm == jm && job->state == WEIR_JOB_RUNNING && view->state == WEIR_JOB_RUNNING &&
-        view->restarts == job->restarts)
+    if (view && job->jm == jm && !w->jms[jm].fenced && job->state == WEIR_JOB_RUNNING &&
+        view->state == WEIR_JOB_RUNNING && view->restarts == job->restarts)
         violate(w, "start-failure-not-counted", "jm%d: job %.8s goes on as if nothing had happened", jm, job->id);
 }
 
@@ -817,7 +817,7 @@ void check_jm_effect(struct world *w, int jm, const struct weir_jm_effect *effec
             if (j->jm != jm)
                 break;
             if (j->abort_id && (j->abort_conn != conn || j->abort_id != effect->control->id) &&
-                w->conns[j->abort_conn].cmd_acked >= j->abort_id)
+                w->conns[j->abort_conn].cmd_acked >= j->abort_id && !w->conns[j->abort_conn].confused)
                 violate(w, "abort-twice", "jm%d: job %.8s", jm, j->id);
             j->abort_conn = conn;
             j->abort_id = effect->control->id;

@@ -602,6 +602,7 @@ void tm_confuse(struct world *w, int tm)
     control.body_case = WEIR__CONTROL__BODY_START_EXECUTOR;
     control.start_executor = &start;
     count(w, C_confused_start);
+    c->confused = true;
     int before = w->exec_count;
     tm_message(w, t->conn, &control);
     if (w->exec_count > before)

@@ -542,18 +542,7 @@ static void cancelled(struct rig *out, bool publishing_fails)
     for (int t = 0; t < 2; t++)
         task_report(&rig, t, WEIR__TASK_STATE__CANCELED);
     assert_int_equal(job(&rig)->state, WEIR_JOB_CANCELED);
-    Weir__ExecutorReport report;
-    weir__executor_report__init(&report);
-    char id[33];
-    snprintf(id, sizeof id, "%s", weir_jm_executor_at(rig.jm, 0).id);
-    report.executor_id = id;
-    report.job_id = (char *)JOB;
-    report.state = WEIR__EXECUTOR_REPORT__STATE__EXITED;
-    Weir__Control control;
-    weir__control__init(&control);
-    control.body_case = WEIR__CONTROL__BODY_EXECUTOR_REPORT;
-    control.executor_report = &report;
-    deliver(&rig, &control);
+    executor_exits(&rig);
     assert_null(last(&rig, WEIR__CONTROL__BODY_ABORT_OUTPUT));
     head_put(&rig, WEIR_HEAD_PUT_OK);
     assert_int_equal(last(&rig, WEIR__CONTROL__BODY_COMMIT_OUTPUT)->commit_output->checkpoint, 1);
@@ -712,6 +701,42 @@ static void corrupt_ones(void **state)
 }
 
 /* Attempts are allowed by HEAD, a few ahead; while the write that allows more is under way no other one is begun for them. */
+/* HEAD is being written without the one before it when the newest proves corrupt: going back would be to nothing. */
+static void corrupt_while_the_one_before_goes(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_init(&rig);
+    rig.options.checkpoints_retained = 1;
+    rig.options.fixed_attempts = 100000;
+    bring_up(&rig, WEIR__PARTITION__FORWARD);
+    make_complete(&rig, 1); /* stays until its output is published */
+    rig.without_output = true;
+    make_complete(&rig, 2);
+    assert_int_equal(job(&rig)->retained_count, 2);
+    task_report(&rig, 1, WEIR__TASK_STATE__FAILED);
+    pass(&rig, 100);
+    commit_done(&rig, 1, false);
+    for (int puts = rig.head_puts, i = 0; rig.head_puts == puts && i < 10000;
+         i++) { /* until attempts must be allowed */
+        task_report(&rig, 0, WEIR__TASK_STATE__FAILED);
+        pass(&rig, 100);
+    }
+    assert_int_equal(rig.head->n_retained, 1);
+    task_report_from(&rig, 1, WEIR__TASK_STATE__FAILED, "", 2);
+    head_put(&rig, WEIR_HEAD_PUT_OK);
+    forget(&rig);
+    pass(&rig, 100);
+    assert_int_equal(job(&rig)->retained_count, 1);
+    const Weir__Control *deploy = last(&rig, WEIR__CONTROL__BODY_DEPLOY_TASKS);
+    assert_non_null(deploy);
+    assert_int_equal(deploy->deploy_tasks->n_restores, deploy->deploy_tasks->n_tasks);
+    assert_int_equal(deploy->deploy_tasks->restores[0]->checkpoint, 2);
+    task_report_from(&rig, 1, WEIR__TASK_STATE__FAILED, "", 2);
+    assert_int_equal(job(&rig)->state, WEIR_JOB_FAILING);
+    rig_fini(&rig);
+}
+
 static void attempts_are_allowed_once(void **state)
 {
     (void)state;
@@ -757,6 +782,7 @@ int main(void)
         cmocka_unit_test(on_demand),
         cmocka_unit_test(requests_have_a_bound),
         cmocka_unit_test(corrupt_ones),
+        cmocka_unit_test(corrupt_while_the_one_before_goes),
         cmocka_unit_test(attempts_are_allowed_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -225,6 +225,23 @@ static inline void executor_ready(struct rig *rig)
     deliver(rig, &control);
 }
 
+/* Its process has gone, and with it all of its tasks. */
+static inline void executor_exits(struct rig *rig)
+{
+    Weir__ExecutorReport report;
+    char id[33];
+    weir__executor_report__init(&report);
+    snprintf(id, sizeof id, "%s", weir_jm_executor_at(rig->jm, 0).id);
+    report.executor_id = id;
+    report.job_id = (char *)JOB;
+    report.state = WEIR__EXECUTOR_REPORT__STATE__EXITED;
+    Weir__Control control;
+    weir__control__init(&control);
+    control.body_case = WEIR__CONTROL__BODY_EXECUTOR_REPORT;
+    control.executor_report = &report;
+    deliver(rig, &control);
+}
+
 /* --- What a subtask says: its one part is named `name`, and so is its one committable. */
 
 struct subtask_snapshot {

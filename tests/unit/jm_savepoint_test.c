@@ -178,16 +178,22 @@ static void drain(void **state)
     (void)state;
     struct weir_jm_request wanted = a_stop;
     wanted.drain = true;
-    for (int fails = 0; fails < 2; fails++) {
+    for (int fails = 0; fails < 3; fails++) {
         struct rig rig;
         rig_init(&rig);
+        if (fails == 2) /* it runs again in the step in which its executor has died */
+            rig.options.fixed_delay_ms = 0;
         bring_up(&rig, WEIR__PARTITION__REBALANCE);
         request(&rig, wanted);
         const Weir__TriggerCheckpoint *trigger = last(&rig, WEIR__CONTROL__BODY_TRIGGER_CHECKPOINT)->trigger_checkpoint;
         assert_int_equal(trigger->flags, FLAG_DRAIN);
         assert_int_equal(trigger->n_tasks, 2); /* the sources */
         task_report(&rig, 0, WEIR__TASK_STATE__FINISHED);
-        if (fails) {
+        if (fails == 2) {
+            executor_exits(&rig);
+            assert_non_null(strstr(weir_jm_operation_find(rig.jm, "s")->failure, "the job goes on"));
+            assert_int_equal(job(&rig)->restarts, 1);
+        } else if (fails) {
             task_report(&rig, 1, WEIR__TASK_STATE__FAILED);
             assert_non_null(strstr(weir_jm_operation_find(rig.jm, "s")->failure, "the job goes on"));
             assert_int_equal(job(&rig)->state, WEIR_JOB_RESTARTING);
