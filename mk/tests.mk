@@ -26,6 +26,7 @@ UNIT_LIBS_avro_test := $(UNIT_LIBS_csv_test)
 UNIT_LIBS_protobuf_test := $(UNIT_LIBS_csv_test)
 UNIT_LIBS_protobuf_confluent_test := $(UNIT_LIBS_csv_test)
 UNIT_LIBS_json_schema_test := $(UNIT_LIBS_csv_test)
+UNIT_LIBS_json_confluent_test := $(UNIT_LIBS_csv_test)
 
 UNIT_LIBS_plan_test := common/graph common/base proto
 UNIT_LIBS_jm_test := jobmanager/core common/graph common/base proto

@@ -7,6 +7,7 @@ extern const struct weir_format weir_format_avro;
 extern const struct weir_format weir_format_avro_confluent;
 extern const struct weir_format weir_format_csv;
 extern const struct weir_format weir_format_json;
+extern const struct weir_format weir_format_json_confluent;
 extern const struct weir_format weir_format_protobuf;
 extern const struct weir_format weir_format_protobuf_confluent;
 extern const struct weir_format weir_format_raw;
@@ -16,6 +17,7 @@ const struct weir_format *const weir_formats[] = {
     &weir_format_avro_confluent,
     &weir_format_csv,
     &weir_format_json,
+    &weir_format_json_confluent,
     &weir_format_protobuf,
     &weir_format_protobuf_confluent,
     &weir_format_raw,

@@ -347,7 +347,6 @@ static weir_err encode(struct weir_encoder *encoder, const struct weir_batch *ba
     return WEIR_OK;
 }
 
-extern const struct weir_format weir_format_json;
 const struct weir_format weir_format_json = {
     .name = "json",
     .help = "JSON objects, one per record or line",

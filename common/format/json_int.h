@@ -5,6 +5,9 @@
 #include "format/format.h"
 
 extern const struct weir_option weir_json_options[];
+extern const struct weir_format weir_format_json;
+/* A JSON Schema for what is written of these columns; freed by the caller. */
+char *weir_json_schema_derive(const struct weir_schema *columns);
 
 weir_err weir_json_decoder_new(struct weir_schema *schema, const struct weir_key_value *options, int option_count,
                                struct weir_decoder **decoder, struct weir_error *error);
