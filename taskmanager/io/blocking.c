@@ -31,6 +31,7 @@
     ((int64_t)60 * 60 * 1000) /* with messages that wait in a checkpoint's log: brokers may be away for long */
 #define OUTPUT_PAUSE_MS 100
 #define OUTPUT_PAUSE_MAX_MS 5000
+#define OUTPUT_YIELD_MAX_MS 15000
 #define OUTPUT_POLL_MS 20
 #define OUTPUT_TIMEOUT_MS 60000 /* of a connector that came with a job */
 #define THREADS_MAX 16          /* so many jobs' brokers or file servers may be away before others wait for them */
@@ -164,25 +165,40 @@ static bool has_segments(const struct weir_blocking_work *work)
     return false;
 }
 
+int64_t weir_blocking_pause_ms(int failures, int64_t longest_ms)
+{
+    int64_t pause_ms = OUTPUT_PAUSE_MS, yield_ms = failures > 1 ? longest_ms : 0;
+    for (int i = 1; i < failures && pause_ms < OUTPUT_PAUSE_MAX_MS; i++)
+        pause_ms *= 2;
+    for (int i = 2; i < failures && yield_ms < OUTPUT_YIELD_MAX_MS; i++)
+        yield_ms *= 2;
+    pause_ms = pause_ms < OUTPUT_PAUSE_MAX_MS ? pause_ms : OUTPUT_PAUSE_MAX_MS;
+    yield_ms = yield_ms < OUTPUT_YIELD_MAX_MS ? yield_ms : OUTPUT_YIELD_MAX_MS;
+    return pause_ms > yield_ms ? pause_ms : yield_ms;
+}
+
 /* What a complete checkpoint has made output is published whatever it takes, within reason: a disk that is full for a moment, a file server or
  * brokers that are away, should not end the job. */
 static weir_err output_again_and_again(struct weir_blocking *blocking, struct weir_blocking_work *work)
 {
+    int64_t begun_ms = weir_clock_mono_ms(), longest_ms = 0;
+    int64_t patient_until_ms = has_segments(work) ? begun_ms + LOG_PATIENCE_MS : INT64_MIN;
     weir_err err = output(&blocking->options, work);
-    int64_t wait_ms = OUTPUT_PAUSE_MS;
-    int64_t patient_until_ms = has_segments(work) ? weir_clock_mono_ms() + LOG_PATIENCE_MS : INT64_MIN;
     for (int tries = 1;
          (tries < OUTPUT_TRIES || weir_clock_mono_ms() < patient_until_ms) && work->kind == WEIR_BLOCKING_COMMIT &&
          (err == WEIR_ERR_IO || err == WEIR_ERR_TIMEOUT || err == WEIR_ERR_FULL);
          tries++) {
+        int64_t took_ms = weir_clock_mono_ms() - begun_ms;
+        longest_ms = took_ms > longest_ms ? took_ms : longest_ms;
+        int64_t wait_ms = weir_blocking_pause_ms(tries, longest_ms);
         weir_log(WARN, "job %s: its output could not be published, and is tried again in %d ms: %s", work->job_id,
                  (int)wait_ms, work->error.message);
         if (pause_ms(blocking, wait_ms))
             break;
-        wait_ms = wait_ms * 2 < OUTPUT_PAUSE_MAX_MS ? wait_ms * 2 : OUTPUT_PAUSE_MAX_MS;
         free(work->sha256);
         free(work->path);
         work->sha256 = work->path = NULL;
+        begun_ms = weir_clock_mono_ms();
         err = output(&blocking->options, work);
     }
     return err;

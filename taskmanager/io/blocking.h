@@ -6,6 +6,7 @@
 #define WEIR_TASKMANAGER_IO_BLOCKING_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/error.h"
 #include "control.pb-c.h"
@@ -41,6 +42,9 @@ void weir_blocking_submit(struct weir_blocking *blocking, enum weir_blocking_kin
 /* A finished work, freed by weir_blocking_work_free(); NULL: none. */
 struct weir_blocking_work *weir_blocking_take(struct weir_blocking *blocking);
 void weir_blocking_work_free(struct weir_blocking_work *work);
+/* How long to wait after so many failures in a row to publish the same, the longest of which took longest_ms. Two TaskManagers may be at it, one of them cut off
+ * from the JobManager: who begins takes the other's transaction away. So whoever fails again waits longer than it takes, and one of them gets through. */
+int64_t weir_blocking_pause_ms(int failures, int64_t longest_ms);
 /* Waits for the running work (bounded by its own timeouts). */
 void weir_blocking_stop(struct weir_blocking *blocking);
 
