@@ -7,6 +7,8 @@
 #include "base/daemon.h"
 #include "client_int.h"
 
+#define LAGGING_SHOWN_MAX 20
+
 static bool has_ended(const json_t *job)
 {
     return weir_json_number(job, "end-time") >= 0;
@@ -152,13 +154,14 @@ static double rate_of(const json_t *now, const json_t *before, const char *key, 
 static json_t *operator_metrics(const json_t *now, const json_t *before, double seconds)
 {
     const json_t *watermark = json_object_get(now, "watermark");
-    return json_pack("{s:s, s:s, s:I, s:f, s:I, s:f, s:I, s:I, s:O?}", "name", weir_json_text(now, "name"), "op",
-                     weir_json_text(now, "op"), "records-in", (json_int_t)weir_json_number(now, "records-in"),
+    return json_pack("{s:s, s:s, s:I, s:f, s:I, s:f, s:I, s:I, s:O?, s:O?, s:O?}", "name", weir_json_text(now, "name"),
+                     "op", weir_json_text(now, "op"), "records-in", (json_int_t)weir_json_number(now, "records-in"),
                      "records-in-per-second", rate_of(now, before, "records-in", seconds), "records-out",
                      (json_int_t)weir_json_number(now, "records-out"), "records-out-per-second",
                      rate_of(now, before, "records-out", seconds), "records-bad",
                      (json_int_t)weir_json_number(now, "records-bad"), "late-dropped",
-                     (json_int_t)weir_json_number(now, "late-dropped"), "watermark", watermark);
+                     (json_int_t)weir_json_number(now, "late-dropped"), "watermark", watermark, "metrics",
+                     json_object_get(now, "metrics"), "partitions", json_object_get(now, "partitions"));
 }
 
 /* Parts of the subtasks' time, 0 to 1. */
@@ -237,6 +240,36 @@ static void add_vertex_row(struct weir_table *table, const json_t *vertex)
         weir_table_add(table, WEIR_COLOR_NONE, "%s", "");
 }
 
+/* Lines below the table: what sources and sinks say of their brokers, and the partitions that are behind. */
+static void print_numbers(const json_t *operator_)
+{
+    char *name = weir_client_clean(weir_json_text(operator_, "name"));
+    json_t *metrics = json_object_get(operator_, "metrics"), *value, *partition;
+    const char *key;
+    size_t p, shown = 0;
+    if (json_object_size(metrics) > 0)
+        printf("%s:", name);
+    json_object_foreach(metrics, key, value) printf(" %s=%lld", key, (long long)json_integer_value(value));
+    if (json_object_size(metrics) > 0)
+        printf("\n");
+    json_array_foreach(json_object_get(operator_, "partitions"), p, partition)
+    {
+        int64_t lag = weir_json_number(partition, "lag");
+        if (lag <= 0)
+            continue;
+        if (shown++ == LAGGING_SHOWN_MAX) {
+            printf("  ... and others (-o json shows them)\n");
+            break;
+        }
+        char *topic = weir_client_clean(weir_json_text(partition, "topic"));
+        printf("  %s, partition %d: at offset %lld, %lld records are waiting\n", topic,
+               (int)weir_json_number(partition, "partition"), (long long)weir_json_number(partition, "current-offset"),
+               (long long)lag);
+        free(topic);
+    }
+    free(name);
+}
+
 static void print_metrics(struct weir_client *client, const json_t *metrics)
 {
     static const char *const titles[] = {
@@ -261,6 +294,8 @@ static void print_metrics(struct weir_client *client, const json_t *metrics)
         json_array_foreach(json_object_get(vertex, "operators"), o, operator_) add_operator_row(&table, operator_);
     }
     weir_table_print(client, &table);
+    json_array_foreach(json_object_get(metrics, "vertices"), v, vertex)
+        json_array_foreach(json_object_get(vertex, "operators"), o, operator_) print_numbers(operator_);
 }
 
 int weir_command_metrics(struct weir_client *client)

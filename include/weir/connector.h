@@ -94,6 +94,7 @@ struct weir_connector_ctx {
     struct weir_schema *schema; /* of the rows; for connectors inside weir */
     void *runtime;              /* the runtime's own */
     bool checkpoints; /* the job has checkpoints: what earlier attempts left under hidden names may be output yet */
+    void (*number)(struct weir_connector_ctx *ctx, int metric, int64_t value); /* for connectors inside weir */
 };
 
 /* --- Sources */
@@ -154,6 +155,10 @@ struct weir_lane {
     bool idle;  /* the three below are the runtime's; a new lane has all zero, but watermark_ms */
     int64_t last_row_ms;
     int64_t watermark_ms; /* INT64_MIN: none yet. reader_snapshot() keeps it, reader_restore() brings it back */
+    /* The reader's, for people to look at (reader_report()): -1: not known. */
+    int64_t next;      /* the position to be read next */
+    int64_t end;       /* behind the last message that is there: end - next are waiting */
+    int64_t committed; /* what the broker was told last */
 };
 
 /* What read_messages() gives, valid until the next call; the struct stays where it is as long as the reader. */
@@ -218,6 +223,10 @@ struct weir_message_commit {
     /* Another job's output, which this one has begun with: that of this checkpoint of it must be there before (WEIR_ERR_IO until it is: the
      * commit is tried again). 0: none. */
     uint64_t after;
+    /* The connector's, for people to look at: what this call did. */
+    int64_t records, bytes;                    /* that were published */
+    int64_t transactions, failed_transactions; /* committed; begun and not */
+    int64_t transaction_ms;                    /* how long the last one was open */
 };
 
 struct weir_connector {
@@ -315,6 +324,9 @@ struct weir_connector {
     /* Publishes them, each once, whatever was done before: it is asked again after a failure, and by another process when one was lost,
      * which may still be at it. Checkpoints come in order. May block, for a minute; IO and TIMEOUT: it will be tried again. */
     weir_err (*commit_messages)(struct weir_message_commit *commit, struct weir_error *error);
+    /* Brings `next`, `end` and `committed` of the lanes up to date; about once a second, also while nothing is read because there is no
+     * room for output. Must not block. May be NULL. */
+    void (*reader_report)(struct weir_reader *reader, struct weir_connector_ctx *ctx);
 };
 
 /* --- The connectors that a shared object brings: WEIR_CONNECTORS(&first, &second); once, at file scope */

@@ -448,11 +448,11 @@ struct weir_jm_taskmanager {
     uint32_t data_port, pid, cpu_cores;
     int64_t memory_bytes;
     char *log_directory;
-    int64_t registered_ms;        /* wall */
-    int64_t heartbeat_ms;         /* monotonic: last heartbeat's receipt */
-    int64_t heartbeat_wall_ms;    /* the same by the wall clock */
-    Weir__ProcessMetrics process; /* of the last heartbeat; zero before */
-    struct weir_jm_tm_int *in;    /* core only */
+    int64_t registered_ms;         /* wall */
+    int64_t heartbeat_ms;          /* monotonic: last heartbeat's receipt */
+    int64_t heartbeat_wall_ms;     /* the same by the wall clock */
+    Weir__ProcessMetrics *process; /* of the last heartbeat; NULL before */
+    struct weir_jm_tm_int *in;     /* core only */
 };
 
 /* Jobs in order of submission, ended ones included. */

@@ -3,6 +3,7 @@
  * Invariants: at most one session per TaskManager id; a message counts only if peer, session and leader epoch are those of the
  * session; a lost session leaves nothing behind but an entry in the ring of ended sessions.
  */
+#include "base/proto_memory.h"
 #include "jobmanager/core/jm_int.h"
 
 static Weir__Control *new_control(struct weir_jm *jm, uint64_t session)
@@ -133,6 +134,7 @@ void weir_jm_tm_free(struct weir_jm_taskmanager *tm)
     free(tm->in->slots);
     free(tm->in);
     free(tm->log_directory);
+    weir__process_metrics__free_unpacked(tm->process, NULL);
     free(tm);
 }
 
@@ -257,7 +259,6 @@ static void add_tm(struct weir_jm *jm, const char *peer, const Weir__Register *r
     tm->log_directory = weir_strdup(reg->log_directory);
     tm->registered_ms = tm->heartbeat_wall_ms = jm->wall_ms;
     tm->heartbeat_ms = jm->now_ms;
-    weir__process_metrics__init(&tm->process);
     GROW(jm->tms, jm->tm_count, jm->tm_capacity);
     jm->tms[jm->tm_count++] = tm;
     weir_jm_log(jm, WEIR_JM_LOG_INFO, NULL, "TaskManager %s (%s) registered with %d slots", tm->id, tm->host,
@@ -297,6 +298,16 @@ static void take_register(struct weir_jm *jm, const char *peer, const Weir__Regi
 
 /* --- Messages */
 
+static void take_process(struct weir_jm_taskmanager *tm, const Weir__ProcessMetrics *process)
+{
+    size_t size = weir__process_metrics__get_packed_size(process);
+    uint8_t *bytes = weir_alloc(size + 1);
+    weir__process_metrics__pack(process, bytes);
+    weir__process_metrics__free_unpacked(tm->process, NULL);
+    tm->process = weir__process_metrics__unpack(&weir_proto_memory, size, bytes);
+    free(bytes);
+}
+
 static void take_heartbeat(struct weir_jm *jm, struct weir_jm_taskmanager *tm, const Weir__Heartbeat *heartbeat)
 {
     if (heartbeat->sequence <= tm->in->heartbeat_seq && !WEIR_MUTANT(jm_old_heartbeat))
@@ -304,12 +315,8 @@ static void take_heartbeat(struct weir_jm *jm, struct weir_jm_taskmanager *tm, c
     tm->in->heartbeat_seq = heartbeat->sequence;
     tm->heartbeat_ms = jm->now_ms;
     tm->heartbeat_wall_ms = jm->wall_ms;
-    if (heartbeat->process) {
-        tm->process.rss_bytes = heartbeat->process->rss_bytes;
-        tm->process.cpu_ns = heartbeat->process->cpu_ns;
-        tm->process.threads = heartbeat->process->threads;
-        tm->process.executor_rss_bytes = heartbeat->process->executor_rss_bytes;
-    }
+    if (heartbeat->process)
+        take_process(tm, heartbeat->process);
     for (size_t i = 0; i < heartbeat->n_metrics; i++)
         weir_jm_task_metrics(jm, tm, heartbeat->metrics[i]);
     Weir__Control *control = new_control(jm, tm->session);

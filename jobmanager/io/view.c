@@ -29,16 +29,49 @@ static int64_t entered(int64_t ms) /* the core says -1, REST 0 */
 
 /* --- Tasks */
 
-static void copy_operators(struct weir_arena *arena, const struct weir_plan *plan, const Weir__TaskMetrics *metrics,
-                           struct weir_view_task *task)
+static void add_numbers(struct weir_view_operator *operator_, Weir__OpNumber *const *numbers, size_t count)
 {
+    for (size_t i = 0; i < count; i++)
+        if (numbers[i]->metric < WEIR_OP_METRICS) {
+            int64_t *value = &operator_->numbers[numbers[i]->metric];
+            *value = weir_op_metric_merge((enum weir_op_metric)numbers[i]->metric, *value, numbers[i]->value);
+        }
+}
+
+static void copy_lanes(struct weir_arena *arena, const Weir__OperatorMetrics *from, struct weir_view_operator *to)
+{
+    struct weir_view_lane *lanes = weir_arena_alloc(arena, (from->n_lanes + 1) * sizeof *lanes);
+    for (size_t i = 0; i < from->n_lanes; i++)
+        lanes[i] = (struct weir_view_lane){copy(arena, from->lanes[i]->topic), from->lanes[i]->partition,
+                                           from->lanes[i]->next, from->lanes[i]->committed, from->lanes[i]->lag};
+    to->lanes = lanes;
+    to->lane_count = (int)from->n_lanes;
+}
+
+/* What TaskManagers have published of a sink's output log counts as its first subtask's. */
+static void add_published(const struct weir_jm *jm, const char *job_id, const char *uid,
+                          struct weir_view_operator *operator_)
+{
+    for (int i = 0; i < weir_jm_taskmanager_count(jm); i++) {
+        const Weir__ProcessMetrics *process = weir_jm_taskmanager_at(jm, i)->process;
+        for (size_t s = 0; process && s < process->n_sinks; s++)
+            if (strcmp(process->sinks[s]->job_id, job_id) == 0 && strcmp(process->sinks[s]->operator_, uid) == 0)
+                add_numbers(operator_, process->sinks[s]->numbers, process->sinks[s]->n_numbers);
+    }
+}
+
+static void copy_operators(struct weir_arena *arena, const struct weir_jm *jm, const struct weir_jm_job *job,
+                           const Weir__TaskMetrics *metrics, struct weir_view_task *task)
+{
+    const struct weir_plan *plan = job->plan;
     struct weir_view_operator *operators = weir_arena_zalloc(arena, (metrics->n_operators + 1) * sizeof *operators);
     task->operators = operators;
     for (size_t i = 0; i < metrics->n_operators; i++) {
         const Weir__OperatorMetrics *from = metrics->operators[i];
         if (from->op >= (uint32_t)plan->op_count)
             continue;
-        operators[task->operator_count++] = (struct weir_view_operator){
+        struct weir_view_operator *to = &operators[task->operator_count++];
+        *to = (struct weir_view_operator){
             .name = copy(arena, plan->ops[from->op].vertex->name),
             .op = copy(arena, plan->ops[from->op].vertex->op),
             .records_in = from->records_in,
@@ -48,11 +81,17 @@ static void copy_operators(struct weir_arena *arena, const struct weir_plan *pla
             .watermark_in_ms = from->watermark_in_ms,
             .watermark_out_ms = from->watermark_out_ms,
         };
+        for (int m = 0; m < WEIR_OP_METRICS; m++)
+            to->numbers[m] = WEIR_OP_METRIC_NONE;
+        add_numbers(to, from->numbers, from->n_numbers);
+        copy_lanes(arena, from, to);
+        if (task->subtask == 0)
+            add_published(jm, job->id, plan->ops[from->op].uid, to);
     }
 }
 
-static void copy_task(struct weir_arena *arena, const struct weir_jm_job *job, const struct weir_jm_task *from,
-                      struct weir_view_task *task)
+static void copy_task(struct weir_arena *arena, const struct weir_jm *jm, const struct weir_jm_job *job,
+                      const struct weir_jm_task *from, struct weir_view_task *task)
 {
     *task = (struct weir_view_task){
         .subtask = from->subtask,
@@ -77,10 +116,11 @@ static void copy_task(struct weir_arena *arena, const struct weir_jm_job *job, c
     task->idle_ms = metrics->idle_ns / 1000000;
     task->backpressured_ms = metrics->backpressured_ns / 1000000;
     task->watermark_ms = metrics->watermark_ms;
-    copy_operators(arena, job->plan, metrics, task);
+    copy_operators(arena, jm, job, metrics, task);
 }
 
-static void copy_vertices(struct weir_arena *arena, const struct weir_jm_job *from, struct weir_view_job *job)
+static void copy_vertices(struct weir_arena *arena, const struct weir_jm *jm, const struct weir_jm_job *from,
+                          struct weir_view_job *job)
 {
     const struct weir_plan *plan = from->plan;
     struct weir_view_vertex *vertices = weir_arena_zalloc(arena, (size_t)plan->vertex_count * sizeof *vertices);
@@ -90,7 +130,7 @@ static void copy_vertices(struct weir_arena *arena, const struct weir_jm_job *fr
         const struct weir_plan_vertex *vertex = &plan->vertices[i];
         struct weir_view_task *tasks = weir_arena_zalloc(arena, (size_t)vertex->parallelism * sizeof *tasks);
         for (int k = 0; k < vertex->parallelism; k++)
-            copy_task(arena, from, &from->tasks[vertex->first_task + k], &tasks[k]);
+            copy_task(arena, jm, from, &from->tasks[vertex->first_task + k], &tasks[k]);
         vertices[i] = (struct weir_view_vertex){
             .id = copy(arena, vertex->id),
             .name = copy(arena, vertex->name),
@@ -145,7 +185,8 @@ static const char *restart_strategy_name(enum weir_jm_restart_type type)
     return names[type];
 }
 
-static void copy_job(struct weir_arena *arena, const struct weir_jm_job *from, int parts, struct weir_view_job *job)
+static void copy_job(struct weir_arena *arena, const struct weir_jm *jm, const struct weir_jm_job *from, int parts,
+                     struct weir_view_job *job)
 {
     const Weir__JobGraph *graph = from->plan->graph;
     *job = (struct weir_view_job){
@@ -175,7 +216,7 @@ static void copy_job(struct weir_arena *arena, const struct weir_jm_job *from, i
             job->max_parallelism = vertex->max_parallelism;
     }
     if (parts & WEIR_VIEW_VERTICES)
-        copy_vertices(arena, from, job);
+        copy_vertices(arena, jm, from, job);
     if (parts & WEIR_VIEW_EXCEPTIONS)
         copy_exceptions(arena, from, job);
     if (parts & WEIR_VIEW_CONFIGURATION)
@@ -196,7 +237,7 @@ static void view_jobs(void *self, struct weir_arena *arena, const struct weir_vi
     *count = weir_jm_job_count(jm);
     struct weir_view_job *out = weir_arena_zalloc(arena, ((size_t)*count + 1) * sizeof *out);
     for (int i = 0; i < *count; i++)
-        copy_job(arena, weir_jm_job_at(jm, i), 0, &out[i]);
+        copy_job(arena, jm, weir_jm_job_at(jm, i), 0, &out[i]);
     weir_jobmanager_unlock(view->jobmanager);
     *jobs = out;
 }
@@ -217,7 +258,7 @@ static bool view_job(void *self, const char *job_id, int parts, struct weir_aren
     const struct weir_jm_job *found = weir_jm_job_find(jm, job_id);
     if (found) {
         struct weir_view_job *out = weir_arena_zalloc(arena, sizeof *out);
-        copy_job(arena, found, parts, out);
+        copy_job(arena, jm, found, parts, out);
         *job = out;
     }
     weir_jobmanager_unlock(view->jobmanager);
@@ -426,10 +467,10 @@ static void view_taskmanagers(void *self, struct weir_arena *arena, const struct
             .memory_bytes = from->memory_bytes,
             .heartbeat_wall_ms = from->heartbeat_wall_ms,
             .registered_ms = from->registered_ms,
-            .rss_bytes = from->process.rss_bytes,
-            .executor_rss_bytes = from->process.executor_rss_bytes,
-            .cpu_ns = from->process.cpu_ns,
-            .threads = from->process.threads,
+            .rss_bytes = from->process ? from->process->rss_bytes : 0,
+            .executor_rss_bytes = from->process ? from->process->executor_rss_bytes : 0,
+            .cpu_ns = from->process ? from->process->cpu_ns : 0,
+            .threads = from->process ? from->process->threads : 0,
             .log_directory = copy(arena, from->log_directory),
             .allocated_jobs = jobs,
         };

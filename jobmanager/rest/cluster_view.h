@@ -9,6 +9,7 @@
 #ifndef WEIR_JOBMANAGER_REST_CLUSTER_VIEW_H
 #define WEIR_JOBMANAGER_REST_CLUSTER_VIEW_H
 
+#include "base/op_metrics.h"
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -50,11 +51,20 @@ enum weir_view_task_state {
 };
 extern const char *const weir_view_task_state_names[WEIR_VIEW_TASK_STATES];
 
+struct weir_view_lane { /* a partition that a source reads; -1: not known */
+    const char *topic;
+    int partition;
+    int64_t next, committed, lag;
+};
+
 struct weir_view_operator { /* of a task */
     const char *op;         /* its name in the operator table: "source", "filter", "sink" */
     const char *name;
     uint64_t records_in, records_out, records_bad, late_dropped;
     int64_t watermark_in_ms, watermark_out_ms; /* INT64_MIN: none yet */
+    int64_t numbers[WEIR_OP_METRICS];          /* WEIR_OP_METRIC_NONE: it has none such */
+    int lane_count;
+    const struct weir_view_lane *lanes;
 };
 
 struct weir_view_task {

@@ -192,6 +192,82 @@ static void print_family(struct printer *p, const struct family *family, int whi
         }
 }
 
+/* What some operators have beside; a name that none has is left out. */
+static void print_numbers(struct printer *p, enum weir_op_metric metric, bool flink)
+{
+    const struct weir_op_metric_kind *kind = &weir_op_metric_kinds[metric];
+    const char *name = flink ? kind->flink : kind->exported;
+    bool any = false;
+    for (int j = 0; j < p->job_count && !p->full; j++)
+        for (int v = 0; v < p->jobs[j]->vertex_count; v++)
+            for (int t = 0; t < p->jobs[j]->vertices[v].parallelism; t++) {
+                const struct weir_view_task *task = &p->jobs[j]->vertices[v].tasks[t];
+                for (int o = 0; o < task->operator_count; o++) {
+                    if (task->operators[o].numbers[metric] == WEIR_OP_METRIC_NONE)
+                        continue;
+                    if (!any)
+                        head(p, name, kind->counts && !flink ? "counter" : "gauge", kind->help);
+                    any = true;
+                    put(p, "%s{", name);
+                    put_task_labels(p, p->jobs[j], &p->jobs[j]->vertices[v], task);
+                    put_label(p, "operator_name", task->operators[o].name, false);
+                    put(p, "} %lld\n", (long long)task->operators[o].numbers[metric]);
+                }
+            }
+}
+
+static int64_t lane_value(const struct weir_view_lane *lane, int which)
+{
+    return which == 0 ? lane->lag : which == 1 ? lane->next : lane->committed;
+}
+
+static void put_lanes(struct printer *p, const char *name, int which, const struct weir_view_job *job,
+                      const struct weir_view_vertex *vertex, const struct weir_view_task *task)
+{
+    char number[32];
+    for (int o = 0; o < task->operator_count; o++)
+        for (int l = 0; l < task->operators[o].lane_count && !p->full; l++) {
+            const struct weir_view_lane *lane = &task->operators[o].lanes[l];
+            if (lane_value(lane, which) < 0)
+                continue; /* not known */
+            put(p, "%s{", name);
+            put_task_labels(p, job, vertex, task);
+            put_label(p, "operator_name", task->operators[o].name, false);
+            put_label(p, "topic", lane->topic, false);
+            snprintf(number, sizeof number, "%d", lane->partition);
+            put_label(p, "partition", number, false);
+            put(p, "} %lld\n", (long long)lane_value(lane, which));
+        }
+}
+
+static void print_lanes(struct printer *p)
+{
+    static const struct family families[] = {
+        {"weir_operator_partition_records_lag", "gauge", NULL, "Records of the partition that are not read yet."},
+        {"weir_operator_partition_current_offset", "gauge",
+         "flink_taskmanager_job_task_operator_KafkaSourceReader_topic_partition_currentOffset",
+         "The next offset to be read."},
+        {"weir_operator_partition_committed_offset", "gauge",
+         "flink_taskmanager_job_task_operator_KafkaSourceReader_topic_partition_committedOffset",
+         "The offset that the consumer group was told."},
+    };
+    bool any = false;
+    for (int j = 0; j < p->job_count; j++)
+        for (int v = 0; v < p->jobs[j]->vertex_count; v++)
+            for (int t = 0; t < p->jobs[j]->vertices[v].parallelism; t++)
+                for (int o = 0; o < p->jobs[j]->vertices[v].tasks[t].operator_count; o++)
+                    any |= p->jobs[j]->vertices[v].tasks[t].operators[o].lane_count > 0;
+    for (int f = 0; f < 3 && any; f++)
+        for (int flink = 0; flink <= (p->flink_names && families[f].flink); flink++) {
+            const char *name = flink ? families[f].flink : families[f].name;
+            head(p, name, "gauge", families[f].help);
+            for (int j = 0; j < p->job_count; j++)
+                for (int v = 0; v < p->jobs[j]->vertex_count; v++)
+                    for (int t = 0; t < p->jobs[j]->vertices[v].parallelism; t++)
+                        put_lanes(p, name, f, p->jobs[j], &p->jobs[j]->vertices[v], &p->jobs[j]->vertices[v].tasks[t]);
+        }
+}
+
 static void print_tasks(struct printer *p)
 {
     static const struct family tasks[] = {
@@ -226,6 +302,10 @@ static void print_tasks(struct printer *p)
     for (int i = 0; i < 6; i++)
         for (int flink = 0; flink <= p->flink_names; flink++)
             print_family(p, &operators[i], i, true, flink);
+    for (int i = 0; i < WEIR_OP_METRICS; i++)
+        for (int flink = 0; flink <= (p->flink_names && weir_op_metric_kinds[i].flink); flink++)
+            print_numbers(p, (enum weir_op_metric)i, flink);
+    print_lanes(p);
 }
 
 /* --- TaskManagers and this process */

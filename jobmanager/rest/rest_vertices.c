@@ -119,6 +119,40 @@ static json_t *endpoint_of(const struct weir_view_task *task)
     return weir_rest_string(*task->host ? text : "(unassigned)");
 }
 
+/* What operator `o` has beside the counters of all: the sum, or the largest, of its subtasks'. */
+static json_t *numbers_of(const struct weir_view_task *tasks, int count, int o)
+{
+    json_t *object = json_object();
+    for (int m = 0; m < WEIR_OP_METRICS; m++) {
+        int64_t value = WEIR_OP_METRIC_NONE;
+        for (int i = 0; i < count; i++)
+            if (o < tasks[i].operator_count)
+                value = weir_op_metric_merge((enum weir_op_metric)m, value, tasks[i].operators[o].numbers[m]);
+        if (value != WEIR_OP_METRIC_NONE)
+            json_object_set_new(object, weir_op_metric_kinds[m].name, json_integer(value));
+    }
+    return object;
+}
+
+static json_t *known(int64_t value)
+{
+    return value < 0 ? json_null() : json_integer(value);
+}
+
+static json_t *lanes_of(const struct weir_view_task *tasks, int count, int o)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < count; i++)
+        for (int l = 0; o < tasks[i].operator_count && l < tasks[i].operators[o].lane_count; l++) {
+            const struct weir_view_lane *lane = &tasks[i].operators[o].lanes[l];
+            json_array_append_new(list, json_pack("{s:o, s:i, s:i, s:o, s:o, s:o}", "topic",
+                                                  weir_rest_string(lane->topic), "partition", lane->partition,
+                                                  "subtask", tasks[i].subtask, "current-offset", known(lane->next),
+                                                  "committed-offset", known(lane->committed), "lag", known(lane->lag)));
+        }
+    return list;
+}
+
 static json_t *operators_of(const struct weir_view_task *tasks, int count)
 {
     json_t *list = json_array();
@@ -146,6 +180,8 @@ static json_t *operators_of(const struct weir_view_task *tasks, int count)
         json_object_set_new(object, "watermark",
                             watermark_ms == INT64_MIN || watermark_ms == INT64_MAX ? json_null()
                                                                                    : json_integer(watermark_ms));
+        json_object_set_new(object, "metrics", numbers_of(tasks, count, o));
+        json_object_set_new(object, "partitions", lanes_of(tasks, count, o));
         json_array_append_new(list, object);
     }
     return list;

@@ -43,9 +43,18 @@ struct weir_tm *weir_tm_new(const struct weir_tm_options *options)
     tm->lease_until_ms = INT64_MIN;
     tm->next_id = 1;
     tm->backoff_ms = options->backoff_min_ms;
-    weir__process_metrics__init(&tm->process);
     weir_arena_init(&tm->arena);
     return tm;
+}
+
+static void take_process(struct weir_tm *tm, const Weir__ProcessMetrics *process)
+{
+    size_t size = weir__process_metrics__get_packed_size(process);
+    uint8_t *bytes = weir_alloc(size + 1);
+    weir__process_metrics__pack(process, bytes);
+    weir__process_metrics__free_unpacked(tm->process, NULL);
+    tm->process = weir__process_metrics__unpack(&weir_proto_memory, size, bytes);
+    free(bytes);
 }
 
 static void empty_trash(struct weir_tm *tm)
@@ -68,6 +77,7 @@ void weir_tm_free(struct weir_tm *tm)
     free((char *)(uintptr_t)tm->options.host);
     free((char *)(uintptr_t)tm->options.bind_host);
     free((char *)(uintptr_t)tm->options.log_directory);
+    weir__process_metrics__free_unpacked(tm->process, NULL);
     free(tm->slots);
     free(tm->executors);
     free(tm->commits);
@@ -182,10 +192,7 @@ static void take_event(struct weir_tm *tm, const struct weir_tm_event *event)
         weir_tm_executor_memory(tm, event->executor_id, event->rss_bytes);
         break;
     case WEIR_TM_EVENT_PROCESS_METRICS:
-        tm->process.rss_bytes = event->process->rss_bytes;
-        tm->process.cpu_ns = event->process->cpu_ns;
-        tm->process.threads = event->process->threads;
-        tm->process_known = true;
+        take_process(tm, event->process);
         break;
     case WEIR_TM_EVENT_COMMITTED:
         weir_tm_committed(tm, event->job_id, event->checkpoint, event->failure);

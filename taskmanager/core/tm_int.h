@@ -73,8 +73,7 @@ struct weir_tm {
     uint64_t heartbeat_sent, heartbeat_acked; /* sequences of this session */
     int64_t sent_ms[HEARTBEATS_KEPT];         /* by sequence modulo */
     int64_t lease_until_ms;                   /* of this session */
-    Weir__ProcessMetrics process;
-    bool process_known;
+    Weir__ProcessMetrics *process;            /* the last; NULL: none yet */
     /* directions of this session */
     uint64_t received_id, next_id;
     Weir__Control **outbox;

@@ -202,9 +202,9 @@ static void send_heartbeat(struct weir_tm *tm)
         for (int t = 0; t < tm->executors[e]->task_count; t++)
             if (tm->executors[e]->tasks[t].metrics)
                 heartbeat->metrics[heartbeat->n_metrics++] = tm->executors[e]->tasks[t].metrics;
-    if (tm->process_known) {
-        tm->process.executor_rss_bytes = rss_bytes;
-        heartbeat->process = &tm->process;
+    if (tm->process) {
+        tm->process->executor_rss_bytes = rss_bytes;
+        heartbeat->process = tm->process;
     }
     Weir__Control *control = weir_tm_new_control(tm);
     control->body_case = WEIR__CONTROL__BODY_HEARTBEAT;

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
+#include "ops/op_numbers.h"
 #include "executor/control_int.h"
 
 static void send_control(struct weir_control *c, Weir__Control *message)
@@ -58,7 +59,38 @@ struct metrics_message {
     Weir__TaskMetrics metrics;
     Weir__TaskId id;
     Weir__OperatorMetrics *ops, **op_pointers;
+    struct weir_arena arena; /* of what operators have beside their counters */
 };
+
+static void fill_numbers(struct weir_op_numbers *numbers, Weir__OperatorMetrics *op, struct weir_arena *arena)
+{
+    int64_t now_ms = weir_clock_wall_ms();
+    op->numbers = weir_arena_alloc(arena, WEIR_OP_METRICS * sizeof *op->numbers);
+    for (int i = 0; i < WEIR_OP_METRICS; i++) {
+        int64_t value = atomic_load_explicit(&numbers->values[i], memory_order_relaxed);
+        if (value == WEIR_OP_METRIC_NONE)
+            continue;
+        if (weir_op_metric_kinds[i].is_age)
+            value = value < now_ms ? now_ms - value : 0;
+        Weir__OpNumber *number = op->numbers[op->n_numbers++] = weir_arena_alloc(arena, sizeof *number);
+        weir__op_number__init(number);
+        number->metric = (uint32_t)i;
+        number->value = value;
+    }
+    struct weir_op_lane *lanes = NULL;
+    int count = weir_op_lanes_get(numbers, &lanes);
+    op->lanes = weir_arena_alloc(arena, (size_t)(count + 1) * sizeof *op->lanes);
+    for (int i = 0; i < count; i++) {
+        Weir__LaneMetrics *lane = op->lanes[op->n_lanes++] = weir_arena_alloc(arena, sizeof *lane);
+        weir__lane_metrics__init(lane);
+        lane->topic = weir_arena_strdup(arena, lanes[i].topic);
+        lane->partition = lanes[i].partition;
+        lane->next = lanes[i].next;
+        lane->committed = lanes[i].committed;
+        lane->lag = lanes[i].lag;
+    }
+    free(lanes);
+}
 
 static void fill_metrics(const struct weir_executor_task *task, struct metrics_message *m)
 {
@@ -81,6 +113,7 @@ static void fill_metrics(const struct weir_executor_task *task, struct metrics_m
     m->metrics.idle_ns = stats.idle_ns;
     m->metrics.backpressured_ns = stats.backpressured_ns;
     m->metrics.watermark_ms = stats.watermark_ms;
+    weir_arena_init(&m->arena);
     m->ops = weir_zalloc((size_t)vertex->op_count * sizeof *m->ops);
     m->op_pointers = weir_zalloc((size_t)vertex->op_count * sizeof *m->op_pointers);
     for (int i = 0; i < vertex->op_count; i++) {
@@ -94,6 +127,7 @@ static void fill_metrics(const struct weir_executor_task *task, struct metrics_m
         op->late_dropped = atomic_load_explicit(&counters->late_dropped, memory_order_relaxed);
         op->watermark_in_ms = atomic_load_explicit(&counters->watermark_in_ms, memory_order_relaxed);
         op->watermark_out_ms = atomic_load_explicit(&counters->watermark_out_ms, memory_order_relaxed);
+        fill_numbers(weir_chain_numbers(weir_task_chain(task->task), i), op, &m->arena);
     }
     m->metrics.n_operators = (size_t)vertex->op_count;
     m->metrics.operators = m->op_pointers;
@@ -101,6 +135,8 @@ static void fill_metrics(const struct weir_executor_task *task, struct metrics_m
 
 static void free_metrics(struct metrics_message *m)
 {
+    if (m->ops)
+        weir_arena_fini(&m->arena);
     free(m->ops);
     free(m->op_pointers);
 }

@@ -9,6 +9,7 @@
 #include "base/hash.h"
 #include "base/json_memory.h"
 #include "base/mem.h"
+#include "base/op_metrics.h"
 #include "connectors/connector.h"
 #include "ops/output_log.h"
 #include "store/store.h"
@@ -21,6 +22,85 @@ struct sink_commit {
     struct weir_buf bytes;               /* of the segment that was read last */
     struct weir_message_out *messages;
 };
+
+/* --- Numbers */
+
+#define SINKS_MAX 256
+
+static struct {
+    pthread_mutex_t lock;
+    struct counted { /* of a sink; the one that was counted last is the last */
+        char *job_id, *operator_id;
+        int64_t records, bytes, transactions, failed_transactions, transaction_ms;
+    } sinks[SINKS_MAX];
+    int count;
+} numbers = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static void count_commit(const struct weir_message_commit *commit)
+{
+    pthread_mutex_lock(&numbers.lock);
+    int at = 0;
+    while (at < numbers.count && (strcmp(numbers.sinks[at].job_id, commit->job_id) != 0 ||
+                                  strcmp(numbers.sinks[at].operator_id, commit->operator_id) != 0))
+        at++;
+    struct counted sink = {.job_id = NULL};
+    if (at == SINKS_MAX) { /* the one that nobody has used for longest goes */
+        free(numbers.sinks[0].job_id);
+        free(numbers.sinks[0].operator_id);
+        at = 0;
+    } else if (at < numbers.count) {
+        sink = numbers.sinks[at];
+    } else {
+        numbers.count++;
+    }
+    memmove(&numbers.sinks[at], &numbers.sinks[at + 1], (size_t)(numbers.count - 1 - at) * sizeof sink);
+    if (!sink.job_id) {
+        sink.job_id = weir_strdup(commit->job_id);
+        sink.operator_id = weir_strdup(commit->operator_id);
+    }
+    sink.records += commit->records;
+    sink.bytes += commit->bytes;
+    sink.transactions += commit->transactions;
+    sink.failed_transactions += commit->failed_transactions;
+    sink.transaction_ms = commit->transaction_ms;
+    numbers.sinks[numbers.count - 1] = sink;
+    pthread_mutex_unlock(&numbers.lock);
+}
+
+static Weir__SinkNumbers *sink_numbers(struct weir_arena *arena, const struct counted *sink)
+{
+    const struct {
+        enum weir_op_metric metric;
+        int64_t value;
+    } list[] = {{WEIR_OP_RECORDS_SEND, sink->records},
+                {WEIR_OP_BYTES_SEND, sink->bytes},
+                {WEIR_OP_TRANSACTIONS_COMMITTED, sink->transactions},
+                {WEIR_OP_TRANSACTIONS_ABORTED, sink->failed_transactions},
+                {WEIR_OP_TRANSACTION_TIME, sink->transaction_ms}};
+    Weir__SinkNumbers *out = weir_arena_alloc(arena, sizeof *out);
+    weir__sink_numbers__init(out);
+    out->job_id = weir_arena_strdup(arena, sink->job_id);
+    out->operator_ = weir_arena_strdup(arena, sink->operator_id);
+    out->numbers = weir_arena_alloc(arena, sizeof list / sizeof *list * sizeof *out->numbers);
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
+        Weir__OpNumber *number = out->numbers[out->n_numbers++] = weir_arena_alloc(arena, sizeof *number);
+        weir__op_number__init(number);
+        number->metric = list[i].metric;
+        number->value = list[i].value;
+    }
+    return out;
+}
+
+void weir_commit_numbers(struct weir_arena *arena, Weir__ProcessMetrics *process)
+{
+    pthread_mutex_lock(&numbers.lock);
+    process->sinks = weir_arena_alloc(arena, (size_t)(numbers.count + 1) * sizeof *process->sinks);
+    for (int i = 0; i < numbers.count; i++)
+        process->sinks[process->n_sinks++] = sink_numbers(arena, &numbers.sinks[i]);
+    pthread_mutex_unlock(&numbers.lock);
+}
+
+/* --- One sink's output */
 
 static weir_err read_segment(struct weir_message_commit *commit, int64_t index,
                              const struct weir_message_out **messages, int64_t *count, struct weir_error *error)
@@ -107,6 +187,8 @@ static weir_err commit_sink(const Weir__CommitOutput *output, size_t first, stru
             add_segments(&sink, output->committables[i]);
     if (!err)
         err = connector->commit_messages(&sink.commit, error);
+    if (sink.commit.transactions + sink.commit.failed_transactions > 0)
+        count_commit(&sink.commit);
     json_decref(json);
     free((void *)(uintptr_t)sink.commit.options);
     free((void *)(uintptr_t)sink.commit.segments);

@@ -9,4 +9,8 @@
  * written. */
 weir_err weir_commit_messages(const Weir__CommitOutput *output, struct weir_error *error);
 
+/* What was published so by this process, by job and sink, for the next heartbeat. In the arena's memory. */
+struct weir_arena;
+void weir_commit_numbers(struct weir_arena *arena, Weir__ProcessMetrics *process);
+
 #endif

@@ -29,6 +29,7 @@
 #include "executor/executor.h"
 #include "state/rocks.h"
 #include "taskmanager/io/blocking.h"
+#include "taskmanager/io/commit_messages.h"
 #include "taskmanager/io/executor_line.h"
 #include "taskmanager/io/faults.h"
 #include "taskmanager/io/local_state.h"
@@ -643,8 +644,12 @@ static void measure(struct supervisor *s)
         reading.rss_bytes = rss_bytes_of(s->executors[i]->pid);
         handle(s, &reading);
     }
+    struct weir_arena arena;
+    weir_arena_init(&arena);
+    weir_commit_numbers(&arena, &process);
     struct weir_tm_event event = {.kind = WEIR_TM_EVENT_PROCESS_METRICS, .process = &process};
     handle(s, &event);
+    weir_arena_fini(&arena);
     weir_tm_faults_report(s->line);
     if (s->options->output_size_max > 0 && !s->options->output_inherited) {
         char output[4096];

@@ -36,6 +36,7 @@ struct weir_restored;        /* state/snapshot.h */
 struct weir_state_memory;    /* state/memory.h */
 struct weir_output_segments; /* state/snapshot.h */
 struct weir_store;           /* store/store.h */
+struct weir_op_numbers;      /* ops/op_numbers.h */
 
 /* What an operator learns when the graph is built: checks options, compiles expressions, gives its output schemas.
  * Runs in the graph's child process, in the JobManager (never user code), and in open(). */
@@ -93,6 +94,8 @@ struct weir_op_vtable {
      * says how many rows these are: they are in the state, those behind them are not. Output may be full: weir_out_full() gives some
      * more; when that is not enough, -1. The work goes on afterwards as if nothing had been. NULL: it waits. */
     int (*cut)(struct weir_op *op, struct weir_op_ctx *ctx, const struct weir_batch *batch);
+    /* Optional: brings ctx->numbers up to date. About once a second, between two calls, also while outputs have no room; pushes nothing. */
+    void (*report)(struct weir_op *op, struct weir_op_ctx *ctx);
     /* Processing-time timer set by weir_op_set_timer(). */
     enum weir_step (*timer)(struct weir_op *op, struct weir_op_ctx *ctx, int64_t now_ms);
 
@@ -159,6 +162,7 @@ struct weir_op_ctx {
     /* Counters that the driver cannot keep. */
     uint64_t *num_records_bad;
     uint64_t *num_late_records_dropped;
+    struct weir_op_numbers *numbers; /* NULL: nobody is interested */
     /* The driver's counters of this operator, or NULL: for an operator that does the work of others (absorb). */
     uint64_t *num_records_in;
     uint64_t *num_records_out;

@@ -151,6 +151,12 @@ static bool connector_call_ended(struct weir_connector_ctx *ctx, const struct we
     return weir_op_call_ended(ctx->runtime, call);
 }
 
+static void connector_number(struct weir_connector_ctx *ctx, int metric, int64_t value)
+{
+    const struct weir_op_ctx *op = ctx->runtime;
+    weir_op_number_set(op->numbers, (enum weir_op_metric)metric, value);
+}
+
 void weir_op_connector_ctx(struct weir_connector_ctx *out, struct weir_op_ctx *ctx, struct weir_schema *schema)
 {
     const struct weir_op_plan *plan = ctx->plan;
@@ -169,6 +175,7 @@ void weir_op_connector_ctx(struct weir_connector_ctx *out, struct weir_op_ctx *c
         .schema = schema,
         .runtime = ctx,
         .checkpoints = ctx->checkpoints,
+        .number = connector_number,
     };
 }
 

@@ -6,6 +6,7 @@
 #include "expr/expr.h"
 #include "format/format.h"
 #include "ops/op.h"
+#include "ops/op_numbers.h"
 
 extern const struct weir_op_vtable weir_op_filter;
 extern const struct weir_op_vtable weir_op_flat_map;

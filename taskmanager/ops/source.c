@@ -248,6 +248,7 @@ static weir_err push_rows(struct source *source, struct weir_op_ctx *ctx, struct
         return weir_wrap(&ctx->error, "%s", ctx->plan->name);
     }
     weir_out_push(ctx->out, take_batch);
+    source->last_row_ms = weir_op_now_ms(ctx);
     push_watermark(source, ctx);
     return 0;
 }
@@ -489,6 +490,20 @@ static enum weir_step source_produce(struct weir_op *op, struct weir_op_ctx *ctx
     if (wait_until_ms != INT64_MAX)
         weir_op_set_timer(ctx, wait_until_ms);
     return WEIR_STEP_AGAIN;
+}
+
+static void source_report(struct weir_op *op, struct weir_op_ctx *ctx)
+{
+    struct source *source = (struct source *)op;
+    if (source->nothing)
+        return;
+    if (source->last_row_ms == 0)
+        source->last_row_ms = weir_op_now_ms(ctx);
+    weir_op_number_set(ctx->numbers, WEIR_OP_SOURCE_IDLE_TIME, source->last_row_ms);
+    if (source->marker.max_ms != WEIR_WATERMARK_MIN)
+        weir_op_number_set(ctx->numbers, WEIR_OP_WATERMARK_LAG, source->marker.max_ms);
+    if (source->messages)
+        weir_source_messages_report(source, ctx);
 }
 
 /* --- Splits as input */
@@ -815,5 +830,6 @@ const struct weir_op_vtable weir_op_source = {
     .watermark = source_watermark,
     .snapshot = source_snapshot,
     .produce = source_produce,
+    .report = source_report,
     .close = source_close,
 };

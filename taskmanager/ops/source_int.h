@@ -44,6 +44,8 @@ struct source {
     struct open_split *restored; /* from a checkpoint */
     int restored_count, restored_at;
 
+    int64_t last_row_ms; /* when rows went out last */
+
     struct source_messages *messages; /* NULL: the connector has none */
 };
 
@@ -63,6 +65,7 @@ enum weir_read weir_source_messages_read(struct source *source, struct weir_op_c
                                          bool *progress);
 /* Nothing came: lanes become idle when it is time to, and when to look again (INT64_MAX: no need). */
 int64_t weir_source_messages_quiet(struct source *source, struct weir_op_ctx *ctx);
+void weir_source_messages_report(struct source *source, struct weir_op_ctx *ctx);
 /* Remembers the position of a checkpoint, and tells the reader of those that are complete. */
 void weir_source_messages_snapshot(struct source *source, const struct weir_snapshot *snapshot, const char *position);
 

@@ -36,6 +36,8 @@ struct source_messages {
     struct untold untold[TOLD_MAX];
     int untold_count;
     bool idle;
+    int64_t records, bytes;                  /* that were read */
+    int64_t last_timestamp_ms, fetch_lag_ms; /* of the last message that has a time; INT64_MIN: none had */
 };
 
 /* --- Open, close */
@@ -44,6 +46,7 @@ weir_err weir_source_messages_open(struct source *source, struct weir_op_ctx *ct
 {
     const struct weir_op_plan *plan = ctx->plan;
     struct source_messages *m = source->messages = weir_zalloc(sizeof *m);
+    m->last_timestamp_ms = m->fetch_lag_ms = INT64_MIN;
     weir_err err =
         weir_message_columns_init(&m->columns, plan, source->schema, source->carrier.connector, false, error);
     return err ? err
@@ -166,6 +169,9 @@ static weir_err flush(struct source *source, struct weir_op_ctx *ctx)
         return weir_wrap(&ctx->error, "%s", ctx->plan->name);
     }
     weir_out_push(ctx->out, batch);
+    source->last_row_ms = weir_op_now_ms(ctx);
+    if (m->last_timestamp_ms != INT64_MIN)
+        weir_op_number_set(ctx->numbers, WEIR_OP_EMIT_EVENT_TIME_LAG, source->last_row_ms - m->last_timestamp_ms);
     say_watermark(source, ctx);
     return WEIR_OK;
 }
@@ -277,6 +283,10 @@ static weir_err take(struct source *source, struct weir_op_ctx *ctx, const struc
 {
     struct source_messages *m = source->messages;
     weir_assert(message->lane >= 0 && message->lane < m->read.lane_count);
+    m->records++;
+    m->bytes += (int64_t)(message->key_size + message->value_size);
+    if (message->timestamp_ms != INT64_MIN)
+        m->last_timestamp_ms = message->timestamp_ms;
     if (!message->value)
         return WEIR_OK;
     weir_err err = WEIR_OK;
@@ -354,6 +364,9 @@ enum weir_read weir_source_messages_read(struct source *source, struct weir_op_c
                 return flush(source, ctx) ? WEIR_READ_FAILED : read;
             }
             m->read.used = 0;
+            int64_t last_ms = m->read.messages[m->read.count - 1].timestamp_ms;
+            if (last_ms != INT64_MIN)
+                m->fetch_lag_ms = weir_op_now_ms(ctx) - last_ms;
         }
         *progress = true;
         if (decode(source, ctx))
@@ -362,6 +375,47 @@ enum weir_read weir_source_messages_read(struct source *source, struct weir_op_c
             break;
     }
     return flush(source, ctx) ? WEIR_READ_FAILED : WEIR_READ_DATA;
+}
+
+/* --- Numbers */
+
+static void report_lanes(struct source_messages *m, struct weir_op_numbers *numbers)
+{
+    struct weir_op_lane *shown = weir_alloc(WEIR_OP_LANES_SHOWN_MAX * sizeof *shown);
+    int64_t pending = 0, lag_max = 0;
+    bool known = m->read.lane_count == 0;
+    for (int i = 0; i < m->read.lane_count; i++) {
+        const struct weir_lane *lane = &m->read.lanes[i];
+        int64_t lag = lane->ended ? 0 : lane->end < 0 ? -1 : lane->end > lane->next ? lane->end - lane->next : 0;
+        if (lag >= 0) {
+            known = true;
+            pending += lag;
+            lag_max = lag > lag_max ? lag : lag_max;
+        }
+        if (i >= WEIR_OP_LANES_SHOWN_MAX)
+            continue;
+        shown[i] = (struct weir_op_lane){
+            .partition = lane->partition, .next = lane->next, .committed = lane->committed, .lag = lag};
+        snprintf(shown[i].topic, sizeof shown[i].topic, "%s", lane->topic);
+    }
+    weir_op_lanes_set(numbers, shown, m->read.lane_count);
+    free(shown);
+    if (!known)
+        return;
+    weir_op_number_set(numbers, WEIR_OP_PENDING_RECORDS, pending);
+    weir_op_number_set(numbers, WEIR_OP_RECORDS_LAG_MAX, lag_max);
+}
+
+void weir_source_messages_report(struct source *source, struct weir_op_ctx *ctx)
+{
+    struct source_messages *m = source->messages;
+    if (source->carrier.connector->reader_report)
+        source->carrier.connector->reader_report(source->reader, &source->connector_ctx);
+    weir_op_number_set(ctx->numbers, WEIR_OP_RECORDS_CONSUMED, m->records);
+    weir_op_number_set(ctx->numbers, WEIR_OP_BYTES_CONSUMED, m->bytes);
+    if (m->fetch_lag_ms != INT64_MIN)
+        weir_op_number_set(ctx->numbers, WEIR_OP_FETCH_EVENT_TIME_LAG, m->fetch_lag_ms);
+    report_lanes(m, ctx->numbers);
 }
 
 /* --- Checkpoints */

@@ -1,6 +1,7 @@
 #include "task/chain_int.h"
 
 #define CAPTURE_WAIT_NS 1000000
+#define REPORT_NS 1000000000
 
 #include <stdlib.h>
 
@@ -47,6 +48,8 @@ static void set_ctx(struct weir_chain *chain, struct op_node *node, const struct
     node->ctx.num_late_records_dropped = &node->late_dropped;
     node->ctx.num_records_in = &node->records_in;
     node->ctx.num_records_out = &node->records_out_extra;
+    weir_op_numbers_init(&node->numbers);
+    node->ctx.numbers = &node->numbers;
     node->chain = chain;
     node->vtable = op->vtable;
     node->timer_ms = INT64_MAX;
@@ -212,6 +215,7 @@ void weir_chain_free(struct weir_chain *chain)
     weir_chain_close(chain, false);
     for (int i = 0; i < chain->op_count; i++) {
         weir_state_memory_free(chain->nodes[i].ctx.memory);
+        weir_op_numbers_fini(&chain->nodes[i].numbers);
         if (chain->nodes[i].item.kind == WEIR_ITEM_BATCH)
             weir_batch_unref(chain->nodes[i].item.batch);
         weir_inflight_list_fini(&chain->nodes[i].replay);
@@ -959,6 +963,7 @@ int64_t weir_chain_due_ns(const struct weir_chain *chain, int64_t now_ns)
                 due_ns = writer_ns < due_ns ? writer_ns : due_ns;
             }
     }
+    due_ns = chain->report_ns < due_ns ? chain->report_ns : due_ns;
     if (chain->capture_count > 0 && due_ns > now_ns + CAPTURE_WAIT_NS) /* for who writes what was captured */
         due_ns = now_ns + CAPTURE_WAIT_NS;
     return due_ns;
@@ -1003,6 +1008,25 @@ void weir_chain_publish(struct weir_chain *chain)
         atomic_store_explicit(&c->watermark_in_ms, node->ctx.watermark_ms, memory_order_relaxed);
         atomic_store_explicit(&c->watermark_out_ms, node->outs[0]->watermark_ms, memory_order_relaxed);
     }
+}
+
+void weir_chain_report(struct weir_chain *chain, int64_t now_ns, bool at_end)
+{
+    if (now_ns < chain->report_ns && !at_end)
+        return;
+    chain->report_ns = INT64_MAX;
+    for (int i = 0; i < chain->op_count; i++) {
+        struct op_node *node = &chain->nodes[i];
+        if (!node->vtable->report || !node->open)
+            continue;
+        node->vtable->report(node->state, &node->ctx);
+        chain->report_ns = now_ns + REPORT_NS;
+    }
+}
+
+struct weir_op_numbers *weir_chain_numbers(const struct weir_chain *chain, int op)
+{
+    return &chain->nodes[op].numbers;
 }
 
 const struct weir_op_counters *weir_chain_counters(const struct weir_chain *chain, int op)

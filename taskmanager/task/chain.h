@@ -115,6 +115,9 @@ struct weir_op_counters {
 };
 /* Puts the numbers out for other threads. */
 void weir_chain_publish(struct weir_chain *chain);
+/* Asks operators for their numbers when it is time to, or because the task ends. */
+void weir_chain_report(struct weir_chain *chain, int64_t now_ns, bool at_end);
+struct weir_op_numbers *weir_chain_numbers(const struct weir_chain *chain, int op);
 const struct weir_op_counters *weir_chain_counters(const struct weir_chain *chain, int op);
 uint64_t weir_chain_bytes_out(const struct weir_chain *chain);   /* the worker only */
 uint64_t weir_chain_records_out(const struct weir_chain *chain); /* rows given to edges; the worker only */

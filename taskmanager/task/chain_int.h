@@ -2,6 +2,7 @@
 #ifndef WEIR_TASK_CHAIN_INT_H
 #define WEIR_TASK_CHAIN_INT_H
 
+#include "ops/op_numbers.h"
 #include "state/memory.h"
 #include "task/chain.h"
 
@@ -51,6 +52,7 @@ struct op_node {
     uint64_t records_in, records_bad, late_dropped;
     uint64_t records_out_extra; /* that an operator counted for this one, whose work it does */
     struct weir_op_counters counters;
+    struct weir_op_numbers numbers;
 };
 
 struct weir_chain {
@@ -58,6 +60,7 @@ struct weir_chain {
     int op_count;
     int input_count;
     int64_t now_ns, deadline_ns, now_ms;
+    int64_t report_ns; /* when operators are asked for their numbers next; INT64_MAX: none has any */
     bool now_ms_known;
     bool producing; /* the head is a source that is not at its end */
     bool source_waits;

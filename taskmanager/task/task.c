@@ -269,9 +269,10 @@ static void account(struct weir_task *task, int64_t now_ns, enum spent next)
 static enum weir_progress end_task(struct weir_task *task, enum weir_task_state state, const struct weir_error *error,
                                    int op)
 {
+    int64_t now_ns = weir_clock_mono_ns();
+    weir_chain_report(task->chain, now_ns, true);
     weir_chain_close(task->chain, state == WEIR_TASK_FINISHED);
     task->state = state;
-    int64_t now_ns = weir_clock_mono_ns();
     account(task, now_ns, SPENT_IDLE);
     publish(task, now_ns);
     task->on_state(task->arg, task, state, error, op);
@@ -399,6 +400,7 @@ enum weir_progress weir_task_call(struct weir_task *task, int64_t now_ns)
     take_recorded(task);
     now_ns = weir_clock_mono_ns();
     account(task, now_ns, any ? SPENT_BUSY : weir_chain_backpressured(task->chain) ? SPENT_BACKPRESSURED : SPENT_IDLE);
+    weir_chain_report(task->chain, now_ns, false);
     if (!any || now_ns - task->published_ns > PUBLISH_NS)
         publish(task, now_ns);
     return any ? WEIR_MADE_PROGRESS : WEIR_NO_PROGRESS;

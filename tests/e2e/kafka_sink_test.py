@@ -4,8 +4,10 @@ import contextlib
 import glob
 import json
 import os
+import re
 import signal
 import sys
+import urllib.request
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from kafka_kit import Kafka  # noqa: E402
@@ -129,6 +131,59 @@ def test_at_least_once_through_kills():
         assert cluster.weir("stop", job, "--savepoint", cluster.path("sp")).returncode == 0
         found = values("kill-out")
         assert {r["id"] for rs in found.values() for r in rs} == set(range(at))
+
+
+def numbers(cluster, job):
+    """{operator: ({metric: value}, [partition])}"""
+    done = cluster.weir("metrics", job, "-o", "json")
+    assert done.returncode == 0, done.stderr
+    found = {o["op"]: (o["metrics"], o["partitions"]) for v in json.loads(done.stdout)["vertices"] for o in v["operators"]}
+    return found or {"source": ({}, []), "sink": ({}, [])} # nothing has been heard of it yet
+
+
+def exported(cluster):
+    with urllib.request.urlopen(f"http://127.0.0.1:{cluster.port}/metrics") as reply:
+        page = reply.read().decode()
+    return {(name, part): float(value) for name, part, value in re.findall(r'^(\w+){.*?(?:partition="(\d+)")?} (\S+)$', page, re.M)}
+
+
+def test_numbers_of_source_and_sink():
+    """What was read, written and committed; a sink that stands still, whose source says how much is waiting."""
+    with Cluster(slots=2, config=dict(CHECKPOINTS, **{"metrics.flink-names": "true"})) as cluster:
+        kafka.create("numbers", 2)
+        kafka.create("numbers-once", 1)
+        fill("numbers", 2, 0, 1000)
+        job = submit(cluster, "numbers", "numbers-once", "--guarantee", "exactly-once", "--group", "numbers")
+        wait_for("its rows", lambda: sum(map(len, values("numbers-once").values())) == 1000)
+
+        def all_told():
+            source, partitions = numbers(cluster, job)["source"]
+            sink = numbers(cluster, job)["sink"][0]
+            return source.get("pendingRecords") == 0 and source.get("records-consumed-total") == 1000 and source["bytes-consumed-total"] > 1000 * 12 \
+                and source.get("commitsSucceeded", 0) > 0 and source["commitsFailed"] == 0 and source["sourceIdleTime"] > 0 and "fetch-latency-avg" in source \
+                and "currentEmitEventTimeLag" in source and sorted((p["partition"], p["current-offset"], p["committed-offset"], p["lag"]) for p in partitions) \
+                == [(0, 500, 500, 0), (1, 500, 500, 0)] and sink.get("numRecordsSend") == 1000 and sink["transactionsCommitted"] > 0 \
+                and sink["transactionsAborted"] >= 0 and "currentTransactionTime" in sink and sink["numBytesSend"] > 12 * 1000
+        wait_for("numbers of it all", all_told, told=lambda: numbers(cluster, job))
+        page = exported(cluster)
+        assert page["weir_operator_partition_current_offset", "1"] == 500 and page["weir_operator_partition_committed_offset", "0"] == 500, page
+        assert page["flink_taskmanager_job_task_operator_KafkaSourceReader_topic_partition_currentOffset", "1"] == 500
+        assert page["weir_operator_num_records_send_total", ""] == 1000 and page["flink_taskmanager_job_task_operator_pendingRecords", ""] == 0
+        done = cluster.weir("metrics", job)
+        assert "records-consumed-total=1000" in done.stdout and "transactionsCommitted=" in done.stdout, done.stdout
+        assert cluster.weir("cancel", job).returncode == 0
+        # A sink that gives nothing away: the source stands, and what is written meanwhile waits.
+        kafka.create("stuck", 1)
+        job = submit(cluster, "numbers", "stuck", "--queue", "100", "--linger", "250000", "--group", "stuck")
+        wait_for("a sink without room", lambda: 0 < numbers(cluster, job)["source"][0].get("records-consumed-total", 0) <= 1000)
+        fill("numbers", 2, 1000, 200000)
+
+        def the_lag():
+            source, partitions = numbers(cluster, job)["source"]
+            return source.get("pendingRecords", 0) > 150000 and source["records-lag-max"] == max(p["lag"] for p in partitions) > 50000 \
+                and exported(cluster).get(("weir_operator_partition_records_lag", "0"), 0) > 50000
+        wait_for("the lag", the_lag, 60, told=lambda: numbers(cluster, job))
+        assert cluster.weir("cancel", job).returncode == 0
 
 
 def test_exactly_once_through_kills():

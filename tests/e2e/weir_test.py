@@ -65,14 +65,14 @@ class Skip(Exception):
     """Raised by a test that cannot run here; the text says why."""
 
 
-def wait_for(what, condition, timeout_s=30):
-    """Polls condition() until it is true and returns its value; fails naming `what` after timeout_s."""
+def wait_for(what, condition, timeout_s=30, told=None):
+    """Polls condition() until it is true and returns its value; fails naming `what`, and what told() says, after timeout_s."""
     deadline = time.monotonic() + timeout_s * PATIENCE
     while True:
         value = condition()
         if value:
             return value
-        assert time.monotonic() < deadline, f"no {what} within {timeout_s * PATIENCE:.0f} s"
+        assert time.monotonic() < deadline, f"no {what} within {timeout_s * PATIENCE:.0f} s{': ' + str(told()) if told else ''}"
         time.sleep(0.02)
 
 

@@ -3,11 +3,11 @@
 
 WEIR_JOB(kafka_sink)
 {
-    struct weir_stream *rows =
-        weir_source(job, "kafka", "topic", weir_arg(job, "topic", NULL), "properties.bootstrap.servers",
-                    weir_arg(job, "brokers", NULL), "format", "json", "scan.bounded.mode",
-                    weir_arg(job, "stop", "unbounded"), "scan.topic-partition-discovery.interval", "500 ms",
-                    "metadata.k", "key", "metadata.at", "timestamp", "metadata.h", "headers", NULL);
+    struct weir_stream *rows = weir_source(
+        job, "kafka", "topic", weir_arg(job, "topic", NULL), "properties.bootstrap.servers",
+        weir_arg(job, "brokers", NULL), "format", "json", "scan.bounded.mode", weir_arg(job, "stop", "unbounded"),
+        "scan.topic-partition-discovery.interval", "500 ms", "properties.group.id", weir_arg(job, "group", "weir-test"),
+        "metadata.k", "key", "metadata.at", "timestamp", "metadata.h", "headers", NULL);
     rows = weir_columns(
         rows, weir_text(job, "id BIGINT NOT NULL, text STRING, p INT, place STRING, k STRING, at TIMESTAMP(3), h %s",
                         weir_arg(job, "headers", "MAP<STRING, BYTES>")));
@@ -19,8 +19,10 @@ WEIR_JOB(kafka_sink)
         weir_sink(rows, "kafka", "topic", to, "properties.bootstrap.servers", brokers, "format", format,
                   "delivery-guarantee", guarantee, "on-error", on_error, "properties.message.timeout.ms", timeout,
                   "properties.topic.metadata.propagation.max.ms", "3000", "properties.isolation.level",
-                  weir_arg(job, "isolation", "read_committed"), "metadata.k", "key", "metadata.at", "timestamp",
-                  "metadata.p", "partition", "metadata.place", "topic", "metadata.h", "headers", NULL);
+                  weir_arg(job, "isolation", "read_committed"), "properties.queue.buffering.max.messages",
+                  weir_arg(job, "queue", "500000"), "properties.linger.ms", weir_arg(job, "linger", "5"), "metadata.k",
+                  "key", "metadata.at", "timestamp", "metadata.p", "partition", "metadata.place", "topic", "metadata.h",
+                  "headers", NULL);
     else
         weir_sink(weir_select(rows, "id, text"), "kafka", "topic", to, "properties.bootstrap.servers", brokers,
                   "format", format, "delivery-guarantee", guarantee, "on-error", on_error,

@@ -41,9 +41,10 @@ static struct {
     char code_sha256[65]; /* of the running job */
 } fake;
 
-static const struct weir_view_operator operators[] = {
-    {"source", "Source: in", 0, 100, 3, 0, INT64_MIN, 5000},
-    {"window", "wind\"ow", 100, 10, 0, 2, 5000, 5000},
+static const struct weir_view_lane lanes[] = {{"a\"topic", 3, 41, -1, 7}, {"b", 0, 5, 4, -1}};
+static struct weir_view_operator operators[] = {
+    {"source", "Source: in", 0, 100, 3, 0, INT64_MIN, 5000, .lane_count = 2, .lanes = lanes},
+    {"window", "wind\"ow", 100, 10, 0, 2, 5000, 5000, .lane_count = 0},
 };
 static struct weir_view_task tasks[2];
 static struct weir_view_vertex vertex;
@@ -582,7 +583,16 @@ static void values(void **state)
     assert_int_equal(number(v, "tasks", "FAILED"), 1);
     assert_int_equal(number(v, "tasks", "CANCELED"), 1);
     assert_int_equal(number(json, "status-counts", "FAILED"), 1);
-    json_t *op = json_array_get(json_object_get(v, "weir-operators"), 0);
+    json_t *op = json_array_get(json_object_get(v, "weir-operators"), 0), *numbers = json_object_get(op, "metrics");
+    assert_int_equal(json_object_size(numbers), 3);
+    assert_int_equal(json_integer_value(json_object_get(numbers, "pendingRecords")), 14); /* of both subtasks */
+    assert_int_equal(json_integer_value(json_object_get(numbers, "records-lag-max")), 6);
+    assert_int_equal(json_integer_value(json_object_get(numbers, "commitsFailed")), 4);
+    json_t *lane = json_array_get(json_object_get(op, "partitions"), 0);
+    assert_string_equal(json_string_value(json_object_get(lane, "topic")), "a\"topic");
+    assert_int_equal(json_integer_value(json_object_get(lane, "lag")), 7);
+    assert_true(json_is_null(json_object_get(lane, "committed-offset")));
+    assert_int_equal(json_array_size(json_object_get(op, "partitions")), 4);
     assert_int_equal(number(op, "records-bad", NULL), 6);
     assert_string_equal(json_string_value(json_object_get(op, "op")), "source");
     assert_int_equal(number(json, "duration", NULL), 5000);
@@ -1025,6 +1035,13 @@ static void metrics_and_page(void **state)
     assert_non_null(strstr(text, "operator_name=\"wind\\\"ow\"} "));
     assert_non_null(strstr(text, "weir_jobmanager_task_slots_total{"));
     assert_null(strstr(text, FAILED_JOB)); /* ended */
+    assert_non_null(strstr(text, "# TYPE weir_operator_pending_records gauge\n"));
+    assert_non_null(strstr(text, "# TYPE weir_operator_commits_failed_total counter\n"));
+    assert_non_null(strstr(text, "# TYPE flink_taskmanager_job_task_operator_KafkaSourceReader_commitsFailed gauge\n"));
+    assert_non_null(strstr(text, "operator_name=\"Source: in\",topic=\"a\\\"topic\",partition=\"3\"} 41\n"));
+    assert_non_null(strstr(text, "topic=\"b\",partition=\"0\"} 4\n"));
+    assert_null(strstr(text, "} -1\n"));                      /* what is not known is left out, */
+    assert_null(strstr(text, "weir_operator_watermark_lag")); /* and what nobody has */
     /* Each name has one TYPE line, and its lines stand together. */
     char last[200] = "";
     char *copy = strdup(text);
@@ -1164,6 +1181,11 @@ static int stop(void **state)
 
 int main(void)
 {
+    for (int m = 0; m < WEIR_OP_METRICS; m++)
+        operators[0].numbers[m] = operators[1].numbers[m] = WEIR_OP_METRIC_NONE;
+    operators[0].numbers[WEIR_OP_PENDING_RECORDS] = 7;
+    operators[0].numbers[WEIR_OP_RECORDS_LAG_MAX] = 6;
+    operators[0].numbers[WEIR_OP_COMMITS_FAILED] = 2;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(replies_have_flinks_fields),
         cmocka_unit_test(values),

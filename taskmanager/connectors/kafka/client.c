@@ -16,6 +16,8 @@
 
 #define PREFIX "properties."
 #define PREFIX_SIZE (sizeof PREFIX - 1)
+#define API_PRODUCE 0 /* of Kafka's protocol */
+#define API_FETCH 1
 #define OURS "auto.offset.reset" /* what the user says of it is done where the group's offsets are looked up */
 
 const char *weir_kafka_property(const struct weir_key_value *options, int option_count, const char *name)
@@ -105,6 +107,39 @@ weir_err weir_kafka_fail(struct weir_kafka_client *client, weir_err code, rd_kaf
     unlock(client);
     return weir_fail(error, code, "connector 'kafka': %s: %s (brokers %s%s%s)", what, rd_kafka_err2str(reason),
                      client->brokers, last[0] ? "; " : "", last);
+}
+
+/* --- What brokers take */
+
+static rd_kafka_resp_err_t on_response(rd_kafka_t *rk, int fd, const char *broker, int32_t broker_id, int16_t api,
+                                       int16_t version, int32_t id, size_t size, int64_t took_us,
+                                       rd_kafka_resp_err_t failed, void *opaque)
+{
+    struct weir_kafka_client *client = opaque;
+    (void)rk, (void)fd, (void)broker, (void)broker_id, (void)version, (void)id, (void)size;
+    if (failed || took_us < 0 || (api != API_PRODUCE && api != API_FETCH))
+        return RD_KAFKA_RESP_ERR_NO_ERROR;
+    enum weir_kafka_answer answer = api == API_FETCH ? WEIR_KAFKA_FETCHED : WEIR_KAFKA_PRODUCED;
+    __atomic_fetch_add(&client->response_us[answer], (uint64_t)took_us, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&client->responses[answer], 1, __ATOMIC_RELAXED);
+    return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+static rd_kafka_resp_err_t on_new(rd_kafka_t *rk, const rd_kafka_conf_t *conf, void *opaque, char *why, size_t why_size)
+{
+    (void)conf, (void)why, (void)why_size;
+    return rd_kafka_interceptor_add_on_response_received(rk, "weir", on_response, opaque);
+}
+
+int64_t weir_kafka_latency_ms(const struct weir_kafka_client *client, enum weir_kafka_answer answer, uint64_t *us,
+                              uint64_t *count)
+{
+    uint64_t now_us = __atomic_load_n(&client->response_us[answer], __ATOMIC_RELAXED);
+    uint64_t now_count = __atomic_load_n(&client->responses[answer], __ATOMIC_RELAXED);
+    int64_t mean_ms = now_count > *count ? (int64_t)((now_us - *us) / (now_count - *count) / 1000) : -1;
+    *us = now_us;
+    *count = now_count;
+    return mean_ms;
 }
 
 /* --- Settings */
@@ -198,6 +233,7 @@ weir_err weir_kafka_client_new(const struct weir_key_value *options, int option_
     rd_kafka_conf_set_opaque(conf, client);
     if (setup)
         setup(conf);
+    rd_kafka_conf_interceptor_add_on_new(conf, "weir", on_new, client);
     rd_kafka_conf_set_error_cb(conf, on_error);
     rd_kafka_conf_set_log_cb(conf, on_log);
     char why[256] = "";

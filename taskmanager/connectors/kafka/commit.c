@@ -242,9 +242,14 @@ static weir_err fence(struct producer *producer, const struct weir_message_commi
     return err;
 }
 
+struct written { /* in the transaction that is open */
+    bool open;
+    int64_t begun_ms, messages, bytes;
+};
+
 /* A message points into its segment, so all of it is with the brokers before the next one is read. */
 static weir_err produce_segment(struct producer *producer, struct weir_message_commit *commit, int64_t segment,
-                                int64_t *messages, struct weir_error *error)
+                                struct written *written, struct weir_error *error)
 {
     const char *topic = get(commit, "topic");
     const struct weir_message_out *list = NULL;
@@ -253,7 +258,9 @@ static weir_err produce_segment(struct producer *producer, struct weir_message_c
     for (int64_t i = 0; i < count && !err; i++)
         err = produce(producer, &list[i], list[i].topic ? list[i].topic : topic,
                       list[i].topic ? list[i].topic_size : strlen(topic), 0, error);
-    *messages += count;
+    written->messages += count;
+    for (int64_t i = 0; i < count && !err; i++)
+        written->bytes += (int64_t)(list[i].key_size + list[i].value_size);
     return err ? err : flush(producer, error);
 }
 
@@ -283,7 +290,7 @@ static weir_err commit_transaction(struct producer *producer, struct weir_error 
 }
 
 static weir_err perform(struct producer *producer, struct weir_message_commit *commit, struct weir_publish *publish,
-                        int64_t *messages, struct weir_error *error)
+                        struct written *written, struct weir_error *error)
 {
     rd_kafka_error_t *reason;
     const char *progress = get(commit, "sink.progress-topic");
@@ -295,16 +302,27 @@ static weir_err perform(struct producer *producer, struct weir_message_commit *c
     case WEIR_PUBLISH_READ:
         return weir_kafka_progress_read(commit->options, commit->option_count, progress, producer->id, publish, error);
     case WEIR_PUBLISH_BEGIN:
-        *messages = 0;
+        *written = (struct written){.open = true, .begun_ms = weir_clock_mono_ms()};
         reason = rd_kafka_begin_transaction(producer->client->rk);
         return reason ? failed(producer, reason, "cannot begin a transaction", error) : WEIR_OK;
     case WEIR_PUBLISH_PRODUCE:
-        return produce_segment(producer, commit, publish->segment, messages, error);
+        return produce_segment(producer, commit, publish->segment, written, error);
     case WEIR_PUBLISH_MARK:
-        return mark(producer, commit, &publish->marker, *messages, error);
+        return mark(producer, commit, &publish->marker, written->messages, error);
     default:
         return commit_transaction(producer, error);
     }
+}
+
+/* For people to look at. */
+static void count_transaction(struct weir_message_commit *commit, struct written *written, bool committed)
+{
+    written->open = false;
+    commit->transaction_ms = weir_clock_mono_ms() - written->begun_ms;
+    commit->transactions += committed;
+    commit->failed_transactions += !committed;
+    commit->records += committed ? written->messages : 0;
+    commit->bytes += committed ? written->bytes : 0;
 }
 
 /* --- A checkpoint */
@@ -314,11 +332,14 @@ static weir_err commit_checkpoint(struct producer *producer, struct weir_message
 {
     struct weir_publish publish;
     weir_err err = WEIR_OK;
-    int64_t messages = 0;
+    struct written written = {.open = false};
     weir_publish_init(&publish, &producer->handle, commit->checkpoint, commit->after, commit->segments,
                       commit->segment_count, PART_SIZE);
-    while (weir_publish_next(&publish, !err) < WEIR_PUBLISH_DONE)
-        err = perform(producer, commit, &publish, &messages, error);
+    while (weir_publish_next(&publish, !err) < WEIR_PUBLISH_DONE) {
+        err = perform(producer, commit, &publish, &written, error);
+        if (written.open && (err || publish.step == WEIR_PUBLISH_COMMIT))
+            count_transaction(commit, &written, !err);
+    }
     const struct weir_kafka_marker *have = &producer->handle.marker;
     if (publish.step != WEIR_PUBLISH_EARLY)
         return err;

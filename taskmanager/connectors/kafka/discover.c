@@ -9,10 +9,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/assert.h"
 #include "base/log.h"
 #include "connectors/kafka/kafka_int.h"
+
+#define ENDS_TIMEOUT_MS 10000
+#define LEADER_WAIT_MS 10000
+#define RETRY_MS 100
 
 #define PARTITIONS_MAX 100000
 
@@ -140,10 +145,19 @@ static weir_err find_pattern(struct weir_kafka_discovery *d, struct weir_error *
 static weir_err watermarks(struct weir_kafka_discovery *d, const struct weir_kafka_found *found, int64_t *low,
                            int64_t *high, struct weir_error *error)
 {
-    rd_kafka_resp_err_t failed =
-        rd_kafka_query_watermark_offsets(d->client->rk, found->topic, found->partition, low, high, d->timeout_ms);
-    if (!failed)
-        return WEIR_OK;
+    rd_kafka_resp_err_t failed;
+    for (int ms = 0;; ms += RETRY_MS) { /* the partition is there: its leader may be about to be */
+        failed =
+            rd_kafka_query_watermark_offsets(d->client->rk, found->topic, found->partition, low, high, d->timeout_ms);
+        if (!failed)
+            return WEIR_OK;
+        if ((failed != RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION && failed != RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART &&
+             failed != RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE &&
+             failed != RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION) ||
+            ms >= LEADER_WAIT_MS)
+            break;
+        usleep(RETRY_MS * 1000);
+    }
     char what[400];
     snprintf(what, sizeof what, "cannot read the offsets of topic '%.255s', partition %d", found->topic,
              found->partition);
@@ -239,6 +253,27 @@ weir_err weir_kafka_discover(void *arg, struct weir_error *error)
             err = resolve(d, &d->stop, found, false, &found->stop, error);
     }
     return err;
+}
+
+weir_err weir_kafka_find_ends(void *arg, struct weir_error *error)
+{
+    const struct weir_kafka_ends *ends = arg;
+    for (int i = 0; i < ends->list->cnt; i++)
+        ends->list->elems[i].offset = RD_KAFKA_OFFSET_END;
+    rd_kafka_resp_err_t failed = rd_kafka_offsets_for_times(ends->client->rk, ends->list, ENDS_TIMEOUT_MS);
+    for (int i = 0; i < ends->list->cnt; i++)
+        if (failed || ends->list->elems[i].err)
+            ends->list->elems[i].offset = -1;
+    return failed ? weir_kafka_fail(ends->client, WEIR_ERR_IO, failed, "cannot look up where partitions end", error)
+                  : WEIR_OK;
+}
+
+void weir_kafka_ends_free(void *arg)
+{
+    struct weir_kafka_ends *ends = arg;
+    rd_kafka_topic_partition_list_destroy(ends->list);
+    weir_kafka_client_unref(ends->client);
+    free(ends);
 }
 
 static void free_found(struct weir_kafka_found *list, int count)

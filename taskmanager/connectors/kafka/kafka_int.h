@@ -19,11 +19,16 @@ struct weir_kafka_client {
     rd_kafka_t *rk;
     void *owner; /* the user's, for its callbacks; may be NULL */
     void (*free_owner)(void *owner);
-    char *brokers;        /* properties.bootstrap.servers, for messages */
-    char last_error[512]; /* what librdkafka said last of a broker or a login; under `lock` */
-    int lock;             /* atomic, a spin lock: the two sides hold it for a strcpy */
-    uint32_t counter;     /* atomic, the partitioner's: it may run as long as the handle */
+    char *brokers;                         /* properties.bootstrap.servers, for messages */
+    char last_error[512];                  /* what librdkafka said last of a broker or a login; under `lock` */
+    int lock;                              /* atomic, a spin lock: the two sides hold it for a strcpy */
+    uint32_t counter;                      /* atomic, the partitioner's: it may run as long as the handle */
+    uint64_t response_us[2], responses[2]; /* atomic, by enum weir_kafka_answer: time that brokers took, answers */
 };
+enum weir_kafka_answer { WEIR_KAFKA_PRODUCED, WEIR_KAFKA_FETCHED };
+/* The mean time until an answer, of those since the last call, which *us and *count remember (both begin as 0). -1: none came. */
+int64_t weir_kafka_latency_ms(const struct weir_kafka_client *client, enum weir_kafka_answer answer, uint64_t *us,
+                              uint64_t *count);
 
 /* The properties are well-formed, as far as can be said without a broker. */
 weir_err weir_kafka_check(const struct weir_key_value *options, int option_count, struct weir_error *error);
@@ -119,6 +124,14 @@ struct weir_kafka_discovery {
     int found_count;
 };
 weir_err weir_kafka_discover(void *discovery, struct weir_error *error); /* blocks */
+
+/* Where partitions end now, for a reader that does not fetch because it is full. */
+struct weir_kafka_ends {
+    struct weir_kafka_client *client;
+    rd_kafka_topic_partition_list_t *list; /* offset: in, anything; out: the end, or negative */
+};
+weir_err weir_kafka_find_ends(void *ends, struct weir_error *error); /* blocks */
+void weir_kafka_ends_free(void *ends);
 void weir_kafka_discovery_free(void *discovery);
 bool weir_kafka_is_mine(const char *topic, int32_t partition, int subtask, int parallelism);
 
@@ -134,6 +147,7 @@ weir_err weir_kafka_reader_restore(struct weir_reader *reader, const char *posit
 weir_err weir_kafka_reader_rescale(struct weir_reader *reader, const char *const *positions, int count,
                                    struct weir_error *error);
 void weir_kafka_reader_complete(struct weir_reader *reader, const char *position);
+void weir_kafka_reader_report(struct weir_reader *reader, struct weir_connector_ctx *ctx);
 
 /* --- writer.c */
 weir_err weir_kafka_writer_open(struct weir_connector_ctx *ctx, const struct weir_key_value *options, int option_count,

@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,18 +17,27 @@
 
 #include "base/assert.h"
 #include "base/log.h"
+#include "base/op_metrics.h"
 #include "connectors/kafka/kafka_int.h"
 
 #define MESSAGES_MAX 512
 #define ARENA_KEPT ((size_t)4 << 20)
 #define DISCOVERY_RETRY_MS 5000
 #define TIMEOUT_MS 30000
+#define ENDS_INTERVAL_MS 3000
 
 struct partition { /* beside the lane of the same index */
     char *topic;
     int64_t next;
     int64_t stop; /* -1: none */
     bool assigned;
+    int64_t seen_end; /* the broker said that nothing follows this offset: it is past marks of transactions, too */
+};
+
+struct commits { /* of offsets to the group; the client's owner: callbacks come as long as the handle */
+    pthread_mutex_t lock;
+    rd_kafka_topic_partition_list_t *done; /* the last one; NULL: none */
+    int64_t succeeded, failed;
 };
 
 struct weir_reader {
@@ -40,6 +50,12 @@ struct weir_reader {
     struct weir_kafka_discovery *template; /* what each discovery is told */
     struct weir_call *call;
     struct weir_kafka_discovery *discovery; /* the call's */
+    struct commits *told;                   /* the client's */
+    struct weir_call *ends_call;
+    struct weir_kafka_ends *ends; /* the call's */
+    int64_t ends_at_ms;           /* when to ask again */
+    int64_t taken, taken_before;  /* messages given, and at the last report */
+    uint64_t fetch_us, fetches;
 
     struct partition *partitions;
     struct weir_lane *lanes;
@@ -102,6 +118,42 @@ static void read_topics(struct weir_kafka_discovery *d, const char *topics, cons
     }
 }
 
+static void on_commit(rd_kafka_t *rk, rd_kafka_resp_err_t failed, rd_kafka_topic_partition_list_t *offsets,
+                      void *opaque)
+{
+    const struct weir_kafka_client *client = opaque;
+    struct commits *told = client->owner;
+    (void)rk;
+    for (int i = 0; offsets && i < offsets->cnt && !failed; i++)
+        failed = offsets->elems[i].err;
+    pthread_mutex_lock(&told->lock);
+    told->failed += failed != 0;
+    told->succeeded += !failed;
+    if (!failed && offsets) {
+        if (told->done)
+            rd_kafka_topic_partition_list_destroy(told->done);
+        told->done = rd_kafka_topic_partition_list_copy(offsets);
+    }
+    pthread_mutex_unlock(&told->lock);
+    if (failed)
+        weir_log(WARN, "kafka: the group's offsets could not be committed (%s): checkpoints have them all the same",
+                 rd_kafka_err2str(failed));
+}
+
+static void set_up(rd_kafka_conf_t *conf)
+{
+    rd_kafka_conf_set_offset_commit_cb(conf, on_commit);
+}
+
+static void free_commits(void *arg)
+{
+    struct commits *told = arg;
+    if (told->done)
+        rd_kafka_topic_partition_list_destroy(told->done);
+    pthread_mutex_destroy(&told->lock);
+    free(told);
+}
+
 static weir_err new_client(struct weir_reader *reader, const struct weir_key_value *options, int option_count,
                            struct weir_error *error)
 {
@@ -112,17 +164,20 @@ static weir_err new_client(struct weir_reader *reader, const struct weir_key_val
         {"enable.auto.offset.store", "false"},
         {"auto.offset.reset", strcmp(lost, "fail") == 0 ? "error" : lost},
         {"isolation.level", "read_committed"},
-        {"enable.partition.eof", reader->bounded ? "true" : "false"},
+        {"enable.partition.eof", "true"}, /* says what is past a transaction's mark: nothing is waiting there */
         {"queued.max.messages.kbytes", "16384"},
         {"fetch.max.bytes", "16777216"},
         {"fetch.wait.max.ms", "100"},
         {"client.id", "weir"},
         {NULL, NULL},
     };
-    weir_err err = weir_kafka_client_new(options, option_count, RD_KAFKA_CONSUMER, defaults, NULL, NULL, NULL,
+    struct commits *told = weir_zalloc(sizeof *told);
+    pthread_mutex_init(&told->lock, NULL);
+    weir_err err = weir_kafka_client_new(options, option_count, RD_KAFKA_CONSUMER, defaults, set_up, told, free_commits,
                                          &reader->client, error);
     if (err)
         return err;
+    reader->told = told;
     rd_kafka_poll_set_consumer(reader->client->rk);
     reader->queue = rd_kafka_queue_get_consumer(reader->client->rk);
     reader->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -140,6 +195,7 @@ void weir_kafka_reader_close(struct weir_reader *reader)
         rd_kafka_queue_destroy(reader->queue);
     }
     weir_call_free(reader->call);
+    weir_call_free(reader->ends_call);
     weir_kafka_client_leave(reader->client);
     if (reader->event_fd >= 0)
         close(reader->event_fd);
@@ -233,7 +289,10 @@ static void add_partition(struct weir_reader *reader, const char *topic, int32_t
     reader->lanes[index] = (struct weir_lane){.topic = reader->partitions[index].topic,
                                               .partition = partition,
                                               .ended = stop >= 0 && next >= stop,
-                                              .watermark_ms = watermark_ms};
+                                              .watermark_ms = watermark_ms,
+                                              .next = next,
+                                              .end = -1,
+                                              .committed = -1};
 }
 
 /* Begins to fetch what is not being fetched yet. */
@@ -361,6 +420,8 @@ static weir_err take_event(struct weir_reader *reader, const rd_kafka_message_t 
     snprintf(what, sizeof what, "topic '%.255s', partition %d", topic, raw->partition);
     switch (raw->err) {
     case RD_KAFKA_RESP_ERR__PARTITION_EOF:
+        if (lane >= 0)
+            reader->partitions[lane].seen_end = raw->offset;
         if (lane >= 0 && reader->partitions[lane].stop >= 0 && raw->offset >= reader->partitions[lane].stop)
             end_partition(reader, lane);
         return WEIR_OK;
@@ -540,6 +601,7 @@ enum weir_read weir_kafka_read(struct weir_reader *reader, struct weir_connector
         if (take_all(reader, (int)n, &messages->count, error))
             return WEIR_READ_FAILED;
         messages->messages = reader->messages;
+        reader->taken += messages->count;
         if (messages->count > 0)
             return WEIR_READ_DATA;
     }
@@ -547,6 +609,70 @@ enum weir_read weir_kafka_read(struct weir_reader *reader, struct weir_connector
         return WEIR_READ_END;
     *wait_until_ms = n > 0 ? ctx->now_ms(ctx) : reader->call ? INT64_MAX : reader->discover_at_ms;
     return WEIR_READ_EMPTY;
+}
+
+/* --- Numbers */
+
+/* Fetches say where partitions end; a reader whose messages wait has none under way, and asks. */
+static void look_at_ends(struct weir_reader *reader, struct weir_connector_ctx *ctx)
+{
+    bool stalled = reader->taken == reader->taken_before && rd_kafka_queue_length(reader->queue) > 0;
+    reader->taken_before = reader->taken;
+    if (reader->ends_call && ctx->call_ended(ctx, reader->ends_call)) {
+        for (int i = 0; i < reader->ends->list->cnt; i++) {
+            const rd_kafka_topic_partition_t *entry = &reader->ends->list->elems[i];
+            int32_t lane = find(reader, entry->topic, entry->partition);
+            if (lane >= 0 && entry->offset > reader->lanes[lane].end)
+                reader->lanes[lane].end = entry->offset;
+        }
+        weir_call_free(reader->ends_call);
+        reader->ends_call = NULL;
+    }
+    if (!stalled || reader->ends_call || ctx->now_ms(ctx) < reader->ends_at_ms)
+        return;
+    reader->ends_at_ms = ctx->now_ms(ctx) + ENDS_INTERVAL_MS;
+    struct weir_kafka_ends *ends = reader->ends = weir_alloc(sizeof *ends);
+    ends->client = weir_kafka_client_ref(reader->client);
+    ends->list = rd_kafka_topic_partition_list_new(reader->count);
+    for (int32_t i = 0; i < reader->count; i++)
+        if (!reader->lanes[i].ended)
+            rd_kafka_topic_partition_list_add(ends->list, reader->partitions[i].topic, reader->lanes[i].partition);
+    reader->ends_call = ctx->call(ctx, weir_kafka_find_ends, ends, weir_kafka_ends_free);
+}
+
+static void report_commits(struct weir_reader *reader, struct weir_connector_ctx *ctx)
+{
+    pthread_mutex_lock(&reader->told->lock);
+    for (int i = 0; reader->told->done && i < reader->told->done->cnt; i++) {
+        const rd_kafka_topic_partition_t *entry = &reader->told->done->elems[i];
+        int32_t lane = find(reader, entry->topic, entry->partition);
+        if (lane >= 0)
+            reader->lanes[lane].committed = entry->offset;
+    }
+    int64_t succeeded = reader->told->succeeded, failed = reader->told->failed;
+    pthread_mutex_unlock(&reader->told->lock);
+    ctx->number(ctx, WEIR_OP_COMMITS_SUCCEEDED, succeeded);
+    ctx->number(ctx, WEIR_OP_COMMITS_FAILED, failed);
+}
+
+void weir_kafka_reader_report(struct weir_reader *reader, struct weir_connector_ctx *ctx)
+{
+    look_at_ends(reader, ctx);
+    for (int32_t i = 0; i < reader->count; i++) {
+        const struct partition *partition = &reader->partitions[i];
+        struct weir_lane *lane = &reader->lanes[i];
+        int64_t low, high = -1;
+        if (rd_kafka_get_watermark_offsets(reader->client->rk, partition->topic, lane->partition, &low, &high))
+            high = -1;
+        lane->next = partition->next > partition->seen_end ? partition->next : partition->seen_end;
+        if (high > lane->end) /* not known for a while after a broker was away */
+            lane->end = high;
+    }
+    int64_t latency_ms = weir_kafka_latency_ms(reader->client, WEIR_KAFKA_FETCHED, &reader->fetch_us, &reader->fetches);
+    if (latency_ms >= 0)
+        ctx->number(ctx, WEIR_OP_FETCH_LATENCY, latency_ms);
+    if (reader->commits)
+        report_commits(reader, ctx);
 }
 
 /* --- Checkpoints */

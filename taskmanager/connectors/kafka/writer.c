@@ -12,9 +12,11 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/op_metrics.h"
 #include "connectors/kafka/kafka_int.h"
 
 #define TICK_MS 20
+#define REPORT_MS 1000
 #define ROOM_WAIT_MS 1000 /* for room in the queue, before the worker looks again */
 #define CHECK_TIMEOUT_MS 30000
 
@@ -28,7 +30,8 @@ struct delivery {         /* lives as long as the client, whose owner it is */
     atomic_flag lock;     /* of `epochs` and `error` */
     struct epoch *epochs; /* newest first */
     atomic_bool failed, closed;
-    struct weir_error error; /* failed: the first */
+    _Atomic int64_t failures; /* messages that were not delivered */
+    struct weir_error error;  /* failed: the first */
 };
 
 struct weir_writer {
@@ -41,7 +44,9 @@ struct weir_writer {
     bool no_room;
     struct epoch *epoch;
     struct weir_call *call; /* busy until it has ended */
-    int64_t outstanding_seen;
+    int64_t records, bytes; /* given to librdkafka */
+    uint64_t send_us, sends;
+    int64_t reported_ms;
 };
 
 /* --- Delivery */
@@ -85,6 +90,8 @@ static void on_delivered(rd_kafka_t *rk, const rd_kafka_message_t *message, void
         unlock(d);
         atomic_store(&d->failed, true);
     }
+    if (message->err)
+        atomic_fetch_add(&d->failures, 1);
     atomic_fetch_sub(&epoch->outstanding, 1);
 }
 
@@ -304,8 +311,11 @@ weir_err weir_kafka_write(struct weir_writer *writer, const struct weir_message_
             break;
         atomic_fetch_add(&writer->epoch->outstanding, 1);
         rd_kafka_resp_err_t reason = weir_kafka_produce(rk, topic, m, RD_KAFKA_MSG_F_COPY, writer->epoch);
-        if (!reason)
+        if (!reason) {
+            writer->records++;
+            writer->bytes += (int64_t)(m->key_size + m->value_size);
             continue;
+        }
         atomic_fetch_sub(&writer->epoch->outstanding, 1);
         if (reason == RD_KAFKA_RESP_ERR__QUEUE_FULL) {
             writer->no_room = true;
@@ -317,9 +327,24 @@ weir_err weir_kafka_write(struct weir_writer *writer, const struct weir_message_
     return err;
 }
 
+static void report(struct weir_writer *writer, int64_t now_ms)
+{
+    struct weir_connector_ctx *ctx = writer->ctx;
+    ctx->number(ctx, WEIR_OP_RECORDS_SEND, writer->records);
+    ctx->number(ctx, WEIR_OP_BYTES_SEND, writer->bytes);
+    ctx->number(ctx, WEIR_OP_RECORDS_SEND_ERRORS, atomic_load(&writer->delivery->failures));
+    if (now_ms < writer->reported_ms + REPORT_MS)
+        return;
+    writer->reported_ms = now_ms;
+    int64_t latency_ms = weir_kafka_latency_ms(writer->client, WEIR_KAFKA_PRODUCED, &writer->send_us, &writer->sends);
+    if (latency_ms >= 0)
+        ctx->number(ctx, WEIR_OP_SEND_TIME, latency_ms);
+}
+
 weir_err weir_kafka_writer_tick(struct weir_writer *writer, int64_t now_ms, int64_t *next_ms, struct weir_error *error)
 {
     rd_kafka_poll(writer->client->rk, 0);
+    report(writer, now_ms);
     *next_ms = outstanding_upto(writer->delivery, UINT64_MAX) > 0 ? now_ms + TICK_MS : INT64_MAX;
     return failure(writer->delivery, error);
 }
@@ -349,5 +374,6 @@ weir_err weir_kafka_writer_seal(struct weir_writer *writer, struct weir_error *e
 weir_err weir_kafka_writer_finish(struct weir_writer *writer, struct weir_buf *committable, struct weir_error *error)
 {
     (void)committable;
+    report(writer, writer->ctx->now_ms(writer->ctx));
     return failure(writer->delivery, error);
 }
