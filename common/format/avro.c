@@ -20,9 +20,9 @@
 #include "registry/framing.h"
 
 static const struct weir_option avro_options[] = {
-    {"avro.schema", WEIR_OPTION_STRING, "", NULL,
+    {"avro.schema", WEIR_OPTION_FILE, "", NULL,
      "the schema that records are written with, as JSON; without it the one that Flink derives from the columns"},
-    {"avro.reader-schema", WEIR_OPTION_STRING, "", NULL,
+    {"avro.reader-schema", WEIR_OPTION_FILE, "", NULL,
      "a schema with the columns' names, whose aliases and defaults are for what records lack (reading only)"},
     {"avro.timestamp_mapping.legacy", WEIR_OPTION_BOOL, "true", NULL,
      "a TIMESTAMP is derived as timestamp-millis; false: as local-timestamp-millis"},
@@ -34,7 +34,7 @@ static const struct weir_option confluent_options[] = {
     WEIR_REGISTRY_SUBJECT_OPTIONS("avro-confluent"),
     {"avro-confluent.use-latest-version", WEIR_OPTION_BOOL, "false", NULL,
      "write by the newest schema of the subject, instead of registering one"},
-    {"avro-confluent.schema", WEIR_OPTION_STRING, "", NULL,
+    {"avro-confluent.schema", WEIR_OPTION_FILE, "", NULL,
      "the schema to write by, and the reader's (its names are the columns', its aliases and defaults are for what records lack), as JSON; without it "
      "the one that Flink derives from the columns"},
     {"avro-confluent.timestamp_mapping.legacy", WEIR_OPTION_BOOL, "true", NULL,

@@ -1,10 +1,12 @@
-"""Real brokers (scripts/kafka/kafka.sh) and an independent client (confluent-kafka of PyPI) for tests of the Kafka connector."""
+"""Real brokers (scripts/kafka/kafka.sh), a real schema registry (scripts/kafka/registry.sh) and an independent client (confluent-kafka of PyPI) for tests of the Kafka connector."""
 import glob
+import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from weir_test import PATIENCE, ROOT, free_port, wait_for  # noqa: E402
@@ -13,6 +15,7 @@ PARTS = os.environ.get("WEIR_PARTS", os.path.join(os.environ.get("XDG_CACHE_HOME
 sys.path[:0] = glob.glob(os.path.join(PARTS, "venv", "lib", "python3*", "site-packages"))
 QUIET = {"log_level": 0}
 SCRIPT = os.path.join(ROOT, "scripts", "kafka", "kafka.sh")
+REGISTRY_SCRIPT = os.path.join(ROOT, "scripts", "kafka", "registry.sh")
 
 
 def kafka_sh(*arguments, env=None, timeout_s=300):
@@ -162,3 +165,30 @@ class Kafka:
                     found[message.partition()].append(message)
         consumer.close()
         return found
+
+
+class Registry:
+    """with Registry() as registry: one of its own, gone at the end."""
+
+    def __init__(self):
+        self.dir = tempfile.mkdtemp(prefix="weir-registry-")
+        self.port = free_port()
+
+    def __enter__(self):
+        done = subprocess.run([REGISTRY_SCRIPT, "up", self.dir, str(self.port)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=600 * PATIENCE,
+                              env=dict(os.environ, REGISTRY_WAIT=str(int(120 * PATIENCE))))
+        assert done.returncode == 0, done.stderr
+        self.url = done.stdout.strip()
+        return self
+
+    def __exit__(self, *_):
+        subprocess.run([REGISTRY_SCRIPT, "down", self.dir, "rm"], timeout=60 * PATIENCE, check=True)
+
+    def ask(self, path, body=None, method=None):
+        request = urllib.request.Request(self.url + path, json.dumps(body).encode() if body else None,
+                                         {"Content-Type": "application/vnd.schemaregistry.v1+json"}, method=method)
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30 * PATIENCE) as answer:
+            return json.load(answer)
+
+    def register(self, subject, schema, references=()):
+        return self.ask(f"/subjects/{subject}/versions", {"schema": json.dumps(schema), "references": list(references)})["id"]
