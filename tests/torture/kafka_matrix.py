@@ -60,7 +60,7 @@ class KafkaMatrix(Matrix):
 
     def broker(self, which, how):
         self.injected += 1
-        begun, nodes = time.monotonic(), self.victims(which)
+        nodes = self.victims(which)
         if how == "moved": # there and back, while all brokers live
             self.kafka.stop(nodes[0])
             self.kafka.start(nodes[0])
@@ -80,6 +80,7 @@ class KafkaMatrix(Matrix):
             time.sleep(PAUSE_S[how])
             for node in nodes:
                 self.kafka.signal(node, "CONT")
+        begun = time.monotonic() # they are back
         self.kafka.wait_in_sync()
         self.count(f"{which} {how}", f"broker {', '.join(map(str, nodes))}", begun)
 
@@ -90,7 +91,7 @@ class KafkaMatrix(Matrix):
         self.world.arm(f"{point}:1", "stop")
         self.injected += 1
         begun = time.monotonic()
-        acted = wait_for(f"a stop at {point}", self.stopped_daemon, 40)
+        acted = wait_for(f"a stop at {point}", lambda: next((pid for pid in self.world.pids() if is_stopped(pid)), None), 40)
         time.sleep(TRANSACTION_S * PATIENCE + 2)
         self.go_on_after(None)
         self.count(f"{point} outlast", f"pid {acted}", begun)
@@ -111,6 +112,3 @@ class KafkaMatrix(Matrix):
         parallelism = PARALLELISM[self.rescales % len(PARALLELISM)]
         self.rescales += 1
         self.settle(self.ask(f"rescale to {parallelism}", point, kind, lambda code, out: True, "rescale", self.world.job, "--parallelism", parallelism)[1])
-
-    def stopped_daemon(self):
-        return next((pid for pid in self.world.pids() if is_stopped(pid)), None)

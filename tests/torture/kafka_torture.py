@@ -74,7 +74,7 @@ class Feeder(threading.Thread):
 
 
 class Run:
-    """with Run(kafka, s3, proxy, rng) as it: the job is running, `it.matrix` takes faults."""
+    """with Run(kafka, world, rng) as it: the job is running, and `it.matrix` takes faults."""
 
     def __init__(self, kafka, world, rng):
         self.kafka, self.world, self.rng = kafka, world, rng
