@@ -121,13 +121,13 @@ class Show(threading.Thread):
         self.reader, self.lines = broker.consumer("show", "--include", "|".join(RESULTS + [LETTERS])), set()
 
     def run(self):
-        shown = 0
+        shown = {"DEAD LETTER": 0, "result     ": 0} # when the last one was
         for line in self.reader.stdout:
-            before = len(self.lines)
+            before, what = len(self.lines), "DEAD LETTER" if '"error"' in line else "result     "
             self.lines.add(hash(line))
-            if len(self.lines) > before and time.monotonic() > shown + SHOWN_EACH_S:
-                shown = time.monotonic()
-                print("   ", "DEAD LETTER" if '"error"' in line else "result     ", line.rstrip("\n")[:150], flush=True)
+            if len(self.lines) > before and time.monotonic() > shown[what] + SHOWN_EACH_S:
+                shown[what] = time.monotonic()
+                print("   ", what, line.rstrip("\n")[:150], flush=True)
 
     def stop(self):
         try:

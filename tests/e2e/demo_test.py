@@ -2,11 +2,13 @@
 """make demo-kafka in its shortest form; and that its count can fail."""
 import os
 import re
+import subprocess
 import sys
 import tempfile
+import threading
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from weir_test import BUILD, ROOT, main, run  # noqa: E402
+from weir_test import BUILD, PATIENCE, ROOT, main  # noqa: E402
 
 sys.path.insert(0, os.path.join(ROOT, "scripts"))
 import demo_kafka  # noqa: E402
@@ -33,13 +35,18 @@ def test_the_count():
 
 
 def test_the_demo():
-    done = run(os.path.join(ROOT, "scripts", "demo_kafka.py"), "--seconds", "6", "--rate", "100", env={"BUILD": BUILD}, timeout_s=400)
-    assert done.returncode == 0, f"{done.stdout[-4000:]}\n{done.stderr[-2000:]}"
-    numbers = dict(re.findall(r"^ {4,6}([a-z ]+?) +(\d+)$", done.stdout, re.M))
+    process = subprocess.Popen([os.path.join(ROOT, "scripts", "demo_kafka.py"), "--seconds", "6", "--rate", "100"], env={**os.environ, "BUILD": BUILD}, text=True,
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    late = threading.Timer(500 * PATIENCE, process.terminate) # then it stops its broker and its cluster
+    late.start()
+    shown = process.communicate()[0]
+    late.cancel()
+    assert process.returncode == 0, shown[-5000:]
+    numbers = dict(re.findall(r"^ {4,6}([a-z ]+?) +(\d+)$", shown, re.M))
     assert int(numbers["in"]) > 500 and numbers["in"] == numbers["out"] and numbers["lost"] == numbers["doubled"] == "0", numbers
     assert int(numbers["results"]) > 0 and int(numbers["dead letters"]) > 0, numbers
     for words in ("kill -9 of TaskManager 1", "kill -9 of the broker", "DEAD LETTER {", "result      {"):
-        assert words in done.stdout, f"no '{words}' in:\n{done.stdout}"
+        assert words in shown, f"no '{words}' in:\n{shown}"
 
 
 if __name__ == "__main__":
