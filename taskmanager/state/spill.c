@@ -29,6 +29,7 @@
 #include "state/absent.h"
 #include "state/spill_int.h"
 
+#define ID_ROUNDS 4 /* keys of one 64-bit hash are few: what makes room for them seldom is one of them */
 #define MARK_USED 1u
 #define MARK_SAME 2u
 #define MARK_COPIED 4u
@@ -910,6 +911,29 @@ void weir_spill_fetch_one(struct weir_state_table *table, uint64_t hash, const u
         fetch(table, 1, NULL);
 }
 
+/* Entries with this id that are on disk only, which are taken or counted. */
+static int take_id(struct weir_state_table *table, struct weir_state_id id, bool take)
+{
+    struct weir_state_memory *memory = table->state->spill->memory;
+    struct weir_rocks_entry entry;
+    int count = 0;
+    bool more;
+    flush_removed(table->state->spill);
+    weir_buf_clear(&memory->bytes);
+    put_key(table, &memory->bytes, id.head, (const uint8_t *)"", 0);
+    struct weir_rocks_iterator *it = weir_rocks_iterate(memory->rocks, memory->bytes.data, memory->bytes.size, NULL);
+    while (!weir_rocks_next(it, &entry, &more, error_of(memory)) && more) {
+        const uint8_t *key = entry.key + KEY_AT_VAR;
+        if (weir_state_has(table, key, entry.key_size - KEY_AT_VAR))
+            continue;
+        if (take)
+            (void)take_entry(table, key, entry.key_size - KEY_AT_VAR, entry.value, entry.value_size);
+        count++;
+    }
+    weir_rocks_iterator_free(it);
+    return count;
+}
+
 /* All entries with this id that are not in memory. */
 void weir_spill_fetch_id(struct weir_state_table *table, struct weir_state_id id)
 {
@@ -922,21 +946,10 @@ void weir_spill_fetch_id(struct weir_state_table *table, struct weir_state_id id
             weir_spill_fetch_one(table, 0, key, size);
         return;
     }
-    struct weir_state_memory *memory = table->state->spill->memory;
-    struct weir_rocks_entry entry;
-    bool more;
-    flush_removed(table->state->spill);
-    weir_buf_clear(&memory->bytes);
-    put_key(table, &memory->bytes, id.head, (const uint8_t *)"", 0);
-    struct weir_rocks_iterator *it = weir_rocks_iterate(memory->rocks, memory->bytes.data, memory->bytes.size, NULL);
-    while (!weir_rocks_next(it, &entry, &more, error_of(memory)) && more) {
-        const uint8_t *bytes = entry.key + KEY_AT_VAR;
-        if (weir_state_has(table, bytes, entry.key_size - KEY_AT_VAR))
-            continue;
-        (void)weir_spill_room(table, 1);
-        (void)take_entry(table, bytes, entry.key_size - KEY_AT_VAR, entry.value, entry.value_size);
-    }
-    weir_rocks_iterator_free(it);
+    /* Room first, and a view of what is on disk after that: what makes room may be of this id, too, and newer than what is on disk. */
+    for (int round = 0; round < ID_ROUNDS && weir_spill_room(table, take_id(table, id, false)); round++)
+        continue;
+    (void)take_id(table, id, true);
 }
 
 void weir_spill_used(struct weir_state_table *table, uint8_t *const *values, int count)

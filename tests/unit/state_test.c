@@ -484,7 +484,7 @@ static void namespaces(void **unused)
     bool present[400] = {false};
     uint64_t seed = 3;
     assert_true(weir_state_next(state, INT64_MIN) == INT64_MAX);
-    for (int round = 0; round < 20000; round++) {
+    for (int round = 0; round < 100000; round++) {
         /* Mostly the way windows go: made at the end, dropped at the front. */
         int at = (int)(random_next(&seed) % 400);
         int64_t namespace = ((int64_t)at - 200) * ((int64_t)1 << 53);
@@ -593,6 +593,44 @@ static void equal_hashes(void **unused)
     }
     assert_true(saw);
     assert_int_equal(found, 3);
+    weir_state_free(state);
+}
+
+/* The same with entries on disk: what is brought back makes room by evicting others, of the same hash too, whose newest value is in memory. */
+static void equal_hashes_on_disk(void **unused)
+{
+    (void)unused;
+    enum { EQUAL = 24, KEYS = 200 };
+    struct weir_state *state = new_state(8, WEIR_TYPE_NONE);
+    struct weir_state_table *table = weir_state_open(state, 0);
+    uint64_t expected[KEYS] = {0}, random = 1, equal = 0;
+    for (int round = 0; round < 100000; round++) {
+        random = random * 6364136223846793005u + 1442695040888963407u;
+        int k = (int)((random >> 33) % (round % 8 ? KEYS : EQUAL));
+        /* XXH3 multiplies eight bytes, less a constant, with the eight behind them: by zero, here, and those do not count. */
+        uint8_t bytes[32] = {0xb8, 0xfe, 0x6c, 0x39, 0x23, 0xa4, 0x4b, 0xbe, (uint8_t)k}, *value;
+        bytes[0] ^= k >= EQUAL;
+        uint64_t hash = weir_xxh3(bytes, sizeof bytes);
+        uint32_t offsets[2] = {0, sizeof bytes};
+        struct weir_state_keys keys = {.row_count = 1, .hashes = &hash, .bytes = bytes, .offsets = offsets};
+        weir_state_upsert(table, &keys, NULL, 1, &value);
+        *(uint64_t *)(void *)value += 1;
+        expected[k]++;
+        if (k < EQUAL && random >> 60 == 0) { /* now and then: meanwhile some of them go to disk */
+            assert_true(equal == 0 || hash == equal);
+            equal = hash;
+            struct weir_state_id id = weir_state_id_of(table, value);
+            struct weir_state_entry entry;
+            int64_t cursor = 0;
+            int found = 0;
+            for (int i = 0; i < EQUAL; i++)
+                found -= expected[i] > 0;
+            for (; weir_state_find_id(table, id, &cursor, &entry); found++)
+                assert_int_equal(*(const uint64_t *)(const void *)entry.value, expected[entry.key[8]]);
+            assert_int_equal(found, 0);
+        }
+        settle();
+    }
     weir_state_free(state);
 }
 
@@ -710,6 +748,8 @@ int main(void)
         ON_ROCKSDB(namespaces, tiny),
         ON_ROCKSDB(churn_is_bounded, small),
         ON_ROCKSDB(equal_hashes, small),
+        IN_MEMORY(equal_hashes_on_disk),
+        ON_ROCKSDB(equal_hashes_on_disk, tiny),
         ON_ROCKSDB(every_byte_counts, small),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
