@@ -15,6 +15,7 @@ enum weir_avro_op {
     WEIR_AVRO_SKIP_VARINT, /* int, long, enum */
     WEIR_AVRO_SKIP_SIZED,  /* bytes, string */
     WEIR_AVRO_SKIP_FIXED,  /* `size` bytes */
+    WEIR_AVRO_SKIP_OPTION, /* a union of null (branch `column`) and what parts[0] skips */
     /* structure */
     WEIR_AVRO_TO_NULL,  /* no bytes, NULL */
     WEIR_AVRO_NULLABLE, /* a union of null (branch `size`) and parts[0] */

@@ -444,36 +444,45 @@ static weir_err read_missing(struct input *in, const struct weir_avro_step *step
     return WEIR_OK;
 }
 
+static inline weir_err skip_field(struct input *in, const struct weir_avro_step *step)
+{
+    const uint8_t *bytes;
+    size_t size;
+    int64_t number;
+    bool there;
+    if (step->op == WEIR_AVRO_SKIP_OPTION) {
+        if (!take_long(in, &number) || number < 0 || number > 1)
+            return cut_off(in);
+        if (number == step->column)
+            return WEIR_OK;
+        step = step->parts;
+    }
+    switch (step->op) {
+    case WEIR_AVRO_SKIP_VARINT:
+        there = take_long(in, &number);
+        break;
+    case WEIR_AVRO_SKIP_SIZED:
+        there = take_sized(in, &bytes, &size);
+        break;
+    case WEIR_AVRO_SKIP_FIXED:
+        there = take_bytes(in, (size_t)step->size, &bytes);
+        break;
+    default:
+        return skip(in, step->writer, 0);
+    }
+    return there ? WEIR_OK : cut_off(in);
+}
+
 /* The fields of a record into row `row` of `batch`. */
 static weir_err read_fields(struct input *in, const struct weir_avro_step *step, struct weir_batch *batch, int row)
 {
     const struct weir_avro_step *part = step->parts, *end = part + step->part_count;
-    const uint8_t *bytes;
-    size_t size;
-    int64_t number;
     for (; part < end; part++) {
-        bool there = true;
-        weir_err err = WEIR_OK;
-        switch (part->op) {
-        case WEIR_AVRO_SKIP_VARINT:
-            there = take_long(in, &number);
-            break;
-        case WEIR_AVRO_SKIP_SIZED:
-            there = take_sized(in, &bytes, &size);
-            break;
-        case WEIR_AVRO_SKIP_FIXED:
-            there = take_bytes(in, (size_t)part->size, &bytes);
-            break;
-        case WEIR_AVRO_SKIP:
-            err = skip(in, part->writer, 0);
-            break;
-        default:
-            err = read_value(in, part, batch, &batch->columns[part->column], row);
-        }
+        weir_err err = part->column < 0 || part->op <= WEIR_AVRO_SKIP_OPTION
+                           ? skip_field(in, part)
+                           : read_value(in, part, batch, &batch->columns[part->column], row);
         if (err)
             return err;
-        if (!there)
-            return cut_off(in);
     }
     return step->missing_count > 0 ? read_missing(in, step, batch, row) : WEIR_OK;
 }

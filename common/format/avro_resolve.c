@@ -199,7 +199,7 @@ static bool resolve_scalar(struct resolver *r, const struct weir_avro_node *writ
 
 /* --- Structure */
 
-static void resolve_skip(const struct weir_avro_node *writer, struct weir_avro_step *step)
+static void resolve_skip(struct resolver *r, const struct weir_avro_node *writer, struct weir_avro_step *step)
 {
     static const struct {
         enum weir_avro_op op;
@@ -213,6 +213,15 @@ static void resolve_skip(const struct weir_avro_node *writer, struct weir_avro_s
     };
     *step = (struct weir_avro_step){
         .op = skips[writer->kind].op, .size = skips[writer->kind].size, .column = -1, .writer = writer};
+    bool option = writer->kind == WEIR_AVRO_UNION && writer->count == 2 &&
+                  (writer->parts[0]->kind == WEIR_AVRO_NULL) != (writer->parts[1]->kind == WEIR_AVRO_NULL);
+    int null_at = option && writer->parts[1]->kind == WEIR_AVRO_NULL;
+    if (option && writer->parts[1 - null_at]->kind != WEIR_AVRO_UNION) { /* the usual field: without a call for each */
+        step->op = WEIR_AVRO_SKIP_OPTION;
+        step->column = null_at;
+        step->parts = weir_arena_zalloc(&r->program->memory, sizeof *step->parts);
+        resolve_skip(r, writer->parts[1 - null_at], step->parts);
+    }
     if (writer->kind == WEIR_AVRO_FIXED) {
         step->op = WEIR_AVRO_SKIP_FIXED;
         step->size = writer->count;
@@ -347,7 +356,7 @@ static bool resolve_record(struct resolver *r, const struct weir_avro_node *writ
             return false;
     }
     for (int i = 0; i < writer->count; i++)
-        resolve_skip(writer->fields[i].type, &step->parts[i]);
+        resolve_skip(r, writer->fields[i].type, &step->parts[i]);
     for (int i = 0; i < columns->field_count; i++) {
         if (from[i] < 0)
             continue;

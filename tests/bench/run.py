@@ -162,13 +162,16 @@ class Cluster:
 
 
 def bench_protobuf():
-    """Two of ten columns, a record at a time as Kafka's source gives them, beside JSON of the same rows."""
-    ratios = []
+    """Protobuf and Avro, two of ten columns, a record at a time as Kafka's source gives them, beside JSON of the same rows."""
+    names = [f"{name}-two-columns-of-json" for name in ("protobuf", "avro")]
+    ratios = {name: [] for name in names}
     for _ in range(RUNS):
         output = measure([bench("protobuf_bench")])[2]
-        ratios.append(numbers(r"protobuf-two-columns-of-json ([\d.]+)", output)[0])
-    print(output.split("\n")[1])
-    at_least("protobuf-two-columns-of-json", median(ratios), 3)
+        for name in names:
+            ratios[name].append(numbers(name + r" ([\d.]+)", output)[0])
+    print("\n".join(line for line in output.split("\n") if line.startswith("#")))
+    for name in names:
+        at_least(name, median(ratios[name]), 3)
 
 
 def bench_exchange():
