@@ -196,12 +196,12 @@ static inline bool is_ascii(const uint8_t *bytes, size_t size)
     return (seen & 0x8080808080808080u) == 0;
 }
 
-static inline void store_bytes(struct weir_column *to, int row, const uint8_t *bytes, size_t size)
+/* `end`: of what may be read, behind `bytes`. */
+static inline void store_bytes(struct weir_column *to, int row, const uint8_t *bytes, size_t size, const uint8_t *end)
 {
     size_t used = (size_t)to->offsets[row];
-    if (size <= BLOCK && to->bytes_buffer && used + BLOCK * 2 <= to->bytes_buffer->capacity) { /* the usual case */
-        for (size_t i = 0; i < size; i++)
-            to->bytes[used + i] = bytes[i];
+    if (size <= BLOCK && end - bytes >= BLOCK && to->bytes_buffer && used + BLOCK <= to->bytes_buffer->capacity) {
+        memcpy(to->bytes + used, bytes, BLOCK); /* the usual case: one block, whatever its size */
         to->offsets[row + 1] = (int32_t)(used + size);
         return;
     }
@@ -216,7 +216,7 @@ static weir_err read_text(struct input *in, const struct weir_avro_step *step, s
         return cut_off(in);
     if (step->op == WEIR_AVRO_TO_STRING && !is_ascii(bytes, size) && !weir_utf8_valid(bytes, size))
         return bad_value(in, step, "is not valid UTF-8");
-    store_bytes(to, row, bytes, size);
+    store_bytes(to, row, bytes, size, in->end);
     return WEIR_OK;
 }
 
