@@ -13,7 +13,7 @@ CLUSTER = {"restart-strategy.type": "none", "execution.checkpointing.interval": 
 
 
 def arguments(**more):
-    given = {"topic": "rows", "brokers": f"localhost:{kafka.port + 100}", "ca": os.path.join(kafka.dir, "ca.pem"), "mechanism": "SCRAM-SHA-512",
+    given = {"topic": "rows", "brokers": f"localhost:{kafka.port + 100}", "ca": os.path.join(kafka.dir, "ca.pem"), "mechanism": "PLAIN",
              "output": tempfile.mkdtemp(dir=kafka.dir), **more}
     return [f"--{k.replace('_', '-')}={v}" for k, v in given.items()]
 

@@ -20,7 +20,7 @@ WEIR_JOB(kafka_login)
         weir_sink(rows, "kafka", "topic", to, "format", "json", "delivery-guarantee", guarantee,
                   "properties.bootstrap.servers", weir_arg(job, "brokers", NULL), "properties.security.protocol",
                   "SASL_SSL", "properties.ssl.ca.location", weir_arg(job, "ca", NULL), "properties.sasl.mechanism",
-                  "SCRAM-SHA-512", "properties.sasl.username", "alice", "properties.sasl.password", password,
-                  "properties.socket.connection.setup.timeout.ms", "5000",
+                  weir_arg(job, "mechanism", NULL), "properties.sasl.username", "alice", "properties.sasl.password",
+                  password, "properties.socket.connection.setup.timeout.ms", "5000",
                   "properties.topic.metadata.propagation.max.ms", "3000", NULL);
 }
