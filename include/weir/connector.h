@@ -319,7 +319,7 @@ struct weir_connector {
     weir_err (*write_messages)(struct weir_writer *writer, const struct weir_message_out *messages, int32_t count,
                                int32_t *used, struct weir_error *error);
     /* In a job with checkpoints: true when the sink's messages are to wait in the checkpoint's output log until it is complete, for
-     * commit_messages(). No writer is opened then. May be NULL. */
+     * commit_messages(). No writer is opened then. A sink of bytes has messages without keys, each some records. May be NULL. */
     bool (*defers)(const struct weir_key_value *options, int option_count);
     /* Publishes them, each once, whatever was done before: it is asked again after a failure, and by another process when one was lost,
      * which may still be at it. Checkpoints come in order. May block, for a minute; IO and TIMEOUT: it will be tried again. */

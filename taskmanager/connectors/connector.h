@@ -29,6 +29,13 @@ struct weir_connector_rows {
     weir_err (*write_batch)(struct weir_writer *writer, const struct weir_batch *batch, struct weir_error *error);
 };
 
+/* weir_message_commit.runtime, for connectors inside weir. */
+struct weir_connector_commit {
+    const char *const *names;              /* of the segments' objects: each is used once */
+    const struct weir_key_value *settings; /* s3.*, of the TaskManager */
+    int setting_count;
+};
+
 extern const struct weir_connector *const weir_connectors[]; /* those of the tree; NULL-terminated, sorted by name */
 
 /* Those that the job's shared object brings (WEIR_CONNECTORS), once it has been loaded: `handle` is dlopen()'s. Nothing when it brings

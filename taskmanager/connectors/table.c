@@ -46,8 +46,8 @@ static const char *what_is_wrong(const struct weir_connector *c)
         return "a sink needs writer_open, write (or write_messages) and writer_close";
     if (c->write && c->write_messages)
         return "write_messages takes the place of write";
-    if (c->defers && !(c->write_messages && c->commit_messages))
-        return "defers needs write_messages and commit_messages";
+    if (c->defers && !c->commit_messages)
+        return "defers needs commit_messages";
     if (c->write_messages && !c->busy)
         return "write_messages needs busy";
     if (c->rows)

@@ -710,6 +710,10 @@ static weir_err set_up_checkpoints(struct weir_control *c, struct weir_error *er
     const char *unaligned = setting(c, "execution.checkpointing.unaligned.enabled");
     c->executor.unaligned = unaligned && strcmp(unaligned, "true") == 0 && !c->executor.at_least_once;
     c->executor.aligned_timeout_ns = setting_ms(c, "execution.checkpointing.aligned-checkpoint-timeout", 0) * 1000000;
+    const Weir__ExecutorStart *start = c->executor.start;
+    c->executor.store_settings = weir_zalloc((start->n_store + 1) * sizeof *c->executor.store_settings);
+    for (size_t i = 0; i < start->n_store; i++)
+        c->executor.store_settings[i] = (struct weir_key_value){start->store[i]->key, start->store[i]->value};
     const char *dir = c->executor.checkpoints ? checkpoint_dir(c) : NULL;
     weir_err err = dir ? weir_control_open_store(c, dir, error) : WEIR_OK;
     if (!err && dir)
@@ -869,6 +873,7 @@ static void free_executor(struct weir_control *c)
     weir_job_code_free(executor->code);
     weir_pool_unref(executor->pool);
     weir_store_close(executor->store);
+    free(executor->store_settings);
     weir_local_copies_unref(executor->local);
     weir_rocks_free(executor->rocks);
     weir_exec_core_free(c->core);

@@ -41,17 +41,13 @@
 
 weir_err weir_control_open_store(struct weir_control *c, const char *uri, struct weir_error *error)
 {
-    const Weir__ExecutorStart *start = c->executor.start;
-    struct weir_key_value *pairs = weir_zalloc((start->n_store + 1) * sizeof *pairs);
-    for (size_t i = 0; i < start->n_store; i++)
-        pairs[i] = (struct weir_key_value){start->store[i]->key, start->store[i]->value};
     struct weir_config *config = NULL;
     struct weir_store *store = NULL;
-    weir_err err = weir_config_load("/dev/null", "", pairs, (int)start->n_store, &config, error);
+    weir_err err =
+        weir_config_load("/dev/null", "", c->executor.store_settings, (int)c->executor.start->n_store, &config, error);
     if (!err)
         err = weir_store_open(uri, config, &store, error);
     weir_config_free(config);
-    free(pairs);
     if (err)
         return weir_wrap(error, "execution.checkpointing.dir");
     c->executor.store = store;

@@ -413,6 +413,8 @@ static struct weir_chain *build_chain(struct weir_executor_task *task,
         if (executor->rocks && resolved->plan.keyed)
             ctx->memory = weir_state_memory_new(executor->rocks, executor->operator_memory);
         ctx->store = executor->store;
+        ctx->store_settings = executor->store_settings;
+        ctx->store_setting_count = (int)executor->start->n_store;
         ctx->object_name = task->object_name;
         ctx->chain_index = i;
         ctx->pool = executor->pool;

@@ -18,7 +18,9 @@
 struct sink_commit {
     struct weir_message_commit commit; /* first: what read() is given */
     struct weir_store *store;
+    struct weir_connector_commit runtime;
     const Weir__OutputSegment **objects; /* beside commit.segments */
+    const char **names;                  /* theirs */
     struct weir_buf bytes;               /* of the segment that was read last */
     struct weir_message_out *messages;
 };
@@ -131,8 +133,10 @@ static void add_segments(struct sink_commit *sink, const Weir__Committable *from
     struct weir_commit_segment *segments =
         weir_realloc((void *)(uintptr_t)sink->commit.segments, (all + 1) * sizeof *segments);
     sink->objects = weir_realloc(sink->objects, (all + 1) * sizeof *sink->objects);
+    sink->names = weir_realloc(sink->names, (all + 1) * sizeof *sink->names);
     for (size_t i = 0; i < from->n_segments; i++) {
         const Weir__OutputSegment *object = sink->objects[have + i] = from->segments[i];
+        sink->names[have + i] = object->object;
         segments[have + i] = (struct weir_commit_segment){object->size, object->records, from->since};
     }
     sink->commit.segments = segments;
@@ -162,6 +166,14 @@ static bool is_same_sink(const Weir__Committable *a, const Weir__Committable *b)
            strcmp(a->job_id, b->job_id) == 0;
 }
 
+static struct weir_key_value *settings_of(const Weir__CommitOutput *output)
+{
+    struct weir_key_value *pairs = weir_zalloc((output->n_store_settings + 1) * sizeof *pairs);
+    for (size_t i = 0; i < output->n_store_settings; i++)
+        pairs[i] = (struct weir_key_value){output->store_settings[i]->key, output->store_settings[i]->value};
+    return pairs;
+}
+
 /* That of committable `first` and of all behind it that are the same sink's. */
 static weir_err commit_sink(const Weir__CommitOutput *output, size_t first, struct weir_store *store,
                             struct weir_error *error)
@@ -185,10 +197,15 @@ static weir_err commit_sink(const Weir__CommitOutput *output, size_t first, stru
     for (size_t i = first; i < output->n_committables && !err; i++)
         if (is_same_sink(output->committables[i], committable))
             add_segments(&sink, output->committables[i]);
+    struct weir_key_value *settings = settings_of(output);
+    sink.runtime = (struct weir_connector_commit){sink.names, settings, (int)output->n_store_settings};
+    sink.commit.runtime = &sink.runtime;
     if (!err)
         err = connector->commit_messages(&sink.commit, error);
     if (sink.commit.transactions + sink.commit.failed_transactions > 0)
         count_commit(&sink.commit);
+    free(settings);
+    free(sink.names);
     json_decref(json);
     free((void *)(uintptr_t)sink.commit.options);
     free((void *)(uintptr_t)sink.commit.segments);
@@ -200,9 +217,7 @@ static weir_err commit_sink(const Weir__CommitOutput *output, size_t first, stru
 
 static weir_err open_store(const Weir__CommitOutput *output, struct weir_store **store, struct weir_error *error)
 {
-    struct weir_key_value *pairs = weir_zalloc((output->n_store_settings + 1) * sizeof *pairs);
-    for (size_t i = 0; i < output->n_store_settings; i++)
-        pairs[i] = (struct weir_key_value){output->store_settings[i]->key, output->store_settings[i]->value};
+    struct weir_key_value *pairs = settings_of(output);
     struct weir_config *config = NULL;
     weir_err err = weir_config_load("/dev/null", "", pairs, (int)output->n_store_settings, &config, error);
     if (!err)

@@ -147,11 +147,13 @@ struct weir_op_ctx {
     /* For the spec of its states: what of them may be in memory. NULL: all of it. The driver settles it between batches, and fails the
      * operator when disk has failed it. */
     struct weir_state_memory *memory;
-    struct weir_store *store; /* where checkpoints are; NULL: there is none */
-    const char *object_name;  /* of the task, for its objects: "<vertex>-<subtask>-<attempt>" */
-    int chain_index;          /* which operator of the task this is, from 0: for objects of its own */
-    struct weir_pool *pool;   /* for weir_op_call(); NULL: calls are made at once */
-    void (*wake)(void *arg);  /* the driver's: has the task called again; any thread */
+    struct weir_store *store;                    /* where checkpoints are; NULL: there is none */
+    const struct weir_key_value *store_settings; /* s3.*: how stores are reached, that one and others */
+    int store_setting_count;
+    const char *object_name; /* of the task, for its objects: "<vertex>-<subtask>-<attempt>" */
+    int chain_index;         /* which operator of the task this is, from 0: for objects of its own */
+    struct weir_pool *pool;  /* for weir_op_call(); NULL: calls are made at once */
+    void (*wake)(void *arg); /* the driver's: has the task called again; any thread */
     void *wake_arg;
     bool awaits_call; /* AGAIN waits for a call: weir_op_call_ended() said no */
     /* For crash reports, written by operators that call user code: the row of the batch in hand (-1: not known) and, where one

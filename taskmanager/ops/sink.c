@@ -171,6 +171,14 @@ static weir_err encode_row(struct sink *sink, struct weir_op_ctx *ctx, const str
     return weir_sink_bad_row(sink, ctx, batch, row);
 }
 
+static weir_err write_bytes(struct sink *sink, struct weir_op_ctx *ctx, int count)
+{
+    const struct weir_message_out piece = {.value = sink->bytes.data, .value_size = sink->bytes.size, .partition = -1};
+    return sink->log
+               ? weir_output_log_append(sink->log, &piece, &ctx->error)
+               : sink->carrier.connector->write(sink->writer, sink->bytes.data, sink->bytes.size, count, &ctx->error);
+}
+
 /* Encodes rows from the cursor on and writes them; AGAIN when the time is up. */
 static enum weir_step write_encoded(struct sink *sink, struct weir_op_ctx *ctx, const struct weir_batch *batch)
 {
@@ -192,8 +200,7 @@ static enum weir_step write_encoded(struct sink *sink, struct weir_op_ctx *ctx, 
             count += !err;
             sink->row++;
         }
-        if (count &&
-            sink->carrier.connector->write(sink->writer, sink->bytes.data, sink->bytes.size, count, &ctx->error))
+        if (count && write_bytes(sink, ctx, count))
             return failed(ctx);
         if (sink->row < batch->row_count && weir_op_should_yield(ctx))
             return WEIR_STEP_AGAIN;

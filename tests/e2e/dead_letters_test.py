@@ -10,6 +10,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "s3"))
 from kafka_kit import Kafka  # noqa: E402
+from s3_kit import KEYS, S3  # noqa: E402
 from weir_test import BUILD, Cluster, main, read_rows, wait_for  # noqa: E402
 
 JOB = os.path.join(BUILD, "tests", "jobs", "dead_letters.so")
@@ -91,15 +92,26 @@ def kill_executors(cluster):
             pass
 
 
+def s3_settings():
+    return {"s3.endpoint": s3.endpoint, "s3.access-key": KEYS["AWS_ACCESS_KEY_ID"], "s3.secret-key": KEYS["AWS_SECRET_ACCESS_KEY"]}
+
+
+def s3_rows(prefix):
+    s3.refresh()
+    return read_rows(os.path.join(s3.bucket(), prefix))
+
+
 def test_as_many_as_bad_records_through_kills():
-    with Cluster(slots=4, config=CHECKPOINTS) as cluster:
+    """In a topic, in files, and in objects."""
+    with Cluster(slots=6, config={**CHECKPOINTS, **s3_settings()}) as cluster:
         for topic in ("kills", "kills-dead"):
             kafka.create(topic, 3)
         source = ("--topic", "kills", "--brokers", kafka.brokers)
         files = cluster.path("dead")
-        jobs = [submit(cluster, *source, *where, options=("-p", "2"))[0] for where in (("--dead-topic", "kills-dead"), ("--dead-path", files))]
+        jobs = [submit(cluster, *source, *where, options=("-p", "2"))[0] for where in (("--dead-topic", "kills-dead"), ("--dead-path", files), ("--dead-path", "s3://weir-test/dead"))]
         places = [lambda: bad_of(m.value().decode() for ms in kafka.read("kills-dead").values() for m in ms),
-                  lambda: bad_of(row["record"] for row in read_rows(files))]
+                  lambda: bad_of(row["record"] for row in read_rows(files)),
+                  lambda: bad_of(row["record"] for row in s3_rows("dead"))]
         at = 0
         for _ in range(3):
             produce_some("kills", at, 3000)
@@ -114,6 +126,23 @@ def test_as_many_as_bad_records_through_kills():
             assert place() == list(range(0, at, 7))
 
 
+def test_objects_without_checkpoints():
+    with Cluster(config={**NO_RESTART, **s3_settings()}) as cluster:
+        with open(cluster.path("in.csv"), "w") as file:
+            file.writelines(f"{'x' if i % 3 == 0 else i}\n" for i in range(3000))
+        job, output = submit(cluster, "--input", cluster.path("in.csv"), "--format", "csv", "--dead-path", "s3://weir-test/files")
+        cluster.wait_state(job, "FINISHED")
+        rows = s3_rows("files")
+        assert len(rows) == 1000 and len(read_rows(output)) == 2000
+        assert all(row["path"] == cluster.path("in.csv") and row["headers"] is None and row["topic"] is None for row in rows), rows[0]
+        text = open(cluster.path("in.csv"), "rb").read()
+        assert all(text[row["offset"]:row["offset"] + row["value_size"]] == base64.b64decode(row["value"]) == b"x" for row in rows), rows[0]
+        # No such bucket: said, and the job does not end as if all were well.
+        job, _ = submit(cluster, "--input", cluster.path("in.csv"), "--format", "csv", "--dead-path", "s3://nobody/files")
+        cluster.wait_state(job, "FAILED")
+        assert "there is no bucket 'nobody'" in cluster.root_cause(job)["stacktrace"], cluster.root_cause(job)
+
+
 if __name__ == "__main__":
-    with Kafka() as kafka:
+    with Kafka() as kafka, S3() as s3:
         main(globals())

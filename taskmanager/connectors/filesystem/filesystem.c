@@ -10,7 +10,8 @@ const struct weir_option weir_fs_source_options[] = {
 };
 
 const struct weir_option weir_fs_sink_options[] = {
-    {"path", WEIR_OPTION_STRING, NULL, NULL, "The directory that the part files are put into; made when missing"},
+    {"path", WEIR_OPTION_STRING, NULL, NULL,
+     "The directory that the part files are put into, made when missing; or s3://BUCKET/PREFIX, by the TaskManagers' s3.* settings"},
     {"sink.rolling-policy.file-size", WEIR_OPTION_SIZE, "128 mb", NULL,
      "A part file that reaches it is followed by another"},
     {"sink.rolling-policy.rollover-interval", WEIR_OPTION_DURATION, "30 min", NULL,
@@ -19,7 +20,7 @@ const struct weir_option weir_fs_sink_options[] = {
      "So is one that nothing was written to for so long; 0: however long"},
     {"delivery-guarantee", WEIR_OPTION_ENUM, "exactly-once", "none|at-least-once|exactly-once",
      "A part file appears with the checkpoint behind it (without checkpoints: when the job has finished); or once it is ended and durable, "
-     "where a restart may repeat rows; or, for none, once it is ended"},
+     "where a restart may repeat rows, as on S3 without checkpoints; or, for none, once it is ended"},
     {0},
 };
 
@@ -37,6 +38,8 @@ static weir_err check(const struct weir_key_value *options, int option_count, bo
         return weir_fail(error, WEIR_ERR_INVALID, "path is empty");
     if (strlen(path) > 4000)
         return weir_fail(error, WEIR_ERR_INVALID, "path is longer than 4000 bytes");
+    if (!sink && weir_fs_is_remote(path))
+        return weir_fail(error, WEIR_ERR_UNSUPPORTED, "files are not read from S3: give a path of this machine");
     if (sink && weir_options_get_int(options, option_count, table, "sink.rolling-policy.file-size") < 1)
         return weir_fail(error, WEIR_ERR_INVALID, "sink.rolling-policy.file-size must be at least 1");
     return 0;
@@ -66,4 +69,6 @@ const struct weir_connector weir_connector_filesystem = {
     .reader_restore = weir_fs_reader_restore,
     .barrier = weir_fs_barrier,
     .tick = weir_fs_tick,
+    .defers = weir_fs_defers,
+    .commit_messages = weir_fs_commit_objects,
 };

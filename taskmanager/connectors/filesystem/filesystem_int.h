@@ -25,7 +25,25 @@ weir_err weir_fs_reader_snapshot(struct weir_reader *reader, const struct weir_r
 weir_err weir_fs_reader_restore(struct weir_reader *reader, const char *position, struct weir_error *error);
 void weir_fs_reader_close(struct weir_reader *reader);
 
+/* objects.c: part files on S3 */
+struct weir_fs_objects;
+bool weir_fs_is_remote(const char *path);
+bool weir_fs_defers(const struct weir_key_value *options, int option_count);
+weir_err weir_fs_commit_objects(struct weir_message_commit *commit, struct weir_error *error);
+/* What the writer does there, where no log is kept. */
+weir_err weir_fs_objects_open(struct weir_connector_ctx *ctx, const struct weir_key_value *options, int option_count,
+                              struct weir_fs_objects **objects, struct weir_error *error);
+bool weir_fs_objects_busy(struct weir_fs_objects *objects);
+weir_err weir_fs_objects_write(struct weir_fs_objects *objects, const uint8_t *bytes, size_t size,
+                               struct weir_error *error);
+void weir_fs_objects_barrier(struct weir_fs_objects *objects, struct weir_barrier_sync *sync);
+weir_err weir_fs_objects_seal(struct weir_fs_objects *objects, struct weir_error *error);
+weir_err weir_fs_objects_finish(struct weir_fs_objects *objects, struct weir_error *error);
+void weir_fs_objects_close(struct weir_fs_objects *objects); /* NULL is allowed */
+
 /* writer.c */
+#define WEIR_FS_NAME_SIZE 160
+void weir_fs_tag(const char *job_id, const char *operator_id, char tag[9]); /* in the names of its part files */
 weir_err weir_fs_writer_open(struct weir_connector_ctx *ctx, const struct weir_key_value *options, int option_count,
                              struct weir_writer **writer, struct weir_error *error);
 weir_err weir_fs_write(struct weir_writer *writer, const uint8_t *bytes, size_t size, int row_count,

@@ -39,11 +39,12 @@
 
 #define BUFFER_SIZE ((size_t)256 << 10)
 #define FLUSH_AHEAD_SIZE ((int64_t)8 << 20) /* the kernel begins to write so much early: the sync at the end is short */
-#define NAME_SIZE 160
+#define NAME_SIZE WEIR_FS_NAME_SIZE
 #define SYNC_AGAIN_MS 100
 
 struct weir_writer {
-    char *dir; /* absolute */
+    struct weir_fs_objects *objects; /* on S3, and nothing of what follows; NULL: in a directory */
+    char *dir;                       /* absolute */
     int subtask, attempt;
     char tag[9];
     char job_id[40];
@@ -172,10 +173,32 @@ weir_err weir_fs_abort(const struct weir_key_value *options, int option_count, c
 
 /* --- Writing */
 
+void weir_fs_tag(const char *job_id, const char *operator_id, char tag[9])
+{
+    char *both = weir_format("%s %s", job_id, operator_id);
+    snprintf(tag, 9, "%08x", (unsigned)(weir_xxh3(both, strlen(both)) & 0xffffffffu));
+    free(both);
+}
+
+static weir_err open_objects(struct weir_connector_ctx *ctx, const struct weir_key_value *options, int option_count,
+                             struct weir_writer **out, struct weir_error *error)
+{
+    struct weir_fs_objects *objects;
+    weir_err err = weir_fs_objects_open(ctx, options, option_count, &objects, error);
+    if (err)
+        return err;
+    *out = weir_zalloc(sizeof **out);
+    (*out)->fd = -1;
+    (*out)->objects = objects;
+    return WEIR_OK;
+}
+
 weir_err weir_fs_writer_open(struct weir_connector_ctx *ctx, const struct weir_key_value *options, int option_count,
                              struct weir_writer **out, struct weir_error *error)
 {
     const char *path = weir_options_get(options, option_count, weir_fs_sink_options, "path");
+    if (weir_fs_is_remote(path))
+        return open_objects(ctx, options, option_count, out, error);
     weir_err err = make_directories(path, error);
     if (err)
         return err;
@@ -199,9 +222,7 @@ weir_err weir_fs_writer_open(struct weir_connector_ctx *ctx, const struct weir_k
     writer->unsynced = guarantee[0] == 'n' || guarantee[0] == 'N';
     writer->buffer = weir_alloc(BUFFER_SIZE);
     snprintf(writer->job_id, sizeof writer->job_id, "%s", ctx->job_id);
-    char *both = weir_format("%s %s", ctx->job_id, ctx->operator_id);
-    snprintf(writer->tag, sizeof writer->tag, "%08x", (unsigned)(weir_xxh3(both, strlen(both)) & 0xffffffffu));
-    free(both);
+    weir_fs_tag(ctx->job_id, ctx->operator_id, writer->tag);
     struct part part = part_of(writer);
     if ((!ctx->checkpoints || writer->at_once) && (err = remove_hidden(dir, is_older_attempt_or_this, &part, error))) {
         weir_fs_writer_close(writer);
@@ -394,6 +415,8 @@ static weir_err take_synced(struct weir_call **syncing, struct weir_error *error
 /* Rows go on into the next file while one is synced; they wait when that one is full too. */
 bool weir_fs_writer_busy(struct weir_writer *writer)
 {
+    if (writer->objects)
+        return weir_fs_objects_busy(writer->objects);
     bool wait = writer->sealed || (writer->fd >= 0 && writer->size >= writer->file_size_max);
     return wait && ((writer->rolled && !writer->ctx->call_ended(writer->ctx, writer->rolled)) ||
                     (writer->last && !writer->ctx->call_ended(writer->ctx, writer->last)));
@@ -414,6 +437,8 @@ weir_err weir_fs_write(struct weir_writer *writer, const uint8_t *bytes, size_t 
                        struct weir_error *error)
 {
     (void)row_count;
+    if (writer->objects)
+        return weir_fs_objects_write(writer->objects, bytes, size, error);
     weir_err err = take_synced(&writer->rolled, error);
     if (!err)
         err = check_before(writer, error);
@@ -437,6 +462,8 @@ weir_err weir_fs_write(struct weir_writer *writer, const uint8_t *bytes, size_t 
 /* Files end by time here, the others where they are written. The time of a write is that of the tick that follows it. */
 weir_err weir_fs_tick(struct weir_writer *writer, int64_t now_ms, int64_t *next_ms, struct weir_error *error)
 {
+    if (writer->objects)
+        return WEIR_OK;
     weir_err err = take_synced(&writer->rolled, error);
     if (err || writer->fd < 0 || writer->sealed)
         return err;
@@ -471,6 +498,10 @@ weir_err weir_fs_barrier(struct weir_writer *writer, uint64_t checkpoint, struct
                          struct weir_barrier_sync *sync, struct weir_error *error)
 {
     (void)checkpoint;
+    if (writer->objects) {
+        weir_fs_objects_barrier(writer->objects, sync);
+        return WEIR_OK;
+    }
     weir_err err = check_before(writer, error);
     if (!err && writer->fd >= 0)
         err = end_file(writer, NULL, error);
@@ -492,6 +523,8 @@ weir_err weir_fs_barrier(struct weir_writer *writer, uint64_t checkpoint, struct
 
 weir_err weir_fs_seal(struct weir_writer *writer, struct weir_error *error)
 {
+    if (writer->objects)
+        return weir_fs_objects_seal(writer->objects, error);
     writer->sealed = true;
     return writer->fd >= 0 ? end_file(writer, &writer->last, error) : WEIR_OK;
 }
@@ -499,6 +532,8 @@ weir_err weir_fs_seal(struct weir_writer *writer, struct weir_error *error)
 /* Also without rows: what earlier attempts left is removed at the commit. */
 weir_err weir_fs_finish(struct weir_writer *writer, struct weir_buf *committable, struct weir_error *error)
 {
+    if (writer->objects)
+        return weir_fs_objects_finish(writer->objects, error);
     weir_err err = take_synced(&writer->rolled, error);
     err = err ? err : take_synced(&writer->last, error);
     if (err)
@@ -509,6 +544,7 @@ weir_err weir_fs_finish(struct weir_writer *writer, struct weir_buf *committable
 
 void weir_fs_writer_close(struct weir_writer *writer)
 {
+    weir_fs_objects_close(writer->objects);
     weir_call_free(writer->rolled);
     weir_call_free(writer->last);
     free_sync(writer->syncs);
