@@ -34,6 +34,11 @@ struct weir_client {
     int parallelism, taskmanagers, slots; /* 0: not given */
     const char *name, *template, *schema, *row, *dir;
     const char *operator_uid, *state;
+    const char *code, *to; /* of dead letters */
+    bool again, dry_run;
+    int limit;                                               /* 0: not given */
+    struct weir_key_value properties[WEIR_CLIENT_PAIRS_MAX]; /* --property */
+    int property_count;
     bool force;
     bool drain, allow_non_restored;
     const char *savepoint, *savepoint_dir, *claim_mode;
@@ -205,6 +210,7 @@ int weir_command_health(struct weir_client *client);
 int weir_command_security(struct weir_client *client);
 int weir_command_eval(struct weir_client *client);
 int weir_command_state(struct weir_client *client);
+int weir_command_dlq(struct weir_client *client);
 int weir_command_new(struct weir_client *client);
 int weir_command_fault(struct weir_client *client);
 int weir_command_completion(struct weir_client *client);

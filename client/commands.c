@@ -113,6 +113,17 @@ const struct weir_command weir_commands[] = {
      "  weir state inspect ~/.weir/data/checkpoints/jobs/ID/chk-42\n"
      "  weir state read s3://bucket/savepoint-1 --operator windows --state windows\n",
      "inspect|read", WEIR_COMPLETE_CHOICE, WEIR_COMPLETE_FILE, 2, 2, weir_command_state},
+    {"dlq", "list|show|replay PLACE [options]", "qNwGyxDco", "Look at dead letters, and submit them again.",
+     "PLACE is where a source's dead-letter.path or dead-letter.topic is: a directory, s3://BUCKET/PREFIX (with -D\n"
+     "s3.endpoint=.. and so on), or kafka://BROKERS/TOPIC (with --property for what the brokers demand). list counts them by\n"
+     "job and code; show prints them as JSON, a line each. replay writes the records again as they were, with their keys and\n"
+     "headers: to the topic and partition that each is from, at the dead letters' own brokers or those of --to, or to the topic of\n"
+     "--to; or as lines of a new file in the directory --to. Each once: what was replayed is remembered in PLACE, also when a\n"
+     "replay is cut short.\n\n"
+     "  weir dlq list kafka://broker:9092/readings-dead\n"
+     "  weir dlq show /var/lib/readings/bad --code MALFORMED --limit 10\n"
+     "  weir dlq replay kafka://broker:9092/readings-dead --dry-run\n",
+     "list|show|replay", WEIR_COMPLETE_CHOICE, WEIR_COMPLETE_FILE, 2, 2, weir_command_dlq},
     {"fault", "list | reset | arm POINT[:NTH] ACTION", "amo",
      "For tests: make a process die, stop, fail or be slow at a point.",
      "A cluster with testing.fault-points=true counts how often it passes named points; an armed one acts once, on its NTH\n"
@@ -261,6 +272,8 @@ static void free_client(struct weir_client *client)
 {
     for (int i = 0; i < client->pair_count; i++)
         free((char *)client->pairs[i].key);
+    for (int i = 0; i < client->property_count; i++)
+        free((char *)client->properties[i].key);
     free(client->arguments);
     free(client->address);
     free(client->address_from);

@@ -38,6 +38,13 @@ const struct weir_client_option weir_client_options[] = {
     {'u', NULL, "--operator", "UID", "an operator's uid, as the job gives it or as state inspect shows it", NULL,
      WEIR_COMPLETE_NONE},
     {'e', NULL, "--state", "NAME", "name of a state of it", NULL, WEIR_COMPLETE_NONE},
+    {'q', NULL, "--code", "CODE", "only those with this error code, as MALFORMED", NULL, WEIR_COMPLETE_NONE},
+    {'N', NULL, "--limit", "N", "at most so many", NULL, WEIR_COMPLETE_NONE},
+    {'w', NULL, "--to", "TARGET", "where to: a directory, or kafka://BROKERS[/TOPIC]", NULL, WEIR_COMPLETE_FILE},
+    {'G', NULL, "--again", NULL, "those that were replayed before, too", NULL, WEIR_COMPLETE_NONE},
+    {'y', NULL, "--dry-run", NULL, "only say how many it would be", NULL, WEIR_COMPLETE_NONE},
+    {'x', NULL, "--property", "NAME=VALUE", "a setting of librdkafka, as security.protocol=SASL_SSL", NULL,
+     WEIR_COMPLETE_NONE},
     {'D', "-D", NULL, "KEY=VALUE", "a configuration key, see docs/configuration.md", NULL, WEIR_COMPLETE_PAIR},
     {'c', NULL, "--config", "FILE", "the configuration (else $WEIR_CONF, $WEIR_HOME/conf/weir.yaml, ..)", NULL,
      WEIR_COMPLETE_FILE},
@@ -127,16 +134,18 @@ static int parse_count(struct weir_client *client, const char *option, const cha
     return EXIT_DONE;
 }
 
-static int add_pair(struct weir_client *client, const char *value)
+/* `what`: the option and the name of what comes first. */
+static int add_pair(struct weir_client *client, struct weir_key_value *pairs, int *count, const char *what,
+                    const char *value)
 {
-    if (client->pair_count == WEIR_CLIENT_PAIRS_MAX)
-        return weir_client_fail(client, EXIT_USAGE, NULL, "more than %d -D", WEIR_CLIENT_PAIRS_MAX);
+    if (*count == WEIR_CLIENT_PAIRS_MAX)
+        return weir_client_fail(client, EXIT_USAGE, NULL, "more than %d times %s", WEIR_CLIENT_PAIRS_MAX, what);
     char *pair = weir_strdup(value); /* the pair's, once it is one */
-    if (!weir_split_pair(pair, &client->pairs[client->pair_count])) {
+    if (!weir_split_pair(pair, &pairs[*count])) {
         free(pair);
-        return weir_client_fail(client, EXIT_USAGE, NULL, "-D wants KEY=VALUE, not '%.200s'", value);
+        return weir_client_fail(client, EXIT_USAGE, NULL, "%s=VALUE, not '%.200s'", what, value);
     }
-    client->pair_count++;
+    ++*count;
     return EXIT_DONE;
 }
 
@@ -177,6 +186,16 @@ static int apply_value(struct weir_client *client, const struct weir_client_opti
     case 'e':
         client->state = value;
         return EXIT_DONE;
+    case 'q':
+        client->code = value;
+        return EXIT_DONE;
+    case 'w':
+        client->to = value;
+        return EXIT_DONE;
+    case 'N':
+        return parse_count(client, "--limit", value, &client->limit);
+    case 'x':
+        return add_pair(client, client->properties, &client->property_count, "--property wants NAME", value);
     case 'r':
         client->row = value;
         return EXIT_DONE;
@@ -196,7 +215,7 @@ static int apply_value(struct weir_client *client, const struct weir_client_opti
         return weir_client_fail(client, EXIT_USAGE, NULL, "-o knows json and text, not '%.200s'%s", value,
                                 weir_client_nearest_choice(nearest, value, option->choices));
     default:
-        return add_pair(client, value);
+        return add_pair(client, client->pairs, &client->pair_count, "-D wants KEY", value);
     }
 }
 
@@ -208,6 +227,8 @@ static void apply_switch(struct weir_client *client, char letter)
     client->follow |= letter == 'f';
     client->live |= letter == 'L';
     client->force |= letter == 'F';
+    client->again |= letter == 'G';
+    client->dry_run |= letter == 'y';
     client->drain |= letter == 'R';
     client->allow_non_restored |= letter == 'A';
     client->cancel_on_interrupt |= letter == 'i';

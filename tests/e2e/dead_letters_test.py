@@ -4,14 +4,17 @@ exactly as many as bad records, through kills; weir dlq."""
 import base64
 import json
 import os
+import random
 import signal
+import subprocess
 import sys
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "s3"))
 from kafka_kit import Kafka  # noqa: E402
 from s3_kit import KEYS, S3  # noqa: E402
-from weir_test import BUILD, Cluster, main, read_rows, wait_for  # noqa: E402
+from weir_test import BUILD, WEIR, Cluster, main, read_rows, wait_for  # noqa: E402
 
 JOB = os.path.join(BUILD, "tests", "jobs", "dead_letters.so")
 CHECKPOINTS = {"execution.checkpointing.interval": "200 ms", "restart-strategy.fixed-delay.delay": "100 ms",
@@ -141,6 +144,76 @@ def test_objects_without_checkpoints():
         job, _ = submit(cluster, "--input", cluster.path("in.csv"), "--format", "csv", "--dead-path", "s3://nobody/files")
         cluster.wait_state(job, "FAILED")
         assert "there is no bucket 'nobody'" in cluster.root_cause(job)["stacktrace"], cluster.root_cause(job)
+
+
+def dlq(cluster, *arguments, code=0):
+    done = cluster.weir("dlq", *arguments, "-o", "json")
+    assert done.returncode == code, (arguments, done.stdout, done.stderr)
+    return [json.loads(line) for line in done.stdout.splitlines()] if arguments[0] == "show" else json.loads(done.stdout) if not code else done.stderr
+
+
+def test_replayed_each_once():
+    """Bad records of a topic, put aside in a topic and in files, go to their topic again, and a job with a wider schema takes them."""
+    with Cluster(slots=2, config=NO_RESTART) as cluster:
+        kafka.create("again", 2)
+        kafka.create("again-dead", 2)
+        bad = [json.dumps({"name": f"n{i}"}).encode() for i in range(20)]
+        producer = kafka.producer()
+        for i, value in enumerate(bad + [b'{"id":1}', b"nonsense"]):
+            producer.produce("again", value, f"k{i}", headers=OWN, timestamp=1700000000000 + i, partition=i % 2)
+        assert producer.flush(30) == 0
+        source = ("--topic", "again", "--brokers", kafka.brokers, "--stop", "latest-offset")
+        files, place = cluster.path("dead"), f"kafka://{kafka.brokers}/again-dead"
+        for where in (("--dead-topic", "again-dead"), ("--dead-path", files)):
+            cluster.wait_state(submit(cluster, *source, *where)[0], "FINISHED")
+        for where in (place, files):
+            counts = {group["code"]: (group["count"], group["replayed"]) for group in dlq(cluster, "list", where)}
+            assert counts == {"INVALID_VALUE": (20, 0), "MALFORMED": (1, 0)}, counts
+            (shown,) = dlq(cluster, "show", where, "--code", "MALFORMED", "--limit", "5")
+            assert shown["record"] == "nonsense" and shown["key_text"] == "k21" and shown["topic"] == "again", shown
+        only = ("--code", "INVALID_VALUE")
+        assert dlq(cluster, "replay", place, *only, "--dry-run") == {"replayed": 20, "replayed-before": 0, "cut": 0, "without-topic": 0, "dry-run": True}
+        assert dlq(cluster, "replay", place, *only)["replayed"] == 20
+        assert dlq(cluster, "replay", place, *only) == {"replayed": 0, "replayed-before": 20, "cut": 0, "without-topic": 0, "dry-run": False}
+        assert {group["code"]: group["replayed"] for group in dlq(cluster, "list", place)} == {"INVALID_VALUE": 20, "MALFORMED": 0}
+        found = kafka.read("again")
+        for i, value in enumerate(bad):
+            first, second = [m for m in found[i % 2] if m.value() == value]
+            assert [(m.key(), m.headers(), m.timestamp()) for m in (first, second)] == [(first.key(), OWN, first.timestamp())] * 2, (i, second.headers(), second.timestamp())
+        job, output = submit(cluster, *source, "--on-error", "skip", "--columns", "id BIGINT, name STRING")
+        cluster.wait_state(job, "FINISHED")
+        assert sorted(row["name"] for row in read_rows(output) if row["name"]) == sorted([f"n{i}" for i in range(20)] * 2)
+        # From files: into the topic at brokers that are named, into another topic, and as lines.
+        assert "--to says where" in dlq(cluster, "replay", files, code=2)
+        kafka.create("elsewhere", 1)
+        for target in (f"kafka://{kafka.brokers}/elsewhere", cluster.path("lines")):
+            os.makedirs(cluster.path("lines"), exist_ok=True)
+            assert dlq(cluster, "replay", files, *only, "--to", target, "--again")["replayed"] == 20
+            assert dlq(cluster, "replay", files, *only, "--to", target)["replayed-before"] == 20
+        assert sorted(m.value() for m in kafka.read("elsewhere")[0]) == sorted(bad)
+        (name,) = os.listdir(cluster.path("lines"))
+        assert name.startswith("replayed-") and sorted(open(cluster.path("lines", name), "rb").read().splitlines()) == sorted(bad)
+        assert "no topic" in dlq(cluster, "list", f"kafka://{kafka.brokers}", code=2) and dlq(cluster, "list", cluster.path("nothing"), code=4)
+
+
+def test_a_replay_that_is_killed_repeats_nothing():
+    with Cluster(slots=1, config=NO_RESTART) as cluster:
+        for topic in ("cut-short", "cut-short-dead"):
+            kafka.create(topic, 1)
+        count = 6000
+        kafka.produce("cut-short", [(0, None, f"poison {i}") for i in range(count)])
+        job, _ = submit(cluster, "--topic", "cut-short", "--brokers", kafka.brokers, "--stop", "latest-offset", "--dead-topic", "cut-short-dead")
+        cluster.wait_state(job, "FINISHED")
+        place = f"kafka://{kafka.brokers}/cut-short-dead"
+        for turn in range(5):
+            replay = subprocess.Popen([WEIR, "dlq", "replay", place], env={**os.environ, **cluster.env}, stdout=subprocess.DEVNULL)
+            time.sleep(random.uniform(0.3, 1.5))
+            replay.kill()
+            replay.wait()
+        last = dlq(cluster, "replay", place)
+        assert last["replayed"] + last["replayed-before"] == count, last
+        found = sorted(m.value() for m in kafka.read("cut-short")[0])
+        assert found == sorted([f"poison {i}".encode() for i in range(count)] * 2), len(found)
 
 
 if __name__ == "__main__":
