@@ -1,6 +1,6 @@
 /* JSON records into batches.
  *
- * Data path of sources, on the source's task thread; a decoder belongs to one task. Lines that repeat the shape of one before
+ * Data path of sources, on the source's task thread; a decoder belongs to one task. Records that repeat the shape of one before
  * are taken by json_expect.c; what is here reads all others, and decides what is bad. Speed comes from three things: simdjson's
  * stage 1 indexes a window of many lines at once; one walk over that index checks the grammar and stores the wanted
  * values straight into the columns; and members are expected in the order of the record before, so that a name costs one
@@ -51,6 +51,7 @@
 /* A shape is worth it when at least so many lines have it one after the other; else it is given up for some windows. */
 #define EXPECT_ROWS_MIN 8
 #define EXPECT_PATIENCE_MAX 64
+#define ALONE_MAX 4096 /* bytes of a record that came alone, to be tried by the quick reader */
 
 /* A member as it stood at some position of the record before. */
 #define SLOTS_MAX 256
@@ -97,8 +98,9 @@ struct weir_decoder {
     struct weir_json_schema *schema_of_records; /* NULL: records are not checked */
     struct weir_json_expect *expect;
     bool expecting;      /* lines go to `expect` first */
-    int expect_wait;     /* indexed windows until a shape is learned (again) */
+    int expect_wait;     /* indexed windows, or records that came alone, until a shape is learned (again) */
     int expect_patience; /* the next wait, when that shape does not last */
+    int expect_rows;     /* that came alone and had it */
 };
 
 /* The index of a window and how far the walk has come. */
@@ -836,11 +838,64 @@ static weir_err take_object(struct weir_decoder *decoder, struct walk *walk, str
     return found == decoder->column_count ? WEIR_OK : fill_missing(decoder, batch, error);
 }
 
+/* It did not last, or could not be learned. */
+static void stop_expecting(struct weir_decoder *decoder)
+{
+    decoder->expecting = false;
+    decoder->expect_rows = 0;
+    decoder->expect_wait = decoder->expect_patience;
+    if (decoder->expect_patience < EXPECT_PATIENCE_MAX)
+        decoder->expect_patience *= 2;
+}
+
+/* The record as the line that the quick reader wants. False: it is none. */
+static bool line_of(const uint8_t *bytes, size_t size, uint8_t *line)
+{
+    if (size > ALONE_MAX || memchr(bytes, '\n', size))
+        return false;
+    memcpy(line, bytes, size);
+    line[size] = '\n';
+    memset(line + size + 1, 0, PADDING);
+    return true;
+}
+
+/* A record that has the expected shape. False: it has another, or there is none. */
+static bool take_alone(struct weir_decoder *decoder, const uint8_t *bytes, size_t size, struct weir_batch *batch)
+{
+    uint8_t line[ALONE_MAX + 1 + PADDING];
+    if (!decoder->expecting || !line_of(bytes, size, line))
+        return false;
+    if (weir_json_expect_take(decoder->expect, line, size + 1, batch) > 0) {
+        decoder->expect_rows++;
+        return true;
+    }
+    if (decoder->expect_rows >= EXPECT_ROWS_MIN) { /* this one is an exception */
+        decoder->expect_patience = 1;
+        decoder->expect_rows = 0;
+    } else {
+        stop_expecting(decoder);
+    }
+    return false;
+}
+
+/* After the full reader took the record. */
+static void learn_alone(struct weir_decoder *decoder, const uint8_t *bytes, size_t size)
+{
+    uint8_t line[ALONE_MAX + 1 + PADDING];
+    if (decoder->schema_of_records || decoder->expecting || --decoder->expect_wait > 0 || !line_of(bytes, size, line))
+        return;
+    decoder->expecting = weir_json_expect_learn(decoder->expect, line);
+    if (!decoder->expecting)
+        stop_expecting(decoder);
+}
+
 weir_err weir_json_decode(struct weir_decoder *decoder, const uint8_t *bytes, size_t size, bool padded,
                           struct weir_batch *batch, struct weir_error *error)
 {
     if (size > RECORD_SIZE_MAX)
         return bad_record(error, "is longer than 256 MiB");
+    if (take_alone(decoder, bytes, size, batch))
+        return WEIR_OK;
     if (!padded) {
         uint8_t *copy = room(&decoder->scratch, &decoder->scratch_size, size + PADDING);
         if (size > 0)
@@ -859,10 +914,12 @@ weir_err weir_json_decode(struct weir_decoder *decoder, const uint8_t *bytes, si
         err = bad_record(error, "is not JSON: something follows the object");
     if (!err && decoder->schema_of_records)
         err = weir_json_schema_check(decoder->schema_of_records, bytes, size, error);
-    if (err)
+    if (err) {
         weir_batch_undo_row(batch);
-    else
+    } else {
         batch->row_count++;
+        learn_alone(decoder, bytes, size);
+    }
     return err;
 }
 
@@ -941,14 +998,10 @@ static bool take_expected(struct weir_decoder *decoder, const uint8_t *bytes, si
     *done += weir_json_expect_take(decoder->expect, bytes + *done, end - *done, batch);
     if (*done == end || batch->row_count == batch->row_capacity)
         return true;
-    if (batch->row_count - rows_before >= EXPECT_ROWS_MIN) {
+    if (batch->row_count - rows_before >= EXPECT_ROWS_MIN)
         decoder->expect_patience = 1;
-    } else {
-        decoder->expecting = false;
-        decoder->expect_wait = decoder->expect_patience;
-        if (decoder->expect_patience < EXPECT_PATIENCE_MAX)
-            decoder->expect_patience *= 2;
-    }
+    else
+        stop_expecting(decoder);
     return false;
 }
 
@@ -958,11 +1011,8 @@ static void learn_expected(struct weir_decoder *decoder, const uint8_t *bytes, c
     if (decoder->expecting || --decoder->expect_wait > 0 || window->line == 0 || bytes[window->line - 1] != '\n')
         return;
     decoder->expecting = weir_json_expect_learn(decoder->expect, bytes);
-    if (!decoder->expecting) {
-        decoder->expect_wait = decoder->expect_patience;
-        if (decoder->expect_patience < EXPECT_PATIENCE_MAX)
-            decoder->expect_patience *= 2;
-    }
+    if (!decoder->expecting)
+        stop_expecting(decoder);
 }
 
 /* One by one: each is parsed whole, so that there is nothing to be won. */

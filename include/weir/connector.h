@@ -168,7 +168,7 @@ struct weir_read_messages {
     int32_t used; /* the runtime's: how many of them are done. Those behind are not in reader_snapshot()'s position */
     struct weir_lane *lanes; /* may be added to in read_messages(), never taken from */
     int32_t lane_count;
-    int32_t reserved;
+    int32_t want_headers; /* the runtime's: 0 where nobody looks at headers, which may then be left out */
 };
 
 /* A message to be written: what write_messages() is given, valid during the call. */

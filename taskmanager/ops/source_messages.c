@@ -49,6 +49,9 @@ weir_err weir_source_messages_open(struct source *source, struct weir_op_ctx *ct
     m->last_timestamp_ms = m->fetch_lag_ms = INT64_MIN;
     weir_err err =
         weir_message_columns_init(&m->columns, plan, source->schema, source->carrier.connector, false, error);
+    m->read.want_headers = source->on_error == WEIR_ON_ERROR_DEAD_LETTER;
+    for (int i = 0; !err && m->columns.metadata_schema && i < m->columns.metadata_schema->field_count; i++)
+        m->read.want_headers |= m->columns.kinds[i] == WEIR_META_HEADERS;
     return err ? err
                : source->carrier.format->decoder_new(m->columns.value_schema, plan->options, plan->option_count,
                                                      &source->decoder, error);

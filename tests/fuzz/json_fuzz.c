@@ -1,5 +1,5 @@
-/* JSON, all its ways of being read: the full reader record by record, lines by an index over many, and lines by the shape of the ones
- * before. All must give the same rows and refuse the same lines. What was read is written and reads back the same.
+/* JSON, all its ways of being read: the full reader record by record, lines by an index over many, and lines and records by the shape of the
+ * ones before. All must give the same rows and refuse the same lines. What was read is written and reads back the same.
  *
  * Input: a byte for the schema and the size of batches; the rest is text, as a file holds it.
  */
@@ -66,8 +66,9 @@ static struct weir_decoder *new_decoder(const struct weir_format *format, struct
     return decoder;
 }
 
+/* `fresh`: each by a decoder that knows no shape yet, the full reader. */
 static void by_record(const struct weir_format *format, struct weir_schema *schema, int rows, struct fuzz_input text,
-                      struct result *result)
+                      bool fresh, struct result *result)
 {
     struct weir_decoder *decoder = new_decoder(format, schema);
     struct weir_error error;
@@ -80,6 +81,10 @@ static void by_record(const struct weir_format *format, struct weir_schema *sche
         if (!batch)
             break;
         int before = batch->row_count;
+        if (fresh) {
+            format->decoder_free(decoder);
+            decoder = new_decoder(format, schema);
+        }
         weir_err err = format->decode(decoder, line.at, line.left, false, batch, &error);
         fuzz_check(batch->row_count == before + !err);
         fuzz_check(!err || err == WEIR_ERR_DATA);
@@ -183,7 +188,7 @@ static void write_and_read(const struct weir_format *format, struct weir_schema 
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static struct result record, lines, pieces;
+    static struct result record, in_a_row, lines, pieces;
     struct fuzz_input in = {data, size};
     uint8_t how = (uint8_t)fuzz_number(&in, 1);
     const struct weir_format *format;
@@ -193,15 +198,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct weir_schema *schema = schemas[how & 7];
     int rows = how & 8 ? 3 : 64;
     memset(&record, 0, sizeof record);
+    memset(&in_a_row, 0, sizeof in_a_row);
     memset(&lines, 0, sizeof lines);
     memset(&pieces, 0, sizeof pieces);
-    by_record(format, schema, rows, in, &record);
+    by_record(format, schema, rows, in, true, &record);
+    by_record(format, schema, rows, in, false, &in_a_row);
     by_lines(format, schema, rows, in, 0, &lines);
     by_lines(format, schema, 2, in, 1 + (how >> 4) * 13u, &pieces); /* full soon: then lines come by their shape */
+    compare(&record, &in_a_row);
     compare(&record, &lines);
     compare(&record, &pieces);
     write_and_read(format, schema, &record);
     result_fini(&record);
+    result_fini(&in_a_row);
     result_fini(&lines);
     result_fini(&pieces);
     return 0;

@@ -441,8 +441,9 @@ static void lines_through(struct reader *reader, const uint8_t *text, size_t siz
     outcome->rows = outcome->batch->row_count;
 }
 
-/* The same, a line at a time through decode(). */
-static void records_through(struct reader *reader, const uint8_t *text, size_t size, struct outcome *outcome)
+/* The same, a line at a time through decode(). `fresh`: each by a decoder that knows no shape yet, the full reader. */
+static void records_through(struct reader *reader, const uint8_t *text, size_t size, bool fresh,
+                            struct outcome *outcome)
 {
     memset(outcome, 0, sizeof *outcome);
     outcome->batch = weir_batch_new(reader->schema, WEIR_BATCH_ROWS_MAX);
@@ -452,6 +453,10 @@ static void records_through(struct reader *reader, const uint8_t *text, size_t s
         if (strspn((const char *)text + at, " \t\r") < line) {
             uint8_t *copy = malloc(line ? line : 1);
             memcpy(copy, text + at, line);
+            if (fresh) {
+                json->decoder_free(reader->decoder);
+                assert_int_equal(json->decoder_new(reader->schema, NULL, 0, &reader->decoder, NULL), 0);
+            }
             if (json->decode(reader->decoder, copy, line, false, outcome->batch, &reader->error)) {
                 outcome->bad_at[outcome->bad] = at;
                 outcome->bad_size[outcome->bad++] = line;
@@ -499,45 +504,6 @@ static size_t random_lines(struct random *random, uint8_t *text, int lines, int 
     return (size_t)(p - text);
 }
 
-static void windows_equal_single_records(void **state)
-{
-    (void)state;
-    struct random random = {21};
-    struct reader reader;
-    static uint8_t text[512 << 10];
-    static struct outcome by_lines, by_records;
-    static const int capacities[] = {1, 2, 63, 64, 65, 4096};
-    reader_open(&reader, "a INT, s STRING, d DOUBLE, ts TIMESTAMP(3)", NULL, NULL);
-    int bad = 0, rows = 0;
-    for (int round = 0; round < 150; round++) {
-        static const int broken[] = {0, 300, 20, 3};
-        size_t size = random_lines(&random, text, 1 + random_below(&random, 900), broken[round % 4]);
-        if (round % 3 == 0 && size > 0)
-            size--; /* the last line has no end */
-        text[size] = 0;
-        records_through(&reader, text, size, &by_records);
-        size_t chunk = round % 2 ? size + 1 : 1 + (size_t)random_below(&random, 5000) + size / 50;
-        lines_through(&reader, text, size, capacities[round % 6], chunk, &by_lines);
-        assert_int_equal(by_lines.rows, by_records.rows);
-        assert_int_equal(by_lines.bad, by_records.bad);
-        for (int i = 0; i < by_lines.bad; i++) {
-            assert_int_equal(by_lines.bad_at[i], by_records.bad_at[i]);
-            assert_int_equal(by_lines.bad_size[i], by_records.bad_size[i]);
-        }
-        for (int row = 0; row < by_lines.rows; row++)
-            assert_true(same_row(by_lines.batch, row, by_records.batch, row));
-        bad += by_lines.bad;
-        rows += by_lines.rows;
-        weir_batch_unref(by_lines.batch);
-        weir_batch_unref(by_records.batch);
-    }
-    assert_true(bad > 1000);
-    assert_true(rows > 20000);
-    reader_close(&reader);
-}
-
-/* --- Lines of one shape, which are not indexed: what is odd in one of them is found all the same */
-
 static void same_outcome(const struct outcome *by_lines, const struct outcome *by_records, const char *text)
 {
     if (by_lines->rows != by_records->rows || by_lines->bad != by_records->bad)
@@ -583,6 +549,48 @@ static size_t shaped_line(struct random *random, char *to, const char *odd, int 
     p += sprintf(p, style & 16 ? "}\r" : "}");
     return (size_t)(p - to);
 }
+
+static void windows_equal_single_records(void **state)
+{
+    (void)state;
+    struct random random = {21};
+    struct reader reader;
+    static uint8_t text[512 << 10];
+    static struct outcome by_lines, by_records, in_a_row;
+    static const int capacities[] = {1, 2, 63, 64, 65, 4096};
+    reader_open(&reader, "a INT, s STRING, d DOUBLE, ts TIMESTAMP(3)", NULL, NULL);
+    int bad = 0, rows = 0;
+    for (int round = 0; round < 150; round++) {
+        static const int broken[] = {0, 300, 20, 3};
+        size_t size = random_lines(&random, text, 1 + random_below(&random, 900), broken[round % 4]);
+        if (round % 3 == 0 && size > 0)
+            size--; /* the last line has no end */
+        text[size] = 0;
+        records_through(&reader, text, size, true, &by_records);
+        records_through(&reader, text, size, false, &in_a_row);
+        same_outcome(&in_a_row, &by_records, (const char *)text);
+        weir_batch_unref(in_a_row.batch);
+        size_t chunk = round % 2 ? size + 1 : 1 + (size_t)random_below(&random, 5000) + size / 50;
+        lines_through(&reader, text, size, capacities[round % 6], chunk, &by_lines);
+        assert_int_equal(by_lines.rows, by_records.rows);
+        assert_int_equal(by_lines.bad, by_records.bad);
+        for (int i = 0; i < by_lines.bad; i++) {
+            assert_int_equal(by_lines.bad_at[i], by_records.bad_at[i]);
+            assert_int_equal(by_lines.bad_size[i], by_records.bad_size[i]);
+        }
+        for (int row = 0; row < by_lines.rows; row++)
+            assert_true(same_row(by_lines.batch, row, by_records.batch, row));
+        bad += by_lines.bad;
+        rows += by_lines.rows;
+        weir_batch_unref(by_lines.batch);
+        weir_batch_unref(by_records.batch);
+    }
+    assert_true(bad > 1000);
+    assert_true(rows > 20000);
+    reader_close(&reader);
+}
+
+/* --- Lines of one shape, which are not indexed: what is odd in one of them is found all the same */
 
 static void shapes_equal_single_records(void **state)
 {
@@ -659,7 +667,7 @@ static void shapes_equal_single_records(void **state)
     };
     struct random random = {77};
     static char text[256 << 10];
-    static struct outcome by_lines, by_records;
+    static struct outcome by_lines, by_records, in_a_row;
     int rows = 0, bad = 0;
     for (int round = 0; round < 300; round++) {
         struct reader reader;
@@ -683,7 +691,10 @@ static void shapes_equal_single_records(void **state)
             text[size++] = '\n';
         }
         text[size] = 0;
-        records_through(&reader, (const uint8_t *)text, size, &by_records);
+        records_through(&reader, (const uint8_t *)text, size, true, &by_records);
+        records_through(&reader, (const uint8_t *)text, size, false, &in_a_row);
+        same_outcome(&in_a_row, &by_records, text);
+        weir_batch_unref(in_a_row.batch);
         static const int capacities[] = {1, 2, 64, 4096};
         lines_through(&reader, (const uint8_t *)text, size, capacities[round % 4],
                       200 + (size_t)random_below(&random, 3000), &by_lines);
@@ -702,13 +713,16 @@ static void shapes_with_a_doubled_member(void **state)
 {
     (void)state;
     struct reader reader;
-    static struct outcome by_lines, by_records;
+    static struct outcome by_lines, by_records, in_a_row;
     char text[8000];
     size_t size = 0;
     for (int i = 0; i < 200; i++)
         size += (size_t)sprintf(text + size, "{\"a\":null,\"a\":%d}\n", i);
     reader_open(&reader, "a INT, s STRING", NULL, NULL);
-    records_through(&reader, (const uint8_t *)text, size, &by_records);
+    records_through(&reader, (const uint8_t *)text, size, true, &by_records);
+    records_through(&reader, (const uint8_t *)text, size, false, &in_a_row);
+    same_outcome(&in_a_row, &by_records, text);
+    weir_batch_unref(in_a_row.batch);
     lines_through(&reader, (const uint8_t *)text, size, 4096, 300, &by_lines);
     same_outcome(&by_lines, &by_records, text);
     assert_int_equal(by_lines.rows, 200);
@@ -793,7 +807,7 @@ static uint8_t *read_file(const char *path, size_t *size)
 /* The case as a value among lines of one shape: the same as record by record. */
 static void conformance_in_shape(struct reader *reader, const uint8_t *bytes, size_t size)
 {
-    static struct outcome by_lines, by_records;
+    static struct outcome by_lines, by_records, in_a_row;
     uint8_t *text = malloc(2 * size + 4000), *p = text;
     for (int i = 0; i < 90; i++) {
         if (i == 60 || i == 80) {
@@ -804,7 +818,10 @@ static void conformance_in_shape(struct reader *reader, const uint8_t *bytes, si
             p += sprintf((char *)p, "{\"v\":%d,\"nothing\":%d}\n", i, -i);
         }
     }
-    records_through(reader, text, (size_t)(p - text), &by_records);
+    records_through(reader, text, (size_t)(p - text), true, &by_records);
+    records_through(reader, text, (size_t)(p - text), false, &in_a_row);
+    same_outcome(&in_a_row, &by_records, (const char *)text);
+    weir_batch_unref(in_a_row.batch);
     lines_through(reader, text, (size_t)(p - text), 4096, 400 + size, &by_lines);
     same_outcome(&by_lines, &by_records, (const char *)text);
     weir_batch_unref(by_lines.batch);

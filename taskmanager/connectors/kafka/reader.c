@@ -465,11 +465,11 @@ static int32_t lane_of(struct weir_reader *reader, const rd_kafka_message_t *raw
     return lane;
 }
 
-/* NULL: it has none. */
-static rd_kafka_headers_t *headers_of(const rd_kafka_message_t *raw)
+/* NULL: it has none, or nobody wants them: librdkafka takes as long to look for them as for all the rest of a message. */
+static rd_kafka_headers_t *headers_of(const struct weir_reader *reader, const rd_kafka_message_t *raw)
 {
     rd_kafka_headers_t *headers = NULL;
-    return raw->err || rd_kafka_message_headers(raw, &headers) ? NULL : headers;
+    return raw->err || !reader->given->want_headers || rd_kafka_message_headers(raw, &headers) ? NULL : headers;
 }
 
 /* Of header `index`: a name that ends in NUL, and a value. False: there are no more. */
@@ -483,10 +483,10 @@ static bool get_header(const rd_kafka_headers_t *headers, size_t index, struct w
 }
 
 /* Arena and headers have room. */
-static void take_headers(struct weir_message *message, const rd_kafka_message_t *raw,
+static void take_headers(const struct weir_reader *reader, struct weir_message *message, const rd_kafka_message_t *raw,
                          struct weir_message_header **header, uint8_t **at)
 {
-    const rd_kafka_headers_t *headers = headers_of(raw);
+    const rd_kafka_headers_t *headers = headers_of(reader, raw);
     message->headers = *header;
     for (size_t i = 0; get_header(headers, i, *header); i++, ++*header) {
         size_t name_size = strlen((*header)->name) + 1;
@@ -500,8 +500,8 @@ static void take_headers(struct weir_message *message, const rd_kafka_message_t 
 }
 
 /* The message's bytes go to the arena, which has room. */
-static void take_message(struct weir_message *message, const rd_kafka_message_t *raw, int32_t lane,
-                         struct weir_message_header **header, uint8_t **at)
+static void take_message(const struct weir_reader *reader, struct weir_message *message, const rd_kafka_message_t *raw,
+                         int32_t lane, struct weir_message_header **header, uint8_t **at)
 {
     rd_kafka_timestamp_type_t type;
     int64_t timestamp = rd_kafka_message_timestamp(raw, &type);
@@ -520,7 +520,7 @@ static void take_message(struct weir_message *message, const rd_kafka_message_t 
         message->value = memcpy(*at, raw->payload, raw->len);
         *at += raw->len;
     }
-    take_headers(message, raw, header, at);
+    take_headers(reader, message, raw, header, at);
 }
 
 static void reserve(struct weir_reader *reader, int count)
@@ -528,7 +528,7 @@ static void reserve(struct weir_reader *reader, int count)
     size_t size = WEIR_READ_PADDING, header_count = 0;
     for (int i = 0; i < count; i++) {
         struct weir_message_header header;
-        const rd_kafka_headers_t *headers = headers_of(reader->raw[i]);
+        const rd_kafka_headers_t *headers = headers_of(reader, reader->raw[i]);
         size += reader->raw[i]->len + reader->raw[i]->key_len;
         for (size_t h = 0; get_header(headers, h, &header); h++, header_count++)
             size += strlen(header.name) + 1 + header.value_size;
@@ -566,7 +566,7 @@ static weir_err take_all(struct weir_reader *reader, int raw_count, int32_t *cou
             end_partition(reader, lane);
             continue;
         }
-        take_message(&reader->messages[(*count)++], raw, lane, &header, &at);
+        take_message(reader, &reader->messages[(*count)++], raw, lane, &header, &at);
         partition->next = raw->offset + 1;
         if (partition->next == partition->stop)
             end_partition(reader, lane);
