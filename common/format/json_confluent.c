@@ -186,6 +186,7 @@ static weir_err encoder_new(struct weir_schema *columns, const struct weir_key_v
     struct weir_key_value passed[PASSED_ON];
     struct weir_confluent_encoder *created = weir_zalloc(sizeof *created);
     const char *given = weir_options_get(options, option_count, confluent_options, "json-confluent.schema");
+    given = given && given[0] ? given : NULL;
     bool latest = is_true(options, option_count, "json-confluent.use-latest-version");
     created->auto_register = is_true(options, option_count, "json-confluent.auto-register");
     weir_err err = weir_format_json.encoder_new(columns, passed, json_options(options, option_count, passed),

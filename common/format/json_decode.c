@@ -1173,7 +1173,7 @@ weir_err weir_json_decoder_new(struct weir_schema *schema, const struct weir_key
     const char *text = weir_options_get(options, option_count, weir_json_options, "json.schema");
     struct weir_json_document document = {"", text};
     struct weir_json_schema *of_records = NULL;
-    if (text && weir_json_schema_new(&document, 1, &of_records, error))
+    if (text && text[0] && weir_json_schema_new(&document, 1, &of_records, error))
         return weir_wrap(error, "'json.schema'");
     struct weir_decoder *created = weir_zalloc(sizeof *created);
     created->schema_of_records = of_records;

@@ -32,9 +32,11 @@ struct weir_encoder {
     struct weir_decoder half; /* the same parts */
 };
 
+/* NULL: not given, or empty. */
 static const char *option(const struct weir_key_value *options, int option_count, const char *name)
 {
-    return weir_options_get(options, option_count, protobuf_options, name);
+    const char *value = weir_options_get(options, option_count, protobuf_options, name);
+    return value && value[0] ? value : NULL;
 }
 
 static weir_err read_schema(const struct weir_key_value *options, int option_count, struct weir_proto_schema **schema,

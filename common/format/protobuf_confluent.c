@@ -286,7 +286,8 @@ static weir_err encoder_new(struct weir_schema *columns, const struct weir_key_v
     bool latest =
         weir_options_get_int(options, option_count, confluent_options, "protobuf-confluent.use-latest-version") != 0;
     created->columns = weir_schema_ref(columns);
-    created->message_name = message ? weir_strdup(message) : NULL;
+    created->message_name = message && message[0] ? weir_strdup(message) : NULL;
+    given = given && given[0] ? given : NULL;
     created->auto_register =
         weir_options_get_int(options, option_count, confluent_options, "protobuf-confluent.auto-register") != 0;
     weir_err err = weir_registry_open(name, options, option_count, confluent_options, &created->registry, error);

@@ -18,7 +18,7 @@ import fastavro  # noqa: E402
 
 JOB = os.path.join(BUILD, "tests", "jobs", "formats.so")
 DATA = os.environ.get("WEIR_DATA", os.path.join(os.path.dirname(ROOT), "shared", "data"))
-FORMATS = os.environ.get("WEIR_DATA_FORMATS", "json csv avro-confluent").split()
+FORMATS = os.environ.get("WEIR_DATA_FORMATS", "json csv avro-confluent protobuf").split()
 NULL = "\\N"
 UTC = datetime.timezone.utc
 TYPES = {bool: ("BOOLEAN", "boolean"), int: ("BIGINT", "long"), float: ("DOUBLE", "double"), str: ("STRING", "string"),
@@ -77,7 +77,43 @@ def iso(value):
     return value.strftime("%Y-%m-%dT%H:%M:%S.") + f"{value.microsecond // 1000:03d}Z" if isinstance(value, datetime.datetime) else value
 
 
+# --- Protobuf's wire, by hand: a field is its number and wire type, then the value.
+PROTO = {bool: "bool", int: "int64", float: "double", str: "string", datetime.datetime: "google.protobuf.Timestamp"}
+
+
+def proto_schema(types):
+    return "syntax = 'proto3'; import 'google/protobuf/timestamp.proto'; message Row { " + \
+        " ".join(f"optional {PROTO[kind]} {name} = {n};" for n, (name, kind) in enumerate(types.items(), 1)) + " }"
+
+
+def varint(number):
+    number &= (1 << 64) - 1
+    out = bytearray()
+    while number >= 0x80:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes(out) + bytes([number])
+
+
+def proto_field(number, value):
+    if isinstance(value, datetime.datetime):
+        ms = round(value.timestamp() * 1000)
+        value = proto_field(1, ms // 1000) + proto_field(2, ms % 1000 * 1000000)
+    if isinstance(value, float):
+        return varint(number << 3 | 1) + struct.pack("<d", value)
+    if isinstance(value, int):
+        return varint(number << 3) + varint(int(value))
+    value = value.encode() if isinstance(value, str) else value
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def to_protobuf(row):
+    return b"".join(proto_field(n, value) for n, value in enumerate(row.values(), 1) if value is not None)
+
+
 def encoder(form, topic, types):
+    if form == "protobuf":
+        return to_protobuf
     if form == "json":
         return lambda row: json.dumps({k: iso(v) for k, v in row.items()}, ensure_ascii=False).encode()
     if form == "csv":
@@ -108,7 +144,7 @@ def through(name, rows):
             encode = encoder(form, topic, types)
             kafka.produce(topic, ((0, None, encode(row)) for row in rows))
             output = cluster.path("out-" + form)
-            more = ("--url", registry.url) if form == "avro-confluent" else ()
+            more = ("--url", registry.url) if form == "avro-confluent" else ("--schema", proto_schema(types)) if form == "protobuf" else ()
             job = cluster.submit(JOB, "--topic", topic, "--brokers", kafka.brokers, "--format", form, "--columns", columns, "--output", output, *more)
             cluster.wait_state(job, "FINISHED")
             got = sorted(read_rows(output), key=lambda r: r["line_number"])

@@ -37,7 +37,7 @@ COLUMNS = "id BIGINT NOT NULL, name STRING, added STRING"
 def submit(cluster, topic, *more, columns=COLUMNS, form="avro-confluent"):
     output = cluster.path("out-" + str(len(os.listdir(cluster.home))))
     where = () if "--to" in more else ("--output", output)
-    registered = ("--url", registry.url) if form == "avro-confluent" or "--to" in more else ()
+    registered = ("--url", registry.url) if form.endswith("-confluent") or "--to" in more else ()
     return cluster.submit(JOB, "--topic", topic, "--brokers", kafka.brokers, "--format", form, "--columns", columns, *where, *registered, *more), output
 
 
@@ -151,6 +151,40 @@ def test_written_and_read_back():
         job, _ = submit(cluster, "in", "--to", "out", columns="id BIGINT NOT NULL, at STRING", form="json")
         cluster.wait_state(job, "FAILED")
         assert "refuses the schema as incompatible with those before it" in why(cluster, job), why(cluster, job)
+
+
+def test_protobuf_and_json_with_a_registry():
+    """Rows of JSON go out as Protobuf and as JSON behind an id, by schemas derived from the columns, and are read back; then another writer's Protobuf comes."""
+    columns = "id BIGINT NOT NULL, name STRING, tags ARRAY<STRING> NOT NULL, at TIMESTAMP(3)"
+    rows = [{"id": i, "name": None if i % 3 == 0 else f"n{i}", "tags": ["a", "é"], "at": "2013-01-01T06:00:00.123Z"} for i in range(50)]
+    kafka.create("rows")
+    kafka.produce("rows", [(0, None, json.dumps(row)) for row in rows])
+    with Cluster(config={"restart-strategy.type": "none"}) as cluster:
+        for form in ("protobuf-confluent", "json-confluent"):
+            topic = "as-" + form
+            kafka.create(topic)
+            job, _ = submit(cluster, "rows", "--to", topic, "--to-format", form, columns=columns, form="json")
+            cluster.wait_state(job, "FINISHED")
+            latest = registry.ask(f"/subjects/{topic}-value/versions/latest")
+            head = struct.pack(">bI", 0, latest["id"]) + (b"\0" if form[0] == "p" else b"")
+            assert all(message.value().startswith(head) for message in kafka.read(topic, until=50)[0])
+            if form[0] == "p":
+                lib = registry.ask("/subjects/lib/versions", {"schema": "syntax = 'proto3'; package lib; message Named { string name = 3; int64 id = 9; }",
+                                                              "schemaType": "PROTOBUF"})["id"]
+                other = registry.ask(f"/subjects/other-{form}/versions",
+                                     {"schema": "syntax = 'proto3'; import 'lib.proto'; message First { lib.Named n = 1; message In { int32 id = 2; } }",
+                                      "schemaType": "PROTOBUF", "references": [{"name": "lib.proto", "subject": "lib", "version": 1}]})["id"]
+                kafka.produce(topic, [(0, None, struct.pack(">bI", 0, lib) + b"\0\x1a\1x\x48\x32"), # of another schema
+                                      (0, None, struct.pack(">bI", 0, other) + b"\4\0\0\x10\x33"), # First.In
+                                      (0, None, struct.pack(">bI", 0, other) + b"\4\0\x08\x10\x33"), # a message that is not there
+                                      (0, None, head + b"\x08"), # cut off
+                                      (0, None, b"rubbish")])
+            else:
+                kafka.produce(topic, [(0, None, head + b'{"id":"x","tags":[]}'), (0, None, head + b'{"tags":[]}'), (0, None, b"{}")])
+            job, output = submit(cluster, topic, "--on-error", "skip", columns=columns.replace("tags ARRAY<STRING> NOT NULL", "tags ARRAY<STRING>"), form=form)
+            cluster.wait_state(job, "FINISHED")
+            more = [{"id": 50, "name": "x", "tags": None, "at": None}, {"id": 51, "name": None, "tags": None, "at": None}] if form[0] == "p" else []
+            assert sorted(read_rows(output), key=lambda r: r["id"]) == rows + more, sorted(read_rows(output), key=lambda r: r["id"])[-3:]
 
 
 if __name__ == "__main__":

@@ -131,7 +131,7 @@ static int teardown(void **state)
 /* --- Cases */
 
 struct options {
-    struct weir_key_value given[3];
+    struct weir_key_value given[4];
     int count;
 };
 
@@ -141,9 +141,10 @@ static struct options options_of(const char *message, int how, bool defaults)
     bool two = strncmp(message, "old.", 4) == 0;
     return (struct options){{{how ? "protobuf.schema" : "protobuf.descriptor",
                               how ? (two ? proto2_text : proto3_text) : (two ? descriptor2 : descriptor3)},
+                             {how ? "protobuf.descriptor" : "protobuf.schema", ""},
                              {"protobuf.message-name", message},
                              {"protobuf.read-default-values", defaults ? "true" : "false"}},
-                            3};
+                            4};
 }
 
 static struct weir_schema *schema_of(const char *text)
@@ -224,8 +225,8 @@ static void round_trip(const char *message, const char *columns, const char *tex
         struct weir_buf out;
         weir_buf_init(&out, 1 << 20);
         struct weir_batch *batch = weir_batch_new(schema, 2);
-        assert_int_equal(protobuf->decoder_new(schema, options.given, 3, &decoder, &error), 0);
-        if (protobuf->encoder_new(schema, options.given, 3, &encoder, &error))
+        assert_int_equal(protobuf->decoder_new(schema, options.given, options.count, &decoder, &error), 0);
+        if (protobuf->encoder_new(schema, options.given, options.count, &encoder, &error))
             fail_msg("%s", error.message);
         assert_int_equal(protobuf->decode(decoder, bytes, size, false, batch, &error), 0);
         if (protobuf->encode(encoder, batch, 0, &out, &error))
@@ -655,7 +656,7 @@ static void expect_refused(const char *message, const char *columns, const char 
         fail_msg("%s", error.message);
     json->decoder_free(reader);
     assert_true(weir_buf_puts(&out, "before"));
-    weir_err err = protobuf->encoder_new(schema, options.given, 3, &encoder, &error);
+    weir_err err = protobuf->encoder_new(schema, options.given, options.count, &encoder, &error);
     if (!err) {
         err = protobuf->encode(encoder, batch, 0, &out, &error);
         protobuf->encoder_free(encoder);
@@ -715,8 +716,8 @@ static void long_values(void **state)
     }
     weir_column_list_end(&batch->columns[1], 0);
     batch->row_count = 1;
-    assert_int_equal(protobuf->encoder_new(schema, options.given, 3, &encoder, &error), 0);
-    assert_int_equal(protobuf->decoder_new(schema, options.given, 3, &decoder, &error), 0);
+    assert_int_equal(protobuf->encoder_new(schema, options.given, options.count, &encoder, &error), 0);
+    assert_int_equal(protobuf->decoder_new(schema, options.given, options.count, &decoder, &error), 0);
     assert_int_equal(protobuf->encode(encoder, batch, 0, &small, &error), WEIR_ERR_FULL);
     assert_int_equal(small.size, 0);
     assert_int_equal(protobuf->encode(encoder, batch, 0, &out, &error), 0);
