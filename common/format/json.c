@@ -30,6 +30,22 @@ const struct weir_option weir_json_options[] = {
     {NULL, 0, NULL, NULL, NULL},
 };
 
+weir_err weir_json_check_type(const char *column, const struct weir_type *type, struct weir_error *error)
+{
+    char text[64];
+    if (type->id == WEIR_TYPE_MAP && type->fields->fields[0].type.id != WEIR_TYPE_STRING)
+        return weir_fail(error, WEIR_ERR_INVALID,
+                         "json: column '%s' has a %s: the names of a JSON object are text, so that the keys of a MAP "
+                         "must be STRING",
+                         column, weir_type_print(type, text));
+    for (int i = 0; type->fields && i < type->fields->field_count; i++) {
+        weir_err err = weir_json_check_type(column, &type->fields->fields[i].type, error);
+        if (err)
+            return err;
+    }
+    return WEIR_OK;
+}
+
 struct key_text {
     char *text; /* "name": with its comma before it, but for the first */
     size_t size;
@@ -347,6 +363,44 @@ static weir_err encode(struct weir_encoder *encoder, const struct weir_batch *ba
     return WEIR_OK;
 }
 
+weir_err weir_json_schema_option(const struct weir_key_value *options, int option_count,
+                                 struct weir_json_schema **schema, struct weir_error *error)
+{
+    const char *text = weir_options_get(options, option_count, weir_json_options, "json.schema");
+    struct weir_json_document document = {"", text};
+    if (!text || !text[0] || !weir_json_schema_new(&document, 1, schema, error))
+        return WEIR_OK;
+    return weir_wrap(error, "'json.schema'");
+}
+
+/* Lines that are checked by a schema are taken one by one: each is parsed whole, so that there is nothing to be won. */
+static weir_err decode_lines(struct weir_decoder *decoder, const uint8_t *bytes, size_t size, bool last,
+                             struct weir_batch *batch, size_t *used, size_t *bad_at, size_t *bad_size,
+                             struct weir_error *error)
+{
+    weir_err err = WEIR_OK;
+    size_t at = 0;
+    if (!weir_json_is_checked(decoder))
+        return weir_json_decode_lines(decoder, bytes, size, last, batch, used, bad_at, bad_size, error);
+    while (at < size && batch->row_count < batch->row_capacity && !err &&
+           (at == 0 || weir_batch_bytes(batch) <= WEIR_BATCH_BYTES_SOFT_MAX)) {
+        const uint8_t *newline = memchr(bytes + at, '\n', size - at);
+        size_t end = newline ? (size_t)(newline - bytes) : size, content = end;
+        if (!newline && !last)
+            break;
+        while (content > at && (bytes[content - 1] == ' ' || bytes[content - 1] == '\t' || bytes[content - 1] == '\r'))
+            content--;
+        err = content > at ? weir_json_decode(decoder, bytes + at, content - at, true, batch, error) : WEIR_OK;
+        if (err) {
+            *bad_at = at;
+            *bad_size = end - at;
+        }
+        at = end + (newline != NULL);
+    }
+    *used = at;
+    return err;
+}
+
 const struct weir_format weir_format_json = {
     .name = "json",
     .help = "JSON objects, one per record or line",
@@ -358,5 +412,5 @@ const struct weir_format weir_format_json = {
     .encoder_new = encoder_new,
     .encode = encode,
     .encoder_free = encoder_free,
-    .decode_lines = weir_json_decode_lines,
+    .decode_lines = decode_lines,
 };

@@ -37,7 +37,6 @@
 #include "format/json_expect.h"
 #include "format/json_int.h"
 #include "format/json_number.h"
-#include "format/json_schema.h"
 #include "format/simdjson_shim.h"
 #include "format/text_int.h"
 
@@ -1015,37 +1014,10 @@ static void learn_expected(struct weir_decoder *decoder, const uint8_t *bytes, c
         stop_expecting(decoder);
 }
 
-/* One by one: each is parsed whole, so that there is nothing to be won. */
-static weir_err checked_lines(struct weir_decoder *decoder, const uint8_t *bytes, size_t size, bool last,
-                              struct weir_batch *batch, size_t *used, size_t *bad_at, size_t *bad_size,
-                              struct weir_error *error)
-{
-    weir_err err = WEIR_OK;
-    size_t at = 0;
-    while (at < size && batch->row_count < batch->row_capacity && !err &&
-           (at == 0 || weir_batch_bytes(batch) <= WEIR_BATCH_BYTES_SOFT_MAX)) {
-        size_t end = window_end(bytes, size, at, 0, last), content = end;
-        if (end == 0)
-            break;
-        while (content > at && is_space(bytes[content - 1]))
-            content--;
-        err = content > at ? weir_json_decode(decoder, bytes + at, content - at, true, batch, error) : WEIR_OK;
-        if (err) {
-            *bad_at = at;
-            *bad_size = end - at - (bytes[end - 1] == '\n');
-        }
-        at = end;
-    }
-    *used = at;
-    return err;
-}
-
 weir_err weir_json_decode_lines(struct weir_decoder *decoder, const uint8_t *bytes, size_t size, bool last,
                                 struct weir_batch *batch, size_t *used, size_t *bad_at, size_t *bad_size,
                                 struct weir_error *error)
 {
-    if (decoder->schema_of_records)
-        return checked_lines(decoder, bytes, size, last, batch, used, bad_at, bad_size, error);
     size_t done = 0, careful_until = 0; /* up to there line by line: one of them spoils the index */
     weir_err err = WEIR_OK;
     while (done < size && batch->row_count < batch->row_capacity) {
@@ -1145,22 +1117,6 @@ static void add_targets(struct weir_decoder *decoder, const struct weir_schema *
     }
 }
 
-weir_err weir_json_check_type(const char *column, const struct weir_type *type, struct weir_error *error)
-{
-    char text[64];
-    if (type->id == WEIR_TYPE_MAP && type->fields->fields[0].type.id != WEIR_TYPE_STRING)
-        return weir_fail(error, WEIR_ERR_INVALID,
-                         "json: column '%s' has a %s: the names of a JSON object are text, so that the keys of a MAP "
-                         "must be STRING",
-                         column, weir_type_print(type, text));
-    for (int i = 0; type->fields && i < type->fields->field_count; i++) {
-        weir_err err = weir_json_check_type(column, &type->fields->fields[i].type, error);
-        if (err)
-            return err;
-    }
-    return WEIR_OK;
-}
-
 weir_err weir_json_decoder_new(struct weir_schema *schema, const struct weir_key_value *options, int option_count,
                                struct weir_decoder **decoder, struct weir_error *error)
 {
@@ -1170,11 +1126,9 @@ weir_err weir_json_decoder_new(struct weir_schema *schema, const struct weir_key
         if (err)
             return err;
     }
-    const char *text = weir_options_get(options, option_count, weir_json_options, "json.schema");
-    struct weir_json_document document = {"", text};
     struct weir_json_schema *of_records = NULL;
-    if (text && text[0] && weir_json_schema_new(&document, 1, &of_records, error))
-        return weir_wrap(error, "'json.schema'");
+    if (weir_json_schema_option(options, option_count, &of_records, error))
+        return WEIR_ERR_INVALID;
     struct weir_decoder *created = weir_zalloc(sizeof *created);
     created->schema_of_records = of_records;
     created->schema = weir_schema_ref(schema);
@@ -1206,6 +1160,11 @@ weir_err weir_json_decoder_new(struct weir_schema *schema, const struct weir_key
     created->expect_wait = created->expect_patience = 1;
     *decoder = created;
     return WEIR_OK;
+}
+
+bool weir_json_is_checked(const struct weir_decoder *decoder)
+{
+    return decoder->schema_of_records != NULL;
 }
 
 void weir_json_decoder_free(struct weir_decoder *decoder)
