@@ -30,7 +30,7 @@ def test_help_lists_nothing_that_does_not_work():
     """Every command has help of its own, every option of it is known, and none of the commands of later days is there."""
     said = json.loads(run(WEIR, "help", "-o", "json").stdout)
     for command in said["commands"]:
-        values = {"FORMAT": "json", "N": "1", "KEY=VALUE": "rest.port=1", "MODE": "claim"}
+        values = {"FORMAT": "json", "N": "1", "KEY=VALUE": "rest.port=1", "NAME=VALUE": "client.id=me", "MODE": "claim"}
         for name in ("short", "long"):
             options = [word for option in command["options"] if option.get(name)
                        for word in (option[name], *([values.get(option["value"], "x")] if option.get("value") else []))]
