@@ -48,12 +48,12 @@ UNIT_LIBS_s3_test := $(UNIT_LIBS_store_test)
 
 UNIT_LIBS_frame_test := common/net common/base proto
 UNIT_LIBS_curve_test := common/net common/http common/base proto
-UNIT_LIBS_chain_test := taskmanager/task taskmanager/exchange taskmanager/executor taskmanager/state common/statefile common/data common/base
+UNIT_LIBS_chain_test := taskmanager/task taskmanager/ops taskmanager/exchange taskmanager/executor taskmanager/state common/statefile common/data common/base
 UNIT_LIBS_barrier_test := $(UNIT_LIBS_chain_test)
-UNIT_LIBS_exchange_test := taskmanager/task taskmanager/state common/statefile taskmanager/exchange taskmanager/executor common/net common/data common/base proto
+UNIT_LIBS_exchange_test := taskmanager/task taskmanager/ops taskmanager/state common/statefile taskmanager/exchange taskmanager/executor common/net common/data common/base proto
 UNIT_LIBS_exec_core_test := taskmanager/executor common/base
 UNIT_LIBS_local_copies_test := taskmanager/executor taskmanager/io common/base
-UNIT_LIBS_executor_test := taskmanager/executor taskmanager/state common/statefile taskmanager/io taskmanager/task taskmanager/exchange common/net common/graph common/store common/http common/data common/base proto
+UNIT_LIBS_executor_test := taskmanager/executor taskmanager/ops taskmanager/state common/statefile taskmanager/io taskmanager/task taskmanager/exchange common/net common/graph common/store common/http common/data common/base proto
 UNIT_LIBS_OPS := taskmanager/ops taskmanager/connectors taskmanager/state common/store common/registry common/http common/statefile common/expr common/format common/data common/base
 UNIT_LIBS_output_log_test := $(UNIT_LIBS_OPS)
 UNIT_LIBS_ops_test := $(UNIT_LIBS_OPS)
