@@ -150,9 +150,16 @@ static weir_err fault_arm(void *self, const char *point, const char *action, str
     return *action ? weir_fail(error, WEIR_ERR_NOT_FOUND, "no point %s", point) : WEIR_OK;
 }
 
+static bool knows_all_jobs(void *self)
+{
+    (void)self;
+    return true;
+}
+
 static const struct weir_cluster_view view = {
     .jobs = jobs,
     .job = one_job,
+    .knows_all_jobs = knows_all_jobs,
     .taskmanagers = taskmanagers,
     .cancel = cancel,
     .build = build,

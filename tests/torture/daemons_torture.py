@@ -59,12 +59,22 @@ def make_input(directory):
             file.write("this is no reading\n")
 
 
+def same_in_every_run(line):
+    """A row without what a dead letter says of its run."""
+    if '"failed_at":' not in line:
+        return line
+    try:
+        return json.dumps({k: v for k, v in json.loads(line).items() if k not in ("failed_at", "job_id")})
+    except ValueError:
+        return line
+
+
 def read_output(directory):
     """Published rows by sink, sorted."""
     rows = {}
     for path in glob.glob(os.path.join(directory, "*", "part-*")):
         with open(path, errors="replace") as file:
-            rows.setdefault(os.path.basename(os.path.dirname(path)), []).extend(file.read().splitlines())
+            rows.setdefault(os.path.basename(os.path.dirname(path)), []).extend(map(same_in_every_run, file.read().splitlines()))
     return {sink: sorted(lines) for sink, lines in rows.items()}
 
 
