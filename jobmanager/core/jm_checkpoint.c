@@ -429,6 +429,8 @@ void weir_jm_head_event(struct weir_jm *jm, const struct weir_jm_event *event)
     job->in->checkpoints->epoch_seen = event->leader_epoch;
     if (WEIR_MUTANT(jm_acknowledged_early) && job->in->submitting && event->put_result == WEIR_HEAD_PUT_UNKNOWN)
         weir_jm_reply(jm, job->in->submit_request, WEIR_OK, "");
+    if (event->kind == WEIR_JM_EVENT_HEAD_PUT && event->put_result == WEIR_HEAD_PUT_UNKNOWN && !head->exists)
+        job->in->checkpoints->created_in_doubt_ms = jm->now_ms;
     act_on_head(jm, job,
                 event->kind == WEIR_JM_EVENT_HEAD_PUT
                     ? weir_head_put_done(head, event->put_result, event->tag)

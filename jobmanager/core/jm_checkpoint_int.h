@@ -85,6 +85,7 @@ struct job_checkpoints {
     struct weir_head head;
     bool head_dirty;
     uint64_t next_id, reserved_to, reserving_to; /* ids below reserved_to may be used */
+    int64_t created_in_doubt_ms;                 /* when the last write that was to make HEAD had no answer; 0: never */
     struct checkpoint *pending[PENDING_MAX];     /* by id */
     int pending_count;
     int64_t next_trigger_ms; /* NEVER_MS: not all tasks run */

@@ -541,6 +541,8 @@ void weir_jm_garbage_forgotten(struct weir_jm *jm, const struct weir_jm_job *job
     if (!c || !jm->options.recovers || !c->head.exists || !weir_job_state_terminal(c->state_written) ||
         job->retained_count > 0 || job->in->abort_wanted || weir_jm_checkpoints_busy(job))
         return; /* in doubt it stays */
+    if (c->created_in_doubt_ms && jm->now_ms - c->created_in_doubt_ms < jm->options.headless_grace_ms)
+        return; /* such a write that comes late would make it again, as one that has just been submitted */
     GROW(jm->deleting, jm->deleting_count, jm->deleting_capacity);
     memcpy(jm->deleting[jm->deleting_count++], job->id, sizeof *jm->deleting);
     struct weir_jm_effect *effect = weir_jm_effect(jm, WEIR_JM_EFFECT_STORE_DROP);

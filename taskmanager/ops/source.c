@@ -502,7 +502,7 @@ static void source_report(struct weir_op *op, struct weir_op_ctx *ctx)
     weir_op_number_set(ctx->numbers, WEIR_OP_SOURCE_IDLE_TIME, source->last_row_ms);
     if (source->marker.max_ms != WEIR_WATERMARK_MIN)
         weir_op_number_set(ctx->numbers, WEIR_OP_WATERMARK_LAG, source->marker.max_ms);
-    if (source->messages)
+    if (source->messages && source->reader) /* there is none when it could not be opened */
         weir_source_messages_report(source, ctx);
 }
 

@@ -63,7 +63,7 @@ static const char *hint_at(const char *reason)
 {
     if (rd_kafka_version() < 0x020601ff && strstr(reason, "uthentication failed") && strstr(reason, "SCRAM-"))
         return "; brokers from 4.0 on refuse the SCRAM of librdkafka before 2.6.1, which this is, as if the password were wrong";
-    if (strstr(reason, "Disconnected"))
+    if (strstr(reason, "Disconnected") || (strstr(reason, "Send failed") && strstr(reason, "tls_")))
         return "; is properties.security.protocol that of the broker's listener?";
     return "";
 }
