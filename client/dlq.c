@@ -21,8 +21,8 @@ static bool count_letter(const char *id, json_t *letter, void *arg)
     json_t *group = json_object_get(listing->groups, name);
     if (!group) {
         group = json_pack("{s:O?, s:O?, s:O?, s:i, s:i}", "code", json_object_get(letter, "code"), "job-id",
-                          json_object_get(letter, "job_id"), "job-name", json_object_get(letter, "job_name"), "count", 0,
-                          "replayed", 0);
+                          json_object_get(letter, "job_id"), "job-name", json_object_get(letter, "job_name"), "count",
+                          0, "replayed", 0);
         json_object_set_new(listing->groups, name, group);
     }
     json_object_set_new(group, "count", json_integer(weir_json_number(group, "count") + 1));

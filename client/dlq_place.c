@@ -40,15 +40,16 @@ int dlq_open(struct weir_client *client, const char *name, struct dlq_place *pla
 {
     struct stat st;
     struct weir_error error;
-    *place = (struct dlq_place){.name = name, .replayed = json_object(), .replays = json_object(), .pending = json_array()};
+    *place =
+        (struct dlq_place){.name = name, .replayed = json_object(), .replays = json_object(), .pending = json_array()};
     if (dlq_parse_brokers(client, name, place))
-        return place->topic ? EXIT_DONE
-                            : weir_client_fail(client, EXIT_USAGE, NULL, "'%s' names no topic: kafka://BROKERS/TOPIC",
-                                               name);
+        return place->topic
+                   ? EXIT_DONE
+                   : weir_client_fail(client, EXIT_USAGE, NULL, "'%s' names no topic: kafka://BROKERS/TOPIC", name);
     if (strncmp(name, "s3://", 5) != 0 && (stat(name, &st) != 0 || !S_ISDIR(st.st_mode)))
-        return weir_client_fail(
-            client, EXIT_NOT_FOUND, NULL,
-            "'%s' is no directory: PLACE is one, or s3://BUCKET/PREFIX, or kafka://BROKERS/TOPIC", name);
+        return weir_client_fail(client, EXIT_NOT_FOUND, NULL,
+                                "'%s' is no directory: PLACE is one, or s3://BUCKET/PREFIX, or kafka://BROKERS/TOPIC",
+                                name);
     int exit_code = weir_client_config(client, client->config, &place->config);
     if (exit_code != EXIT_DONE)
         return exit_code;
@@ -108,12 +109,20 @@ static json_t *base64(const uint8_t *bytes, size_t size)
 }
 
 static const char *const texts[][2] = {
-    {"weir.error.text", "error"},  {"weir.position", "position"}, {"weir.error.code", "code"},
-    {"weir.topic", "topic"},       {"weir.path", "path"},         {"weir.job.id", "job_id"},
-    {"weir.job.name", "job_name"}, {"weir.operator.id", "operator_id"}, {"weir.operator.name", "operator_name"},
+    {"weir.error.text", "error"},
+    {"weir.position", "position"},
+    {"weir.error.code", "code"},
+    {"weir.topic", "topic"},
+    {"weir.path", "path"},
+    {"weir.job.id", "job_id"},
+    {"weir.job.name", "job_name"},
+    {"weir.operator.id", "operator_id"},
+    {"weir.operator.name", "operator_name"},
 };
 static const char *const numbers[][2] = {
-    {"weir.partition", "partition"}, {"weir.offset", "offset"}, {"weir.value-size", "value_size"},
+    {"weir.partition", "partition"},
+    {"weir.offset", "offset"},
+    {"weir.value-size", "value_size"},
 };
 static const char *const times[][2] = {{"weir.timestamp", "timestamp"}, {"weir.failed-at", "failed_at"}};
 
@@ -125,8 +134,7 @@ static void take_header(json_t *letter, const struct weir_message_header *header
              header->value ? (const char *)header->value : "");
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         if (strcmp(header->name, texts[i][0]) == 0)
-            json_object_set_new(letter, texts[i][1],
-                                json_stringn((const char *)header->value, header->value_size));
+            json_object_set_new(letter, texts[i][1], json_stringn((const char *)header->value, header->value_size));
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         if (strcmp(header->name, numbers[i][0]) == 0)
             json_object_set_new(letter, numbers[i][1], json_integer(strtoll(text, NULL, 10)));
@@ -153,14 +161,15 @@ static json_t *letter_of(const struct weir_message *message)
     if (own < 0 || strcmp(message->headers[own].name, "weir.error.code") != 0)
         return NULL;
     json_t *letter = json_object(), *headers = json_array();
-    json_object_set_new(letter, "value", base64(message->value ? message->value : (const uint8_t *)"", message->value_size));
+    json_object_set_new(letter, "value",
+                        base64(message->value ? message->value : (const uint8_t *)"", message->value_size));
     json_object_set_new(letter, "key", base64(message->key, message->key_size));
     for (int i = own; i < message->header_count; i++)
         take_header(letter, &message->headers[i]);
     for (int i = 0; i < own; i++)
-        json_array_append_new(headers, json_pack("{s:o, s:o}", "name", weir_client_string(message->headers[i].name),
-                                                 "value",
-                                                 base64(message->headers[i].value, message->headers[i].value_size)));
+        json_array_append_new(headers,
+                              json_pack("{s:o, s:o}", "name", weir_client_string(message->headers[i].name), "value",
+                                        base64(message->headers[i].value, message->headers[i].value_size)));
     json_object_set_new(letter, "headers", headers);
     return letter;
 }

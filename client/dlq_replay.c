@@ -47,12 +47,14 @@ static const char *topic_of(const struct replay *replay, const json_t *letter)
 
 static weir_err send_letter(struct replay *replay, const json_t *letter)
 {
-    const json_t *headers = json_object_get(letter, "headers"), *header, *timestamp = json_object_get(letter, "timestamp");
+    const json_t *headers = json_object_get(letter, "headers"), *header,
+                 *timestamp = json_object_get(letter, "timestamp");
     size_t count = json_array_size(headers), i;
     const char *topic = topic_of(replay, letter);
     struct weir_message_header *list = weir_zalloc((count + 1) * sizeof *list);
     struct weir_message_out message = {.timestamp_ms = INT64_MIN, .partition = -1, .headers = list};
-    uint8_t *value = dlq_bytes(letter, "value", &message.value_size), *key = dlq_bytes(letter, "key", &message.key_size);
+    uint8_t *value = dlq_bytes(letter, "value", &message.value_size),
+            *key = dlq_bytes(letter, "key", &message.key_size);
     message.value = value;
     message.key = key;
     message.topic = topic;
@@ -107,7 +109,8 @@ static weir_err settle(struct replay *replay)
     {
         char *group = weir_format("weir-dlq-replay-%s", weir_json_text(mark, "replay"));
         bool has = false;
-        err = err ? err : weir_kafka_replay_has(replay->writer, group, weir_json_text(mark, "topic"), &has, &replay->error);
+        err = err ? err
+                  : weir_kafka_replay_has(replay->writer, group, weir_json_text(mark, "topic"), &has, &replay->error);
         free(group);
         if (err)
             break;
@@ -228,8 +231,9 @@ static int open_target(struct replay *replay)
     struct weir_client *client = replay->client;
     const char *to = client->to;
     if (!to && replay->place->store)
-        return weir_client_fail(client, EXIT_USAGE, NULL,
-                                "--to says where: a directory, or kafka://BROKERS[/TOPIC] (the topic each record is from)");
+        return weir_client_fail(
+            client, EXIT_USAGE, NULL,
+            "--to says where: a directory, or kafka://BROKERS[/TOPIC] (the topic each record is from)");
     char *own = to ? NULL : weir_format("kafka://%s", replay->place->properties[0].value);
     bool is_topic = dlq_parse_brokers(client, to ? to : own, &replay->target);
     free(own);
@@ -267,7 +271,8 @@ static void say(const struct replay *replay)
     if (replay->before)
         printf("%" PRId64 " were replayed before (--again repeats them)\n", replay->before);
     if (replay->cut)
-        printf("%" PRId64 " are not whole: their records were longer than dead-letter.size-max; see where they are from\n",
+        printf("%" PRId64
+               " are not whole: their records were longer than dead-letter.size-max; see where they are from\n",
                replay->cut);
     if (replay->nowhere)
         printf("%" PRId64 " are from no topic: --to kafka://BROKERS/TOPIC, or a directory\n", replay->nowhere);

@@ -154,15 +154,15 @@ static double rate_of(const json_t *now, const json_t *before, const char *key, 
 static json_t *operator_metrics(const json_t *now, const json_t *before, double seconds)
 {
     const json_t *watermark = json_object_get(now, "watermark");
-    return json_pack("{s:s, s:s, s:I, s:f, s:I, s:f, s:I, s:f, s:I, s:O?, s:O?, s:O?}", "name",
-                     weir_json_text(now, "name"), "op", weir_json_text(now, "op"), "records-in", (json_int_t)weir_json_number(now, "records-in"),
-                     "records-in-per-second", rate_of(now, before, "records-in", seconds), "records-out",
-                     (json_int_t)weir_json_number(now, "records-out"), "records-out-per-second",
-                     rate_of(now, before, "records-out", seconds), "records-bad",
-                     (json_int_t)weir_json_number(now, "records-bad"), "records-bad-per-second",
-                     rate_of(now, before, "records-bad", seconds), "late-dropped",
-                     (json_int_t)weir_json_number(now, "late-dropped"), "watermark", watermark, "metrics",
-                     json_object_get(now, "metrics"), "partitions", json_object_get(now, "partitions"));
+    return json_pack(
+        "{s:s, s:s, s:I, s:f, s:I, s:f, s:I, s:f, s:I, s:O?, s:O?, s:O?}", "name", weir_json_text(now, "name"), "op",
+        weir_json_text(now, "op"), "records-in", (json_int_t)weir_json_number(now, "records-in"),
+        "records-in-per-second", rate_of(now, before, "records-in", seconds), "records-out",
+        (json_int_t)weir_json_number(now, "records-out"), "records-out-per-second",
+        rate_of(now, before, "records-out", seconds), "records-bad", (json_int_t)weir_json_number(now, "records-bad"),
+        "records-bad-per-second", rate_of(now, before, "records-bad", seconds), "late-dropped",
+        (json_int_t)weir_json_number(now, "late-dropped"), "watermark", watermark, "metrics",
+        json_object_get(now, "metrics"), "partitions", json_object_get(now, "partitions"));
 }
 
 /* Parts of the subtasks' time, 0 to 1. */

@@ -38,7 +38,8 @@ struct sink_pending { /* output of the rows before a barrier */
 
 const struct weir_option weir_sink_options[] = {
     {"connector", WEIR_OPTION_STRING, NULL, NULL, "Where the rows go"},
-    {"format", WEIR_OPTION_STRING, "", NULL, "How rows become bytes: json, csv, avro-confluent, ..., one of the formats below"},
+    {"format", WEIR_OPTION_STRING, "", NULL,
+     "How rows become bytes: json, csv, avro-confluent, ..., one of the formats below"},
     {"on-error", WEIR_OPTION_ENUM, "fail", "fail|skip", "What to do with a row that the format cannot carry"},
     {"metadata.", WEIR_OPTION_STRING, "", NULL,
      "metadata.COLUMN: what the column is of each message, instead of a part of its value: topic, partition, timestamp, key, headers"},

@@ -38,7 +38,8 @@
 
 static const struct weir_option source_options[] = {
     {"connector", WEIR_OPTION_STRING, NULL, NULL, "Where the rows come from"},
-    {"format", WEIR_OPTION_STRING, "", NULL, "How bytes become rows: json, csv, avro-confluent, ..., one of the formats below"},
+    {"format", WEIR_OPTION_STRING, "", NULL,
+     "How bytes become rows: json, csv, avro-confluent, ..., one of the formats below"},
     {"on-error", WEIR_OPTION_ENUM, "fail", "fail|skip|dead-letter",
      "What to do with a bad record: fail the task, drop and count it, or put it aside (side output 2)"},
     {"dead-letter.path", WEIR_OPTION_STRING, "", NULL,

@@ -41,8 +41,7 @@ static weir_err find_ends(const struct weir_key_value *options, int option_count
     int64_t low;
     weir_err err = new_consumer(options, option_count, "weir-dlq", "read_uncommitted", &client, error);
     for (int i = 0; i < partitions && !err; i++) {
-        rd_kafka_resp_err_t reason =
-            rd_kafka_query_watermark_offsets(client->rk, topic, i, &low, &ends[i], TIMEOUT_MS);
+        rd_kafka_resp_err_t reason = rd_kafka_query_watermark_offsets(client->rk, topic, i, &low, &ends[i], TIMEOUT_MS);
         if (reason)
             err = weir_kafka_fail(client, WEIR_ERR_IO, reason, "cannot ask where the topic ends", error);
     }
@@ -180,9 +179,12 @@ weir_err weir_kafka_replay_open(const struct weir_key_value *options, int option
                                 struct weir_kafka_replay **out, struct weir_error *error)
 {
     static const char *const ours[] = {"transactional.id", "enable.idempotence", NULL};
-    const char *defaults[][2] = {{"enable.idempotence", "true"},      {"compression.codec", "lz4"},
-                                 {"partitioner", "murmur2_random"},   {"client.id", "weir"},
-                                 {id ? "transactional.id" : NULL, id}, {"transaction.timeout.ms", "60000"},
+    const char *defaults[][2] = {{"enable.idempotence", "true"},
+                                 {"compression.codec", "lz4"},
+                                 {"partitioner", "murmur2_random"},
+                                 {"client.id", "weir"},
+                                 {id ? "transactional.id" : NULL, id},
+                                 {"transaction.timeout.ms", "60000"},
                                  {NULL, NULL}};
     struct weir_kafka_replay *replay = weir_zalloc(sizeof *replay);
     int left;
@@ -199,8 +201,8 @@ weir_err weir_kafka_replay_open(const struct weir_key_value *options, int option
     weir_kafka_topics_init(&replay->topics, replay->client, "default", 0);
     replay->is_transactional = id != NULL;
     if (id)
-        err = check(replay, rd_kafka_init_transactions(replay->client->rk, TIMEOUT_MS * 2),
-                    "cannot begin transactions", error);
+        err = check(replay, rd_kafka_init_transactions(replay->client->rk, TIMEOUT_MS * 2), "cannot begin transactions",
+                    error);
     if (err)
         weir_kafka_replay_close(replay);
     else
@@ -228,8 +230,7 @@ weir_err weir_kafka_replay_has(struct weir_kafka_replay *replay, const char *mar
 
 weir_err weir_kafka_replay_begin(struct weir_kafka_replay *replay, struct weir_error *error)
 {
-    weir_err err =
-        check(replay, rd_kafka_begin_transaction(replay->client->rk), "cannot begin a transaction", error);
+    weir_err err = check(replay, rd_kafka_begin_transaction(replay->client->rk), "cannot begin a transaction", error);
     replay->open = !err;
     return err;
 }
