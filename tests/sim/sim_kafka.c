@@ -222,9 +222,11 @@ static enum result apply(struct world *w, const struct request *request)
     }
     if (txn->state >= COMMITTING)
         return AGAIN;
-    if (request->step == WEIR_PUBLISH_FENCE)
-        request->from->handle->epoch = ++txn->epoch; /* the answer */
-    else if (request->step != WEIR_PUBLISH_COMMIT)
+    if (request->step == WEIR_PUBLISH_FENCE) {
+        txn->epoch++;
+        if (request->token == request->from->token) /* the answer; to one that comes late nobody listens any more */
+            request->from->handle->epoch = txn->epoch;
+    } else if (request->step != WEIR_PUBLISH_COMMIT)
         write_record(w, request);
     else if (txn->state == ONGOING)
         decide(w, request->txn, COMMITTING);
