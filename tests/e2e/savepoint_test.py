@@ -13,7 +13,7 @@ from weir_test import Cluster, JOBS, main, read_rows, wait_for
 
 ROWS, FILES = 120000, 120
 checkpoint_test.ROWS = ROWS
-SLEEP = ("--sleep", "40")
+SLEEP = ("--sleep", "90")
 ONCE, SHAPE = os.path.join(JOBS, "once.so"), os.path.join(JOBS, "shape.so")
 
 
