@@ -38,7 +38,7 @@ class KafkaMatrix(Matrix):
     def all_comes_out(self, when):
         written, oracle = self.feeder.count, self.reader.oracle
         try:
-            wait_for(f"all records {when}", lambda: self.reader.poll() >= written or oracle.findings, 120)
+            wait_for(f"all records {when}", lambda: self.reader.poll() >= written or oracle.findings, 300)
         except AssertionError as late:
             raise AssertionError(f"{late}: {oracle.reached()} of {written}, {self.world.state()} {self.world.why()}") from None
         assert not oracle.findings, f"{when}: {oracle.findings[:10]}"
@@ -104,7 +104,7 @@ class KafkaMatrix(Matrix):
             point = self.rng.choice(IN_A_TRANSACTION)
             before = wait_for("fault points", lambda: self.world.points().get(point))["acted"]
             self.world.arm(f"{point}:1", "kill")
-            wait_for(f"a crash at {point}", lambda: self.world.points().get(point, {"acted": 0})["acted"] > before, 40)
+            wait_for(f"a crash at {point}", lambda: self.world.points().get(point, {"acted": 0})["acted"] > before, 120)
         self.count(f"crash loop {times}", "TaskManagers", begun)
 
     def rescale(self, point, kind):

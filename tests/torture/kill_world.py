@@ -1,5 +1,6 @@
 """A cluster whose processes may die: daemons that are started again when they do (as a service manager does it), fault points, the job
 tests/jobs/identity.c on it, and the checks of oracle.py at its end."""
+import glob
 import itertools
 import json
 import os
@@ -114,6 +115,8 @@ class World:
                 print(f"# --- {name}\n" + "\n".join("# " + line[:250] for line in text.splitlines()[-int(os.environ.get("WEIR_TEST_LINES", "12")):]))
         keep = kind and os.environ.get("WEIR_TEST_KEEP") # a directory, or 1: where they are
         if keep and "/" in keep:
+            for socket in glob.glob(self.path("run", "*.sock")): # none can be copied to another disk
+                os.unlink(socket)
             print("# files kept in", shutil.move(self.home, keep))
         elif keep:
             print("# files kept in", self.home)
