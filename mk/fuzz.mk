@@ -9,12 +9,17 @@ FUZZ_BUILD := $(BUILD)-fuzz
 $(BUILD)/tests/fuzz/%_fuzz: $(BUILD)/obj/tests/fuzz/%_fuzz.c.o $(if $(LIBFUZZER),,$(BUILD)/obj/tests/fuzz/driver.c.o) $(UNIT_ALL)
 	@mkdir -p $(@D)
 	@echo '  FUZZ $@'
-	@$(if $(LIBFUZZER),$(CXX) -fsanitize=fuzzer,$(CC)) $(filter %.o,$^) -o $@ $(LDFLAGS) -Wl,--start-group $(UNIT_ALL) -Wl,--end-group $(LIBS) $(TM_LIBS) $(FUZZ_LIBS)
+	@$(if $(LIBFUZZER),$(CXX) -fsanitize=fuzzer,$(CC)) $(filter %.o,$^) -o $@ $(LDFLAGS) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS) $(TM_LIBS) $(FUZZ_LIBS)
 $(BUILD)/obj/tests/fuzz/%.o: CPPFLAGS += -Itests
 $(BUILD)/tests/fuzz/snapshot_fuzz: $(BUILD)/obj/client/state_rows.c.o
 # The operator harness takes the driver's place.
 $(BUILD)/tests/fuzz/restore_fuzz: $(BUILD)/obj/tests/ops/harness.c.o
 $(BUILD)/tests/fuzz/restore_fuzz: FUZZ_LIBS := -lcmocka
+# A registry and a clock of the target's own.
+$(BUILD)/tests/fuzz/confluent_fuzz: LDFLAGS += -Wl,--wrap=weir_http_call -Wl,--wrap=weir_clock_mono_ms
+# The command's reader of dead letters, with what it says.
+$(BUILD)/tests/fuzz/dlq_fuzz: $(CLIENT_AR)
+$(BUILD)/tests/fuzz/dlq_fuzz: LDFLAGS += $(foreach f,read_all replay_open replay_has replay_begin replay_send replay_commit replay_close,-Wl,--wrap=weir_kafka_$(f))
 .SECONDARY: $(FUZZ_SRC:%=$(BUILD)/obj/%.o) $(BUILD)/obj/tests/fuzz/driver.c.o
 
 fuzz-targets: $(FUZZ_BIN)

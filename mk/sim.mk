@@ -21,4 +21,8 @@ sim: $(SIM)
 # Shards of SEEDS seeds (100,000) side by side, at low priority; every seed that fails is printed.
 sim-long: $(SIM)
 	tests/sim/long.sh $(SIM) $(if $(filter command environment,$(firstword $(origin SEEDS))),$(SEEDS),100000)
-.PHONY: sim sim-long
+# Seeds that catch the mutants: those of the file that do no more are searched for anew (minutes).
+sim-known: $(SIM)
+	$(SIM) --mutants --seeds 10000 --known tests/sim/known 2>/dev/null | awk '/^CAUGHT/ {print $$2, $$5 + 0}' >$(BUILD)/sim-known
+	mv $(BUILD)/sim-known tests/sim/known
+.PHONY: sim sim-long sim-known

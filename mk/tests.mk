@@ -121,13 +121,16 @@ $(BUILD)/bench/jobs/%.so: tests/bench/jobs/%.c $(HEADERS) | $(LIBWEIR)
 test-jobs: $(TEST_JOBS)
 
 E2E := $(filter-out tests/e2e/weir_test.py,$(wildcard tests/e2e/*_test.py)) # weir_test.py is the kit
+# They begin first, so that nothing waits for them alone in the end.
+LONG_TESTS := tests/sim/sim_test.sh tests/torture/kill_torture.py tests/torture/kafka_torture.py tests/torture/daemons_torture.py \
+              $(patsubst %,tests/e2e/%_test.py,savepoint kafka_sink container demo hostile unaligned temperature failures network checkpoint)
 check-unit: unit-tests
 	tests/run.py $(UNIT_BIN)
 check-e2e: all test-jobs
 	WEIR_BUILD=$(BUILD) tests/run.py --timeout 900 $(E2E)
 check: deps s3-server kafka-brokers
-	@$(MAKE) --no-print-directory all unit-tests fuzz-targets test-jobs $(BUILD)/bin/weir-sim torture-programs
-	WEIR_BUILD=$(BUILD) tests/run.py --timeout 900 $(UNIT_BIN) tests/tidy_test.py $(FUZZ_BIN) $(TORTURE) tests/torture/daemons_torture.py tests/torture/kill_torture.py tests/torture/kafka_torture.py tests/s3/cluster_test.py tests/sim/sim_test.sh $(E2E)
+	@$(MAKE) --no-print-directory all unit-tests fuzz-targets test-jobs $(BUILD)/bin/weir-sim torture-programs $(PLAIN_BINARIES)
+	WEIR_BUILD=$(BUILD) tests/run.py --timeout 900 $(LONG_TESTS) $(UNIT_BIN) tests/tidy_test.py $(FUZZ_BIN) $(TORTURE) tests/s3/cluster_test.py $(filter-out $(LONG_TESTS),$(E2E))
 
 # 640 MB of state in a budget of 64 MB, and 3 M keys of a function, at full size: some minutes.
 check-large: all test-jobs

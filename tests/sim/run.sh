@@ -11,4 +11,4 @@ else
     "$sim" --seeds "$seeds" --stats
 fi
 echo "--- mutants: each removes one guard of a core and must be caught"
-"$sim" --mutants --seeds 10000 2>/dev/null
+"$sim" --mutants --seeds 10000 --known "$(dirname "$0")/known" 2>/dev/null

@@ -135,6 +135,7 @@ static void shrink(uint64_t seed, const char *name)
 struct options {
     uint64_t seed, seeds;
     bool trace, stats, shrink, sometimes, all;
+    const char *known; /* file */
 };
 
 static int compare_u32(const void *a, const void *b)
@@ -218,29 +219,52 @@ static int run_seeds(const struct options *options)
     return missed ? 1 : 0;
 }
 
+/* The seed that caught a mutant when the file was written ("NAME SEED" a line); 0: none. It spares the search for as long as it still does. */
+static uint64_t known_seed(const char *path, const char *mutant)
+{
+    FILE *file = path ? fopen(path, "r") : NULL;
+    char name[64];
+    uint64_t seed = 0, found = 0;
+    while (file && fscanf(file, "%63s %" SCNu64, name, &seed) == 2)
+        if (strcmp(name, mutant) == 0)
+            found = seed;
+    if (file)
+        fclose(file);
+    return found;
+}
+
+static bool is_caught(uint64_t seed, struct result *result)
+{
+    run_seed(seed, NULL, NULL, result);
+    return result->failed;
+}
+
 /* Each mutant must be caught, and not by the very first event: a guard that nothing needs to trigger is no guard. */
 static int run_mutants(const struct options *options)
 {
-    int missed = 0;
+    int missed = 0, stale = 0;
     for (int m = 1; m < WEIR_MUTANTS; m++) {
         weir_mutant_active = (enum weir_mutant)m;
         struct result result;
-        bool caught = false;
-        uint64_t i = 0;
-        for (; i < options->seeds && !caught; i++) {
-            run_seed(options->seed + i, NULL, NULL, &result);
-            caught = result.failed;
+        uint64_t seed = known_seed(options->known, mutants[m].name), end = options->seed + options->seeds;
+        bool caught = seed >= options->seed && seed < end && is_caught(seed, &result);
+        stale += options->known && !caught;
+        for (uint64_t i = options->seed; i < end && !caught; i++) {
+            seed = i;
+            caught = is_caught(seed, &result);
         }
         weir_mutant_active = WEIR_MUTANT_none;
         bool early = caught && result.events < 20;
         if (caught && !early)
-            printf("CAUGHT %-28s after %5" PRIu64 " seeds, event %6" PRIu64 ": %s (%s)\n", mutants[m].name, i,
+            printf("CAUGHT %-28s by seed %5" PRIu64 ", event %6" PRIu64 ": %s (%s)\n", mutants[m].name, seed,
                    result.events, result.name, mutants[m].guard);
         else
             printf("%s %-28s (%s)\n", early ? "AT ONCE" : "MISSED", mutants[m].name, mutants[m].guard);
         fflush(stdout);
         missed += !caught || early;
     }
+    if (stale)
+        printf("%d seeds of %s catch their mutant no more (make sim-known writes it anew)\n", stale, options->known);
     return missed ? 1 : 0;
 }
 
@@ -258,6 +282,7 @@ static void usage(FILE *out)
                  "  --shrink        make a failing seed smaller\n"
                  "  --mutant NAME   with this guard of a core removed\n"
                  "  --mutants       each mutant in turn over the seeds: each must be caught\n"
+                 "  --known FILE    seeds that caught them, tried first\n"
                  "  --list-mutants\n");
 }
 
@@ -272,13 +297,19 @@ static int find_mutant(const char *name)
 
 int main(int argc, char **argv)
 {
-    static const struct option long_options[] = {
-        {"seed", required_argument, NULL, 's'}, {"seeds", required_argument, NULL, 'n'},
-        {"trace", no_argument, NULL, 't'},      {"stats", no_argument, NULL, 'c'},
-        {"shrink", no_argument, NULL, 'k'},     {"mutant", required_argument, NULL, 'm'},
-        {"mutants", no_argument, NULL, 'M'},    {"list-mutants", no_argument, NULL, 'l'},
-        {"sometimes", no_argument, NULL, 'o'},  {"all", no_argument, NULL, 'a'},
-        {"help", no_argument, NULL, 'h'},       {NULL, 0, NULL, 0}};
+    static const struct option long_options[] = {{"seed", required_argument, NULL, 's'},
+                                                 {"seeds", required_argument, NULL, 'n'},
+                                                 {"trace", no_argument, NULL, 't'},
+                                                 {"stats", no_argument, NULL, 'c'},
+                                                 {"shrink", no_argument, NULL, 'k'},
+                                                 {"mutant", required_argument, NULL, 'm'},
+                                                 {"mutants", no_argument, NULL, 'M'},
+                                                 {"list-mutants", no_argument, NULL, 'l'},
+                                                 {"sometimes", no_argument, NULL, 'o'},
+                                                 {"all", no_argument, NULL, 'a'},
+                                                 {"known", required_argument, NULL, 'w'},
+                                                 {"help", no_argument, NULL, 'h'},
+                                                 {NULL, 0, NULL, 0}};
     struct options options = {.seed = 1, .seeds = 1};
     bool all_mutants = false;
     for (int c; (c = getopt_long(argc, argv, "h", long_options, NULL)) != -1;)
@@ -306,6 +337,9 @@ int main(int argc, char **argv)
             break;
         case 'm':
             weir_mutant_active = (enum weir_mutant)find_mutant(optarg);
+            break;
+        case 'w':
+            options.known = optarg;
             break;
         case 'M':
             all_mutants = true;

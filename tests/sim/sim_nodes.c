@@ -262,7 +262,7 @@ void jm_message(struct world *w, int conn, const Weir__Control *control)
     bool was_fenced = node->fenced;
     const char *stale = stale_for_jm(w, conn, control);
     const struct weir_jm_job *job = stale ? NULL : unaffected_job(w, jm, control);
-    uint64_t version = job ? job->version : 0, digest = weir_jm_digest(node->core);
+    uint64_t version = job ? job->version : 0, digest = stale ? weir_jm_digest(node->core) : 0;
     trace(w, "%s at jm%d: %s id %" PRIu64 "%s%s", w->conns[conn].peer, jm, body_name(control), control->id,
           stale ? " " : "", stale ? stale : "");
     struct weir_jm_event event;
@@ -536,7 +536,7 @@ void tm_message(struct world *w, int conn, const Weir__Control *control)
     struct tm_node *t = &w->tms[tm];
     tm_tick(w, tm);
     const char *stale = stale_for_tm(w, conn, control);
-    uint64_t digest = weir_tm_digest(t->core);
+    uint64_t digest = stale ? weir_tm_digest(t->core) : 0;
     int polite = -1; /* an executor that is told to stop, and has time to */
     if (!stale && control->body_case == WEIR__CONTROL__BODY_START_EXECUTOR) {
         int i = t->started_next++ % 64;

@@ -3,7 +3,7 @@
 sim=${WEIR_BUILD:-build}/bin/weir-sim
 mutants=$(mktemp)
 trap 'rm -f "$mutants"' EXIT
-"$sim" --mutants --seeds 10000 >"$mutants" 2>/dev/null &
+"$sim" --mutants --seeds 10000 --known "$(dirname "$0")/known" >"$mutants" 2>/dev/null &
 out=$("$sim" --seeds 10000 --stats --sometimes 2>&1)
 status=$?
 printf '%s\n' "$out" | sed 's/^/# /'
