@@ -17,12 +17,18 @@ size_t weir_capture_chunk_size = (size_t)1
 #define DISK_RUN_CHUNKS 4               /* ... with entries on disk, where memory is short */
 #define CHUNKS_MAX 128                  /* wait to be written, before the capture waits for them; ... */
 #define DISK_CHUNKS_MAX 8
-#define SPARE_MAX 64              /* written chunks that wait to be filled again, of all captures */
-#define SMALL_SIZE 16384          /* a state so small is written in full */
-#define CHECKPOINTS_MAX 400       /* whose runs one checkpoint refers to; ... */
-#define DISK_CHECKPOINTS_MAX 100  /* ... with entries on disk, which are not joined */
-int weir_capture_fresh_max = 100; /* checkpoints whose runs are then joined to one's */
-#define SIZED 64                  /* entries say how large one is */
+#define SPARE_MAX 64                 /* written chunks that wait to be filled again, of all captures */
+int weir_capture_small = 16384;      /* bytes: a state of so few is written in full */
+#define CHECKPOINTS_MAX 400          /* whose runs one checkpoint refers to; ... */
+#define DISK_CHECKPOINTS_MAX 100     /* ... with entries on disk, which are not joined */
+int weir_capture_fresh_max = 100;    /* checkpoints whose runs are then joined to one's */
+double weir_capture_outgrown = 2;    /* times the state's size: its runs should be written anew; ... */
+#define OUTGROWN_FAR 5               /* ... at once, though a pass could do it */
+double weir_capture_pass_min = 16e6; /* bytes: a smaller state is written in full at once, not in a pass of ... */
+#define PASS_CHECKPOINTS 16          /* ... about so many checkpoints */
+int weir_capture_pass_least = 1024;  /* entries of each */
+#define CAPTURE_TOGETHER 64          /* entries whose memory is fetched at once */
+#define SIZED 64                     /* entries say how large one is */
 
 /* What a checkpoint has of a state. Complete once `written`; read-only from then on. */
 struct weir_state_runs {
@@ -33,9 +39,11 @@ struct weir_state_runs {
     struct weir_run_ref *runs; /* oldest first */
     int count;
     int64_t bytes;
-    int fresh;                          /* the last ones: since runs were last joined */
-    int checkpoints, fresh_checkpoints; /* that wrote them */
-    bool joins;                         /* this checkpoint's own run stands for what was fresh before it */
+    int fresh;                                           /* the last ones: since runs were last joined */
+    int old;                                             /* the first ones: from before the pass under way */
+    int checkpoints, fresh_checkpoints, old_checkpoints; /* that wrote them */
+    bool none_fresh; /* this checkpoint joined what was fresh, or a pass has ended with it; */
+    bool ends_pass;  /* nothing from before the pass is among the runs */
 };
 
 struct chunk {
@@ -121,6 +129,8 @@ struct weir_capture {
     bool full;
     int run_chunks, chunks_max; /* see RUN_CHUNKS, CHUNKS_MAX */
     bool joins;                 /* all that is fresh, too */
+    int64_t renew;              /* so many more entries for the pass; ... */
+    bool leaves_old;            /* ... which has others left behind them */
     bool own;                   /* later checkpoints may build on it: not a savepoint, not a task's last one */
     int64_t over_at;            /* values that were touched then or before are left out; INT64_MIN: none */
     struct weir_state_runs *base, *result;
@@ -309,6 +319,7 @@ void weir_capture_entry(struct weir_state_table *table, uint64_t index)
     capture->entries++;
     if (capture->own) {
         bit_set(table, BITS_SAVED, index);
+        bit_clear(table, BITS_OLD, index);
         if (!capture->full) {
             bit_set(table, BITS_PENDING, index);
             bit_set(table, BITS_FRESH, index);
@@ -321,7 +332,8 @@ void weir_capture_entry(struct weir_state_table *table, uint64_t index)
     }
 }
 
-void weir_capture_entries(struct weir_state_table *table, const uint64_t *indices, int count)
+/* Many, whose slots are at hand or on their way: what lies elsewhere is fetched first. */
+static void capture_entries(struct weir_state_table *table, const uint64_t *indices, int count)
 {
     const struct weir_state *state = table->state;
     for (int i = 0; i < count; i++) {
@@ -335,13 +347,36 @@ void weir_capture_entries(struct weir_state_table *table, const uint64_t *indice
             weir_capture_entry(table, indices[i]);
 }
 
+/* Bits are scattered over memory. What is dirty since the barrier of a capture that clears that is not looked at: it is in it. */
+void weir_capture_all(struct weir_state_table *table, uint8_t *const *values, int count)
+{
+    const struct weir_state *state = table->state;
+    bool dirty_is_captured = state->capture && state->capture->own;
+    uint64_t indices[CAPTURE_TOGETHER];
+    for (int first = 0; first < count; first += CAPTURE_TOGETHER) {
+        int some = count - first < CAPTURE_TOGETHER ? count - first : CAPTURE_TOGETHER, clean = 0, left = 0;
+        for (int i = 0; i < some; i++) {
+            uint64_t index = index_of(table, values[first + i] - state->value_at);
+            if (dirty_is_captured && bit_of(table, BITS_DIRTY, index))
+                continue;
+            __builtin_prefetch(&table->bits[BITS_LEFT][index >> 6], 1);
+            indices[clean++] = index;
+        }
+        for (int i = 0; i < clean; i++)
+            if (bit_of(table, BITS_LEFT, indices[i]))
+                indices[left++] = indices[i];
+        if (left > 0)
+            capture_entries(table, indices, left);
+    }
+}
+
 #define EMPTY_MAX 4096 /* words without any, between two looks at the clock */
 
-/* Entries that are left, in the slots' order: their slots are on their way from memory. At most WEIR_CAPTURE_TOGETHER and a word. */
+/* Entries that are left, in the slots' order: their slots are on their way from memory. At most CAPTURE_TOGETHER and a word. */
 static int gather(struct weir_state_table *table, uint64_t *indices)
 {
     int count = 0;
-    for (int empty = 0; table->capture_word < table->words && count < WEIR_CAPTURE_TOGETHER && empty < EMPTY_MAX;) {
+    for (int empty = 0; table->capture_word < table->words && count < CAPTURE_TOGETHER && empty < EMPTY_MAX;) {
         uint64_t at = table->capture_word++, word = table->bits[BITS_LEFT][at];
         empty += word == 0;
         for (; word; word &= word - 1) {
@@ -360,11 +395,11 @@ static int gather(struct weir_state_table *table, uint64_t *indices)
 /* True: the table has nothing left; false: `deadline_ns` has come. The slots of one lot come from memory while the lot before is captured. */
 static bool capture_table(struct weir_state_table *table, int64_t deadline_ns)
 {
-    uint64_t lots[2][WEIR_CAPTURE_TOGETHER + 64];
+    uint64_t lots[2][CAPTURE_TOGETHER + 64];
     int lot = 0, count = gather(table, lots[lot]);
     for (bool over = false; count > 0 || (!over && table->capture_word < table->words);) {
         int next = over ? 0 : gather(table, lots[!lot]);
-        weir_capture_entries(table, lots[lot], count);
+        capture_entries(table, lots[lot], count);
         lot = !lot;
         count = next;
         over = over || weir_clock_mono_ns() >= deadline_ns;
@@ -542,10 +577,12 @@ static void settle(struct weir_state *state, uint64_t complete)
     else
         keep_logs(state, complete);
     /* A later one that is under way may build on an earlier one: what was fresh then is so again when it is complete. */
-    if (kept == 0 && state->base && state->base->joins) {
+    if (kept == 0 && state->base && state->base->none_fresh) {
         drop_logs(&state->fresh_logs, complete);
         clear_bits(state, BITS_FRESH);
     }
+    if (state->base && state->base->ends_pass)
+        state->pass = 0;
     if (kept == 0 && state->pending && state->base) { /* all that was captured is in it */
         clear_bits(state, BITS_PENDING);
         state->pending = false;
@@ -564,6 +601,12 @@ static double live_bytes(const struct weir_state *state)
     return (double)weir_state_entry_count(state) * state->record_bytes;
 }
 
+/* Much of what the runs have is of entries that were written again since, or are gone. */
+static bool has_outgrown(const struct weir_state *state, double factor)
+{
+    return (double)state->base->bytes > factor * live_bytes(state) + weir_capture_small;
+}
+
 static bool wants_all(const struct weir_state *state)
 {
     if (!state->base || state->result_count == RESULTS_MAX || weir_spill_wants_all(state) ||
@@ -576,7 +619,32 @@ static bool wants_all(const struct weir_state *state)
         removed += (double)log->removed.bytes.size;
     if (state->log)
         removed += (double)state->log->removed.bytes.size;
-    return live < SMALL_SIZE || (double)state->base->bytes > 2 * live + SMALL_SIZE || removed > live;
+    bool in_passes = live >= weir_capture_pass_min && !weir_spill_on_disk(state);
+    return live < weir_capture_small || has_outgrown(state, in_passes ? OUTGROWN_FAR : weir_capture_outgrown) ||
+           removed > live;
+}
+
+/* From here on each checkpoint writes some entries of those that have not changed, until all that is live was written since: the runs from before
+ * are not needed then. Unlike a checkpoint in full it keeps none waiting. Entries that go to disk end it. */
+static void begin_pass(struct weir_state *state, uint64_t checkpoint)
+{
+    state->pass = checkpoint;
+    for (int i = 0; i < state->count; i++) {
+        struct weir_state_table *table = state->entries[state->first + i].table;
+        memcpy(table->bits[BITS_OLD], table->bits[BITS_SAVED], table->words * sizeof(uint64_t));
+    }
+}
+
+static void step_pass(struct weir_state *state, struct weir_capture *capture)
+{
+    if (weir_spill_on_disk(state))
+        state->pass = 0;
+    else if (!state->pass && has_outgrown(state, weir_capture_outgrown))
+        begin_pass(state, capture->info.checkpoint);
+    if (!state->pass)
+        return;
+    int64_t share = weir_state_entry_count(state) / PASS_CHECKPOINTS;
+    capture->renew = share > weir_capture_pass_least ? share : weir_capture_pass_least;
 }
 
 static void seal_log(struct weir_state *state, uint64_t checkpoint)
@@ -612,7 +680,7 @@ static struct weir_state_runs *without_fresh(const struct weir_state_runs *base)
     return runs;
 }
 
-static void fix_table(const struct weir_capture *capture, struct weir_state_table *table)
+static void fix_table(struct weir_capture *capture, struct weir_state_table *table)
 {
     size_t size = table->words * sizeof(uint64_t);
     uint64_t **bits = table->bits;
@@ -635,6 +703,41 @@ static void fix_table(const struct weir_capture *capture, struct weir_state_tabl
         bits[BITS_LEFT][w] |= bits[BITS_PENDING][w];
     for (uint64_t w = 0; capture->joins && w < table->words; w++)
         bits[BITS_LEFT][w] |= bits[BITS_FRESH][w];
+    for (uint64_t w = 0; capture->state->pass && w < table->words; w++) {
+        uint64_t more = bits[BITS_OLD][w] & ~bits[BITS_LEFT][w];
+        if (!more)
+            continue;
+        if (capture->renew <= 0) {
+            capture->leaves_old = true;
+            break;
+        }
+        bits[BITS_LEFT][w] |= more;
+        capture->renew -= __builtin_popcountll(more);
+    }
+}
+
+/* The runs that are known already, once it is known what the checkpoint's own ones will have. */
+static void begin_result(struct weir_capture *capture, uint64_t pass)
+{
+    struct weir_state_runs *base = capture->base, *result = capture->result;
+    bool in_pass = base->checkpoint >= pass;
+    int old = in_pass ? base->old : base->count, old_checkpoints = in_pass ? base->old_checkpoints : base->checkpoints;
+    result->ends_pass = pass && !capture->leaves_old;
+    result->none_fresh = capture->joins || result->ends_pass;
+    if (result->ends_pass) {
+        capture->base = runs_new(base->checkpoint);
+        runs_add(capture->base, base->runs + old, base->count - old);
+        capture->base->checkpoints = base->checkpoints - old_checkpoints;
+        runs_unref(base);
+        base = capture->base;
+    } else if (pass) {
+        result->old = old;
+        result->old_checkpoints = old_checkpoints;
+    }
+    runs_add(result, base->runs, base->count);
+    result->checkpoints = base->checkpoints;
+    result->fresh = base->fresh;
+    result->fresh_checkpoints = base->fresh_checkpoints;
 }
 
 static struct weir_capture *capture_new(struct weir_state *state, const struct weir_snapshot *snapshot)
@@ -692,8 +795,11 @@ void weir_state_snapshot(struct weir_state *state, struct weir_snapshot *snapsho
         seal_log(state, snapshot->checkpoint);
         drop_logs(&state->pending_logs, snapshot->checkpoint);
         drop_logs(&state->fresh_logs, snapshot->checkpoint);
+        state->pass = 0;
     } else if (capture->own) {
-        capture->joins = state->base->fresh_checkpoints >= weir_capture_fresh_max && !weir_spill_on_disk(state);
+        step_pass(state, capture);
+        capture->joins =
+            state->base->fresh_checkpoints >= weir_capture_fresh_max && !weir_spill_on_disk(state) && !state->pass;
         capture->base = capture->joins ? without_fresh(state->base) : runs_ref(state->base);
         seal_log(state, snapshot->checkpoint);
         if (capture->joins)
@@ -709,13 +815,8 @@ void weir_state_snapshot(struct weir_state *state, struct weir_snapshot *snapsho
         state->pending = !capture->full;
     capture->result = runs_new(snapshot->checkpoint);
     capture->result->savepoint = savepoint;
-    capture->result->joins = capture->joins;
-    if (capture->base) {
-        runs_add(capture->result, capture->base->runs, capture->base->count);
-        capture->result->fresh = capture->base->fresh;
-        capture->result->checkpoints = capture->base->checkpoints;
-        capture->result->fresh_checkpoints = capture->base->fresh_checkpoints;
-    }
+    if (capture->base)
+        begin_result(capture, state->pass);
     if (snapshot->checkpoint != 0) {
         if (state->result_count == RESULTS_MAX) { /* the oldest would be complete by now */
             runs_unref(state->results[0]);
@@ -889,7 +990,7 @@ void weir_capture_written(struct weir_capture *capture, const struct weir_run_re
     struct weir_state_runs *result = capture->result;
     runs_add(result, refs, count);
     result->checkpoints += count > 0;
-    if (!capture->full && !capture->joins) {
+    if (!capture->full && !result->none_fresh) {
         result->fresh += count;
         result->fresh_checkpoints += count > 0;
     }

@@ -7,7 +7,9 @@
  * Which of it depends on what is known to be complete: changes since the newest complete checkpoint, beside that one's runs; or, when those
  * are of a hundred checkpoints, all that has changed since they began, in place of theirs (they are joined, without being read: what they
  * have is still in memory, and bits say which of it is theirs); or
- * everything, where there is no such checkpoint, or its runs have outgrown the state, or the state is so small that it makes no difference.
+ * everything, where there is no such checkpoint, or the state is so small that it makes no difference, or is partly on disk and its runs have
+ * outgrown it. Where the runs of a large state in memory have outgrown it, each checkpoint writes a sixteenth of what has not changed as well, until
+ * all is written anew and the runs from before are left out (a pass): one in full would keep the next ones waiting for as long as it takes.
  */
 #ifndef WEIR_TASKMANAGER_STATE_CAPTURE_H
 #define WEIR_TASKMANAGER_STATE_CAPTURE_H

@@ -54,6 +54,7 @@ enum bits {
     BITS_PENDING, /* captured for checkpoints that are not known to be complete */
     BITS_SAVED,   /* in a run: its removal must be told */
     BITS_FRESH,   /* in a run of a checkpoint since runs were last joined, or all was written */
+    BITS_OLD,     /* not captured since the pass began that writes all entries anew */
     BITS_KINDS
 };
 
@@ -118,6 +119,8 @@ struct weir_state {
     struct weir_state_log *pending_logs;     /* of checkpoints that are not known to be complete, oldest first */
     struct weir_state_log *fresh_logs;       /* of complete checkpoints since runs were last joined, oldest first */
     bool pending;                            /* some bit of PENDING may be set */
+    uint64_t
+        pass; /* checkpoint at whose barrier the pass began that writes all entries anew, some at a time; 0: none is under way */
     struct weir_state_runs *base; /* of the newest complete checkpoint; NULL: the next one is written in full */
     struct weir_state_runs *results[RESULTS_MAX]; /* of later ones, oldest first */
     int result_count;
@@ -225,13 +228,13 @@ static inline void bit_clear(struct weir_state_table *table, enum bits kind, uin
 /* --- Captures: capture.c */
 
 extern size_t weir_capture_chunk_size; /* tests make these small */
-extern int weir_capture_fresh_max;
+extern int weir_capture_small, weir_capture_fresh_max, weir_capture_pass_least;
+extern double weir_capture_pass_min, weir_capture_outgrown;
 
 /* The entry belongs to the capture that is under way and is about to change, move or go. */
 void weir_capture_entry(struct weir_state_table *table, uint64_t index);
-/* Many, whose slots are at hand or on their way: what lies elsewhere is fetched first. */
-#define WEIR_CAPTURE_TOGETHER 64
-void weir_capture_entries(struct weir_state_table *table, const uint64_t *indices, int count);
+/* Entries that are about to change: those that the capture wants. */
+void weir_capture_all(struct weir_state_table *table, uint8_t *const *values, int count);
 /* The entry at `index` goes, or the whole table: what later runs must say of it. */
 void weir_capture_removed(struct weir_state_table *table, uint64_t index);
 /* True: the capture still needs the table and keeps it. */

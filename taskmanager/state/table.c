@@ -408,25 +408,6 @@ static void mark_captured(struct weir_state_table *table, const uint8_t *value)
         weir_capture_entry(table, index);
 }
 
-/* Bits and values are scattered over memory: those of some entries are fetched together. */
-static void mark_all_captured(struct weir_state_table *table, uint8_t *const *values, int count)
-{
-    uint64_t indices[WEIR_CAPTURE_TOGETHER];
-    for (int first = 0; first < count; first += WEIR_CAPTURE_TOGETHER) {
-        int some = count - first < WEIR_CAPTURE_TOGETHER ? count - first : WEIR_CAPTURE_TOGETHER, left = 0;
-        for (int i = 0; i < some; i++) {
-            indices[i] = index_of(table, values[first + i] - table->state->value_at);
-            __builtin_prefetch(&table->bits[BITS_LEFT][indices[i] >> 6], 1);
-            __builtin_prefetch(&table->bits[BITS_DIRTY][indices[i] >> 6], 1);
-        }
-        for (int i = 0; i < some; i++)
-            if (bit_of(table, BITS_LEFT, indices[i]))
-                indices[left++] = indices[i];
-        if (left > 0)
-            weir_capture_entries(table, indices, left);
-    }
-}
-
 void weir_state_touch(struct weir_state_table *table, uint8_t *value)
 {
     if (!table->bits_memory)
@@ -751,7 +732,7 @@ void weir_state_upsert(struct weir_state_table *table, const struct weir_state_k
     if (!table->bits_memory)
         return;
     if (__builtin_expect(table->capturing, 0))
-        mark_all_captured(table, values, count);
+        weir_capture_all(table, values, count);
     for (int i = 0; i < count; i++)
         mark(table, values[i]);
 }
