@@ -229,6 +229,20 @@ struct weir_message_commit {
     int64_t transaction_ms;                    /* how long the last one was open */
 };
 
+/* What a sink whose messages wait in the log is asked before there are any: whether it will be able to publish them. */
+struct weir_message_check {
+    uint32_t size; /* of this struct */
+    int32_t option_count;
+    const char *job_id;      /* 32 hex digits */
+    const char *operator_id; /* of the sink */
+    const struct weir_key_value *options;
+    int32_t subtask; /* what is asked once is asked by the first, 0 */
+    int32_t attempt; /* 1: the first */
+    /* The connector's, for check_message(), and how it is freed. */
+    void *answer;
+    void (*free_answer)(void *answer);
+};
+
 struct weir_connector {
     uint32_t size;           /* sizeof(struct weir_connector): what a newer one has behind it reads as zero */
     int32_t parallelism_max; /* of the source; 1 for one that cannot be shared; 0: any */
@@ -327,6 +341,12 @@ struct weir_connector {
     /* Brings `next`, `end` and `committed` of the lanes up to date; about once a second, also while nothing is read because there is no
      * room for output. Must not block. May be NULL. */
     void (*reader_report)(struct weir_reader *reader, struct weir_connector_ctx *ctx);
+    /* Of a sink that defers: each subtask asks when it begins, and writes nothing before it has the answer. May block, for a minute; an error
+     * fails the task. May be NULL. */
+    weir_err (*check_messages)(struct weir_message_check *check, struct weir_error *error);
+    /* DATA: the message can never be published, and the sink's on-error says what becomes of it. Must not block. NULL: none is refused. */
+    weir_err (*check_message)(const struct weir_message_check *check, const struct weir_message_out *message,
+                              struct weir_error *error);
 };
 
 /* --- The connectors that a shared object brings: WEIR_CONNECTORS(&first, &second); once, at file scope */

@@ -19,6 +19,7 @@
 
 #define COMMITTABLE_SIZE_MAX ((size_t)64 << 10)
 #define FLUSH_DELAY_MS 5
+#define CHECK_POLL_MS 50
 #define PENDING_MAX 10000 /* checkpoints, one after the other, none of which became complete */
 
 struct shared_sync { /* of a pending entry and of the snapshots that carry it */
@@ -127,12 +128,15 @@ static weir_err sink_open(struct weir_op *op, struct weir_op_ctx *ctx, struct we
         sink->carrier.connector->defers(plan->options, plan->option_count)) {
         sink->log = weir_output_log_new(ctx);
         sink->log_text = describe(plan);
+        weir_sink_check_begin(sink, ctx);
         return WEIR_OK;
     }
     weir_op_connector_ctx(&sink->connector_ctx, ctx, plan->inputs[0]);
     if ((err = sink->carrier.connector->writer_open(&sink->connector_ctx, plan->options, plan->option_count,
                                                     &sink->writer, error)))
         return weir_wrap(error, "%s", plan->name);
+    if (weir_sink_is_busy(sink)) /* what it asks for first is heard of without a row, too */
+        weir_op_set_timer(ctx, weir_op_now_ms(ctx) + CHECK_POLL_MS);
     return 0;
 }
 
@@ -227,6 +231,9 @@ static enum weir_step sink_batch(struct weir_op *op, struct weir_op_ctx *ctx, in
     struct sink *sink = (struct sink *)op;
     const struct weir_connector *connector = sink->carrier.connector;
     (void)input;
+    enum weir_step checked = weir_sink_check_step(sink, ctx);
+    if (checked != WEIR_STEP_DONE)
+        return checked == WEIR_STEP_FAILED ? failed(ctx) : checked;
     if (connector->flush && !sink->unflushed) {
         sink->unflushed = true;
         weir_op_set_timer(ctx, weir_op_now_ms(ctx) + FLUSH_DELAY_MS);
@@ -254,7 +261,11 @@ static int sink_cut(struct weir_op *op, struct weir_op_ctx *ctx, const struct we
 static enum weir_step sink_timer(struct weir_op *op, struct weir_op_ctx *ctx, int64_t now_ms)
 {
     struct sink *sink = (struct sink *)op;
-    (void)now_ms;
+    enum weir_step checked = weir_sink_check_step(sink, ctx);
+    if (checked == WEIR_STEP_FAILED)
+        return failed(ctx);
+    if (checked == WEIR_STEP_AGAIN)
+        weir_op_set_timer(ctx, now_ms + CHECK_POLL_MS);
     if (sink->sealed || sink->log)
         return WEIR_STEP_DONE;
     sink->unflushed = false;
@@ -394,6 +405,9 @@ static enum weir_step sink_end(struct weir_op *op, struct weir_op_ctx *ctx)
 {
     struct sink *sink = (struct sink *)op;
     const struct weir_connector *connector = sink->carrier.connector;
+    enum weir_step checked = weir_sink_check_step(sink, ctx);
+    if (checked != WEIR_STEP_DONE)
+        return checked == WEIR_STEP_FAILED ? failed(ctx) : checked;
     weir_op_set_timer(ctx, INT64_MAX);
     if (sink->log) {
         end_log(sink, ctx);
@@ -431,6 +445,7 @@ static void sink_close(struct weir_op *op, struct weir_op_ctx *ctx, bool finishe
         sink->carrier.format->encoder_free(sink->encoder);
     weir_sink_messages_close(sink);
     drop_complete(sink, UINT64_MAX);
+    weir_sink_check_free(sink);
     weir_output_log_free(sink->log);
     free(sink->log_text);
     free(sink->pending);

@@ -16,7 +16,8 @@ struct sink {
     struct weir_connector_ctx connector_ctx;
     struct weir_writer *writer; /* NULL: messages go into `log` */
     struct weir_output_log *log;
-    char *log_text; /* of its committables */
+    char *log_text;           /* of its committables */
+    struct sink_check *check; /* of what goes into the log; NULL: none is needed */
     struct weir_encoder *encoder;
     enum weir_on_error on_error;
     struct weir_buf bytes;
@@ -34,6 +35,17 @@ extern const struct weir_option weir_sink_options[];
 bool weir_sink_is_busy(const struct sink *sink);
 /* Row `row` cannot be written, ctx->error says why: DATA when it is to be skipped, and was counted; else the error is wrapped and given. */
 weir_err weir_sink_bad_row(struct sink *sink, struct weir_op_ctx *ctx, const struct weir_batch *batch, int row);
+
+/* --- sink_check.c: whether the messages of a log can be published, asked before there are any */
+
+/* Begins to ask. */
+void weir_sink_check_begin(struct sink *sink, struct weir_op_ctx *ctx);
+/* AGAIN until there is an answer, then DONE; FAILED: ctx->error says why they cannot. */
+enum weir_step weir_sink_check_step(struct sink *sink, struct weir_op_ctx *ctx);
+/* DATA: never this one. There is an answer. */
+weir_err weir_sink_check_message(const struct sink *sink, const struct weir_message_out *message,
+                                 struct weir_error *error);
+void weir_sink_check_free(struct sink *sink);
 
 /* --- Messages: a value by the format, a key by its own, columns that are the message's ("metadata.COLUMN" = "key") */
 

@@ -382,6 +382,9 @@ static weir_err write_messages(struct sink *sink, struct weir_op_ctx *ctx, const
         return sink->carrier.connector->write_messages(sink->writer, messages, count, used, &ctx->error);
     for (*used = 0; *used < count; ++*used) {
         struct weir_message_out message = messages[*used];
+        weir_err err = weir_sink_check_message(sink, &message, &ctx->error);
+        if (err)
+            return err;
         if (message.timestamp_ms == INT64_MIN)
             message.timestamp_ms = weir_op_now_ms(ctx);
         if (weir_output_log_append(sink->log, &message, &ctx->error))

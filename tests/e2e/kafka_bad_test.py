@@ -18,18 +18,20 @@ def arguments(**more):
     return [f"--{k.replace('_', '-')}={v}" for k, v in given.items()]
 
 
-def deny(kind, name, operation):
+def deny(kind, name, operation, pattern="LITERAL"):
     from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, ResourcePatternType, ResourceType
-    binding = AclBinding(getattr(ResourceType, kind), name, ResourcePatternType.LITERAL, "User:alice", "*", getattr(AclOperation, operation), AclPermissionType.DENY)
+    binding = AclBinding(getattr(ResourceType, kind), name, getattr(ResourcePatternType, pattern), "User:alice", "*", getattr(AclOperation, operation), AclPermissionType.DENY)
     for future in kafka.admin.create_acls([binding]).values():
         future.result(30)
 
 
 def failures(cluster, table):
-    """Of each row (what, arguments, texts of the cause) the job fails, and says so."""
-    jobs = [(what, wanted, cluster.submit(JOB, *arguments(**more))) for what, more, wanted in table] # side by side: some wait for a timeout
-    for what, wanted, job in jobs:
+    """Of each row (what, arguments, texts of the cause[, attempts]) the job fails, and says so."""
+    jobs = [(what, wanted, attempts, cluster.submit(JOB, *arguments(**more))) for what, more, wanted, *attempts in table] # side by side: some wait for a timeout
+    for what, wanted, attempts, job in jobs:
         cluster.wait_state(job, "FAILED", timeout_s=150)
+        entries = cluster.rest(f"/jobs/{job}/exceptions")[1]["exceptionHistory"]["entries"]
+        assert not attempts or len(entries) == attempts[0], f"{what}: {entries}"
         why = cluster.root_cause(job)["stacktrace"]
         print("#", what, "->", why.splitlines()[0][:300])
         for text in wanted:
@@ -53,12 +55,21 @@ def test_of_a_source():
 
 
 def test_of_a_sink():
-    with Cluster(slots=10, config=CLUSTER) as cluster:
-        failures(cluster, [(what, {"guarantee": "at-least-once", "to": "out", **more}, wanted) for what, more, wanted in (
-            ("a wrong password", {"to_password": "wrong"}, ("authentication failed",)),
-            ("an unknown topic", {"to": "nowhere"}, ("nowhere",)),
-            ("a topic that may not be written", {"to": "denied-out"}, ("authorization failed",)),
-            ("messages over the topic's limit", {"to": "small"}, ("too large",)))])
+    """What cannot be mended by trying again ends the job at once, whatever the restart strategy; brokers that are away are tried again."""
+    again = dict(CLUSTER, **{"restart-strategy.type": "fixed-delay", "restart-strategy.fixed-delay.attempts": "1", "restart-strategy.fixed-delay.delay": "100 ms"})
+    both = (("a wrong password", {"to_password": "wrong"}, ("'properties.sasl.*'", "authentication failed", f"localhost:{kafka.port + 100}"), 1),
+            ("no broker", {"to_brokers": "localhost:1", "to_timeout": "2000"}, ("'properties.bootstrap.servers'", "localhost:1", "refused"), 2),
+            ("an unknown topic", {"to": "nowhere"}, ("unknown topic 'nowhere'", "auto.create.topics.enable"), 1),
+            ("a topic that may not be described", {"to": "hidden"}, ("topic 'hidden'", "authorization failed"), 1),
+            ("a topic that may not be written", {"to": "denied-out"}, ("denied-out", "authorization failed"), 1),
+            ("messages over the topic's limit", {"to": "small"}, ("topic 'small'", "larger than the topic's max.message.bytes = 70"), 1),
+            ("messages over it, not compressed", {"to": "small", "codec": "none"}, ("without compression", "larger than the topic's max.message.bytes, 70"), 2))
+    once = (("transactions that are denied", {"prefix": "denied-id"}, ("denied-id-", "sink.transactional-id-prefix", "authorization failed"), 1),
+            ("a progress topic that may not be described", {"progress": "hidden"}, ("progress topic", "hidden", "authorization failed"), 1),
+            ("transactions longer than the brokers allow", {"transaction_timeout": "3600000"}, ("transaction timeout",), 1))
+    with Cluster(slots=len(both) + len(once), config=again) as cluster:
+        for guarantee, table in (("at-least-once", both), ("exactly-once", both + once)):
+            failures(cluster, [(f"{guarantee}: {what}", {"guarantee": guarantee, "to": "out", "timeout": 60000, **more}, wanted, attempts) for what, more, wanted, attempts in table])
 
 
 if __name__ == "__main__":
@@ -66,10 +77,11 @@ if __name__ == "__main__":
                                 "allow.everyone.if.no.acl.found=true super.users=User:ANONYMOUS") as kafka:
         for name in ("rows", "hidden", "denied", "out", "denied-out"):
             kafka.create(name)
-        kafka.create("small", max_message_bytes=100)
+        kafka.create("small", max_message_bytes=70)
         kafka.produce("rows", [(0, None, '{"id": %d}' % i) for i in range(100)])
         kafka.produce("denied", [(0, None, '{"id": 1}')])
         deny("TOPIC", "hidden", "DESCRIBE")
         deny("TOPIC", "denied", "READ")
         deny("TOPIC", "denied-out", "WRITE")
+        deny("TRANSACTIONAL_ID", "denied-id", "WRITE", "PREFIXED")
         main(globals())

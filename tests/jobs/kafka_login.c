@@ -18,9 +18,13 @@ WEIR_JOB(kafka_login)
         weir_sink(rows, "filesystem", "path", output, "format", "json", NULL);
     else
         weir_sink(rows, "kafka", "topic", to, "format", "json", "delivery-guarantee", guarantee,
-                  "properties.bootstrap.servers", weir_arg(job, "brokers", NULL), "properties.security.protocol",
-                  "SASL_SSL", "properties.ssl.ca.location", weir_arg(job, "ca", NULL), "properties.sasl.mechanism",
-                  weir_arg(job, "mechanism", NULL), "properties.sasl.username", "alice", "properties.sasl.password",
-                  password, "properties.socket.connection.setup.timeout.ms", "5000",
-                  "properties.topic.metadata.propagation.max.ms", "3000", NULL);
+                  "properties.bootstrap.servers", weir_arg(job, "to-brokers", weir_arg(job, "brokers", NULL)),
+                  "properties.security.protocol", "SASL_SSL", "properties.ssl.ca.location", weir_arg(job, "ca", NULL),
+                  "properties.sasl.mechanism", weir_arg(job, "mechanism", NULL), "properties.sasl.username", "alice",
+                  "properties.sasl.password", password, "properties.socket.connection.setup.timeout.ms",
+                  weir_arg(job, "to-timeout", "60000"), "properties.topic.metadata.propagation.max.ms", "3000",
+                  "sink.transactional-id-prefix", weir_arg(job, "prefix", "weir"), "sink.progress-topic",
+                  weir_arg(job, "progress", "weir-progress"), "properties.compression.codec",
+                  weir_arg(job, "codec", "lz4"), "properties.transaction.timeout.ms",
+                  weir_arg(job, "transaction-timeout", "60000"), NULL);
 }

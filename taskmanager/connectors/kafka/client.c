@@ -79,6 +79,8 @@ static void on_error(rd_kafka_t *rk, int code, const char *reason, void *opaque)
 {
     struct weir_kafka_client *client = opaque;
     (void)rk;
+    if (code == RD_KAFKA_RESP_ERR__AUTHENTICATION)
+        __atomic_store_n(&client->locked_out, 1, __ATOMIC_RELAXED);
     if (code != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) /* why they are was said before */
         remember(client, reason);
     weir_log(WARN, "kafka %s: %s (%s)", client->brokers, reason, rd_kafka_err2name((rd_kafka_resp_err_t)code));
@@ -96,6 +98,11 @@ static void on_log(const rd_kafka_t *rk, int level, const char *facility, const 
         weir_log(WARN, "kafka: %s: %s", facility, text);
     else
         weir_log(DEBUG, "kafka: %s: %s", facility, text);
+}
+
+bool weir_kafka_is_locked_out(const struct weir_kafka_client *client)
+{
+    return __atomic_load_n(&client->locked_out, __ATOMIC_RELAXED);
 }
 
 weir_err weir_kafka_fail(struct weir_kafka_client *client, weir_err code, rd_kafka_resp_err_t reason, const char *what,

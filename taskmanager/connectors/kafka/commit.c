@@ -38,8 +38,12 @@ struct producer {
     struct producer *next;
 };
 
-struct delivery {      /* the client's owner */
-    atomic_int failed; /* rd_kafka_resp_err_t of the first message that was not delivered */
+struct delivery { /* the client's owner */
+    atomic_flag taken;
+    atomic_int failed; /* rd_kafka_resp_err_t of the first message that was not delivered; the others are set before */
+    char topic[256];   /* its */
+    size_t size;
+    struct weir_kafka_sizes sizes;
 };
 
 static pthread_mutex_t producers_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -57,10 +61,12 @@ static void on_delivered(rd_kafka_t *rk, const rd_kafka_message_t *message, void
 {
     const struct weir_kafka_client *client = opaque;
     struct delivery *d = client->owner;
-    int none = 0;
     (void)rk;
-    if (message->err)
-        atomic_compare_exchange_strong(&d->failed, &none, message->err);
+    if (!message->err || atomic_flag_test_and_set(&d->taken))
+        return;
+    snprintf(d->topic, sizeof d->topic, "%s", rd_kafka_topic_name(message->rkt));
+    d->size = message->key_len + message->len;
+    atomic_store(&d->failed, message->err);
 }
 
 static void set_up(rd_kafka_conf_t *conf)
@@ -84,42 +90,41 @@ static weir_err failed(struct producer *producer, rd_kafka_error_t *take_reason,
     snprintf(text, sizeof text, "%s: %s", what, rd_kafka_error_string(take_reason));
     rd_kafka_error_destroy(take_reason);
     rd_kafka_poll(producer->client->rk, 0);
-    bool never = code == RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED ||
-                 code == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED ||
-                 code == RD_KAFKA_RESP_ERR_INVALID_TRANSACTION_TIMEOUT;
-    return weir_kafka_fail(producer->client, never ? WEIR_ERR_INVALID : WEIR_ERR_IO, code, text, error);
+    return weir_kafka_fail(producer->client, weir_kafka_is_refusal(code) ? WEIR_ERR_INVALID : WEIR_ERR_IO, code, text,
+                           error);
 }
 
-/* It knows nothing yet. */
+static weir_err client_new(const struct weir_message_commit *commit, const char *id,
+                           const struct weir_kafka_sizes *sizes, struct weir_kafka_client **client,
+                           struct weir_error *error)
+{
+    struct delivery *d = weir_zalloc(sizeof *d);
+    atomic_flag_clear(&d->taken);
+    d->sizes = *sizes;
+    return weir_kafka_producer_new(commit->options, commit->option_count, id, sizes, set_up, d, free, client, error);
+}
+
+/* It knows nothing yet. Batches must fit the topic, which is settled when a client is made. */
 static weir_err producer_new(const struct weir_message_commit *commit, const char *id, struct producer **out,
                              struct weir_error *error)
 {
-    const char *defaults[][2] = {{"transactional.id", id},
-                                 {"transaction.timeout.ms", "60000"},
-                                 {"enable.idempotence", "true"},
-                                 {"compression.codec", "lz4"},
-                                 {"partitioner", "murmur2_random"},
-                                 {"sticky.partitioning.linger.ms", weir_kafka_sticky(get(commit, "sink.partitioner"))},
-                                 {"linger.ms", "2"},
-                                 {"queue.buffering.max.kbytes", "131072"},
-                                 {"queue.buffering.max.messages", "1000000"},
-                                 {"client.id", "weir"},
-                                 {NULL, NULL}};
-    struct producer *producer = weir_zalloc(sizeof *producer);
-    struct delivery *d = weir_zalloc(sizeof *d);
-    int option_count;
-    /* A message has the time of its transaction, not the one that the user gives to those without: librdkafka refuses a longer one. */
-    static const char *const ours[] = {"message.timeout.ms", "delivery.timeout.ms", "transactional.id",
-                                       "enable.idempotence", NULL};
-    struct weir_key_value *options =
-        weir_kafka_options_without(commit->options, commit->option_count, ours, &option_count);
-    weir_err err = weir_kafka_client_new(options, option_count, RD_KAFKA_PRODUCER, defaults, set_up, d, free,
-                                         &producer->client, error);
-    free(options);
-    if (err) {
-        free(producer);
-        return err;
+    struct weir_kafka_client *client = NULL;
+    struct weir_kafka_sizes sizes;
+    weir_kafka_sizes_init(&sizes, commit->options, commit->option_count);
+    weir_err err = client_new(commit, id, &sizes, &client, error);
+    if (!err && get(commit, "topic")[0]) {
+        weir_kafka_sizes_ask(&sizes, client, commit->options, commit->option_count, get(commit, "topic"));
+        if (weir_kafka_batches_fit(&sizes)) {
+            ((struct delivery *)client->owner)->sizes = sizes;
+        } else {
+            weir_kafka_client_unref(client);
+            err = client_new(commit, id, &sizes, &client, error);
+        }
     }
+    if (err)
+        return err;
+    struct producer *producer = weir_zalloc(sizeof *producer);
+    producer->client = client;
     producer->id = weir_strdup(id);
     weir_kafka_topics_init(&producer->topics, producer->client, get(commit, "sink.partitioner"), 0);
     *out = producer;
@@ -222,18 +227,21 @@ static weir_err flush(struct producer *producer, struct weir_error *error)
         reason = RD_KAFKA_RESP_ERR__TIMED_OUT;
     if (!reason)
         return WEIR_OK;
-    bool bad = reason == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE || reason == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
-               reason == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC || reason == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION ||
-               reason == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
-    return weir_kafka_fail(producer->client, bad ? WEIR_ERR_INVALID : WEIR_ERR_IO, reason,
-                           "a message of the transaction was not delivered", error);
+    char what[320];
+    if (reason == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE)
+        return weir_kafka_refused_size(producer->client, &d->sizes, d->topic, d->size, error);
+    bool bad = reason == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART || reason == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC ||
+               reason == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION || weir_kafka_is_refusal(reason);
+    snprintf(what, sizeof what, "a message of the transaction%s%s was not delivered", d->topic[0] ? ", to topic " : "",
+             d->topic);
+    return weir_kafka_fail(producer->client, bad ? WEIR_ERR_INVALID : WEIR_ERR_IO, reason, what, error);
 }
 
 /* --- Steps */
 
 static weir_err fence(struct producer *producer, const struct weir_message_commit *commit, struct weir_error *error)
 {
-    weir_err err = weir_kafka_progress_prepare(producer->client, get(commit, "sink.progress-topic"), error);
+    weir_err err = weir_kafka_progress_prepare(producer->client, get(commit, "sink.progress-topic"), false, error);
     rd_kafka_error_t *reason = err ? NULL : rd_kafka_init_transactions(producer->client->rk, INIT_TIMEOUT_MS);
     if (reason)
         err = failed(producer, reason, "cannot begin transactions", error);
@@ -352,10 +360,37 @@ static weir_err commit_checkpoint(struct producer *producer, struct weir_message
                      producer->id);
 }
 
+static char *id_of(const struct weir_key_value *options, int option_count, const char *job_id, const char *operator_id,
+                   const char *more)
+{
+    return weir_format("%s-%s-%s%s", weir_kafka_sink_get(options, option_count, "sink.transactional-id-prefix"), job_id,
+                       operator_id, more);
+}
+
+/* Transactions are tried by an id of their own: whoever publishes at the moment is not disturbed. */
+weir_err weir_kafka_check_messages(struct weir_message_check *check, struct weir_error *error)
+{
+    char *id = check->subtask == 0
+                   ? id_of(check->options, check->option_count, check->job_id, check->operator_id, "-check")
+                   : NULL;
+    struct weir_kafka_question *question =
+        weir_kafka_question_new(check->options, check->option_count, id, check->attempt == 1);
+    check->answer = question;
+    check->free_answer = weir_kafka_question_free;
+    free(id);
+    return weir_kafka_ask(question, error);
+}
+
+weir_err weir_kafka_check_message(const struct weir_message_check *check, const struct weir_message_out *message,
+                                  struct weir_error *error)
+{
+    const struct weir_kafka_question *question = check->answer;
+    return weir_kafka_sizes_check(&question->sizes, message, error);
+}
+
 weir_err weir_kafka_commit(struct weir_message_commit *commit, struct weir_error *error)
 {
-    char *id =
-        weir_format("%s-%s-%s", get(commit, "sink.transactional-id-prefix"), commit->job_id, commit->operator_id);
+    char *id = id_of(commit->options, commit->option_count, commit->job_id, commit->operator_id, "");
     struct producer *producer = producer_take(id);
     bool is_new = !producer;
     weir_err err = is_new ? producer_new(commit, id, &producer, error) : WEIR_OK;

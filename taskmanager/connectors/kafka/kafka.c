@@ -162,4 +162,6 @@ const struct weir_connector weir_connector_kafka = {
     .writer_close = weir_kafka_writer_close,
     .defers = defers,
     .commit_messages = weir_kafka_commit,
+    .check_messages = weir_kafka_check_messages,
+    .check_message = weir_kafka_check_message,
 };

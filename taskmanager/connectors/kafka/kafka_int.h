@@ -22,6 +22,7 @@ struct weir_kafka_client {
     char *brokers;                         /* properties.bootstrap.servers, for messages */
     char last_error[512];                  /* what librdkafka said last of a broker or a login; under `lock` */
     int lock;                              /* atomic, a spin lock: the two sides hold it for a strcpy */
+    int locked_out;                        /* atomic: a broker has refused the login */
     uint32_t counter;                      /* atomic, the partitioner's: it may run as long as the handle */
     uint64_t response_us[2], responses[2]; /* atomic, by enum weir_kafka_answer: time that brokers took, answers */
 };
@@ -46,6 +47,8 @@ void weir_kafka_client_leave(struct weir_kafka_client *client);
 /* "connector 'kafka': WHAT: REASON (brokers B; last: ...)" */
 weir_err weir_kafka_fail(struct weir_kafka_client *client, weir_err code, rd_kafka_resp_err_t reason, const char *what,
                          struct weir_error *error);
+/* A broker has refused the login, and it will not be let in later. */
+bool weir_kafka_is_locked_out(const struct weir_kafka_client *client);
 /* The options but for properties.NAME of each name (NULL ends them), *left of them, in a malloc()ed array: what the connector's own handles do is not the
  * user's to change. */
 struct weir_key_value *weir_kafka_options_without(const struct weir_key_value *options, int option_count,
@@ -65,8 +68,6 @@ struct weir_kafka_topics {
     int count;
     rd_kafka_topic_t *slots[WEIR_KAFKA_TOPIC_SLOTS];
 };
-/* The handle's sticky.partitioning.linger.ms: messages without a key are kept together for so long, and no other partitioner is asked. */
-const char *weir_kafka_sticky(const char *partitioner);
 /* `partitioner`: "default", "round-robin", "fixed" */
 void weir_kafka_topics_init(struct weir_kafka_topics *topics, struct weir_kafka_client *client, const char *partitioner,
                             int subtask);
@@ -77,6 +78,52 @@ weir_err weir_kafka_topics_find(struct weir_kafka_topics *topics, const char *na
 /* Puts it into the handle's queue. `flags`: RD_KAFKA_MSG_F_COPY, or 0: the bytes stay valid until the delivery report. */
 rd_kafka_resp_err_t weir_kafka_produce(rd_kafka_t *rk, rd_kafka_topic_t *topic, const struct weir_message_out *message,
                                        int flags, void *opaque);
+
+struct weir_kafka_sizes;
+/* The batches that are made where nothing is known of the topic fit it. */
+bool weir_kafka_batches_fit(const struct weir_kafka_sizes *sizes);
+/* A producer of the sink's options. `transactional_id`: NULL: it has no transactions. `sizes` (may be NULL): what is known of the topic, so that no batch
+ * is larger than it may be. Does not wait for a broker; the rest as weir_kafka_client_new(). */
+weir_err weir_kafka_producer_new(const struct weir_key_value *options, int option_count, const char *transactional_id,
+                                 const struct weir_kafka_sizes *sizes, void (*setup)(rd_kafka_conf_t *conf),
+                                 void *take_owner, void (*free_owner)(void *owner), struct weir_kafka_client **client,
+                                 struct weir_error *error);
+
+/* --- ask.c: what a sink asks before it writes */
+
+struct weir_kafka_sizes { /* bytes */
+    int64_t message_max;  /* properties.message.max.bytes */
+    int64_t topic_max;    /* max.message.bytes of the sink's own topic, of a batch as it is sent; 0: not known */
+    int64_t certain_max;  /* a message of it that is larger will be refused, however it is sent; INT64_MAX: not known */
+};
+/* By the options alone. */
+void weir_kafka_sizes_init(struct weir_kafka_sizes *sizes, const struct weir_key_value *options, int option_count);
+/* And by the topic's settings, as far as the brokers say them. Blocks, at most 10 s. */
+void weir_kafka_sizes_ask(struct weir_kafka_sizes *sizes, struct weir_kafka_client *client,
+                          const struct weir_key_value *options, int option_count, const char *topic);
+/* DATA: the message, of key and value, is larger than can be. `topic`: NULL: the sink's own. */
+weir_err weir_kafka_sizes_check(const struct weir_kafka_sizes *sizes, const struct weir_message_out *message,
+                                struct weir_error *error);
+/* INVALID: the brokers have refused it by MSG_SIZE_TOO_LARGE. */
+weir_err weir_kafka_refused_size(struct weir_kafka_client *client, const struct weir_kafka_sizes *sizes,
+                                 const char *topic, size_t size, struct weir_error *error);
+/* Trying again cannot mend it: a login or an ACL, a setting that the brokers do not take. */
+bool weir_kafka_is_refusal(rd_kafka_resp_err_t reason);
+/* INVALID: a refusal in a job's first attempt; else IO. */
+weir_err weir_kafka_code(rd_kafka_resp_err_t reason, bool is_first);
+
+struct weir_kafka_question {
+    struct weir_key_value *options; /* copies */
+    int option_count;
+    const char *topic, *progress_topic; /* in the options; topic "": rows say it */
+    char *transactional_id;             /* NULL: without transactions */
+    bool is_first;                      /* the job's first attempt */
+    struct weir_kafka_sizes sizes;      /* the answer */
+};
+struct weir_kafka_question *weir_kafka_question_new(const struct weir_key_value *options, int option_count,
+                                                    const char *transactional_id, bool is_first);
+void weir_kafka_question_free(void *question);
+weir_err weir_kafka_ask(void *question, struct weir_error *error); /* blocks, about a minute at most */
 
 /* --- discover.c */
 
@@ -163,12 +210,16 @@ weir_err weir_kafka_writer_finish(struct weir_writer *writer, struct weir_buf *c
 void weir_kafka_writer_close(struct weir_writer *writer);
 
 /* --- commit.c */
+weir_err weir_kafka_check_messages(struct weir_message_check *check, struct weir_error *error);
+weir_err weir_kafka_check_message(const struct weir_message_check *check, const struct weir_message_out *message,
+                                  struct weir_error *error);
 weir_err weir_kafka_commit(struct weir_message_commit *commit, struct weir_error *error);
 
 /* --- progress.c: which checkpoints a sink has written, by the brokers' word */
 
-/* Makes the topic where it is not there. Blocks. */
-weir_err weir_kafka_progress_prepare(struct weir_kafka_client *client, const char *topic, struct weir_error *error);
+/* Makes the topic where it is not there. `is_first`: see weir_kafka_code(). Blocks. */
+weir_err weir_kafka_progress_prepare(struct weir_kafka_client *client, const char *topic, bool is_first,
+                                     struct weir_error *error);
 /* Where it ends, every committed marker before that: the high watermark, also just after its leader has changed. Blocks. */
 weir_err weir_kafka_progress_end(const struct weir_key_value *options, int option_count, const char *topic,
                                  struct weir_publish *publish, struct weir_error *error);

@@ -1,14 +1,53 @@
 /* kafka: what all writing needs: topics by name, partitioners, one message to librdkafka. */
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "connectors/kafka/kafka_int.h"
 
 #define TOPICS_MAX (WEIR_KAFKA_TOPIC_SLOTS / 2)
+#define BATCH_SIZE 1000000 /* librdkafka's batch.size */
 
-const char *weir_kafka_sticky(const char *partitioner)
+bool weir_kafka_batches_fit(const struct weir_kafka_sizes *sizes)
 {
-    return strcmp(partitioner, "default") == 0 ? "10" : "0";
+    return sizes->topic_max == 0 || sizes->topic_max >= BATCH_SIZE;
+}
+
+weir_err weir_kafka_producer_new(const struct weir_key_value *options, int option_count, const char *transactional_id,
+                                 const struct weir_kafka_sizes *sizes, void (*setup)(rd_kafka_conf_t *conf),
+                                 void *take_owner, void (*free_owner)(void *owner), struct weir_kafka_client **client,
+                                 struct weir_error *error)
+{
+    /* A message of a transaction has the time of that, not the one that the user gives to those without: librdkafka refuses a longer one. */
+    static const char *const ours[] = {"message.timeout.ms", "delivery.timeout.ms", "transactional.id",
+                                       "enable.idempotence", NULL};
+    bool in_transactions = transactional_id != NULL, by_hash;
+    by_hash = strcmp(weir_kafka_sink_get(options, option_count, "sink.partitioner"), "default") == 0;
+    char batch_size[24];
+    snprintf(batch_size, sizeof batch_size, "%" PRId64,
+             sizes && !weir_kafka_batches_fit(sizes) ? sizes->topic_max : BATCH_SIZE);
+    const char *defaults[][2] = {
+        {"enable.idempotence", "true"},
+        {"compression.codec", "lz4"},
+        {"partitioner", "murmur2_random"},
+        /* Messages without a key are kept together for so long, and no other partitioner is asked. */
+        {"sticky.partitioning.linger.ms", by_hash ? "10" : "0"},
+        {"batch.size", batch_size},
+        {"queue.buffering.max.kbytes", in_transactions ? "131072" : "65536"},
+        {"queue.buffering.max.messages", in_transactions ? "1000000" : "500000"},
+        {"client.id", "weir"},
+        {in_transactions ? "linger.ms" : NULL, "2"},
+        {"transactional.id", transactional_id},
+        {"transaction.timeout.ms", "60000"},
+        {NULL, NULL},
+    };
+    int left = option_count;
+    struct weir_key_value *list =
+        in_transactions ? weir_kafka_options_without(options, option_count, ours, &left) : NULL;
+    weir_err err = weir_kafka_client_new(list ? list : options, left, RD_KAFKA_PRODUCER, defaults, setup, take_owner,
+                                         free_owner, client, error);
+    free(list);
+    return err;
 }
 
 void weir_kafka_topics_init(struct weir_kafka_topics *topics, struct weir_kafka_client *client, const char *partitioner,

@@ -29,8 +29,11 @@ static bool has_topic(struct weir_kafka_client *client, const char *topic, rd_ka
     const rd_kafka_metadata_t *metadata = NULL;
     rd_kafka_topic_t *handle = rd_kafka_topic_new(client->rk, topic, NULL);
     *reason = handle ? rd_kafka_metadata(client->rk, 0, handle, &metadata, TIMEOUT_MS) : rd_kafka_last_error();
-    bool has = !*reason && metadata->topic_cnt == 1 && metadata->topics[0].err == RD_KAFKA_RESP_ERR_NO_ERROR &&
-               metadata->topics[0].partition_cnt > 0;
+    rd_kafka_resp_err_t of_topic =
+        !*reason && metadata->topic_cnt == 1 ? metadata->topics[0].err : RD_KAFKA_RESP_ERR_NO_ERROR;
+    bool has = !*reason && metadata->topic_cnt == 1 && !of_topic && metadata->topics[0].partition_cnt > 0;
+    if (weir_kafka_is_refusal(of_topic))
+        *reason = of_topic;
     if (metadata)
         rd_kafka_metadata_destroy(metadata);
     if (handle)
@@ -71,14 +74,16 @@ static rd_kafka_resp_err_t make_topic(struct weir_kafka_client *client, const ch
     return reason;
 }
 
-weir_err weir_kafka_progress_prepare(struct weir_kafka_client *client, const char *topic, struct weir_error *error)
+weir_err weir_kafka_progress_prepare(struct weir_kafka_client *client, const char *topic, bool is_first,
+                                     struct weir_error *error)
 {
     char why[256] = "", what[640];
     rd_kafka_resp_err_t reason;
     if (has_topic(client, topic, &reason))
         return WEIR_OK;
+    snprintf(what, sizeof what, "cannot ask the brokers for the progress topic '%.100s'", topic);
     if (reason)
-        return weir_kafka_fail(client, WEIR_ERR_IO, reason, "cannot ask the brokers for the progress topic", error);
+        return weir_kafka_fail(client, weir_kafka_code(reason, is_first), reason, what, error);
     reason = make_topic(client, topic, why, sizeof why);
     if (!reason)
         weir_log(INFO, "kafka %s: made topic %s, where exactly-once sinks remember what is written", client->brokers,
@@ -91,7 +96,7 @@ weir_err weir_kafka_progress_prepare(struct weir_kafka_client *client, const cha
     snprintf(what, sizeof what,
              "cannot make the progress topic '%.100s' (make it, with one partition and cleanup.policy=compact)%s%s",
              topic, why[0] ? ": " : "", why);
-    return weir_kafka_fail(client, WEIR_ERR_IO, reason, what, error);
+    return weir_kafka_fail(client, weir_kafka_code(reason, is_first), reason, what, error);
 }
 
 /* --- Markers */

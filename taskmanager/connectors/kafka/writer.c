@@ -18,7 +18,6 @@
 #define TICK_MS 20
 #define REPORT_MS 1000
 #define ROOM_WAIT_MS 1000 /* for room in the queue, before the worker looks again */
-#define CHECK_TIMEOUT_MS 30000
 
 struct epoch {
     uint64_t number;
@@ -32,12 +31,15 @@ struct delivery {         /* lives as long as the client, whose owner it is */
     atomic_bool failed, closed;
     _Atomic int64_t failures; /* messages that were not delivered */
     struct weir_error error;  /* failed: the first */
+    struct weir_kafka_sizes sizes;
+    bool is_first; /* the job's first attempt */
 };
 
 struct weir_writer {
     struct weir_connector_ctx *ctx;
-    struct weir_kafka_client *client;
-    struct delivery *delivery; /* the client's */
+    struct weir_kafka_question *question; /* of `call`; NULL: it was answered, and there is a client */
+    struct weir_kafka_client *client;     /* NULL until then */
+    struct delivery *delivery;            /* the client's */
     struct weir_kafka_topics topics;
     char *topic; /* "": a column says it */
     bool waits;  /* at-least-once */
@@ -72,6 +74,16 @@ static void free_delivery(void *arg)
     free(d);
 }
 
+/* The next call of the writer gives it. */
+static void fail(struct delivery *d, const struct weir_error *error)
+{
+    lock(d);
+    if (!atomic_load(&d->failed))
+        d->error = *error;
+    unlock(d);
+    atomic_store(&d->failed, true);
+}
+
 static void on_delivered(rd_kafka_t *rk, const rd_kafka_message_t *message, void *opaque)
 {
     const struct weir_kafka_client *client = opaque;
@@ -83,12 +95,12 @@ static void on_delivered(rd_kafka_t *rk, const rd_kafka_message_t *message, void
         struct weir_error error;
         snprintf(what, sizeof what, "a message to topic '%.200s', partition %d, was not delivered",
                  rd_kafka_topic_name(message->rkt), (int)message->partition);
-        (void)weir_kafka_fail(opaque, WEIR_ERR_IO, message->err, what, &error);
-        lock(d);
-        if (!atomic_load(&d->failed))
-            d->error = error;
-        unlock(d);
-        atomic_store(&d->failed, true);
+        if (message->err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE)
+            (void)weir_kafka_refused_size(opaque, &d->sizes, rd_kafka_topic_name(message->rkt),
+                                          message->key_len + message->len, &error);
+        else
+            (void)weir_kafka_fail(opaque, weir_kafka_code(message->err, d->is_first), message->err, what, &error);
+        fail(d, &error);
     }
     if (message->err)
         atomic_fetch_add(&d->failures, 1);
@@ -147,7 +159,7 @@ static int64_t outstanding_upto(struct delivery *d, uint64_t number)
 
 struct wait {                         /* a call's argument */
     struct weir_kafka_client *client; /* a reference */
-    enum { FOR_BROKER, FOR_ROOM, FOR_DELIVERY } what;
+    enum { FOR_ROOM, FOR_DELIVERY } what;
     uint64_t number; /* FOR_DELIVERY: up to this epoch */
 };
 
@@ -169,15 +181,6 @@ static weir_err run_wait(void *arg, struct weir_error *error)
     struct delivery *d = wait->client->owner;
     if (wait->what == FOR_DELIVERY)
         return wait_for_delivery(wait, error);
-    if (wait->what == FOR_BROKER) {
-        const rd_kafka_metadata_t *metadata = NULL;
-        rd_kafka_resp_err_t reason = rd_kafka_metadata(rk, 0, NULL, &metadata, CHECK_TIMEOUT_MS);
-        rd_kafka_poll(rk, 0); /* what it knows of why */
-        if (reason)
-            return weir_kafka_fail(wait->client, WEIR_ERR_IO, reason, "cannot reach the brokers", error);
-        rd_kafka_metadata_destroy(metadata);
-        return WEIR_OK;
-    }
     int before = rd_kafka_outq_len(rk);
     for (int ms = 0; ms < ROOM_WAIT_MS && rd_kafka_outq_len(rk) > before - before / 4; ms += 20)
         if (atomic_load(&d->closed) || atomic_load(&d->failed))
@@ -213,17 +216,6 @@ static void begin(struct weir_writer *writer, int what, uint64_t number)
 weir_err weir_kafka_writer_open(struct weir_connector_ctx *ctx, const struct weir_key_value *options, int option_count,
                                 struct weir_writer **out, struct weir_error *error)
 {
-    const char *partitioner = weir_kafka_sink_get(options, option_count, "sink.partitioner");
-    const char *defaults[][2] = {
-        {"enable.idempotence", "true"},
-        {"compression.codec", "lz4"},
-        {"partitioner", "murmur2_random"},
-        {"sticky.partitioning.linger.ms", weir_kafka_sticky(partitioner)},
-        {"queue.buffering.max.kbytes", "65536"},
-        {"queue.buffering.max.messages", "500000"},
-        {"client.id", "weir"},
-        {NULL, NULL},
-    };
     const char *guarantee = weir_kafka_sink_get(options, option_count, "delivery-guarantee");
     if (strcmp(guarantee, "exactly-once") == 0)
         return weir_fail(error, WEIR_ERR_INVALID,
@@ -231,21 +223,35 @@ weir_err weir_kafka_writer_open(struct weir_connector_ctx *ctx, const struct wei
                          "execution.checkpointing.interval");
     struct delivery *d = weir_zalloc(sizeof *d);
     atomic_flag_clear(&d->lock);
-    struct weir_kafka_client *client = NULL;
-    weir_err err = weir_kafka_client_new(options, option_count, RD_KAFKA_PRODUCER, defaults, set_up, d, free_delivery,
-                                         &client, error);
-    if (err)
-        return err;
     struct weir_writer *writer = weir_zalloc(sizeof *writer);
     writer->ctx = ctx;
-    writer->client = client;
     writer->delivery = d;
     writer->topic = weir_strdup(weir_kafka_sink_get(options, option_count, "topic"));
     writer->waits = strcmp(guarantee, "none") != 0;
-    weir_kafka_topics_init(&writer->topics, client, partitioner, ctx->subtask);
     writer->epoch = begin_epoch(d, 1);
-    begin(writer, FOR_BROKER, 0);
+    d->is_first = ctx->attempt == 1;
+    writer->question = weir_kafka_question_new(options, option_count, NULL, d->is_first);
+    writer->call = ctx->call(ctx, weir_kafka_ask, writer->question, weir_kafka_question_free);
     *out = writer;
+    return WEIR_OK;
+}
+
+/* The brokers let it write. */
+static weir_err begin_to_write(struct weir_writer *writer, const struct weir_kafka_question *question,
+                               struct weir_error *error)
+{
+    struct delivery *d = writer->delivery;
+    struct weir_kafka_client *client = NULL;
+    d->sizes = question->sizes;
+    weir_err err = weir_kafka_producer_new(question->options, question->option_count, NULL, &d->sizes, set_up, d, NULL,
+                                           &client, error);
+    if (err)
+        return err;
+    client->free_owner = free_delivery; /* the writer's until now */
+    writer->client = client;
+    weir_kafka_topics_init(&writer->topics, client,
+                           weir_kafka_sink_get(question->options, question->option_count, "sink.partitioner"),
+                           writer->ctx->subtask);
     return WEIR_OK;
 }
 
@@ -254,7 +260,10 @@ void weir_kafka_writer_close(struct weir_writer *writer)
     atomic_store(&writer->delivery->closed, true);
     weir_call_free(writer->call);
     weir_kafka_topics_fini(&writer->topics);
-    weir_kafka_client_leave(writer->client);
+    if (writer->client)
+        weir_kafka_client_leave(writer->client);
+    else
+        free_delivery(writer->delivery);
     free(writer->topic);
     free(writer);
 }
@@ -272,14 +281,12 @@ bool weir_kafka_writer_busy(struct weir_writer *writer)
     if (!writer->ctx->call_ended(writer->ctx, writer->call))
         return true;
     struct weir_error error;
-    struct delivery *d = writer->delivery;
-    if (weir_call_result(writer->call, &error)) {
-        lock(d);
-        if (!atomic_load(&d->failed))
-            d->error = error;
-        unlock(d);
-        atomic_store(&d->failed, true); /* the next call of the writer gives it */
-    }
+    weir_err err = weir_call_result(writer->call, &error);
+    if (!err && writer->question)
+        err = begin_to_write(writer, writer->question, &error);
+    if (err)
+        fail(writer->delivery, &error);
+    writer->question = NULL;
     weir_call_free(writer->call);
     writer->call = NULL;
     return false;
@@ -299,15 +306,20 @@ static weir_err refused(const struct weir_writer *writer, rd_kafka_resp_err_t re
 weir_err weir_kafka_write(struct weir_writer *writer, const struct weir_message_out *messages, int32_t count,
                           int32_t *used, struct weir_error *error)
 {
-    rd_kafka_t *rk = writer->client->rk;
-    rd_kafka_poll(rk, 0);
     *used = 0;
     weir_err err = failure(writer->delivery, error);
+    if (err)
+        return err;
+    rd_kafka_t *rk = writer->client->rk;
+    rd_kafka_poll(rk, 0);
     for (; *used < count && !err; ++*used) {
         const struct weir_message_out *m = &messages[*used];
+        const char *name = m->topic ? m->topic : writer->topic;
+        size_t name_size = m->topic ? m->topic_size : strlen(name);
         rd_kafka_topic_t *topic = NULL;
-        if ((err = weir_kafka_topics_find(&writer->topics, m->topic ? m->topic : writer->topic,
-                                          m->topic ? m->topic_size : strlen(writer->topic), &topic, error)))
+        if ((err = weir_kafka_sizes_check(&writer->delivery->sizes, m, error)))
+            break;
+        if ((err = weir_kafka_topics_find(&writer->topics, name, name_size, &topic, error)))
             break;
         atomic_fetch_add(&writer->epoch->outstanding, 1);
         rd_kafka_resp_err_t reason = weir_kafka_produce(rk, topic, m, RD_KAFKA_MSG_F_COPY, writer->epoch);
@@ -343,9 +355,12 @@ static void report(struct weir_writer *writer, int64_t now_ms)
 
 weir_err weir_kafka_writer_tick(struct weir_writer *writer, int64_t now_ms, int64_t *next_ms, struct weir_error *error)
 {
-    rd_kafka_poll(writer->client->rk, 0);
-    report(writer, now_ms);
-    *next_ms = outstanding_upto(writer->delivery, UINT64_MAX) > 0 ? now_ms + TICK_MS : INT64_MAX;
+    bool busy = weir_kafka_writer_busy(writer);
+    if (writer->client) {
+        rd_kafka_poll(writer->client->rk, 0);
+        report(writer, now_ms);
+    }
+    *next_ms = busy || outstanding_upto(writer->delivery, UINT64_MAX) > 0 ? now_ms + TICK_MS : INT64_MAX;
     return failure(writer->delivery, error);
 }
 
@@ -356,7 +371,7 @@ weir_err weir_kafka_writer_barrier(struct weir_writer *writer, uint64_t checkpoi
 {
     (void)checkpoint, (void)committable;
     weir_err err = failure(writer->delivery, error);
-    if (err || !writer->waits)
+    if (err || !writer->waits || !writer->client)
         return err;
     uint64_t number = writer->epoch->number;
     writer->epoch = begin_epoch(writer->delivery, number + 1);
@@ -367,13 +382,15 @@ weir_err weir_kafka_writer_barrier(struct weir_writer *writer, uint64_t checkpoi
 
 weir_err weir_kafka_writer_seal(struct weir_writer *writer, struct weir_error *error)
 {
-    begin(writer, FOR_DELIVERY, UINT64_MAX);
+    if (writer->client) /* else it has failed */
+        begin(writer, FOR_DELIVERY, UINT64_MAX);
     return failure(writer->delivery, error);
 }
 
 weir_err weir_kafka_writer_finish(struct weir_writer *writer, struct weir_buf *committable, struct weir_error *error)
 {
     (void)committable;
-    report(writer, writer->ctx->now_ms(writer->ctx));
+    if (writer->client)
+        report(writer, writer->ctx->now_ms(writer->ctx));
     return failure(writer->delivery, error);
 }
