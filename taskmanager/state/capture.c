@@ -17,7 +17,8 @@ size_t weir_capture_chunk_size = (size_t)1
 #define DISK_RUN_CHUNKS 4               /* ... with entries on disk, where memory is short */
 #define CHUNKS_MAX 128                  /* wait to be written, before the capture waits for them; ... */
 #define DISK_CHUNKS_MAX 8
-#define SPARE_MAX 64                 /* written chunks that wait to be filled again, of all captures */
+#define SPARE_MAX 64 /* written chunks that wait to be filled again, of all captures */
+#define SPARE_WINDOW 8
 int weir_capture_small = 16384;      /* bytes: a state of so few is written in full */
 #define CHECKPOINTS_MAX 400          /* whose runs one checkpoint refers to; ... */
 #define DISK_CHECKPOINTS_MAX 100     /* ... with entries on disk, which are not joined */
@@ -52,11 +53,11 @@ struct chunk {
 };
 
 /* Chunks that were written are filled again: to get fresh pages costs a worker more than what it copies into them. What was spare all the
- * time from one capture's end to the next one's is given back. */
+ * time that SPARE_WINDOW captures took is given back. */
 static struct {
     pthread_mutex_t mutex;
     struct chunk *first;
-    int count, least; /* least: since a capture ended */
+    int count, least, written; /* in the window */
 } spare = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
 static void chunks_free(struct chunk *chunks)
@@ -106,17 +107,22 @@ static bool chunk_again(struct weir_records *records)
     return true;
 }
 
+/* Another thread's than a worker's: it waits for the kernel. */
 static void give_back_spare(void)
 {
     struct chunk *over = NULL;
     pthread_mutex_lock(&spare.mutex);
-    for (; spare.least > 0; spare.least--, spare.count--) {
+    spare.written++;
+    for (; spare.written == SPARE_WINDOW && spare.least > 0; spare.least--, spare.count--) {
         struct chunk *chunk = spare.first;
         spare.first = chunk->next;
         chunk->next = over;
         over = chunk;
     }
-    spare.least = spare.count;
+    if (spare.written == SPARE_WINDOW) {
+        spare.least = spare.count;
+        spare.written = 0;
+    }
     pthread_mutex_unlock(&spare.mutex);
     chunks_free(over);
 }
@@ -437,7 +443,6 @@ static void finish(struct weir_capture *capture, bool failed)
     capture->state = NULL;
     state->capture = NULL;
     weir_capture_unref(capture);
-    give_back_spare();
 }
 
 bool weir_capture_step(struct weir_capture *capture, int64_t budget_ns, bool *moved)
@@ -995,6 +1000,7 @@ void weir_capture_written(struct weir_capture *capture, const struct weir_run_re
         result->fresh_checkpoints += count > 0;
     }
     atomic_store(&result->written, true);
+    give_back_spare();
 }
 
 /* --- Who the state is */
