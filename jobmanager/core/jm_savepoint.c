@@ -596,6 +596,11 @@ static void replan(struct weir_jm *jm, struct weir_jm_job *job)
         if (operation->state != WEIR_JM_OPERATION_IN_PROGRESS || operation->kind != WEIR_JM_OPERATION_RESCALE ||
             operation->checkpoint == 0 || strcmp(operation->job_id, job->id) != 0)
             continue;
+        if (operation->replanned) { /* an earlier one: its tasks have run, and others follow them already */
+            if (tasks_are_durable(job))
+                operation->state = WEIR_JM_OPERATION_COMPLETED;
+            continue;
+        }
         operation->replanned = true;
         if (why)
             failed(operation, why);

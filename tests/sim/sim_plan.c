@@ -752,7 +752,11 @@ static void completed(struct world *w, const struct sim_operation *operation, co
         Weir__Head *head = weir__head__unpack(NULL, job->head.size, job->head.bytes);
         int override = override_in(head->configuration, head->n_configuration);
         weir__head__free_unpacked(head, NULL);
-        if (job->override != operation->override || override != operation->override)
+        bool newest = true; /* of an earlier one that is seen late the tasks may be gone again */
+        for (int i = 0; i < w->operation_count; i++)
+            newest &= w->operations[i].job != operation->job || w->operations[i].kind != WEIR_JM_OPERATION_RESCALE ||
+                      &w->operations[i] <= operation;
+        if (newest && (job->override != operation->override || override != operation->override))
             violate(w, "rescaled-in-name", "job %.8s: its parallelism is %d, in HEAD %d, and %d was asked for", job->id,
                     job->override, override, operation->override);
         job->rescaled = true;
