@@ -55,6 +55,8 @@ UNIT_LIBS_exec_core_test := taskmanager/executor common/base
 UNIT_LIBS_local_copies_test := taskmanager/executor taskmanager/io common/base
 UNIT_LIBS_executor_test := taskmanager/executor taskmanager/ops taskmanager/state common/statefile taskmanager/io taskmanager/task taskmanager/exchange common/net common/graph common/store common/http common/data common/base proto
 UNIT_LIBS_OPS := taskmanager/ops taskmanager/connectors taskmanager/state common/store common/registry common/http common/statefile common/expr common/format common/data common/base
+UNIT_LIBS_alignment_test := $(UNIT_LIBS_OPS)
+UNIT_LIBS_source_align_test := $(UNIT_LIBS_OPS)
 UNIT_LIBS_output_log_test := $(UNIT_LIBS_OPS)
 UNIT_LIBS_ops_test := $(UNIT_LIBS_OPS)
 UNIT_LIBS_window_test := $(UNIT_LIBS_OPS)
@@ -86,7 +88,7 @@ OPS_TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/ops/*_test.c
 $(OPS_TESTS) $(BUILD)/tests/unit/connectors_test: $(BUILD)/obj/tests/ops/harness.c.o
 $(BUILD)/tests/unit/sdk_test $(BUILD)/tests/unit/check_test $(BUILD)/tests/unit/process_sdk_test $(BUILD)/tests/unit/build_job_test: $(BUILD)/obj/tests/ops/harness.c.o
 # Job objects that the test compiles find the SDK in the test itself.
-$(BUILD)/tests/ops/sink_test $(BUILD)/tests/ops/source_test: LDFLAGS += -rdynamic
+$(BUILD)/tests/ops/sink_test $(BUILD)/tests/ops/source_test $(BUILD)/tests/ops/source_align_test: LDFLAGS += -rdynamic
 $(BUILD)/tests/unit/build_job_test: LDFLAGS += -rdynamic -Wl,-u,weir_window_at
 $(BUILD)/tests/unit/build_job_test: $(patsubst %,$(BUILD)/obj/taskmanager/executor/%.c.o,build_job job_object option_files)
 

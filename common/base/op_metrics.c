@@ -52,6 +52,10 @@ const struct weir_op_metric_kind weir_op_metric_kinds[WEIR_OP_METRICS] = {
                                       .help = "Transactions that were begun and not committed, and then tried anew."},
     [WEIR_OP_TRANSACTION_TIME] = {"currentTransactionTime", "weir_operator_current_transaction_time_ms", NULL,
                                   .help = "How long the last transaction was open."},
+    [WEIR_OP_WATERMARK_ALIGNMENT_DRIFT] = {"watermarkAlignmentDrift", "weir_operator_watermark_alignment_drift_ms",
+                                           OPERATOR "watermarkAlignmentDrift",
+                                           .help =
+                                               "How far what it reads is ahead of the slowest of its alignment group."},
 };
 
 int64_t weir_op_metric_merge(enum weir_op_metric metric, int64_t a, int64_t b)

@@ -26,6 +26,7 @@ enum weir_op_metric {
     WEIR_OP_TRANSACTIONS_COMMITTED = 15,
     WEIR_OP_TRANSACTIONS_ABORTED = 16,
     WEIR_OP_TRANSACTION_TIME = 17,
+    WEIR_OP_WATERMARK_ALIGNMENT_DRIFT = 18,
     WEIR_OP_METRICS
 };
 #define WEIR_OP_METRIC_NONE INT64_MIN /* the operator has no such number, or not yet */

@@ -11,6 +11,9 @@
 #include "base/mem.h"
 #include "weir/connector.h" /* struct weir_option, struct weir_key_value, weir_options_get() */
 
+/* Of a source, and looked at by the JobManager, too. */
+#define WEIR_OPTION_ALIGNMENT_GROUP "scan.watermark.alignment.group"
+
 /* Checks `given` against the tables (each ends with name == NULL; the second and third may be NULL): unknown keys (names the nearest
  * right one), missing required ones, values of a wrong type. `what` opens the message: "connector 'datagen'". */
 weir_err weir_options_check(const char *what, const struct weir_key_value *given, int given_count,

@@ -13,6 +13,7 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "base/options.h"
 #include "graph/plan_int.h"
 
 struct op_extra {
@@ -570,6 +571,17 @@ weir_err weir_plan_build(const uint8_t *bytes, size_t size, const struct weir_pl
     free(build.to_op);
     free(build.edge_order);
     return err;
+}
+
+const char *weir_plan_alignment_group(const struct weir_plan_op *op)
+{
+    const Weir__Vertex *vertex = op->vertex;
+    if (strcmp(vertex->op, "source") != 0)
+        return NULL;
+    for (size_t i = 0; i < vertex->n_options; i++)
+        if (strcmp(vertex->options[i]->key, WEIR_OPTION_ALIGNMENT_GROUP) == 0 && vertex->options[i]->value[0])
+            return vertex->options[i]->value;
+    return NULL;
 }
 
 void weir_plan_free(struct weir_plan *plan)

@@ -75,6 +75,8 @@ void weir_plan_given_uid(const char *given, char out[WEIR_VERTEX_ID_SIZE]);
 weir_err weir_plan_build(const uint8_t *bytes, size_t size, const struct weir_plan_options *options,
                          struct weir_plan **plan, struct weir_error *error);
 void weir_plan_free(struct weir_plan *plan);
+/* The alignment group of a source; NULL: it is in none. */
+const char *weir_plan_alignment_group(const struct weir_plan_op *op);
 /* Flink's {jid, name, type, nodes[]} as in rest-api.md ("plan"), a new jansson object (struct json_t *). */
 struct json_t;
 struct json_t *weir_plan_json(const struct weir_plan *plan, const char *job_id);

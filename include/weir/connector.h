@@ -151,8 +151,9 @@ struct weir_message {
 struct weir_lane {
     const char *topic; /* valid as long as the reader */
     int32_t partition;
-    bool ended; /* set by the reader: nothing follows, it does not hold back the others */
-    bool idle;  /* the three below are the runtime's; a new lane has all zero, but watermark_ms */
+    bool ended;  /* set by the reader: nothing follows, it does not hold back the others */
+    bool idle;   /* this and the three below are the runtime's; a new lane has all zero, but watermark_ms */
+    bool paused; /* reader_pause() was called */
     int64_t last_row_ms;
     int64_t watermark_ms; /* INT64_MIN: none yet. reader_snapshot() keeps it, reader_restore() brings it back */
     /* The reader's, for people to look at (reader_report()): -1: not known. */
@@ -169,6 +170,8 @@ struct weir_read_messages {
     struct weir_lane *lanes; /* may be added to in read_messages(), never taken from */
     int32_t lane_count;
     int32_t want_headers; /* the runtime's: 0 where nobody looks at headers, which may then be left out */
+    int32_t
+        unsettled; /* the reader's: not 0 while it looks for its first lanes: until then it may have any, and others wait for it */
 };
 
 /* A message to be written: what write_messages() is given, valid during the call. */
@@ -347,6 +350,10 @@ struct weir_connector {
     /* DATA: the message can never be published, and the sink's on-error says what becomes of it. Must not block. NULL: none is refused. */
     weir_err (*check_message)(const struct weir_message_check *check, const struct weir_message_out *message,
                               struct weir_error *error);
+    /* Nothing more of this lane is to be given (what has been given, stays), until it is called again with `paused` false; what is fetched and
+     * kept meanwhile must be bounded. The lane is too far ahead of others (scan.watermark.alignment.*). NULL: it cannot; then no
+     * lane is read while all are too far ahead. Must not block. */
+    void (*reader_pause)(struct weir_reader *reader, int32_t lane, bool paused);
 };
 
 /* --- The connectors that a shared object brings: WEIR_CONNECTORS(&first, &second); once, at file scope */

@@ -7,6 +7,7 @@
 
 static void free_executor(struct weir_jm_executor *executor)
 {
+    weir_jm_alignment_free(executor);
     free(executor->endpoint);
     free(executor->public_key);
     free(executor);

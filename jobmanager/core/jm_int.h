@@ -44,6 +44,13 @@ struct weir_jm_tm_int {
     bool overflow;       /* the outbox passed its maximum: lost at the end of this step */
 };
 
+struct aligned_group { /* of an executor: jm_alignment.c */
+    char *name;
+    uint32_t members;
+    int64_t watermark_ms; /* theirs */
+    int64_t told_ms;      /* what it was told of the others last */
+};
+
 struct weir_jm_executor {
     char id[WEIR_JM_EXECUTOR_ID_SIZE];
     char job_id[WEIR_JM_JOB_ID_SIZE];
@@ -56,6 +63,8 @@ struct weir_jm_executor {
     uint32_t pid;
     int64_t deadline_ms;   /* STARTING: to be READY; STOPPING: to be gone; NEVER_MS: none */
     uint64_t stop_command; /* id of StopExecutor */
+    struct aligned_group *aligned;
+    int aligned_count;
 };
 
 enum region_state {
@@ -194,6 +203,8 @@ void weir_jm_tm_disconnected(struct weir_jm *jm, const char *peer);
 void weir_jm_tm_timers(struct weir_jm *jm);
 int64_t weir_jm_tm_wake_ms(const struct weir_jm *jm);
 void weir_jm_tm_free(struct weir_jm_taskmanager *tm);
+/* Sent once, whether it arrives or not. The body is the caller's to fill, and to keep for this step. */
+Weir__Control *weir_jm_send(struct weir_jm *jm, const struct weir_jm_taskmanager *tm);
 /* Queues a command (copied; its id, session and epoch are filled in) and returns its id. */
 bool weir_jm_command_acked(const struct weir_jm_taskmanager *tm, uint64_t id);
 uint64_t weir_jm_command(struct weir_jm *jm, struct weir_jm_taskmanager *tm, const Weir__Control *control);
@@ -299,6 +310,10 @@ void weir_jm_task_new_attempt(struct weir_jm *jm, struct weir_jm_job *job, struc
 void weir_jm_tasks_cancel(struct weir_jm *jm, struct weir_jm_job *job, const int *tasks, int count);
 void weir_jm_task_timers(struct weir_jm *jm, struct weir_jm_job *job);
 void weir_jm_task_clear(struct weir_jm *jm, struct weir_jm_task *task);
+
+/* --- jm_alignment.c */
+void weir_jm_alignment_said(struct weir_jm *jm, const struct weir_jm_taskmanager *tm, const Weir__Alignment *alignment);
+void weir_jm_alignment_free(struct weir_jm_executor *executor);
 
 /* --- jm_checkpoint.c */
 /* Its output is published, and all before it. */

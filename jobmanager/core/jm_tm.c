@@ -23,6 +23,13 @@ static void send_to(struct weir_jm *jm, const char *peer, const Weir__Control *c
     effect->control = control;
 }
 
+Weir__Control *weir_jm_send(struct weir_jm *jm, const struct weir_jm_taskmanager *tm)
+{
+    Weir__Control *control = new_control(jm, tm->session);
+    send_to(jm, tm->peer, control);
+    return control;
+}
+
 /* --- Outbox */
 
 static void flush(struct weir_jm *jm, struct weir_jm_taskmanager *tm)
@@ -95,13 +102,12 @@ static bool take_report_id(struct weir_jm *jm, struct weir_jm_taskmanager *tm, u
     bool next = id > in->received_id;
     if (next)
         in->received_id = id;
-    Weir__Control *control = new_control(jm, tm->session);
+    Weir__Control *control = weir_jm_send(jm, tm);
     Weir__Ack *ack = weir_arena_alloc(&jm->arena, sizeof *ack);
     weir__ack__init(ack);
     ack->id = in->received_id;
     control->body_case = WEIR__CONTROL__BODY_ACK;
     control->ack = ack;
-    send_to(jm, tm->peer, control);
     return next;
 }
 
@@ -319,13 +325,12 @@ static void take_heartbeat(struct weir_jm *jm, struct weir_jm_taskmanager *tm, c
         take_process(tm, heartbeat->process);
     for (size_t i = 0; i < heartbeat->n_metrics; i++)
         weir_jm_task_metrics(jm, tm, heartbeat->metrics[i]);
-    Weir__Control *control = new_control(jm, tm->session);
+    Weir__Control *control = weir_jm_send(jm, tm);
     Weir__HeartbeatAck *ack = weir_arena_alloc(&jm->arena, sizeof *ack);
     weir__heartbeat_ack__init(ack);
     ack->sequence = heartbeat->sequence;
     control->body_case = WEIR__CONTROL__BODY_HEARTBEAT_ACK;
     control->heartbeat_ack = ack;
-    send_to(jm, tm->peer, control);
 }
 
 static void take_report(struct weir_jm *jm, struct weir_jm_taskmanager *tm, const Weir__Control *control)
@@ -364,6 +369,9 @@ static void take_from_session(struct weir_jm *jm, const char *peer, const Weir__
         break;
     case WEIR__CONTROL__BODY_ACK:
         take_ack(jm, tm, control->ack->id);
+        break;
+    case WEIR__CONTROL__BODY_ALIGNMENT:
+        weir_jm_alignment_said(jm, tm, control->alignment);
         break;
     case WEIR__CONTROL__BODY_EXECUTOR_REPORT:
     case WEIR__CONTROL__BODY_TASK_REPORT:

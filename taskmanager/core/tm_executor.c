@@ -498,6 +498,28 @@ static void take_metrics(struct tm_executor *executor, const Weir__Heartbeat *he
     }
 }
 
+/* Who it is from is ours to say. */
+static void alignment_said(struct weir_tm *tm, const struct tm_executor *executor, const Weir__Alignment *from)
+{
+    if (tm->phase != PHASE_REGISTERED || executor->session != tm->session)
+        return; /* it will be said again */
+    Weir__Alignment *alignment = weir_arena_alloc(&tm->arena, sizeof *alignment);
+    *alignment = *from;
+    alignment->executor_id = weir_arena_strdup(&tm->arena, executor->id);
+    alignment->job_id = weir_arena_strdup(&tm->arena, executor->job_id);
+    Weir__Control *control = weir_tm_new_control(tm);
+    control->body_case = WEIR__CONTROL__BODY_ALIGNMENT;
+    control->alignment = alignment;
+    weir_tm_effect(tm, WEIR_TM_EFFECT_SEND)->control = control; /* the groups are borrowed, as long as the event */
+}
+
+void weir_tm_executor_align(struct weir_tm *tm, const Weir__Control *control)
+{
+    const struct tm_executor *executor = find(tm, control->alignment->executor_id);
+    if (executor && executor->state == WEIR_TM_EXECUTOR_READY)
+        send_executor(tm, executor, control);
+}
+
 void weir_tm_executor_message(struct weir_tm *tm, const char *executor_id, const Weir__Control *control)
 {
     struct tm_executor *executor = find(tm, executor_id);
@@ -516,6 +538,9 @@ void weir_tm_executor_message(struct weir_tm *tm, const char *executor_id, const
         break;
     case WEIR__CONTROL__BODY_HEARTBEAT:
         take_metrics(executor, control->heartbeat);
+        break;
+    case WEIR__CONTROL__BODY_ALIGNMENT:
+        alignment_said(tm, executor, control->alignment);
         break;
     default:
         break;

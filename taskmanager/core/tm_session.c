@@ -296,6 +296,8 @@ void weir_tm_session_message(struct weir_tm *tm, const Weir__Control *control)
         take_heartbeat_ack(tm, control->heartbeat_ack->sequence);
     else if (control->body_case == WEIR__CONTROL__BODY_ACK)
         take_ack(tm, control->ack->id);
+    else if (control->body_case == WEIR__CONTROL__BODY_ALIGNMENT)
+        weir_tm_executor_align(tm, control);
     else
         take_command(tm, control);
 }

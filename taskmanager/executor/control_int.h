@@ -3,8 +3,10 @@
 #define WEIR_EXECUTOR_CONTROL_INT_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "executor/executor_int.h"
+#include "ops/alignment.h"
 #include "taskmanager/io/executor_line.h"
 
 struct weir_task_event { /* from a worker */
@@ -31,6 +33,8 @@ struct weir_control {
     struct weir_exec_core *core;
     struct weir_waker waker;
     int64_t core_wake_ms, metrics_at_ms;
+    int64_t align_at_ms;   /* when the JobManager hears of it next */
+    _Atomic int align_now; /* it is to hear of it now */
     uint64_t heartbeat_sequence;
     int64_t *hang_logged_ns; /* per worker: the call that was logged already */
     bool exiting;
@@ -53,6 +57,8 @@ void weir_control_report_task(struct weir_control *c, const struct weir_exec_tas
 void weir_control_report_checkpoint(struct weir_control *c, const struct weir_exec_task_id *id, uint64_t checkpoint,
                                     const struct weir_executor_write *write, const struct weir_error *error);
 void weir_control_heartbeat(struct weir_control *c);
+/* How far its sources are, to be answered by how far all others are. Nothing when none is aligned. */
+void weir_control_report_alignment(struct weir_control *c);
 /* Fills `failure` with pointers into `error` and `operator_name`. */
 void weir_control_fill_failure(Weir__Failure *failure, const struct weir_error *error, const char *operator_name);
 

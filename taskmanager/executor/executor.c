@@ -546,6 +546,11 @@ static void take_message(struct weir_control *c, const Weir__Control *message)
             message->lease->valid_until_ms ? message->lease->valid_until_ms : event.now_ms + message->lease->valid_ms;
         step(c, &event, NULL);
         break;
+    case WEIR__CONTROL__BODY_ALIGNMENT:
+        for (size_t i = 0; i < message->alignment->n_groups; i++)
+            weir_alignment_others(c->executor.alignment, message->alignment->groups[i]->name,
+                                  message->alignment->groups[i]->watermark_ms);
+        break;
     default:
         weir_log(WARN, "a control message of kind %d is not for an executor: ignored", (int)message->body_case);
         break;
@@ -586,12 +591,31 @@ static void look_for_hangs(struct weir_control *c)
     }
 }
 
+/* --- Alignment of sources */
+
+static void alignment_changed(void *arg)
+{
+    struct weir_control *c = arg;
+    atomic_store(&c->align_now, 1);
+    weir_wake(&c->waker);
+}
+
+static void exchange_alignment(struct weir_control *c, int64_t now_ms)
+{
+    if (!atomic_exchange(&c->align_now, 0) && now_ms < c->align_at_ms)
+        return;
+    int64_t interval_ms = weir_alignment_interval_ms(c->executor.alignment);
+    c->align_at_ms = interval_ms == INT64_MAX ? INT64_MAX : now_ms + interval_ms;
+    weir_control_report_alignment(c);
+}
+
 /* --- The loop */
 
 static void wait_for_something(struct weir_control *c)
 {
     int64_t now_ms = weir_clock_mono_ms();
     int64_t due_ms = c->metrics_at_ms < c->core_wake_ms ? c->metrics_at_ms : c->core_wake_ms;
+    due_ms = c->align_at_ms < due_ms ? c->align_at_ms : due_ms;
     int64_t wait_ms = due_ms - now_ms < 0 ? 0 : due_ms - now_ms > POLL_MS ? POLL_MS : due_ms - now_ms;
     struct pollfd fds[2] = {
         {.fd = c->line.fd, .events = (short)(POLLIN | (weir_executor_line_wants_write(&c->line) ? POLLOUT : 0))},
@@ -610,6 +634,7 @@ static void wait_for_something(struct weir_control *c)
 static void loop(struct weir_control *c)
 {
     c->metrics_at_ms = weir_clock_mono_ms() + METRICS_MS;
+    c->align_at_ms = INT64_MAX; /* until a source is aligned */
     while (!c->exiting) {
         weir_waker_begin(&c->waker);
         take_messages(c);
@@ -624,6 +649,8 @@ static void loop(struct weir_control *c)
             weir_control_heartbeat(c);
             look_for_hangs(c);
         }
+        if (!c->exiting)
+            exchange_alignment(c, now_ms);
         if (!c->exiting)
             wait_for_something(c);
     }
@@ -801,6 +828,7 @@ static weir_err start_up(struct weir_control *c, struct weir_error *error)
     if (weir_fault("executor.starting"))
         return weir_fail(error, WEIR_ERR_IO, "a fault point failed the start of this executor");
     executor->pool = weir_pool_new();
+    executor->alignment = weir_alignment_new(alignment_changed, c);
     executor->buffer_timeout_ns = setting_ms(c, "execution.buffer-timeout", DEFAULT_BUFFER_TIMEOUT_MS) * 1000000;
     const char *zone = setting(c, "table.local-time-zone");
     weir_err err = zone ? weir_zone_set_session(zone, error) : WEIR_OK;
@@ -877,6 +905,7 @@ static void free_executor(struct weir_control *c)
     weir_local_copies_unref(executor->local);
     weir_rocks_free(executor->rocks);
     weir_exec_core_free(c->core);
+    weir_alignment_free(executor->alignment);
 }
 
 /* A process ends even if user code does not return: after a while it just exits. */

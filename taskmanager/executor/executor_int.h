@@ -73,7 +73,8 @@ struct weir_executor {
     bool curve; /* data goes with CURVE: */
     struct weir_curve_pair keys;
     struct weir_io *io;
-    struct weir_pool *pool; /* for calls that block */
+    struct weir_pool *pool;           /* for calls that block */
+    struct weir_alignment *alignment; /* of its sources */
     struct weir_store *
         store; /* where checkpoints are, calls under way hold a reference each; NULL: execution.checkpointing.dir is not set */
     struct weir_key_value *store_settings; /* s3.*: how stores are reached; their texts are in `start` */

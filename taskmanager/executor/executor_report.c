@@ -300,3 +300,33 @@ void weir_control_heartbeat(struct weir_control *c)
     free(metrics);
     free(pointers);
 }
+
+void weir_control_report_alignment(struct weir_control *c)
+{
+    struct weir_alignment_group *groups;
+    int count = weir_alignment_groups(c->executor.alignment, &groups);
+    Weir__AlignmentGroup *list = weir_zalloc((size_t)(count + 1) * sizeof *list);
+    Weir__AlignmentGroup **pointers = weir_zalloc((size_t)(count + 1) * sizeof(Weir__AlignmentGroup *));
+    Weir__Control message;
+    Weir__Alignment alignment;
+    weir__control__init(&message);
+    weir__alignment__init(&alignment);
+    for (int i = 0; i < count; i++) {
+        weir__alignment_group__init(&list[i]);
+        list[i].name = (char *)(uintptr_t)groups[i].name;
+        list[i].members = groups[i].members;
+        list[i].watermark_ms = groups[i].watermark_ms;
+        pointers[i] = &list[i];
+    }
+    alignment.executor_id = (char *)(uintptr_t)c->executor.id;
+    alignment.job_id = (char *)(uintptr_t)c->executor.job_id;
+    alignment.groups = pointers;
+    alignment.n_groups = (size_t)count;
+    message.body_case = WEIR__CONTROL__BODY_ALIGNMENT;
+    message.alignment = &alignment;
+    if (count > 0)
+        send_control(c, &message);
+    free(list);
+    free(pointers);
+    free(groups);
+}

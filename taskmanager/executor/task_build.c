@@ -420,6 +420,7 @@ static struct weir_chain *build_chain(struct weir_executor_task *task,
         ctx->pool = executor->pool;
         ctx->wake = wake_worker;
         ctx->wake_arg = task->worker;
+        ctx->alignment = executor->alignment;
         ctx->function = resolved->function;
         ctx->function2 = resolved->function2;
         ctx->on_timer = resolved->on_timer;

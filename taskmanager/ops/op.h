@@ -37,6 +37,7 @@ struct weir_state_memory;    /* state/memory.h */
 struct weir_output_segments; /* state/snapshot.h */
 struct weir_store;           /* store/store.h */
 struct weir_op_numbers;      /* ops/op_numbers.h */
+struct weir_alignment;       /* ops/alignment.h */
 
 /* What an operator learns when the graph is built: checks options, compiles expressions, gives its output schemas.
  * Runs in the graph's child process, in the JobManager (never user code), and in open(). */
@@ -155,7 +156,8 @@ struct weir_op_ctx {
     struct weir_pool *pool;  /* for weir_op_call(); NULL: calls are made at once */
     void (*wake)(void *arg); /* the driver's: has the task called again; any thread */
     void *wake_arg;
-    bool awaits_call; /* AGAIN waits for a call: weir_op_call_ended() said no */
+    bool awaits_call; /* AGAIN waits for a wake: weir_op_call_ended() said no, or another source is behind */
+    struct weir_alignment *alignment; /* ops/alignment.h; NULL: sources do not wait for each other */
     /* For crash reports, written by operators that call user code: the row of the batch in hand (-1: not known) and, where one
      * operator runs others that it absorbed, whose function it is (NULL: its own). */
     volatile int row_at_hand;

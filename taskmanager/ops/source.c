@@ -25,6 +25,7 @@
 
 #include "base/assert.h"
 #include "base/log.h"
+#include "ops/alignment.h"
 #include "ops/message_columns.h"
 #include "ops/source_int.h"
 #include "state/snapshot.h"
@@ -55,6 +56,13 @@ static const struct weir_option source_options[] = {
      "TIMESTAMP expression; no later row is expected to be earlier: timestamp - INTERVAL '2' SECOND"},
     {"watermark.idle-timeout", WEIR_OPTION_DURATION, "0", NULL,
      "After so long without rows the source does not hold back others; 0: it always does"},
+    {WEIR_OPTION_ALIGNMENT_GROUP, WEIR_OPTION_STRING, "", NULL,
+     "The alignment group: a source, reader or partition whose watermark is too far ahead of the slowest of all sources in the group is not "
+     "read until that has caught up"},
+    {"scan.watermark.alignment.max-drift", WEIR_OPTION_DURATION, "", NULL,
+     "How far ahead of the group's slowest is too far, in event time"},
+    {"scan.watermark.alignment.update-interval", WEIR_OPTION_DURATION, "1 s", NULL,
+     "How often executors tell each other, by the JobManager, how far they are; within one it is known at once"},
     {"metadata.", WEIR_OPTION_STRING, "", NULL,
      "metadata.COLUMN: what the column holds of each message: topic, partition, offset, timestamp, key, headers"},
     {0},
@@ -130,6 +138,11 @@ static weir_err source_plan(struct weir_op_plan *plan, struct weir_error *error)
     const char *expression = option(plan, "watermark.expression");
     if (expression)
         err = weir_watermarker_check(expression, plan->output, error);
+    if (!err)
+        err = weir_source_align_check(
+            option(plan, WEIR_OPTION_ALIGNMENT_GROUP), option(plan, "scan.watermark.alignment.max-drift"),
+            option_int(plan, "scan.watermark.alignment.max-drift"),
+            option_int(plan, "scan.watermark.alignment.update-interval"), expression != NULL, error);
     if (!err && carrier.format)
         plan->sides[1] = weir_dead_letter_schema();
     if (err) {
@@ -182,6 +195,9 @@ static weir_err source_open(struct weir_op *op, struct weir_op_ctx *ctx, struct 
                                                   error);
     if (err)
         return weir_wrap(error, "%s", plan->name);
+    weir_source_align_open(source, ctx, option(plan, WEIR_OPTION_ALIGNMENT_GROUP),
+                           option_int(plan, "scan.watermark.alignment.max-drift"),
+                           option_int(plan, "scan.watermark.alignment.update-interval"));
     weir_op_connector_ctx(&source->connector_ctx, ctx, source->schema);
     if ((err =
              connector->reader_open(&source->connector_ctx, plan->options, plan->option_count, &source->reader, error)))
@@ -204,7 +220,8 @@ static void free_restored(struct source *source)
 static void source_close(struct weir_op *op, struct weir_op_ctx *ctx, bool finished)
 {
     struct source *source = (struct source *)op;
-    (void)ctx, (void)finished;
+    (void)ctx;
+    weir_source_align_close(source, finished);
     if (source->reader)
         source->carrier.connector->reader_close(source->reader);
     if (source->decoder)
@@ -241,6 +258,13 @@ static void push_watermark(const struct source *source, const struct weir_op_ctx
         weir_out_watermark(ctx->out, source->marker.max_ms);
 }
 
+/* How far the reader is, or the split in hand: no other source need wait for one that is idle. False: it is too far ahead. */
+static bool aligned(struct source *source, struct weir_op_ctx *ctx)
+{
+    int64_t at_ms = source->marker.idle ? WEIR_ALIGNED_FREE : source->marker.max_ms;
+    return weir_source_align_whole(source, ctx, at_ms, source->marker.max_ms);
+}
+
 static weir_err push_rows(struct source *source, struct weir_op_ctx *ctx, struct weir_batch *take_batch)
 {
     weir_err err = weir_watermarker_rows(&source->marker, take_batch, weir_op_now_ms(ctx), &ctx->error);
@@ -251,6 +275,7 @@ static weir_err push_rows(struct source *source, struct weir_op_ctx *ctx, struct
     weir_out_push(ctx->out, take_batch);
     source->last_row_ms = weir_op_now_ms(ctx);
     push_watermark(source, ctx);
+    (void)aligned(source, ctx);
     return 0;
 }
 
@@ -415,7 +440,7 @@ static enum progress decode_bytes(struct source *source, struct weir_op_ctx *ctx
 
 static enum weir_read read_bytes(struct source *source, struct weir_op_ctx *ctx, int64_t *wait_until_ms, bool *progress)
 {
-    while (weir_source_has_room(ctx)) {
+    while (weir_source_has_room(ctx) && !source->align.paused) {
         enum progress step = source->has_bytes ? decode_bytes(source, ctx) : MORE_BYTES;
         if (step == BROKEN || (step == ROUND_DONE && flush(source, ctx)))
             return WEIR_READ_FAILED;
@@ -441,7 +466,7 @@ static enum weir_read read_bytes(struct source *source, struct weir_op_ctx *ctx,
 
 static enum weir_read read_rows(struct source *source, struct weir_op_ctx *ctx, int64_t *wait_until_ms, bool *progress)
 {
-    while (weir_source_has_room(ctx)) {
+    while (weir_source_has_room(ctx) && !source->align.paused) {
         struct weir_batch *batch = NULL;
         enum weir_read read = source->carrier.connector->rows->read_batch(source->reader, &source->connector_ctx,
                                                                           &batch, wait_until_ms, &ctx->error);
@@ -463,6 +488,10 @@ static enum weir_read read_some(struct source *source, struct weir_op_ctx *ctx, 
     *wait_until_ms = INT64_MAX;
     if (source->messages)
         return weir_source_messages_read(source, ctx, wait_until_ms, progress);
+    if (!aligned(source, ctx)) {
+        source->marker.last_row_ms = weir_op_now_ms(ctx); /* it is not idle */
+        return weir_source_align_wait(ctx, wait_until_ms);
+    }
     return source->carrier.format ? read_bytes(source, ctx, wait_until_ms, progress)
                                   : read_rows(source, ctx, wait_until_ms, progress);
 }
@@ -476,6 +505,7 @@ static enum weir_step source_produce(struct weir_op *op, struct weir_op_ctx *ctx
         return WEIR_STEP_DONE;
     switch (read_some(source, ctx, &wait_until_ms, progress)) {
     case WEIR_READ_END:
+        weir_source_align_end(source);
         return WEIR_STEP_DONE;
     case WEIR_READ_FAILED:
         return WEIR_STEP_FAILED;
@@ -486,6 +516,8 @@ static enum weir_step source_produce(struct weir_op *op, struct weir_op_ctx *ctx
     }
     int64_t due = source->messages ? weir_source_messages_quiet(source, ctx)
                                    : weir_watermarker_quiet(&source->marker, ctx->out, weir_op_now_ms(ctx));
+    if (source->marker.idle)
+        (void)aligned(source, ctx);
     if (due < wait_until_ms)
         wait_until_ms = due;
     if (wait_until_ms != INT64_MAX)
@@ -505,6 +537,8 @@ static void source_report(struct weir_op *op, struct weir_op_ctx *ctx)
         weir_op_number_set(ctx->numbers, WEIR_OP_WATERMARK_LAG, source->marker.max_ms);
     if (source->messages && source->reader) /* there is none when it could not be opened */
         weir_source_messages_report(source, ctx);
+    else
+        weir_source_align_report(source, ctx, NULL);
 }
 
 /* --- Splits as input */
@@ -640,8 +674,10 @@ static enum weir_step source_batch(struct weir_op *op, struct weir_op_ctx *ctx, 
 static enum weir_step source_watermark(struct weir_op *op, struct weir_op_ctx *ctx, int64_t watermark_ms)
 {
     struct source *source = (struct source *)op;
-    (void)watermark_ms;
-    return source->restored_count > 0 && !ctx->draining ? read_restored(source, ctx) : WEIR_STEP_DONE;
+    enum weir_step step = source->restored_count > 0 && !ctx->draining ? read_restored(source, ctx) : WEIR_STEP_DONE;
+    if (step == WEIR_STEP_DONE && watermark_ms == WEIR_WATERMARK_MAX)
+        weir_source_align_end(source); /* no split follows */
+    return step;
 }
 
 /* --- Checkpoints */

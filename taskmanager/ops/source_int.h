@@ -1,4 +1,5 @@
-/* Private to the operator "source": its state, shared by the reading of lines and rows (source.c) and of messages (source_messages.c). */
+/* Private to the operator "source": its state, shared by the reading of lines and rows (source.c), of messages (source_messages.c) and its
+ * alignment with other sources (source_align.c). */
 #ifndef WEIR_TASKMANAGER_OPS_SOURCE_INT_H
 #define WEIR_TASKMANAGER_OPS_SOURCE_INT_H
 
@@ -11,6 +12,18 @@ struct open_split { /* as it is kept: given and not ended */
     int64_t watermark_ms;
     bool skipping;
     char *position;
+};
+
+struct source_align {            /* source_align.c */
+    struct weir_aligned *member; /* NULL: it is not aligned, and the rest does not matter */
+    const char *group;           /* borrowed from the plan */
+    int64_t max_drift_ms;
+    int64_t group_ms;                 /* the group's watermark, as it was heard last */
+    int64_t most_ms;                  /* of what is furthest ahead here */
+    bool paused;                      /* the whole reader, or the split in hand */
+    bool waits;                       /* something is paused */
+    bool told;                        /* that the group is stuck, */
+    int64_t stuck_ms, stuck_since_ms; /* where, since when (wall clock) */
 };
 
 struct source {
@@ -45,6 +58,7 @@ struct source {
     int restored_count, restored_at;
 
     int64_t last_row_ms; /* when rows went out last */
+    struct source_align align;
 
     struct source_messages *messages; /* NULL: the connector has none */
 };
@@ -68,5 +82,26 @@ int64_t weir_source_messages_quiet(struct source *source, struct weir_op_ctx *ct
 void weir_source_messages_report(struct source *source, struct weir_op_ctx *ctx);
 /* Remembers the position of a checkpoint, and tells the reader of those that are complete. */
 void weir_source_messages_snapshot(struct source *source, const struct weir_snapshot *snapshot, const char *position);
+
+/* --- Alignment with the other sources of a group. Watermarks may be WEIR_ALIGNED_UNKNOWN and WEIR_ALIGNED_FREE. */
+
+/* The options of an alignment; NULL: not given. */
+weir_err weir_source_align_check(const char *group, const char *max_drift, int64_t max_drift_ms, int64_t interval_ms,
+                                 bool has_watermarks, struct weir_error *error);
+void weir_source_align_open(struct source *source, struct weir_op_ctx *ctx, const char *group, int64_t max_drift_ms,
+                            int64_t interval_ms);
+void weir_source_align_close(struct source *source, bool finished);
+/* It has read all that it will: nobody waits for it. */
+void weir_source_align_end(struct source *source);
+/* Says how far it is, and returns the bound: what has a higher watermark is not to be read. */
+int64_t weir_source_align_say(struct source *source, int64_t least_ms, int64_t most_ms);
+/* The least watermark of what is paused now; INT64_MAX: nothing is. It is called again when that may go on. */
+void weir_source_align_pause(struct source *source, struct weir_op_ctx *ctx, int64_t paused_ms);
+/* Both, of a reader that is read or paused as a whole. False: it is paused. */
+bool weir_source_align_whole(struct source *source, struct weir_op_ctx *ctx, int64_t least_ms, int64_t most_ms);
+/* EMPTY, in place of reading what is paused. */
+enum weir_read weir_source_align_wait(struct weir_op_ctx *ctx, int64_t *wait_until_ms);
+/* `holder`: of its own what the group waits for; NULL: it is another's. */
+void weir_source_align_report(struct source *source, struct weir_op_ctx *ctx, const char *holder);
 
 #endif

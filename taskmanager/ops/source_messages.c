@@ -4,7 +4,7 @@
  * of the same rows, whose columns are put together when they are pushed: a decoder knows nothing of the others.
  *
  * The watermark is the least of the lanes' that have not ended and are not idle. A lane that never gave a row holds it back (until
- * watermark.idle-timeout): its first row may be early. A source without lanes is idle.
+ * watermark.idle-timeout): its first row may be early. A source without lanes is idle, but not before it knows that it has none.
  *
  * What was given and not used (the output is full) stays in hand; a snapshot's position is before it. Positions of the last checkpoints are
  * remembered until one of them is known to be complete; then the reader is told.
@@ -16,6 +16,7 @@
 #include "base/assert.h"
 #include "data/value_code.h"
 #include "format/simdjson_shim.h"
+#include "ops/alignment.h"
 #include "ops/message_columns.h"
 #include "ops/source_int.h"
 #include "state/snapshot.h"
@@ -36,6 +37,7 @@ struct source_messages {
     struct untold untold[TOLD_MAX];
     int untold_count;
     bool idle;
+    bool resumed;                            /* a lane was, since messages were asked for */
     int64_t records, bytes;                  /* that were read */
     int64_t last_timestamp_ms, fetch_lag_ms; /* of the last message that has a time; INT64_MIN: none had */
 };
@@ -72,19 +74,59 @@ void weir_source_messages_close(struct source *source)
 
 /* --- Watermarks */
 
-/* After a change of lanes or their watermarks: what may be said of all. */
-static void say_watermark(struct source *source, struct weir_op_ctx *ctx)
+/* The lowest and the highest watermark of those that count. False: none does. */
+static bool active_lanes(const struct source_messages *m, int64_t *least, int64_t *most)
 {
-    struct source_messages *m = source->messages;
-    int64_t least = INT64_MAX;
-    bool any = false;
+    bool any = m->read.unsettled != 0;
+    *least = any ? WEIR_WATERMARK_MIN : INT64_MAX;
+    *most = WEIR_WATERMARK_MIN;
     for (int i = 0; i < m->read.lane_count; i++) {
         const struct weir_lane *lane = &m->read.lanes[i];
         if (lane->ended || lane->idle)
             continue;
         any = true;
-        least = lane->watermark_ms < least ? lane->watermark_ms : least;
+        *least = lane->watermark_ms < *least ? lane->watermark_ms : *least;
+        *most = lane->watermark_ms > *most ? lane->watermark_ms : *most;
     }
+    return any;
+}
+
+/* Lanes that are too far ahead of the alignment group are paused, others go on. */
+static void align(struct source *source, struct weir_op_ctx *ctx)
+{
+    struct source_messages *m = source->messages;
+    const struct weir_connector *connector = source->carrier.connector;
+    int64_t least, most, paused_ms = INT64_MAX;
+    if (!source->align.member)
+        return;
+    if (!active_lanes(m, &least, &most))
+        least = WEIR_ALIGNED_FREE;
+    if (!connector->reader_pause) {
+        (void)weir_source_align_whole(source, ctx, least, most);
+        return;
+    }
+    int64_t bound_ms = weir_source_align_say(source, least, most);
+    for (int i = 0; i < m->read.lane_count; i++) {
+        struct weir_lane *lane = &m->read.lanes[i];
+        bool paused = !lane->ended && !lane->idle && lane->watermark_ms > bound_ms;
+        if (paused != lane->paused) {
+            lane->paused = paused;
+            lane->last_row_ms = weir_op_now_ms(ctx); /* it was not idle */
+            connector->reader_pause(source->reader, i, paused);
+            m->resumed |= !paused;
+        }
+        if (paused && lane->watermark_ms < paused_ms)
+            paused_ms = lane->watermark_ms;
+    }
+    weir_source_align_pause(source, ctx, paused_ms);
+}
+
+/* After a change of lanes or their watermarks: what may be said of all. */
+static void say_watermark(struct source *source, struct weir_op_ctx *ctx)
+{
+    struct source_messages *m = source->messages;
+    int64_t least, most;
+    bool any = active_lanes(m, &least, &most);
     if (any && source->marker.expr && least > WEIR_WATERMARK_MIN) {
         weir_out_watermark(ctx->out, least);
         source->marker.max_ms = least;
@@ -124,9 +166,9 @@ int64_t weir_source_messages_quiet(struct source *source, struct weir_op_ctx *ct
     int64_t timeout_ms = source->marker.idle_timeout_ms, now_ms = weir_op_now_ms(ctx), next = INT64_MAX;
     for (int i = 0; i < m->read.lane_count && timeout_ms > 0; i++) {
         struct weir_lane *lane = &m->read.lanes[i];
-        if (lane->idle || lane->ended)
+        if (lane->idle || lane->ended || lane->paused)
             continue;
-        if (lane->last_row_ms == 0)
+        if (lane->last_row_ms == 0 || source->align.paused)
             lane->last_row_ms = now_ms; /* it has just come */
         int64_t due = lane->last_row_ms + timeout_ms;
         lane->idle = now_ms >= due;
@@ -134,7 +176,8 @@ int64_t weir_source_messages_quiet(struct source *source, struct weir_op_ctx *ct
             next = due;
     }
     say_watermark(source, ctx);
-    return next;
+    align(source, ctx);
+    return m->resumed ? now_ms : next;
 }
 
 /* --- Rows */
@@ -176,6 +219,7 @@ static weir_err flush(struct source *source, struct weir_op_ctx *ctx)
     if (m->last_timestamp_ms != INT64_MIN)
         weir_op_number_set(ctx->numbers, WEIR_OP_EMIT_EVENT_TIME_LAG, source->last_row_ms - m->last_timestamp_ms);
     say_watermark(source, ctx);
+    align(source, ctx);
     return WEIR_OK;
 }
 
@@ -354,8 +398,12 @@ enum weir_read weir_source_messages_read(struct source *source, struct weir_op_c
                                          bool *progress)
 {
     struct source_messages *m = source->messages;
-    while (weir_source_has_room(ctx)) {
+    align(source, ctx);
+    if (source->align.paused)
+        return weir_source_align_wait(ctx, wait_until_ms);
+    while (weir_source_has_room(ctx) && !source->align.paused) {
         if (m->read.used == m->read.count) {
+            m->resumed = false;
             enum weir_read read = source->carrier.connector->read_messages(source->reader, &source->connector_ctx,
                                                                            &m->read, wait_until_ms, &ctx->error);
             if (read == WEIR_READ_FAILED) {
@@ -409,6 +457,21 @@ static void report_lanes(struct source_messages *m, struct weir_op_numbers *numb
     weir_op_number_set(numbers, WEIR_OP_RECORDS_LAG_MAX, lag_max);
 }
 
+/* Of its own lanes the one that the group waits for, if it is one. */
+static void report_alignment(struct source *source, struct weir_op_ctx *ctx)
+{
+    const struct source_messages *m = source->messages;
+    char holder[300];
+    bool known = false;
+    for (int i = 0; i < m->read.lane_count && !known; i++) {
+        const struct weir_lane *lane = &m->read.lanes[i];
+        known = !lane->ended && !lane->idle && lane->watermark_ms == source->align.group_ms;
+        if (known)
+            snprintf(holder, sizeof holder, "topic %.250s, partition %d", lane->topic, lane->partition);
+    }
+    weir_source_align_report(source, ctx, known ? holder : NULL);
+}
+
 void weir_source_messages_report(struct source *source, struct weir_op_ctx *ctx)
 {
     struct source_messages *m = source->messages;
@@ -419,6 +482,7 @@ void weir_source_messages_report(struct source *source, struct weir_op_ctx *ctx)
     if (m->fetch_lag_ms != INT64_MIN)
         weir_op_number_set(ctx->numbers, WEIR_OP_FETCH_EVENT_TIME_LAG, m->fetch_lag_ms);
     report_lanes(m, ctx->numbers);
+    report_alignment(source, ctx);
 }
 
 /* --- Checkpoints */

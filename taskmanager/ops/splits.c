@@ -28,6 +28,9 @@ static const struct weir_option splits_options[] = {
     {"record.size-max", WEIR_OPTION_SIZE, "1 mb", NULL, "As the source's"},
     {"watermark.expression", WEIR_OPTION_STRING, "", NULL, "As the source's"},
     {"watermark.idle-timeout", WEIR_OPTION_DURATION, "0", NULL, "As the source's"},
+    {WEIR_OPTION_ALIGNMENT_GROUP, WEIR_OPTION_STRING, "", NULL, "As the source's"},
+    {"scan.watermark.alignment.max-drift", WEIR_OPTION_DURATION, "", NULL, "As the source's"},
+    {"scan.watermark.alignment.update-interval", WEIR_OPTION_DURATION, "1 s", NULL, "As the source's"},
     {0},
 };
 

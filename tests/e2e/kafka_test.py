@@ -172,6 +172,69 @@ def test_the_broker_is_away():
         assert "127.0.0.1:1" in why and "refused" in why, why
 
 
+def fill_seconds(kafka, topic, partition, ids, times_s):
+    kafka.produce(topic, ((partition, None, json.dumps({"id": i, "ts": s * 1000})) for i, s in zip(ids, times_s)))
+
+
+def test_what_is_far_ahead_waits():
+    """Partitions and topics of an alignment group, in two processes: what is far ahead in event time is paused, and goes on when the others have come; a checkpoint
+    passes, a killed executor goes on. Without the option the same topic is read to its end."""
+    aligned = os.path.join(BUILD, "tests", "jobs", "kafka_aligned.so")
+    rows, slack = 10000, 4096 # of rows that were under way when a partition was paused
+    with Cluster(taskmanagers=2, slots=1, config=CHECKPOINTS) as cluster:
+        kafka.create("near", 2)
+        kafka.create("far", 2)
+        fill_seconds(kafka, "near", 0, range(10), range(10)) # up to second 9
+        fill_seconds(kafka, "near", 1, range(100000, 100000 + rows), range(rows)) # the same topic, ahead of its other partition
+        for p in range(2):
+            fill_seconds(kafka, "far", p, range((p + 2) * 100000, (p + 2) * 100000 + rows), range(rows))
+
+        def start(*arguments):
+            output = cluster.path("aligned-" + str(len(os.listdir(cluster.home))))
+            return cluster.submit(aligned, "--brokers", kafka.brokers, "--output", output, *arguments, options=("-p", "2")), output
+
+        def read(output):
+            """How many rows of each partition but the slow one."""
+            seen = [row["id"] // 100000 for row in read_rows(output)]
+            return [seen.count(i) for i in (1, 2, 3)]
+
+        job, output = start()
+        wait_for("all rows, without alignment", lambda: sum(read(output)) == 3 * rows)
+        assert cluster.weir("cancel", job).returncode == 0
+
+        job, output = start("--drift", "20 s")
+        wait_for("the first rows", lambda: min(read(output)) >= 30)
+
+        def drift_ms():
+            """What the metrics say, of each source; the largest of its subtasks."""
+            vertices = json.loads(cluster.weir("metrics", job, "-o", "json").stdout)["vertices"]
+            return [o["metrics"]["watermarkAlignmentDrift"] for v in vertices for o in v["operators"] if "watermarkAlignmentDrift" in o["metrics"]]
+
+        def still():
+            """Nothing comes any more: all but the slow partition are paused."""
+            done = cluster.weir("checkpoint", job)
+            assert done.returncode == 0, done.stderr
+            before = read(output)
+            done = cluster.weir("checkpoint", job)
+            return read(output) == before
+        wait_for("all to wait", still)
+        assert max(read(output)) <= 30 + slack, read(output)
+        wait_for("the drift", lambda: len(drift_ms()) == 2 and all(20000 < ms <= (21 + slack) * 1000 for ms in drift_ms()), told=drift_ms)
+        for pid in cluster.executor_pids():
+            os.kill(pid, signal.SIGKILL)
+        cluster.wait_state(job, "RUNNING")
+        wait_for("all to wait after a kill", still)
+        assert max(read(output)) <= 30 + slack, read(output)
+        fill_seconds(kafka, "near", 0, [10], [5000])
+        wait_for("them to go on", lambda: min(read(output)) >= 5000)
+        wait_for("all to wait again", still)
+        assert max(read(output)) <= 5020 + slack, read(output)
+        fill_seconds(kafka, "near", 0, [11], [rows])
+        wait_for("the rest", lambda: sum(read(output)) >= 3 * rows)
+        assert cluster.weir("stop", job, "--savepoint", cluster.path("sp")).returncode == 0
+        assert ids(output) == list(range(12)) + [p * 100000 + i for p in (1, 2, 3) for i in range(rows)]
+
+
 if __name__ == "__main__":
     with Kafka() as kafka:
         main(globals())

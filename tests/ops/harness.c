@@ -256,6 +256,9 @@ static void fill_ctx(struct weir_harness *h)
     ctx->watermark_ms = WEIR_WATERMARK_MIN;
     ctx->task = &h->task;
     ctx->restored = setup->restored;
+    ctx->alignment = setup->alignment;
+    ctx->wake = setup->wake;
+    ctx->wake_arg = setup->wake_arg;
     ctx->checkpoints = setup->checkpoints || (h->mode.restore && !setup->no_restore);
     ctx->pool = h->pool = weir_pool_new();
     if (h->mode.disk)

@@ -55,8 +55,11 @@ struct weir_harness_setup {
     bool no_sides;                        /* nobody listens to the side outputs */
     bool checkpoints;                     /* as in a job that has them, in every mode */
     const struct weir_restored *restored; /* borrowed: what it begins with */
-    bool no_restore;                      /* it cannot go on where it was, and says so */
-    bool unordered;                       /* weir_harness_all_modes() compares rows as a multiset */
+    struct weir_alignment *alignment;     /* borrowed; NULL: none */
+    void (*wake)(void *arg);              /* what the operator is woken with; NULL: nothing */
+    void *wake_arg;
+    bool no_restore; /* it cannot go on where it was, and says so */
+    bool unordered;  /* weir_harness_all_modes() compares rows as a multiset */
 };
 
 struct weir_harness; /* below */

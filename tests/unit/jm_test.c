@@ -195,10 +195,14 @@ static void task_report(struct rig *rig, int t, Weir__TaskState state, bool fail
     deliver(rig, tm, &control);
 }
 
-/* Two independent pipelines source -> sink of parallelism 1 and 1: two regions of one task each. */
+/* Two independent pipelines source -> sink, chained, of parallelism 2: four regions of one task each. The sources are aligned. */
 static struct weir_plan *two_regions(uint8_t **bytes, size_t *size)
 {
     Weir__JobGraph graph;
+    Weir__KeyValue group, *options_of_sources[1] = {&group};
+    weir__key_value__init(&group);
+    group.key = (char *)"scan.watermark.alignment.group";
+    group.value = (char *)"g";
     Weir__Vertex v[4], *vertices[4];
     Weir__Edge e[2], *edges[2];
     weir__job_graph__init(&graph);
@@ -208,6 +212,8 @@ static struct weir_plan *two_regions(uint8_t **bytes, size_t *size)
         v[i].id = (uint32_t)i + 1;
         v[i].op = (char *)(i % 2 ? "sink" : "source");
         v[i].name = (char *)(i % 2 ? "out" : "in");
+        v[i].options = options_of_sources;
+        v[i].n_options = i % 2 == 0;
     }
     for (int i = 0; i < 2; i++) {
         edges[i] = &e[i];
@@ -698,6 +704,95 @@ static void options_by_key(void **state)
     }
 }
 
+/* --- Watermark alignment: tasks 0 and 2 run on TaskManager 0, 1 and 3 on 1 */
+
+/* Executor of TaskManager `tm` says that its `members` are at `watermark_ms`. */
+static void align(struct rig *rig, int tm, const char *name, uint32_t members, int64_t watermark_ms)
+{
+    char id[33] = "";
+    for (int t = 0; t < 4; t++)
+        if (job(rig)->tasks[t].taskmanager_id[2] - '0' == tm)
+            snprintf(id, sizeof id, "%s", job(rig)->tasks[t].executor_id);
+    Weir__AlignmentGroup group, *groups[1] = {&group};
+    Weir__Alignment alignment;
+    Weir__Control control;
+    weir__alignment_group__init(&group);
+    weir__alignment__init(&alignment);
+    weir__control__init(&control);
+    group.name = (char *)(uintptr_t)name;
+    group.members = members;
+    group.watermark_ms = watermark_ms;
+    alignment.executor_id = id;
+    alignment.job_id = (char *)JOB;
+    alignment.groups = groups;
+    alignment.n_groups = 1;
+    control.body_case = WEIR__CONTROL__BODY_ALIGNMENT;
+    control.alignment = &alignment;
+    forget(rig);
+    deliver(rig, tm, &control);
+}
+
+/* What the TaskManager was told since then. */
+static int64_t told(const struct rig *rig, int tm)
+{
+    const Weir__Control *control = last(rig, tm, WEIR__CONTROL__BODY_ALIGNMENT);
+    assert_non_null(control);
+    assert_int_equal(control->alignment->n_groups, 1);
+    assert_string_equal(control->alignment->groups[0]->name, "g");
+    assert_int_equal(control->session, 1);
+    return control->alignment->groups[0]->watermark_ms;
+}
+
+static void sources_hear_of_each_other(void **state)
+{
+    (void)state;
+    struct rig rig;
+    struct weir_jm_job_options options;
+    rig_init(&rig, &options);
+    options.restart = WEIR_JM_RESTART_FIXED_DELAY;
+    options.fixed_attempts = 3;
+    options.fixed_delay_ms = 500;
+    bring_up(&rig, &options);
+    align(&rig, 0, "g", 2, 1000);
+    assert_true(told(&rig, 0) == INT64_MIN); /* the others have not said anything */
+    assert_null(last(&rig, 1, WEIR__CONTROL__BODY_ALIGNMENT));
+    align(&rig, 1, "g", 1, 7000);
+    assert_true(told(&rig, 1) == INT64_MIN); /* one of its own has not begun */
+    align(&rig, 1, "g", 2, 7000);
+    assert_int_equal(told(&rig, 1), 1000);
+    assert_int_equal(told(&rig, 0), 7000); /* at once: now it is known */
+    align(&rig, 1, "g", 2, 8000);
+    assert_null(last(&rig, 0, WEIR__CONTROL__BODY_ALIGNMENT)); /* it will ask */
+    align(&rig, 0, "g", 2, 2000);
+    assert_int_equal(told(&rig, 0), 8000);
+    align(&rig, 0, "unknown", 5, -1);
+    assert_int_equal(told(&rig, 0), 8000); /* no group of this job */
+    /* Idle. */
+    align(&rig, 1, "g", 2, INT64_MAX);
+    align(&rig, 0, "g", 2, 3000);
+    assert_true(told(&rig, 0) == INT64_MAX);
+    /* A source restarts: nothing is known of it until it is back. */
+    task_report(&rig, 0, WEIR__TASK_STATE__FAILED, false, NULL);
+    align(&rig, 0, "g", 1, 3000);
+    assert_true(told(&rig, 0) == INT64_MIN);
+    assert_true(told(&rig, 1) == INT64_MIN);
+    tick(&rig, 1000);
+    task_report(&rig, 0, WEIR__TASK_STATE__RUNNING, false, NULL);
+    align(&rig, 0, "g", 2, 2500);
+    assert_true(told(&rig, 0) == INT64_MAX);
+    assert_int_equal(told(&rig, 1), 2500);
+    /* One that has FINISHED holds back nobody. */
+    task_report(&rig, 2, WEIR__TASK_STATE__FINISHED, false, NULL);
+    align(&rig, 0, "g", 1, 4000);
+    align(&rig, 1, "g", 2, 9000);
+    assert_int_equal(told(&rig, 1), 4000);
+    task_report(&rig, 0, WEIR__TASK_STATE__FINISHED, false, NULL);
+    align(&rig, 0, "g", 0, INT64_MIN);
+    align(&rig, 1, "g", 2, 9000);
+    assert_true(told(&rig, 1) == INT64_MAX);
+    rig_fini(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -713,6 +808,7 @@ int main(void)
         cmocka_unit_test(bad_registrations),
         cmocka_unit_test(restart_strategies),
         cmocka_unit_test(options_by_key),
+        cmocka_unit_test(sources_hear_of_each_other),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

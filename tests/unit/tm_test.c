@@ -539,9 +539,54 @@ static void commits_once(void **state)
     rig_fini(&rig);
 }
 
+/* How far an executor's sources are goes to the JobManager, and its answer back; whatever the executor calls itself. */
+static void alignment_is_passed_on(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_init(&rig, 1);
+    bring_up(&rig);
+    start_executor(&rig, "e1", 0, "");
+    make_ready(&rig, "e1");
+    Weir__AlignmentGroup group, *groups[1] = {&group};
+    Weir__Alignment alignment;
+    Weir__Control control;
+    weir__alignment_group__init(&group);
+    weir__alignment__init(&alignment);
+    weir__control__init(&control);
+    group.name = (char *)"g";
+    group.members = 3;
+    group.watermark_ms = INT64_MIN;
+    alignment.executor_id = (char *)"another";
+    alignment.groups = groups;
+    alignment.n_groups = 1;
+    control.body_case = WEIR__CONTROL__BODY_ALIGNMENT;
+    control.alignment = &alignment;
+    run(&rig, (struct weir_tm_event){.kind = WEIR_TM_EVENT_EXECUTOR_MESSAGE, .executor_id = "e1", .control = &control});
+    const struct done *sent = did(&rig, WEIR_TM_EFFECT_SEND, WEIR__CONTROL__BODY_ALIGNMENT);
+    assert_non_null(sent);
+    assert_string_equal(sent->control->alignment->executor_id, "e1");
+    assert_string_equal(sent->control->alignment->job_id, JOB);
+    assert_int_equal(sent->control->alignment->groups[0]->members, 3);
+    assert_true(sent->control->alignment->groups[0]->watermark_ms == INT64_MIN);
+    assert_int_equal(sent->control->session, 1);
+    alignment.executor_id = (char *)"e1";
+    group.watermark_ms = 17;
+    message(&rig, &control);
+    sent = did(&rig, WEIR_TM_EFFECT_SEND_EXECUTOR, WEIR__CONTROL__BODY_ALIGNMENT);
+    assert_non_null(sent);
+    assert_string_equal(sent->executor_id, "e1");
+    assert_int_equal(sent->control->alignment->groups[0]->watermark_ms, 17);
+    alignment.executor_id = (char *)"gone";
+    message(&rig, &control);
+    assert_null(did(&rig, WEIR_TM_EFFECT_SEND_EXECUTOR, WEIR__CONTROL__BODY_ALIGNMENT));
+    rig_fini(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(alignment_is_passed_on),
         cmocka_unit_test(orphans_first),
         cmocka_unit_test(connects_with_backoff),
         cmocka_unit_test(an_executors_life),

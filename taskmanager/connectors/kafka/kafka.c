@@ -152,6 +152,7 @@ const struct weir_connector weir_connector_kafka = {
     .reader_rescale = weir_kafka_reader_rescale,
     .reader_complete = weir_kafka_reader_complete,
     .reader_report = weir_kafka_reader_report,
+    .reader_pause = weir_kafka_reader_pause,
     .writer_open = weir_kafka_writer_open,
     .write_messages = weir_kafka_write,
     .busy = weir_kafka_writer_busy,

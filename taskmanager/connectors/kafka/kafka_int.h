@@ -195,6 +195,7 @@ weir_err weir_kafka_reader_rescale(struct weir_reader *reader, const char *const
                                    struct weir_error *error);
 void weir_kafka_reader_complete(struct weir_reader *reader, const char *position);
 void weir_kafka_reader_report(struct weir_reader *reader, struct weir_connector_ctx *ctx);
+void weir_kafka_reader_pause(struct weir_reader *reader, int32_t lane, bool paused);
 
 /* --- writer.c */
 weir_err weir_kafka_writer_open(struct weir_connector_ctx *ctx, const struct weir_key_value *options, int option_count,

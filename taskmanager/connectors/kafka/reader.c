@@ -29,8 +29,10 @@
 struct partition { /* beside the lane of the same index */
     char *topic;
     int64_t next;
-    int64_t stop; /* -1: none */
-    bool assigned;
+    int64_t stop;  /* -1: none */
+    bool assigned; /* librdkafka fetches it */
+    bool paused;   /* it is not to */
+    bool announced;
     int64_t seen_end; /* the broker said that nothing follows this offset: it is past marks of transactions, too */
 };
 
@@ -301,12 +303,14 @@ static weir_err assign_new(struct weir_reader *reader, struct weir_error *error)
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(reader->count);
     for (int32_t i = 0; i < reader->count; i++) {
         struct partition *partition = &reader->partitions[i];
-        if (partition->assigned || reader->lanes[i].ended)
+        if (partition->assigned || partition->paused || reader->lanes[i].ended)
             continue;
         partition->assigned = true;
         rd_kafka_topic_partition_list_add(list, partition->topic, reader->lanes[i].partition)->offset = partition->next;
-        weir_log(INFO, "kafka: reading topic %s, partition %d from offset %" PRId64, partition->topic,
-                 reader->lanes[i].partition, partition->next);
+        if (!partition->announced)
+            weir_log(INFO, "kafka: reading topic %s, partition %d from offset %" PRId64, partition->topic,
+                     reader->lanes[i].partition, partition->next);
+        partition->announced = true;
     }
     rd_kafka_error_t *failed = list->cnt ? rd_kafka_incremental_assign(reader->client->rk, list) : NULL;
     rd_kafka_topic_partition_list_destroy(list);
@@ -318,17 +322,35 @@ static weir_err assign_new(struct weir_reader *reader, struct weir_error *error)
     return err;
 }
 
-static void end_partition(struct weir_reader *reader, int32_t lane)
+/* Nothing more of it is fetched, and what was fetched is dropped. */
+static void unassign(struct weir_reader *reader, int32_t lane)
 {
-    if (reader->lanes[lane].ended)
+    if (!reader->partitions[lane].assigned)
         return;
-    reader->lanes[lane].ended = true;
+    reader->partitions[lane].assigned = false;
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
     rd_kafka_topic_partition_list_add(list, reader->partitions[lane].topic, reader->lanes[lane].partition);
     rd_kafka_error_t *failed = rd_kafka_incremental_unassign(reader->client->rk, list);
     if (failed)
         rd_kafka_error_destroy(failed); /* what it still gives is dropped */
     rd_kafka_topic_partition_list_destroy(list);
+}
+
+static void end_partition(struct weir_reader *reader, int32_t lane)
+{
+    if (reader->lanes[lane].ended)
+        return;
+    reader->lanes[lane].ended = true;
+    unassign(reader, lane);
+}
+
+/* Not by librdkafka's pause: it goes on where it believes to have been, and 2.0.2 with consume_batch() leaves out messages. Here it goes on at
+ * our own position. */
+void weir_kafka_reader_pause(struct weir_reader *reader, int32_t lane, bool paused)
+{
+    reader->partitions[lane].paused = paused;
+    if (paused)
+        unassign(reader, lane);
 }
 
 static bool all_ended(const struct weir_reader *reader)
@@ -559,9 +581,11 @@ static weir_err take_all(struct weir_reader *reader, int raw_count, int32_t *cou
             continue;
         }
         int32_t lane = lane_of(reader, raw);
-        if (lane < 0 || reader->lanes[lane].ended)
+        if (lane < 0)
             continue;
         struct partition *partition = &reader->partitions[lane];
+        if (!partition->assigned) /* it has ended or is paused, and this was under way */
+            continue;
         if (partition->stop >= 0 && raw->offset >= partition->stop) {
             end_partition(reader, lane);
             continue;
@@ -583,11 +607,12 @@ enum weir_read weir_kafka_read(struct weir_reader *reader, struct weir_connector
     uint64_t events;
     reader->given = messages;
     messages->count = messages->used = 0;
-    weir_err err = assign_new(reader, error); /* what a checkpoint brought */
+    weir_err err = assign_new(reader, error); /* what a checkpoint brought, or was paused */
     if (!err)
         err = discover(reader, ctx, error);
     messages->lanes = reader->lanes;
     messages->lane_count = reader->count;
+    messages->unsettled = !reader->discovered;
     if (err)
         return WEIR_READ_FAILED;
     ctx->wait_fd(ctx, reader->event_fd);
@@ -613,10 +638,12 @@ enum weir_read weir_kafka_read(struct weir_reader *reader, struct weir_connector
 
 /* --- Numbers */
 
-/* Fetches say where partitions end; a reader whose messages wait has none under way, and asks. */
+/* Fetches say where partitions end; a reader whose messages wait, or that has paused some, has none under way, and asks. */
 static void look_at_ends(struct weir_reader *reader, struct weir_connector_ctx *ctx)
 {
     bool stalled = reader->taken == reader->taken_before && rd_kafka_queue_length(reader->queue) > 0;
+    for (int32_t i = 0; i < reader->count; i++)
+        stalled |= reader->partitions[i].paused;
     reader->taken_before = reader->taken;
     if (reader->ends_call && ctx->call_ended(ctx, reader->ends_call)) {
         for (int i = 0; i < reader->ends->list->cnt; i++) {
