@@ -36,8 +36,8 @@ void weir_init_if_first(void)
         sigprocmask(SIG_SETMASK, &before, NULL);
         return;
     }
-    for (;;) {
-        int signal_number = sigwaitinfo(&all, NULL);
+    int signal_number = SIGCHLD; /* who ended before signals were waited for has told nobody */
+    for (;; signal_number = sigwaitinfo(&all, NULL)) {
         if (signal_number == SIGCHLD) {
             int code = reap_all(child);
             if (code >= 0)

@@ -18,8 +18,8 @@ def health(cluster, *arguments):
 
 def test_health_says_who_is_well():
     with Cluster(taskmanagers=2) as cluster:
-        assert health(cluster) == (0, {"jobmanager": (True, True), "taskmanager-1": (True, True),
-                                       "taskmanager-2": (True, True)})
+        everybody = (0, {"jobmanager": (True, True), "taskmanager-1": (True, True), "taskmanager-2": (True, True)})
+        wait_for("everybody well", lambda: health(cluster) == everybody, told=lambda: health(cluster))
         stuck = cluster.taskmanager_pid(2)
         os.kill(stuck, signal.SIGSTOP)
         assert health(cluster, "taskmanager-2") == (1, {"taskmanager-2": (False, False)})
@@ -76,15 +76,16 @@ def test_as_process_1_it_waits_for_orphans_and_passes_signals_on():
     if subprocess.run(["unshare", "--pid", "--fork", "true"], stderr=subprocess.DEVNULL).returncode != 0:
         raise Skip("no PID namespace can be made here (needs root)")
     home = tempfile.mkdtemp(prefix="weir-e2e-")
-    # A process of the namespace whose parent ends: it falls to process 1, and ends a moment later.
-    script = f'(sleep 0.3 & ) ; exec {BUILD}/bin/weir-jobmanager -D rest.port=0 -D jobmanager.rpc.port=0'
+    # Processes of the namespace whose parent ends: they fall to process 1; one ends before that is a JobManager, one a moment later.
+    script = '(sleep 0.1 & ); (sleep 1 & ) ; exec python3 -c "import os, sys, time; time.sleep(0.5); os.execv(sys.argv[1], sys.argv[1:])" ' \
+             f'{BUILD}/bin/weir-jobmanager -D rest.port=0 -D jobmanager.rpc.port=0'
     outer = subprocess.Popen(["unshare", "--pid", "--fork", "--kill-child", "sh", "-c", script],
                              env=dict(os.environ, WEIR_HOME=home), stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         ready = os.path.join(home, "run", "jobmanager.json")
         wait_for("the JobManager", lambda: os.path.exists(ready))
         first, = children_of(outer.pid)
-        wait_for(f"the end of the orphan (children {children_of(first)})", lambda: len(children_of(first)) == 1)
+        wait_for(f"the end of the orphans (children {children_of(first)})", lambda: len(children_of(first)) == 1)
         assert zombies_below(first) == []
         daemon, = children_of(first)
         assert open(f"/proc/{daemon}/comm").read().startswith("weir-jobmanager")
