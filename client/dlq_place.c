@@ -185,15 +185,22 @@ struct reading {
     struct weir_error *error;
 };
 
+/* Anybody may have written there: what has no id of a replay is no mark, since the next mark's name is made of it. */
+static void take_mark(struct reading *reading, const void *text, size_t size)
+{
+    json_t *mark = json_loadb(text, size, 0, NULL);
+    const char *replay = weir_json_text(mark, "replay");
+    if (strlen(replay) == 16 && strspn(replay, "0123456789abcdef") == 16)
+        json_object_set(reading->marks, replay, mark);
+    json_decref(mark);
+}
+
 static bool take_message(const struct weir_message *message, void *arg)
 {
     struct reading *reading = arg;
     bool is_mark = message->header_count == 1 && strcmp(message->headers[0].name, "weir.replay") == 0;
-    if (is_mark && !reading->visit) {
-        json_t *mark = json_loadb((const char *)message->value, message->value_size, 0, NULL);
-        if (mark)
-            json_object_set_new(reading->marks, weir_json_text(mark, "replay"), mark);
-    }
+    if (is_mark && !reading->visit)
+        take_mark(reading, message->value, message->value_size);
     json_t *letter = is_mark || !reading->visit ? NULL : letter_of(message);
     char id[64];
     snprintf(id, sizeof id, "%d:%" PRId64, message->lane, message->position);
@@ -226,11 +233,10 @@ static bool take_object(const struct weir_store_entry *entry, void *arg)
     weir_buf_init(&text, FILE_SIZE_MAX);
     reading->err = weir_store_get(reading->place->store, entry->key, &text, NULL, reading->error);
     bool go_on = !reading->err;
-    json_t *mark = NULL;
     if (go_on && reading->visit)
         go_on = take_lines(reading, entry->key, &text);
-    else if (go_on && (mark = json_loadb((const char *)text.data, text.size, 0, NULL)))
-        json_object_set_new(reading->marks, weir_json_text(mark, "replay"), mark);
+    else if (go_on)
+        take_mark(reading, text.data, text.size);
     weir_buf_fini(&text);
     return go_on;
 }

@@ -179,7 +179,8 @@ static void remove_directory(void)
 
 static void make_directory(void)
 {
-    snprintf(directory, sizeof directory, "/tmp/weir-dlq-fuzz-%d", (int)getpid());
+    snprintf(directory, sizeof directory, "%s/weir-dlq-fuzz-%d", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp",
+             (int)getpid());
     setenv("HOME", "/nowhere", 1);
     setenv("WEIR_HOME", "/nowhere", 1);
     char marks[80];
@@ -241,12 +242,12 @@ void fuzz_seeds(fuzz_put *put)
     static const char files[] =
         "\4{\"value\":\"eA==\",\"value_size\":1,\"key\":null,\"headers\":[{\"name\":\"h\",\"value\":\"AA==\"}],\"code\":\"DATA\",\"error\":\"no\","
         "\"topic\":\"t\",\"partition\":0,\"offset\":5,\"timestamp\":\"2026-01-02T03:04:05.000Z\",\"failed_at\":\"2026-01-02T03:04:05.000Z\",\"job_id\":\"j\"}\n"
-        "{\"value\":null}\n[]\n\0{\"replay\":\"1\",\"state\":\"pending\",\"ids\":[\"part-0:1\"],\"topic\":\"t\"}";
+        "{\"value\":null}\n[]\n\0{\"replay\":\"0123456789abcdef\",\"state\":\"pending\",\"ids\":[\"part-0:1\"],\"topic\":\"t\"}";
     put("directory", files, sizeof files - 1);
-    static const char topic[] = "\1\5\14\1v\0\4DATA\3\1t\4\1"
+    static const char topic[] = "\1\6\14\1v\0\4DATA\3\1t\4\1"
                                 "0\5\1"
                                 "7\6\15"
                                 "1700000000000\1k\3abc\1\13\1"
-                                "1\0\54{\"replay\":\"1\",\"state\":\"done\",\"ids\":[\"0:1\"]}";
+                                "1\0\72{\"replay\":\"0123456789abcdef\",\"state\":\"done\",\"ids\":[\"0:1\"]}";
     put("topic", topic, sizeof topic - 1);
 }
