@@ -12,6 +12,7 @@
 # Environment: SASL=1 adds the SASL_SSL listener (user alice, password alice-secret, SCRAM-SHA-256, SCRAM-SHA-512, PLAIN; CA in DIR/ca.pem)
 #              EXTRA="name=value ..." more lines of server.properties; KAFKA_HEAP=512m; KAFKA_WAIT=60 seconds until ready
 #              KAFKA_JVM (default -XX:TieredStopAtLevel=1: starts quickly; empty for measuring)
+#              KAFKA_GC (default -XX:+UseSerialGC: little memory; it stops a busy broker for tens of ms each second or two)
 set -euo pipefail
 here=$(cd "$(dirname "$(readlink -f "$0")")" && pwd)
 version=4.3.1
@@ -24,7 +25,8 @@ class_path() { printf '%s:' "$cache"/libs/*.jar; }
 
 # java ARGUMENT...: with the class archive where it fits this JVM (it says nothing where it does not).
 java_with() {
-    local options=(-XX:+UseSerialGC -Djava.awt.headless=true "-Dlog4j2.configurationFile=$here/log4j2.properties")
+    # shellcheck disable=SC2206
+    local options=(${KAFKA_GC--XX:+UseSerialGC} -Djava.awt.headless=true "-Dlog4j2.configurationFile=$here/log4j2.properties")
     [ -f "$archive" ] && options+=("-XX:SharedArchiveFile=$archive" -Xlog:cds=off -Xlog:cds+dynamic=off)
     exec java "${options[@]}" -cp "$(class_path)" "$@"
 }

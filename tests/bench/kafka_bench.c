@@ -2,9 +2,15 @@
  * usage: kafka_bench fill BROKERS TOPIC ROWS    readings of 200 bytes in JSON, lz4, over the topic's partitions in turn; 10 k devices, 50 k readings a second of
  *                                               event time. Row i is a function of i
  *        kafka_bench loop BROKERS TOPIC         what a bare loop needs to read the topic to its end: the batch consumer and simdjson over the four members that the job
- *                                               reads. Prints "ROWS CPU-SECONDS WALL-SECONDS" */
+ *                                               reads. Prints "ROWS CPU-SECONDS WALL-SECONDS"
+ *        kafka_bench latency BROKERS FROM TO RATE WARM-S SECONDS ISOLATION
+ *                                               how long messages of 200 bytes in JSON, lz4, are on their way from one topic to the other: a row each 1/RATE s, whatever
+ *                                               became of those before it (a row that this program is late with counts from when it was due). Those of the first WARM-S
+ *                                               seconds are not counted. Prints "rows N lost N doubled N p50 MS p99 MS p99.9 MS most MS" */
 #include <errno.h>
+#include <inttypes.h>
 #include <librdkafka/rdkafka.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -156,12 +162,147 @@ static int loop(const char *brokers, const char *topic)
     return 0; /* the process ends: no need to wait for librdkafka's threads */
 }
 
+/* --- Latency */
+
+#define GIVE_UP_NS (60 * INT64_C(1000000000)) /* after the last row was written */
+
+struct stream {
+    const char *brokers, *from, *to, *isolation;
+    int64_t rate, warm, rows; /* `rows`: those of the warm-up, too */
+    int64_t start_ns;
+    _Atomic int64_t written_ns; /* 0: not all are */
+};
+
+static int64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
+static void sleep_until(int64_t ns)
+{
+    struct timespec until = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
+    clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
+}
+
+/* Row `id` has its number and when it is due first. */
+static void write_row(rd_kafka_topic_t *topic, int64_t id, int64_t due_ns)
+{
+    char line[MESSAGE_SIZE + 1];
+    uint64_t random = mixed((uint64_t)id + 1);
+    int size = snprintf(line, sizeof line,
+                        "{\"id\":%" PRId64 ",\"due\":%" PRId64
+                        ",\"device_id\":\"sensor-%05d\",\"temperature\":%d.%02d,\"note\":\"",
+                        id, due_ns, (int)(random % DEVICES), (int)(random >> 20 & 63) + 20, (int)(random >> 26 & 63));
+    while (size < MESSAGE_SIZE - 2)
+        line[size] = (char)('a' + (int)(mixed(random + (uint64_t)size) % 26)), size++;
+    memcpy(line + size, "\"}", 2);
+    if (rd_kafka_produce(topic, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, line, MESSAGE_SIZE, NULL, 0, NULL) != 0)
+        die("produce", rd_kafka_err2str(rd_kafka_last_error()));
+}
+
+static void *write_stream(void *arg)
+{
+    struct stream *stream = arg;
+    const char *options[] = {"compression.type",   "lz4",  "linger.ms", "1", "queue.buffering.max.messages", "2000000",
+                             "batch.num.messages", "1000", NULL};
+    rd_kafka_t *kafka = client(RD_KAFKA_PRODUCER, stream->brokers, options);
+    rd_kafka_topic_t *topic = rd_kafka_topic_new(kafka, stream->from, NULL);
+    partitions_of(kafka, stream->from);
+    sleep_until(stream->start_ns);
+    for (int64_t id = 0; id < stream->rows;) {
+        int64_t now = now_ns(), due;
+        while (id < stream->rows && (due = stream->start_ns + id * 1000000000 / stream->rate) <= now)
+            write_row(topic, id++, due);
+        rd_kafka_poll(kafka, 0);
+        sleep_until(now + 1000000);
+    }
+    if (rd_kafka_flush(kafka, 60000))
+        die("flush", "not all is written within a minute");
+    stream->written_ns = now_ns();
+    return NULL;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static void print_delays(const struct stream *stream, int64_t *delays, int64_t doubled)
+{
+    int64_t count = 0, wanted = stream->rows - stream->warm;
+    for (int64_t id = stream->warm; id < stream->rows; id++)
+        if (delays[id])
+            delays[count++] = delays[id];
+    qsort(delays, (size_t)count, sizeof *delays, by_size);
+    if (count == 0)
+        die(stream->to, "no row of those to be counted has come");
+    printf("rows %" PRId64 " lost %" PRId64 " doubled %" PRId64 " p50 %.2f p99 %.2f p99.9 %.2f most %.2f\n", count,
+           wanted - count, doubled, (double)delays[count / 2] / 1e6, (double)delays[count * 99 / 100] / 1e6,
+           (double)delays[count * 999 / 1000] / 1e6, (double)delays[count - 1] / 1e6);
+}
+
+static int64_t number_behind(const rd_kafka_message_t *message, const char *name)
+{
+    const char *at = memmem(message->payload, message->len, name, strlen(name));
+    if (!at)
+        die(name, "a message without it");
+    return strtoll(at + strlen(name), NULL, 10); /* the note is behind it */
+}
+
+static int latency(struct stream *stream)
+{
+    static rd_kafka_message_t *messages[BATCH];
+    const char *options[] = {"group.id",        "kafka-bench", "enable.auto.commit", "false", "isolation.level",
+                             stream->isolation, NULL};
+    int64_t *delays = calloc((size_t)stream->rows, sizeof *delays), left = stream->rows, doubled = 0;
+    rd_kafka_t *kafka = client(RD_KAFKA_CONSUMER, stream->brokers, options);
+    rd_kafka_topic_t *topic = rd_kafka_topic_new(kafka, stream->to, NULL);
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(kafka);
+    for (int p = partitions_of(kafka, stream->to); p-- > 0;)
+        if (rd_kafka_consume_start_queue(topic, p, RD_KAFKA_OFFSET_BEGINNING, queue) != 0)
+            die(stream->to, rd_kafka_err2str(rd_kafka_last_error()));
+    stream->start_ns = now_ns() + 500000000;
+    pthread_t writer;
+    if (!delays || pthread_create(&writer, NULL, write_stream, stream) != 0)
+        die("latency", "no thread or no memory");
+    while (left > 0 && (!stream->written_ns || now_ns() < stream->written_ns + GIVE_UP_NS)) {
+        /* One, then all that are there: a batch is waited for until it is full. */
+        rd_kafka_message_t *first = rd_kafka_consume_queue(queue, 100);
+        ssize_t got = first ? rd_kafka_consume_batch_queue(queue, 0, messages + 1, BATCH - 1) + 1 : 0;
+        int64_t now = now_ns();
+        messages[0] = first;
+        for (ssize_t i = 0; i < got; i++) {
+            if (messages[i]->err)
+                die("consume", rd_kafka_message_errstr(messages[i]));
+            int64_t id = number_behind(messages[i], "\"id\":");
+            if (id < 0 || id >= stream->rows)
+                die("consume", "a row that was never written");
+            doubled += delays[id] != 0;
+            left -= delays[id] == 0;
+            if (!delays[id])
+                delays[id] = now - number_behind(messages[i], "\"due\":");
+            rd_kafka_message_destroy(messages[i]);
+        }
+    }
+    print_delays(stream, delays, doubled);
+    return 0; /* the process ends */
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 5 && strcmp(argv[1], "fill") == 0)
         return fill(argv[2], argv[3], atoll(argv[4]));
     if (argc == 4 && strcmp(argv[1], "loop") == 0)
         return loop(argv[2], argv[3]);
-    fprintf(stderr, "usage: kafka_bench fill BROKERS TOPIC ROWS | loop BROKERS TOPIC\n");
+    if (argc == 9 && strcmp(argv[1], "latency") == 0) {
+        int64_t rate = atoll(argv[5]), warm = rate * atoll(argv[6]);
+        struct stream stream = {argv[2], argv[3], argv[4], argv[8], rate, warm, warm + rate * atoll(argv[7]), 0, 0};
+        return latency(&stream);
+    }
+    fprintf(stderr, "usage: kafka_bench fill BROKERS TOPIC ROWS | loop BROKERS TOPIC\n"
+                    "       kafka_bench latency BROKERS FROM TO RATE WARM-S SECONDS ISOLATION\n");
     return 2;
 }

@@ -448,6 +448,58 @@ def bench_keyed_count():
     at_least("keyed-count-beyond-memory-against-loop", beyond / loop, 2)
 
 
+class KafkaLatency:
+    """A broker, and a job from one topic to another with a checkpoint each 100 ms; kafka_bench writes 50 k rows a second and reads them again."""
+    RATE, WARM_S, SECONDS = 50_000, 8, 12
+
+    def __init__(self):
+        sys.path[:0] = [os.path.join(ROOT, "tests", "e2e"), os.path.join(ROOT, "tests", "s3")]
+        from kafka_kit import Kafka
+        # As Kafka's own scripts have it: the small collector that tests take stops a broker for 20 to 30 ms each two seconds at this rate.
+        os.environ.update({"KAFKA_HEAP": "1g", "KAFKA_GC": "-XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:InitiatingHeapOccupancyPercent=35"})
+        self.kafka, self.count = Kafka(), 0
+
+    def __enter__(self):
+        self.kafka.__enter__()
+        return self
+
+    def __exit__(self, *what):
+        self.kafka.__exit__(*what)
+        shutil.rmtree(sys.modules["weir_test"].REPORTS, ignore_errors=True)
+
+    def run(self, guarantee, isolation, options=None):
+        """(p50, p99, p99.9, most), ms."""
+        self.count += 1
+        names = [f"{way}{self.count}" for way in ("in", "out")]
+        for name in names:
+            self.kafka.create(name, 4)
+        options = {"execution.checkpointing.interval": "100 ms", **(options or {})}
+        with Cluster(1, 2, [o for k, v in options.items() for o in ("-D", f"{k}={v}")]) as cluster:
+            cluster.run("-d", "-p", 2, job("kafka_latency"), "--brokers", self.kafka.brokers, "--input", names[0], "--output", names[1], "--guarantee", guarantee)
+            said = measure([bench("kafka_bench"), "latency", self.kafka.brokers, *names, self.RATE, self.WARM_S, self.SECONDS, isolation])[2]
+        print(f"# {guarantee}: {said.strip()}", flush=True)
+        lost, doubled, *times = numbers(r"lost (\d+) doubled (\d+) p50 (\S+) p99 (\S+) p99.9 (\S+) most (\S+)", said)
+        if lost or doubled:
+            raise SystemExit(f"kafka_latency: {lost:.0f} rows are lost, {doubled:.0f} doubled")
+        return times
+
+
+def bench_kafka_latency():
+    """From when a row is due at the producer until a consumer has it, broker, job and both on this machine: with checkpoints in files, and in S3."""
+    with KafkaLatency() as run:
+        from s3_kit import KEYS, S3
+        os.environ.update(KEYS)
+        found = {"exactly-once": [], "exactly-once-s3": [], "at-least-once": []}
+        with S3() as s3:
+            storage = {"s3.endpoint": s3.endpoint, "s3.path-style-access": "true", "execution.checkpointing.dir": "s3://weir-test/bench"}
+            for _ in range(min(RUNS, 3)):
+                found["exactly-once"].append(run.run("exactly-once", "read_committed"))
+                found["exactly-once-s3"].append(run.run("exactly-once", "read_committed", storage))
+                found["at-least-once"].append(run.run("at-least-once", "read_uncommitted"))
+        for name, bound in (("exactly-once", 300), ("exactly-once-s3", 300), ("at-least-once", 10)):
+            at_most(f"kafka-{name}-latency-p99-ms", median([times[1] for times in found[name]]), bound)
+
+
 BENCHES = {name[6:]: f for name, f in globals().items() if name.startswith("bench_")}
 for name, function in BENCHES.items():
     if len(sys.argv) == 1 or name in sys.argv[1:]:

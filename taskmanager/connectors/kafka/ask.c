@@ -18,8 +18,8 @@
 #define TIMEOUT_MS 30000
 #define SLICE_MS 500 /* of a question, longer each time: why nobody answers is looked at in between */
 #define SLICE_MAX_MS 4000
-#define UNKNOWN_MS 5000        /* a topic may be so new that not every broker knows it, or be made by the question */
-#define CONFIG_TIMEOUT_MS 5000 /* for the topic's settings, which only help */
+#define UNKNOWN_MS 5000         /* a topic may be so new that not every broker knows it, or be made by the question */
+#define CONFIG_TIMEOUT_MS 20000 /* for the topic's settings, of brokers that are there */
 #define PAUSE_MS 100
 #define BATCH_HEAD 61         /* bytes of a batch before its first record, */
 #define RECORD_HEAD 7         /* and of a record besides key and value: at least */
@@ -58,15 +58,15 @@ static void take_setting(struct weir_kafka_sizes *sizes, bool *changed, const rd
 }
 
 void weir_kafka_sizes_ask(struct weir_kafka_sizes *sizes, struct weir_kafka_client *client,
-                          const struct weir_key_value *options, int option_count, const char *topic)
+                          const struct weir_key_value *options, int option_count, const char *topic, int timeout_ms)
 {
     bool changed = false; /* brokers compress again what they are sent */
     rd_kafka_ConfigResource_t *wanted = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic);
     rd_kafka_queue_t *queue = rd_kafka_queue_new(client->rk);
     rd_kafka_AdminOptions_t *admin = rd_kafka_AdminOptions_new(client->rk, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
-    rd_kafka_AdminOptions_set_request_timeout(admin, CONFIG_TIMEOUT_MS, NULL, 0);
+    rd_kafka_AdminOptions_set_request_timeout(admin, timeout_ms, NULL, 0);
     rd_kafka_DescribeConfigs(client->rk, &wanted, 1, admin, queue);
-    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, 2 * CONFIG_TIMEOUT_MS);
+    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, timeout_ms + 1000);
     if (event && !rd_kafka_event_error(event)) {
         size_t count = 0, entry_count = 0;
         const rd_kafka_ConfigResource_t **found =
@@ -255,7 +255,8 @@ weir_err weir_kafka_ask(void *arg, struct weir_error *error)
     if (!err)
         err = ask_topic(question, client, error);
     if (!err && question->topic[0])
-        weir_kafka_sizes_ask(&question->sizes, client, question->options, question->option_count, question->topic);
+        weir_kafka_sizes_ask(&question->sizes, client, question->options, question->option_count, question->topic,
+                             CONFIG_TIMEOUT_MS);
     if (!err && question->transactional_id)
         err = ask_transactions(question, client, error);
     weir_kafka_client_unref(client);

@@ -25,8 +25,8 @@
 #define PART_SIZE ((int64_t)64 << 20)
 #define INIT_TIMEOUT_MS 60000
 #define COMMIT_TIMEOUT_MS 60000
-#define METADATA_TIMEOUT_MS 30000
-#define IDLE_MS 60000 /* after which a producer is let go, when there is another commit */
+#define CONFIG_TIMEOUT_MS 5000 /* for the topic's settings, which only help */
+#define IDLE_MS 60000          /* after which a producer is let go, when there is another commit */
 
 struct producer {
     char *id; /* transactional */
@@ -113,7 +113,8 @@ static weir_err producer_new(const struct weir_message_commit *commit, const cha
     weir_kafka_sizes_init(&sizes, commit->options, commit->option_count);
     weir_err err = client_new(commit, id, &sizes, &client, error);
     if (!err && get(commit, "topic")[0]) {
-        weir_kafka_sizes_ask(&sizes, client, commit->options, commit->option_count, get(commit, "topic"));
+        weir_kafka_sizes_ask(&sizes, client, commit->options, commit->option_count, get(commit, "topic"),
+                             CONFIG_TIMEOUT_MS);
         if (weir_kafka_batches_fit(&sizes)) {
             ((struct delivery *)client->owner)->sizes = sizes;
         } else {

@@ -98,9 +98,9 @@ struct weir_kafka_sizes { /* bytes */
 };
 /* By the options alone. */
 void weir_kafka_sizes_init(struct weir_kafka_sizes *sizes, const struct weir_key_value *options, int option_count);
-/* And by the topic's settings, as far as the brokers say them. Blocks, at most 10 s. */
+/* And by the topic's settings, as far as the brokers say them within the time. Blocks. */
 void weir_kafka_sizes_ask(struct weir_kafka_sizes *sizes, struct weir_kafka_client *client,
-                          const struct weir_key_value *options, int option_count, const char *topic);
+                          const struct weir_key_value *options, int option_count, const char *topic, int timeout_ms);
 /* DATA: the message, of key and value, is larger than can be. `topic`: NULL: the sink's own. */
 weir_err weir_kafka_sizes_check(const struct weir_kafka_sizes *sizes, const struct weir_message_out *message,
                                 struct weir_error *error);

@@ -36,8 +36,8 @@ weir_err weir_kafka_producer_new(const struct weir_key_value *options, int optio
         {"queue.buffering.max.kbytes", in_transactions ? "131072" : "65536"},
         {"queue.buffering.max.messages", in_transactions ? "1000000" : "500000"},
         {"client.id", "weir"},
-        {in_transactions ? "linger.ms" : NULL, "2"},
-        {"transactional.id", transactional_id},
+        {"linger.ms", in_transactions ? "2" : "1"}, /* batches grow by themselves while brokers are busy */
+        {in_transactions ? "transactional.id" : NULL, transactional_id},
         {"transaction.timeout.ms", "60000"},
         {NULL, NULL},
     };

@@ -21,6 +21,8 @@
 
 #define TIMEOUT_MS 30000
 #define READ_TIMEOUT_MS 60000
+#define LEADER_TRIES 100
+#define LEADER_PAUSE_MS 50
 
 /* --- The topic */
 
@@ -74,6 +76,11 @@ static rd_kafka_resp_err_t make_topic(struct weir_kafka_client *client, const ch
     return reason;
 }
 
+static void wait_a_little(void)
+{
+    nanosleep(&(struct timespec){.tv_nsec = LEADER_PAUSE_MS * 1000000}, NULL);
+}
+
 weir_err weir_kafka_progress_prepare(struct weir_kafka_client *client, const char *topic, bool is_first,
                                      struct weir_error *error)
 {
@@ -89,9 +96,13 @@ weir_err weir_kafka_progress_prepare(struct weir_kafka_client *client, const cha
         weir_log(INFO, "kafka %s: made topic %s, where exactly-once sinks remember what is written", client->brokers,
                  topic);
     if (!reason || reason == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS) {
-        for (int tries = 0; tries < 100 && !has_topic(client, topic, &reason); tries++) /* until its leader is known */
-            nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
-        return WEIR_OK;
+        for (int tries = 0; tries < LEADER_TRIES; tries++, wait_a_little()) {
+            if (has_topic(client, topic, &reason))
+                return WEIR_OK;
+            if (reason) /* nobody answers any more: each question would take as long as this one */
+                return weir_kafka_fail(client, weir_kafka_code(reason, is_first), reason, what, error);
+        }
+        return weir_kafka_fail(client, WEIR_ERR_IO, RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE, what, error);
     }
     snprintf(what, sizeof what,
              "cannot make the progress topic '%.100s' (make it, with one partition and cleanup.policy=compact)%s%s",
