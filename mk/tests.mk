@@ -123,9 +123,9 @@ $(BUILD)/bench/jobs/%.so: tests/bench/jobs/%.c $(HEADERS) | $(LIBWEIR)
 test-jobs: $(TEST_JOBS)
 
 E2E := $(filter-out tests/e2e/weir_test.py,$(wildcard tests/e2e/*_test.py)) # weir_test.py is the kit
-# They begin first, so that nothing waits for them alone in the end.
-LONG_TESTS := tests/sim/sim_test.sh tests/torture/kill_torture.py tests/torture/kafka_torture.py tests/torture/daemons_torture.py \
-              $(patsubst %,tests/e2e/%_test.py,savepoint kafka_sink container demo hostile unaligned temperature failures network checkpoint)
+# They begin first, so that nothing waits for them alone in the end; those that compute beside those that wait.
+LONG_TESTS := tests/sim/sim_test.sh tests/torture/kafka_torture.py tests/e2e/savepoint_test.py tests/torture/kill_torture.py \
+              $(patsubst %,tests/e2e/%_test.py,container failures unaligned hostile temperature kafka_sink network checkpoint demo) tests/torture/daemons_torture.py
 check-unit: unit-tests
 	tests/run.py $(UNIT_BIN)
 check-e2e: all test-jobs
