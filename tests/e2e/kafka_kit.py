@@ -9,7 +9,7 @@ import time
 import urllib.request
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from weir_test import PATIENCE, ROOT, free_port, wait_for  # noqa: E402
+from weir_test import ROOT, WAITS, free_port, wait_for  # noqa: E402
 
 PARTS = os.environ.get("WEIR_PARTS", os.path.join(os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache")), "weir-parts"))
 sys.path[:0] = glob.glob(os.path.join(PARTS, "venv", "lib", "python3*", "site-packages"))
@@ -20,7 +20,7 @@ REGISTRY_SCRIPT = os.path.join(ROOT, "scripts", "kafka", "registry.sh")
 
 def kafka_sh(*arguments, env=None, timeout_s=300):
     done = subprocess.run([SCRIPT, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                          timeout=timeout_s * PATIENCE, env=dict(os.environ, **(env or {})))
+                          timeout=timeout_s * WAITS, env=dict(os.environ, **(env or {})))
     assert done.returncode == 0, f"kafka.sh {arguments}: {done.stderr}{done.stdout}"
     return done.stdout.strip()
 
@@ -29,7 +29,7 @@ class Kafka:
     """with Kafka(nodes=1) as kafka: brokers of its own, gone at the end."""
 
     def __init__(self, nodes=1, sasl=False, extra=""):
-        self.nodes, self.env = nodes, {"SASL": "1" if sasl else "0", "EXTRA": extra, "KAFKA_WAIT": str(int(60 * PATIENCE))}
+        self.nodes, self.env = nodes, {"SASL": "1" if sasl else "0", "EXTRA": extra, "KAFKA_WAIT": str(int(60 * WAITS))}
         self.dir = tempfile.mkdtemp(prefix="weir-kafka-")
 
     def __enter__(self):
@@ -77,21 +77,21 @@ class Kafka:
     def create(self, topic, partitions=1, **config):
         from confluent_kafka.admin import NewTopic
         for future in self.admin.create_topics([NewTopic(topic, partitions, config={k.replace("_", "."): str(v) for k, v in config.items()})]).values():
-            future.result(60 * PATIENCE)
+            future.result(60 * WAITS)
         wait_for(f"leaders of {topic}", lambda: self.leaders(topic) == partitions)
 
     def leaders(self, topic):
-        found = self.admin.list_topics(topic, timeout=30 * PATIENCE).topics.get(topic)
+        found = self.admin.list_topics(topic, timeout=30 * WAITS).topics.get(topic)
         return found and not found.error and sum(p.leader >= 0 for p in found.partitions.values())
 
     def leader(self, topic, partition):
         """The node, or -1."""
-        return self.admin.list_topics(topic, timeout=30 * PATIENCE).topics[topic].partitions[partition].leader
+        return self.admin.list_topics(topic, timeout=30 * WAITS).topics[topic].partitions[partition].leader
 
     def wait_in_sync(self):
         """All replicas of all partitions are there again."""
         def there():
-            topics = self.admin.list_topics(timeout=30 * PATIENCE).topics.values()
+            topics = self.admin.list_topics(timeout=30 * WAITS).topics.values()
             return all(len(p.isrs) == len(p.replicas) and p.leader > 0 for topic in topics for p in topic.partitions.values())
         wait_for("replicas in sync", there, 120)
 
@@ -99,18 +99,18 @@ class Kafka:
         """Makes the partition's preferred replica its leader, if it is another one."""
         from confluent_kafka import ElectionType, KafkaException, TopicPartition
         try:
-            self.admin.elect_leaders(ElectionType.PREFERRED, [TopicPartition(topic, partition)]).result(60 * PATIENCE)
+            self.admin.elect_leaders(ElectionType.PREFERRED, [TopicPartition(topic, partition)]).result(60 * WAITS)
         except KafkaException as why:
             assert "ELECTION_NOT_NEEDED" in str(why), why
 
     def add_partitions(self, topic, total):
         from confluent_kafka.admin import NewPartitions
         for future in self.admin.create_partitions([NewPartitions(topic, total)]).values():
-            future.result(60 * PATIENCE)
+            future.result(60 * WAITS)
 
     def delete(self, topic):
         for future in self.admin.delete_topics([topic]).values():
-            future.result(60 * PATIENCE)
+            future.result(60 * WAITS)
 
     def producer(self, **config):
         from confluent_kafka import Producer
@@ -128,12 +128,12 @@ class Kafka:
                     break
                 except BufferError:
                     producer.poll(0.1)
-        assert producer.flush(60 * PATIENCE) == 0 and not failed, failed
+        assert producer.flush(60 * WAITS) == 0 and not failed, failed
 
     def committed(self, group, topic, partitions):
         from confluent_kafka import Consumer, TopicPartition
         consumer = Consumer({"bootstrap.servers": self.brokers, "group.id": group, **QUIET})
-        found = consumer.committed([TopicPartition(topic, p) for p in range(partitions)], timeout=30 * PATIENCE)
+        found = consumer.committed([TopicPartition(topic, p) for p in range(partitions)], timeout=30 * WAITS)
         consumer.close()
         return [p.offset for p in found]
 
@@ -141,8 +141,8 @@ class Kafka:
         """Behind the last message that such a reader is given, by partition: with read_committed the last stable offset."""
         from confluent_kafka import Consumer, TopicPartition
         consumer = Consumer({"bootstrap.servers": self.brokers, "group.id": "kit", "isolation.level": isolation, **QUIET})
-        partitions = sorted(consumer.list_topics(topic, timeout=30 * PATIENCE).topics[topic].partitions)
-        found = [consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=30 * PATIENCE)[1] for p in partitions]
+        partitions = sorted(consumer.list_topics(topic, timeout=30 * WAITS).topics[topic].partitions)
+        found = [consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=30 * WAITS)[1] for p in partitions]
         consumer.close()
         return found
 
@@ -151,8 +151,8 @@ class Kafka:
         from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
         consumer = Consumer({"bootstrap.servers": self.brokers, "group.id": "kit", "isolation.level": isolation, "enable.auto.commit": False,
                              "enable.partition.eof": True, "fetch.wait.max.ms": 50, **QUIET})
-        partitions = sorted(consumer.list_topics(topic, timeout=30 * PATIENCE).topics[topic].partitions)
-        found, ended, deadline = {p: [] for p in partitions}, set(), time.monotonic() + timeout_s * PATIENCE
+        partitions = sorted(consumer.list_topics(topic, timeout=30 * WAITS).topics[topic].partitions)
+        found, ended, deadline = {p: [] for p in partitions}, set(), time.monotonic() + timeout_s * WAITS
         consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in partitions])
         while len(ended) < len(partitions) or (until and sum(map(len, found.values())) < until):
             assert time.monotonic() < deadline, f"{topic}: {sum(map(len, found.values()))} messages of {until} in {timeout_s} s"
@@ -175,19 +175,19 @@ class Registry:
         self.port = free_port()
 
     def __enter__(self):
-        done = subprocess.run([REGISTRY_SCRIPT, "up", self.dir, str(self.port)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=600 * PATIENCE,
-                              env=dict(os.environ, REGISTRY_WAIT=str(int(120 * PATIENCE))))
+        done = subprocess.run([REGISTRY_SCRIPT, "up", self.dir, str(self.port)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=600 * WAITS,
+                              env=dict(os.environ, REGISTRY_WAIT=str(int(120 * WAITS))))
         assert done.returncode == 0, done.stderr
         self.url = done.stdout.strip()
         return self
 
     def __exit__(self, *_):
-        subprocess.run([REGISTRY_SCRIPT, "down", self.dir, "rm"], timeout=60 * PATIENCE, check=True)
+        subprocess.run([REGISTRY_SCRIPT, "down", self.dir, "rm"], timeout=60 * WAITS, check=True)
 
     def ask(self, path, body=None, method=None):
         request = urllib.request.Request(self.url + path, json.dumps(body).encode() if body else None,
                                          {"Content-Type": "application/vnd.schemaregistry.v1+json"}, method=method)
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30 * PATIENCE) as answer:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30 * WAITS) as answer:
             return json.load(answer)
 
     def register(self, subject, schema, references=()):

@@ -25,6 +25,7 @@ EXAMPLES = os.path.join(BUILD, "examples")
 JOBS = os.path.join(BUILD, "tests", "jobs")
 # Sanitizer builds are slower: every bound is multiplied.
 PATIENCE = float(os.environ.get("WEIR_TEST_PATIENCE", "1"))
+WAITS = PATIENCE * float(os.environ.get("WEIR_TEST_LONG_WAITS", "1")) # of the tests alone: nothing that a cluster does takes longer for it
 # Sanitizers write into files of this directory, whichever process they are in: its standard error may be read by nobody. (UBSan beside
 # ASan writes to standard error all the same: commands' outputs and clusters' logs are read for its words.)
 REPORTS = tempfile.mkdtemp(prefix="weir-e2e-reports-")
@@ -67,12 +68,12 @@ class Skip(Exception):
 
 def wait_for(what, condition, timeout_s=30, told=None):
     """Polls condition() until it is true and returns its value; fails naming `what`, and what told() says, after timeout_s."""
-    deadline = time.monotonic() + timeout_s * PATIENCE
+    deadline = time.monotonic() + timeout_s * WAITS
     while True:
         value = condition()
         if value:
             return value
-        assert time.monotonic() < deadline, f"no {what} within {timeout_s * PATIENCE:.0f} s{': ' + str(told()) if told else ''}"
+        assert time.monotonic() < deadline, f"no {what} within {timeout_s * WAITS:.0f} s{': ' + str(told()) if told else ''}"
         time.sleep(0.02)
 
 
@@ -80,7 +81,7 @@ def run(*command, timeout_s=120, env=None, cwd=None, stdin=None):
     """A command with its output; never hangs."""
     full = dict(os.environ, **(env or {}))
     done = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          timeout=timeout_s * PATIENCE, env=full, cwd=cwd, text=True,
+                          timeout=timeout_s * WAITS, env=full, cwd=cwd, text=True,
                           stdin=stdin or subprocess.DEVNULL, errors="replace")
     look_for_reports(" ".join(str(c) for c in command), done.stderr)
     return done

@@ -109,6 +109,5 @@ class KafkaMatrix(Matrix):
 
     def rescale(self, point, kind):
         """2, 5, 1, 2, ... and a fault on the way."""
-        parallelism = PARALLELISM[self.rescales % len(PARALLELISM)]
         self.rescales += 1
-        self.settle(self.ask(f"rescale to {parallelism}", point, kind, lambda code, out: True, "rescale", self.world.job, "--parallelism", parallelism)[1])
+        super().rescale(point, kind, PARALLELISM[(self.rescales - 1) % len(PARALLELISM)])

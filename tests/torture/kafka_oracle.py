@@ -2,6 +2,8 @@
 there once, those of a key in order and in one partition, each with its number within its key, which the job counted in its state."""
 import json
 
+POLLS = 100 # of 0.2 s, without a step on
+
 
 class Oracle:
     def __init__(self, keys):
@@ -49,20 +51,33 @@ class Reader:
     """Feeds an oracle with what is new in a topic, through whatever happens to its brokers."""
 
     def __init__(self, kafka, topic, oracle):
+        self.kafka, self.topic, self.oracle = kafka, topic, oracle
+        self.next = {} # of each partition: the offset behind what was taken
+        self.open()
+
+    def open(self):
         from confluent_kafka import Consumer, KafkaError, TopicPartition
-        self.kafka, self.oracle, self.gone = kafka, oracle, KafkaError._AUTO_OFFSET_RESET
-        self.consumer = Consumer({"bootstrap.servers": kafka.brokers, "group.id": "oracle", "isolation.level": "read_committed",
-                                  "enable.auto.commit": False, "auto.offset.reset": "error", "fetch.wait.max.ms": 50, "log_level": 0})
-        partitions = self.consumer.list_topics(topic, timeout=60).topics[topic].partitions
-        self.consumer.assign([TopicPartition(topic, p, 0) for p in partitions])
+        self.gone = KafkaError._AUTO_OFFSET_RESET
+        self.consumer = Consumer({"bootstrap.servers": self.kafka.brokers, "group.id": "oracle", "isolation.level": "read_committed",
+                                  "enable.auto.commit": False, "auto.offset.reset": "error", "fetch.wait.max.ms": 50, "topic.metadata.refresh.interval.ms": 5000,
+                                  "log_level": 0})
+        partitions = self.consumer.list_topics(self.topic, timeout=60).topics[self.topic].partitions
+        self.consumer.assign([TopicPartition(self.topic, p, self.next.get(p, 0)) for p in partitions])
+        self.reached = self.polls = 0
 
     def poll(self):
         for message in self.consumer.consume(5000, 0.2):
             if not message.error():
+                self.next[message.partition()] = message.offset() + 1
                 self.oracle.take(message.partition(), message.key(), message.value())
             elif message.error().code() == self.gone: # what it has read is not there any more
                 self.oracle.findings.append(("taken back", message.partition(), message.error().str()))
-        return self.oracle.reached()
+        before, self.reached = self.reached, self.oracle.reached()
+        self.polls = self.polls + 1 if self.reached == before else 0
+        if self.polls > POLLS: # a client that has lost its way to a partition: another one goes on where it was
+            self.consumer.close()
+            self.open()
+        return self.reached
 
     def close(self):
         self.consumer.close()

@@ -27,7 +27,7 @@ from kafka_kit import Kafka  # noqa: E402
 from kafka_matrix import BROKER_FAULTS, PUBLISHING, TRANSACTION_S, KafkaMatrix  # noqa: E402
 from kafka_oracle import Oracle, Reader  # noqa: E402
 from kill_matrix import A_CHECKPOINT, A_DEPLOYMENT, AFTER_A_JOBMANAGER, AT_AN_END, BY_ANOTHER, STORE_KINDS, Trouble  # noqa: E402
-from kill_world import JOBS, PATIENCE, S3, Proxy, main, s3_world, wait_for  # noqa: E402
+from kill_world import JOBS, S3, WAITS, Proxy, main, s3_world, wait_for  # noqa: E402
 
 JOB = os.path.join(JOBS, "kafka_count.so")
 PARTITIONS, KEYS = 6, 12 # a key is always written to one partition
@@ -71,7 +71,7 @@ class Feeder(threading.Thread):
     def end(self):
         self.stopping = True
         self.join()
-        assert self.producer.flush(60 * PATIENCE) == 0 and not self.failed, self.failed
+        assert self.producer.flush(60 * WAITS) == 0 and not self.failed, self.failed
 
 
 class Run:
@@ -196,12 +196,12 @@ def print_list(counted):
 
 # --- Random ones
 
-A_WORLD = 75 # faults on one cluster, job and set of brokers
-CRASHES = 50
+A_WORLD = 110 # faults on one cluster, job and set of brokers
+CRASHES = 50, 5 # in a loop: of a run's first cluster, and of others
 UNPASSED = (*AFTER_A_JOBMANAGER, *BY_ANOTHER) # steps that a job does not pass before the first fault
 
 
-def plan(points, rng, count):
+def plan(points, rng, count, crashes):
     """Half at the steps of publishing, a quarter at any other, the rest into the brokers, commands and the store; once, crash after crash."""
     def kinds(point):
         role = point.split(".")[0]
@@ -212,7 +212,7 @@ def plan(points, rng, count):
     for i in range(count):
         chance = rng.random()
         if i == loop:
-            yield "crash_loop", CRASHES
+            yield "crash_loop", crashes
         elif chance < 0.12:
             yield "broker", *rng.choice(BROKER_FAULTS)
         elif chance < 0.16:
@@ -221,19 +221,19 @@ def plan(points, rng, count):
             yield "store", rng.choice(STORE_KINDS)
         elif chance < 0.35:
             point = rng.choice([p for p in A_CHECKPOINT + A_DEPLOYMENT if p in publishing + others])
-            yield "rescale", point, rng.choice(kinds(point))
+            yield "rescale", point, rng.choice([kind for kind in kinds(point) if kind != "both"])
         else:
             point = rng.choice(publishing if chance < 0.75 else others)
             yield "fault", point, rng.choice(kinds(point)), rng.randrange(1, 4)
 
 
-def one_world(rng, s3, proxy, trouble, count):
-    settings = {"execution.checkpointing.unaligned.enabled": rng.choice(["true", "false"]), "state.backend.type": rng.choice(["rocksdb", "hashmap"]),
-                "execution.checkpointing.max-concurrent-checkpoints": rng.choice([1, 3])}
+def one_world(rng, s3, proxy, trouble, count, crashes):
+    settings = {"execution.checkpointing.interval": rng.choice(["100 ms", "400 ms"]), "state.backend.type": rng.choice(["rocksdb", "hashmap"]),
+                "execution.checkpointing.unaligned.enabled": rng.choice(["true", "false"]), "execution.checkpointing.max-concurrent-checkpoints": rng.choice([1, 3])}
     print(f"# {settings}", flush=True)
     with Kafka(nodes=3) as kafka, s3_world(s3, proxy, slots=3, config=settings) as world, Run(kafka, world, rng) as it:
         points = wait_for("fault points", world.points)
-        for name, *how in plan(points, rng, count):
+        for name, *how in plan(points, rng, count, crashes):
             if name == "store":
                 how = [trouble, proxy, *how]
             getattr(it.matrix, name)(*how)
@@ -248,7 +248,7 @@ def torture(faults, seed):
     with S3() as s3:
         proxy = Proxy(s3.endpoint, trouble)
         while injected < faults:
-            matrix = one_world(rng, s3, proxy, trouble, min(A_WORLD, faults - injected))
+            matrix = one_world(rng, s3, proxy, trouble, min(A_WORLD, faults - injected), CRASHES[injected > 0])
             total.update(matrix.counted)
             injected += matrix.injected - matrix.missed
         proxy.shutdown()

@@ -6,7 +6,7 @@ import signal
 import tempfile
 import time
 
-from kill_world import PATIENCE, link_all, wait_for
+from kill_world import PATIENCE, WAITS, link_all, wait_for
 
 # Steps that a running job does not pass by itself: something else has to fail first.
 AFTER_A_FAILURE = ("executor.restore-", "executor.deploy-", "executor.starting", "executor.task-running", "supervisor.start-", "supervisor.executor-spawned",
@@ -33,7 +33,7 @@ COMMANDS = {"savepoint": A_CHECKPOINT, "stop": A_CHECKPOINT + ("executor.task-en
             "rescale": A_CHECKPOINT + A_DEPLOYMENT,
             "run -s": ("jobmanager.job-store", "jobmanager.head-put-begun", "jobmanager.head-put-done", "supervisor.start-received",
                        "supervisor.executor-spawned", "executor.starting") + A_DEPLOYMENT}
-TRIES, ACT_S = 6, 2 * PATIENCE
+TRY_S, ACT_S = 60 * WAITS, 2 * PATIENCE
 
 
 def is_stopped(pid):
@@ -123,7 +123,7 @@ class Matrix:
         while process.poll() is None: # it may wait for who is stopped
             self.go_on_after(kind)
             time.sleep(0.02)
-        out, err = process.communicate(timeout=120 * PATIENCE)
+        out, err = process.communicate(timeout=120 * WAITS)
         return process.returncode, out.strip(), err.strip()
 
     def go_on_after(self, kind):
@@ -155,9 +155,9 @@ class Matrix:
             self.missed += 1
             world.disarm()
         result = done(code, out)
-        for _ in range(TRIES):
-            if result:
-                break
+        deadline = time.monotonic() + TRY_S
+        while not result and time.monotonic() < deadline:
+            time.sleep(0.2)
             code, out, err = self.command(None, None, *arguments)
             result = done(code, out)
         assert result, f"{name}, {point} {kind}: exit code {code}, {out} {err}"
@@ -169,11 +169,14 @@ class Matrix:
         else:
             self.world.wait_checkpoints(1, "after a fault that did not act")
 
-    def rescale(self, point, kind):
-        """The job from 2 to 3 or back, and a fault on the way: the command may fail for it, the job may not."""
-        vertices = wait_for("the job", lambda: self.world.rest(f"/jobs/{self.world.job}", {}).get("vertices"))
-        parallelism = 5 - max(v["parallelism"] for v in vertices)
-        self.settle(self.ask("rescale", point, kind, lambda code, out: True, "rescale", self.world.job, "--parallelism", parallelism)[1])
+    def rescale(self, point, kind, parallelism=None):
+        """The job from 2 to 3 or back (or to another parallelism), and a fault on the way: the command may fail for it, and is repeated; the job may not."""
+        name = f"rescale to {parallelism}" if parallelism else "rescale"
+
+        def now():
+            return max(v["parallelism"] for v in wait_for("the job", lambda: self.world.rest(f"/jobs/{self.world.job}", {}).get("vertices")))
+        parallelism = parallelism or 5 - now()
+        self.settle(self.ask(name, point, kind, lambda code, out: code == 0 or now() == parallelism, "rescale", self.world.job, "--parallelism", parallelism)[1])
 
     def savepoint(self, point, kind):
         world = self.world

@@ -20,6 +20,7 @@ def copy_programs():
     for part in ("bin", "lib", "tests/jobs"):
         shutil.copytree(os.path.join(os.path.dirname(RESULTS), part), os.path.join(own, part), symlinks=True, ignore=shutil.ignore_patterns("*.a"))
     os.environ["WEIR_BUILD"] = own
+    os.environ.setdefault("WEIR_TEST_LONG_WAITS", "6") # they go on for long, on machines that are busy
     return own
 
 

@@ -199,7 +199,8 @@ FILE_MATRIX = [
 S3_MATRIX = [
     *(("executor." + step, "kill") for step in ("barrier-aligned", "object-put-begun", "object-put-done", "report-sent", "starting", "restore-part", "deploy-received")),
     ("executor.object-put-done", "error"), ("executor.restore-begun", "error"), ("executor.object-put-begun", "delay"), ("executor.snapshot-captured", "stop"),
-    *(("supervisor." + step, "kill") for step in ("report-sent", "commit-begun", "commit-answered", "start-received")),
+    *(("supervisor." + step, "kill") for step in ("report-sent", "commit-begun", "commit-file", "commit-done", "commit-answered", "start-received")),
+    ("supervisor.commit-file", "both"), ("supervisor.commit-file", "zombie"), ("supervisor.commit-file", "error"),
     ("supervisor.report-received", "zombie"), ("jobmanager.metadata-put-done", "error"), ("jobmanager.head-put-begun", "error"), ("jobmanager.head-get", "error"),
     *(("jobmanager." + step, "kill") for step in ("report-counted", "metadata-put-begun", "head-put-done", "head-answered", "commit-send", "commit-done", "garbage-begun")),
     ("jobmanager.head-put-done", "zombie"),
@@ -256,15 +257,18 @@ def test_commands_under_faults():
 
 
 def test_the_matrix_on_s3():
+    """State and output."""
     trouble = Trouble()
     with S3() as s3:
         proxy = Proxy(s3.endpoint, trouble)
-        with s3_world(s3, proxy) as world:
+        with s3_world(s3, proxy, output=True, slots=4) as world:
             matrix = run_matrix(world, S3_MATRIX, 2)
             for kind in STORE_KINDS:
                 matrix.store(trouble, proxy, kind)
             for kind in LOCAL_KINDS:
                 matrix.local(kind)
+            for parallelism in (4, 1, 2):
+                matrix.rescale("supervisor.commit-file", "kill", parallelism)
             world.check_newest_state()
             finish(world, matrix)
             seen.update(matrix.counted)
@@ -397,9 +401,10 @@ def draw_settings(rng):
 def one_world(rng, store, count, s3, proxy, trouble):
     """A cluster and a job, whose settings are drawn, and so many faults."""
     config, more = draw_settings(rng)
-    print(f"# {store}, {config}", flush=True)
+    output = store == "s3" and rng.random() < 0.5
+    print(f"# {store}{', output too' if output else ''}, {config}", flush=True)
     with SmallDisk(1024) as place:
-        with s3_world(s3, proxy, config=config, place=place, **more) if store == "s3" else World(config=config, place=place, **more) as world:
+        with s3_world(s3, proxy, output, config=config, place=place, **more) if store == "s3" else World(config=config, place=place, **more) as world:
             matrix = Matrix(world, rng)
             world.submit()
             world.wait_checkpoints(2, "at the beginning")

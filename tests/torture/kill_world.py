@@ -17,8 +17,8 @@ import urllib.request
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(os.path.dirname(HERE), "e2e"), os.path.join(os.path.dirname(HERE), "s3"), HERE]
 import oracle  # noqa: E402
-from s3_kit import KEYS, S3, Proxy  # noqa: E402,F401 (for those who use this)
-from weir_test import BUILD, JOBS, PATIENCE, Skip, free_port, look_for_reports, main, run, wait_for  # noqa: E402,F401
+from s3_kit import KEYS, KIND, S3, Proxy  # noqa: E402,F401 (for those who use this)
+from weir_test import BUILD, JOBS, PATIENCE, WAITS, Skip, free_port, look_for_reports, main, run, wait_for  # noqa: E402,F401
 
 IDENTITY = os.path.join(JOBS, "identity.so")
 CONFIG = {"testing.fault-points": "true", "restart-strategy.type": "fixed-delay", "restart-strategy.fixed-delay.attempts": "1000000",
@@ -26,6 +26,8 @@ CONFIG = {"testing.fault-points": "true", "restart-strategy.type": "fixed-delay"
           "execution.checkpointing.tolerable-failed-checkpoints": "1000000", "execution.checkpointing.num-retained": "2", "execution.checkpointing.gc-grace": "300 ms",
           "execution.checkpointing.gc-sweep-interval": "2 s",
           "heartbeat.interval": f"{int(300 * PATIENCE)} ms", "heartbeat.timeout": f"{int(1500 * PATIENCE)} ms"}
+
+OUTPUTS = ("rows-a", "rows-b", "windows", "pairs") # of the job, a directory each
 
 
 def link_all(source, target):
@@ -44,11 +46,13 @@ class World:
     """with World(taskmanagers=2) as world: ... `root`: the directory that holds the objects, once refresh() was called; None: that of `dir`, a path."""
 
     def __init__(self, taskmanagers=2, slots=2, config=None, env=None, dir=None, root=None, refresh=lambda: None, partitions=2, rate=1000, keys=5000, parallelism=2,
-                 sleep_us=0, place=None):
+                 sleep_us=0, place=None, output=None):
+        """`output`: where the job's output goes, and the directory in which that is to be read; None: into the world's own."""
         self.home = tempfile.mkdtemp(prefix="weir-kill-", dir=place)
         self.partitions, self.rate, self.keys, self.parallelism, self.sleep_us = partitions, rate, keys, parallelism, sleep_us
         self.dir = dir or self.path("checkpoints")
         self.root, self.refresh = root or self.dir, refresh
+        self.output_to, self.output_in = output or (self.home, self.home)
         self.rest_port = free_port()
         self.at = ["-m", f"127.0.0.1:{self.rest_port}"]
         self.config = {"rest.port": self.rest_port, "jobmanager.rpc.port": free_port(), "taskmanager.numberOfTaskSlots": slots,
@@ -102,7 +106,7 @@ class World:
                     process.send_signal(sign)
         for process in self.daemons.values():
             try:
-                process.wait(15 * PATIENCE)
+                process.wait(15 * WAITS)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -175,7 +179,7 @@ class World:
         request = urllib.request.Request(f"http://127.0.0.1:{self.rest_port}{path}", method=method,
                                          data=json.dumps(body).encode() if body is not None else None)
         try:
-            with urllib.request.urlopen(request, timeout=5 * PATIENCE) as reply:
+            with urllib.request.urlopen(request, timeout=5 * WAITS) as reply:
                 return json.loads(reply.read())
         except urllib.error.HTTPError as error:
             if fallback is None:
@@ -217,16 +221,14 @@ class World:
     # --- The job
 
     def run_arguments(self, *options, output=True):
-        return ["run", "-d", "-p", self.parallelism, *options, IDENTITY, "--rows-a", output and self.rows[0] or "", "--rows-b",
-                output and self.rows[1] or "", "--windows", output and self.windows or "",
-                "--pairs", output and self.pairs or "", "--partitions", self.partitions, "--rate", self.rate, "--keys", self.keys,
+        where = [part for name in OUTPUTS for part in (f"--{name}", f"{self.output_to}/{name}" if output else "")]
+        return ["run", "-d", "-p", self.parallelism, *options, IDENTITY, *where, "--partitions", self.partitions, "--rate", self.rate, "--keys", self.keys,
                 "--sleep", self.sleep_us,
                 "--window", f"{oracle.WINDOW_MS} ms", "--start", self.began_ms, "--end", self.path("end")]
 
     def submit(self, *options, output=True):
         self.began_ms = int(time.time() * 1000)
-        self.rows = [self.path("rows-a"), self.path("rows-b")]
-        self.windows, self.pairs = self.path("windows"), self.path("pairs")
+        *self.rows, self.windows, self.pairs = [os.path.join(self.output_in, name) for name in OUTPUTS]
         done = self.weir(*self.run_arguments(*options, output=output))
         assert done.returncode == 0, done.stderr
         self.is_now(done.stdout.strip())
@@ -326,7 +328,7 @@ class World:
         except AssertionError as why:
             raise AssertionError(f"{why}: {self.unread}") from None
 
-    def findings(self, end, collected_s=20 * PATIENCE):
+    def findings(self, end, collected_s=20 * WAITS):
         """`end`: of every partition, or {partition: records}. `collected_s`: what nothing refers to may be there for so long: a grace, the leases of
         executors that are cut off, a search and one more."""
         ends = end if isinstance(end, dict) else dict.fromkeys(range(2 * self.partitions), end)
@@ -352,8 +354,10 @@ class World:
 numbers = itertools.count(1)
 
 
-def s3_world(s3, proxy, **more):
-    """A world whose store is S3, in a directory of its own: a job in it that the world does not know is too many."""
+def s3_world(s3, proxy, output=False, **more):
+    """A world whose store is S3, in a directory of its own: a job in it that the world does not know is too many. `output`: the job's, too."""
     name = f"state-{next(numbers)}"
+    if output and KIND == "versitygw": # its objects are seen at once, as files
+        more["output"] = f"s3://weir-test/output-of-{name}", os.path.join(s3.bucket(), f"output-of-{name}")
     config = {"s3.endpoint": proxy.endpoint, "s3.attempts": "4", **more.pop("config", {})}
     return World(dir=f"s3://weir-test/{name}", root=os.path.join(s3.bucket(), name), refresh=s3.refresh, env={**KEYS, "WEIR_S3_ENDPOINT": proxy.endpoint}, config=config, **more)
