@@ -1112,6 +1112,8 @@ static void set_timer(const struct weir_jm *jm, struct weir_jm_job *job)
         at_ms = weir_jm_garbage_wake_ms(jm, job);
     if (job->in->abort_wanted && job->in->abort_not_before_ms > jm->now_ms && job->in->abort_not_before_ms < at_ms)
         at_ms = job->in->abort_not_before_ms;
+    if (job->in->commit_count > 0 && job->in->commit_again_ms > jm->now_ms && job->in->commit_again_ms < at_ms)
+        at_ms = job->in->commit_again_ms;
     int64_t trigger_ms = c->next_trigger_ms > c->pause_until_ms ? c->next_trigger_ms : c->pause_until_ms;
     if (job->committing)
         trigger_ms = c->pause_until_ms;

@@ -111,6 +111,7 @@ struct weir_jm_job_int {
     bool abort_wanted, ever_deployed;
     int64_t abort_not_before_ms; /* executors that an earlier JobManager started may live until then */
     bool commit_sent, commit_failed;
+    int64_t commit_again_ms;            /* not before */
     struct commit commits[COMMITS_MAX]; /* in order; the first may be under way */
     int commit_count;
     struct job_checkpoints *checkpoints;   /* NULL: it has no HEAD, and makes none */

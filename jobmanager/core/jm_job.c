@@ -12,6 +12,7 @@
 #include <stdarg.h>
 
 #define CANCEL_REPLY_MS 3000
+#define COMMIT_AGAIN_MS 60000 /* after output could not be published */
 
 bool weir_job_state_terminal(enum weir_job_state state)
 {
@@ -511,8 +512,7 @@ void weir_jm_job_add_commit(struct weir_jm *jm, struct weir_jm_job *job, uint64_
                             Weir__Committable **committables, size_t count)
 {
     (void)jm;
-    if (job->in
-            ->commit_failed) /* nothing is published after what could not be: a later JobManager tries again, in order */
+    if (job->in->commit_failed && !job->in->checkpoints) /* nothing is published after what could not be */
         return;
     weir_assert(commit_room(job));
     Weir__CommitOutput output;
@@ -562,6 +562,8 @@ static void commit_is_done(struct weir_jm *jm, struct weir_jm_job *job)
 {
     struct commit done = take_commit(jm, job);
     weir_jm_checkpoint_committed(job, done.checkpoint);
+    if (job->in->commit_count == 0)
+        job->in->commit_failed = false;
     /* One that is cancelled, or fails, while its last checkpoint is being written into HEAD ends as that, with its output. */
     if (done.final && job->state == WEIR_JOB_RUNNING)
         end_job(jm, job, WEIR_JOB_FINISHED);
@@ -665,7 +667,7 @@ void weir_jm_job_outputs(struct weir_jm *jm)
             continue;
         if (weir_jm_checkpoint_taking_over(job))
             continue;
-        if (job->in->commit_count > 0)
+        if (job->in->commit_count > 0 && jm->now_ms >= job->in->commit_again_ms)
             publish(jm, job);
         if (job->in->output_tm || !weir_job_state_terminal(job->state) || !job->in->abort_wanted ||
             executors_left(jm, job) || !weir_jm_checkpoint_end_recorded(job) ||
@@ -687,11 +689,16 @@ void weir_jm_job_commit_done(struct weir_jm *jm, struct weir_jm_taskmanager *tm,
         commit_is_done(jm, job);
         return;
     }
+    bool again = job->in->commit_failed;
     job->in->commit_failed = true;
-    job->in->abort_wanted = false;    /* what a complete checkpoint has made output stays to be published */
-    while (job->in->commit_count > 0) /* nothing after it either: HEAD says from where on output is missing */
+    job->in->abort_wanted = false; /* what a complete checkpoint has made output stays to be published: */
+    job->in->output_tm = NULL;
+    /* the job has failed, but a job that began with a later checkpoint of it waits for what comes before, and so may the user. */
+    job->in->commit_again_ms = later_ms(jm->now_ms, COMMIT_AGAIN_MS);
+    while (job->in->commit_count > 0 && !job->in->checkpoints)
         take_commit(jm, job);
-    weir_jm_exception(jm, job, NULL, tm->id, done->failure);
+    if (!again)
+        weir_jm_exception(jm, job, NULL, tm->id, done->failure);
     if (job->state == WEIR_JOB_RUNNING || job->state == WEIR_JOB_RESTARTING)
         weir_jm_job_fail(jm, job, done->failure);
 }

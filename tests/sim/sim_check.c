@@ -800,7 +800,8 @@ void check_jm_effect(struct world *w, int jm, const struct weir_jm_effect *effec
                 if (w->jobs[job].commit_asked && w->jobs[job].commit_tm != conn &&
                     w->jobs[job].commit_checkpoint == checkpoint) {
                     count(w, C_commit_moved);
-                    if (w->conns[w->jobs[job].commit_tm].registered)
+                    if (w->conns[w->jobs[job].commit_tm].registered &&
+                        !w->jobs[job].commit_failed) /* then anybody may try again */
                         violate(w, "commit-moved", "jm%d: job %.8s: two TaskManagers are asked to publish its output",
                                 jm, w->jobs[job].id);
                 }
