@@ -1,9 +1,11 @@
 /* sink, of messages that wait in a checkpoint's log: who publishes them is another process, later, and what it cannot do nobody would see in the job. So the
  * sink asks its connector first (check_messages()), by a call, and takes no row before there is an answer. On a stream without rows a
- * timer looks for it.
+ * timer looks for it. A job that goes on from a checkpoint has had its answer before: its rows go into the log meanwhile, brokers that are away
+ * for a while do not stop it.
  */
 #include <stdlib.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "ops/sink_int.h"
 
@@ -14,8 +16,9 @@ struct asked { /* the call's: it may outlive the sink */
 
 struct sink_check {
     struct weir_call *call;
-    struct asked *asked; /* the call's */
-    bool answered;
+    struct asked *asked;  /* the call's */
+    bool answered, known; /* known: by an answer, which messages are too large */
+    bool goes_on;
 };
 
 static weir_err ask(void *arg, struct weir_error *error)
@@ -58,6 +61,7 @@ void weir_sink_check_begin(struct sink *sink, struct weir_op_ctx *ctx)
                                                .attempt = ctx->attempt};
     sink->check = weir_zalloc(sizeof *sink->check);
     sink->check->asked = asked;
+    sink->check->goes_on = ctx->attempt > 1 && ctx->restored;
     sink->check->call = weir_op_call(ctx, ask, asked, free_asked);
     weir_op_set_timer(ctx, weir_op_now_ms(ctx));
 }
@@ -67,15 +71,23 @@ enum weir_step weir_sink_check_step(struct sink *sink, struct weir_op_ctx *ctx)
     if (!sink->check || sink->check->answered)
         return WEIR_STEP_DONE;
     if (!weir_op_call_ended(ctx, sink->check->call))
-        return WEIR_STEP_AGAIN;
+        return sink->check->goes_on ? WEIR_STEP_DONE : WEIR_STEP_AGAIN;
     sink->check->answered = true;
-    return weir_call_result(sink->check->call, &ctx->error) ? WEIR_STEP_FAILED : WEIR_STEP_DONE;
+    struct weir_error error;
+    sink->check->known = !weir_call_result(sink->check->call, &error);
+    if (!sink->check->known && sink->check->goes_on) {
+        weir_log(WARN, "%s: %s. What it writes waits in its checkpoints", ctx->plan->name, error.message);
+        return WEIR_STEP_DONE;
+    }
+    if (!sink->check->known)
+        ctx->error = error;
+    return sink->check->known ? WEIR_STEP_DONE : WEIR_STEP_FAILED;
 }
 
 weir_err weir_sink_check_message(const struct sink *sink, const struct weir_message_out *message,
                                  struct weir_error *error)
 {
-    if (!sink->check || !sink->carrier.connector->check_message)
+    if (!sink->check || !sink->check->known || !sink->carrier.connector->check_message)
         return WEIR_OK;
     return sink->carrier.connector->check_message(&sink->check->asked->check, message, error);
 }
