@@ -7,6 +7,7 @@
 #include "base/daemon.h"
 #include "client_int.h"
 
+#define BAD "numRecordsBad"
 #define LAGGING_SHOWN_MAX 20
 
 static bool has_ended(const json_t *job)
@@ -248,10 +249,20 @@ static void print_numbers(const json_t *operator_)
     json_t *metrics = json_object_get(operator_, "metrics"), *value, *partition;
     const char *key;
     size_t p, shown = 0;
-    if (json_object_size(metrics) > 0)
-        printf("%s:", name);
-    json_object_foreach(metrics, key, value) printf(" %s=%lld", key, (long long)json_integer_value(value));
-    if (json_object_size(metrics) > 0)
+    bool any = false;
+    json_object_foreach(metrics, key, value)
+    {
+        if (json_number_value(value) == 0 && strncmp(key, BAD, sizeof BAD - 1) == 0)
+            continue; /* none is bad: the table says so */
+        if (!any)
+            printf("%s:", name);
+        any = true;
+        if (json_is_real(value))
+            printf(" %s=%.3g", key, json_real_value(value));
+        else
+            printf(" %s=%lld", key, (long long)json_integer_value(value));
+    }
+    if (any)
         printf("\n");
     json_array_foreach(json_object_get(operator_, "partitions"), p, partition)
     {

@@ -320,15 +320,16 @@ static void environment_name(const char *key, char out[160])
         *c = *c == '.' || *c == '-' ? '_' : (char)toupper((unsigned char)*c);
 }
 
-/* Variables of the WEIR_ prefix that are not keys. */
+/* Variables of the WEIR_ prefix that are not keys: these, and WEIR_TEST_* (of weir's own tests). */
 static bool is_other_variable(const char *name, size_t size)
 {
+    static const char tests[] = "WEIR_TEST_";
     static const char *const others[] = {"WEIR_HOME",       "WEIR_CONF", "WEIR_REST",
                                          "WEIR_REST_TOKEN", "WEIR_DATA", "WEIR_CONFORMANCE"};
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
         if (strlen(others[i]) == size && !memcmp(others[i], name, size))
             return true;
-    return false;
+    return strncmp(name, tests, sizeof tests - 1) == 0;
 }
 
 /* What Kubernetes and Docker set for a service called weir-...: WEIR_REST_PORT=tcp://10.0.0.1:8081, WEIR_REST_SERVICE_HOST, ... None

@@ -4,6 +4,13 @@
 
 #define OPERATOR "flink_taskmanager_job_task_operator_"
 
+/* By why they are bad: the name of dead letters' column `code`. */
+#define BAD(name) \
+    { \
+        "numRecordsBad." name, "weir_operator_num_records_bad_by_code_total", OPERATOR "code_numRecordsBad", \
+            .code = (name), .counts = true, .help = "Records that could not be used, by why." \
+    }
+
 const struct weir_op_metric_kind weir_op_metric_kinds[WEIR_OP_METRICS] = {
     [WEIR_OP_PENDING_RECORDS] = {"pendingRecords", "weir_operator_pending_records", OPERATOR "pendingRecords",
                                  .adds = true, .help = "Records that the source has not read yet."},
@@ -56,6 +63,15 @@ const struct weir_op_metric_kind weir_op_metric_kinds[WEIR_OP_METRICS] = {
                                            OPERATOR "watermarkAlignmentDrift",
                                            .help =
                                                "How far what it reads is ahead of the slowest of its alignment group."},
+    [WEIR_OP_BAD_OTHER] = BAD("OTHER"),
+    [WEIR_OP_BAD_MALFORMED] = BAD("MALFORMED"),
+    [WEIR_OP_BAD_VALUE] = BAD("INVALID_VALUE"),
+    [WEIR_OP_BAD_SCHEMA] = BAD("SCHEMA"),
+    [WEIR_OP_BAD_METADATA] = BAD("METADATA"),
+    [WEIR_OP_BAD_TOO_LARGE] = BAD("TOO_LARGE"),
+    [WEIR_OP_RECORDS_BAD_RATE] = {"numRecordsBadPerSecond", "weir_operator_num_records_bad_per_second",
+                                  OPERATOR "numRecordsBadPerSecond", .adds = true, .is_rate = true,
+                                  .help = "Records a second that could not be used, the last minute's mean."},
 };
 
 int64_t weir_op_metric_merge(enum weir_op_metric metric, int64_t a, int64_t b)

@@ -27,6 +27,13 @@ enum weir_op_metric {
     WEIR_OP_TRANSACTIONS_ABORTED = 16,
     WEIR_OP_TRANSACTION_TIME = 17,
     WEIR_OP_WATERMARK_ALIGNMENT_DRIFT = 18,
+    WEIR_OP_BAD_OTHER = 19, /* this and the following five: as enum weir_bad_reason */
+    WEIR_OP_BAD_MALFORMED = 20,
+    WEIR_OP_BAD_VALUE = 21,
+    WEIR_OP_BAD_SCHEMA = 22,
+    WEIR_OP_BAD_METADATA = 23,
+    WEIR_OP_BAD_TOO_LARGE = 24,
+    WEIR_OP_RECORDS_BAD_RATE = 25,
     WEIR_OP_METRICS
 };
 #define WEIR_OP_METRIC_NONE INT64_MIN /* the operator has no such number, or not yet */
@@ -35,9 +42,12 @@ struct weir_op_metric_kind {
     const char *name;     /* as Flink has it where it has one; in REST and `weir metrics -o json` */
     const char *exported; /* to Prometheus */
     const char *flink;    /* the same under Flink's name; NULL: it has none */
-    bool counts;          /* it only rises; of subtasks the sum is meant */
-    bool adds;            /* a gauge of which the sum is meant; else the largest */
-    bool is_age;          /* what is kept is a time (ms since 1970), what is shown how long ago that is */
+    const char
+        *code;    /* the label "code" of one of several that have a name together and follow each other; NULL: none */
+    bool counts;  /* it only rises; of subtasks the sum is meant */
+    bool adds;    /* a gauge of which the sum is meant; else the largest */
+    bool is_age;  /* what is kept is a time (ms since 1970), what is shown how long ago that is */
+    bool is_rate; /* what is kept are thousandths */
     const char *help;
 };
 extern const struct weir_op_metric_kind weir_op_metric_kinds[WEIR_OP_METRICS];

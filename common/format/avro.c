@@ -211,8 +211,8 @@ static weir_err confluent_decode(struct weir_decoder *decoder, const uint8_t *by
         compile(decoder, schema);
     const struct compiled *compiled = schema->program;
     if (!compiled->program)
-        return weir_fail(error, WEIR_ERR_DATA, "%s: a record of schema id %d cannot be read: %.800s", confluent, id,
-                         compiled->why);
+        return weir_fail_record(error, WEIR_BAD_SCHEMA, "%s: a record of schema id %d cannot be read: %.800s",
+                                confluent, id, compiled->why);
     return weir_avro_read(confluent, compiled->program, bytes, size, batch, error);
 }
 

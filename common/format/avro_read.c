@@ -33,7 +33,7 @@ struct input {
 
 static __attribute__((noinline, cold)) weir_err bad(struct input *in, const char *what)
 {
-    return weir_fail(in->error, WEIR_ERR_DATA, "%s: the record %s", in->format, what);
+    return weir_fail_record(in->error, WEIR_BAD_MALFORMED, "%s: the record %s", in->format, what);
 }
 
 static __attribute__((noinline, cold)) weir_err cut_off(struct input *in)
@@ -45,8 +45,8 @@ static __attribute__((noinline, cold)) weir_err bad_value(struct input *in, cons
                                                           const char *what)
 {
     char type[64];
-    return weir_fail(in->error, WEIR_ERR_DATA, "%s: column '%.200s' (%s) %s", in->format, step->path,
-                     weir_type_print(step->type, type), what);
+    return weir_fail_record(in->error, WEIR_BAD_VALUE, "%s: column '%.200s' (%s) %s", in->format, step->path,
+                            weir_type_print(step->type, type), what);
 }
 
 /* --- Bytes. All false: cut off. */
@@ -326,9 +326,9 @@ static weir_err read_enum(struct input *in, const struct weir_avro_step *step, s
         return cut_off(in);
     const char *symbol = step->symbols[number];
     if (!symbol)
-        return weir_fail(in->error, WEIR_ERR_DATA,
-                         "%s: column '%.200s' is '%.100s', which the reader's enum has not, nor a default", in->format,
-                         step->path, step->writer->symbols[number]);
+        return weir_fail_record(in->error, WEIR_BAD_VALUE,
+                                "%s: column '%.200s' is '%.100s', which the reader's enum has not, nor a default",
+                                in->format, step->path, step->writer->symbols[number]);
     weir_column_set_bytes(to, row, symbol, strlen(symbol));
     return WEIR_OK;
 }
@@ -507,7 +507,7 @@ static weir_err read_value(struct input *in, const struct weir_avro_step *step, 
     case WEIR_AVRO_BRANCHES:
         return read_union(in, step, batch, to, row);
     case WEIR_AVRO_REFUSE:
-        return weir_fail(in->error, WEIR_ERR_DATA, "%s: %s", in->format, step->text);
+        return weir_fail_record(in->error, WEIR_BAD_SCHEMA, "%s: %s", in->format, step->text);
     case WEIR_AVRO_TO_ROW:
         return read_row(in, step, to, row);
     case WEIR_AVRO_TO_ARRAY:

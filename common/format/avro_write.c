@@ -337,8 +337,8 @@ static __attribute__((noinline, cold)) weir_err bad_value(struct output *out, co
                                                           const char *what)
 {
     char type[64];
-    return weir_fail(out->error, WEIR_ERR_DATA, "%s: column '%.200s' (%s) %s", out->format, step->path,
-                     weir_type_print(step->type, type), what);
+    return weir_fail_record(out->error, WEIR_BAD_VALUE, "%s: column '%.200s' (%s) %s", out->format, step->path,
+                            weir_type_print(step->type, type), what);
 }
 
 static int64_t int_of(const struct weir_column *column, int row)

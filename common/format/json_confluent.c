@@ -104,8 +104,8 @@ static weir_err check(struct weir_confluent_decoder *decoder, int32_t id, const 
         compile(schema);
     const struct compiled *compiled = schema->program;
     if (!compiled->schema)
-        return weir_fail(error, WEIR_ERR_DATA, "%s: a record of schema id %d cannot be checked: %.800s", name, id,
-                         compiled->why);
+        return weir_fail_record(error, WEIR_BAD_SCHEMA, "%s: a record of schema id %d cannot be checked: %.800s", name,
+                                id, compiled->why);
     return weir_json_schema_check(compiled->schema, bytes, size, error);
 }
 

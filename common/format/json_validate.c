@@ -59,15 +59,16 @@ static bool violates(const struct check *check, const struct step *at, const cha
     vsnprintf(what, sizeof what, format, args);
     va_end(args);
     (void)print_path(at, path, sizeof path);
-    (void)!weir_fail(check->error, WEIR_ERR_DATA, "json: the record breaks its schema at %s: '%s': %s",
-                     path[0] ? path : "its top", keyword, what);
+    (void)!weir_fail_record(check->error, WEIR_BAD_VALUE, "json: the record breaks its schema at %s: '%s': %s",
+                            path[0] ? path : "its top", keyword, what);
     return false;
 }
 
 static bool end(struct check *check, const char *why)
 {
     if (!check->ended)
-        (void)!weir_fail(check->error, WEIR_ERR_DATA, "json: the record cannot be checked by its schema: %s", why);
+        (void)!weir_fail_record(check->error, WEIR_BAD_SCHEMA, "json: the record cannot be checked by its schema: %s",
+                                why);
     check->ended = true;
     return false;
 }
@@ -446,7 +447,8 @@ weir_err weir_json_schema_check(const struct weir_json_schema *schema, const uin
     if (!value && json_error_code(&wrong) == json_error_numeric_overflow) /* a whole number beyond 64 bits */
         value = json_loadb((const char *)bytes, size, flags | JSON_DECODE_INT_AS_REAL, &wrong);
     if (!value)
-        return weir_fail(error, WEIR_ERR_DATA, "json: the record cannot be checked by its schema: %s", wrong.text);
+        return weir_fail_record(error, WEIR_BAD_MALFORMED, "json: the record cannot be checked by its schema: %s",
+                                wrong.text);
     bool is = valid(&check, schema->root, value, NULL);
     json_decref(value);
     return is ? WEIR_OK : WEIR_ERR_DATA;

@@ -119,8 +119,8 @@ static weir_err take_indexes(const uint8_t **bytes, size_t *size, struct indexes
         }
     }
     if (!ok)
-        return weir_fail(error, WEIR_ERR_DATA,
-                         "%s: the indexes that say which message the record is are cut off or malformed", name);
+        return weir_fail_record(error, WEIR_BAD_MALFORMED,
+                                "%s: the indexes that say which message the record is are cut off or malformed", name);
     *size -= (size_t)(at - *bytes);
     *bytes = at;
     return WEIR_OK;
@@ -161,12 +161,12 @@ static weir_err decode(struct weir_decoder *decoder, const uint8_t *bytes, size_
     const struct weir_proto_message *message =
         compiled->schema ? weir_proto_schema_at(compiled->schema, indexes.at, indexes.count) : NULL;
     if (compiled->schema && !message)
-        return weir_fail(error, WEIR_ERR_DATA,
-                         "%s: the record's indexes name a message that is not in its schema, id %d", name, id);
+        return weir_fail_record(error, WEIR_BAD_SCHEMA,
+                                "%s: the record's indexes name a message that is not in its schema, id %d", name, id);
     const struct reading *reading = message ? reading_of(decoder, compiled, message) : NULL;
     if (!reading || !reading->plan)
-        return weir_fail(error, WEIR_ERR_DATA, "%s: a record of schema id %d cannot be read: %.800s", name, id,
-                         reading ? reading->why : compiled->why);
+        return weir_fail_record(error, WEIR_BAD_SCHEMA, "%s: a record of schema id %d cannot be read: %.800s", name, id,
+                                reading ? reading->why : compiled->why);
     return weir_pb_decode(reading->plan, bytes, size, padded, batch, error);
 }
 

@@ -41,8 +41,8 @@ struct walk {
 
 static weir_err __attribute__((noinline, cold)) malformed(const struct walk *walk, const char *what)
 {
-    return weir_fail(walk->error, WEIR_ERR_DATA, "%s: the record is malformed at byte %zu: %s", walk->plan->format,
-                     (size_t)(walk->at - walk->begin), what);
+    return weir_fail_record(walk->error, WEIR_BAD_MALFORMED, "%s: the record is malformed at byte %zu: %s",
+                            walk->plan->format, (size_t)(walk->at - walk->begin), what);
 }
 
 static weir_err __attribute__((noinline, cold))
@@ -61,8 +61,8 @@ static inline bool spend(struct walk *walk, size_t bytes)
 
 static weir_err too_large(const struct walk *walk)
 {
-    return weir_fail(walk->error, WEIR_ERR_DATA, "%s: the record would take too much memory: it has too many elements",
-                     walk->plan->format);
+    return weir_fail_record(walk->error, WEIR_BAD_TOO_LARGE,
+                            "%s: the record would take too much memory: it has too many elements", walk->plan->format);
 }
 
 static inline bool is_seen(const struct pb_node *node, int entry)
@@ -723,7 +723,7 @@ weir_err weir_pb_decode(struct weir_pb_plan *plan, const uint8_t *bytes, size_t 
     struct walk walk = {
         .plan = plan, .begin = bytes, .at = bytes, .readable = bytes + size + (padded ? PADDING : 0), .error = error};
     if (size > PB_RECORD_SIZE_MAX)
-        return weir_fail(error, WEIR_ERR_DATA, "%s: the record is longer than 256 MiB", plan->format);
+        return weir_fail_record(error, WEIR_BAD_TOO_LARGE, "%s: the record is longer than 256 MiB", plan->format);
     plan->budget = BUDGET_BYTES + BUDGET_TIMES * size;
     forget_all(plan->root);
     weir_err err = take_fields(&walk, plan->root, batch, batch->row_count, bytes + size, 0);

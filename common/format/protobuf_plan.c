@@ -53,8 +53,8 @@ weir_err weir_pb_bad_value(const struct weir_pb_plan *plan, const struct pb_entr
                            struct weir_error *error)
 {
     char type[64];
-    return weir_fail(error, WEIR_ERR_DATA, "%s: column '%.200s' (%s) %s", plan->format, entry->path,
-                     weir_type_print(&entry->target, type), what);
+    return weir_fail_record(error, WEIR_BAD_VALUE, "%s: column '%.200s' (%s) %s", plan->format, entry->path,
+                            weir_type_print(&entry->target, type), what);
 }
 
 /* --- Which column takes which field */

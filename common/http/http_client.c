@@ -70,6 +70,11 @@ static void authority_of(const char *url, char out[256])
     snprintf(out, 256, "%.*s", (int)strcspn(start, "/?"), start);
 }
 
+static bool may_want_certificate(const struct weir_http_trouble *trouble)
+{
+    return trouble->certificate_option && !trouble->certificate_given && strncmp(trouble->url, "https:", 6) == 0;
+}
+
 weir_err weir_http_explain(const struct weir_http_trouble *trouble, struct weir_error *error)
 {
     char authority[256];
@@ -96,6 +101,9 @@ weir_err weir_http_explain(const struct weir_http_trouble *trouble, struct weir_
     else if (code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE)
         err = weir_fail(error, WEIR_ERR_IO, "the certificate of %s is not believed: %s (%s)", authority, text,
                         trouble->ca_option ? trouble->ca_option : "security.ssl.rest.ca-file");
+    else if (code == CURLE_SSL_CERTPROBLEM)
+        err = weir_fail(error, WEIR_ERR_INVALID, "our certificate for %s cannot be used: %s (%s)", authority, text,
+                        trouble->certificate_option ? trouble->certificate_option : "no option names it");
     else if (code == CURLE_SSL_CONNECT_ERROR)
         err = weir_fail(error, WEIR_ERR_IO, "%s does not speak TLS, or not ours: %s%s", authority, text,
                         trouble->ca_option ? "" : " (security.ssl.rest.enabled)");
@@ -104,8 +112,11 @@ weir_err weir_http_explain(const struct weir_http_trouble *trouble, struct weir_
                         os_errno ? strerror((int)os_errno) : text);
     else if (code == CURLE_OUT_OF_MEMORY)
         weir_out_of_memory(0);
-    else
-        err = weir_fail(error, WEIR_ERR_IO, "the connection to %s broke: %s", authority, text);
+    else /* TLS 1.3 turns a client away after the handshake, and not always with a reason that libcurl passes on */
+        err = weir_fail(error, WEIR_ERR_IO, "the connection to %s broke: %s%s%s%s", authority, text,
+                        may_want_certificate(trouble) ? "; does it demand a certificate (" : "",
+                        may_want_certificate(trouble) ? trouble->certificate_option : "",
+                        may_want_certificate(trouble) ? ")?" : "");
     long sent = 0; /* on a connection that was there already, connected is 0 */
     curl_easy_getinfo(trouble->curl, CURLINFO_REQUEST_SIZE, &sent);
     if (error)
@@ -223,6 +234,8 @@ static weir_err perform(const struct weir_http_request *request, struct sink *si
             .timeout_ms = timeout_ms,
             .detail = detail,
             .ca_option = request->ca_option,
+            .certificate_option = request->certificate_option,
+            .certificate_given = request->certificate_file != NULL,
         };
         err = weir_http_explain(&trouble, error);
         goto out;

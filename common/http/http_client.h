@@ -27,6 +27,7 @@ struct weir_http_request {
     const char *ca_option; /* which option names it, for messages; NULL: the cluster's own, security.ssl.rest.ca-file */
     const char *certificate_file;     /* for https: PEM of the client's certificate and its key; NULL: none */
     const char *certificate_password; /* of that key; NULL: none */
+    const char *certificate_option;   /* which option names it, for messages */
     bool any_certificate;             /* for https: whoever answers is believed; only where nothing secret is sent */
     int connect_timeout_ms;           /* 0: 5 s */
     int timeout_ms;                   /* whole exchange; 0: 60 s */

@@ -15,8 +15,10 @@ struct weir_http_trouble {
     int64_t size_max;
     int write_errno; /* the answer could not be stored; 0: it could */
     int timeout_ms;
-    const char *detail;    /* CURLOPT_ERRORBUFFER */
-    const char *ca_option; /* which option says whose certificates are believed; NULL: the cluster's own */
+    const char *detail;             /* CURLOPT_ERRORBUFFER */
+    const char *ca_option;          /* which option says whose certificates are believed; NULL: the cluster's own */
+    const char *certificate_option; /* which one names ours; NULL: we have none, ever */
+    bool certificate_given;
 };
 
 void weir_http_init(void); /* of libcurl, once; any thread */

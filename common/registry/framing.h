@@ -16,14 +16,15 @@ static inline weir_err weir_framing_take(const char *format, const uint8_t **byt
 {
     const uint8_t *p = *bytes;
     if (*size < WEIR_FRAMING_SIZE)
-        return weir_fail(error, WEIR_ERR_DATA,
-                         "%s: the record has %zu bytes, and a zero byte and a schema's id alone are %d: it is not in "
-                         "Confluent's framing",
-                         format, *size, WEIR_FRAMING_SIZE);
+        return weir_fail_record(
+            error, WEIR_BAD_MALFORMED,
+            "%s: the record has %zu bytes, and a zero byte and a schema's id alone are %d: it is not in "
+            "Confluent's framing",
+            format, *size, WEIR_FRAMING_SIZE);
     if (p[0] != 0)
-        return weir_fail(error, WEIR_ERR_DATA,
-                         "%s: the record begins with byte 0x%02x instead of zero: it is not in Confluent's framing",
-                         format, p[0]);
+        return weir_fail_record(
+            error, WEIR_BAD_MALFORMED,
+            "%s: the record begins with byte 0x%02x instead of zero: it is not in Confluent's framing", format, p[0]);
     *id = (int32_t)((uint32_t)p[1] << 24 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 8 | p[4]);
     *bytes += WEIR_FRAMING_SIZE;
     *size -= WEIR_FRAMING_SIZE;

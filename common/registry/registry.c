@@ -188,7 +188,8 @@ weir_err weir_registry_fetch(struct weir_registry *registry, int32_t id, struct 
         return WEIR_OK;
     const char *format = registry->server.format;
     if (id < 0 || weir_registry_cache_is_unknown(&registry->cache, id, weir_clock_mono_ms()))
-        return weir_fail(error, WEIR_ERR_DATA, "%s: the schema registry does not know schema id %d", format, id);
+        return weir_fail_record(error, WEIR_BAD_SCHEMA, "%s: the schema registry does not know schema id %d", format,
+                                id);
     char path[64];
     int status = 0;
     json_t *answer = NULL;
@@ -198,8 +199,8 @@ weir_err weir_registry_fetch(struct weir_registry *registry, int32_t id, struct 
         err = read_schema(registry, id, answer, schema, error);
     else if (!err) {
         weir_registry_cache_put_unknown(&registry->cache, id, weir_clock_mono_ms());
-        err = weir_fail(error, WEIR_ERR_DATA, "%s: the schema registry does not know schema id %d: %.300s", format, id,
-                        message_of(answer));
+        err = weir_fail_record(error, WEIR_BAD_SCHEMA, "%s: the schema registry does not know schema id %d: %.300s",
+                               format, id, message_of(answer));
     }
     json_decref(answer);
     return err && err != WEIR_ERR_DATA ? weir_wrap(error, "%s: schema id %d", format, id) : err;

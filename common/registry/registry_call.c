@@ -126,8 +126,9 @@ static weir_err attempt(const struct weir_registry_server *server, const char *u
                         int timeout_ms, int *status, json_t **answer, struct weir_error *error)
 {
     struct weir_http_response response;
-    char *whole = weir_format("%s%s", url, path), option[128];
+    char *whole = weir_format("%s%s", url, path), option[128], own[128];
     snprintf(option, sizeof option, "%s.ssl.truststore.location", server->format);
+    snprintf(own, sizeof own, "%s.ssl.keystore.location", server->format);
     struct weir_http_request request = {
         .method = body ? "POST" : "GET",
         .url = whole,
@@ -140,6 +141,7 @@ static weir_err attempt(const struct weir_registry_server *server, const char *u
         .ca_option = option,
         .certificate_file = server->certificate_file,
         .certificate_password = server->certificate_password,
+        .certificate_option = own,
         .connect_timeout_ms = timeout_ms,
         .timeout_ms = timeout_ms,
         .response_size_max = WEIR_REGISTRY_ANSWER_SIZE_MAX,

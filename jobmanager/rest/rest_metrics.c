@@ -192,28 +192,52 @@ static void print_family(struct printer *p, const struct family *family, int whi
         }
 }
 
-/* What some operators have beside; a name that none has is left out. */
-static void print_numbers(struct printer *p, enum weir_op_metric metric, bool flink)
+static void put_number(struct printer *p, const char *name, enum weir_op_metric metric, const struct weir_view_job *job,
+                       const struct weir_view_vertex *vertex, const struct weir_view_task *task, int o)
 {
     const struct weir_op_metric_kind *kind = &weir_op_metric_kinds[metric];
+    int64_t value = task->operators[o].numbers[metric];
+    put(p, "%s{", name);
+    put_task_labels(p, job, vertex, task);
+    put_label(p, "operator_name", task->operators[o].name, false);
+    if (kind->code)
+        put_label(p, "code", kind->code, false);
+    if (kind->is_rate)
+        put(p, "} %.3f\n", (double)value / 1000);
+    else
+        put(p, "} %lld\n", (long long)value);
+}
+
+/* What some operators have beside, of metrics [first, end), which have one name; a name that none has is left out. */
+static void print_numbers(struct printer *p, int first, int end, bool flink)
+{
+    const struct weir_op_metric_kind *kind = &weir_op_metric_kinds[first];
     const char *name = flink ? kind->flink : kind->exported;
     bool any = false;
     for (int j = 0; j < p->job_count && !p->full; j++)
         for (int v = 0; v < p->jobs[j]->vertex_count; v++)
             for (int t = 0; t < p->jobs[j]->vertices[v].parallelism; t++) {
                 const struct weir_view_task *task = &p->jobs[j]->vertices[v].tasks[t];
-                for (int o = 0; o < task->operator_count; o++) {
+                for (int i = 0; i < task->operator_count * (end - first); i++) {
+                    int o = i / (end - first), metric = first + i % (end - first);
                     if (task->operators[o].numbers[metric] == WEIR_OP_METRIC_NONE)
                         continue;
                     if (!any)
                         head(p, name, kind->counts && !flink ? "counter" : "gauge", kind->help);
                     any = true;
-                    put(p, "%s{", name);
-                    put_task_labels(p, p->jobs[j], &p->jobs[j]->vertices[v], task);
-                    put_label(p, "operator_name", task->operators[o].name, false);
-                    put(p, "} %lld\n", (long long)task->operators[o].numbers[metric]);
+                    put_number(p, name, (enum weir_op_metric)metric, p->jobs[j], &p->jobs[j]->vertices[v], task, o);
                 }
             }
+}
+
+/* Behind the last of the metrics that have the name of `first`. */
+static int end_of_name(int first)
+{
+    int end = first + 1;
+    while (end < WEIR_OP_METRICS &&
+           strcmp(weir_op_metric_kinds[end].exported, weir_op_metric_kinds[first].exported) == 0)
+        end++;
+    return end;
 }
 
 static int64_t lane_value(const struct weir_view_lane *lane, int which)
@@ -302,9 +326,9 @@ static void print_tasks(struct printer *p)
     for (int i = 0; i < 6; i++)
         for (int flink = 0; flink <= p->flink_names; flink++)
             print_family(p, &operators[i], i, true, flink);
-    for (int i = 0; i < WEIR_OP_METRICS; i++)
+    for (int i = 0; i < WEIR_OP_METRICS; i = end_of_name(i))
         for (int flink = 0; flink <= (p->flink_names && weir_op_metric_kinds[i].flink); flink++)
-            print_numbers(p, (enum weir_op_metric)i, flink);
+            print_numbers(p, i, end_of_name(i), flink);
     print_lanes(p);
 }
 

@@ -129,7 +129,9 @@ static json_t *numbers_of(const struct weir_view_task *tasks, int count, int o)
             if (o < tasks[i].operator_count)
                 value = weir_op_metric_merge((enum weir_op_metric)m, value, tasks[i].operators[o].numbers[m]);
         if (value != WEIR_OP_METRIC_NONE)
-            json_object_set_new(object, weir_op_metric_kinds[m].name, json_integer(value));
+            json_object_set_new(object, weir_op_metric_kinds[m].name,
+                                weir_op_metric_kinds[m].is_rate ? json_real((double)value / 1000)
+                                                                : json_integer(value));
     }
     return object;
 }

@@ -62,6 +62,15 @@ struct metrics_message {
     struct weir_arena arena; /* of what operators have beside their counters */
 };
 
+/* The rate of what has ended is no rate. */
+static void measure_bad(struct weir_op_numbers *numbers, uint64_t bad, bool ended)
+{
+    if (atomic_load_explicit(&numbers->values[WEIR_OP_BAD_OTHER], memory_order_relaxed) == WEIR_OP_METRIC_NONE)
+        return;
+    int64_t rate = weir_meter_look(&numbers->bad, weir_clock_mono_ms(), bad);
+    weir_op_number_set(numbers, WEIR_OP_RECORDS_BAD_RATE, ended ? WEIR_OP_METRIC_NONE : rate);
+}
+
 static void fill_numbers(struct weir_op_numbers *numbers, Weir__OperatorMetrics *op, struct weir_arena *arena)
 {
     int64_t now_ms = weir_clock_wall_ms();
@@ -127,7 +136,9 @@ static void fill_metrics(const struct weir_executor_task *task, struct metrics_m
         op->late_dropped = atomic_load_explicit(&counters->late_dropped, memory_order_relaxed);
         op->watermark_in_ms = atomic_load_explicit(&counters->watermark_in_ms, memory_order_relaxed);
         op->watermark_out_ms = atomic_load_explicit(&counters->watermark_out_ms, memory_order_relaxed);
-        fill_numbers(weir_chain_numbers(weir_task_chain(task->task), i), op, &m->arena);
+        struct weir_op_numbers *numbers = weir_chain_numbers(weir_task_chain(task->task), i);
+        measure_bad(numbers, op->records_bad, task->ended);
+        fill_numbers(numbers, op, &m->arena);
     }
     m->metrics.n_operators = (size_t)vertex->op_count;
     m->metrics.operators = m->op_pointers;

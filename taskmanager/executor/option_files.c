@@ -13,8 +13,11 @@
 
 #define FILE_SIZE_MAX ((size_t)4 << 20) /* a graph has 16 MiB at most */
 
+/* The options of keys and values of messages are a format's, behind "key." or "value.". */
 static const struct weir_option *file_option(const char *key)
 {
+    if (strncmp(key, "key.", 4) == 0 || strncmp(key, "value.", 6) == 0)
+        key = strchr(key, '.') + 1;
     for (int i = 0; weir_formats[i]; i++) {
         const struct weir_option *option = weir_option_find(weir_formats[i]->options, key);
         if (option && option->type == WEIR_OPTION_FILE)
@@ -56,7 +59,7 @@ static weir_err inlined(const struct weir_option *option, Weir__KeyValue *pair, 
     weir_err err = read_file(pair->value, &content, error);
     bool binary = option->choices && strcmp(option->choices, "binary") == 0;
     if (err) {
-        weir_wrap(error, "'%s'", option->name);
+        weir_wrap(error, "'%s'", pair->key);
     } else if (binary) {
         char *text = weir_alloc(content.size / 3 * 4 + 16);
         memcpy(text, "base64:", 7);
@@ -64,7 +67,7 @@ static weir_err inlined(const struct weir_option *option, Weir__KeyValue *pair, 
         weir_graph_text(&pair->value, text);
         free(text);
     } else if (!weir_utf8_valid(content.data, content.size) || memchr(content.data, 0, content.size)) {
-        err = weir_fail(error, WEIR_ERR_INVALID, "'%s': '%.300s' is not a text", option->name, pair->value);
+        err = weir_fail(error, WEIR_ERR_INVALID, "'%s': '%.300s' is not a text", pair->key, pair->value);
     } else {
         weir_graph_text(&pair->value, (const char *)content.data);
     }

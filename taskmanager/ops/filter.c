@@ -53,6 +53,8 @@ static weir_err filter_open(struct weir_op *op, struct weir_op_ctx *ctx, struct 
     const struct weir_op_plan *plan = ctx->plan;
     filter->on_error =
         weir_on_error_parse(weir_options_get(plan->options, plan->option_count, filter_options, "on-error"));
+    if (filter->on_error == WEIR_ON_ERROR_SKIP)
+        weir_op_may_have_bad(ctx);
     filter->scratch = weir_expr_scratch_new();
     return compile(plan, &filter->condition, error);
 }
@@ -75,7 +77,7 @@ static enum weir_step filter_batch(struct weir_op *op, struct weir_op_ctx *ctx, 
         uint64_t fine[WEIR_BATCH_ROWS_MAX / 64];
         int bad = weir_op_good_rows(batch, eval_piece, filter, fine, &err, &ctx->error);
         if (!err) {
-            *ctx->num_records_bad += (uint64_t)bad;
+            weir_op_count_bad(ctx, WEIR_BAD_OTHER, bad);
             if (bad == batch->row_count)
                 return WEIR_STEP_DONE;
             good = weir_batch_filter(batch, fine);

@@ -1,5 +1,5 @@
-/* Columns that are a message's own (its key, its time, its place), beside those that a format fills or writes: "metadata.COLUMN" = "key".
- * Shared by sources and sinks. */
+/* Which columns are in a message's value ("value.fields-include"), which in its key ("key.fields", "key.fields-prefix"), and which are the message's
+ * own (its key as it is, its time, its place): "metadata.COLUMN" = "timestamp". Shared by sources and sinks. */
 #ifndef WEIR_TASKMANAGER_OPS_MESSAGE_COLUMNS_H
 #define WEIR_TASKMANAGER_OPS_MESSAGE_COLUMNS_H
 
@@ -16,14 +16,19 @@ enum weir_metadata {
 extern const char *const weir_metadata_names[]; /* as options say them */
 
 struct weir_message_columns {
-    struct weir_schema *value_schema;    /* of the columns that are the format's */
+    struct weir_schema *value_schema;    /* of the columns that are the value's format's */
+    struct weir_schema *key_schema;      /* of key.fields, by their names in the key; NULL: there are none */
     struct weir_schema *metadata_schema; /* of the others; NULL: there are none */
+    int *of_value, *of_key;              /* which columns of the whole theirs are */
     enum weir_metadata *kinds;           /* of the columns of metadata_schema */
-    int *from; /* of each column of the whole: value column i as i, metadata column i as -1 - i */
+    struct weir_column_place {
+        enum weir_message_part part; /* of a column that value and key have: the value, as in Flink */
+        int at;                      /* in that part's schema */
+    } * from;                        /* of each column of the whole */
 };
 
-/* INVALID: a "metadata.COLUMN" that names no column, or no kind; a type that cannot hold it; what a sink (`to_write`) cannot set; no column
- * left for the format; a connector without messages. On failure nothing is left to be freed. */
+/* INVALID: a "metadata.COLUMN" that names no column, or no kind; a type that cannot hold it; what a sink (`to_write`) cannot set; key.fields that are no
+ * columns, or the key twice; no column left for the format; a connector without messages. On failure nothing is left to be freed. */
 weir_err weir_message_columns_init(struct weir_message_columns *columns, const struct weir_op_plan *plan,
                                    struct weir_schema *schema, const struct weir_connector *connector, bool to_write,
                                    struct weir_error *error);

@@ -25,6 +25,14 @@ void weir_op_number_set(struct weir_op_numbers *numbers, enum weir_op_metric met
         atomic_store_explicit(&numbers->values[metric], value, memory_order_relaxed);
 }
 
+void weir_op_number_add(struct weir_op_numbers *numbers, enum weir_op_metric metric, int64_t by)
+{
+    if (!numbers)
+        return;
+    int64_t value = atomic_load_explicit(&numbers->values[metric], memory_order_relaxed);
+    weir_op_number_set(numbers, metric, value == WEIR_OP_METRIC_NONE ? by : value + by);
+}
+
 void weir_op_lanes_set(struct weir_op_numbers *numbers, const struct weir_op_lane *lanes, int count)
 {
     if (!numbers)

@@ -1,4 +1,4 @@
-/* What several operators share: the policy for bad rows, expressions with good messages, carriers (connector and format). */
+/* What several operators share: the policy for bad rows, expressions with good messages, what a connector sees of its operator. */
 #include <stdio.h>
 #include <strings.h>
 
@@ -10,6 +10,19 @@ enum weir_on_error weir_on_error_parse(const char *text)
     if (!text || strcasecmp(text, "fail") == 0)
         return WEIR_ON_ERROR_FAIL;
     return strcasecmp(text, "skip") == 0 ? WEIR_ON_ERROR_SKIP : WEIR_ON_ERROR_DEAD_LETTER;
+}
+
+void weir_op_may_have_bad(struct weir_op_ctx *ctx)
+{
+    for (int reason = 0; reason < WEIR_BAD_REASONS; reason++)
+        weir_op_number_add(ctx->numbers, (enum weir_op_metric)(WEIR_OP_BAD_OTHER + reason), 0);
+}
+
+void weir_op_count_bad(struct weir_op_ctx *ctx, enum weir_bad_reason reason, int count)
+{
+    _Static_assert(WEIR_OP_RECORDS_BAD_RATE - WEIR_OP_BAD_OTHER == WEIR_BAD_REASONS, "each has a counter");
+    *ctx->num_records_bad += (uint64_t)count;
+    weir_op_number_add(ctx->numbers, (enum weir_op_metric)(WEIR_OP_BAD_OTHER + reason), count);
 }
 
 weir_err weir_op_expr(const char *option, const char *text, const struct weir_schema *schema, struct weir_expr **expr,
@@ -78,53 +91,6 @@ int weir_op_good_rows(const struct weir_batch *batch,
     memset(mask, 0, weir_bitmap_words(batch->row_count) * sizeof *mask);
     *err = halve(&h, 0, batch->row_count, error);
     return h.bad;
-}
-
-/* --- Carriers */
-
-weir_err weir_op_carrier_find(const struct weir_op_plan *plan, const struct weir_option *own, enum weir_carrier_use use,
-                              struct weir_op_carrier *carrier, struct weir_error *error)
-{
-    weir_err err = 0;
-    bool sink = use == WEIR_CARRIER_SINK;
-    const char *name = NULL, *format = NULL;
-    *carrier = (struct weir_op_carrier){NULL, NULL};
-    for (int i = 0; i < plan->option_count; i++) {
-        if (strcmp(plan->options[i].key, "connector") == 0)
-            name = plan->options[i].value;
-        else if (strcmp(plan->options[i].key, "format") == 0 && plan->options[i].value[0])
-            format = plan->options[i].value;
-    }
-    if (!name)
-        return weir_fail(error, WEIR_ERR_INVALID, "option 'connector' is missing");
-    if ((err = weir_connector_find(name, &carrier->connector, error)))
-        return err;
-    const struct weir_connector *connector = carrier->connector;
-    const struct weir_option *table = sink ? connector->sink_options : connector->source_options;
-    if (!table)
-        return weir_fail(error, WEIR_ERR_INVALID, "connector '%s' cannot be a %s", name, sink ? "sink" : "source");
-    if (!connector->rows && !format && use != WEIR_CARRIER_SPLITS)
-        return weir_fail(error, WEIR_ERR_INVALID, "connector '%s' needs the option 'format', as in 'format' = 'json'",
-                         name);
-    if (format) {
-        if (!(sink ? (connector->write_messages ? (void *)connector->write_messages : (void *)connector->write)
-              : connector->read_messages ? (void *)connector->read_messages
-                                         : (void *)connector->read))
-            return weir_fail(error, WEIR_ERR_INVALID, "connector '%s' carries rows: leave out the option 'format'",
-                             name);
-        if ((err = weir_format_find(format, &carrier->format, error)))
-            return err;
-        if (!(sink ? (void *)carrier->format->encoder_new : (void *)carrier->format->decoder_new))
-            return weir_fail(error, WEIR_ERR_INVALID, "format '%s' cannot be %s", format, sink ? "written" : "read");
-    }
-    char what[128];
-    snprintf(what, sizeof what, "connector '%s'", name);
-    if ((err = weir_options_check(what, plan->options, plan->option_count, own, table,
-                                  carrier->format ? carrier->format->options : NULL, error)))
-        return err;
-    if (connector->check && (err = connector->check(plan->options, plan->option_count, sink, error)))
-        return weir_wrap(error, "%s", what);
-    return 0;
 }
 
 /* --- What a connector sees of the operator that hosts it */

@@ -24,6 +24,11 @@ extern const struct weir_op_vtable weir_op_window;
 enum weir_on_error { WEIR_ON_ERROR_FAIL, WEIR_ON_ERROR_SKIP, WEIR_ON_ERROR_DEAD_LETTER };
 enum weir_on_error weir_on_error_parse(const char *text);
 
+/* open() of an operator that may have them: its counters begin with 0, so that a rise can be seen. */
+void weir_op_may_have_bad(struct weir_op_ctx *ctx);
+/* `count` of them, for a reason. */
+void weir_op_count_bad(struct weir_op_ctx *ctx, enum weir_bad_reason reason, int count);
+
 /* Compiles `text` of option `option`; the sentence begins "option, column 15: ". */
 weir_err weir_op_expr(const char *option, const char *text, const struct weir_schema *schema, struct weir_expr **expr,
                       struct weir_error *error);
@@ -37,10 +42,12 @@ int weir_op_good_rows(const struct weir_batch *batch,
                       weir_err (*eval)(void *arg, const struct weir_batch *piece, struct weir_error *error), void *arg,
                       uint64_t *mask, weir_err *err, struct weir_error *error);
 
-/* --- The connector and format of a source, splits or sink vertex, with its options checked. */
+/* --- The connector and formats of a source, splits or sink vertex, with its options checked (carrier.c). */
 struct weir_op_carrier {
     const struct weir_connector *connector;
-    const struct weir_format *format; /* NULL: rows */
+    const struct weir_format *format;     /* of values, or of lines; NULL: rows */
+    const struct weir_format *key_format; /* of the columns that key.fields names; NULL: it names none */
+    const char *value_prefix; /* of the options of `format`: "value." where it is given as value.format, else "" */
 };
 enum weir_carrier_use {
     WEIR_CARRIER_SOURCE,
@@ -49,6 +56,30 @@ enum weir_carrier_use {
 }; /* SPLITS: the format may be missing */
 weir_err weir_op_carrier_find(const struct weir_op_plan *plan, const struct weir_option *own, enum weir_carrier_use use,
                               struct weir_op_carrier *carrier, struct weir_error *error);
+/* A decoder or encoder of `part` by its format, which is not NULL, with the options that are its own. */
+enum weir_message_part { WEIR_PART_VALUE, WEIR_PART_KEY, WEIR_PART_METADATA };
+weir_err weir_op_decoder_new(const struct weir_op_plan *plan, const struct weir_op_carrier *carrier,
+                             enum weir_message_part part, struct weir_schema *schema, struct weir_decoder **decoder,
+                             struct weir_error *error);
+weir_err weir_op_encoder_new(const struct weir_op_plan *plan, const struct weir_op_carrier *carrier,
+                             enum weir_message_part part, struct weir_schema *schema, struct weir_encoder **encoder,
+                             struct weir_error *error);
+
+/* Rows of the option tables of sources and sinks. Flink's names. Those that end with '.' stand behind the others that begin so. */
+#define WEIR_MESSAGE_OPTIONS(values_how, keys_how) \
+    {"key.fields", WEIR_OPTION_STRING, "", NULL, "The columns that make the message's key, separated by ';'"}, \
+        {"key.format", WEIR_OPTION_STRING, "", NULL, keys_how "; raw where nothing is said"}, \
+        {"key.fields-prefix", WEIR_OPTION_STRING, "", NULL, \
+         "Their names begin so, for names that the value has too; in the key they are without it"}, \
+        {"key.", WEIR_OPTION_STRING, "", NULL, \
+         "key.FORMAT.NAME: option NAME of the key's format: key.avro-confluent.url"}, \
+        {"value.format", WEIR_OPTION_STRING, "", NULL, values_how ", instead of 'format'"}, \
+        {"value.fields-include", WEIR_OPTION_ENUM, "all", "all|except-key", \
+         "Whether the key's columns are in the value, too"}, \
+    { \
+        "value.", WEIR_OPTION_STRING, "", NULL, \
+            "value.FORMAT.NAME: with value.format, option NAME of that format: value.avro-confluent.url" \
+    }
 
 /* For the connector's reader or writer; `out` lives as long as that. */
 void weir_op_connector_ctx(struct weir_connector_ctx *out, struct weir_op_ctx *ctx, struct weir_schema *schema);

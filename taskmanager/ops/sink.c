@@ -44,10 +44,7 @@ const struct weir_option weir_sink_options[] = {
     {"on-error", WEIR_OPTION_ENUM, "fail", "fail|skip", "What to do with a row that the format cannot carry"},
     {"metadata.", WEIR_OPTION_STRING, "", NULL,
      "metadata.COLUMN: what the column is of each message, instead of a part of its value: topic, partition, timestamp, key, headers"},
-    {"key.fields", WEIR_OPTION_STRING, "", NULL, "The columns that make the message's key, separated by ';'"},
-    {"key.format", WEIR_OPTION_STRING, "", NULL, "How they become bytes; raw where nothing is said"},
-    {"value.fields-include", WEIR_OPTION_ENUM, "all", "all|except-key",
-     "Whether the key's columns are in the value, too"},
+    WEIR_MESSAGE_OPTIONS("How rows become bytes", "How they become bytes"),
     {"dead-letters", WEIR_OPTION_BOOL, "false", NULL,
      "The rows are those of weir_bad(): each becomes the message that it was, and headers say what is known of it. Takes format raw"},
     {0},
@@ -58,8 +55,8 @@ static weir_err no_message_options(const struct weir_op_plan *plan, const struct
 {
     for (int i = 0; i < plan->option_count; i++) {
         const char *key = plan->options[i].key;
-        if (strncmp(key, "metadata.", 9) == 0 || strncmp(key, "key.", 4) == 0 ||
-            strcmp(key, "value.fields-include") == 0 || strcmp(key, "dead-letters") == 0)
+        if (strncmp(key, "metadata.", 9) == 0 || strncmp(key, "key.", 4) == 0 || strncmp(key, "value.", 6) == 0 ||
+            strcmp(key, "dead-letters") == 0)
             return weir_fail(error, WEIR_ERR_INVALID, "connector '%s' writes no messages: leave out '%s'",
                              connector->name, key);
     }
@@ -81,7 +78,7 @@ static weir_err sink_plan(struct weir_op_plan *plan, struct weir_error *error)
                          "connector '%s' writes lines, and records of format '%s' are not lines",
                          carrier.connector->name, carrier.format->name);
     struct weir_encoder *encoder = NULL;
-    if ((err = carrier.format->encoder_new(plan->inputs[0], plan->options, plan->option_count, &encoder, error)))
+    if ((err = weir_op_encoder_new(plan, &carrier, WEIR_PART_VALUE, plan->inputs[0], &encoder, error)))
         return err;
     carrier.format->encoder_free(encoder);
     return 0;
@@ -111,11 +108,12 @@ static weir_err sink_open(struct weir_op *op, struct weir_op_ctx *ctx, struct we
         return err;
     sink->on_error =
         weir_on_error_parse(weir_options_get(plan->options, plan->option_count, weir_sink_options, "on-error"));
+    if (sink->carrier.format)
+        weir_op_may_have_bad(ctx);
     if (sink->carrier.connector->write_messages)
         err = weir_sink_messages_open(sink, ctx, error);
     else if (sink->carrier.format)
-        err = sink->carrier.format->encoder_new(plan->inputs[0], plan->options, plan->option_count, &sink->encoder,
-                                                error);
+        err = weir_op_encoder_new(plan, &sink->carrier, WEIR_PART_VALUE, plan->inputs[0], &sink->encoder, error);
     if (err)
         return weir_wrap(error, "%s", plan->name);
     if (ctx->checkpoints && sink->carrier.connector->commit && !sink->carrier.connector->barrier)
@@ -157,7 +155,7 @@ weir_err weir_sink_bad_row(struct sink *sink, struct weir_op_ctx *ctx, const str
 {
     if (sink->on_error != WEIR_ON_ERROR_SKIP)
         return weir_op_row_error("row cannot be written", batch, row, &ctx->error);
-    ++*ctx->num_records_bad;
+    weir_op_count_bad(ctx, ctx->error.reason, 1);
     return WEIR_ERR_DATA;
 }
 
@@ -169,8 +167,8 @@ static weir_err encode_row(struct sink *sink, struct weir_op_ctx *ctx, const str
         return 0;
     sink->bytes.size = before; /* a half-written record is taken back */
     if (err == WEIR_ERR_FULL)
-        (void)weir_fail(&ctx->error, WEIR_ERR_DATA, "a row is larger than %zu bytes as %s", WEIR_SINK_RECORD_SIZE_MAX,
-                        sink->carrier.format->name);
+        (void)weir_fail_record(&ctx->error, WEIR_BAD_TOO_LARGE, "a row is larger than %zu bytes as %s",
+                               WEIR_SINK_RECORD_SIZE_MAX, sink->carrier.format->name);
     else if (err != WEIR_ERR_DATA)
         return err;
     return weir_sink_bad_row(sink, ctx, batch, row);

@@ -15,11 +15,7 @@
 
 struct sink_messages {
     struct weir_message_columns columns;
-    int columns_of_value[WEIR_FIELDS_MAX]; /* of the sink's input */
-    struct weir_schema *value_schema;
-    struct weir_schema *key_schema; /* NULL: no key.fields */
-    int columns_of_key[WEIR_FIELDS_MAX];
-    const struct weir_format *key_format;
+    const struct weir_format *key_format; /* NULL: no key.fields */
     struct weir_encoder *key_encoder;
     struct weir_message_out out[MESSAGES_MAX];
     size_t value_at[MESSAGES_MAX], key_at[MESSAGES_MAX]; /* in sink->bytes, where out[] has sizes only */
@@ -30,91 +26,13 @@ struct sink_messages {
     uint64_t key_encoded[(MESSAGES_MAX + 63) / 64];
 };
 
-static const char *option(const struct weir_op_plan *plan, const char *name)
-{
-    const char *value = weir_options_get(plan->options, plan->option_count, weir_sink_options, name);
-    return value ? value : "";
-}
-
 /* --- Open, close */
-
-static weir_err find_key_fields(struct sink_messages *m, const struct weir_op_plan *plan, struct weir_error *error)
-{
-    const struct weir_schema *schema = plan->inputs[0];
-    struct weir_field fields[WEIR_FIELDS_MAX];
-    int count = 0;
-    for (const char *at = option(plan, "key.fields"); *at;) {
-        size_t size = strcspn(at, ";");
-        int column = weir_schema_find(schema, at, size);
-        if (size > 0 && column < 0)
-            return weir_fail(error, WEIR_ERR_INVALID, "'key.fields': there is no column '%.*s'", (int)size, at);
-        for (int i = 0; i < count && size > 0; i++)
-            if (m->columns_of_key[i] == column)
-                return weir_fail(error, WEIR_ERR_INVALID, "'key.fields': column '%.*s' is there twice", (int)size, at);
-        if (size > 0) {
-            m->columns_of_key[count] = column;
-            fields[count++] = schema->fields[column];
-        }
-        at += size + (at[size] == ';');
-    }
-    if (count > 0)
-        m->key_schema = weir_schema_new(fields, count);
-    return WEIR_OK;
-}
-
-static weir_err open_key(struct sink_messages *m, const struct weir_op_plan *plan, struct weir_error *error)
-{
-    const char *format = option(plan, "key.format");
-    weir_err err = find_key_fields(m, plan, error);
-    if (err)
-        return err;
-    if (!m->key_schema)
-        return format[0]
-                   ? weir_fail(error, WEIR_ERR_INVALID, "'key.format' needs 'key.fields': which columns are the key")
-                   : WEIR_OK;
-    for (int i = 0; m->columns.metadata_schema && i < m->columns.metadata_schema->field_count; i++)
-        if (m->columns.kinds[i] == WEIR_META_KEY)
-            return weir_fail(error, WEIR_ERR_INVALID,
-                             "the key is either 'key.fields' or a column that 'metadata.%s' names",
-                             m->columns.metadata_schema->fields[i].name);
-    if ((err = weir_format_find(format[0] ? format : "raw", &m->key_format, error)))
-        return weir_wrap(error, "'key.format'");
-    if (!m->key_format->encoder_new)
-        return weir_fail(error, WEIR_ERR_INVALID, "'key.format': format '%s' cannot be written", m->key_format->name);
-    if ((err = m->key_format->encoder_new(m->key_schema, plan->options, plan->option_count, &m->key_encoder, error)))
-        return weir_wrap(error, "'key.fields'%s", format[0] ? "" : " (by format 'raw'; 'key.format' may say another)");
-    return WEIR_OK;
-}
-
-/* Which columns the value has: those that are no metadata, and with value.fields-include = except-key no key. */
-static weir_err find_value(struct sink_messages *m, const struct weir_op_plan *plan, struct weir_error *error)
-{
-    const struct weir_schema *schema = plan->inputs[0];
-    bool except_key = strcmp(option(plan, "value.fields-include"), "except-key") == 0;
-    struct weir_field fields[WEIR_FIELDS_MAX];
-    int count = 0;
-    for (int i = 0; i < schema->field_count; i++) {
-        bool left_out = m->columns.from[i] < 0;
-        for (int k = 0; m->key_schema && except_key && k < m->key_schema->field_count; k++)
-            left_out |= m->columns_of_key[k] == i;
-        if (left_out)
-            continue;
-        m->columns_of_value[count] = i;
-        fields[count++] = schema->fields[i];
-    }
-    if (count == 0)
-        return weir_fail(error, WEIR_ERR_INVALID, "all columns are of the key: leave one that the format writes");
-    m->value_schema = weir_schema_new(fields, count);
-    return WEIR_OK;
-}
 
 static void fini(struct sink_messages *m)
 {
     weir_message_columns_fini(&m->columns);
     weir_buf_fini(&m->headers);
     weir_buf_fini(&m->names);
-    weir_schema_unref(m->value_schema);
-    weir_schema_unref(m->key_schema);
     if (m->key_encoder)
         m->key_format->encoder_free(m->key_encoder);
     free(m->dead);
@@ -126,14 +44,27 @@ static weir_err init_dead_letters(struct sink_messages *m, const struct weir_op_
 {
     struct weir_schema *schema = weir_dead_letter_schema();
     bool fits = weir_schema_equal(schema, plan->inputs[0]);
-    if (fits)
-        m->value_schema = weir_schema_new(&schema->fields[WEIR_DEAD_VALUE], 1);
+    if (fits) {
+        weir_schema_unref(m->columns.value_schema);
+        m->columns.value_schema = weir_schema_new(&schema->fields[WEIR_DEAD_VALUE], 1);
+        m->columns.of_value[0] = WEIR_DEAD_VALUE;
+    }
     weir_schema_unref(schema);
     if (!fits)
         return weir_fail(error, WEIR_ERR_INVALID, "'dead-letters' is for the rows of weir_bad(), as they are");
-    m->columns_of_value[0] = WEIR_DEAD_VALUE;
     m->dead = weir_zalloc(MESSAGES_MAX * sizeof *m->dead);
     return WEIR_OK;
+}
+
+static weir_err open_key(struct sink_messages *m, const struct weir_op_plan *plan,
+                         const struct weir_op_carrier *carrier, struct weir_error *error)
+{
+    m->key_format = carrier->key_format;
+    if (!m->key_format)
+        return WEIR_OK;
+    weir_err err = weir_op_encoder_new(plan, carrier, WEIR_PART_KEY, m->columns.key_schema, &m->key_encoder, error);
+    return err ? weir_wrap(error, "'key.fields' by format '%s' ('key.format' says which)", m->key_format->name)
+               : WEIR_OK;
 }
 
 static weir_err init(struct sink_messages *m, const struct weir_op_plan *plan, const struct weir_op_carrier *carrier,
@@ -143,13 +74,9 @@ static weir_err init(struct sink_messages *m, const struct weir_op_plan *plan, c
     weir_buf_init(&m->names, WEIR_SINK_RECORD_SIZE_MAX);
     weir_err err = weir_message_columns_init(&m->columns, plan, plan->inputs[0], carrier->connector, true, error);
     bool dead = weir_options_get_int(plan->options, plan->option_count, weir_sink_options, "dead-letters");
-    if (!err && dead)
-        err = init_dead_letters(m, plan, error);
-    if (!err && !dead)
-        err = open_key(m, plan, error);
-    if (!err && !dead)
-        err = find_value(m, plan, error);
-    return err ? err : carrier->format->encoder_new(m->value_schema, plan->options, plan->option_count, encoder, error);
+    if (!err)
+        err = dead ? init_dead_letters(m, plan, error) : open_key(m, plan, carrier, error);
+    return err ? err : weir_op_encoder_new(plan, carrier, WEIR_PART_VALUE, m->columns.value_schema, encoder, error);
 }
 
 weir_err weir_sink_messages_check(const struct weir_op_plan *plan, const struct weir_op_carrier *carrier,
@@ -194,7 +121,8 @@ static weir_err put_header(struct sink_messages *m, const void *name, size_t nam
 {
     if (!weir_buf_append(&m->names, name, name_size) || !weir_buf_append(&m->names, "", 1) ||
         !weir_buf_append(&m->headers, header, sizeof *header))
-        return weir_fail(error, WEIR_ERR_DATA, "the headers are larger than %zu bytes", WEIR_SINK_RECORD_SIZE_MAX);
+        return weir_fail_record(error, WEIR_BAD_TOO_LARGE, "the headers are larger than %zu bytes",
+                                WEIR_SINK_RECORD_SIZE_MAX);
     out->header_count++;
     return WEIR_OK;
 }
@@ -209,8 +137,8 @@ static weir_err put_headers(struct sink_messages *m, const struct weir_column *n
         size_t name_size;
         const uint8_t *text = weir_column_bytes(names, at, &name_size);
         if (weir_column_is_null(names, at) || (name_size > 0 && memchr(text, 0, name_size)))
-            return weir_fail(error, WEIR_ERR_DATA, "column '%s': a header's name cannot be %s", column,
-                             weir_column_is_null(names, at) ? "NULL" : "one that has a NUL byte");
+            return weir_fail_record(error, WEIR_BAD_METADATA, "column '%s': a header's name cannot be %s", column,
+                                    weir_column_is_null(names, at) ? "NULL" : "one that has a NUL byte");
         if (!weir_column_is_null(values, at)) {
             header.value = weir_column_bytes(values, at, &header.value_size);
             header.value = header.value_size > 0 ? header.value : (const uint8_t *)""; /* empty is not none */
@@ -265,11 +193,11 @@ static weir_err put_metadata(struct sink_messages *m, const struct weir_batch *b
 {
     for (int i = 0; i < batch->schema->field_count; i++) {
         const struct weir_column *column = &batch->columns[i];
-        if (m->columns.from[i] >= 0 || weir_column_is_null(column, row))
+        if (m->columns.from[i].part != WEIR_PART_METADATA || weir_column_is_null(column, row))
             continue;
         int64_t number = 0;
         weir_err err = WEIR_OK;
-        switch (m->columns.kinds[-1 - m->columns.from[i]]) {
+        switch (m->columns.kinds[m->columns.from[i].at]) {
         case WEIR_META_TOPIC:
             out->topic = (const char *)weir_column_bytes(column, row, &out->topic_size);
             break;
@@ -279,14 +207,15 @@ static weir_err put_metadata(struct sink_messages *m, const struct weir_batch *b
         case WEIR_META_TIMESTAMP:
             out->timestamp_ms = column->i64[row];
             if (out->timestamp_ms < 0)
-                return weir_fail(error, WEIR_ERR_DATA, "column '%s' is a time before 1970, which no message can have",
-                                 batch->schema->fields[i].name);
+                return weir_fail_record(error, WEIR_BAD_METADATA,
+                                        "column '%s' is a time before 1970, which no message can have",
+                                        batch->schema->fields[i].name);
             break;
         case WEIR_META_PARTITION:
             number = column->type == WEIR_TYPE_INT32 ? column->i32[row] : column->i64[row];
             if (number < 0 || number > INT32_MAX)
-                return weir_fail(error, WEIR_ERR_DATA, "column '%s': there is no partition %lld",
-                                 batch->schema->fields[i].name, (long long)number);
+                return weir_fail_record(error, WEIR_BAD_METADATA, "column '%s': there is no partition %lld",
+                                        batch->schema->fields[i].name, (long long)number);
             out->partition = (int32_t)number;
             break;
         case WEIR_META_HEADERS:
@@ -309,8 +238,8 @@ static weir_err encode(const struct weir_format *format, struct weir_encoder *en
     *at = bytes->size;
     weir_err err = format->encode(encoder, batch, row, bytes, error);
     if (err == WEIR_ERR_FULL)
-        err = weir_fail(error, WEIR_ERR_DATA, "a row is larger than %zu bytes as %s", WEIR_SINK_RECORD_SIZE_MAX,
-                        format->name);
+        err = weir_fail_record(error, WEIR_BAD_TOO_LARGE, "a row is larger than %zu bytes as %s",
+                               WEIR_SINK_RECORD_SIZE_MAX, format->name);
     if (err)
         return err;
     if (format->line_based && bytes->size > *at && bytes->data[bytes->size - 1] == '\n')
@@ -388,8 +317,8 @@ static weir_err write_messages(struct sink *sink, struct weir_op_ctx *ctx, const
         if (message.timestamp_ms == INT64_MIN)
             message.timestamp_ms = weir_op_now_ms(ctx);
         if (weir_output_log_append(sink->log, &message, &ctx->error))
-            return weir_fail(&ctx->error, WEIR_ERR_DATA, "a message of %zu bytes is too large",
-                             message.key_size + message.value_size);
+            return weir_fail_record(&ctx->error, WEIR_BAD_TOO_LARGE, "a message of %zu bytes is too large",
+                                    message.key_size + message.value_size);
     }
     return WEIR_OK;
 }
@@ -421,8 +350,8 @@ static weir_err give(struct sink *sink, struct weir_op_ctx *ctx, const struct we
 enum weir_step weir_sink_messages_write(struct sink *sink, struct weir_op_ctx *ctx, const struct weir_batch *batch)
 {
     const struct sink_messages *m = sink->messages;
-    struct weir_batch *value = view(batch, m->value_schema, m->columns_of_value);
-    struct weir_batch *key = m->key_schema ? view(batch, m->key_schema, m->columns_of_key) : NULL;
+    struct weir_batch *value = view(batch, m->columns.value_schema, m->columns.of_value);
+    struct weir_batch *key = m->key_format ? view(batch, m->columns.key_schema, m->columns.of_key) : NULL;
     enum weir_step step = WEIR_STEP_DONE;
     while (step == WEIR_STEP_DONE && sink->row < batch->row_count) {
         int after = sink->row, count;

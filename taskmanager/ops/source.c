@@ -65,6 +65,7 @@ static const struct weir_option source_options[] = {
      "How often executors tell each other, by the JobManager, how far they are; within one it is known at once"},
     {"metadata.", WEIR_OPTION_STRING, "", NULL,
      "metadata.COLUMN: what the column holds of each message: topic, partition, offset, timestamp, key, headers"},
+    WEIR_MESSAGE_OPTIONS("How bytes become rows", "How bytes become them"),
     {0},
 };
 
@@ -80,14 +81,28 @@ static int64_t option_int(const struct weir_op_plan *plan, const char *name)
 
 /* --- Plan */
 
+static weir_err no_message_options(const struct weir_op_plan *plan, const struct weir_connector *connector,
+                                   struct weir_error *error)
+{
+    for (int i = 0; i < plan->option_count; i++) {
+        const char *key = plan->options[i].key;
+        if (strncmp(key, "metadata.", 9) == 0)
+            return weir_fail(error, WEIR_ERR_INVALID, "connector '%s' has no metadata: leave out '%s'", connector->name,
+                             key);
+        if (strncmp(key, "key.", 4) == 0 || strncmp(key, "value.", 6) == 0)
+            return weir_fail(error, WEIR_ERR_INVALID, "connector '%s' reads no messages: leave out '%s'",
+                             connector->name, key);
+    }
+    return WEIR_OK;
+}
+
 static weir_err find_schema(struct weir_op_plan *plan, const struct weir_op_carrier *carrier, struct weir_error *error)
 {
     const struct weir_connector *connector = carrier->connector;
+    weir_err err = WEIR_OK;
     if (!carrier->format) {
-        for (int i = 0; i < plan->option_count; i++)
-            if (strncmp(plan->options[i].key, "metadata.", 9) == 0)
-                return weir_fail(error, WEIR_ERR_INVALID, "connector '%s' has no metadata: leave out '%s'",
-                                 connector->name, plan->options[i].key);
+        if ((err = no_message_options(plan, connector, error)))
+            return err;
         if (connector->rows->source_schema)
             return connector->rows->source_schema(plan->options, plan->option_count, plan->declared, &plan->output,
                                                   error);
@@ -104,15 +119,16 @@ static weir_err find_schema(struct weir_op_plan *plan, const struct weir_op_carr
         return weir_fail(error, WEIR_ERR_INVALID,
                          "connector '%s' reads lines, and records of format '%s' are not lines", connector->name,
                          carrier->format->name);
-    struct weir_decoder *decoder = NULL;
-    struct weir_message_columns columns;
-    weir_err err = weir_message_columns_init(&columns, plan, plan->declared, connector, false, error);
-    if (!err)
-        err = carrier->format->decoder_new(columns.value_schema, plan->options, plan->option_count, &decoder, error);
-    weir_message_columns_fini(&columns);
-    if (err)
-        return err;
-    carrier->format->decoder_free(decoder);
+    if (connector->read_messages) {
+        if ((err = weir_source_messages_check(plan, carrier, error)))
+            return err;
+    } else {
+        struct weir_decoder *decoder = NULL;
+        if ((err = no_message_options(plan, connector, error)) ||
+            (err = weir_op_decoder_new(plan, carrier, WEIR_PART_VALUE, plan->declared, &decoder, error)))
+            return err;
+        carrier->format->decoder_free(decoder);
+    }
     plan->output = weir_schema_ref(plan->declared);
     return 0;
 }
@@ -175,6 +191,8 @@ static weir_err source_open(struct weir_op *op, struct weir_op_ctx *ctx, struct 
     source->schema = plan->output;
     source->dead_schema = plan->sides[1];
     source->on_error = weir_on_error_parse(option(plan, "on-error"));
+    if (source->carrier.format)
+        weir_op_may_have_bad(ctx);
     source->record_size_max = (size_t)option_int(plan, "record.size-max");
     source->dead_size_max = (size_t)option_int(plan, "dead-letter.size-max");
     if (source->on_error == WEIR_ON_ERROR_DEAD_LETTER && source->carrier.format && !ctx->sides[1])
@@ -191,8 +209,7 @@ static weir_err source_open(struct weir_op *op, struct weir_op_ctx *ctx, struct 
     if (connector->read_messages)
         err = weir_source_messages_open(source, ctx, error);
     else if (source->carrier.format)
-        err = source->carrier.format->decoder_new(source->schema, plan->options, plan->option_count, &source->decoder,
-                                                  error);
+        err = weir_op_decoder_new(plan, &source->carrier, WEIR_PART_VALUE, source->schema, &source->decoder, error);
     if (err)
         return weir_wrap(error, "%s", plan->name);
     weir_source_align_open(source, ctx, option(plan, WEIR_OPTION_ALIGNMENT_GROUP),
@@ -305,7 +322,7 @@ static weir_err flush(struct source *source, struct weir_op_ctx *ctx)
 
 weir_err weir_source_bad_record(struct source *source, struct weir_op_ctx *ctx, const struct weir_dead_letter *letter)
 {
-    ++*ctx->num_records_bad;
+    weir_op_count_bad(ctx, ctx->error.reason, 1);
     if (source->on_error == WEIR_ON_ERROR_SKIP)
         return 0;
     if (source->on_error == WEIR_ON_ERROR_DEAD_LETTER) {

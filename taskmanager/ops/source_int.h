@@ -72,6 +72,9 @@ void weir_source_flush_dead(struct source *source, struct weir_op_ctx *ctx);
 
 /* --- Messages: rows of values, columns of what the broker knows ("metadata.COLUMN" = "offset"), watermarks by lane */
 
+/* Everything that can be said of the options without a broker. */
+weir_err weir_source_messages_check(const struct weir_op_plan *plan, const struct weir_op_carrier *carrier,
+                                    struct weir_error *error);
 weir_err weir_source_messages_open(struct source *source, struct weir_op_ctx *ctx, struct weir_error *error);
 void weir_source_messages_close(struct source *source);
 /* One call's worth. DATA: call again. */

@@ -1,7 +1,7 @@
 /* source, of messages: records that come one by one, each from a lane (a partition) and with a position in it.
  *
- * Columns that "metadata.COLUMN" names are filled from the message, the others by the format from its value. They are built as two batches
- * of the same rows, whose columns are put together when they are pushed: a decoder knows nothing of the others.
+ * Columns that "metadata.COLUMN" names are filled from the message, those of "key.fields" by the key's format, the others by the value's. They are
+ * built as batches of the same rows, whose columns are put together when they are pushed: a decoder knows nothing of the others.
  *
  * The watermark is the least of the lanes' that have not ended and are not idle. A lane that never gave a row holds it back (until
  * watermark.idle-timeout): its first row may be early. A source without lanes is idle, but not before it knows that it has none.
@@ -31,8 +31,9 @@ struct untold { /* the reader has not been told of it */
 struct source_messages {
     struct weir_read_messages read;
     struct weir_message_columns columns;
-    struct weir_batch *metadata; /* being built beside source->rows, row by row */
-    size_t metadata_bytes;       /* keys and headers in it */
+    struct weir_decoder *key_decoder;   /* NULL: no key.fields */
+    struct weir_batch *keys, *metadata; /* being built beside source->rows, row by row */
+    size_t metadata_bytes;              /* keys and headers in it */
     int32_t row_lane[WEIR_BATCH_ROWS_MAX];
     struct untold untold[TOLD_MAX];
     int untold_count;
@@ -44,31 +45,57 @@ struct source_messages {
 
 /* --- Open, close */
 
-weir_err weir_source_messages_open(struct source *source, struct weir_op_ctx *ctx, struct weir_error *error)
+static weir_err init(struct source_messages *m, const struct weir_op_plan *plan, struct weir_schema *schema,
+                     const struct weir_op_carrier *carrier, struct weir_decoder **decoder, struct weir_error *error)
 {
-    const struct weir_op_plan *plan = ctx->plan;
-    struct source_messages *m = source->messages = weir_zalloc(sizeof *m);
-    m->last_timestamp_ms = m->fetch_lag_ms = INT64_MIN;
-    weir_err err =
-        weir_message_columns_init(&m->columns, plan, source->schema, source->carrier.connector, false, error);
-    m->read.want_headers = source->on_error == WEIR_ON_ERROR_DEAD_LETTER;
-    for (int i = 0; !err && m->columns.metadata_schema && i < m->columns.metadata_schema->field_count; i++)
-        m->read.want_headers |= m->columns.kinds[i] == WEIR_META_HEADERS;
-    return err ? err
-               : source->carrier.format->decoder_new(m->columns.value_schema, plan->options, plan->option_count,
-                                                     &source->decoder, error);
+    weir_err err = weir_message_columns_init(&m->columns, plan, schema, carrier->connector, false, error);
+    if (!err && m->columns.key_schema) {
+        err = weir_op_decoder_new(plan, carrier, WEIR_PART_KEY, m->columns.key_schema, &m->key_decoder, error);
+        if (err)
+            weir_wrap(error, "'key.fields' by format '%s' ('key.format' says which)", carrier->key_format->name);
+    }
+    return err ? err : weir_op_decoder_new(plan, carrier, WEIR_PART_VALUE, m->columns.value_schema, decoder, error);
 }
 
-void weir_source_messages_close(struct source *source)
+static void fini(struct source_messages *m, const struct weir_op_carrier *carrier)
 {
-    struct source_messages *m = source->messages;
-    if (!m)
-        return;
     weir_message_columns_fini(&m->columns);
+    if (m->key_decoder)
+        carrier->key_format->decoder_free(m->key_decoder);
+    weir_batch_unref(m->keys);
     weir_batch_unref(m->metadata);
     for (int i = 0; i < m->untold_count; i++)
         free(m->untold[i].position);
     free(m);
+}
+
+weir_err weir_source_messages_check(const struct weir_op_plan *plan, const struct weir_op_carrier *carrier,
+                                    struct weir_error *error)
+{
+    struct source_messages *m = weir_zalloc(sizeof *m);
+    struct weir_decoder *decoder = NULL;
+    weir_err err = init(m, plan, plan->declared, carrier, &decoder, error);
+    if (decoder)
+        carrier->format->decoder_free(decoder);
+    fini(m, carrier);
+    return err;
+}
+
+weir_err weir_source_messages_open(struct source *source, struct weir_op_ctx *ctx, struct weir_error *error)
+{
+    struct source_messages *m = source->messages = weir_zalloc(sizeof *m);
+    m->last_timestamp_ms = m->fetch_lag_ms = INT64_MIN;
+    weir_err err = init(m, ctx->plan, source->schema, &source->carrier, &source->decoder, error);
+    m->read.want_headers = source->on_error == WEIR_ON_ERROR_DEAD_LETTER;
+    for (int i = 0; !err && m->columns.metadata_schema && i < m->columns.metadata_schema->field_count; i++)
+        m->read.want_headers |= m->columns.kinds[i] == WEIR_META_HEADERS;
+    return err;
+}
+
+void weir_source_messages_close(struct source *source)
+{
+    if (source->messages)
+        fini(source->messages, &source->carrier);
     source->messages = NULL;
 }
 
@@ -182,18 +209,25 @@ int64_t weir_source_messages_quiet(struct source *source, struct weir_op_ctx *ct
 
 /* --- Rows */
 
+static void drop_parts(struct source_messages *m)
+{
+    weir_batch_unref(m->keys);
+    weir_batch_unref(m->metadata);
+    m->keys = m->metadata = NULL;
+}
+
 static struct weir_batch *put_together(struct source *source, struct weir_batch *take_values)
 {
     struct source_messages *m = source->messages;
-    if (!m->columns.metadata_schema)
+    if (!m->keys && !m->metadata)
         return take_values;
+    const struct weir_batch *parts[] = {
+        [WEIR_PART_VALUE] = take_values, [WEIR_PART_KEY] = m->keys, [WEIR_PART_METADATA] = m->metadata};
     struct weir_batch *batch = weir_batch_new_shell(source->schema, take_values->row_count);
     for (int i = 0; i < source->schema->field_count; i++)
-        weir_column_share(&batch->columns[i], m->columns.from[i] >= 0 ? &take_values->columns[m->columns.from[i]]
-                                                                      : &m->metadata->columns[-1 - m->columns.from[i]]);
+        weir_column_share(&batch->columns[i], &parts[m->columns.from[i].part]->columns[m->columns.from[i].at]);
     weir_batch_unref(take_values);
-    weir_batch_unref(m->metadata);
-    m->metadata = NULL;
+    drop_parts(m);
     return batch;
 }
 
@@ -205,8 +239,7 @@ static weir_err flush(struct source *source, struct weir_op_ctx *ctx)
     weir_source_flush_dead(source, ctx);
     if (!rows || rows->row_count == 0) {
         weir_batch_unref(rows);
-        weir_batch_unref(m->metadata);
-        m->metadata = NULL;
+        drop_parts(m);
         return WEIR_OK;
     }
     struct weir_batch *batch = put_together(source, rows);
@@ -296,8 +329,8 @@ static weir_err check_headers(const struct weir_field *field, const struct weir_
                                     "column '%s' has values that are NOT NULL, and header '%.100s' has none",
                                     field->name, header->name);
         if (header->value && value->id == WEIR_TYPE_STRING && !weir_utf8_valid(header->value, header->value_size))
-            return weir_fail(
-                error, WEIR_ERR_DATA,
+            return weir_fail_record(
+                error, WEIR_BAD_METADATA,
                 "column '%s': header '%.100s' is not valid UTF-8: declare the column as MAP<STRING, BYTES>",
                 field->name, header->name);
     }
@@ -326,6 +359,28 @@ static weir_err check_metadata(const struct source_messages *m, const struct wei
     return WEIR_OK;
 }
 
+/* The next row of the key's columns; NULL in all of them where the message has no key. */
+static weir_err take_key(const struct source *source, const struct weir_message *message, struct weir_error *error)
+{
+    struct source_messages *m = source->messages;
+    if (message->key) {
+        weir_err err =
+            source->carrier.key_format->decode(m->key_decoder, message->key, message->key_size, false, m->keys, error);
+        if (err == WEIR_ERR_DATA && error->reason != WEIR_BAD_SCHEMA)
+            error->reason = WEIR_BAD_METADATA;
+        return err ? weir_wrap(error, "the message's key") : WEIR_OK;
+    }
+    for (int i = 0; i < m->keys->schema->field_count; i++)
+        if (!m->keys->schema->fields[i].type.nullable)
+            return weir_fail_record(error, WEIR_BAD_METADATA,
+                                    "column '%s' of the key is NOT NULL, and the message has no key",
+                                    m->keys->schema->fields[i].name);
+    for (int i = 0; i < m->keys->schema->field_count; i++)
+        weir_column_set_null(&m->keys->columns[i], m->keys->row_count, m->keys->row_capacity);
+    m->keys->row_count++;
+    return WEIR_OK;
+}
+
 static weir_err take(struct source *source, struct weir_op_ctx *ctx, const struct weir_message *message)
 {
     struct source_messages *m = source->messages;
@@ -343,6 +398,8 @@ static weir_err take(struct source *source, struct weir_op_ctx *ctx, const struc
     if (!err)
         err = check_metadata(m, message, &ctx->error);
     int row = source->rows->row_count;
+    if (!err && m->keys)
+        err = take_key(source, message, &ctx->error);
     if (!err)
         err = source->carrier.format->decode(source->decoder, message->value, message->value_size, true, source->rows,
                                              &ctx->error);
@@ -354,6 +411,10 @@ static weir_err take(struct source *source, struct weir_op_ctx *ctx, const struc
     }
     if (err != WEIR_ERR_DATA)
         return err;
+    if (m->keys && m->keys->row_count > row) { /* the value was bad behind a good key */
+        m->keys->row_count--;
+        weir_batch_undo_row(m->keys);
+    }
     const struct weir_lane *lane = &m->read.lanes[message->lane];
     char position[400];
     snprintf(position, sizeof position, "%.300s, partition %d, offset %" PRId64, lane->topic, lane->partition,
@@ -379,6 +440,8 @@ static weir_err decode(struct source *source, struct weir_op_ctx *ctx)
     struct source_messages *m = source->messages;
     if (!source->rows) {
         source->rows = weir_batch_new(m->columns.value_schema, WEIR_BATCH_ROWS_DEFAULT);
+        if (m->columns.key_schema)
+            m->keys = weir_batch_new(m->columns.key_schema, WEIR_BATCH_ROWS_DEFAULT);
         if (m->columns.metadata_schema)
             m->metadata = weir_batch_new(m->columns.metadata_schema, WEIR_BATCH_ROWS_DEFAULT);
         m->metadata_bytes = 0;
@@ -387,7 +450,8 @@ static weir_err decode(struct source *source, struct weir_op_ctx *ctx)
     while (!err && m->read.used < m->read.count) {
         if (source->rows->row_count == source->rows->row_capacity || weir_source_dead_is_full(source) ||
             m->metadata_bytes > WEIR_BATCH_BYTES_SOFT_MAX ||
-            ((m->read.used & 63) == 0 && weir_batch_bytes(source->rows) > WEIR_BATCH_BYTES_SOFT_MAX))
+            ((m->read.used & 63) == 0 &&
+             weir_batch_bytes(source->rows) + (m->keys ? weir_batch_bytes(m->keys) : 0) > WEIR_BATCH_BYTES_SOFT_MAX))
             return flush(source, ctx);
         err = take(source, ctx, &m->read.messages[m->read.used++]);
     }

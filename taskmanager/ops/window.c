@@ -244,6 +244,8 @@ static weir_err window_open(struct weir_op *op, struct weir_op_ctx *ctx, struct 
                          window->accumulator_size, WEIR_STATE_VALUE_SIZE_MAX);
     window->global = !plan->keyed;
     window->skip_bad = weir_on_error_parse(option(plan, "on-error")) == WEIR_ON_ERROR_SKIP;
+    if (window->skip_bad)
+        weir_op_may_have_bad(ctx);
     window->watermark_ms = WEIR_WATERMARK_MIN;
     window->emit_rows = WEIR_WINDOW_ROWS;
     window->again_after_ms = INT64_MAX;
@@ -380,7 +382,7 @@ static weir_err take_good_times(struct weir_window *window, struct weir_op_ctx *
         bad += !good;
         if (good)
             continue;
-        ++*ctx->num_records_bad;
+        weir_op_count_bad(ctx, WEIR_BAD_VALUE, 1);
         if (!window->skip_bad)
             return time_error(window, ctx, batch, i);
     }
@@ -405,7 +407,7 @@ static weir_err prepare(struct weir_window *window, struct weir_op_ctx *ctx)
     if (!err || err != WEIR_ERR_DATA)
         return err ? weir_wrap(&ctx->error, "%s", ctx->plan->name) : WEIR_OK;
     if (!window->skip_bad) {
-        ++*ctx->num_records_bad;
+        weir_op_count_bad(ctx, WEIR_BAD_OTHER, 1);
         return bad_row < 0 ? weir_wrap(&ctx->error, "%s", ctx->plan->name)
                            : weir_op_row_error(ctx->plan->name, batch, bad_row, &ctx->error);
     }
@@ -415,7 +417,7 @@ static weir_err prepare(struct weir_window *window, struct weir_op_ctx *ctx)
     if (err)
         return err;
     memset(&ctx->error, 0, sizeof ctx->error);
-    *ctx->num_records_bad += (uint64_t)bad;
+    weir_op_count_bad(ctx, WEIR_BAD_OTHER, bad);
     window->current = weir_batch_filter(batch, mask);
     weir_batch_unref(batch);
     if (window->current->row_count == 0)

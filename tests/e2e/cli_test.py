@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import threading
 
-from weir_test import EXAMPLES, JOBS, PATIENCE, WEIR, Cluster, free_port, main, run, wait_for
+from weir_test import EXAMPLES, JOBS, PATIENCE, ROOT, WEIR, Cluster, free_port, main, run, wait_for
 
 FAULTS = os.path.join(JOBS, "faults.so")
 MISTAKES = os.path.join(JOBS, "mistakes.so")
@@ -574,6 +574,18 @@ def test_a_killed_daemon_does_not_block_the_next_start():
         wait_for("their end", lambda: not processes_of(directory))
         expect(weir("cluster", "status", home=directory), UNREACHABLE, "dead")
         expect(weir("cluster", "start", *ports, home=directory), DONE)
+
+
+def test_variables_of_the_tests_are_no_configuration():
+    """Those that tests, scripts and make read come down to the daemons that they start, which must not take one for a mistyped key."""
+    files = subprocess.run(["git", "-C", ROOT, "ls-files", "tests", "scripts", "mk", "Makefile", ".ci"], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+    read = r"""(?:environ\.get\(|environ\[|getenv\(|\$[{(]?)["']?(WEIR_[A-Z0-9_]+)"""
+    names = {name for file in files for name in re.findall(read, open(os.path.join(ROOT, file), errors="replace").read())}
+    assert {"WEIR_TEST_FORMATS", "WEIR_PARTS", "WEIR_FUZZ_MS"} <= names, names
+    with home() as directory:
+        known = {"WEIR_HOME", "WEIR_CONF"}
+        expect(weir("dlq", "list", directory, home=directory, **{name: "1" for name in names - known}), DONE)
+        expect(weir("dlq", "list", directory, home=directory, WEIR_LOG_FORMATS="1"), USAGE, "WEIR_LOG_FORMATS is no configuration key")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Real data: every line of the sets in WEIR_DATA goes into Kafka as typed records (by confluent-kafka and fastavro, with no line in a string), and what weir
-reads back through each format equals the source value by value, NULLs included. WEIR_DATA_FORMATS="json csv": only these."""
+reads back through each format equals the source value by value, NULLs included. WEIR_TEST_FORMATS="json csv": only these."""
 import csv
 import datetime
 import gzip
@@ -18,7 +18,7 @@ import fastavro  # noqa: E402
 
 JOB = os.path.join(BUILD, "tests", "jobs", "formats.so")
 DATA = os.environ.get("WEIR_DATA", os.path.join(os.path.dirname(ROOT), "shared", "data"))
-FORMATS = os.environ.get("WEIR_DATA_FORMATS", "json csv avro-confluent protobuf").split()
+FORMATS = os.environ.get("WEIR_TEST_FORMATS", "json csv avro-confluent protobuf").split()
 NULL = "\\N"
 UTC = datetime.timezone.utc
 TYPES = {bool: ("BOOLEAN", "boolean"), int: ("BIGINT", "long"), float: ("DOUBLE", "double"), str: ("STRING", "string"),

@@ -168,6 +168,7 @@ def test_numbers_of_source_and_sink():
         page = exported(cluster)
         assert page["weir_operator_partition_current_offset", "1"] == 500 and page["weir_operator_partition_committed_offset", "0"] == 500, page
         assert page["flink_taskmanager_job_task_operator_KafkaSourceReader_topic_partition_currentOffset", "1"] == 500
+        assert page["weir_operator_num_records_bad_by_code_total", ""] == page["flink_taskmanager_job_task_operator_numRecordsBadPerSecond", ""] == 0, page
         assert page["weir_operator_num_records_send_total", ""] == 1000 and page["flink_taskmanager_job_task_operator_pendingRecords", ""] == 0
         done = cluster.weir("metrics", job)
         assert "records-consumed-total=1000" in done.stdout and "transactionsCommitted=" in done.stdout, done.stdout

@@ -20,7 +20,9 @@
 #include "base/fault.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/meter.h"
 #include "base/metrics.h"
+#include "base/meter.h"
 #include "base/options.h"
 #include "base/secret.h"
 
@@ -262,7 +264,8 @@ static void config_precedence(void **state)
     write_file(conf, "rest.port: 1001\nparallelism.default: 3\nlog.level: warn\n");
     setenv("WEIR_REST_PORT", "1002", 1);
     setenv("WEIR_PARALLELISM_DEFAULT", "4", 1);
-    setenv("WEIR_REST", "127.0.0.1:1", 1); /* not a key */
+    setenv("WEIR_REST", "127.0.0.1:1", 1);     /* not a key */
+    setenv("WEIR_TEST_LOG_FORMAT", "json", 1); /* nor this, as near as it is to WEIR_LOG_FORMAT */
     struct weir_key_value overrides[] = {{"rest.port", "1003"}};
     assert_int_equal(weir_config_load(NULL, directory, overrides, 1, &config, &error), 0);
     assert_int_equal(weir_config_int(config, "rest.port"), 1003);
@@ -287,10 +290,29 @@ static void config_precedence(void **state)
     unsetenv("WEIR_REST_PROT");
     unsetenv("WEIR_REST_PORT");
     unsetenv("WEIR_REST");
+    unsetenv("WEIR_TEST_LOG_FORMAT");
     unsetenv("WEIR_PARALLELISM_DEFAULT");
     setenv("WEIR_CONF", "/nonexistent/a", 1);
     assert_int_equal(weir_config_load(NULL, directory, NULL, 0, &config, &error), WEIR_ERR_NOT_FOUND);
     unsetenv("WEIR_CONF");
+}
+
+static void a_meter_shows_the_last_minute(void **state)
+{
+    (void)state;
+    struct weir_meter meter = {.look_count = 0};
+    assert_int_equal(weir_meter_look(&meter, 1000, 30), 500); /* 30 in 60 s, whatever the time that it took */
+    for (int second = 2; second <= 60; second++)
+        assert_int_equal(weir_meter_look(&meter, second * 1000, 30), 500);
+    assert_int_equal(weir_meter_look(&meter, 61000, 30), 0);   /* the first look is 60 s old */
+    assert_int_equal(weir_meter_look(&meter, 62000, 90), 983); /* 60 in 61 s: looks are 5 s apart */
+    for (int second = 63; second <= 300; second++)             /* 2 a second */
+        (void)weir_meter_look(&meter, second * 1000, 90 + 2 * (uint64_t)(second - 62));
+    int64_t rate = weir_meter_look(&meter, 301000, 90 + 2 * (301 - 62));
+    assert_true(rate == 2000);
+    assert_int_equal(weir_meter_look(&meter, 421000, 90 + 2 * (301 - 62) + 240),
+                     2000); /* looks that are rare: since the last one */
+    assert_int_equal(weir_meter_look(&meter, 1000000, 90 + 2 * (301 - 62) + 240), 0);
 }
 
 static void config_bind(void **state)
@@ -743,6 +765,7 @@ int main(void)
         cmocka_unit_test(options_are_checked),
         cmocka_unit_test(options_are_converted),
         cmocka_unit_test(nearest_name),
+        cmocka_unit_test(a_meter_shows_the_last_minute),
         cmocka_unit_test(table_is_sound),
         cmocka_unit_test(config_file),
         cmocka_unit_test(service_links_are_not_configuration),
