@@ -38,8 +38,9 @@ const struct weir_command weir_commands[] = {
     {"cancel", "JOB", "mo", "Cancel a job.", JOB_WORDS "\n", NULL, WEIR_COMPLETE_JOB_RUNNING, WEIR_COMPLETE_NONE, 1, 1,
      weir_command_cancel},
     {"checkpoint", "JOB", "mo", "Have a checkpoint made now; print its number, place, duration and size.",
-     JOB_WORDS " The job is one with execution.checkpointing.interval.\n", NULL, WEIR_COMPLETE_JOB_RUNNING,
-     WEIR_COMPLETE_NONE, 1, 1, weir_command_checkpoint},
+     JOB_WORDS
+     " One that makes none by itself (execution.checkpointing.interval) makes\nthis one, and goes back to it after a failure.\n",
+     NULL, WEIR_COMPLETE_JOB_RUNNING, WEIR_COMPLETE_NONE, 1, 1, weir_command_checkpoint},
     {"savepoint", "JOB [DIR]", "mo", "Make a savepoint; print where it is. The job goes on.",
      JOB_WORDS
      " DIR is a directory that the JobManager can write to, or\ns3://BUCKET/PREFIX; without one it is execution.checkpointing.savepoint-dir. "

@@ -174,9 +174,9 @@ static int end(struct weir_client *client, const json_t *job)
             client, "it was restarted %d time%s%s", restarts, restarts == 1 ? "" : "s",
             has_checkpoints(client, id)
                 ? ", from its newest checkpoint: what a print sink or another system was shown may be repeated"
-                : ", each time from the beginning, for it made no checkpoints (execution.checkpointing.interval). "
-                  "Files hold what the last attempt wrote, once; what a print sink or another system was shown "
-                  "may be repeated");
+                : ", each time from the beginning, or from the newest checkpoint that was asked for: it makes none by "
+                  "itself (execution.checkpointing.interval). Files hold what the last attempt wrote, once; what a "
+                  "print sink or another system was shown may be repeated");
     int exit_code = EXIT_DONE;
     if (failure)
         exit_code =

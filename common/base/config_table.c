@@ -21,7 +21,7 @@ const struct weir_option weir_config_table[] = {
      "So often all objects of a job are listed, for those that nothing refers to and that nobody removed: a JobManager died, or they were "
      "written late. That also happens after each takeover and after the job's end."},
     {"execution.checkpointing.interval", WEIR_OPTION_DURATION, "0", NULL,
-     "From one checkpoint's begin to the next one's. 0: none are made, and a restart begins anew."},
+     "From one checkpoint's begin to the next one's. 0: none but those that somebody asks for, and without one a restart begins anew."},
     {"execution.checkpointing.max-concurrent-checkpoints", WEIR_OPTION_INT, "1", NULL,
      "Checkpoints under way at a time. At most 8."},
     {"execution.checkpointing.min-pause", WEIR_OPTION_DURATION, "0", NULL,

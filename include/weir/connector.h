@@ -93,7 +93,9 @@ struct weir_connector_ctx {
     bool (*call_ended)(struct weir_connector_ctx *ctx, const struct weir_call *call);
     struct weir_schema *schema; /* of the rows; for connectors inside weir */
     void *runtime;              /* the runtime's own */
-    bool checkpoints; /* the job has checkpoints: what earlier attempts left under hidden names may be output yet */
+    /* The job makes checkpoints, or begins with one: what earlier attempts left under hidden names may be output yet. A job without may
+     * be asked for one: barrier() comes all the same. */
+    bool checkpoints;
     void (*number)(struct weir_connector_ctx *ctx, int metric, int64_t value); /* for connectors inside weir */
 };
 

@@ -95,8 +95,10 @@ struct weir_jm_job_options {
     int64_t exponential_reset_ms;                      /* .reset-backoff-threshold 1 h */
     int64_t exponential_attempts;                      /* .attempts-before-reset-backoff: -1 without end */
     int64_t rate_max, rate_interval_ms, rate_delay_ms; /* .failure-rate.max-failures-per-interval 1, 1 min, 1 s */
-    int64_t cancellation_timeout_ms;  /* task.cancellation.timeout: 180 s; then the executor is killed */
-    int64_t checkpoint_interval_ms;   /* execution.checkpointing.interval; 0: no checkpoints (the default) */
+    int64_t cancellation_timeout_ms; /* task.cancellation.timeout: 180 s; then the executor is killed */
+    bool outlives_jobmanager;        /* a later one goes on with it also where there is no checkpoint: from the start */
+    int64_t
+        checkpoint_interval_ms; /* execution.checkpointing.interval; 0: only those that are asked for (the default) */
     int64_t checkpoint_timeout_ms;    /* .timeout: 10 min */
     int64_t checkpoint_pause_ms;      /* .min-pause: 0 */
     int64_t checkpoints_concurrent;   /* .max-concurrent-checkpoints: 1 */
@@ -427,7 +429,8 @@ struct weir_jm_job {
     uint64_t checkpoints_completed, checkpoints_failed; /* ever */
     int checkpoint_count;                               /* newest first */
     struct weir_jm_checkpoint *checkpoints;
-    bool restored; /* it began with a savepoint or another job's checkpoint */
+    bool checkpointed; /* beside its last one there has been one, or one was begun */
+    bool restored;     /* it began with a savepoint or another job's checkpoint */
     uint64_t restored_id;
     int64_t restored_ms; /* wall */
     bool restored_savepoint;

@@ -487,16 +487,6 @@ bool weir_jm_checkpoint_undecided(const struct weir_jm_job *job)
 
 /* --- Parts */
 
-/* A job that only has a HEAD: its tasks give their output when they FINISH, and nothing else. */
-static void add_output(const struct weir_jm_job *job, Weir__Snapshot *snapshot)
-{
-    for (int t = 0; t < job->task_count; t++) {
-        const Weir__TaskReport *report = job->tasks[t].finished ? job->tasks[t].finished->task_report : NULL;
-        for (size_t i = 0; report && !report->snapshot && i < report->n_committables; i++)
-            snapshot->committables[snapshot->n_committables++] = report->committables[i];
-    }
-}
-
 static void add_parts(Weir__Snapshot *snapshot, const Weir__SubtaskSnapshot *from, bool output, int64_t *size)
 {
     for (size_t i = 0; from && i < from->n_parts; i++) {
@@ -570,9 +560,7 @@ static void write_metadata(struct weir_jm *jm, struct weir_jm_job *job, struct c
     for (int t = 0; t < job->task_count; t++) {
         const Weir__SubtaskSnapshot *part = part_of(job, checkpoint, t);
         parts += part ? part->n_parts : 0;
-        committables += part                     ? part->n_committables
-                        : job->tasks[t].finished ? job->tasks[t].finished->task_report->n_committables
-                                                 : 0;
+        committables += part ? part->n_committables : 0;
     }
     Weir__Snapshot whole;
     weir__snapshot__init(&whole);
@@ -590,8 +578,6 @@ static void write_metadata(struct weir_jm *jm, struct weir_jm_job *job, struct c
     for (int t = 0; t < job->task_count; t++)
         add_parts(&whole, part_of(job, checkpoint, t),
                   checkpoint->reports[t] || !job->in->checkpoints->output_complete[t], &size);
-    if (checkpoint->final)
-        add_output(job, &whole);
     whole.output_after = output_before(job);
     size_t packed = weir__snapshot__get_packed_size(&whole);
     uint8_t *bytes = weir_arena_alloc(&jm->arena, packed + 1);
@@ -831,6 +817,7 @@ struct checkpoint *weir_jm_checkpoint_trigger(struct weir_jm *jm, struct weir_jm
 {
     int running = weir_jm_running_tasks(job);
     struct checkpoint *checkpoint = new_checkpoint(jm, job);
+    job->checkpointed = true;
     checkpoint->missing = running;
     checkpoint->named = job->in->checkpoints->latest ? job->in->checkpoints->latest->checkpoint : 0;
     checkpoint->flags = flags;
@@ -845,6 +832,7 @@ struct checkpoint *weir_jm_checkpoint_trigger(struct weir_jm *jm, struct weir_jm
 
 void weir_jm_checkpoint_drain(struct weir_jm *jm, struct weir_jm_job *job, const struct weir_jm_task *of)
 {
+    job->checkpointed = true;
     struct checkpoint none = {.id = job->in->checkpoints->draining, .flags = FLAG_DRAIN};
     none.reports = weir_arena_zalloc(&jm->arena, (size_t)job->task_count * sizeof(Weir__Control *));
     send_triggers(jm, job, &none, of);

@@ -10,6 +10,7 @@
  *                    then on nobody else completes a checkpoint of it, so what was read is all there is. Then its output is published again
  *                    from committed_upto on, and its tasks begin with the newest checkpoint, in attempts that HEAD says nobody has used.
  *                    When another write was faster, the job is read again.
+ *                    (One without checkpoint of which nobody has said that it outlives its JobManager is fenced likewise, and FAILED.)
  *   is damaged       (twice, with the same HEAD) listed as FAILED with what is damaged, in memory only: nothing of it is written or deleted, so it can be mended
  * What the store does not answer is asked again. None of this holds up another job.
  */
@@ -43,6 +44,21 @@ static void look_again(struct weir_jm *jm, const char *job_id)
 
 /* --- What has become durable */
 
+/* Nobody has promised that it outlives its JobManager; what it had begun would be done again from the start. */
+static void end_unpromised(struct weir_jm *jm, struct weir_jm_job *job)
+{
+    Weir__Failure failure;
+    weir__failure__init(&failure);
+    failure.kind = (char *)"JobManagerLost";
+    failure.message =
+        (char
+             *)"the JobManager that ran the job has ended, and there is no checkpoint. A later JobManager goes on with a "
+               "job that has execution.checkpointing.interval, or a checkpoint or savepoint that somebody asked for, "
+               "and with all jobs where execution.checkpointing.dir is set";
+    weir_jm_exception(jm, job, NULL, "", &failure);
+    weir_jm_job_fail(jm, job, &failure);
+}
+
 void weir_jm_head_recorded(struct weir_jm *jm, struct weir_jm_job *job)
 {
     struct job_checkpoints *c = job->in->checkpoints;
@@ -61,7 +77,10 @@ void weir_jm_head_recorded(struct weir_jm *jm, struct weir_jm_job *job)
         if (job->in->submitting)
             weir_jm_reply(jm, job->in->submit_request, WEIR_OK, "");
         weir_jm_job_begin(jm, job);
-        if (c->latest && c->latest->final && job->state == WEIR_JOB_RUNNING) {
+        if (took_over && !c->latest && !job->options.outlives_jobmanager && job->state == WEIR_JOB_RUNNING &&
+            !WEIR_MUTANT(jm_unpromised_run)) {
+            end_unpromised(jm, job);
+        } else if (c->latest && c->latest->final && job->state == WEIR_JOB_RUNNING) {
             c->final_begun = true;
             weir_jm_job_publishes(jm, job, c->latest->checkpoint);
         }
@@ -381,6 +400,7 @@ static void take_over(struct weir_jm *jm, const char *job_id, const struct weir_
 {
     struct weir_jm_job *job = add_job(jm, job_id, read, true);
     add_checkpoints(jm, job, read);
+    job->checkpointed = job->retained_count > 0;
     job->in->checkpoints->taking_over = true; /* the fencing write is due now */
     job->in->cancel_wanted = read->head->job_state == WEIR_JOB_CANCELLING;
     job->in->ever_deployed = true; /* perhaps */

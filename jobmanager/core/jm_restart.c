@@ -17,6 +17,7 @@ void weir_jm_job_options_init(struct weir_jm_job_options *options)
         .rate_interval_ms = 60000,
         .rate_delay_ms = 1000,
         .cancellation_timeout_ms = 180000,
+        .outlives_jobmanager = true,
         .checkpoint_timeout_ms = 600000,
         .checkpoints_concurrent = 1,
         .checkpoints_retained = 1,

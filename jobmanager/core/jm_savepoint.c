@@ -491,8 +491,8 @@ static const char *never(struct weir_jm *jm, const struct weir_jm_operation *ope
         return weir_arena_format(&jm->arena, "there is no job %s", operation->job_id);
     if (weir_job_state_terminal(job->state) || job->state == WEIR_JOB_CANCELLING || job->state == WEIR_JOB_FAILING)
         return weir_arena_format(&jm->arena, "job %s is %s", job->id, weir_job_state_name(job->state));
-    if (job->options.checkpoint_interval_ms == 0 || !job->in->checkpoints)
-        return "the job makes no checkpoints: set execution.checkpointing.interval when it is submitted";
+    if (!job->in->checkpoints)
+        return "there is nowhere to keep the job's state: set execution.checkpointing.dir where the JobManager starts";
     if (job->committing)
         return "the job is at its end, and its output is being published";
     if (operation->kind == WEIR_JM_OPERATION_RESCALE && is_same(job->plan, operation->plan))

@@ -504,8 +504,10 @@ static const char *const executor_keys[] = {
 };
 #define EXECUTOR_KEYS (sizeof executor_keys / sizeof executor_keys[0])
 
-static void set_job_options(struct weir_jm_job_options *options, const struct weir_config *config)
+static void set_job_options(const struct weir_jobmanager *jobmanager, struct weir_jm_job_options *options,
+                            const struct weir_config *config)
 {
+    const char *dir = weir_config_string(jobmanager->options.config, "execution.checkpointing.dir");
     weir_jm_job_options_init(options);
     for (const struct weir_option *option = weir_config_table; option->name; option++) {
         const char *value = weir_config_string(config, option->name);
@@ -518,6 +520,7 @@ static void set_job_options(struct weir_jm_job_options *options, const struct we
                 weir_log(WARN, "%s", ignored.message);
         }
     }
+    options->outlives_jobmanager = options->checkpoint_interval_ms > 0 || (dir && *dir);
 }
 
 static weir_err check_checkpointing(const struct weir_jobmanager *jobmanager, const struct weir_config *config,
@@ -540,12 +543,6 @@ static weir_err check_checkpointing(const struct weir_jobmanager *jobmanager, co
             "execution.checkpointing.unaligned.enabled needs execution.checkpointing.mode exactly-once: with "
             "at-least-once barriers wait for nothing already");
     return WEIR_OK;
-}
-
-static bool is_durable(const struct weir_jobmanager *jobmanager, const struct weir_jm_job_options *options)
-{
-    const char *dir = weir_config_string(jobmanager->options.config, "execution.checkpointing.dir");
-    return jobmanager->store && jobmanager->options.recovers && (options->checkpoint_interval_ms > 0 || (dir && *dir));
 }
 
 /* A job that does not say how many key groups it has gets those of its savepoint: they cannot change. */
@@ -620,8 +617,8 @@ weir_err weir_jobmanager_submit(struct weir_jobmanager *jobmanager, const struct
             .configuration = all,
             .configuration_count = all_count,
         };
-        set_job_options(&event.job_options, config);
-        event.durable = is_durable(jobmanager, &event.job_options) || savepoint.snapshot;
+        set_job_options(jobmanager, &event.job_options, config);
+        event.durable = jobmanager->store && (jobmanager->options.recovers || savepoint.snapshot);
         struct weir_jm_restore restore = {
             .take_snapshot = savepoint.snapshot,
             .path = savepoint.path,
@@ -684,7 +681,7 @@ static weir_err plan_again(struct weir_jobmanager *jobmanager, struct weir_jm_re
     if (!err)
         err = build_plan(jobmanager, &submission, config, &read->take_plan, error);
     if (!err)
-        set_job_options(&read->options, config);
+        set_job_options(jobmanager, &read->options, config);
     weir_config_free(config);
     free(pairs);
     return err;

@@ -362,7 +362,7 @@ static bool view_checkpoints(void *self, const char *job_id, struct weir_arena *
             weir_arena_zalloc(arena, (size_t)(job->checkpoint_count + 1) * sizeof *list);
         const struct weir_jm_job_options *options = &job->options;
         const char *mode = setting(job, "execution.checkpointing.mode"), *backend = setting(job, "state.backend.type");
-        out->enabled = options->checkpoint_interval_ms > 0;
+        out->enabled = options->checkpoint_interval_ms > 0 || job->checkpointed || job->restored;
         out->mode = copy(arena, mode ? mode : "exactly-once");
         out->state_backend = copy(arena, backend ? backend : weir_config_string(view->config, "state.backend.type"));
         const char *retention = setting(job, "execution.checkpointing.externalized-checkpoint-retention");
@@ -370,7 +370,7 @@ static bool view_checkpoints(void *self, const char *job_id, struct weir_arena *
             copy(arena, retention ? retention
                                   : weir_config_string(view->config,
                                                        "execution.checkpointing.externalized-checkpoint-retention"));
-        out->interval_ms = options->checkpoint_interval_ms;
+        out->interval_ms = options->checkpoint_interval_ms > 0 ? options->checkpoint_interval_ms : INT64_MAX;
         out->timeout_ms = options->checkpoint_timeout_ms;
         out->min_pause_ms = options->checkpoint_pause_ms;
         out->max_concurrent = options->checkpoints_concurrent;

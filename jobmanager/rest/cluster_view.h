@@ -166,9 +166,10 @@ struct weir_view_checkpoint {
     const struct weir_view_checkpoint_vertex *vertices;
 };
 struct weir_view_checkpoints {
-    bool enabled; /* else nothing of the rest */
+    bool enabled; /* it makes them, or somebody has asked for one; else nothing of the rest */
     const char *mode, *state_backend, *retention;
-    int64_t interval_ms, timeout_ms, min_pause_ms, max_concurrent, tolerable_failures;
+    int64_t interval_ms /* INT64_MAX: only when they are asked for */, timeout_ms, min_pause_ms, max_concurrent,
+        tolerable_failures;
     bool unaligned;
     int64_t aligned_timeout_ms;
     int64_t completed, failed, in_progress; /* ever; now */

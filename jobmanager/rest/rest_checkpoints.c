@@ -8,7 +8,7 @@
 #include "jobmanager/rest/rest_int.h"
 
 #define NOT_ENABLED \
-    "Checkpointing has not been enabled. Set execution.checkpointing.interval when the job is submitted."
+    "Checkpointing has not been enabled. Set execution.checkpointing.interval when the job is submitted, or ask for a checkpoint or savepoint."
 
 static const char *const status_names[] = {"IN_PROGRESS", "COMPLETED", "FAILED"};
 static const char *const class_names[] = {"in_progress", "completed", "failed"};

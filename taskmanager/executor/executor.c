@@ -732,7 +732,7 @@ static void open_local_copies(struct weir_control *c, const char *store)
 static weir_err set_up_checkpoints(struct weir_control *c, struct weir_error *error)
 {
     const char *mode = setting(c, "execution.checkpointing.mode");
-    c->executor.checkpoints = setting_ms(c, "execution.checkpointing.interval", 0) > 0;
+    c->executor.periodic = setting_ms(c, "execution.checkpointing.interval", 0) > 0;
     c->executor.at_least_once = mode && strcmp(mode, "at-least-once") == 0;
     const char *unaligned = setting(c, "execution.checkpointing.unaligned.enabled");
     c->executor.unaligned = unaligned && strcmp(unaligned, "true") == 0 && !c->executor.at_least_once;
@@ -741,11 +741,16 @@ static weir_err set_up_checkpoints(struct weir_control *c, struct weir_error *er
     c->executor.store_settings = weir_zalloc((start->n_store + 1) * sizeof *c->executor.store_settings);
     for (size_t i = 0; i < start->n_store; i++)
         c->executor.store_settings[i] = (struct weir_key_value){start->store[i]->key, start->store[i]->value};
-    const char *dir = c->executor.checkpoints ? checkpoint_dir(c) : NULL;
+    const char *dir = checkpoint_dir(c);
+    c->executor.can_checkpoint = c->executor.periodic || dir;
     weir_err err = dir ? weir_control_open_store(c, dir, error) : WEIR_OK;
     if (!err && dir)
         open_local_copies(c, dir);
-    return err;
+    if (!err || c->executor.periodic)
+        return err;
+    weir_log(WARN, "a checkpoint or savepoint of the job, should somebody ask for one, is likely to fail: %s",
+             error->message);
+    return WEIR_OK;
 }
 
 /* Of what a slot has for state an eighth is RocksDB's; the keyed operators, each with a subtask in every slot, share the rest. */

@@ -30,6 +30,9 @@
 #include "statefile/run.h"
 
 #define INLINE_SIZE_MAX ((int64_t)16 << 10)
+#define INLINE_SIZE_STORELESS \
+    ((int64_t)1 \
+     << 20) /* where the storage cannot be reached: a job that has not asked for checkpoints ends all the same */
 #define WHOLE_SIZE_MAX ((int64_t)8 << 20) /* larger objects of many parts are streamed */
 #define PUT_SIZE_MAX ((int64_t)32 << 20)  /* what is in memory is put from there; more of it through a file, in parts */
 #define RUN_SIZE_WHOLE ((int64_t)1 << 20) /* a smaller run is fetched whole */
@@ -199,6 +202,13 @@ static weir_err put_streamed(struct write_work *work, struct weir_error *error)
     return err;
 }
 
+static weir_err no_store(struct weir_error *error)
+{
+    return weir_fail(error, WEIR_ERR_INVALID,
+                     "execution.checkpointing.dir is not set where this task runs, or cannot be opened there, as its "
+                     "executor's log says");
+}
+
 /* A run: a part of the subtask's object when it is small and its state's only one, else an object of its own, written before the next one is
  * asked for, so that few are in memory. */
 static weir_err write_run(struct write_work *work, struct weir_capture *capture, struct weir_buf *run, bool only,
@@ -209,7 +219,7 @@ static weir_err write_run(struct write_work *work, struct weir_capture *capture,
         return WEIR_OK;
     }
     if (!work->store)
-        return weir_fail(error, WEIR_ERR_INVALID, "execution.checkpointing.dir is not set where this task runs");
+        return no_store(error);
     struct weir_run_ref ref = {
         .object = weir_format("%s-run%d", work->key, work->run_objects++),
         .size = (int64_t)run->size,
@@ -295,7 +305,7 @@ static void tell_local_copies(const struct write_work *work)
 static weir_err put_parts(struct write_work *work, int64_t size, struct weir_error *error)
 {
     if (!work->store)
-        return weir_fail(error, WEIR_ERR_INVALID, "execution.checkpointing.dir is not set where this task runs");
+        return no_store(error);
     work->has_object = true;
     if (weir_fault("executor.object-put-begun"))
         return weir_fail(error, WEIR_ERR_IO, "a fault point kept %s from being written", work->key);
@@ -328,7 +338,7 @@ static weir_err run_write(void *arg, struct weir_error *error)
         size += part->size;
     }
     /* An increment is referred to later, so that it cannot travel in the report. */
-    if (size > INLINE_SIZE_MAX || (increments && size > 0))
+    if (size > (work->store ? INLINE_SIZE_MAX : INLINE_SIZE_STORELESS) || (increments && size > 0))
         err = put_parts(work, size, error);
     for (struct weir_snapshot_part *part = work->snapshot->parts; part && !err && work->has_object; part = part->next)
         if (!part->object)

@@ -79,11 +79,13 @@ struct weir_executor {
         store; /* where checkpoints are, calls under way hold a reference each; NULL: execution.checkpointing.dir is not set */
     struct weir_key_value *store_settings; /* s3.*: how stores are reached; their texts are in `start` */
     struct weir_local_copies *local;       /* of what is in the store; NULL: none are made */
-    bool checkpoints, at_least_once;       /* the job's */
-    bool unaligned;                        /* barriers may overtake, */
-    int64_t aligned_timeout_ns;            /* when they are so old */
-    struct weir_rocks *rocks;              /* for state beyond memory; NULL: all is in memory */
-    size_t operator_memory;                /* then: for the state of each keyed operator of a slot */
+    bool periodic;              /* checkpoints are made, again and again; else there are those that somebody asks for */
+    bool can_checkpoint;        /* the JobManager has somewhere to keep them */
+    bool at_least_once;         /* the job's */
+    bool unaligned;             /* barriers may overtake, */
+    int64_t aligned_timeout_ns; /* when they are so old */
+    struct weir_rocks *rocks;   /* for state beyond memory; NULL: all is in memory */
+    size_t operator_memory;     /* then: for the state of each keyed operator of a slot */
     struct weir_worker **workers;
     int worker_count;
     int64_t buffer_timeout_ns;

@@ -409,7 +409,7 @@ static struct weir_chain *build_chain(struct weir_executor_task *task,
         ctx->argument_count = (int)plan->graph->n_arguments;
         ctx->code = executor->code;
         ctx->restored = task->restored;
-        ctx->checkpoints = executor->checkpoints;
+        ctx->periodic = executor->periodic;
         if (executor->rocks && resolved->plan.keyed)
             ctx->memory = weir_state_memory_new(executor->rocks, executor->operator_memory);
         ctx->store = executor->store;
@@ -479,7 +479,8 @@ weir_err weir_executor_build_task(struct weir_executor *executor, struct weir_ex
         .on_state = on_state,
         .arg = task,
         .at_least_once = executor->at_least_once,
-        .last_snapshot = executor->checkpoints,
+        .last_snapshot = executor->can_checkpoint,
+        .last_tables = executor->periodic,
     };
     task->task = weir_task_new(&options);
     return WEIR_OK;

@@ -140,7 +140,7 @@ struct weir_op_ctx {
     bool batch_mode;
     bool draining;           /* a reader of splits: it was told to end; what it has not read stays in its snapshot */
     bool input_over;         /* a reader of splits: nobody gets any more, only what it has in hand is left */
-    bool checkpoints;        /* the job has them */
+    bool periodic;           /* the job makes checkpoints, again and again; else only when somebody asks for one */
     struct weir_error error; /* set it before FAILED */
     /* open() only: what snapshot() gave to the checkpoint that this attempt begins with; NULL: it begins from nothing. An operator asks
      * for its states by name: weir_restored_next(ctx->restored, ctx->plan->uid, "windows", NULL), until there is no other part. */

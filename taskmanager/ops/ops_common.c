@@ -140,7 +140,7 @@ void weir_op_connector_ctx(struct weir_connector_ctx *out, struct weir_op_ctx *c
         .call_ended = connector_call_ended,
         .schema = schema,
         .runtime = ctx,
-        .checkpoints = ctx->checkpoints,
+        .checkpoints = ctx->periodic || ctx->restored,
         .number = connector_number,
     };
 }

@@ -98,6 +98,11 @@ static char *describe(const struct weir_op_plan *plan)
     return text;
 }
 
+static bool publishes_at_the_end(const struct weir_connector *connector)
+{
+    return connector->commit && !connector->barrier;
+}
+
 static weir_err sink_open(struct weir_op *op, struct weir_op_ctx *ctx, struct weir_error *error)
 {
     struct sink *sink = (struct sink *)op;
@@ -116,13 +121,13 @@ static weir_err sink_open(struct weir_op *op, struct weir_op_ctx *ctx, struct we
         err = weir_op_encoder_new(plan, &sink->carrier, WEIR_PART_VALUE, plan->inputs[0], &sink->encoder, error);
     if (err)
         return weir_wrap(error, "%s", plan->name);
-    if (ctx->checkpoints && sink->carrier.connector->commit && !sink->carrier.connector->barrier)
+    if (ctx->periodic && publishes_at_the_end(sink->carrier.connector))
         return weir_fail(
             error, WEIR_ERR_UNSUPPORTED,
             "connector '%s' publishes only at the job's end: it has no barrier(), so a job with checkpoints "
             "(execution.checkpointing.interval) would lose rows with it",
             sink->carrier.connector->name);
-    if (ctx->checkpoints && ctx->store && sink->carrier.connector->defers &&
+    if (ctx->periodic && ctx->store && sink->carrier.connector->defers &&
         sink->carrier.connector->defers(plan->options, plan->option_count)) {
         sink->log = weir_output_log_new(ctx);
         sink->log_text = describe(plan);
@@ -368,6 +373,21 @@ static void end_log(struct sink *sink, struct weir_op_ctx *ctx)
     (void)new_pending(sink, UINT64_MAX, &sync);
 }
 
+/* In a job that makes no checkpoints by itself: the one that somebody asked for fails, and the job goes on. */
+static weir_err refuse_checkpoint(void *arg, struct weir_error *error)
+{
+    const struct weir_connector *connector = arg;
+    return weir_fail(error, WEIR_ERR_UNSUPPORTED,
+                     "connector '%s' publishes only at the job's end: it has no barrier(), so who began with this "
+                     "checkpoint would lose rows",
+                     connector->name);
+}
+
+static void keep(void *arg)
+{
+    (void)arg;
+}
+
 static weir_err sink_snapshot(struct weir_op *op, struct weir_op_ctx *ctx, struct weir_snapshot *snapshot,
                               struct weir_error *error)
 {
@@ -376,6 +396,8 @@ static weir_err sink_snapshot(struct weir_op *op, struct weir_op_ctx *ctx, struc
     weir_err err = WEIR_OK;
     if (!sink->log && !sink->sealed && connector->flush && (err = connector->flush(sink->writer, error)))
         return weir_wrap(error, "%s", ctx->plan->name);
+    if (snapshot->checkpoint != 0 && publishes_at_the_end(connector))
+        weir_snapshot_add_sync(snapshot, refuse_checkpoint, (void *)(uintptr_t)connector, keep);
     if (!sink->log && !connector->barrier)
         return WEIR_OK;
     drop_complete(sink, snapshot->complete);

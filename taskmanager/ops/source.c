@@ -172,6 +172,22 @@ static weir_err source_plan(struct weir_op_plan *plan, struct weir_error *error)
 
 static weir_err restore(struct source *source, struct weir_op_ctx *ctx, struct weir_error *error);
 
+/* Once, before the first checkpoint. */
+static void warn_of_checkpoints(struct source *source, const struct weir_op_ctx *ctx)
+{
+    const struct weir_connector *connector = source->carrier.connector;
+    if (connector->reader_restore || ctx->subtask > 0 || source->warned)
+        return;
+    source->warned = true;
+    weir_log(
+        WARN,
+        "%s: a reader of connector '%s' cannot go on where a checkpoint says (it has no reader_restore()): after a "
+        "failure %s",
+        ctx->plan->name, connector->name,
+        connector->enumerate ? "a split that was begun is read again from its beginning, and its rows count twice"
+                             : "rows that its source gave since the checkpoint are lost, or come twice");
+}
+
 static weir_err source_open(struct weir_op *op, struct weir_op_ctx *ctx, struct weir_error *error)
 {
     struct source *source = (struct source *)op;
@@ -180,14 +196,8 @@ static weir_err source_open(struct weir_op *op, struct weir_op_ctx *ctx, struct 
     if (err)
         return err;
     const struct weir_connector *connector = source->carrier.connector;
-    if (ctx->checkpoints && !connector->reader_restore && ctx->subtask == 0)
-        weir_log(
-            WARN,
-            "%s: a reader of connector '%s' cannot go on where a checkpoint says (it has no reader_restore()): after a "
-            "failure %s",
-            plan->name, connector->name,
-            connector->enumerate ? "a split that was begun is read again from its beginning, and its rows count twice"
-                                 : "rows that its source gave since the checkpoint are lost, or come twice");
+    if (ctx->periodic)
+        warn_of_checkpoints(source, ctx);
     source->schema = plan->output;
     source->dead_schema = plan->sides[1];
     source->on_error = weir_on_error_parse(option(plan, "on-error"));
@@ -768,6 +778,8 @@ static weir_err source_snapshot(struct weir_op *op, struct weir_op_ctx *ctx, str
     struct source *source = (struct source *)op;
     if (source->nothing)
         return WEIR_OK;
+    if (snapshot->checkpoint != 0)
+        warn_of_checkpoints(source, ctx);
     struct weir_buf out;
     weir_buf_init(&out, SIZE_MAX / 2);
     weir_put_u8(&out, STATE_VERSION);

@@ -36,6 +36,7 @@ struct source {
     enum weir_on_error on_error;
     size_t record_size_max, dead_size_max;
     struct weir_watermarker marker;
+    bool warned;  /* of a reader that cannot be restored */
     bool nothing; /* a subtask beyond the connector's parallelism_max */
 
     struct weir_batch *rows; /* being built, within a call */

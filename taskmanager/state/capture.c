@@ -777,6 +777,8 @@ static struct weir_capture *capture_new(struct weir_state *state, const struct w
 void weir_state_snapshot(struct weir_state *state, struct weir_snapshot *snapshot)
 {
     weir_assert(state->codec.encode != NULL && state->max_parallelism > 0);
+    if (snapshot->without_tables)
+        return;
     if (state->capture) {
         /* One at a time. The older one is as good as the newer; only when its writer is far behind has it to go. */
         if (waits_for_writer(state->capture, CHUNKS_MAX))

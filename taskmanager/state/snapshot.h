@@ -63,6 +63,7 @@ struct weir_snapshot {
     uint64_t checkpoint; /* 0: the last one, of a task that has FINISHED */
     uint64_t complete;   /* the newest checkpoint that is known to be complete: its output is published, or will be */
     uint32_t flags;      /* enum weir_barrier_flags */
+    bool without_tables; /* keyed states are left out: a last one that nobody is likely to ask for */
     struct weir_snapshot_part *parts; /* in the order of the operators */
     struct weir_snapshot_part **end;
     struct weir_snapshot_capture *captures, **captures_end; /* their parts come when they are written */

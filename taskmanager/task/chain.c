@@ -532,10 +532,11 @@ void weir_chain_take_snapshot(struct op_node *node, const struct weir_barrier *b
         weir_snapshot_free(whole);
 }
 
-struct weir_snapshot *weir_chain_last_snapshot(struct weir_chain *chain)
+struct weir_snapshot *weir_chain_last_snapshot(struct weir_chain *chain, bool tables)
 {
     weir_assert(chain->state == WEIR_CHAIN_FINISHED);
     struct weir_snapshot *snapshot = weir_snapshot_new(0, chain->complete, 0);
+    snapshot->without_tables = !tables && !chain->drained;
     for (int i = 0; i < chain->op_count; i++) {
         struct op_node *node = &chain->nodes[i];
         if (!node->vtable->snapshot)
@@ -623,9 +624,11 @@ static bool step_injected(struct weir_chain *chain)
     chain->injected.checkpoint = 0;
     if (!(barrier.flags & WEIR_BARRIER_DRAIN))
         weir_chain_take_snapshot(head, &barrier);
-    pass_barrier(head, &barrier); /* readers of splits are told to end, too */
-    if (barrier.flags & WEIR_BARRIER_DRAIN)
+    pass_barrier(head, &barrier); /* readers of splits are told to end, and everybody that it is by a drain */
+    if (barrier.flags & WEIR_BARRIER_DRAIN) {
+        chain->drained = true;
         drain(chain);
+    }
     deliver_all(head);
     return true;
 }
@@ -679,12 +682,12 @@ static void finish_item(struct op_node *node)
                 weir_out_idle(node->outs[o], item.kind == WEIR_ITEM_IDLE);
         break;
     case WEIR_ITEM_BARRIER:
-        if (item.barrier.flags & WEIR_BARRIER_DRAIN) { /* whoever reads what it was handed ends; it stops here */
-            if (node->index == 0 && node->vtable->is_source)
-                drain(node->chain);
-            break;
-        }
         pass_barrier(node, &item.barrier);
+        if (item.barrier.flags & WEIR_BARRIER_DRAIN) {
+            node->chain->drained = true;
+            if (node->index == 0 && node->vtable->is_source) /* whoever reads what it was handed ends, too */
+                drain(node->chain);
+        }
         break;
     case WEIR_ITEM_END:
         finish_end(node);

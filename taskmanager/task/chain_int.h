@@ -77,6 +77,7 @@ struct weir_chain {
         passing;    /* goes through all operators at once, when it can: chain_barrier.c; checkpoint 0: none */
     bool overdue;   /* it waits for nothing but what is half done */
     bool hands_out; /* its output is ON_DEMAND */
+    bool drained;   /* a source that was told to end feeds it, or is in it */
     void (*on_snapshot)(void *arg, struct weir_snapshot *take_snapshot);
     void *on_snapshot_arg;
     struct weir_capture **captures; /* that are not done */

@@ -36,7 +36,7 @@ struct weir_task {
     pthread_mutex_t barriers_lock;
     struct weir_barrier barriers[WEIR_TASK_BARRIERS_MAX]; /* triggered, in order */
     _Atomic int barrier_count;
-    bool wants_last;
+    bool wants_last, wants_last_tables;
     struct weir_snapshot *last; /* FINISHED */
     bool reads_splits;          /* the head is a source that has an input: it works inside one item for long */
     struct weir_barrier cut; /* went ahead of its turn in the input, and waits to pass the chain; checkpoint 0: none */
@@ -184,6 +184,7 @@ struct weir_task *weir_task_new(const struct weir_task_options *options)
     task->spent = SPENT_IDLE;
     task->reads_splits = options->input && weir_chain_head_is_source(options->chain);
     task->wants_last = options->last_snapshot;
+    task->wants_last_tables = options->last_tables;
     pthread_mutex_init(&task->barriers_lock, NULL);
     weir_chain_intercept(task->chain, take_snapshot, task, &task->on_snapshot, &task->on_snapshot_arg);
     if (task->input)
@@ -381,7 +382,7 @@ enum weir_progress weir_task_call(struct weir_task *task, int64_t now_ns)
     switch (weir_chain_state(task->chain)) {
     case WEIR_CHAIN_FINISHED:
         take_recorded(task);
-        if (task->wants_last && !(task->last = weir_chain_last_snapshot(task->chain))) {
+        if (task->wants_last && !(task->last = weir_chain_last_snapshot(task->chain, task->wants_last_tables))) {
             const struct weir_error *why = weir_chain_error(task->chain, &op);
             return end_task(task, WEIR_TASK_FAILED, why, op);
         }

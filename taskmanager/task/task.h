@@ -36,7 +36,8 @@ struct weir_task_options {
                      int op);
     void *arg;
     bool at_least_once; /* channels do not wait for each other's barriers */
-    bool last_snapshot; /* there are checkpoints: weir_task_take_last_snapshot() has something at the end */
+    bool last_snapshot; /* there may be checkpoints: weir_task_take_last_snapshot() has something at the end; ... */
+    bool last_tables;   /* ... and keyed states in it, also when the job was not drained */
 };
 struct weir_task *weir_task_new(const struct weir_task_options *options);
 void weir_task_free(struct weir_task *task);

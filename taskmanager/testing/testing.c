@@ -225,7 +225,7 @@ static void fill_ctx(struct weir_test *test, const struct weir_process_spec *spe
     ctx->row_out = spec->out;
     ctx->out = &test->outs[0];
     ctx->watermark_ms = WEIR_WATERMARK_MIN;
-    ctx->checkpoints = true;
+    ctx->periodic = true;
     ctx->task = &test->task;
     ctx->num_records_bad = &test->bad;
     ctx->num_late_records_dropped = &test->late;

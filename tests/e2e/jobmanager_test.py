@@ -23,7 +23,8 @@ def test_a_killed_jobmanager_leaves_no_executor_and_its_taskmanagers_come_back_t
         try:
             wait_for("the next JobManager", lambda: json.load(open(cluster.path("run", "jobmanager.json")))["pid"] == again.pid)
             wait_for("both TaskManagers", lambda: cluster.rest("/overview")[1]["slots-available"] == 2)
-            assert cluster.rest("/jobs")[1]["jobs"] == []
+            assert cluster.rest(f"/jobs/{job}")[1]["state"] == "FAILED" # nobody has said that it is to be begun anew
+            assert "execution.checkpointing.interval" in str(cluster.root_cause(job))
             job = cluster.submit(os.path.join(JOBS, "faults.so"), "--rows", "1000", options=("-p", "2"))
             cluster.wait_state(job, "FINISHED")
         finally:

@@ -114,6 +114,42 @@ def test_rescale_functions_that_keep_state():
     assert sum(last.values()) == ROWS, sum(last.values())
 
 
+def test_without_an_interval():
+    """Nothing is made by itself. What somebody asks for is a checkpoint as any: it publishes, a restart begins with it, and so does another job."""
+    with tempfile.TemporaryDirectory() as directory, cluster(execution_checkpointing_interval="0") as c:
+        make_input(directory)
+        where = {"rows": c.path("rows"), "output": c.path("output"), "source": ("--input", directory, "--sleep", "50", "--count-by", "process")}
+        job = begin(c, **where)
+        wait_for("hidden files", lambda: os.path.isdir(where["rows"]) and hidden(where["rows"]))
+        assert not read_rows(where["rows"]) and c.rest(f"/jobs/{job}/checkpoints")[0] == 404
+        said(c.weir("checkpoint", job))
+        some_rows(c, job, where["rows"])
+        os.kill(c.executor_pids()[0], signal.SIGKILL)
+        wait_for("a restart", lambda: c.rest(f"/jobs/{job}")[1]["weir-restarts"] > 0)
+        published = len(read_rows(where["rows"]))
+        assert "parallelism of 3" in said(c.weir("rescale", job, "--parallelism", "3"))
+        some_rows(c, job, where["rows"], published)
+        place = said(c.weir("stop", "--savepoint", c.path("savepoints"), job))
+        assert not hidden(where["rows"]), hidden(where["rows"])
+
+        second = begin(c, "-s", place, parallelism=1, **where)
+        published = len(read_rows(where["rows"]))
+        said(c.weir("savepoint", second, c.path("savepoints")))
+        some_rows(c, second, where["rows"], published)
+        drained = said(c.weir("stop", "--drain", "--savepoint", c.path("savepoints"), second))
+        assert len(read_rows(where["rows"])) < ROWS, "the job was too fast for this test"
+
+        third = begin(c, "-s", drained, **where)
+        c.wait_state(third, "FINISHED", timeout_s=90)
+        check_rows(where["rows"])
+        last = {}
+        for row in read_rows(where["output"]):
+            assert row["total"] == row["seen"], row
+            last[row["key"]] = max(last.get(row["key"], 0), row["total"])
+        assert sum(last.values()) == ROWS, f"state was lost: {sum(last.values())}"
+        assert not hidden(where["rows"]) and not hidden(where["output"])
+
+
 def place_of(location):
     return re.sub("^file:/*", "/", location)
 
@@ -239,15 +275,11 @@ def test_what_cannot_be_restored_is_refused_early():
         assert status == 202, body
         answer = c.rest(f"/jobs/{32 * '0'}/savepoints/{body['request-id']}")[1]
         assert "there is no job" in answer["operation"]["failure-cause"]["stack-trace"], answer
-        plain = c.submit(SHAPE, "--output", c.path("plain"), options=("-D", "execution.checkpointing.interval=0"))
-        refused(c.weir("savepoint", plain, c.path("savepoints")), "makes no checkpoints", "execution.checkpointing.interval")
         assert c.state(job) == "RUNNING"
 
         # A retained checkpoint is as good as a savepoint, by its directory or its metadata.
         status, body = c.rest(f"/jobs/{job}/checkpoints")
         assert said(c.weir("cancel", job)) and c.wait_state(job, "CANCELED")
-        for job_id in (plain,):
-            said(c.weir("cancel", job_id))
         # Disposal.
         status, body = c.rest("/savepoint-disposal", "POST", json.dumps({"savepoint-path": place}).encode(), {"Content-Type": "application/json"})
         assert status == 200 and not os.path.exists(place), body

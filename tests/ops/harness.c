@@ -259,7 +259,7 @@ static void fill_ctx(struct weir_harness *h)
     ctx->alignment = setup->alignment;
     ctx->wake = setup->wake;
     ctx->wake_arg = setup->wake_arg;
-    ctx->checkpoints = setup->checkpoints || (h->mode.restore && !setup->no_restore);
+    ctx->periodic = setup->checkpoints || (h->mode.restore && !setup->no_restore);
     ctx->pool = h->pool = weir_pool_new();
     if (h->mode.disk)
         ctx->memory = weir_state_memory_new(disk(), DISK_BUDGET);

@@ -59,6 +59,8 @@
     X(jm_recovered_unpublished, "what may not be published is published when a job is taken over") \
     X(jm_abort_unrecorded, \
       "output is removed when HEAD says that the job has ended: until then a later JobManager may run it, and a checkpoint may be complete") \
+    X(jm_unpromised_run, \
+      "a job without checkpoint of which nobody has said that it outlives its JobManager is not run again") \
     X(jm_listed_once, "a job that a replaced JobManager accepted late is found") \
     X(jm_refused_forgotten, "what was stored of a submission that was refused goes") \
     X(jm_base_dropped, "what a checkpoint under way may build on is kept") \

@@ -285,7 +285,6 @@ struct job {
     bool corrupted;         /* an object was damaged */
     uint64_t newest_healed; /* what HEAD named when the faults ended */
     int64_t fails_until_ms; /* each attempt of it soon fails until then, and the next begins at once; 0: not so */
-    bool durable;           /* it has a HEAD */
     bool stored;            /* graph and code are in the store */
     int64_t stored_ms;
     bool acknowledged;       /* its submission */
@@ -317,8 +316,10 @@ struct job {
     int abort_conn;    /* AbortOutput was last sent on this connection, */
     uint64_t abort_id; /* with this id; 0: not yet */
     /* checkpoints: sim_store.c */
-    bool checkpoints;
-    bool kafka; /* its output goes there, by way of a log in the checkpoint */
+    bool checkpoints; /* its JobManager keeps it: it has a HEAD, and can make them; ... */
+    bool taken_over;  /* by a later JobManager */
+    bool periodic;    /* ... and does so by itself, not only when the operator asks */
+    bool kafka;       /* its output goes there, by way of a log in the checkpoint */
     struct sim_head head;
     struct sim_object *objects;
     int object_count, object_capacity;
@@ -411,7 +412,7 @@ struct sim_savepoint {
     X(store_request_lost) X(store_reply_lost) X(store_write_late) X(store_write_twice) X(store_condition_failed) X(store_put_failed) \
     X(checkpoint_failed) X(checkpoint_subsumed) X(restart_undecided) \
     X(jm_crashed_mid_step) X(taken_over) X(taken_over_uncommitted) X(taken_over_final) X(taken_over_cancelled) X(recovered_ended) X(read_failed) X(read_torn) \
-    X(savepoint_complete) X(stopped) X(drained) X(rescaled) X(operation_failed) X(imported) X(imported_stopped) X(import_other_parallelism) \
+    X(savepoint_complete) X(on_demand) X(on_demand_restored) X(stopped) X(drained) X(rescaled) X(operation_failed) X(imported) X(imported_stopped) X(import_other_parallelism) \
     X(import_refused) X(import_failed) X(savepoint_claimed) X(savepoint_removed) X(fell_back) X(fallback_refused) X(rescale_refused) \
     X(kafka_transaction) X(kafka_second_part) X(kafka_fenced) X(kafka_fenced_open) X(kafka_request_lost) X(kafka_reply_lost) \
     X(kafka_marker_hidden) X(kafka_failed) X(kafka_timed_out) X(kafka_resolved) X(kafka_output_of_another) X(kafka_early) X(kafka_log_gone) \
@@ -594,7 +595,6 @@ static inline uint32_t groups_of(uint32_t subtask, uint32_t parallelism)
 
 /* --- sim_store.c */
 void store_plan(struct world *w);
-void store_plan_job(struct world *w, struct job *job);     /* does it make checkpoints, and how; is it durable */
 void job_led_by(struct world *w, struct job *job, int jm); /* from now on */
 void store_begin(struct world *w, int jm, const struct weir_jm_effect *effect);
 void store_apply(struct world *w, int op, int answer);
@@ -641,7 +641,9 @@ bool kafka_is_at_rest(const struct world *w);
 void kafka_free(struct world *w);
 
 /* --- sim_plan.c */
-void world_prepare(struct world *w); /* shape, faults, operations of the seed; may then be edited */
+void plan_checkpoints(struct world *w, struct job *job); /* how, when somebody asks for them, */
+void plan_periodic(struct world *w, struct job *job);    /* or by itself */
+void world_prepare(struct world *w);                     /* shape, faults, operations of the seed; may then be edited */
 void plan_world(struct world *w);
 void do_fault(struct world *w, int index);
 void do_op(struct world *w, int index);

@@ -362,7 +362,8 @@ static void check_ended(struct world *w, struct job *job, const struct weir_jm_j
     const struct weir_jm_job_options *options = &job->options;
     bool may_fail =
         job->commit_failed || job->corrupted || job->fail_job_reported ||
-        (job->checkpoints && options->checkpoints_tolerable < 1000) || options->restart == WEIR_JM_RESTART_NONE ||
+        (job->taken_over && !options->outlives_jobmanager) ||
+        (job->periodic && options->checkpoints_tolerable < 1000) || options->restart == WEIR_JM_RESTART_NONE ||
         options->restart == WEIR_JM_RESTART_FAILURE_RATE ||
         (options->restart == WEIR_JM_RESTART_FIXED_DELAY && view->restarts >= (uint64_t)options->fixed_attempts) ||
         (options->restart == WEIR_JM_RESTART_EXPONENTIAL_DELAY && options->exponential_attempts >= 0);
@@ -624,7 +625,7 @@ static void check_tm_lost(struct world *w, int jm, const struct weir_jm_effect *
 
 static void check_submitted(struct world *w, struct job *job, const struct weir_jm_effect *effect)
 {
-    if (effect->code == WEIR_ERR_IO && job->durable && (job->import_id || w->now_ms < w->fault_end_ms + 5000)) {
+    if (effect->code == WEIR_ERR_IO && job->checkpoints && (job->import_id || w->now_ms < w->fault_end_ms + 5000)) {
         /* its graph could not be stored, or what it was to begin with not be copied: that may also be gone */
         job->refused = true;
         count(w, job->import_id && job->stored ? C_import_failed : C_submission_not_stored);
@@ -644,14 +645,14 @@ static void check_submitted(struct world *w, struct job *job, const struct weir_
             w->counters[C_imported_stopped] += job->imports_stopped;
             w->counters[C_savepoint_claimed] += job->claims >= 0;
         }
-        if (job->durable && (!job->head.exists || !job->stored))
+        if (job->checkpoints && (!job->head.exists || !job->stored))
             violate(w, "acknowledged-early", "job %.8s is accepted, and a later JobManager would not find it", job->id);
     }
 }
 
 static void check_cancel_reply(struct world *w, struct job *job, const struct weir_jm_effect *effect)
 {
-    if (effect->code != WEIR_OK || !job->durable || job->refused || job->erased)
+    if (effect->code != WEIR_OK || !job->checkpoints || job->refused || job->erased)
         return;
     bool recorded =
         job->head.exists && (job->head.state == WEIR_JOB_CANCELLING || weir_job_state_terminal(job->head.state));
@@ -795,7 +796,7 @@ void check_jm_effect(struct world *w, int jm, const struct weir_jm_effect *effec
                     break;
                 bool first = effect->control->id > w->conns[conn].cmd_sent;
                 uint64_t checkpoint = effect->control->commit_output->checkpoint;
-                if (w->jobs[job].durable && !first) /* of one that is published, perhaps */
+                if (w->jobs[job].checkpoints && !first) /* of one that is published, perhaps */
                     break;
                 if (w->jobs[job].commit_asked && w->jobs[job].commit_tm != conn &&
                     w->jobs[job].commit_checkpoint == checkpoint) {
@@ -901,15 +902,10 @@ void check_commit(struct world *w, int tm, const Weir__CommitOutput *commit)
     if (index < 0)
         violate(w, "commit-of-unknown-job", "tm%d", tm);
     struct job *job = &w->jobs[index];
-    if (job->aborted && !job->durable)
-        violate(w, "commit-after-abort", "job %.8s", job->id);
     if (job->checkpoints) {
         store_check_commit(w, job, commit);
         return;
     }
-    if (job->durable &&
-        job->committed) /* again, by a TaskManager that was slow or a later JobManager: it does no harm */
-        return;
     if (job->aborted)
         violate(w, "commit-after-abort", "job %.8s", job->id);
     size_t expected = 0;
@@ -931,8 +927,6 @@ void check_commit(struct world *w, int tm, const Weir__CommitOutput *commit)
         violate(w, "commit-content", "job %.8s: %zu parts published, %zu written by the last attempts", job->id,
                 commit->n_committables, expected);
     job->committed = true;
-    if (job->durable)
-        sim_checkpoint(job, commit->checkpoint)->published = true;
     count(w, C_committed);
 }
 
@@ -942,7 +936,7 @@ void check_abort(struct world *w, const char *job_id)
     if (index < 0)
         return;
     struct job *job = &w->jobs[index];
-    if (job->durable)
+    if (job->checkpoints)
         store_check_abort(w, job);
     else if (job->committed || job->commit_asked)
         violate(w, "abort-after-commit", "job %.8s", job->id);

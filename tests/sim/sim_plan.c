@@ -525,6 +525,45 @@ static bool jm_listens(const struct world *w, int jm)
     return w->jms[jm].alive && w->now_ms >= w->jms[jm].paused_until_ms;
 }
 
+void plan_checkpoints(struct world *w, struct job *job)
+{
+    struct weir_jm_job_options *options = &job->options;
+    options->checkpoint_timeout_ms = rng_range(&w->store, 1000, 6000);
+    options->checkpoint_pause_ms = rng_chance(&w->store, 60) ? 0 : rng_range(&w->store, 1, 1000);
+    options->checkpoints_concurrent = rng_chance(&w->store, 60) ? 1 : rng_range(&w->store, 2, 4);
+    options->checkpoints_tolerable = rng_chance(&w->store, 80) ? 1000000 : rng_range(&w->store, 0, 3);
+    options->checkpoints_retained = rng_range(&w->store, 1, 4);
+    options->retention = (enum weir_jm_retention)rng_range(&w->store, 0, 2);
+    job->quiet = rng_chance(&w->store, 60) ? 0 : rng_range(&w->store, 40, 95);
+}
+
+void plan_periodic(struct world *w, struct job *job)
+{
+    job->periodic = job->options.outlives_jobmanager = true;
+    job->options.checkpoint_interval_ms = rng_range(&w->store, 200, 2500);
+}
+
+/* Does it make checkpoints, and how. */
+static void plan_job_checkpoints(struct world *w, struct job *job)
+{
+    bool periodic = rng_chance(&w->store, 50);
+    job->checkpoints = periodic || rng_chance(&w->store, 30);
+    if (job->checkpoints &&
+        rng_chance(&w->store, 6)) { /* attempts go by faster than anything else is written into HEAD */
+        job->fails_until_ms = w->now_ms + rng_range(&w->store, 1000, 4000);
+        job->options.restart = WEIR_JM_RESTART_FIXED_DELAY;
+        job->options.fixed_attempts = 100000;
+        job->options.fixed_delay_ms = rng_range(&w->store, 0, 5);
+    }
+    job->options.checkpoint_gc_grace_ms = rng_chance(&w->store, 20) ? 0 : rng_range(&w->store, 500, 8000);
+    job->options.checkpoint_gc_sweep_ms = rng_range(&w->store, 3000, 20000);
+    job->options.outlives_jobmanager = periodic || w->job_count % 3 != 0;
+    if (periodic)
+        plan_periodic(w, job);
+    if (job->checkpoints)
+        plan_checkpoints(w, job);
+}
+
 /* `from`: it is the same program as that job, and begins with `restore`. */
 static void submit(struct world *w, const struct job *from, const struct weir_jm_restore *restore)
 {
@@ -537,7 +576,7 @@ static void submit(struct world *w, const struct job *from, const struct weir_jm
     job->output = from ? from->output : rng_chance(&w->ops, 80);
     job->hangs = rng_chance(&w->ops, 8);
     job->options = random_options(&w->ops);
-    store_plan_job(w, job);
+    plan_job_checkpoints(w, job);
     job->ending_deadline_ms = INT64_MAX;
     job->cancel_asked_ms = -1;
     for (int r = 0; r < SIM_TASKS_MAX; r++)
@@ -552,7 +591,7 @@ static void submit(struct world *w, const struct job *from, const struct weir_jm
     struct weir_plan *plan = plan_of_job(job, 0);
     job->needs_code = plan->graph->code_sha256[0] != 0;
     describe_job(w, job, plan, from);
-    job->kafka = from ? from->kafka : job->checkpoints && job->output && kafka_plan_job(w);
+    job->kafka = from ? from->kafka : job->periodic && job->output && kafka_plan_job(w);
     if (restore)
         store_import(w, job, restore->take_snapshot);
     w->job_count++;
@@ -566,7 +605,7 @@ static void submit(struct world *w, const struct job *from, const struct weir_jm
     event.request = w->next_request++;
     w->cancel_request_job[event.request % 256] = -1;
     w->submit_request_job[event.request % 256] = w->job_count - 1;
-    event.durable = job->durable;
+    event.durable = job->checkpoints;
     event.job_id = job->id;
     event.take_plan = plan;
     event.graph = job->graph;
@@ -734,6 +773,7 @@ static void restore_checkpoint(struct world *w, int from)
 static void completed(struct world *w, const struct sim_operation *operation, const struct weir_jm_operation *view)
 {
     struct job *job = &w->jobs[operation->job];
+    w->counters[C_on_demand] += !job->periodic;
     if (view->kind == WEIR_JM_OPERATION_SAVEPOINT || view->kind == WEIR_JM_OPERATION_STOP) {
         int number = savepoint_find(w, view->location);
         uint64_t id = number < 0 ? 0 : w->savepoints[number].checkpoint; /* of a drain it is known at its end only */

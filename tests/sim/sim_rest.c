@@ -35,7 +35,7 @@ static const char *unsettled(const struct world *w, const struct weir_jm_job *vi
             view->tasks[t].state == WEIR__TASK_STATE__RUNNING || view->tasks[t].state == WEIR__TASK_STATE__FINISHED;
     const struct job *job = &w->jobs[job_find(w, view->id)];
     if (running && !job->bounded)
-        return job->checkpoints && (view->checkpoints_completed == 0 || job->head.newest <= job->newest_healed)
+        return job->periodic && (view->checkpoints_completed == 0 || job->head.newest <= job->newest_healed)
                    ? "makes no checkpoint"
                    : NULL;
     if (waiting) {
@@ -82,11 +82,12 @@ static const char *leftover(const struct world *w)
             if (!w->jobs[j].objects[i].gone)
                 return "an object is left of a submission that was not accepted";
         if (view && view->state != WEIR_JOB_FINISHED && weir_jm_taskmanager_count(core) && w->jobs[j].output &&
-            !w->jobs[j].aborted && (w->jobs[j].durable ? !w->jobs[j].commit_failed : !w->jobs[j].commit_asked) &&
+            !w->jobs[j].aborted && (w->jobs[j].checkpoints ? !w->jobs[j].commit_failed : !w->jobs[j].commit_asked) &&
             view->tasks[0].executor_id[0])
             return "output was not removed";
-        const char *left =
-            view && w->jobs[j].durable && weir_jm_taskmanager_count(core) ? store_leftover(&w->jobs[j], view) : NULL;
+        const char *left = view && w->jobs[j].checkpoints && weir_jm_taskmanager_count(core)
+                               ? store_leftover(&w->jobs[j], view)
+                               : NULL;
         if (left)
             return left;
     }
@@ -117,7 +118,7 @@ void check_rest(struct world *w)
         bool kept = job->head.exists && !weir_job_state_terminal(job->head.state);
         if (job->erased)
             continue;
-        if (job->acknowledged && job->durable && !job->head.exists)
+        if (job->acknowledged && job->checkpoints && !job->head.exists)
             violate(w, "job-lost", "job %.8s was accepted", job->id);
         if (kept && !weir_jm_job_find(core, job->id))
             violate(w, "job-lost", "job %.8s has a HEAD, and the JobManager does not know it", job->id);

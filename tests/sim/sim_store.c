@@ -78,8 +78,6 @@ void store_free(struct world *w)
     }
 }
 
-static void store_plan_checkpoints(struct world *w, struct job *job);
-
 /* --- Metadata */
 
 const Weir__StatePart *part_of(const Weir__Snapshot *snapshot, const char *uid, uint32_t subtask, uint32_t parallelism)
@@ -158,10 +156,11 @@ void store_import(struct world *w, struct job *job, const Weir__Snapshot *snapsh
 {
     job->import_id = snapshot->checkpoint;
     job->import_unfit = import_is_unfit(job, snapshot);
+    if (!job->checkpoints)
+        plan_checkpoints(w, job);
     job->checkpoints = true;
-    if (!job->options.checkpoint_interval_ms)
-        store_plan_checkpoints(w, job);
-    job->durable = true;
+    if (job->kafka && !job->periodic)
+        plan_periodic(w, job);
     struct part_bytes bytes;
     uint32_t open[SIM_VERTICES_MAX] = {
         0}; /* groups of which output is pending in it: what was there before it is the other job's */
@@ -243,6 +242,7 @@ static void apply_head(struct world *w, struct job *job, const struct store_op *
         violate(w, "two-writers", "job %.8s: epoch %" PRIu64, job->id, head->epoch);
     if (head->exists && new->leader_epoch > head->epoch) {
         count(w, C_taken_over);
+        job->taken_over = true;
         if (head->newest > head->committed_upto)
             count(w, C_taken_over_uncommitted);
         if (head->newest && sim_checkpoint(job, head->newest)->metadata->final)
@@ -1094,6 +1094,10 @@ static void check_deploy(struct world *w, int jm, struct job *job, const Weir__D
     if (deploy->n_restores != (job->head.newest ? deploy->n_tasks : 0))
         violate(w, "restore", "job %.8s: %zu of %zu tasks begin with a checkpoint", job->id, deploy->n_restores,
                 deploy->n_tasks);
+    if (!job->options.outlives_jobmanager && job->taken_over && !job->head.newest)
+        violate(w, "unpromised-run", "job %.8s has no checkpoint, and its JobManager is another", job->id);
+    if (deploy->n_restores && !job->periodic && job->head.newest > job->import_id)
+        count(w, C_on_demand_restored);
     for (size_t i = 0; i < deploy->n_restores; i++)
         check_restore(w, job, deploy->tasks[deploy->restores[i]->task], deploy->restores[i]);
 }
@@ -1114,7 +1118,7 @@ void store_check_sent(struct world *w, int jm, const Weir__Control *control)
     switch (control->body_case) {
     case WEIR__CONTROL__BODY_DEPLOY_TASKS: {
         for (int i = 0; i < w->exec_count; i++)
-            if (strcmp(w->execs[i].id, control->deploy_tasks->executor_id) == 0 && w->jobs[w->execs[i].job].durable)
+            if (strcmp(w->execs[i].id, control->deploy_tasks->executor_id) == 0 && w->jobs[w->execs[i].job].checkpoints)
                 check_deploy(w, jm, &w->jobs[w->execs[i].job], control->deploy_tasks);
         break;
     }
@@ -1146,7 +1150,7 @@ void store_check_sent(struct world *w, int jm, const Weir__Control *control)
         break;
     case WEIR__CONTROL__BODY_COMMIT_OUTPUT: {
         struct job *job = &w->jobs[job_find(w, control->commit_output->job_id)];
-        if (job->durable &&
+        if (job->checkpoints &&
             (!control->commit_output->checkpoint || !sim_checkpoint(job, control->commit_output->checkpoint)->named))
             violate(w, "commit-before-head", "job %.8s: checkpoint %" PRIu64, job->id,
                     control->commit_output->checkpoint);
@@ -1168,33 +1172,4 @@ void store_plan(struct world *w)
         w->spells[i].from_ms = rng_range(&w->store, 0, (int)w->fault_end_ms - 1);
         w->spells[i].to_ms = w->spells[i].from_ms + (rng_chance(&w->store, 60) ? rng_range(&w->store, 100, 9000) : 0);
     }
-}
-
-static void store_plan_checkpoints(struct world *w, struct job *job)
-{
-    struct weir_jm_job_options *options = &job->options;
-    options->checkpoint_interval_ms = rng_range(&w->store, 200, 2500);
-    options->checkpoint_timeout_ms = rng_range(&w->store, 1000, 6000);
-    options->checkpoint_pause_ms = rng_chance(&w->store, 60) ? 0 : rng_range(&w->store, 1, 1000);
-    options->checkpoints_concurrent = rng_chance(&w->store, 60) ? 1 : rng_range(&w->store, 2, 4);
-    options->checkpoints_tolerable = rng_chance(&w->store, 80) ? 1000000 : rng_range(&w->store, 0, 3);
-    options->checkpoints_retained = rng_range(&w->store, 1, 4);
-    options->retention = (enum weir_jm_retention)rng_range(&w->store, 0, 2);
-    job->quiet = rng_chance(&w->store, 60) ? 0 : rng_range(&w->store, 40, 95);
-}
-
-void store_plan_job(struct world *w, struct job *job)
-{
-    job->checkpoints = rng_chance(&w->store, 50);
-    job->durable = job->checkpoints || rng_chance(&w->store, 30);
-    if (job->durable && rng_chance(&w->store, 6)) { /* attempts go by faster than anything else is written into HEAD */
-        job->fails_until_ms = w->now_ms + rng_range(&w->store, 1000, 4000);
-        job->options.restart = WEIR_JM_RESTART_FIXED_DELAY;
-        job->options.fixed_attempts = 100000;
-        job->options.fixed_delay_ms = rng_range(&w->store, 0, 5);
-    }
-    job->options.checkpoint_gc_grace_ms = rng_chance(&w->store, 20) ? 0 : rng_range(&w->store, 500, 8000);
-    job->options.checkpoint_gc_sweep_ms = rng_range(&w->store, 3000, 20000);
-    if (job->checkpoints)
-        store_plan_checkpoints(w, job);
 }

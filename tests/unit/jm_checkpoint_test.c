@@ -620,7 +620,46 @@ static void on_demand(void **state)
     rig.options.checkpoint_interval_ms = 0;
     submit(&rig, WEIR__PARTITION__FORWARD);
     assert_int_equal(rig.head_puts, 0);
-    assert_non_null(strstr(ask_now(&rig, "off")->failure, "execution.checkpointing.interval"));
+    assert_non_null(strstr(ask_now(&rig, "off")->failure, "execution.checkpointing.dir"));
+    rig_fini(&rig);
+}
+
+/* It makes none by itself; one that is asked for is as good as any. */
+static void without_an_interval(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_init(&rig);
+    rig.options.checkpoint_interval_ms = 0;
+    rig.durable = true;
+    submit(&rig, WEIR__PARTITION__FORWARD);
+    run(&rig, (struct weir_jm_event){.kind = WEIR_JM_EVENT_JOB_STORED, .job_id = JOB});
+    head_put(&rig, WEIR_HEAD_PUT_OK);
+    executor_ready(&rig);
+    all_running(&rig);
+    ack_all(&rig);
+    forget(&rig);
+    assert_false(job(&rig)->checkpointed);
+    pass(&rig, 10 * INTERVAL_MS);
+    assert_null(last(&rig, WEIR__CONTROL__BODY_TRIGGER_CHECKPOINT));
+    assert_int_equal(ask_now(&rig, "one")->checkpoint, 1);
+    assert_true(job(&rig)->checkpointed);
+    checkpoint_report(&rig, 0, 1, 1, "no room"); /* it is no reason for the job to fail */
+    assert_int_equal(job(&rig)->state, WEIR_JOB_RUNNING);
+    assert_int_equal(weir_jm_operation_find(rig.jm, "one")->state, WEIR_JM_OPERATION_FAILED);
+    assert_int_equal(ask_now(&rig, "two")->checkpoint, 2);
+    report_all(&rig, 2);
+    stored(&rig, 2, NULL);
+    head_put(&rig, WEIR_HEAD_PUT_OK);
+    assert_int_equal(weir_jm_operation_find(rig.jm, "two")->state, WEIR_JM_OPERATION_COMPLETED);
+    commit_done(&rig, 2, false);
+    forget(&rig);
+    task_report(&rig, 0, WEIR__TASK_STATE__FAILED);
+    pass(&rig, 100);
+    const Weir__Control *deploy = last(&rig, WEIR__CONTROL__BODY_DEPLOY_TASKS);
+    assert_non_null(deploy);
+    assert_int_equal(deploy->deploy_tasks->n_restores, deploy->deploy_tasks->n_tasks);
+    assert_int_equal(deploy->deploy_tasks->restores[0]->checkpoint, 2);
     rig_fini(&rig);
 }
 
@@ -780,6 +819,7 @@ int main(void)
         cmocka_unit_test(a_last_checkpoint_ends_the_job),
         cmocka_unit_test(cancelled_while_undecided),
         cmocka_unit_test(on_demand),
+        cmocka_unit_test(without_an_interval),
         cmocka_unit_test(requests_have_a_bound),
         cmocka_unit_test(corrupt_ones),
         cmocka_unit_test(corrupt_while_the_one_before_goes),

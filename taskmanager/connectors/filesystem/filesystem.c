@@ -19,8 +19,8 @@ const struct weir_option weir_fs_sink_options[] = {
     {"sink.rolling-policy.inactivity-interval", WEIR_OPTION_DURATION, "30 min", NULL,
      "So is one that nothing was written to for so long; 0: however long"},
     {"delivery-guarantee", WEIR_OPTION_ENUM, "exactly-once", "none|at-least-once|exactly-once",
-     "A part file appears with the checkpoint behind it (without checkpoints: when the job has finished); or once it is ended and durable, "
-     "where a restart may repeat rows, as on S3 without checkpoints; or, for none, once it is ended"},
+     "A part file appears with the checkpoint behind it, or when the job has finished; or once it is ended and durable, "
+     "where a restart may repeat rows, as on S3 without execution.checkpointing.interval; or, for none, once it is ended"},
     {0},
 };
 

@@ -11,7 +11,7 @@
  *
  * Commit renames the hidden files that a committable names and syncs the directory. Doing so twice is the same as once; a file that
  * is there under neither name is an error. What older attempts of the same subtask left is removed at the commit (what of it was output
- * was committed before: checkpoints are, in order), and, without checkpoints, when the writer opens; what a job that failed left, by abort().
+ * was committed before: checkpoints are, in order), and, where no checkpoint can be complete, when the writer opens; what a job that failed left, by abort().
  * At its first barrier, where nothing may follow (weir stop), and at its end a subtask has a committable also without files, which removes, too,
  * what older attempts of subtasks left that are no more (the parallelism was higher).
  *
@@ -224,6 +224,7 @@ weir_err weir_fs_writer_open(struct weir_connector_ctx *ctx, const struct weir_k
     snprintf(writer->job_id, sizeof writer->job_id, "%s", ctx->job_id);
     weir_fs_tag(ctx->job_id, ctx->operator_id, writer->tag);
     struct part part = part_of(writer);
+    /* With neither an interval nor something to begin with no checkpoint is complete, so nothing of them is output. */
     if ((!ctx->checkpoints || writer->at_once) && (err = remove_hidden(dir, is_older_attempt_or_this, &part, error))) {
         weir_fs_writer_close(writer);
         return err;
@@ -369,6 +370,21 @@ static struct sync *ref_sync(struct sync *sync)
     return sync;
 }
 
+/* For what is durable no barrier has to wait. */
+static void forget_synced(struct weir_writer *writer)
+{
+    for (struct sync **at = &writer->syncs; *at;) {
+        struct sync *sync = *at;
+        if (sync->state != SYNCED || sync->refs > 1) {
+            at = &sync->next;
+            continue;
+        }
+        *at = sync->next;
+        sync->next = NULL;
+        free_sync(sync);
+    }
+}
+
 /* The current file is complete. `syncing`: it is made durable at once, by a call; NULL: by the barrier. */
 static weir_err end_file(struct weir_writer *writer, struct weir_call **syncing, struct weir_error *error)
 {
@@ -391,13 +407,11 @@ static weir_err end_file(struct weir_writer *writer, struct weir_call **syncing,
         sync->final = weir_format("%s/%s", writer->dir, name);
     }
     writer->fd = -1;
-    if (writer->ctx->checkpoints) { /* the list is the newest one's */
-        sync->next = writer->syncs;
-        writer->syncs = sync;
-    }
+    forget_synced(writer);
+    sync->next = writer->syncs;
+    writer->syncs = sync; /* the list has the newest one's reference */
     if (syncing)
-        *syncing =
-            writer->ctx->call(writer->ctx, run_sync, writer->ctx->checkpoints ? ref_sync(sync) : sync, free_sync);
+        *syncing = writer->ctx->call(writer->ctx, run_sync, ref_sync(sync), free_sync);
     return 0;
 }
 

@@ -34,7 +34,7 @@ const struct weir_option weir_kafka_sink_options[] = {
      "properties.NAME: any setting of librdkafka; properties.bootstrap.servers is required"},
     {"delivery-guarantee", WEIR_OPTION_ENUM, "", "none|at-least-once|exactly-once",
      "none: what was not delivered when the job fails is lost; at-least-once: it is written again; exactly-once: each checkpoint's messages are "
-     "written in one transaction when it is complete. exactly-once in a job with checkpoints, else at-least-once, where nothing is said"},
+     "written in one transaction when it is complete. exactly-once in a job with execution.checkpointing.interval, else at-least-once, where nothing is said"},
     {"sink.transactional-id-prefix", WEIR_OPTION_STRING, "weir", NULL,
      "exactly-once: transactional ids are PREFIX-JOB-OPERATOR; what the brokers' ACLs allow"},
     {"sink.progress-topic", WEIR_OPTION_STRING, "weir-progress", NULL,
