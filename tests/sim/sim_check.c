@@ -968,8 +968,9 @@ static bool task_is_current(const struct world *w, const struct exec *x, const s
     if (task->index >= view->task_count)
         return false;
     const struct weir_jm_task *now = &view->tasks[task->index];
+    /* What has stopped with a savepoint stands still until its job's output is published, which may take long. */
     return now->attempt == task->attempt && strcmp(now->executor_id, x->id) == 0 &&
-           !weir_task_state_terminal(now->state);
+           (!weir_task_state_terminal(now->state) || view->committing);
 }
 
 static void check_exec(struct world *w, int index)
