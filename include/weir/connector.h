@@ -346,8 +346,8 @@ struct weir_connector {
     /* Brings `next`, `end` and `committed` of the lanes up to date; about once a second, also while nothing is read because there is no
      * room for output. Must not block. May be NULL. */
     void (*reader_report)(struct weir_reader *reader, struct weir_connector_ctx *ctx);
-    /* Of a sink that defers: each subtask asks when it begins, and writes nothing before it has the answer; when it goes on from a
-     * checkpoint it does not wait. May block, for a minute; an error fails the task, or is logged when it goes on. May be NULL. */
+    /* Of a sink that defers: each subtask asks when it begins, and writes nothing before it has the answer. May block, for a minute; an error
+     * fails the task. May be NULL. */
     weir_err (*check_messages)(struct weir_message_check *check, struct weir_error *error);
     /* DATA: the message can never be published, and the sink's on-error says what becomes of it. Must not block. NULL: none is refused. */
     weir_err (*check_message)(const struct weir_message_check *check, const struct weir_message_out *message,

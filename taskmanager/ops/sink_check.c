@@ -1,11 +1,9 @@
 /* sink, of messages that wait in a checkpoint's log: who publishes them is another process, later, and what it cannot do nobody would see in the job. So the
  * sink asks its connector first (check_messages()), by a call, and takes no row before there is an answer. On a stream without rows a
- * timer looks for it. A job that goes on from a checkpoint has had its answer before: its rows go into the log meanwhile, brokers that are away
- * for a while do not stop it.
+ * timer looks for it.
  */
 #include <stdlib.h>
 
-#include "base/log.h"
 #include "base/mem.h"
 #include "ops/sink_int.h"
 
@@ -16,9 +14,8 @@ struct asked { /* the call's: it may outlive the sink */
 
 struct sink_check {
     struct weir_call *call;
-    struct asked *asked;  /* the call's */
-    bool answered, known; /* known: by an answer, which messages are too large */
-    bool goes_on;
+    struct asked *asked; /* the call's */
+    bool answered;
 };
 
 static weir_err ask(void *arg, struct weir_error *error)
@@ -61,7 +58,6 @@ void weir_sink_check_begin(struct sink *sink, struct weir_op_ctx *ctx)
                                                .attempt = ctx->attempt};
     sink->check = weir_zalloc(sizeof *sink->check);
     sink->check->asked = asked;
-    sink->check->goes_on = ctx->attempt > 1 && ctx->restored;
     sink->check->call = weir_op_call(ctx, ask, asked, free_asked);
     weir_op_set_timer(ctx, weir_op_now_ms(ctx));
 }
@@ -71,23 +67,15 @@ enum weir_step weir_sink_check_step(struct sink *sink, struct weir_op_ctx *ctx)
     if (!sink->check || sink->check->answered)
         return WEIR_STEP_DONE;
     if (!weir_op_call_ended(ctx, sink->check->call))
-        return sink->check->goes_on ? WEIR_STEP_DONE : WEIR_STEP_AGAIN;
+        return WEIR_STEP_AGAIN;
     sink->check->answered = true;
-    struct weir_error error;
-    sink->check->known = !weir_call_result(sink->check->call, &error);
-    if (!sink->check->known && sink->check->goes_on) {
-        weir_log(WARN, "%s: %s. What it writes waits in its checkpoints", ctx->plan->name, error.message);
-        return WEIR_STEP_DONE;
-    }
-    if (!sink->check->known)
-        ctx->error = error;
-    return sink->check->known ? WEIR_STEP_DONE : WEIR_STEP_FAILED;
+    return weir_call_result(sink->check->call, &ctx->error) ? WEIR_STEP_FAILED : WEIR_STEP_DONE;
 }
 
 weir_err weir_sink_check_message(const struct sink *sink, const struct weir_message_out *message,
                                  struct weir_error *error)
 {
-    if (!sink->check || !sink->check->known || !sink->carrier.connector->check_message)
+    if (!sink->check || !sink->carrier.connector->check_message)
         return WEIR_OK;
     return sink->carrier.connector->check_message(&sink->check->asked->check, message, error);
 }

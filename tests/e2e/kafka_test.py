@@ -180,7 +180,7 @@ def test_what_is_far_ahead_waits():
     """Partitions and topics of an alignment group, in two processes: what is far ahead in event time is paused, and goes on when the others have come; a checkpoint
     passes, a killed executor goes on. Without the option the same topic is read to its end."""
     aligned = os.path.join(BUILD, "tests", "jobs", "kafka_aligned.so")
-    rows, slack = 10000, 4096 # of rows that were under way when a partition was paused
+    rows, slack = 40000, 12000 # of rows that were under way when a partition was paused: many on a busy machine
     with Cluster(taskmanagers=2, slots=1, config=CHECKPOINTS) as cluster:
         kafka.create("near", 2)
         kafka.create("far", 2)
@@ -225,10 +225,10 @@ def test_what_is_far_ahead_waits():
         cluster.wait_state(job, "RUNNING")
         wait_for("all to wait after a kill", still)
         assert max(read(output)) <= 30 + slack, read(output)
-        fill_seconds(kafka, "near", 0, [10], [5000])
-        wait_for("them to go on", lambda: min(read(output)) >= 5000)
+        fill_seconds(kafka, "near", 0, [10], [20000])
+        wait_for("them to go on", lambda: min(read(output)) >= 20000)
         wait_for("all to wait again", still)
-        assert max(read(output)) <= 5020 + slack, read(output)
+        assert max(read(output)) <= 20020 + slack, read(output)
         fill_seconds(kafka, "near", 0, [11], [rows])
         wait_for("the rest", lambda: sum(read(output)) >= 3 * rows)
         assert cluster.weir("stop", job, "--savepoint", cluster.path("sp")).returncode == 0

@@ -970,7 +970,7 @@ static bool task_is_current(const struct world *w, const struct exec *x, const s
     const struct weir_jm_task *now = &view->tasks[task->index];
     /* What has stopped with a savepoint stands still until its job's output is published, which may take long. */
     return now->attempt == task->attempt && strcmp(now->executor_id, x->id) == 0 &&
-           (!weir_task_state_terminal(now->state) || view->committing);
+           (!weir_task_state_terminal(now->state) || (task->halted && view->committing));
 }
 
 static void check_exec(struct world *w, int index)

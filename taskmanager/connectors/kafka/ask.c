@@ -3,8 +3,7 @@
  * transactions and the progress topic. All of it blocks.
  *
  * What is refused is wrong in the options or in the brokers' ACLs: in a job's first attempt trying again cannot help, and the job fails (INVALID). In
- * a later one it has worked before, and the restart strategy decides, as where brokers are away (IO); a job that goes on from a checkpoint does not
- * wait for the answer (ops/sink_check.c).
+ * a later one it has worked before, and the restart strategy decides, as where brokers are away (IO).
  */
 #include <inttypes.h>
 #include <stdio.h>
