@@ -97,14 +97,13 @@ struct weir_jm_job_options {
     int64_t rate_max, rate_interval_ms, rate_delay_ms; /* .failure-rate.max-failures-per-interval 1, 1 min, 1 s */
     int64_t cancellation_timeout_ms; /* task.cancellation.timeout: 180 s; then the executor is killed */
     bool outlives_jobmanager;        /* a later one goes on with it also where there is no checkpoint: from the start */
-    int64_t
-        checkpoint_interval_ms; /* execution.checkpointing.interval; 0: only those that are asked for (the default) */
-    int64_t checkpoint_timeout_ms;    /* .timeout: 10 min */
-    int64_t checkpoint_pause_ms;      /* .min-pause: 0 */
-    int64_t checkpoints_concurrent;   /* .max-concurrent-checkpoints: 1 */
-    int64_t checkpoints_tolerable;    /* .tolerable-failed-checkpoints: 0 */
-    int64_t checkpoint_gc_grace_ms;   /* .gc-grace: 1 min */
-    int64_t checkpoint_gc_sweep_ms;   /* .gc-sweep-interval: 10 min */
+    int64_t checkpoint_interval_ms;  /* execution.checkpointing.interval; 0: only those that are asked for */
+    int64_t checkpoint_timeout_ms;   /* .timeout: 10 min */
+    int64_t checkpoint_pause_ms;     /* .min-pause: 0 */
+    int64_t checkpoints_concurrent;  /* .max-concurrent-checkpoints: 1 */
+    int64_t checkpoints_tolerable;   /* .tolerable-failed-checkpoints: 0 */
+    int64_t checkpoint_gc_grace_ms;  /* .gc-grace: 1 min */
+    int64_t checkpoint_gc_sweep_ms;  /* .gc-sweep-interval: 10 min */
     enum weir_jm_retention retention; /* .externalized-checkpoint-retention */
     int64_t checkpoints_retained;     /* .num-retained: 1 */
 };

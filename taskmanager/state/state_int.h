@@ -119,8 +119,7 @@ struct weir_state {
     struct weir_state_log *pending_logs;     /* of checkpoints that are not known to be complete, oldest first */
     struct weir_state_log *fresh_logs;       /* of complete checkpoints since runs were last joined, oldest first */
     bool pending;                            /* some bit of PENDING may be set */
-    uint64_t
-        pass; /* checkpoint at whose barrier the pass began that writes all entries anew, some at a time; 0: none is under way */
+    uint64_t pass; /* all entries are written anew, some at a time, since this checkpoint's barrier; 0: they are not */
     struct weir_state_runs *base; /* of the newest complete checkpoint; NULL: the next one is written in full */
     struct weir_state_runs *results[RESULTS_MAX]; /* of later ones, oldest first */
     int result_count;

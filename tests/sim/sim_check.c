@@ -710,6 +710,30 @@ void check_start_failed(struct world *w, int jm, int index)
         violate(w, "start-failure-not-counted", "jm%d: job %.8s goes on as if nothing had happened", jm, job->id);
 }
 
+/* One TaskManager at a time is asked to publish a job's output, while it has not failed at it. */
+static void check_commit_asked(struct world *w, int jm, const struct weir_jm_effect *effect)
+{
+    int index = job_find(w, effect->control->commit_output->job_id), conn = -1;
+    for (int i = 0; i < w->conn_count; i++)
+        if (strcmp(w->conns[i].peer, effect->peer) == 0)
+            conn = i;
+    if (index < 0 || conn < 0 || w->jobs[index].jm != jm)
+        return;
+    struct job *job = &w->jobs[index];
+    bool first = effect->control->id > w->conns[conn].cmd_sent;
+    uint64_t checkpoint = effect->control->commit_output->checkpoint;
+    if (job->checkpoints && !first) /* of one that is published, perhaps */
+        return;
+    if (job->commit_asked && job->commit_tm != conn && job->commit_checkpoint == checkpoint) {
+        count(w, C_commit_moved);
+        if (w->conns[job->commit_tm].registered && !job->commit_failed)
+            violate(w, "commit-moved", "jm%d: job %.8s: two TaskManagers are asked to publish its output", jm, job->id);
+    }
+    job->commit_asked = true;
+    job->commit_tm = conn;
+    job->commit_checkpoint = checkpoint;
+}
+
 void check_jm_effect(struct world *w, int jm, const struct weir_jm_effect *effect)
 {
     if (w->jms[jm].fenced && effect->kind == WEIR_JM_EFFECT_SEND)
@@ -787,29 +811,7 @@ void check_jm_effect(struct world *w, int jm, const struct weir_jm_effect *effec
         } else if (effect->control->body_case == WEIR__CONTROL__BODY_CANCEL_TASKS) {
             check_cancel(w, jm, effect->control->cancel_tasks);
         } else if (effect->control->body_case == WEIR__CONTROL__BODY_COMMIT_OUTPUT) {
-            int job = job_find(w, effect->control->commit_output->job_id), conn = -1;
-            for (int i = 0; i < w->conn_count; i++)
-                if (strcmp(w->conns[i].peer, effect->peer) == 0)
-                    conn = i;
-            if (job >= 0 && conn >= 0) {
-                if (w->jobs[job].jm != jm)
-                    break;
-                bool first = effect->control->id > w->conns[conn].cmd_sent;
-                uint64_t checkpoint = effect->control->commit_output->checkpoint;
-                if (w->jobs[job].checkpoints && !first) /* of one that is published, perhaps */
-                    break;
-                if (w->jobs[job].commit_asked && w->jobs[job].commit_tm != conn &&
-                    w->jobs[job].commit_checkpoint == checkpoint) {
-                    count(w, C_commit_moved);
-                    if (w->conns[w->jobs[job].commit_tm].registered &&
-                        !w->jobs[job].commit_failed) /* then anybody may try again */
-                        violate(w, "commit-moved", "jm%d: job %.8s: two TaskManagers are asked to publish its output",
-                                jm, w->jobs[job].id);
-                }
-                w->jobs[job].commit_asked = true;
-                w->jobs[job].commit_tm = conn;
-                w->jobs[job].commit_checkpoint = checkpoint;
-            }
+            check_commit_asked(w, jm, effect);
         } else if (effect->control->body_case == WEIR__CONTROL__BODY_ABORT_OUTPUT) {
             int job = job_find(w, effect->control->abort_output->job_id), conn = -1;
             for (int i = 0; i < w->conn_count; i++)

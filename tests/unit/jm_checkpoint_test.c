@@ -326,6 +326,18 @@ static void uncommitted_ones_stay(void **state)
     forget(&rig);
     pass(&rig, 1);
     assert_null(last(&rig, WEIR__CONTROL__BODY_COMMIT_OUTPUT));
+    /* The job has failed by it; a minute later it is tried again all the same, in order. */
+    for (int t = 0; t < job(&rig)->task_count; t++)
+        task_report(&rig, t, WEIR__TASK_STATE__CANCELED);
+    assert_int_equal(job(&rig)->state, WEIR_JOB_FAILED);
+    for (int s = 0; s < 59; s++)
+        pass(&rig, 1000);
+    assert_null(last(&rig, WEIR__CONTROL__BODY_COMMIT_OUTPUT));
+    pass(&rig, 1000);
+    assert_non_null(last(&rig, WEIR__CONTROL__BODY_COMMIT_OUTPUT));
+    assert_int_equal(last(&rig, WEIR__CONTROL__BODY_COMMIT_OUTPUT)->commit_output->checkpoint, 2);
+    commit_done(&rig, 2, false);
+    assert_int_equal(last(&rig, WEIR__CONTROL__BODY_COMMIT_OUTPUT)->commit_output->checkpoint, 3);
     rig_fini(&rig);
 }
 

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
@@ -194,7 +193,7 @@ static weir_err ask_topic(const struct weir_kafka_question *question, struct wei
         if ((of_topic && !unknown) || (unknown && waited_ms > UNKNOWN_MS) || weir_kafka_is_locked_out(client) ||
             waited_ms >= timeout_ms)
             return say_why(question, client, reason, of_topic, error);
-        nanosleep(&(struct timespec){.tv_nsec = PAUSE_MS * 1000000}, NULL);
+        rd_kafka_poll(client->rk, PAUSE_MS); /* or until it says why */
     }
 }
 
