@@ -522,17 +522,6 @@ static void add_operators(struct weir_jm *jm, const struct weir_jm_job *job, Wei
     }
 }
 
-/* The last checkpoint whose output of this job's waits to be published, in the order in which it is. */
-static uint64_t output_before(const struct weir_jm_job *job)
-{
-    for (int i = job->in->commit_count; i-- > 0;) {
-        const Weir__CommitOutput *output = job->in->commits[i].control->commit_output;
-        if (output->n_committables > 0 && !output->committables[0]->job_id[0])
-            return output->checkpoint;
-    }
-    return 0;
-}
-
 /* The metadata object, which nobody changes afterwards. */
 static void put_metadata(struct weir_jm *jm, struct weir_jm_job *job, struct checkpoint *checkpoint)
 {
@@ -578,7 +567,7 @@ static void write_metadata(struct weir_jm *jm, struct weir_jm_job *job, struct c
     for (int t = 0; t < job->task_count; t++)
         add_parts(&whole, part_of(job, checkpoint, t),
                   checkpoint->reports[t] || !job->in->checkpoints->output_complete[t], &size);
-    whole.output_after = output_before(job);
+    weir_jm_savepoint_order(job, &whole);
     size_t packed = weir__snapshot__get_packed_size(&whole);
     uint8_t *bytes = weir_arena_alloc(&jm->arena, packed + 1);
     weir__snapshot__pack(&whole, bytes);
@@ -845,7 +834,32 @@ static bool is_alone(const struct weir_jm_job *job)
     return !WEIR_MUTANT(jm_beside_savepoint) && (c->savepoint_waits || weir_jm_savepoint_pending(c));
 }
 
-/* The first one is an interval after all tasks run, also after a restart. */
+/* As many wait to be published as hold back the next one. People are told when that takes long. */
+static bool output_waits(struct weir_jm *jm, struct weir_jm_job *job)
+{
+    struct job_checkpoints *c = job->in->checkpoints;
+    bool waits = job->in->commit_count >= OUTPUTS_WAITING;
+    if (waits && !c->output_is_slow && jm->now_ms - c->next_trigger_ms >= OUTPUT_SLOW_MS) {
+        c->output_is_slow = true;
+        weir_jm_job_set_status(job, OUTPUT_SLOW "that of checkpoint %" PRIu64 " is not there yet",
+                               job->in->commits[0].checkpoint);
+        weir_jm_log(
+            jm, WEIR_JM_LOG_WARN, job,
+            "job %s: no checkpoint has begun by itself for %d s: output of %d waits to be published, first that of checkpoint "
+            "%" PRIu64 "; the log of TaskManager %s says what it waits for",
+            job->name, OUTPUT_SLOW_MS / 1000, job->in->commit_count, job->in->commits[0].checkpoint,
+            job->in->output_tm ? job->in->output_tm->id : "(there is none)");
+    }
+    if (!waits && c->output_is_slow) {
+        c->output_is_slow = false;
+        if (strncmp(job->status, OUTPUT_SLOW, strlen(OUTPUT_SLOW)) == 0)
+            weir_jm_job_set_status(job, "%s", "");
+    }
+    return waits;
+}
+
+/* The first one is an interval after all tasks run, also after a restart. None begins while output of two is on its way: where publishing takes
+ * longer than an interval, more would only wait in line, and output gets there sooner in fewer, larger pieces. */
 static void trigger_if_due(struct weir_jm *jm, struct weir_jm_job *job)
 {
     struct job_checkpoints *c = job->in->checkpoints;
@@ -856,7 +870,7 @@ static void trigger_if_due(struct weir_jm *jm, struct weir_jm_job *job)
     }
     if (c->next_trigger_ms == NEVER_MS)
         c->next_trigger_ms = later_ms(jm->now_ms, job->options.checkpoint_interval_ms);
-    if (jm->now_ms < c->next_trigger_ms || jm->now_ms < c->pause_until_ms ||
+    if (output_waits(jm, job) || jm->now_ms < c->next_trigger_ms || jm->now_ms < c->pause_until_ms ||
         c->pending_count >= job->options.checkpoints_concurrent || is_alone(job) || !weir_jm_checkpoint_may_begin(job))
         return;
     c->next_trigger_ms = later_ms(jm->now_ms, job->options.checkpoint_interval_ms);

@@ -5,7 +5,10 @@
 #include "jobmanager/core/jm_int.h"
 
 #define IDS_RESERVED 4 /* beyond the next one: every complete checkpoint reserves anew, so only failures use them up */
-#define PENDING_MAX 8  /* less than WEIR_JM_CHECKPOINTS_KEPT */
+#define OUTPUTS_WAITING 2    /* to be published: no checkpoint begins by the interval beside so many */
+#define OUTPUT_SLOW_MS 30000 /* for which one has waited so */
+#define OUTPUT_SLOW "checkpoints wait for output to be published: "
+#define PENDING_MAX 8 /* less than WEIR_JM_CHECKPOINTS_KEPT */
 #define ATTEMPTS_RESERVED 8
 #define FINAL_AGAIN_MS 1000 /* from a last checkpoint that failed to the next attempt */
 
@@ -124,6 +127,7 @@ struct job_checkpoints {
     uint64_t epoch_seen;                              /* of HEAD when it was last looked at in doubt */
     uint64_t draining;                                /* sources were told to end, with this id; 0: they were not */
     bool savepoint_waits;                             /* for the end of the checkpoint that is under way */
+    bool output_is_slow;                              /* no checkpoint has begun for long because of it */
     uint64_t drain_restarts;                          /* of the job's regions, when they were told */
     char *drain_target;                               /* of the savepoint that the last checkpoint is then */
     char *claimed;                                    /* savepoint that goes when the job has a checkpoint of its own */
@@ -141,6 +145,8 @@ struct checkpoint *weir_jm_checkpoint_trigger(struct weir_jm *jm, struct weir_jm
                                               char *take_target);
 /* jm_checkpoint.c: tells sources to end (`of` NULL), or those that `of` fed and that are sources now. */
 void weir_jm_checkpoint_drain(struct weir_jm *jm, struct weir_jm_job *job, const struct weir_jm_task *of);
+/* jm_savepoint.c: says for each sink what comes before its output, for whoever begins with this. */
+void weir_jm_savepoint_order(const struct weir_jm_job *job, Weir__Snapshot *whole);
 /* jm_savepoint.c */
 bool weir_jm_savepoint_pending(const struct job_checkpoints *c);
 void weir_jm_savepoint_export(struct weir_jm *jm, const struct weir_jm_job *job, const struct checkpoint *checkpoint);

@@ -311,6 +311,37 @@ void weir_jm_savepoint_failed(struct weir_jm *jm, struct weir_jm_job *job, const
     job->in->restart_all = !WEIR_MUTANT(jm_halted_kept);
 }
 
+/* It has a log, and is this job's, of this sink; an earlier version did not say of which. */
+static bool is_of_sink(const Weir__Committable *committable, const char *sink)
+{
+    return committable->n_segments > 0 && !committable->job_id[0] &&
+           (!committable->sink[0] || strcmp(committable->sink, sink) == 0);
+}
+
+/* The last checkpoint with output of this job's sink that waits to be published; 0: there is none. */
+static uint64_t output_before(const struct weir_jm_job *job, const char *sink)
+{
+    for (int i = job->in->commit_count; i-- > 0;) {
+        const Weir__CommitOutput *output = job->in->commits[i].control->commit_output;
+        for (size_t c = 0; c < output->n_committables; c++)
+            if (is_of_sink(output->committables[c], sink) && !WEIR_MUTANT(jm_output_unordered))
+                return output->checkpoint;
+    }
+    return 0;
+}
+
+void weir_jm_savepoint_order(const struct weir_jm_job *job, Weir__Snapshot *whole)
+{
+    for (size_t i = 0; i < whole->n_committables; i++) {
+        Weir__Committable *committable = whole->committables[i];
+        if (committable->n_segments == 0)
+            continue;
+        committable->after = output_before(job, committable->sink);
+        if (committable->after > whole->output_after)
+            whole->output_after = committable->after;
+    }
+}
+
 /* --- A job that begins with one */
 
 static const char *operator_name(struct weir_jm *jm, const Weir__Snapshot *snapshot, const char *uid)
@@ -378,10 +409,15 @@ static const char *refuse_restore(struct weir_jm *jm, const struct weir_plan *pl
     return NULL;
 }
 
+/* A segment of an output log keeps the end of its name, however often it is copied: sinks name by it what they publish, whoever asks. */
 static const char *name_in_job(struct weir_jm *jm, const char *key, int number, const char *prefix)
 {
-    (void)key;
-    return weir_arena_format(&jm->arena, "%srestored-%d", prefix, number);
+    const char *name = key;
+    for (const char *c = key; *c; c++)
+        if (*c == '/' || *c == '_')
+            name = c + 1;
+    return strstr(name, "-log") ? weir_arena_format(&jm->arena, "%srestored-%d_%s", prefix, number, name)
+                                : weir_arena_format(&jm->arena, "%srestored-%d", prefix, number);
 }
 
 /* Output that waits in it stays the other job's, which may have published it, or may yet: whoever comes second finds it done. */
@@ -397,7 +433,8 @@ static void adopt_output(const Weir__Snapshot *snapshot, Weir__Committable *comm
     if (committable->job_id != protobuf_c_empty_string)
         free(committable->job_id);
     committable->job_id = weir_strdup(snapshot->job_id);
-    committable->after = snapshot->output_after;
+    if (!committable->sink[0]) /* of an earlier version */
+        committable->after = snapshot->output_after;
 }
 
 /* The snapshot becomes the job's own: its objects have the names that they get, and what nobody wants is left out. */

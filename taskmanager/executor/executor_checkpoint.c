@@ -479,6 +479,7 @@ static void fill_segments(Weir__Committable *committable, const struct weir_outp
     }
     committable->n_segments = count;
     committable->since = from->since;
+    committable->sink = from->sink;
 }
 
 void weir_snapshot_message_init(struct weir_snapshot_message *message, const struct weir_executor_write *write)

@@ -184,7 +184,7 @@ static weir_err commit_sink(const Weir__CommitOutput *output, size_t first, stru
     sink.commit.size = sizeof sink.commit;
     sink.commit.job_id = committable->job_id[0] ? committable->job_id : output->job_id;
     sink.commit.checkpoint = output->checkpoint;
-    sink.commit.after = committable->after;
+    sink.commit.after = committable->job_id[0] ? committable->after : 0; /* one's own comes in its order */
     sink.commit.read = read_segment;
     weir_buf_init(&sink.bytes, 0);
     weir_json_memory();

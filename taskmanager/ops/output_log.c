@@ -273,10 +273,12 @@ bool weir_output_log_end_epoch(struct weir_output_log *log, uint64_t checkpoint,
     log->since = checkpoint ? checkpoint : since;
     if (log->closed_count == 0)
         return false;
+    const struct weir_op_plan *plan = log->ctx->plan;
     struct epoch *epoch = weir_alloc(sizeof *epoch + (size_t)log->closed_count * sizeof(struct segment *));
     epoch->count = log->closed_count;
-    *segments = (struct weir_output_segments){weir_zalloc((size_t)log->closed_count * sizeof *segments->list),
-                                              log->closed_count, since};
+    *segments =
+        (struct weir_output_segments){weir_zalloc((size_t)log->closed_count * sizeof *segments->list),
+                                      log->closed_count, weir_strdup(plan->uid ? plan->uid : plan->name), since};
     for (int i = 0; i < log->closed_count; i++) {
         struct segment *segment = epoch->segments[i] = log->closed[i];
         segments->list[i] = (struct weir_output_segment){weir_strdup(segment->key), (int64_t)segment->size,

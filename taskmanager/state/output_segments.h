@@ -12,6 +12,7 @@ struct weir_output_segment {
 struct weir_output_segments {
     struct weir_output_segment *list;
     int count;
+    char *sink;     /* uid of its operator; NULL: there are none */
     uint64_t since; /* the last checkpoint whose barrier came before the records: every later one publishes them */
 };
 /* `to` is empty. */

@@ -133,6 +133,7 @@ void weir_output_segments_copy(struct weir_output_segments *to, const struct wei
 {
     to->count = from->count;
     to->since = from->since;
+    to->sink = from->sink ? weir_strdup(from->sink) : NULL;
     to->list = weir_alloc((size_t)(from->count + 1) * sizeof *to->list);
     for (int i = 0; i < from->count; i++) {
         to->list[i] = from->list[i];
@@ -145,7 +146,8 @@ void weir_output_segments_fini(struct weir_output_segments *segments)
     for (int i = 0; i < segments->count; i++)
         free(segments->list[i].object);
     free(segments->list);
-    *segments = (struct weir_output_segments){NULL, 0, 0};
+    free(segments->sink);
+    *segments = (struct weir_output_segments){.list = NULL};
 }
 
 void weir_snapshot_add_committable(struct weir_snapshot *snapshot, const char *connector, const char *text,

@@ -24,7 +24,9 @@ static void made_progress(void *arg)
 
 static struct weir_op_ctx ctx_from(const struct weir_restored *restored)
 {
+    static struct weir_op_plan plan = {.uid = "0011"};
     return (struct weir_op_ctx){.job_id = "0123456789abcdef0123456789abcdef",
+                                .plan = &plan,
                                 .store = store,
                                 .object_name = "1-0-2",
                                 .restored = restored,
@@ -109,6 +111,7 @@ static void test_messages_come_back(void **state)
     end_epoch(log, 4, &segments);
     assert_int_equal(segments.count, 1);
     assert_int_equal(segments.since, 3);
+    assert_string_equal(segments.sink, "0011");
     struct weir_buf bytes;
     int64_t count;
     struct weir_message_out *m = read_object(&segments.list[0], &bytes, &count);

@@ -10,7 +10,7 @@ import tempfile
 import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "e2e"))
-from s3_kit import KEYS, S3  # noqa: E402
+from s3_kit import KEYS, S3, Proxy  # noqa: E402
 from weir_test import BUILD, JOBS, PATIENCE, Cluster, free_port, main, read_rows, wait_for  # noqa: E402
 
 CLOCK = r"""
@@ -154,6 +154,44 @@ def test_state_of_a_savepoint_in_a_bucket():
                 assert gone.returncode == 4 and "there is no _metadata" in gone.stderr, gone
                 wrong = cluster.weir("state", "inspect", "s3://none/x", *keys)
                 assert wrong.returncode != 0 and "there is no bucket 'none'" in wrong.stderr, wrong
+        finally:
+            for key in KEYS:
+                os.environ.pop(key, None)
+
+
+def test_output_of_a_savepoint_follows_what_comes_before():
+    """A bucket that takes nothing of a checkpoint's output for a while, and a job that begins with a savepoint of what follows: were that published first, the
+    job that it is of would take its own for published, and lose it."""
+    held = {"holds": True, "first": None}
+
+    def trouble(method, path):
+        if not held["holds"] or method != "PUT" or "/rows/part-" not in path:
+            return None
+        held["first"] = held["first"] or path
+        return 500 if path == held["first"] else None
+
+    with S3() as s3:
+        proxy = Proxy(s3.endpoint, trouble)
+        config = {"execution.checkpointing.dir": "s3://weir-test/state", "s3.endpoint": proxy.endpoint, "s3.attempts": "2",
+                  "execution.checkpointing.interval": "100 ms"}
+        os.environ.update(KEYS)
+        try:
+            with Cluster(slots=2, config=config) as cluster:
+                what = (os.path.join(JOBS, "once.so"), "--output", cluster.path("o"), "--rows-output", "s3://weir-test/rows", "--rows", "60000", "--rate", "20000")
+                first = cluster.submit(*what)
+                wait_for("output that is not taken", lambda: held["first"])
+                made = cluster.weir("savepoint", first, cluster.path("kept"), "-o", "json")
+                assert made.returncode == 0, made.stderr
+                cancelled = cluster.weir("cancel", first)
+                assert cancelled.returncode == 0, cancelled.stderr
+                second = cluster.submit(*what, options=("-s", json.loads(made.stdout)["location"]))
+                wait_for("the second job's output to wait", lambda: "the job that it is of must publish it" in open(cluster.path("logs", "taskmanager-1.log")).read()
+                         or cluster.state(second) in ("FINISHED", "FAILED"))
+                held["holds"] = False
+                cluster.wait_state(second, "FINISHED")
+                s3.refresh()
+                ids = collections.Counter(row["id"] for row in read_rows(os.path.join(s3.bucket(), "rows")))
+                assert len(ids) == 60000 and set(ids.values()) == {1}, (len(ids), min(set(range(60000)) - set(ids), default=None), set(ids.values()))
         finally:
             for key in KEYS:
                 os.environ.pop(key, None)

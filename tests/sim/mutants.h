@@ -94,6 +94,7 @@
     X(jm_import_id_reused, "ids go on above that of what a job begins with") \
     X(jm_import_unpublished, "output that is pending in what a job begins with is published") \
     X(jm_import_output_owned, "output in a log that is pending in what a job begins with stays the other job's") \
+    X(jm_output_unordered, "output in a log says what comes before it in its sink") \
     X(jm_claimed_at_once, "a claimed savepoint goes when the job has a checkpoint of its own") \
     X(jm_unclaimed_dropped, "a savepoint that is not claimed is never deleted") \
     X(jm_fallback_repeats, "a job does not go back behind output that may be published") \

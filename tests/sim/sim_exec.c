@@ -215,7 +215,7 @@ struct snapshot_room {
     Weir__Committable committables[SIM_PENDING_MAX + SIM_GROUPS], *list[SIM_PENDING_MAX + SIM_GROUPS];
     char texts[SIM_PENDING_MAX + SIM_GROUPS][64], object[96];
     Weir__OutputSegment segments[SIM_PENDING_MAX + SIM_GROUPS], *segment_lists[SIM_PENDING_MAX + SIM_GROUPS];
-    char logs[SIM_PENDING_MAX + SIM_GROUPS][96];
+    char logs[SIM_PENDING_MAX + SIM_GROUPS][96], sinks[SIM_PENDING_MAX + SIM_GROUPS][12];
 };
 
 static void name_segment(const struct job *job, const struct sim_task *truth, const struct xtask *task,
@@ -264,6 +264,8 @@ static void add_committable(struct snapshot_room *room, const struct job *job, c
     room->committables[i].segments = &room->segment_lists[i];
     room->committables[i].n_segments = 1;
     room->committables[i].since = interval->since;
+    snprintf(room->sinks[i], sizeof room->sinks[i], "%d", truth->sink);
+    room->committables[i].sink = room->sinks[i];
 }
 
 /* What a sink has written up to `to`: for the groups that begin at the same place, one file. */

@@ -418,7 +418,7 @@ static void begin_sink(struct world *w, struct publication *p)
         if (sink_of(w, p, committable) != p->sinks[p->sink])
             continue;
         weir_assert(committable->n_segments == 1 && p->segment_count < SIM_PENDING_MAX * 4);
-        after = committable->after;
+        after = committable->job_id[0] ? committable->after : 0; /* commit_messages.c does so */
         p->committables[p->segment_count] = i;
         p->segments[p->segment_count++] =
             (struct weir_commit_segment){committable->segments[0]->size, 1, committable->since};

@@ -15,6 +15,7 @@
 #include <unistd.h>
 #include <zlib.h>
 
+#include "connectors/connector.h"
 #include "connectors/connectors_int.h"
 #include "ops/harness.h"
 
@@ -436,6 +437,89 @@ static void test_commit_rubbish(void **state)
     assert_non_null(strstr(error.message, "is gone"));
 }
 
+/* --- Objects */
+
+static weir_err read_a_line(struct weir_message_commit *commit, int64_t segment,
+                            const struct weir_message_out **messages, int64_t *count, struct weir_error *error)
+{
+    static const struct weir_message_out line = {.value = (const uint8_t *)"line\n", .value_size = 5};
+    (void)commit, (void)segment, (void)error;
+    *messages = &line;
+    *count = 1;
+    return WEIR_OK;
+}
+
+static weir_err (*read_objects)(struct weir_message_commit *commit, int64_t segment,
+                                const struct weir_message_out **messages, int64_t *count,
+                                struct weir_error *error) = read_a_line;
+
+static weir_err commit_object(const char *directory, uint64_t checkpoint, uint64_t since, uint64_t after,
+                              struct weir_error *error)
+{
+    char segment[64];
+    snprintf(segment, sizeof segment, "%s1-0-2-log1-%d", directory, (int)since);
+    const char *const names[] = {segment};
+    const struct weir_connector_commit runtime = {.names = names};
+    const struct weir_key_value options[] = {{"path", dir}};
+    const struct weir_commit_segment segments[] = {{5, 1, since}};
+    struct weir_message_commit commit = {.size = sizeof commit,
+                                         .option_count = 1,
+                                         .job_id = "0123456789abcdef0123456789abcdef",
+                                         .operator_id = "op",
+                                         .checkpoint = checkpoint,
+                                         .options = options,
+                                         .segments = segments,
+                                         .segment_count = 1,
+                                         .read = read_objects,
+                                         .runtime = (void *)(uintptr_t)&runtime,
+                                         .after = after};
+    return weir_connector_filesystem.commit_messages(&commit, error);
+}
+
+#define OWN "jobs/j/chk-1/"
+#define COPIED "jobs/k/chk-5/restored-0_"
+
+/* Output that another job has begun with comes after what comes before it: else its own job would take that for published. Both put the same objects. */
+static void test_objects_in_order(void **state)
+{
+    struct weir_error error;
+    struct splits splits;
+    (void)state;
+    assert_int_equal(commit_object(COPIED, 5, 4, 3, &error), WEIR_ERR_IO);
+    assert_non_null(strstr(error.message, "follows that of 3"));
+    assert_int_equal(commit_object(OWN, 3, 2, 0, &error), WEIR_OK);
+    assert_int_equal(commit_object(OWN, 4, 3, 0, &error), WEIR_OK);
+    assert_int_equal(commit_object(COPIED, 5, 4, 3, &error), WEIR_OK);
+    assert_int_equal(find(&splits, dir, NULL, 1, &error), WEIR_OK);
+    assert_int_equal(splits.count, 3);
+    weir_arena_fini(&splits.arena);
+    assert_int_equal(commit_object(OWN, 5, 4, 0, &error), WEIR_OK); /* again, by whoever comes second */
+    assert_int_equal(commit_object(OWN, 4, 3, 0, &error), WEIR_OK);
+    assert_int_equal(find(&splits, dir, NULL, 1, &error), WEIR_OK);
+    assert_int_equal(splits.count, 3);
+    weir_arena_fini(&splits.arena);
+    assert_int_equal(commit_object("jobs/k/chk-5/restored-0_nothing-", 6, 5, 0, &error), WEIR_ERR_PROTOCOL);
+}
+
+static weir_err another_goes_on(struct weir_message_commit *commit, int64_t segment,
+                                const struct weir_message_out **messages, int64_t *count, struct weir_error *error)
+{
+    if (commit->checkpoint == 5)
+        assert_int_equal(commit_object(OWN, 6, 5, 0, error), WEIR_OK);
+    return read_a_line(commit, segment, messages, count, error);
+}
+
+/* Whoever is late does not say that less is published. */
+static void test_objects_published_late(void **state)
+{
+    struct weir_error error;
+    (void)state;
+    read_objects = another_goes_on;
+    assert_int_equal(commit_object(OWN, 5, 4, 0, &error), WEIR_OK);
+    read_objects = read_a_line;
+    assert_int_equal(commit_object(COPIED, 7, 6, 6, &error), WEIR_OK);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -448,6 +532,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_gzip_truncated, make_dir, remove_dir),
         cmocka_unit_test(test_table),
         cmocka_unit_test_setup_teardown(test_commit_rubbish, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(test_objects_in_order, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(test_objects_published_late, make_dir, remove_dir),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

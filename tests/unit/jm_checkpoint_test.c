@@ -300,7 +300,8 @@ static void checkpoints_after_an_end(void **state)
     rig_fini(&rig);
 }
 
-/* What is not known to be published stays in HEAD, beyond num-retained, and its commits go out in order. */
+/* What is not known to be published stays in HEAD, beyond num-retained, and its commits go out in order. While two wait, only who is asked for
+ * another one begins it. */
 static void uncommitted_ones_stay(void **state)
 {
     (void)state;
@@ -309,18 +310,25 @@ static void uncommitted_ones_stay(void **state)
     bring_up(&rig, WEIR__PARTITION__FORWARD);
     make_complete(&rig, 1);
     make_complete(&rig, 2);
-    make_complete(&rig, 3);
-    assert_int_equal(rig.head->n_retained, 3);
-    assert_int_equal(rig.dropped_count, 0);
-    assert_int_equal(last(&rig, WEIR__CONTROL__BODY_COMMIT_OUTPUT)->commit_output->checkpoint, 1);
-    commit_done(&rig, 2, false); /* of none that was sent */
-    assert_int_equal(last(&rig, WEIR__CONTROL__BODY_COMMIT_OUTPUT)->commit_output->checkpoint, 1);
-    commit_done(&rig, 1, false);
-    assert_int_equal(last(&rig, WEIR__CONTROL__BODY_COMMIT_OUTPUT)->commit_output->checkpoint, 2);
-    make_complete(&rig, 4);
+    forget(&rig);
+    for (uint64_t id = 3; id < 5; id++) {
+        pass(&rig, 3 * INTERVAL_MS);
+        assert_null(last(&rig, WEIR__CONTROL__BODY_TRIGGER_CHECKPOINT));
+        run(&rig, (struct weir_jm_event){.kind = WEIR_JM_EVENT_OPERATION,
+                                         .job_id = JOB,
+                                         .operation = {WEIR_JM_OPERATION_CHECKPOINT, id == 3 ? "a" : "b", NULL}});
+        make_complete(&rig, id);
+        assert_int_equal(rig.head->n_retained, 3); /* 1, 2, 3; then 2, 3, 4 */
+        assert_int_equal(rig.dropped_count, id == 3 ? 0 : 1);
+        forget(&rig);
+        if (id == 3) {
+            commit_done(&rig, 2, false); /* of none that was sent */
+            assert_null(last(&rig, WEIR__CONTROL__BODY_COMMIT_OUTPUT));
+            commit_done(&rig, 1, false);
+            assert_int_equal(last(&rig, WEIR__CONTROL__BODY_COMMIT_OUTPUT)->commit_output->checkpoint, 2);
+        }
+    }
     assert_int_equal(rig.head->committed_upto, 1);
-    assert_int_equal(rig.head->n_retained, 3); /* 2, 3, 4 */
-    assert_int_equal(rig.dropped_count, 1);
     commit_done(&rig, 2, true); /* it cannot be published: nothing after it either */
     assert_int_equal(job(&rig)->state, WEIR_JOB_FAILING);
     forget(&rig);
@@ -338,6 +346,30 @@ static void uncommitted_ones_stay(void **state)
     assert_int_equal(last(&rig, WEIR__CONTROL__BODY_COMMIT_OUTPUT)->commit_output->checkpoint, 2);
     commit_done(&rig, 2, false);
     assert_int_equal(last(&rig, WEIR__CONTROL__BODY_COMMIT_OUTPUT)->commit_output->checkpoint, 3);
+    rig_fini(&rig);
+}
+
+/* A sink that is down for long: who looks at the job sees why no checkpoint begins, and that one does when it is there again. */
+static void slow_output_is_told(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_init(&rig);
+    bring_up(&rig, WEIR__PARTITION__FORWARD);
+    make_complete(&rig, 1);
+    make_complete(&rig, 2);
+    forget(&rig);
+    for (int64_t begun_ms = rig.now_ms; rig.now_ms < begun_ms + 25000;) {
+        pass(&rig, INTERVAL_MS);
+        assert_string_equal(job(&rig)->status, "");
+    }
+    for (int i = 0; i < 10000 / INTERVAL_MS; i++)
+        pass(&rig, INTERVAL_MS);
+    assert_non_null(strstr(job(&rig)->status, "output to be published: that of checkpoint 1 is not there yet"));
+    assert_null(last(&rig, WEIR__CONTROL__BODY_TRIGGER_CHECKPOINT));
+    commit_done(&rig, 1, false);
+    assert_string_equal(job(&rig)->status, "");
+    assert_int_equal(last(&rig, WEIR__CONTROL__BODY_TRIGGER_CHECKPOINT)->trigger_checkpoint->checkpoint, 3);
     rig_fini(&rig);
 }
 
@@ -751,7 +783,6 @@ static void corrupt_ones(void **state)
     }
 }
 
-/* Attempts are allowed by HEAD, a few ahead; while the write that allows more is under way no other one is begun for them. */
 /* HEAD is being written without the one before it when the newest proves corrupt: going back would be to nothing. */
 static void corrupt_while_the_one_before_goes(void **state)
 {
@@ -788,6 +819,7 @@ static void corrupt_while_the_one_before_goes(void **state)
     rig_fini(&rig);
 }
 
+/* Attempts are allowed by HEAD, a few ahead; while the write that allows more is under way no other one is begun for them. */
 static void attempts_are_allowed_once(void **state)
 {
     (void)state;
@@ -823,6 +855,7 @@ int main(void)
         cmocka_unit_test(an_end_is_no_part_of_what_was_skipped),
         cmocka_unit_test(checkpoints_after_an_end),
         cmocka_unit_test(uncommitted_ones_stay),
+        cmocka_unit_test(slow_output_is_told),
         cmocka_unit_test(regions_fail),
         cmocka_unit_test(a_region_fails_while_head_is_busy),
         cmocka_unit_test(another_writes_head),

@@ -23,6 +23,7 @@
 
 struct rig {
     bool without_output, durable; /* durable: a submission is acknowledged when HEAD is */
+    unsigned logs; /* bit t: task t has output in a log, of a sink of its own; 0: all have output without one */
     struct weir_jm *jm;
     struct weir_jm_job_options options;
     int64_t now_ms, wake_at_ms;
@@ -248,7 +249,8 @@ struct subtask_snapshot {
     Weir__SubtaskSnapshot snapshot;
     Weir__StatePart part, *parts[1];
     Weir__Committable committable, *committables[1];
-    char object[64];
+    Weir__OutputSegment segment, *segments[1];
+    char object[64], sink[16];
 };
 
 static inline Weir__SubtaskSnapshot *snapshot_of(const struct rig *rig, int t, const char *name, uint64_t object_of,
@@ -273,7 +275,16 @@ static inline Weir__SubtaskSnapshot *snapshot_of(const struct rig *rig, int t, c
     out->snapshot.parts = out->parts;
     out->snapshot.n_parts = 1;
     out->snapshot.committables = out->committables;
-    out->snapshot.n_committables = rig->without_output ? 0 : 1;
+    out->snapshot.n_committables = rig->without_output || (rig->logs && !(rig->logs >> t & 1)) ? 0 : 1;
+    if (rig->logs) {
+        snprintf(out->sink, sizeof out->sink, "sink%d", t);
+        weir__output_segment__init(&out->segment);
+        out->segment.object = out->sink;
+        out->segments[0] = &out->segment;
+        out->committable.segments = out->segments;
+        out->committable.n_segments = 1;
+        out->committable.sink = out->sink;
+    }
     return &out->snapshot;
 }
 

@@ -64,6 +64,38 @@ static void savepoint(void **state)
     rig_fini(&rig);
 }
 
+static uint64_t after_of(const struct rig *rig, const char *sink)
+{
+    for (size_t i = 0; i < rig->copied->n_committables; i++)
+        if (strcmp(rig->copied->committables[i]->sink, sink) == 0)
+            return rig->copied->committables[i]->after;
+    fail_msg("no output of %s", sink);
+    return 0;
+}
+
+/* Whoever begins with it publishes what waits in it after what comes before, in each sink: one that had nothing to publish waits for nothing. */
+static void output_waits_for_its_sink(void **state)
+{
+    (void)state;
+    for (int published = 0; published < 2; published++) {
+        struct rig rig;
+        rig_init(&rig);
+        bring_up(&rig, WEIR__PARTITION__FORWARD);
+        rig.logs = 3;
+        make_complete(&rig, 1);
+        if (published)
+            commit_done(&rig, 1, false);
+        rig.logs = 1;
+        make_complete(&rig, 2);
+        rig.logs = 3;
+        request(&rig, a_savepoint);
+        report_all(&rig, 3);
+        assert_int_equal(after_of(&rig, "sink0"), 2);
+        assert_int_equal(after_of(&rig, "sink1"), published ? 0 : 1);
+        rig_fini(&rig);
+    }
+}
+
 /* The checkpoint that is under way ends first, and no other begins before the savepoint. */
 static void one_after_the_other(void **state)
 {
@@ -282,11 +314,35 @@ static void rescale(void **state)
     rig_fini(&rig);
 }
 
-static Weir__Snapshot *foreign_snapshot(const struct weir_plan *plan, const char *uid)
+static Weir__Committable *waiting_output(Weir__Committable *committable, Weir__OutputSegment *segment,
+                                         Weir__OutputSegment **segments, char *object)
+{
+    weir__output_segment__init(segment);
+    weir__committable__init(committable);
+    segment->object = object;
+    segments[0] = segment;
+    committable->text = object;
+    committable->segments = segments;
+    committable->n_segments = 1;
+    return committable;
+}
+
+static Weir__Snapshot *foreign_snapshot(const struct weir_plan *plan, const char *uid, bool output)
 {
     Weir__Snapshot snapshot;
     Weir__StatePart part, *parts[1] = {&part};
+    Weir__OutputSegment segment[2], *segments[2];
+    Weir__Committable committable[2],
+        *committables[2] = {
+            waiting_output(&committable[0], &segment[0], &segments[0], (char *)"chk-5_1-0-2-log3-4"),
+            waiting_output(&committable[1], &segment[1], &segments[1], (char *)"chk-5_restored-9_1-0-2-log4-6")};
+    committable[1].sink = (char *)"sink";
+    committable[1].after = 4;
     weir__snapshot__init(&snapshot);
+    snapshot.job_id = (char *)"another";
+    snapshot.output_after = 6;
+    snapshot.committables = committables;
+    snapshot.n_committables = output ? 2 : 0;
     weir__state_part__init(&part);
     part.uid = (char *)(uintptr_t)(uid ? uid : plan->ops[0].uid);
     part.name = (char *)"state";
@@ -307,12 +363,12 @@ static Weir__Snapshot *foreign_snapshot(const struct weir_plan *plan, const char
     return copy;
 }
 
-static void submit_restored(struct rig *rig, const char *uid, bool allow)
+static void submit_with(struct rig *rig, const char *uid, bool allow, bool output)
 {
     uint8_t *bytes;
     size_t size;
     struct weir_plan *plan = make_plan(WEIR__PARTITION__FORWARD, &bytes, &size);
-    struct weir_jm_restore restore = {.take_snapshot = foreign_snapshot(plan, uid),
+    struct weir_jm_restore restore = {.take_snapshot = foreign_snapshot(plan, uid, output),
                                       .path = "file:///sp/one",
                                       .uri = "file:///sp/one",
                                       .allow_non_restored = allow,
@@ -328,6 +384,34 @@ static void submit_restored(struct rig *rig, const char *uid, bool allow)
                                     .durable = true,
                                     .restore = &restore});
     free(bytes);
+}
+
+static void submit_restored(struct rig *rig, const char *uid, bool allow)
+{
+    submit_with(rig, uid, allow, false);
+}
+
+/* What waits in it stays the other job's, after what comes before it there, which an earlier version said of all sinks together; logs keep the end
+ * of their names, by which files on S3 are named. */
+static void output_of_another_job(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_init(&rig);
+    submit_with(&rig, NULL, false, true);
+    run(&rig, (struct weir_jm_event){.kind = WEIR_JM_EVENT_JOB_STORED, .job_id = JOB});
+    stored(&rig, 7, NULL);
+    head_put(&rig, WEIR_HEAD_PUT_OK);
+    const Weir__CommitOutput *output = last(&rig, WEIR__CONTROL__BODY_COMMIT_OUTPUT)->commit_output;
+    assert_int_equal(output->checkpoint, 7);
+    assert_int_equal(output->n_committables, 2);
+    for (int i = 0; i < 2; i++)
+        assert_string_equal(output->committables[i]->job_id, "another");
+    assert_int_equal(output->committables[0]->after, 6);
+    assert_int_equal(output->committables[1]->after, 4);
+    assert_string_equal(output->committables[0]->segments[0]->object, "jobs/" JOB "/chk-7/restored-1_1-0-2-log3-4");
+    assert_string_equal(output->committables[1]->segments[0]->object, "jobs/" JOB "/chk-7/restored-2_1-0-2-log4-6");
+    rig_fini(&rig);
 }
 
 /* The first HEAD names what the job begins with: nobody may ever find it without. */
@@ -420,6 +504,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(savepoint),
+        cmocka_unit_test(output_waits_for_its_sink),
         cmocka_unit_test(one_after_the_other),
         cmocka_unit_test(savepoint_without_room),
         cmocka_unit_test(stop),
@@ -427,6 +512,7 @@ int main(void)
         cmocka_unit_test(stop_that_fails),
         cmocka_unit_test(drain),
         cmocka_unit_test(rescale),
+        cmocka_unit_test(output_of_another_job),
         cmocka_unit_test(begins_with_a_savepoint),
         cmocka_unit_test(a_claim_outlives_the_jobmanager),
         cmocka_unit_test(cannot_begin_with_it),

@@ -4,7 +4,7 @@
  * segments as an object, part-<subtask>-<attempt>-<n>-<tag>, with <tag> as for files. The name comes of the segment's, which is used once, so doing it twice
  * is the same as once. Nothing is in the bucket before, and what a job leaves that failed is its checkpoints', which the JobManager removes.
  * _weir/<tag> remembers the last checkpoint that was published: what it has published is not put again, so objects that somebody has taken
- * away do not come back.
+ * away do not come back. A job that begins with another's checkpoint publishes what waits in it under the same names, and not before what comes before it.
  *
  * Without checkpoints, or at least once: bytes are gathered in memory and put, by a call of the pool, when there are enough or the file ends;
  * a barrier waits for that.
@@ -86,13 +86,16 @@ static weir_err read_marker(struct weir_store *store, const char *key, uint64_t 
     return err == WEIR_ERR_NOT_FOUND ? WEIR_OK : err;
 }
 
-/* Of segment "jobs/<job>/chk-<n>/<vertex>-<subtask>-<attempt>-log<operator>-<n>"; the operator is in the tag. */
+/* Of segment "jobs/<job>/chk-<n>/<vertex>-<subtask>-<attempt>-log<operator>-<n>"; the operator is in the tag. In a job that began with another's
+ * checkpoint it is "restored-<number>_" and the name that it had there: both put the same objects. */
 static weir_err object_key(const char *segment, const char *tag, char out[WEIR_FS_NAME_SIZE], struct weir_error *error)
 {
     const char *name = strrchr(segment, '/');
+    const char *copied = name ? strrchr(name, '_') : NULL;
     unsigned vertex, subtask, attempt, op;
     uint64_t n;
-    if (!name || sscanf(name, "/%u-%u-%u-log%u-%" SCNu64, &vertex, &subtask, &attempt, &op, &n) != 5)
+    name = copied ? copied : name;
+    if (!name || sscanf(name + 1, "%u-%u-%u-log%u-%" SCNu64, &vertex, &subtask, &attempt, &op, &n) != 5)
         return weir_fail(error, WEIR_ERR_PROTOCOL, "'%.200s' is no segment of an output log", segment);
     snprintf(out, WEIR_FS_NAME_SIZE, "part-%u-%u-%" PRIu64 "-%s", subtask, attempt, n, tag);
     return WEIR_OK;
@@ -115,11 +118,23 @@ static weir_err put_segment(struct weir_message_commit *commit, int64_t segment,
     return err;
 }
 
+/* Never back: whoever was stopped in the middle may be late, and others have gone on. */
+static weir_err raise_marker(struct weir_store *store, const char *key, uint64_t checkpoint, struct weir_error *error)
+{
+    char number[32];
+    uint64_t published = 0;
+    weir_err err = read_marker(store, key, &published, error);
+    int size = snprintf(number, sizeof number, "%" PRIu64 "\n", checkpoint);
+    return err || published >= checkpoint
+               ? err
+               : weir_store_put(store, key, number, (size_t)size, WEIR_STORE_ALWAYS, NULL, NULL, error);
+}
+
 weir_err weir_fs_commit_objects(struct weir_message_commit *commit, struct weir_error *error)
 {
     const struct weir_connector_commit *runtime = commit->runtime;
     const char *path = weir_options_get(commit->options, commit->option_count, weir_fs_sink_options, "path");
-    char tag[9], marker[32], number[32], key[WEIR_FS_NAME_SIZE];
+    char tag[9], marker[32], key[WEIR_FS_NAME_SIZE];
     weir_fs_tag(commit->job_id, commit->operator_id, tag);
     snprintf(marker, sizeof marker, "_weir/%s", tag);
     struct weir_store *store = NULL;
@@ -127,6 +142,11 @@ weir_err weir_fs_commit_objects(struct weir_message_commit *commit, struct weir_
     weir_err err = find_store(path, runtime, &store, error);
     if (!err)
         err = read_marker(store, marker, &published, error);
+    if (!err && commit->checkpoint > published && commit->after > published)
+        err = weir_fail(error, WEIR_ERR_IO,
+                        "output of checkpoint %" PRIu64 " of job %s follows that of %" PRIu64
+                        ", and only that of %" PRIu64 " is in %s: the job that it is of must publish it",
+                        commit->checkpoint, commit->job_id, commit->after, published, path);
     for (int64_t i = 0; i < commit->segment_count && !err && commit->checkpoint > published; i++) {
         if (commit->segments[i].since < published)
             continue;
@@ -136,9 +156,8 @@ weir_err weir_fs_commit_objects(struct weir_message_commit *commit, struct weir_
         if (!err && weir_fault("supervisor.commit-file"))
             err = weir_fail(error, WEIR_ERR_IO, "a fault point failed what publishes '%s/%s'", path, key);
     }
-    int size = snprintf(number, sizeof number, "%" PRIu64 "\n", commit->checkpoint);
     if (!err && commit->checkpoint > published)
-        err = weir_store_put(store, marker, number, (size_t)size, WEIR_STORE_ALWAYS, NULL, NULL, error);
+        err = raise_marker(store, marker, commit->checkpoint, error);
     weir_store_close(store);
     return err ? weir_wrap(error, "connector 'filesystem'") : WEIR_OK;
 }
