@@ -6,6 +6,7 @@
  * the watermark's handler, so before it passes on.
  *
  * Nothing of user code is trusted: strings, NULL bits and return values are checked before they become columns or state. */
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -17,6 +18,7 @@
 #define BLOCK_ROWS_MAX 512
 #define BLOCK_BYTES ((size_t)16 << 10)
 #define PREFETCH_ENTRIES_MIN 4096 /* smaller tables are in the cache anyhow */
+#define PREFETCH_ROWS 32          /* fetched while as many before them are worked on: more crowd each other out */
 
 typedef int row_fn(struct weir_ctx *ctx, const void *in, struct weir_out_rows *out);
 
@@ -169,6 +171,24 @@ static weir_err call_row(struct weir_process *process, const struct weir_process
 
 /* --- Rows */
 
+/* Entries of so many rows of the batch are looked up together: one by one each would be waited for. */
+static void look_up(struct weir_process *process, int first, int count, bool on_disk)
+{
+    int32_t rows[BLOCK_ROWS_MAX];
+    uint8_t *values[BLOCK_ROWS_MAX];
+    for (int i = 0; i < count; i++)
+        rows[i] = first + i;
+    for (int s = 0; s < process->state_count; s++) {
+        struct weir_process_state *state = &process->states[s];
+        struct weir_state_table *table = state->keyed && state->used ? weir_process_table(state, 0) : NULL;
+        if (!table || weir_state_table_count(table) < PREFETCH_ENTRIES_MIN || weir_state_on_disk(table) != on_disk)
+            continue;
+        weir_state_lookup(table, &process->keys, rows, count, values);
+        weir_state_prefetch(table, values, count);
+    }
+}
+
+/* What is on disk comes for the whole block, what is in memory a little before its row. */
 static void load_block(struct weir_process *process, const struct weir_process_input *input,
                        const struct weir_batch *batch)
 {
@@ -176,21 +196,18 @@ static void load_block(struct weir_process *process, const struct weir_process_i
     process->block_first = process->row;
     process->block_count = left < input->block_rows ? left : input->block_rows;
     weir_row_load(&input->converter, batch, process->row, process->block_count, input->rows);
+    process->block_near = INT_MAX;
     if (!input->scratch)
         return;
-    /* Looked up together, slots and what belongs to them are fetched together: one by one each would be waited for. */
-    int32_t rows[BLOCK_ROWS_MAX];
-    uint8_t *values[BLOCK_ROWS_MAX];
-    for (int i = 0; i < process->block_count; i++)
-        rows[i] = process->row + i;
-    for (int s = 0; s < process->state_count; s++) {
-        struct weir_process_state *state = &process->states[s];
-        struct weir_state_table *table = state->keyed && state->used ? weir_process_table(state, 0) : NULL;
-        if (table && weir_state_table_count(table) >= PREFETCH_ENTRIES_MIN) {
-            weir_state_lookup(table, &process->keys, rows, process->block_count, values);
-            weir_state_prefetch(table, values, process->block_count);
-        }
-    }
+    process->block_near = process->row;
+    look_up(process, process->row, process->block_count, true);
+}
+
+static void bring_near(struct weir_process *process)
+{
+    int first = process->block_near, left = process->block_first + process->block_count - first;
+    process->block_near = left > PREFETCH_ROWS ? first + PREFETCH_ROWS : INT_MAX;
+    look_up(process, first, left < PREFETCH_ROWS ? left : PREFETCH_ROWS, false);
 }
 
 /* True: nothing is left behind. */
@@ -258,6 +275,8 @@ static enum weir_step process_batch(struct weir_op *op, struct weir_op_ctx *ctx,
         int end = process->block_first + process->block_count;
         end = process->row + process->step < end ? process->row + process->step : end;
         for (; process->row < end; process->row++) {
+            if (process->row >= process->block_near - PREFETCH_ROWS)
+                bring_near(process);
             const uint8_t *in = input->rows + (size_t)(process->row - process->block_first) * input->converter.row_size;
             if (call_row(process, input, process->row, in))
                 return rows_failed(process, ctx, batch);

@@ -122,7 +122,7 @@ struct weir_process {
     /* The item in hand. */
     struct weir_state_keys keys;
     bool begun;
-    int row, block_first, block_count, step;
+    int row, block_first, block_count, block_near, step;
     struct weir_batch *batch; /* borrowed; NULL in timers */
 
     /* The call in hand. */

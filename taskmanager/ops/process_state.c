@@ -9,7 +9,8 @@
 
 #define HERE_MAX 64 /* a value of fixed size up to this lies in its slot */
 #define COMPACT_MIN ((size_t)1 << 20)
-#define HERE_TEXT 24 /* of one with strings, a page or timers */
+#define HERE_TEXT 24           /* of one with strings, a page or timers */
+#define PREFETCH_BYTES_MAX 256 /* of a long value; what follows is read in order, as the processor expects */
 
 /* --- Blobs */
 
@@ -332,8 +333,12 @@ static void encode(void *arg, const uint8_t *value, struct weir_buf *out)
 static void prefetch(const uint8_t *value)
 {
     const struct weir_process_blob *blob = (const struct weir_process_blob *)(const void *)value;
-    for (uint32_t at = 0; blob->capacity && at < blob->size && at < 256; at += 64)
-        __builtin_prefetch(blob->block + at);
+    uint32_t size = blob->size < PREFETCH_BYTES_MAX ? blob->size : PREFETCH_BYTES_MAX;
+    if (!blob->capacity || size == 0)
+        return;
+    for (uint32_t at = 0; at < size; at += 64)
+        __builtin_prefetch(blob->block + at, 1);
+    __builtin_prefetch(blob->block + size - 1, 1); /* blocks do not begin with a line of the cache */
 }
 
 /* One value: [touched] value, of schema `older` (NULL: ours), appended to out in ours (NULL: only checked). */

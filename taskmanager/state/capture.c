@@ -17,7 +17,7 @@ size_t weir_capture_chunk_size = (size_t)1
 #define DISK_RUN_CHUNKS 4               /* ... with entries on disk, where memory is short */
 #define CHUNKS_MAX 128                  /* wait to be written, before the capture waits for them; ... */
 #define DISK_CHUNKS_MAX 8
-#define SPARE_MAX 64 /* written chunks that wait to be filled again, of all captures */
+#define SPARE_MAX (2 * CHUNKS_MAX) /* written chunks that wait to be filled again, of all captures */
 #define SPARE_WINDOW 8
 int weir_capture_small = 16384;      /* bytes: a state of so few is written in full */
 #define CHECKPOINTS_MAX 400          /* whose runs one checkpoint refers to; ... */
@@ -74,8 +74,8 @@ static void chunks_spare(struct chunk *chunks)
     for (struct chunk *next; chunks; chunks = next) {
         next = chunks->next;
         pthread_mutex_lock(&spare.mutex);
-        size_t size = chunks->records.bytes.size; /* what holds few entries or a huge one is not like the others */
-        bool keep = spare.count < SPARE_MAX && size >= weir_capture_chunk_size && size <= 2 * weir_capture_chunk_size;
+        size_t room = chunks->records.bytes.capacity; /* few entries' or a huge one's is not like the others */
+        bool keep = spare.count < SPARE_MAX && room >= weir_capture_chunk_size && room <= 2 * weir_capture_chunk_size;
         chunks->next = keep ? spare.first : NULL;
         if (keep) {
             weir_records_clear(&chunks->records);
@@ -307,8 +307,8 @@ void weir_capture_entry(struct weir_state_table *table, uint64_t index)
         return;
     weir_state_fill_entry(table, slot_at(table, index), room, &entry);
     uint64_t hash = is_fixed(table) ? weir_xxh3(entry.key, entry.key_size) : *head_of(slot_at(table, index));
-    if (capture->chunks > 0 && capture->open.count == 0 &&
-        !chunk_again(&capture->open)) { /* there will be more: no growth by halves */
+    if (capture->open.count == 0 && !chunk_again(&capture->open) && capture->chunks > 0) {
+        /* There will be more: no growth by halves. */
         bool ok = weir_buf_reserve(&capture->open.bytes, weir_capture_chunk_size + weir_capture_chunk_size / 16);
         weir_assert(ok);
     }
@@ -362,11 +362,14 @@ void weir_capture_all(struct weir_state_table *table, uint8_t *const *values, in
     for (int first = 0; first < count; first += CAPTURE_TOGETHER) {
         int some = count - first < CAPTURE_TOGETHER ? count - first : CAPTURE_TOGETHER, clean = 0, left = 0;
         for (int i = 0; i < some; i++) {
-            uint64_t index = index_of(table, values[first + i] - state->value_at);
-            if (dirty_is_captured && bit_of(table, BITS_DIRTY, index))
+            indices[i] = index_of(table, values[first + i] - state->value_at);
+            __builtin_prefetch(&table->bits[BITS_DIRTY][indices[i] >> 6], 1);
+        }
+        for (int i = 0; i < some; i++) {
+            if (dirty_is_captured && bit_of(table, BITS_DIRTY, indices[i]))
                 continue;
-            __builtin_prefetch(&table->bits[BITS_LEFT][index >> 6], 1);
-            indices[clean++] = index;
+            __builtin_prefetch(&table->bits[BITS_LEFT][indices[i] >> 6], 1);
+            indices[clean++] = indices[i];
         }
         for (int i = 0; i < clean; i++)
             if (bit_of(table, BITS_LEFT, indices[i]))

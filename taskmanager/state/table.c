@@ -389,6 +389,11 @@ int64_t weir_state_table_count(const struct weir_state_table *table)
     return table->count + table->special_count + table->disk_count;
 }
 
+bool weir_state_on_disk(const struct weir_state_table *table)
+{
+    return table->disk_count > 0;
+}
+
 uint32_t weir_state_moves(const struct weir_state_table *table)
 {
     return table->moves;

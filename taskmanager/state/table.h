@@ -114,6 +114,7 @@ uint8_t *weir_state_put(struct weir_state_table *table, const uint8_t *key, uint
 bool weir_state_remove(struct weir_state_table *table, uint64_t hash, const uint8_t *key, uint32_t key_size);
 struct weir_arena *weir_state_heap(struct weir_state_table *table); /* variable parts of its values */
 int64_t weir_state_table_count(const struct weir_state_table *table);
+bool weir_state_on_disk(const struct weir_state_table *table); /* some of its entries are */
 /* Changes when all variable parts of its values have moved, without the operator: with a memory, at an upsert or between items. */
 uint32_t weir_state_moves(const struct weir_state_table *table);
 
