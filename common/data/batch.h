@@ -44,6 +44,7 @@ struct weir_buffer {
 struct weir_buffer *weir_buffer_new(size_t size); /* contents undefined; capacity >= size, rounded up to 64 */
 struct weir_buffer *weir_buffer_ref(struct weir_buffer *buffer);
 void weir_buffer_unref(struct weir_buffer *buffer); /* NULL is allowed */
+size_t weir_buffer_depot_bytes(void);               /* what lies idle for any thread to take; for tests */
 
 struct weir_batch;
 struct weir_column {

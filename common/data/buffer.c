@@ -6,6 +6,8 @@
  * taken goes to malloc, so that nobody waits and a fork in the middle leaves nothing locked for ever.
  * Classes: four to each power of two, from 64 B to 2 MiB; larger buffers go to malloc. What is kept idle is bounded:
  * CACHE_BYTES_MAX per thread and DEPOT_BYTES_MAX in the process. A thread's cache is freed when the thread ends.
+ * Whoever finds the depots or its cache full looks at one class there, each in turn: what has lain there since it was looked at last is freed. So
+ * room goes to the sizes that are in use.
  * With AddressSanitizer or ThreadSanitizer nothing is recycled, so that they see each use after free.
  */
 #include <pthread.h>
@@ -28,8 +30,8 @@
 
 #define CLASSES 56
 #define CLASS_SIZE_MAX ((size_t)2 << 20)
-#define CACHE_BYTES_MAX ((size_t)8 << 20)
-#define DEPOT_BYTES_MAX ((size_t)64 << 20)
+#define CACHE_BYTES_MAX ((size_t)4 << 20)
+#define DEPOT_BYTES_MAX ((size_t)16 << 20)
 /* A class keeps at most this much in a thread's cache; half of it moves at a time. */
 #define CACHE_CLASS_BYTES ((size_t)1 << 20)
 #define CACHE_CLASS_COUNT_MAX 64
@@ -44,10 +46,12 @@ struct idle {
 struct list {
     struct idle *first;
     int count;
+    int unused; /* the least that lay there since it was looked at last */
 };
 
 struct cache {
     size_t bytes;
+    uint32_t looked_at; /* classes, in turn */
     struct list lists[CLASSES];
 };
 
@@ -56,6 +60,7 @@ static struct depot {
     struct list list;
 } depots[CLASSES];
 static size_t depot_bytes; /* atomic; of all depots */
+static uint32_t looked_at; /* atomic; classes, in turn */
 
 static _Thread_local struct cache *cache;
 static _Thread_local bool cache_ended; /* the thread is ending: its later buffers go straight to free */
@@ -94,8 +99,26 @@ static inline struct idle *list_pop(struct list *list)
 {
     struct idle *node = list->first;
     list->first = node->next;
-    list->count--;
+    if (--list->count < list->unused)
+        list->unused = list->count;
     return node;
+}
+
+/* Moves what was not used since the last look. */
+static void list_look(struct list *list, struct list *unused)
+{
+    for (int count = list->unused; count > 0; count--)
+        list_push(unused, list_pop(list));
+    list->unused = list->count;
+}
+
+/* Bytes. */
+static size_t list_free(struct list *list)
+{
+    size_t bytes = list->first ? (size_t)list->count * BUFFER_OF(list->first)->capacity : 0;
+    while (list->first)
+        free(BUFFER_OF(list_pop(list)));
+    return bytes;
 }
 
 static bool depot_try(struct depot *depot)
@@ -115,10 +138,8 @@ static void cache_end(void *argument)
     struct cache *ending = argument;
     cache = NULL;
     cache_ended = true;
-    for (int i = 0; i < CLASSES; i++) {
-        while (ending->lists[i].first)
-            free(BUFFER_OF(list_pop(&ending->lists[i])));
-    }
+    for (int i = 0; i < CLASSES; i++)
+        (void)list_free(&ending->lists[i]);
     free(ending);
 }
 
@@ -153,7 +174,7 @@ static bool depot_take(struct cache *to, int class, size_t capacity)
     if (!__atomic_load_n(&depot->list.first, __ATOMIC_RELAXED) || !depot_try(depot))
         return false;
     int want = class_limit(capacity) / 2, moved = 0;
-    while (moved < want && depot->list.first && to->bytes + capacity <= CACHE_BYTES_MAX) {
+    while (moved < want && depot->list.first && (moved == 0 || to->bytes + capacity <= CACHE_BYTES_MAX)) {
         list_push(&to->lists[class], list_pop(&depot->list));
         to->bytes += capacity;
         moved++;
@@ -161,6 +182,24 @@ static bool depot_take(struct cache *to, int class, size_t capacity)
     depot_leave(depot);
     __atomic_fetch_sub(&depot_bytes, (size_t)moved * capacity, __ATOMIC_RELAXED);
     return moved > 0;
+}
+
+static void depot_look(void)
+{
+    struct depot *depot = &depots[__atomic_fetch_add(&looked_at, 1, __ATOMIC_RELAXED) % CLASSES];
+    struct list unused = {0};
+    if (!__atomic_load_n(&depot->list.first, __ATOMIC_RELAXED) || !depot_try(depot))
+        return;
+    list_look(&depot->list, &unused);
+    depot_leave(depot);
+    __atomic_fetch_sub(&depot_bytes, list_free(&unused), __ATOMIC_RELAXED);
+}
+
+static void cache_look(struct cache *own)
+{
+    struct list unused = {0};
+    list_look(&own->lists[own->looked_at++ % CLASSES], &unused);
+    own->bytes -= list_free(&unused);
 }
 
 /* Half a cache's share of the class goes to the depot, or to free() where the depot is full or busy. */
@@ -177,9 +216,16 @@ static void depot_give(struct cache *from, int class, size_t capacity)
         depot_leave(depot);
         return;
     }
-    __atomic_fetch_sub(&depot_bytes, bytes, __ATOMIC_RELAXED);
+    bool full = __atomic_sub_fetch(&depot_bytes, bytes, __ATOMIC_RELAXED) + bytes > DEPOT_BYTES_MAX;
     for (int i = 0; i < give; i++)
         free(BUFFER_OF(list_pop(list)));
+    if (full)
+        depot_look();
+}
+
+size_t weir_buffer_depot_bytes(void)
+{
+    return __atomic_load_n(&depot_bytes, __ATOMIC_RELAXED);
 }
 
 static struct weir_buffer *buffer_malloc(size_t capacity)
@@ -226,7 +272,10 @@ static void buffer_free(struct weir_buffer *buffer)
     weir_assert(capacity == buffer->capacity);
     list_push(&own->lists[class], (struct idle *)(void *)buffer->bytes);
     own->bytes += capacity;
-    if (own->lists[class].count > class_limit(capacity) || own->bytes > CACHE_BYTES_MAX)
+    bool full = own->bytes > CACHE_BYTES_MAX;
+    if (full)
+        cache_look(own);
+    if (own->lists[class].count > class_limit(capacity) || (full && own->lists[class].count > 0))
         depot_give(own, class, capacity);
 }
 

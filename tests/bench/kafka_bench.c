@@ -1,6 +1,9 @@
 /* Kafka as the benches use it, by librdkafka alone.
  * usage: kafka_bench fill BROKERS TOPIC ROWS    readings of 200 bytes in JSON, lz4, over the topic's partitions in turn; 10 k devices, 50 k readings a second of
  *                                               event time. Row i is a function of i
+ *        kafka_bench texts BROKERS TOPIC MB SHORTEST LONGEST VARIETY
+ *                                               fill it with MB million bytes of texts, SHORTEST to LONGEST bytes each, lz4: of phrases of which there are VARIETY (512:
+ *                                               a third of the bytes is left when they are packed; 1: a hundredth). Prints "ROWS"
  *        kafka_bench loop BROKERS TOPIC         what a bare loop needs to read the topic to its end: the batch consumer and simdjson over the four members that the job
  *                                               reads. Prints "ROWS CPU-SECONDS WALL-SECONDS"
  *        kafka_bench latency BROKERS FROM TO RATE WARM-S SECONDS ISOLATION
@@ -107,6 +110,49 @@ static int fill(const char *brokers, const char *topic, int64_t rows)
     }
     if (rd_kafka_flush(kafka, 120000))
         die("flush", "not all is written within two minutes");
+    rd_kafka_topic_destroy(handle);
+    rd_kafka_destroy(kafka);
+    return 0;
+}
+
+/* A phrase of 24 bytes, one of `variety`, which are as random as text is. */
+static void write_phrase(char *to, uint64_t which)
+{
+    for (int i = 0; i < 24; i++)
+        to[i] = i % 6 == 5 ? ' ' : (char)('a' + (int)(mixed(which * 24 + (uint64_t)i) % 26));
+}
+
+static int texts(const char *brokers, const char *topic, int64_t size_mb, uint64_t shortest, uint64_t longest,
+                 uint64_t variety)
+{
+    static char phrases[1 << 16][24], line[1 << 20];
+    const char *options[] = {"compression.type", "lz4", "linger.ms", "50", "queue.buffering.max.messages",
+                             "200000",           NULL};
+    if (variety < 1 || variety > 1 << 16 || shortest < 24 || longest < shortest || longest + 24 > sizeof line)
+        die("texts", "of 24 to 1,000,000 bytes, 1 to 65536 phrases");
+    for (uint64_t i = 0; i < variety; i++)
+        write_phrase(phrases[i], i);
+    rd_kafka_t *kafka = client(RD_KAFKA_PRODUCER, brokers, options);
+    rd_kafka_topic_t *handle = rd_kafka_topic_new(kafka, topic, NULL);
+    int partitions = partitions_of(kafka, topic);
+    int64_t rows = 0;
+    for (int64_t written = 0; written < size_mb * 1000000; rows++) {
+        uint64_t random = mixed((uint64_t)rows + 1), size = shortest + random % (longest - shortest + 1);
+        for (uint64_t at = 0; at < size; at += 24)
+            memcpy(line + at, phrases[(random = mixed(random)) % variety], 24);
+        while (rd_kafka_produce(handle, (int32_t)(rows % partitions), RD_KAFKA_MSG_F_COPY, line, size, NULL, 0, NULL) !=
+               0) {
+            if (errno != ENOBUFS)
+                die("produce", rd_kafka_err2str(rd_kafka_last_error()));
+            rd_kafka_poll(kafka, 10);
+        }
+        if (rows % 1000 == 0)
+            rd_kafka_poll(kafka, 0);
+        written += (int64_t)size;
+    }
+    if (rd_kafka_flush(kafka, 120000))
+        die("flush", "not all is written within two minutes");
+    printf("%" PRId64 "\n", rows);
     rd_kafka_topic_destroy(handle);
     rd_kafka_destroy(kafka);
     return 0;
@@ -295,6 +341,9 @@ int main(int argc, char **argv)
 {
     if (argc == 5 && strcmp(argv[1], "fill") == 0)
         return fill(argv[2], argv[3], atoll(argv[4]));
+    if (argc == 8 && strcmp(argv[1], "texts") == 0)
+        return texts(argv[2], argv[3], atoll(argv[4]), strtoull(argv[5], NULL, 10), strtoull(argv[6], NULL, 10),
+                     strtoull(argv[7], NULL, 10));
     if (argc == 4 && strcmp(argv[1], "loop") == 0)
         return loop(argv[2], argv[3]);
     if (argc == 9 && strcmp(argv[1], "latency") == 0) {

@@ -500,6 +500,77 @@ def bench_kafka_latency():
             at_most(f"kafka-{name}-latency-p99-ms", median([times[1] for times in found[name]]), bound)
 
 
+class KafkaMemory:
+    """50 partitions with a backlog, two slots: what supervisor and executor hold, by what messages are like."""
+    TEXTS = {"200 bytes, 3 to 1": (200, 200, 512), "1 to 10 kB, 3 to 1": (1000, 10000, 512), "1 to 10 kB, 130 to 1": (1000, 10000, 1)}
+    SIZE_MB, STALL_S = 1000, 60
+
+    def __init__(self):
+        sys.path[:0] = [os.path.join(ROOT, "tests", "e2e")]
+        from kafka_kit import Kafka
+        self.source, self.sink, self.count = Kafka(), Kafka(), 0
+
+    def __enter__(self):
+        self.source.__enter__()
+        self.sink.__enter__()
+        for topic, text in enumerate(self.TEXTS.values()):
+            self.source.create(f"in{topic}", 50)
+            measure([bench("kafka_bench"), "texts", self.source.brokers, f"in{topic}", self.SIZE_MB, *text])
+        return self
+
+    def __exit__(self, *what):
+        self.sink.__exit__(*what)
+        self.source.__exit__(*what)
+        shutil.rmtree(sys.modules["weir_test"].REPORTS, ignore_errors=True)
+
+    def run(self, topic, *arguments, stall=False):
+        """(most MB that were resident, seconds) of a job to its end, or of one whose sink's broker stands still for a minute."""
+        with Cluster(1, 2, ["-D", "execution.checkpointing.interval=1 s"]) as cluster:
+            directory = os.path.join(cluster.home, "run")
+            port, supervisor = (json.load(open(os.path.join(directory, n)))[k] for n, k in (("jobmanager.json", "rest_port"), ("taskmanager-1.json", "pid")))
+            job_id = cluster.run("-d", "-p", 2, job("kafka_memory"), "--brokers", self.source.brokers, "--input", topic, *arguments)[2].strip()
+            start, most, stalled = time.monotonic(), 0, False
+            while time.monotonic() < start + self.STALL_S + 60:
+                held = rss_mb(supervisor)
+                for child in open(f"/proc/{supervisor}/task/{supervisor}/children").read().split():
+                    try:
+                        held += rss_mb(child)
+                    except OSError: # it has just ended
+                        pass
+                most = max(most, held)
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/jobs/{job_id}", timeout=60) as reply:
+                    state = json.load(reply)["state"]
+                if state not in ("CREATED", "RUNNING") or (stall and time.monotonic() > start + self.STALL_S):
+                    break
+                if stall and not stalled and time.monotonic() > start + 2:
+                    self.sink.signal(1, "STOP")
+                    stalled = True
+                time.sleep(0.02)
+            if stalled:
+                self.sink.signal(1, "CONT")
+            if state != ("RUNNING" if stall else "FINISHED"):
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/jobs/{job_id}/exceptions", timeout=60) as reply:
+                    raise SystemExit(f"kafka_memory: the job is {state}: {json.load(reply)['root-exception']}")
+            return most, time.monotonic() - start
+
+
+def bench_kafka_memory():
+    """A TaskManager (supervisor and executor) that reads 50 partitions as fast as it can; and while the broker that it writes to stands still."""
+    with KafkaMemory() as run:
+        speed, stalled = [], []
+        for topic, text in enumerate(run.TEXTS):
+            speed.append(run.run(f"in{topic}"))
+            for guarantee in ("at-least-once", "exactly-once"):
+                run.count += 1
+                run.sink.create(f"out{run.count}", 4)
+                stalled.append(run.run(f"in{topic}", "--to", run.sink.brokers, "--output", f"out{run.count}", "--guarantee", guarantee, stall=True)[0])
+            print(f"# {text}: {speed[-1][0]:.0f} MB at {run.SIZE_MB / speed[-1][1]:.0f} MB of messages a second; sink's broker stopped: {stalled[-2]:.0f} MB at least "
+                  f"once, {stalled[-1]:.0f} MB exactly once", flush=True)
+        at_most("kafka-50-partitions-taskmanager-mb", max(most for most, _ in speed), 200)
+        # What is packed to a hundredth takes more: an answer of a broker comes whole, and is unpacked whole.
+        at_most("kafka-50-partitions-stalled-sink-mb", max(stalled[:-2]), 200)
+
+
 BENCHES = {name[6:]: f for name, f in globals().items() if name.startswith("bench_")}
 for name, function in BENCHES.items():
     if len(sys.argv) == 1 or name in sys.argv[1:]:

@@ -249,6 +249,34 @@ static void buffers_do_not_overlap(void **state)
     }
 }
 
+/* What the depots give meanwhile. */
+static size_t make_and_free(int count, size_t size)
+{
+    struct weir_buffer *buffers[1000];
+    size_t before = weir_buffer_depot_bytes();
+    assert_in_range(count, 1, 1000);
+    for (int i = 0; i < count; i++)
+        buffers[i] = weir_buffer_new(size);
+    size_t given = before - weir_buffer_depot_bytes();
+    for (int i = 0; i < count; i++)
+        weir_buffer_unref(buffers[i]);
+    assert_in_range(weir_buffer_depot_bytes(), 0, 16 << 20);
+    return given;
+}
+
+/* What lies idle has a bound, and makes room for the sizes that are asked for now. */
+static void idle_buffers_are_bounded(void **state)
+{
+    (void)state;
+    make_and_free(1000, 100000);
+    if (weir_buffer_depot_bytes() == 0) /* a sanitizer sees each buffer's end */
+        skip();
+    assert_in_range(weir_buffer_depot_bytes(), 12 << 20, 16 << 20);
+    for (int i = 0; i < 20; i++)
+        make_and_free(60, 200000);
+    assert_in_range(make_and_free(60, 200000), 50 * 200000, 16 << 20);
+}
+
 /* One thread makes, the other frees, through a small ring; each checks that nobody wrote into what it holds. */
 enum { RING = 64, HANDOVERS = 30000 };
 static struct weir_batch *ring[RING];
@@ -310,6 +338,7 @@ int main(void)
         cmocka_unit_test(bitmaps_count),
         cmocka_unit_test(large_strings_grow),
         cmocka_unit_test(buffers_do_not_overlap),
+        cmocka_unit_test(idle_buffers_are_bounded),
         cmocka_unit_test(buffers_cross_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

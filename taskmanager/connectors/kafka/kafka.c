@@ -22,6 +22,9 @@ const struct weir_option weir_kafka_source_options[] = {
     {"scan.bounded.timestamp-millis", WEIR_OPTION_INT, "0", NULL, "End before the first record at or after this time"},
     {"scan.topic-partition-discovery.interval", WEIR_OPTION_DURATION, "30 s", NULL,
      "How often to look for new topics and partitions; 0: never"},
+    {"scan.fetch-memory", WEIR_OPTION_SIZE, "8 mb", NULL,
+     "About what each reader (subtask) may hold of messages that are fetched and not read, of all its partitions together, 1 mb to 2 gb: half of it for "
+     "their bytes; a fortieth is asked for at a time, as it is packed. What properties.fetch.* and properties.queued.* say wins"},
     {"scan.offset-lost", WEIR_OPTION_ENUM, "fail", "fail|earliest|latest",
      "When the offset to go on from is gone (retention): fail the job, or go on from the earliest or latest there is, losing rows"},
     {0},
@@ -131,6 +134,9 @@ static weir_err check(const struct weir_key_value *options, int count, bool sink
         err = check_places(options, count, "startup", error);
     if (!err)
         err = check_places(options, count, "bounded", error);
+    int64_t memory = weir_options_get_int(options, count, weir_kafka_source_options, "scan.fetch-memory");
+    if (!err && (memory < WEIR_KAFKA_MEMORY_MIN || memory > WEIR_KAFKA_MEMORY_MAX))
+        err = weir_fail(error, WEIR_ERR_INVALID, "'scan.fetch-memory' must be from 1 mb to 2 gb");
     const char *reset = weir_kafka_property(options, count, "auto.offset.reset");
     if (!err && reset && strcmp(reset, "earliest") != 0 && strcmp(reset, "latest") != 0 && strcmp(reset, "none") != 0)
         err = weir_fail(error, WEIR_ERR_INVALID, "'properties.auto.offset.reset' must be earliest, latest or none");

@@ -182,6 +182,19 @@ void weir_kafka_ends_free(void *ends);
 void weir_kafka_discovery_free(void *discovery);
 bool weir_kafka_is_mine(const char *topic, int32_t partition, int subtask, int parallelism);
 
+/* --- bounds.c */
+
+#define WEIR_KAFKA_MEMORY_MIN ((int64_t)1 << 20) /* scan.fetch-memory */
+#define WEIR_KAFKA_MEMORY_MAX ((int64_t)2 << 30)
+
+/* librdkafka's bounds for what is fetched and not read, as it wants them; NULL: it keeps its own. */
+struct weir_kafka_bounds {
+    char queue_kbytes[24], queue_count[24], answer_bytes[24], message_bytes[24];
+    const char *backoff_ms; /* until it looks again whether its queue has room */
+};
+void weir_kafka_bounds_init(struct weir_kafka_bounds *bounds, const struct weir_key_value *options, int option_count,
+                            int rdkafka_version);
+
 /* --- reader.c */
 weir_err weir_kafka_reader_open(struct weir_connector_ctx *ctx, const struct weir_key_value *options, int option_count,
                                 struct weir_reader **reader, struct weir_error *error);

@@ -7,6 +7,11 @@
 
 #define TOPICS_MAX (WEIR_KAFKA_TOPIC_SLOTS / 2)
 #define BATCH_SIZE 1000000 /* librdkafka's batch.size */
+/* What waits for brokers that stand still: bytes and messages, each of which costs librdkafka some 300 bytes more. 50 ms or more at full speed. */
+#define QUEUE_BYTES ((int64_t)8 << 20)
+#define QUEUE_MESSAGES "50000"
+#define TRANSACTION_QUEUE_BYTES ((int64_t)32 << 20)
+#define TRANSACTION_QUEUE_MESSAGES "100000"
 
 bool weir_kafka_batches_fit(const struct weir_kafka_sizes *sizes)
 {
@@ -23,9 +28,13 @@ weir_err weir_kafka_producer_new(const struct weir_key_value *options, int optio
                                        "enable.idempotence", NULL};
     bool in_transactions = transactional_id != NULL, by_hash;
     by_hash = strcmp(weir_kafka_sink_get(options, option_count, "sink.partitioner"), "default") == 0;
-    char batch_size[24];
+    char batch_size[24], queue_kbytes[24];
     snprintf(batch_size, sizeof batch_size, "%" PRId64,
              sizes && !weir_kafka_batches_fit(sizes) ? sizes->topic_max : BATCH_SIZE);
+    /* The longest message has room. */
+    const char *longest = weir_kafka_property(options, option_count, "message.max.bytes");
+    int64_t queue = in_transactions ? TRANSACTION_QUEUE_BYTES : QUEUE_BYTES, wanted = longest ? 2 * atoll(longest) : 0;
+    snprintf(queue_kbytes, sizeof queue_kbytes, "%" PRId64, (queue > wanted ? queue : wanted) / 1024);
     const char *defaults[][2] = {
         {"enable.idempotence", "true"},
         {"compression.codec", "lz4"},
@@ -33,8 +42,8 @@ weir_err weir_kafka_producer_new(const struct weir_key_value *options, int optio
         /* Messages without a key are kept together for so long, and no other partitioner is asked. */
         {"sticky.partitioning.linger.ms", by_hash ? "10" : "0"},
         {"batch.size", batch_size},
-        {"queue.buffering.max.kbytes", in_transactions ? "131072" : "65536"},
-        {"queue.buffering.max.messages", in_transactions ? "1000000" : "500000"},
+        {"queue.buffering.max.kbytes", queue_kbytes},
+        {"queue.buffering.max.messages", in_transactions ? TRANSACTION_QUEUE_MESSAGES : QUEUE_MESSAGES},
         {"client.id", "weir"},
         {"linger.ms", in_transactions ? "2" : "1"}, /* batches grow by themselves while brokers are busy */
         {in_transactions ? "transactional.id" : NULL, transactional_id},

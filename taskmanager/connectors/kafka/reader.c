@@ -160,6 +160,8 @@ static weir_err new_client(struct weir_reader *reader, const struct weir_key_val
                            struct weir_error *error)
 {
     const char *lost = get(options, option_count, "scan.offset-lost");
+    struct weir_kafka_bounds bounds;
+    weir_kafka_bounds_init(&bounds, options, option_count, rd_kafka_version());
     const char *defaults[][2] = {
         {"group.id", "weir"}, /* librdkafka wants one; nothing is committed to it */
         {"enable.auto.commit", "false"},
@@ -167,10 +169,13 @@ static weir_err new_client(struct weir_reader *reader, const struct weir_key_val
         {"auto.offset.reset", strcmp(lost, "fail") == 0 ? "error" : lost},
         {"isolation.level", "read_committed"},
         {"enable.partition.eof", "true"}, /* says what is past a transaction's mark: nothing is waiting there */
-        {"queued.max.messages.kbytes", "16384"},
-        {"fetch.max.bytes", "16777216"},
+        {"queued.max.messages.kbytes", bounds.queue_kbytes},
+        {"queued.min.messages", bounds.queue_count},
+        {"fetch.max.bytes", bounds.answer_bytes},
+        {"message.max.bytes", bounds.message_bytes},
         {"fetch.wait.max.ms", "100"},
         {"client.id", "weir"},
+        {bounds.backoff_ms ? "fetch.queue.backoff.ms" : NULL, bounds.backoff_ms},
         {NULL, NULL},
     };
     struct commits *told = weir_zalloc(sizeof *told);
