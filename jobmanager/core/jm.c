@@ -57,11 +57,8 @@ void weir_jm_free(struct weir_jm *jm)
         weir_jm_job_free(jm->jobs[i]);
     for (int i = 0; i < jm->tm_count; i++)
         weir_jm_tm_free(jm->tms[i]);
-    for (int i = 0; i < jm->executor_count; i++) {
-        free(jm->executors[i]->endpoint);
-        free(jm->executors[i]->public_key);
-        free(jm->executors[i]);
-    }
+    for (int i = 0; i < jm->executor_count; i++)
+        weir_jm_executor_free(jm->executors[i]);
     empty_trash(jm);
     weir_jm_operations_free(jm);
     free(jm->recoveries);

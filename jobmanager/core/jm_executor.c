@@ -5,7 +5,7 @@
  */
 #include "jobmanager/core/jm_int.h"
 
-static void free_executor(struct weir_jm_executor *executor)
+void weir_jm_executor_free(struct weir_jm_executor *executor)
 {
     weir_jm_alignment_free(executor);
     free(executor->endpoint);
@@ -220,7 +220,7 @@ void weir_jm_executor_gone(struct weir_jm *jm, struct weir_jm_executor *executor
             weir_jm_regions_failed(jm, job, hit, failure);
         weir_jm_job_settle(jm, job);
     }
-    free_executor(executor);
+    weir_jm_executor_free(executor);
 }
 
 /* --- Reports */

@@ -163,8 +163,8 @@ static void forget_released(struct job_checkpoints *c)
 /* "jobs/<id>/chk-<number>/...": the number; 0: another key. */
 static uint64_t number_of(const char *key)
 {
-    const char *name = key + strlen("jobs/") + WEIR_JM_JOB_ID_SIZE;
-    return strncmp(name, "chk-", 4) == 0 ? strtoull(name + 4, NULL, 10) : 0;
+    size_t at = strlen("jobs/") + WEIR_JM_JOB_ID_SIZE;
+    return strnlen(key, at) == at && strncmp(key + at, "chk-", 4) == 0 ? strtoull(key + at + 4, NULL, 10) : 0;
 }
 
 /* What is not below the floor yet (of one that the job went back from, which was the newest) is left to that: then its number is passed. */

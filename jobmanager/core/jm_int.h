@@ -213,6 +213,7 @@ uint64_t weir_jm_command(struct weir_jm *jm, struct weir_jm_taskmanager *tm, con
 /* --- jm_executor.c: executors and their reports */
 struct weir_jm_executor *weir_jm_executor_start(struct weir_jm *jm, struct weir_jm_job *job,
                                                 struct weir_jm_taskmanager *tm);
+void weir_jm_executor_free(struct weir_jm_executor *executor); /* what it has, not what refers to it */
 /* What a registering TaskManager still runs: it belongs to no job here, so it is stopped; its slots are taken until it is gone. */
 void weir_jm_executor_foreign(struct weir_jm *jm, struct weir_jm_taskmanager *tm, const Weir__ExecutorReport *report);
 struct weir_jm_executor *weir_jm_executor_of(struct weir_jm *jm, const struct weir_jm_job *job,
