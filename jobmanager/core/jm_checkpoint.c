@@ -1121,6 +1121,9 @@ static void set_timer(const struct weir_jm *jm, struct weir_jm_job *job)
         trigger_ms = c->pause_until_ms;
     if (job->state == WEIR_JOB_RUNNING && trigger_ms > jm->now_ms && trigger_ms < at_ms)
         at_ms = trigger_ms;
+    int64_t slow_ms = later_ms(c->next_trigger_ms, OUTPUT_SLOW_MS);
+    if (job->in->commit_count >= OUTPUTS_WAITING && !c->output_is_slow && slow_ms > jm->now_ms && slow_ms < at_ms)
+        at_ms = slow_ms;
     for (int i = 0; i < c->pending_count; i++)
         if (c->pending[i]->state == CHECKPOINT_TRIGGERED && c->pending[i]->deadline_ms < at_ms)
             at_ms = c->pending[i]->deadline_ms;
