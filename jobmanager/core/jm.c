@@ -245,10 +245,11 @@ void weir_jm_step(struct weir_jm *jm, const struct weir_jm_event *event, struct 
                 weir_jm_region_timers(jm, jm->jobs[i]);
             }
         weir_jm_recoveries(jm);
-        weir_jm_job_outputs(jm); /* what is published makes room for checkpoints, and ends jobs */
-        weir_jm_operations(jm);
-        weir_jm_checkpoints(jm); /* may fail jobs */
-        weir_jm_schedule(jm);    /* slots of what has ended */
+        weir_jm_job_outputs(jm);        /* what is published makes room for checkpoints, and ends jobs */
+        weir_jm_checkpoints_expire(jm); /* may fail jobs */
+        weir_jm_operations(jm);         /* what waited for a checkpoint that is gone begins */
+        weir_jm_checkpoints(jm);        /* may fail jobs */
+        weir_jm_schedule(jm);           /* slots of what has ended */
         weir_jm_job_expire(jm);
     }
     *effects = (struct weir_jm_effects){jm->effects, jm->effect_count, jm->fenced ? NEVER_MS : wake_ms(jm)};

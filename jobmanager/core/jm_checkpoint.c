@@ -1158,6 +1158,18 @@ uint64_t weir_jm_checkpoints_digest(uint64_t hash, const struct weir_jm_job *job
     return hash;
 }
 
+void weir_jm_checkpoints_expire(struct weir_jm *jm)
+{
+    for (int i = 0; i < jm->job_count; i++) {
+        struct weir_jm_job *job = jm->jobs[i];
+        if (!job->in->checkpoints)
+            continue;
+        act_on_head(jm, job, weir_head_tick(&job->in->checkpoints->head, jm->now_ms));
+        if (!weir_job_state_terminal(job->state))
+            expire(jm, job);
+    }
+}
+
 void weir_jm_checkpoints(struct weir_jm *jm)
 {
     jm->searches_running = 0;
@@ -1168,9 +1180,7 @@ void weir_jm_checkpoints(struct weir_jm *jm)
         struct job_checkpoints *c = job->in->checkpoints;
         if (!c)
             continue;
-        act_on_head(jm, job, weir_head_tick(&c->head, jm->now_ms));
         if (!weir_job_state_terminal(job->state)) {
-            expire(jm, job);
             trigger_if_due(jm, job);
             if (job->committing && job->state == WEIR_JOB_RUNNING)
                 weir_jm_checkpoint_final(jm, job);

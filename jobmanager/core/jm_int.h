@@ -323,7 +323,8 @@ void weir_jm_checkpoint_committed(struct weir_jm_job *job, uint64_t checkpoint);
 void weir_jm_checkpoints_init(struct weir_jm_job *job,
                               bool durable); /* by its options; durable: it has a HEAD in any case */
 void weir_jm_checkpoints_free(struct weir_jm_job *job);
-void weir_jm_checkpoints(struct weir_jm *jm); /* in each step: what is due */
+void weir_jm_checkpoints_expire(struct weir_jm *jm); /* in each step, before what waits for one: timeouts */
+void weir_jm_checkpoints(struct weir_jm *jm);        /* in each step: what is due */
 void weir_jm_checkpoint_report(struct weir_jm *jm, struct weir_jm_job *job, struct weir_jm_task *task,
                                const Weir__Control *control);
 /* Task t has FINISHED: its report has its part. */

@@ -1,5 +1,6 @@
 """Faults into a job from Kafka to Kafka: those of kill_matrix.py, and of three brokers: their processes, the leader of a partition, the coordinator
 of the sink's transactions, an outage that outlasts a transaction, crash after crash with a transaction open, a change of parallelism on the way."""
+import collections
 import time
 
 from kill_matrix import PATIENCE, Matrix, is_stopped, wait_for
@@ -41,7 +42,13 @@ class KafkaMatrix(Matrix):
             wait_for(f"all records {when}", lambda: self.reader.poll() >= written or oracle.findings, 300)
         except AssertionError as late:
             raise AssertionError(f"{late}: {oracle.reached()} of {written}, {self.world.state()} {self.world.why()}") from None
-        assert not oracle.findings, f"{when}: {oracle.findings[:10]}"
+        if oracle.findings:
+            raise AssertionError(f"{when}: {oracle.findings[:10]}; written into the input more than once: {self.doubled_input()[:10]}")
+
+    def doubled_input(self):
+        """What a job can only count as often as it is there."""
+        seen = collections.Counter(message.value() for messages in self.kafka.read("in", timeout_s=120).values() for message in messages)
+        return [value for value, count in seen.items() if count > 1]
 
     # --- Brokers
 

@@ -118,6 +118,24 @@ static void one_after_the_other(void **state)
     rig_fini(&rig);
 }
 
+/* The one that is under way comes to nothing: the savepoint begins in that moment, not with whatever happens next. */
+static void one_after_a_timeout(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_init(&rig);
+    rig.options.checkpoints_tolerable = 10;
+    rig.options.checkpoint_timeout_ms = 20000;
+    bring_up(&rig, WEIR__PARTITION__FORWARD);
+    pass(&rig, INTERVAL_MS);
+    assert_int_equal(request(&rig, a_savepoint)->checkpoint, 0);
+    pass(&rig, 19999);
+    assert_int_equal(weir_jm_operation_find(rig.jm, "s")->checkpoint, 0);
+    pass(&rig, 1);
+    assert_int_equal(weir_jm_operation_find(rig.jm, "s")->checkpoint, 2);
+    rig_fini(&rig);
+}
+
 /* A savepoint that cannot be written is no failure of the job, though none is tolerated. */
 static void savepoint_without_room(void **state)
 {
@@ -506,6 +524,7 @@ int main(void)
         cmocka_unit_test(savepoint),
         cmocka_unit_test(output_waits_for_its_sink),
         cmocka_unit_test(one_after_the_other),
+        cmocka_unit_test(one_after_a_timeout),
         cmocka_unit_test(savepoint_without_room),
         cmocka_unit_test(stop),
         cmocka_unit_test(cancelled_while_it_stops),
