@@ -317,6 +317,11 @@ void weir_jm_task_clear(struct weir_jm *jm, struct weir_jm_task *task);
 void weir_jm_alignment_said(struct weir_jm *jm, const struct weir_jm_taskmanager *tm, const Weir__Alignment *alignment);
 void weir_jm_alignment_free(struct weir_jm_executor *executor);
 
+/* --- jm_restore.c */
+/* What the task begins with; NULL: from the start. Allocated in the step's arena, borrows from the checkpoint. */
+Weir__TaskRestore *weir_jm_checkpoint_restore(struct weir_jm *jm, const struct weir_jm_job *job,
+                                              const struct weir_jm_task *task);
+
 /* --- jm_checkpoint.c */
 /* Its output is published, and all before it. */
 void weir_jm_checkpoint_committed(struct weir_jm_job *job, uint64_t checkpoint);
@@ -335,9 +340,6 @@ bool weir_jm_checkpoint_final(struct weir_jm *jm, struct weir_jm_job *job);
 void weir_jm_checkpoints_abort(struct weir_jm *jm, struct weir_jm_job *job, const char *why);
 /* Whether one is complete is not known yet: nothing may be deployed. */
 bool weir_jm_checkpoint_undecided(const struct weir_jm_job *job);
-/* What the task begins with; NULL: from the start. Allocated in the step's arena, borrows from the checkpoint. */
-Weir__TaskRestore *weir_jm_checkpoint_restore(struct weir_jm *jm, const struct weir_jm_job *job,
-                                              const struct weir_jm_task *task);
 /* The tasks have become others: arrays by task are new. */
 void weir_jm_checkpoint_tasks_changed(struct weir_jm_job *job);
 /* The job is terminal: HEAD is to say so. */
