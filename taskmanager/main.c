@@ -1,5 +1,6 @@
 /* weir-taskmanager: the supervisor; and, by its first argument, what it execs: an executor, the child that builds a job's graph, or the
  * child that publishes output by a connector of the job. */
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,9 @@
 
 #define CONTROL_FD 3
 #define ARGUMENTS_MAX 24
+#define EXECUTOR_MMAP_THRESHOLD \
+    (4 \
+     << 20) /* it unpacks batches of a MB or two all the time: new pages for each cost as much as the rest of reading them */
 
 static weir_err say_ready(void *arg, const char *taskmanager_id, struct weir_error *error)
 {
@@ -51,6 +55,7 @@ static int run_executor(int argc, char **argv)
     if (!weir_daemon_init(&daemon, "weir-executor", "executor", argc, argv, &exit_code))
         return exit_code;
     weir_core_restore(); /* its keys are worth nothing once it has ended, and a core of user code is wanted */
+    mallopt(M_MMAP_THRESHOLD, EXECUTOR_MMAP_THRESHOLD);
     exit_code = weir_executor_run(CONTROL_FD);
     weir_daemon_fini(&daemon);
     return exit_code;

@@ -176,11 +176,10 @@ static void raise_file_limit(void)
     (void)setrlimit(RLIMIT_NOFILE, &limit); /* what there is must do */
 }
 
-/* What one large message or answer took goes back to the system. (By itself malloc() would keep up to 64 MB of it.) An executor unpacks batches of a
- * MB or two all the time: pages that are new for each of them cost as much as the rest of reading from Kafka. */
-static void bound_free_memory(bool is_executor)
+/* What one large message or answer took goes back to the system. (By itself malloc() would keep up to 64 MB of it.) */
+static void bound_free_memory(void)
 {
-    mallopt(M_MMAP_THRESHOLD, is_executor ? 4 << 20 : 1 << 20);
+    mallopt(M_MMAP_THRESHOLD, 1 << 20);
     mallopt(M_TRIM_THRESHOLD, 8 << 20);
 }
 
@@ -221,7 +220,7 @@ bool weir_daemon_init(struct weir_daemon *daemon, const char *program, const cha
         err = enable_faults(daemon, &error);
     weir_notify_init();
     raise_file_limit();
-    bound_free_memory(strcmp(program, "weir-executor") == 0);
+    bound_free_memory();
     if (err) {
         fprintf(stderr, "%s: %s\n", program, error.message);
         *exit_code = err == WEIR_ERR_INVALID ? 2 : 1;

@@ -834,12 +834,18 @@ static bool is_alone(const struct weir_jm_job *job)
     return !WEIR_MUTANT(jm_beside_savepoint) && (c->savepoint_waits || weir_jm_savepoint_pending(c));
 }
 
-/* As many wait to be published as hold back the next one. People are told when that takes long. */
+/* When people are told that output which waits to be published holds back the checkpoint that is due. */
+static int64_t output_slow_ms(const struct job_checkpoints *c)
+{
+    return later_ms(c->next_trigger_ms, OUTPUT_SLOW_MS);
+}
+
+/* As many wait to be published as hold back the next one. */
 static bool output_waits(struct weir_jm *jm, struct weir_jm_job *job)
 {
     struct job_checkpoints *c = job->in->checkpoints;
     bool waits = job->in->commit_count >= OUTPUTS_WAITING;
-    if (waits && !c->output_is_slow && jm->now_ms - c->next_trigger_ms >= OUTPUT_SLOW_MS) {
+    if (waits && !c->output_is_slow && jm->now_ms >= output_slow_ms(c)) {
         c->output_is_slow = true;
         weir_jm_job_set_status(job, OUTPUT_SLOW "that of checkpoint %" PRIu64 " is not there yet",
                                job->in->commits[0].checkpoint);
@@ -1066,7 +1072,7 @@ static void set_timer(const struct weir_jm *jm, struct weir_jm_job *job)
         trigger_ms = c->pause_until_ms;
     if (job->state == WEIR_JOB_RUNNING && trigger_ms > jm->now_ms && trigger_ms < at_ms)
         at_ms = trigger_ms;
-    int64_t slow_ms = later_ms(c->next_trigger_ms, OUTPUT_SLOW_MS);
+    int64_t slow_ms = output_slow_ms(c);
     if (job->in->commit_count >= OUTPUTS_WAITING && !c->output_is_slow && slow_ms > jm->now_ms && slow_ms < at_ms)
         at_ms = slow_ms;
     for (int i = 0; i < c->pending_count; i++)

@@ -5,12 +5,14 @@
 #include "jobmanager/core/jm_int.h"
 
 #define IDS_RESERVED 4 /* beyond the next one: every complete checkpoint reserves anew, so only failures use them up */
-#define OUTPUTS_WAITING 2    /* to be published: no checkpoint begins by the interval beside so many */
-#define OUTPUT_SLOW_MS 30000 /* for which one has waited so */
-#define OUTPUT_SLOW "checkpoints wait for output to be published: "
-#define PENDING_MAX 8 /* less than WEIR_JM_CHECKPOINTS_KEPT */
 #define ATTEMPTS_RESERVED 8
+#define PENDING_MAX 8       /* less than WEIR_JM_CHECKPOINTS_KEPT */
 #define FINAL_AGAIN_MS 1000 /* from a last checkpoint that failed to the next attempt */
+
+/* Output that waits to be published: no checkpoint begins by the interval beside so many, and people are told after so long. */
+#define OUTPUTS_WAITING 2
+#define OUTPUT_SLOW_MS 30000
+#define OUTPUT_SLOW "checkpoints wait for output to be published: "
 
 enum checkpoint_state {
     CHECKPOINT_TRIGGERED,

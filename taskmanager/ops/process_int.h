@@ -122,7 +122,8 @@ struct weir_process {
     /* The item in hand. */
     struct weir_state_keys keys;
     bool begun;
-    int row, block_first, block_count, block_near, step;
+    int row, block_first, block_count, step;
+    int block_near; /* row of the block whose state, and that of those after it, has not been brought near yet; INT_MAX: all has */
     struct weir_batch *batch; /* borrowed; NULL in timers */
 
     /* The call in hand. */
