@@ -6,6 +6,7 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "base/thread.h"
 
 #define POOL_THREADS_MAX 4
 
@@ -24,12 +25,14 @@ struct weir_pool {
     pthread_mutex_t lock;
     int refs; /* of the owner, of threads, of calls */
     int threads;
+    bool background;
     struct weir_call *first, **end;
 };
 
-struct weir_pool *weir_pool_new(void)
+struct weir_pool *weir_pool_new(bool background)
 {
     struct weir_pool *pool = weir_zalloc(sizeof *pool);
+    pool->background = background;
     pthread_mutex_init(&pool->lock, NULL);
     pool->refs = 1;
     pool->end = &pool->first;
@@ -83,6 +86,8 @@ static void make_call(struct weir_call *call)
 static void *run_thread(void *arg)
 {
     struct weir_pool *pool = arg;
+    if (pool->background)
+        weir_thread_background();
     pthread_mutex_lock(&pool->lock);
     for (struct weir_call *call; (call = pool->first);) {
         pool->first = call->next;

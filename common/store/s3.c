@@ -549,6 +549,8 @@ static void s3_close(struct weir_store *store)
     struct weir_s3 *s3 = s3_of(store);
     weir_http_engine_free(s3->engine);
     weir_s3_credentials_free(s3->credentials);
+    pthread_cond_destroy(&s3->turns_changed);
+    pthread_mutex_destroy(&s3->turns_mutex);
     free(s3->scheme);
     free(s3->host);
     free(s3->bucket);
@@ -624,6 +626,12 @@ weir_err weir_store_s3_open(const char *uri, const struct weir_config *config, s
 {
     struct weir_s3 *s3 = weir_zalloc(sizeof *s3);
     s3->head.ops = &s3_ops;
+    pthread_mutex_init(&s3->turns_mutex, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&s3->turns_changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     s3->region = weir_strdup(weir_config_string(config, "s3.region"));
     s3->part_size = weir_config_int(config, "s3.upload.part-size");
     s3->parallel = (int)weir_config_int(config, "s3.parallel-parts");

@@ -47,6 +47,9 @@ struct weir_s3 {
     struct weir_http_engine *engine;
     struct weir_s3_credentials *credentials;
     _Atomic int64_t skew_ms; /* server's clock - ours */
+    pthread_mutex_t turns_mutex;
+    pthread_cond_t turns_changed;
+    int uploads; /* large ones under way */
 };
 
 /* --- One request (s3_request.c) */

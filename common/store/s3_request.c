@@ -17,7 +17,9 @@
 #define PAUSE_FIRST_MS 50
 #define PAUSE_MAX_MS 5000
 #define STALL_MS 30000
-#define REDO 1 /* verdicts of judge() */
+#define TURN_SIZE ((size_t)256 << 10) /* so large an upload waits for its turn, ... */
+#define TURN_WAIT_MS 200              /* ... at most so long */
+#define REDO 1                        /* verdicts of judge() */
 #define HEADERS_MAX (WEIR_S3_PAIRS_MAX + 8)
 
 struct weir_xml weir_s3_answer(const struct weir_s3_call *call)
@@ -50,6 +52,42 @@ static void crc32c_base64(const void *data, size_t size, char out[16])
     unsigned char bytes[4] = {(unsigned char)(crc >> 24), (unsigned char)(crc >> 16), (unsigned char)(crc >> 8),
                               (unsigned char)crc};
     EVP_EncodeBlock((unsigned char *)out, bytes, 4);
+}
+
+/* --- Turns: large uploads go one after the other, as long as each gets through soon. Beside each other they would be there no sooner, but a server on
+ * the same host would keep all of its cores from those who process rows. Where one waits longer (a distant server, a slow one) it goes beside. */
+
+static void begin_turn(struct weir_s3 *s3)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += TURN_WAIT_MS * 1000000L;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    pthread_mutex_lock(&s3->turns_mutex);
+    while (s3->uploads > 0 && pthread_cond_timedwait(&s3->turns_changed, &s3->turns_mutex, &until) == 0)
+        ;
+    s3->uploads++;
+    pthread_mutex_unlock(&s3->turns_mutex);
+}
+
+static void end_turn(struct weir_s3 *s3)
+{
+    pthread_mutex_lock(&s3->turns_mutex);
+    s3->uploads--;
+    pthread_cond_signal(&s3->turns_changed);
+    pthread_mutex_unlock(&s3->turns_mutex);
+}
+
+static weir_err send_in_turn(struct weir_s3 *s3, struct weir_http_exchange *x)
+{
+    bool waits = x->body_size >= TURN_SIZE;
+    if (waits)
+        begin_turn(s3);
+    weir_err err = weir_http_engine_call(s3->engine, x);
+    if (waits)
+        end_turn(s3);
+    return err;
 }
 
 /* --- One attempt */
@@ -112,7 +150,7 @@ static weir_err attempt(struct weir_s3 *s3, struct weir_s3_call *call, const str
         .response_fd = call->response_fd,
         .response_offset = call->response_offset,
     };
-    weir_err err = weir_http_engine_call(s3->engine, x);
+    weir_err err = send_in_turn(s3, x);
     x->url = NULL; /* the caller reads the answer only */
     x->headers = NULL;
     for (int i = 0; i < line_count; i++)
