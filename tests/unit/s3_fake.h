@@ -4,6 +4,7 @@
 #define WEIR_TESTS_S3_FAKE_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,7 @@ struct fake_answer {
 static struct fake_answer fake_answer(const struct weir_http_exchange *request);
 
 static pthread_mutex_t fake_lock = PTHREAD_MUTEX_INITIALIZER;
+static atomic_int fake_under_way, fake_most; /* requests */
 struct weir_http_engine {
     int unused;
 };
@@ -42,6 +44,9 @@ void weir_http_engine_free(struct weir_http_engine *engine)
 weir_err weir_http_engine_call(struct weir_http_engine *engine, struct weir_http_exchange *x)
 {
     (void)engine;
+    int under_way = atomic_fetch_add(&fake_under_way, 1) + 1, seen = atomic_load(&fake_most);
+    while (seen < under_way && !atomic_compare_exchange_weak(&fake_most, &seen, under_way))
+        ;
     pthread_mutex_lock(&fake_lock);
     struct fake_answer answer = fake_answer(x);
     weir_buf_init(&x->headers_out, 1 << 20);
@@ -63,6 +68,7 @@ weir_err weir_http_engine_call(struct weir_http_engine *engine, struct weir_http
         (void)!weir_buf_puts(&x->headers_out, answer.headers);
     x->response_size = (int64_t)answer.size;
     pthread_mutex_unlock(&fake_lock);
+    atomic_fetch_sub(&fake_under_way, 1);
     return x->err;
 }
 

@@ -1,5 +1,6 @@
 /* S3 servers, proxies and services of credentials that answer what they should not: no answer makes the store crash, or believe that there is less
  * than there is. The store's requests against real servers are in store_test.c. */
+#include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -15,8 +16,18 @@ static struct fake_answer answers[ANSWERS_MAX];
 static int answer_count, asked;
 static char urls[ANSWERS_MAX][200];
 
+static sem_t gate;
+static atomic_bool gated; /* each answer waits at the gate, and all are good */
+static atomic_bool any;   /* all are good */
+
 static struct fake_answer fake_answer(const struct weir_http_exchange *request)
 {
+    if (gated)
+        sem_wait(&gate);
+    if (any)
+        usleep(1000); /* who does not wait is under way meanwhile */
+    if (gated || any)
+        return (struct fake_answer){200, "ETag: x\r\n", "", 0};
     assert_true(asked < answer_count);
     snprintf(urls[asked], sizeof urls[0], "%s %s", request->method, request->url);
     return answers[asked++];
@@ -253,13 +264,78 @@ static void credentials(void **state)
     weir_buf_fini(&out);
 }
 
+#define UPLOAD_SIZE ((size_t)1 << 20)
+
+static void *upload(void *arg)
+{
+    size_t size = *(const size_t *)arg;
+    char *data = weir_zalloc(size), key[40];
+    for (int i = 0; i < 20; i++) {
+        struct weir_error why;
+        snprintf(key, sizeof key, "%p-%d", (void *)data, i);
+        weir_assert(weir_store_put(store, key, data, size, WEIR_STORE_ALWAYS, NULL, NULL, &why) == WEIR_OK);
+    }
+    free(data);
+    return NULL;
+}
+
+/* Large uploads go one after the other, small ones wait for none. */
+static void turns(void **state)
+{
+    (void)state;
+    static size_t sizes[] = {UPLOAD_SIZE, UPLOAD_SIZE, UPLOAD_SIZE};
+    pthread_t threads[3];
+    begin(true);
+    any = true;
+    fake_most = 0;
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, upload, &sizes[i]), 0);
+    for (int i = 0; i < 3; i++)
+        pthread_join(threads[i], NULL);
+    assert_int_equal(fake_most, 1);
+    any = false;
+    end();
+}
+
+static void wait_under_way(int count)
+{
+    for (int i = 0; fake_under_way < count; i++) {
+        assert_true(i < 6000);
+        usleep(10000);
+    }
+}
+
+/* An upload that takes long keeps neither large nor small ones waiting for ever. */
+static void turns_pass(void **state)
+{
+    (void)state;
+    static size_t sizes[] = {UPLOAD_SIZE, UPLOAD_SIZE, 10};
+    pthread_t threads[3];
+    begin(true);
+    sem_init(&gate, 0, 0);
+    gated = true;
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, upload, &sizes[i]), 0);
+        wait_under_way(i + 1);
+    }
+    gated = false;
+    any = true;
+    sem_post(&gate);
+    for (int i = 0; i < 3; i++)
+        pthread_join(threads[i], NULL);
+    any = false;
+    sem_destroy(&gate);
+    end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lists),          cmocka_unit_test(pages_and_directories),
         cmocka_unit_test(other_programs), cmocka_unit_test(names_that_cannot_be),
         cmocka_unit_test(what_is_absent), cmocka_unit_test(uploads_in_parts),
-        cmocka_unit_test(credentials),
+        cmocka_unit_test(credentials),    cmocka_unit_test(turns),
+        cmocka_unit_test(turns_pass),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
