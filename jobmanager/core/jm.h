@@ -391,6 +391,7 @@ struct weir_jm_operation {
     struct weir_plan *plan; /* RESCALE: owned, until it has begun; NULL then */
     int parallelism;
     bool replanned; /* RESCALE: the tasks are the new ones */
+    bool ran;       /* RESCALE: and have all run */
 };
 
 struct weir_jm_slot { /* of a job: one subtask of each vertex of a slot sharing group */

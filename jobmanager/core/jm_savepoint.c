@@ -253,20 +253,25 @@ static void drop_claimed(struct weir_jm *jm, struct weir_jm_job *job)
     c->claimed = NULL;
 }
 
-static void fail_rescale(struct weir_jm *jm, const struct weir_jm_job *job, const char *why)
+/* The rescale whose plan is job->in->rescale: it has begun, and its tasks are not there yet. An earlier one, whose tasks are there, may be in progress,
+ * too. NULL: it is over. */
+static struct weir_jm_operation *find_rescale(struct weir_jm *jm, const struct weir_jm_job *job)
 {
     for (int i = 0; i < jm->operation_count; i++) {
         struct weir_jm_operation *operation = &jm->operations[i];
         if (operation->state == WEIR_JM_OPERATION_IN_PROGRESS && operation->kind == WEIR_JM_OPERATION_RESCALE &&
-            operation->checkpoint != 0 && strcmp(operation->job_id, job->id) == 0)
-            failed(operation, why);
+            operation->checkpoint != 0 && !operation->replanned && strcmp(operation->job_id, job->id) == 0)
+            return operation;
     }
+    return NULL;
 }
 
 static void restart_with_other_tasks(struct weir_jm *jm, struct weir_jm_job *job)
 {
     if (job->committing) { /* they have all FINISHED meanwhile */
-        fail_rescale(jm, job, "the job's tasks have come to their end before they could become others");
+        struct weir_jm_operation *operation = find_rescale(jm, job);
+        if (operation)
+            failed(operation, "the job's tasks have come to their end before they could become others");
         weir_plan_free(job->in->rescale);
         job->in->rescale = NULL;
         return;
@@ -601,7 +606,15 @@ static bool tasks_are_durable(const struct weir_jm_job *job)
     return job->in->checkpoints->tasks_written == job->tasks_version || WEIR_MUTANT(jm_rescale_unrecorded);
 }
 
-/* What ends with more than its checkpoint: a job that has stopped, or runs with its other tasks. */
+/* Its tasks have all run, perhaps to their end, and are durable: whatever becomes of them, or of the job, it was rescaled. */
+static bool is_rescaled(struct weir_jm_operation *operation, const struct weir_jm_job *job)
+{
+    bool run = weir_jm_running_tasks(job) > 0;
+    operation->ran |= operation->replanned && (run || job->committing);
+    return operation->ran && (run || !WEIR_MUTANT(jm_rescale_finished)) && tasks_are_durable(job);
+}
+
+/* What ends with more than its checkpoint: a job that has stopped, or that has its other tasks. */
 static void follow(struct weir_jm *jm, struct weir_jm_operation *operation)
 {
     const struct weir_jm_job *job = weir_jm_job_get(jm, operation->job_id);
@@ -610,12 +623,11 @@ static void follow(struct weir_jm *jm, struct weir_jm_operation *operation)
     bool ended = !job || weir_job_state_terminal(job->state);
     if (operation->kind == WEIR_JM_OPERATION_STOP && job && job->state == WEIR_JOB_FINISHED)
         operation->state = WEIR_JM_OPERATION_COMPLETED;
+    else if (operation->kind == WEIR_JM_OPERATION_RESCALE && job && is_rescaled(operation, job))
+        operation->state = WEIR_JM_OPERATION_COMPLETED;
     else if (ended)
         failed(operation, job ? weir_arena_format(&jm->arena, "job %s is %s", job->id, weir_job_state_name(job->state))
                               : "the job is not known any more");
-    else if (operation->kind == WEIR_JM_OPERATION_RESCALE && operation->replanned && weir_jm_running_tasks(job) > 0 &&
-             tasks_are_durable(job))
-        operation->state = WEIR_JM_OPERATION_COMPLETED;
 }
 
 /* The tasks of a job become others when none of the old ones is left. */
@@ -628,20 +640,11 @@ static void replan(struct weir_jm *jm, struct weir_jm_job *job)
         if (!weir_task_state_terminal(job->tasks[t].state) && !WEIR_MUTANT(jm_rescale_before_end))
             return;
     const char *why = refuse_restore(jm, job->in->rescale, c->latest, true);
-    for (int i = 0; i < jm->operation_count; i++) {
-        struct weir_jm_operation *operation = &jm->operations[i];
-        if (operation->state != WEIR_JM_OPERATION_IN_PROGRESS || operation->kind != WEIR_JM_OPERATION_RESCALE ||
-            operation->checkpoint == 0 || strcmp(operation->job_id, job->id) != 0)
-            continue;
-        if (operation->replanned) { /* an earlier one: its tasks have run, and others follow them already */
-            if (tasks_are_durable(job))
-                operation->state = WEIR_JM_OPERATION_COMPLETED;
-            continue;
-        }
+    struct weir_jm_operation *operation = find_rescale(jm, job);
+    if (operation && why)
+        failed(operation, why);
+    else if (operation)
         operation->replanned = true;
-        if (why)
-            failed(operation, why);
-    }
     struct weir_plan *plan = job->in->rescale;
     job->in->rescale = NULL;
     if (why) {
@@ -726,7 +729,10 @@ void weir_jm_operation_checkpoint_ended(struct weir_jm *jm, const struct weir_jm
 uint64_t weir_jm_operations_digest(uint64_t hash, const struct weir_jm *jm)
 {
     for (int i = 0; i < jm->operation_count; i++) {
-        const uint64_t values[3] = {hash, jm->operations[i].checkpoint, (uint64_t)jm->operations[i].state};
+        const struct weir_jm_operation *operation = &jm->operations[i];
+        const uint64_t values[3] = {hash, operation->checkpoint,
+                                    (uint64_t)operation->state << 2 | (uint64_t)operation->replanned << 1 |
+                                        (uint64_t)operation->ran};
         hash = weir_xxh3(values, sizeof values);
     }
     return hash;

@@ -76,6 +76,8 @@
     X(jm_swept_above_floor, "what a listing finds is garbage only below HEAD's floor") \
     X(jm_damaged_at_once, "what HEAD names and is missing is looked for again, with HEAD") \
     X(jm_rescale_unrecorded, "a rescale is complete when HEAD has the new parallelism") \
+    X(jm_rescale_finished, \
+      "a rescale whose tasks have run is complete, also when they have come to their end before HEAD has them") \
     X(jm_beside_savepoint, "no checkpoint begins beside a savepoint") \
     X(jm_stop_ends_twice, "no other checkpoint follows the last one of a job that was stopped") \
     X(jm_output_floods, "output waits while a TaskManager has as many commands as are sent at a time") \

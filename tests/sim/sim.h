@@ -269,6 +269,7 @@ struct job {
     char id[33];
     int jm; /* who leads it: who wrote HEAD with the highest epoch, or (not durable) took the submission */
     bool bounded, output, hangs, needs_code;
+    bool near_end;   /* not much of its input is left */
     int parallelism; /* of vertices without one */
     int quiet;       /* per cent of the barriers that come to a sink when it has written nothing */
     struct sim_operator ops[SIM_VERTICES_MAX];
@@ -383,7 +384,7 @@ struct sim_operation {
     enum weir_jm_operation_kind kind;
     int job, jm;
     bool drain, over;
-    int override; /* RESCALE */
+    int override, override_before; /* RESCALE */
     int64_t asked_ms;
 };
 struct sim_savepoint {

@@ -601,7 +601,7 @@ static void task_act(struct world *w, int index, int t, enum act act)
         task->state = XT_RUNNING;
         report_task(w, index, t, WEIR__TASK_STATE__RUNNING);
         if (job->bounded)
-            act_later(w, index, t, ACT_END, task->attempt, rng_range(&w->exe, 50, 9000));
+            act_later(w, index, t, ACT_END, task->attempt, rng_range(&w->exe, 50, 9000) / (job->near_end ? 100 : 1));
         else if (job->checkpoints && exec_task(w, index, t)->producers)
             act_later(w, index, t, ACT_FINISH, task->attempt, 1); /* its producers may have been at their end */
         if (job->checkpoints)

@@ -692,9 +692,11 @@ static void ask(struct world *w, int j)
     event.operation.drain = operation->drain;
     if (operation->kind == WEIR_JM_OPERATION_RESCALE) {
         operation->override = rng_range(&w->ops, 1, 3);
+        operation->override_before = job->override;
         event.operation.take_plan = plan_of_job(job, operation->override);
         event.operation.parallelism = operation->override;
         job->rescaled = false;
+        job->near_end |= (w->seed + (uint64_t)w->operation_count) % 4 == 0; /* what it is rescaled to soon ends */
     }
     trace(w, "ask jm%d of job %.8s: %s%s %d", job->jm, job->id,
           operation->kind == WEIR_JM_OPERATION_CHECKPOINT  ? "checkpoint"
@@ -803,6 +805,19 @@ static void completed(struct world *w, const struct sim_operation *operation, co
     }
 }
 
+/* Whose job has run with other tasks to its end, and nobody else has asked for those. */
+static void check_failed_rescale(struct world *w, const struct sim_operation *operation)
+{
+    const struct job *job = &w->jobs[operation->job];
+    int asked = 0;
+    for (int i = 0; i < w->operation_count; i++)
+        asked += w->operations[i].job == operation->job && w->operations[i].override == operation->override;
+    if (job->state == WEIR_JOB_FINISHED && job->override == operation->override &&
+        job->override != operation->override_before && asked == 1)
+        violate(w, "rescaled-without-name", "job %.8s has run with parallelism %d, which is said to have failed",
+                job->id, job->override);
+}
+
 void operations_poll(struct world *w)
 {
     int operations = w->operation_count;
@@ -831,6 +846,8 @@ void operations_poll(struct world *w)
         trace(w, "operation of job %.8s failed: %s", w->jobs[operation->job].id, view->failure);
         if (view->failure && strstr(view->failure, "by subtask"))
             count(w, C_rescale_refused);
+        if (view->kind == WEIR_JM_OPERATION_RESCALE)
+            check_failed_rescale(w, operation);
         if (!view->failure || !view->failure[0])
             violate(w, "no-reason", "an operation of job %.8s failed", w->jobs[operation->job].id);
     }

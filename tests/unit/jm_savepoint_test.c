@@ -263,14 +263,24 @@ static void drain(void **state)
     }
 }
 
-static struct weir_jm_request rescale_to(int parallelism)
+static struct weir_jm_request rescale_as(const char *id, int parallelism)
 {
     uint8_t *bytes;
     size_t size;
-    struct weir_jm_request wanted = {.kind = WEIR_JM_OPERATION_RESCALE, .id = "r", .parallelism = parallelism};
+    struct weir_jm_request wanted = {.kind = WEIR_JM_OPERATION_RESCALE, .id = id, .parallelism = parallelism};
     wanted.take_plan = make_plan_of(WEIR__PARTITION__FORWARD, parallelism, &bytes, &size);
     free(bytes);
     return wanted;
+}
+
+static struct weir_jm_request rescale_to(int parallelism)
+{
+    return rescale_as("r", parallelism);
+}
+
+static enum weir_jm_operation_state outcome(const struct rig *rig, const char *id)
+{
+    return weir_jm_operation_find(rig->jm, id)->state;
 }
 
 static void rescale(void **state)
@@ -330,6 +340,127 @@ static void rescale(void **state)
     make_complete(&rig, 1);
     assert_non_null(strstr(request(&rig, rescale_to(1))->failure, "by subtask"));
     rig_fini(&rig);
+}
+
+/* The old tasks are gone, and so is their executor: there are slots for the others. */
+static void become_others(struct rig *rig)
+{
+    assert_int_equal(job(rig)->state, WEIR_JOB_RESTARTING);
+    int tasks = job(rig)->task_count;
+    for (int t = 0; t < tasks; t++)
+        task_report(rig, t, WEIR__TASK_STATE__CANCELED);
+    assert_int_not_equal(job(rig)->task_count, tasks);
+    executor_exits(rig);
+    executor_ready(rig);
+    assert_int_equal(job(rig)->tasks[0].state, WEIR__TASK_STATE__DEPLOYING);
+}
+
+/* A job that is rescaled from 2 to 1; HEAD is being written with its other tasks, which are deployed. */
+static void rescale_to_head(struct rig *rig)
+{
+    rig_init(rig);
+    rig->kind = WEIR_JM_KIND_UNION;
+    rig->without_output = true;
+    bring_up(rig, WEIR__PARTITION__FORWARD);
+    request(rig, rescale_to(1));
+    report_all(rig, 1);
+    stored(rig, 1, NULL);
+    head_put(rig, WEIR_HEAD_PUT_OK);
+    become_others(rig);
+}
+
+static void finish_all(struct rig *rig)
+{
+    for (int t = 0; t < job(rig)->task_count; t++)
+        task_report(rig, t, WEIR__TASK_STATE__FINISHED);
+    assert_true(job(rig)->committing);
+}
+
+/* The job has run with the parallelism that was asked for, and has come to its end with it: that the store was slow to say so, or the JobManager to
+ * hear that they run, is no failure. */
+static void rescaled_tasks_soon_finish(void **state)
+{
+    (void)state;
+    for (int seen = 0; seen < 2; seen++) { /* that they run, before they have finished */
+        struct rig rig;
+        rescale_to_head(&rig);
+        if (seen)
+            all_running(&rig);
+        assert_int_equal(outcome(&rig, "r"), WEIR_JM_OPERATION_IN_PROGRESS);
+        if (!seen)
+            head_put(&rig, WEIR_HEAD_PUT_OK);
+        finish_all(&rig);
+        assert_int_equal(outcome(&rig, "r"), seen ? WEIR_JM_OPERATION_IN_PROGRESS : WEIR_JM_OPERATION_COMPLETED);
+        stored(&rig, 2, NULL); /* the last checkpoint */
+        for (int i = 0; i < 3; i++)
+            head_put(&rig, WEIR_HEAD_PUT_OK);
+        assert_int_equal(job(&rig)->state, WEIR_JOB_FINISHED);
+        assert_int_equal(outcome(&rig, "r"), WEIR_JM_OPERATION_COMPLETED);
+        assert_string_equal(rig.head->configuration[rig.head->n_configuration - 1]->value, "1");
+        rig_fini(&rig);
+    }
+}
+
+/* Nobody knows whether a later JobManager would run them: cancelled then, it was not rescaled. */
+static void rescaled_and_cancelled(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rescale_to_head(&rig);
+    all_running(&rig);
+    run(&rig, (struct weir_jm_event){.kind = WEIR_JM_EVENT_CANCEL, .job_id = JOB, .request = 9});
+    task_report(&rig, 0, WEIR__TASK_STATE__CANCELED);
+    assert_int_equal(job(&rig)->state, WEIR_JOB_CANCELED);
+    pass(&rig, 1);
+    assert_non_null(strstr(weir_jm_operation_find(rig.jm, "r")->failure, "CANCELED"));
+    rig_fini(&rig);
+}
+
+/* The next one is asked for while the plan of the first is not in HEAD: each has its own end, whatever becomes of the other. */
+static void one_rescale_after_the_other(void **state)
+{
+    (void)state;
+    enum { BOTH, REFUSED, FINISHED, FAILED, CASES };
+    for (int what = BOTH; what < CASES; what++) {
+        struct rig rig;
+        rescale_to_head(&rig);
+        all_running(&rig);
+        request(&rig, rescale_as("r2", 2));
+        assert_int_equal(weir_jm_operation_find(rig.jm, "r2")->checkpoint, 2);
+        assert_int_equal(outcome(&rig, "r"), WEIR_JM_OPERATION_IN_PROGRESS);
+        if (what == REFUSED) /* what its tasks have now stays with so many subtasks */
+            rig.kind = WEIR_JM_KIND_SUBTASK;
+        if (what == FINISHED)
+            finish_all(&rig);
+        else
+            report_all(&rig, 2);
+        stored(&rig, 2, what == FAILED ? "no room" : NULL);
+        assert_int_equal(rig.head->n_retained, 1);
+        assert_int_equal(rig.head->retained[0]->id, 1); /* that of the first is still under way */
+        head_put(&rig, WEIR_HEAD_PUT_OK);
+        assert_int_equal(outcome(&rig, "r"), WEIR_JM_OPERATION_COMPLETED);
+        assert_int_equal(outcome(&rig, "r2"),
+                         what == FAILED ? WEIR_JM_OPERATION_FAILED : WEIR_JM_OPERATION_IN_PROGRESS);
+        if (what != FAILED)
+            head_put(&rig, WEIR_HEAD_PUT_OK);
+        if (what == BOTH) {
+            become_others(&rig);
+            all_running(&rig);
+            assert_int_equal(outcome(&rig, "r2"), WEIR_JM_OPERATION_IN_PROGRESS);
+            head_put(&rig, WEIR_HEAD_PUT_OK);
+            assert_int_equal(outcome(&rig, "r2"), WEIR_JM_OPERATION_COMPLETED);
+            assert_int_equal(job(&rig)->task_count, 2);
+        } else if (what == REFUSED) {
+            task_report(&rig, 0, WEIR__TASK_STATE__CANCELED);
+            assert_non_null(strstr(weir_jm_operation_find(rig.jm, "r2")->failure, "by subtask"));
+            assert_int_equal(job(&rig)->task_count, 1);
+            assert_int_equal(job(&rig)->state, WEIR_JOB_RUNNING);
+        } else if (what == FINISHED) {
+            assert_non_null(strstr(weir_jm_operation_find(rig.jm, "r2")->failure, "come to their end"));
+        }
+        assert_int_equal(outcome(&rig, "r"), WEIR_JM_OPERATION_COMPLETED);
+        rig_fini(&rig);
+    }
 }
 
 static Weir__Committable *waiting_output(Weir__Committable *committable, Weir__OutputSegment *segment,
@@ -531,6 +662,9 @@ int main(void)
         cmocka_unit_test(stop_that_fails),
         cmocka_unit_test(drain),
         cmocka_unit_test(rescale),
+        cmocka_unit_test(rescaled_tasks_soon_finish),
+        cmocka_unit_test(rescaled_and_cancelled),
+        cmocka_unit_test(one_rescale_after_the_other),
         cmocka_unit_test(output_of_another_job),
         cmocka_unit_test(begins_with_a_savepoint),
         cmocka_unit_test(a_claim_outlives_the_jobmanager),
