@@ -63,6 +63,7 @@ UNIT_LIBS_window_test := $(UNIT_LIBS_OPS)
 UNIT_LIBS_source_test := $(UNIT_LIBS_OPS)
 UNIT_LIBS_sink_test := $(UNIT_LIBS_OPS)
 UNIT_LIBS_connectors_test := $(UNIT_LIBS_OPS)
+UNIT_LIBS_objects_test := $(UNIT_LIBS_OPS)
 UNIT_LIBS_row_map_test := $(UNIT_LIBS_OPS)
 UNIT_LIBS_process_test := $(UNIT_LIBS_OPS)
 UNIT_LIBS_process_timer_test := $(UNIT_LIBS_OPS)
@@ -85,7 +86,7 @@ endef
 $(foreach t,$(UNIT_SRC:tests/%.c=%),$(eval $(call unit_test,$(t))))
 # The operator harness takes the driver's place (taskmanager/task must not be linked beside it).
 OPS_TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/ops/*_test.c))
-$(OPS_TESTS) $(BUILD)/tests/unit/connectors_test: $(BUILD)/obj/tests/ops/harness.c.o
+$(OPS_TESTS) $(BUILD)/tests/unit/connectors_test $(BUILD)/tests/unit/objects_test: $(BUILD)/obj/tests/ops/harness.c.o
 $(BUILD)/tests/unit/sdk_test $(BUILD)/tests/unit/check_test $(BUILD)/tests/unit/process_sdk_test $(BUILD)/tests/unit/build_job_test: $(BUILD)/obj/tests/ops/harness.c.o
 # Job objects that the test compiles find the SDK in the test itself.
 $(BUILD)/tests/ops/sink_test $(BUILD)/tests/ops/source_test $(BUILD)/tests/ops/source_align_test: LDFLAGS += -rdynamic

@@ -4,6 +4,7 @@ import collections
 import http.server
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -193,6 +194,49 @@ def test_output_of_a_savepoint_follows_what_comes_before():
                 ids = collections.Counter(row["id"] for row in read_rows(os.path.join(s3.bucket(), "rows")))
                 assert len(ids) == 60000 and set(ids.values()) == {1}, (len(ids), min(set(range(60000)) - set(ids), default=None), set(ids.values()))
         finally:
+            for key in KEYS:
+                os.environ.pop(key, None)
+
+
+def test_a_late_writer_lowers_no_marker():
+    """What a TaskManager wrote of what is published gets to the bucket when that TaskManager is dead, and another has published more: it is refused."""
+    held, goes_on, over = {"armed": False, "thread": None, "status": None}, threading.Event(), threading.Event()
+
+    def trouble(method, path):
+        if held["armed"] and method == "PUT" and "/rows/_weir/" in path and not held["thread"]:
+            held.update(thread=threading.get_ident(), path=path)
+            goes_on.wait(120 * PATIENCE)
+
+    def answered(method, path, status):
+        if held["thread"] == threading.get_ident() and method == "PUT":
+            held["status"] = held["status"] or status
+            over.set()
+
+    with S3() as s3:
+        proxy = Proxy(s3.endpoint, trouble, answered)
+        config = {"execution.checkpointing.dir": "s3://weir-test/state", "s3.endpoint": proxy.endpoint, "execution.checkpointing.interval": "100 ms",
+                  "restart-strategy.type": "fixed-delay", "restart-strategy.fixed-delay.attempts": "100", "restart-strategy.fixed-delay.delay": "100 ms"}
+        os.environ.update(KEYS)
+        try:
+            with Cluster(taskmanagers=2, config=config) as cluster:
+                job = cluster.submit(os.path.join(JOBS, "once.so"), "--output", cluster.path("o"), "--rows-output", "s3://weir-test/rows", "--rows", "200000", "--rate", "20000")
+                wait_for("two checkpoints", lambda: cluster.rest(f"/jobs/{job}/checkpoints")[1]["counts"]["completed"] >= 2)
+                held["armed"] = True
+                wait_for("a marker to be held up", lambda: held["thread"])
+                before = int(s3.get(held["path"]))
+                vertex = cluster.rest(f"/jobs/{job}")[1]["vertices"][0]["id"]
+                host = cluster.rest(f"/jobs/{job}/vertices/{vertex}")[1]["subtasks"][0]["taskmanager-id"]
+                os.kill(next(pid for pid in map(cluster.taskmanager_pid, (1, 2)) if f"-{pid}-" in host), signal.SIGKILL)
+                wait_for("the other one to publish more", lambda: int(s3.get(held["path"])) > before + 2)
+                goes_on.set()
+                assert over.wait(60 * PATIENCE) and held["status"] == 412, held
+                assert int(s3.get(held["path"])) > before + 2
+                cluster.wait_state(job, "FINISHED")
+                s3.refresh()
+                ids = collections.Counter(row["id"] for row in read_rows(os.path.join(s3.bucket(), "rows")))
+                assert len(ids) == 200000 and set(ids.values()) == {1}, (len(ids), set(ids.values()))
+        finally:
+            goes_on.set()
             for key in KEYS:
                 os.environ.pop(key, None)
 

@@ -91,12 +91,12 @@ class S3:
 
 class Proxy(socketserver.ThreadingMixIn, http.server.HTTPServer):
     """In front of a server; trouble(method, path) says what happens to a request: None, a status, "drop" (before it is passed on), "lose" (the
-    reply, after it was), "slow", "cut" (in the middle of its body)."""
+    reply, after it was), "slow", "cut" (in the middle of its body). answered(method, path, status) hears what the server said, on the request's own thread."""
     daemon_threads = True
     allow_reuse_address = True
 
-    def __init__(self, target, trouble):
-        self.target, self.trouble, self.counts = target, trouble, {}
+    def __init__(self, target, trouble, answered=lambda *_: None):
+        self.target, self.trouble, self.answered, self.counts = target, trouble, answered, {}
         super().__init__(("127.0.0.1", 0), Relay)
         threading.Thread(target=self.serve_forever, daemon=True).start()
         self.endpoint = f"http://127.0.0.1:{self.server_address[1]}"
@@ -140,6 +140,7 @@ class Relay(http.server.BaseHTTPRequestHandler):
         except urllib.error.HTTPError as error:
             reply = error
         text = reply.read()
+        self.server.answered(self.command, self.path, reply.status)
         if what == "lose":
             return self.cut()
         self.send_response(reply.status)

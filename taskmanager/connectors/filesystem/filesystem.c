@@ -11,7 +11,8 @@ const struct weir_option weir_fs_source_options[] = {
 
 const struct weir_option weir_fs_sink_options[] = {
     {"path", WEIR_OPTION_STRING, NULL, NULL,
-     "The directory that the part files are put into, made when missing; or s3://BUCKET/PREFIX, by the TaskManagers' s3.* settings"},
+     "The directory that the part files are put into, made when missing; or s3://BUCKET/PREFIX, by the TaskManagers' s3.* settings, "
+     "where exactly-once needs a server with conditional writes, as checkpoints do"},
     {"sink.rolling-policy.file-size", WEIR_OPTION_SIZE, "128 mb", NULL,
      "A part file that reaches it is followed by another"},
     {"sink.rolling-policy.rollover-interval", WEIR_OPTION_DURATION, "30 min", NULL,

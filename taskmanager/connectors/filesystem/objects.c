@@ -4,7 +4,8 @@
  * segments as an object, part-<subtask>-<attempt>-<n>-<tag>, with <tag> as for files. The name comes of the segment's, which is used once, so doing it twice
  * is the same as once. Nothing is in the bucket before, and what a job leaves that failed is its checkpoints', which the JobManager removes.
  * _weir/<tag> remembers the last checkpoint that was published: what it has published is not put again, so objects that somebody has taken
- * away do not come back. A job that begins with another's checkpoint publishes what waits in it under the same names, and not before what comes before it.
+ * away do not come back. It is raised by conditional writes (If-Match, If-None-Match), never lowered: several may publish at a time, of a job that
+ * begins with another's checkpoint, or after a TaskManager that was taken for lost. A job that begins with another's checkpoint publishes what waits in it under the same names, and not before what comes before it.
  *
  * Without checkpoints, or at least once: bytes are gathered in memory and put, by a call of the pool, when there are enough or the file ends;
  * a barrier waits for that.
@@ -14,6 +15,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "base/assert.h"
 #include "base/config.h"
@@ -25,6 +27,8 @@
 #define OBJECT_SIZE ((size_t)8 << 20) /* what is gathered without checkpoints, at most */
 #define OBJECT_SIZE_MAX ((size_t)256 << 20)
 #define MARKER_SIZE_MAX ((size_t)64)
+#define RAISES_MAX 8 /* of the marker, for one checkpoint */
+#define RAISE_PAUSE_MS 50
 
 bool weir_fs_is_remote(const char *path)
 {
@@ -74,16 +78,27 @@ static weir_err find_store(const char *path, const struct weir_connector_commit 
     return err;
 }
 
-static weir_err read_marker(struct weir_store *store, const char *key, uint64_t *checkpoint, struct weir_error *error)
+struct marker { /* _weir/<tag>, as it was read */
+    char key[32];
+    uint64_t checkpoint;       /* 0: nothing is published */
+    struct weir_store_tag tag; /* "": there is none */
+};
+
+static weir_err read_marker(struct weir_store *store, struct marker *marker, struct weir_error *error)
 {
     struct weir_buf text;
     weir_buf_init(&text, MARKER_SIZE_MAX);
-    weir_err err = weir_store_get(store, key, &text, NULL, error);
-    *checkpoint = 0;
-    if (!err && sscanf((const char *)text.data, "%" SCNu64, checkpoint) != 1)
-        err = weir_fail(error, WEIR_ERR_DATA, "%s/%s is not the number of a checkpoint", weir_store_uri(store), key);
+    weir_err err = weir_store_get(store, marker->key, &text, &marker->tag, error);
+    marker->checkpoint = 0;
+    if (err == WEIR_ERR_NOT_FOUND) {
+        marker->tag.text[0] = 0;
+        err = WEIR_OK;
+    } else if (!err && (text.size == 0 || sscanf((const char *)text.data, "%" SCNu64, &marker->checkpoint) != 1)) {
+        err = weir_fail(error, WEIR_ERR_DATA, "%s/%s is not the number of a checkpoint", weir_store_uri(store),
+                        marker->key);
+    }
     weir_buf_fini(&text);
-    return err == WEIR_ERR_NOT_FOUND ? WEIR_OK : err;
+    return err;
 }
 
 /* Of segment "jobs/<job>/chk-<n>/<vertex>-<subtask>-<attempt>-log<operator>-<n>"; the operator is in the tag. In a job that began with another's
@@ -118,30 +133,60 @@ static weir_err put_segment(struct weir_message_commit *commit, int64_t segment,
     return err;
 }
 
-/* Never back: whoever was stopped in the middle may be late, and others have gone on. */
-static weir_err raise_marker(struct weir_store *store, const char *key, uint64_t checkpoint, struct weir_error *error)
+static void pause_before(int attempt)
+{
+    int64_t ms = (int64_t)RAISE_PAUSE_MS << attempt;
+    struct timespec pause = {ms / 1000, ms % 1000 * 1000000};
+    nanosleep(&pause, NULL);
+}
+
+/* Compare-and-swap: the marker goes up or stays, whoever else publishes, and however late a write gets there whose writer is gone. After a
+ * refusal, or an answer that was lost, what the marker says decides, and not who wrote it: whoever says N has put all that N has. */
+static weir_err raise_marker(struct weir_store *store, struct marker *marker, uint64_t checkpoint,
+                             struct weir_error *error)
 {
     char number[32];
-    uint64_t published = 0;
-    weir_err err = read_marker(store, key, &published, error);
-    int size = snprintf(number, sizeof number, "%" PRIu64 "\n", checkpoint);
-    return err || published >= checkpoint
-               ? err
-               : weir_store_put(store, key, number, (size_t)size, WEIR_STORE_ALWAYS, NULL, NULL, error);
+    size_t size = (size_t)snprintf(number, sizeof number, "%" PRIu64 "\n", checkpoint);
+    weir_err err = WEIR_OK;
+    for (int n = 0; marker->checkpoint < checkpoint && n < RAISES_MAX; n++) {
+        bool exists = marker->tag.text[0] != 0;
+        err = weir_store_put(store, marker->key, number, size, exists ? WEIR_STORE_IF_MATCH : WEIR_STORE_IF_ABSENT,
+                             exists ? &marker->tag : NULL, NULL, error);
+        if (!err || (err != WEIR_ERR_EXISTS && err != WEIR_ERR_IO && err != WEIR_ERR_TIMEOUT))
+            return err;
+        uint64_t before = marker->checkpoint;
+        struct weir_error unread;
+        if (read_marker(store, marker, &unread)) {
+            *error = unread;
+            return unread.code;
+        }
+        if (marker->checkpoint == before)
+            pause_before(n);
+    }
+    if (marker->checkpoint >= checkpoint)
+        return WEIR_OK;
+    if (err == WEIR_ERR_EXISTS)
+        return weir_fail(
+            error, WEIR_ERR_UNSUPPORTED,
+            "%s/%s says that checkpoint %" PRIu64 " is published, and %d writes in a row that were to say %" PRIu64
+            " were refused: use a store with conditional writes (AWS S3, MinIO, versitygw, Ceph from 19.2)",
+            weir_store_uri(store), marker->key, marker->checkpoint, RAISES_MAX, checkpoint);
+    return weir_wrap(error, "%d times in a row", RAISES_MAX);
 }
 
 weir_err weir_fs_commit_objects(struct weir_message_commit *commit, struct weir_error *error)
 {
     const struct weir_connector_commit *runtime = commit->runtime;
     const char *path = weir_options_get(commit->options, commit->option_count, weir_fs_sink_options, "path");
-    char tag[9], marker[32], key[WEIR_FS_NAME_SIZE];
+    char tag[9], key[WEIR_FS_NAME_SIZE];
+    struct marker marker;
     weir_fs_tag(commit->job_id, commit->operator_id, tag);
-    snprintf(marker, sizeof marker, "_weir/%s", tag);
+    snprintf(marker.key, sizeof marker.key, "_weir/%s", tag);
     struct weir_store *store = NULL;
-    uint64_t published = 0;
     weir_err err = find_store(path, runtime, &store, error);
     if (!err)
-        err = read_marker(store, marker, &published, error);
+        err = read_marker(store, &marker, error);
+    uint64_t published = err ? 0 : marker.checkpoint;
     if (!err && commit->checkpoint > published && commit->after > published)
         err = weir_fail(error, WEIR_ERR_IO,
                         "output of checkpoint %" PRIu64 " of job %s follows that of %" PRIu64
@@ -157,7 +202,7 @@ weir_err weir_fs_commit_objects(struct weir_message_commit *commit, struct weir_
             err = weir_fail(error, WEIR_ERR_IO, "a fault point failed what publishes '%s/%s'", path, key);
     }
     if (!err && commit->checkpoint > published)
-        err = raise_marker(store, marker, commit->checkpoint, error);
+        err = raise_marker(store, &marker, commit->checkpoint, error);
     weir_store_close(store);
     return err ? weir_wrap(error, "connector 'filesystem'") : WEIR_OK;
 }
