@@ -23,8 +23,16 @@ static struct aligned_group *find_group(const struct weir_jm_executor *executor,
     return NULL;
 }
 
-/* Subtasks of the group that have not FINISHED; *any: it is one of the job's groups. */
-static int64_t members_of(const struct weir_jm_job *job, const char *name, bool *any)
+static bool counts(const struct weir_jm_job *job, int t, const struct weir_jm_executor *executor)
+{
+    Weir__TaskState state = job->tasks[t].state;
+    return executor ? job->in->executors[t] == executor && state == WEIR__TASK_STATE__RUNNING
+                    : state != WEIR__TASK_STATE__FINISHED || WEIR_MUTANT(jm_aligned_finished);
+}
+
+/* Subtasks of the group that have not FINISHED, or that run in `executor`; *any: it is one of the job's groups. */
+static int64_t members_of(const struct weir_jm_job *job, const struct weir_jm_executor *executor, const char *name,
+                          bool *any)
 {
     const struct weir_plan *plan = job->plan;
     int64_t count = 0;
@@ -36,9 +44,17 @@ static int64_t members_of(const struct weir_jm_job *job, const char *name, bool 
         *any = true;
         const struct weir_plan_vertex *vertex = &plan->vertices[plan->ops[o].chain];
         for (int t = 0; t < vertex->parallelism; t++)
-            count += job->tasks[vertex->first_task + t].state != WEIR__TASK_STATE__FINISHED;
+            count += counts(job, vertex->first_task + t, executor);
     }
     return count;
+}
+
+/* Those that an executor speaks of; one that has ended it may not have left out yet, and that one stands for no other. */
+static int64_t known_of(const struct weir_jm_executor *executor, const struct aligned_group *group)
+{
+    bool any;
+    int64_t running = members_of(executor->job, executor, group->name, &any);
+    return running < group->members && !WEIR_MUTANT(jm_aligned_ended) ? running : group->members;
 }
 
 /* How far the group is, without what this executor runs of it. */
@@ -51,11 +67,12 @@ static int64_t others_ms(const struct weir_jm *jm, const struct weir_jm_executor
         const struct aligned_group *group = find_group(other, name);
         if (other->job != executor->job || other->state != WEIR_JM_EXECUTOR_READY || !group)
             continue;
-        known += group->members;
+        known += known_of(other, group);
         if (other != executor && group->members > 0 && group->watermark_ms < least_ms)
             least_ms = group->watermark_ms;
     }
-    return known < members_of(executor->job, name, &any) ? INT64_MIN : least_ms;
+    bool unknown = known < members_of(executor->job, NULL, name, &any) && !WEIR_MUTANT(jm_aligned_unknown);
+    return unknown ? INT64_MIN : least_ms;
 }
 
 /* Those of its groups that it should hear of; all when it has asked. */
@@ -67,7 +84,7 @@ static void tell(struct weir_jm *jm, struct weir_jm_executor *executor, bool ask
     for (int i = 0; i < executor->aligned_count; i++) {
         struct aligned_group *group = &executor->aligned[i];
         int64_t now_ms = others_ms(jm, executor, group->name);
-        if (!asked && (now_ms == INT64_MIN) == (group->told_ms == INT64_MIN))
+        if ((!asked || WEIR_MUTANT(jm_aligned_untold)) && (now_ms == INT64_MIN) == (group->told_ms == INT64_MIN))
             continue;
         group->told_ms = now_ms;
         Weir__AlignmentGroup *out = alignment->groups[alignment->n_groups++] =
@@ -101,7 +118,7 @@ static void take_group(struct weir_jm_executor *executor, const Weir__AlignmentG
 {
     struct aligned_group *group = find_group(executor, from->name);
     bool any;
-    (void)members_of(executor->job, from->name, &any);
+    (void)members_of(executor->job, NULL, from->name, &any);
     if (!any)
         return;
     if (!group) {

@@ -31,6 +31,10 @@
     X(jm_executors_left, "executors are stopped when their job ends") \
     X(jm_failed_at_once, "a job is FAILED when its tasks have ended") \
     X(jm_slot_freed_early, "a slot is free when its executor has gone") \
+    X(jm_aligned_unknown, "sources wait for one of which nothing is known") \
+    X(jm_aligned_finished, "a source that has finished holds back nobody") \
+    X(jm_aligned_ended, "a source that has ended stands for no other until its executor leaves it out") \
+    X(jm_aligned_untold, "an executor that says how far its sources are hears of the others") \
     X(jm_never_gives_way, "a job that cannot run leaves its slots to one that waits") \
     X(jm_in_head_aborted, "a checkpoint that may be in HEAD is not given up") \
     X(jm_restore_undecided, "nothing is deployed while it is not known whether a checkpoint is complete") \

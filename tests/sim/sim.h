@@ -157,7 +157,9 @@ struct xtask {
     uint64_t triggered; /* the last one that it was asked to make */
     uint64_t corrupt;   /* it is to begin with this one, of which an object is damaged; 0: it is not */
     bool halted;        /* a barrier that stops has passed it */
-    bool may_end;       /* its time has come, or it was told to end */
+    int64_t watermark_ms,
+        may_go_ms; /* of an aligned source; since when it has waited though it need not; -1: it has not */
+    bool may_end;  /* its time has come, or it was told to end */
     uint64_t
         since[SIM_GROUPS]; /* of its sink: where the output that is not pending yet begins; SIM_END: there is no more */
     struct sim_interval {
@@ -190,6 +192,7 @@ struct exec {
     int64_t paused_until_ms, lease_until_ms;
     int64_t orphan_since_ms; /* without a job that wants it; -1 */
     uint32_t slots;
+    int64_t others_ms; /* aligned sources elsewhere, as it was told */
     uint64_t lease_gen;
     int task_count;
     struct xtask tasks[SIM_TASKS_MAX];
@@ -205,6 +208,7 @@ struct sim_task { /* of a plan */
     int vertex, subtask, parallelism, region;
     uint32_t groups; /* set of key groups */
     int sink;        /* its sink's operator; -1: it has none */
+    bool aligned;    /* a source of the group */
     bool reads;      /* splits of a coordinator: it ends when it is told to */
     int op_count;
     uint8_t ops[8];     /* its operators */
@@ -269,9 +273,13 @@ struct job {
     char id[33];
     int jm; /* who leads it: who wrote HEAD with the highest epoch, or (not durable) took the submission */
     bool bounded, output, hangs, needs_code;
-    bool near_end;   /* not much of its input is left */
-    int parallelism; /* of vertices without one */
-    int quiet;       /* per cent of the barriers that come to a sink when it has written nothing */
+    bool near_end; /* not much of its input is left */
+    bool aligned;  /* its sources are of a group */
+    uint64_t aligned_attempts;
+    int64_t aligned_run_ms,
+        aligned_missing_ms; /* since when its JobManager sees all of them run, or not; -1: nobody knows */
+    int parallelism;        /* of vertices without one */
+    int quiet;              /* per cent of the barriers that come to a sink when it has written nothing */
     struct sim_operator ops[SIM_VERTICES_MAX];
     int op_count;
     struct sim_plan plans[SIM_OVERRIDES];
@@ -417,7 +425,7 @@ struct sim_savepoint {
     X(import_refused) X(import_failed) X(savepoint_claimed) X(savepoint_removed) X(fell_back) X(fallback_refused) X(rescale_refused) \
     X(kafka_transaction) X(kafka_second_part) X(kafka_fenced) X(kafka_fenced_open) X(kafka_request_lost) X(kafka_reply_lost) \
     X(kafka_marker_hidden) X(kafka_failed) X(kafka_timed_out) X(kafka_resolved) X(kafka_output_of_another) X(kafka_early) X(kafka_log_gone) \
-    X(restored_other_parallelism) X(quiet_barrier) \
+    X(restored_other_parallelism) X(quiet_barrier) X(aligned_waited) \
     X(crash_at_trigger) X(crash_at_cancel) X(crash_at_deploy) X(crash_at_copy) X(crash_at_metadata) X(crash_at_head) X(crash_at_commit) \
     X(listed_in_pages) X(deletion_failed) X(job_erased) X(submission_not_stored) X(submission_unacknowledged) X(cancel_unrecorded) X(zombie_jobmanager)
 /* clang-format on */
@@ -449,7 +457,7 @@ struct world {
     uint64_t next_seq, events;
     struct ev *heap;
     int heap_count, heap_capacity;
-    struct rng net, exe, ops, store;
+    struct rng net, exe, ops, store, align;
     /* shape */
     int tm_count;
     int64_t fault_end_ms;
@@ -555,6 +563,13 @@ void exec_spawn(struct world *w, int tm, const char *executor_id, const char *jo
 void exec_kill(struct world *w, int tm, const char *executor_id);
 void exec_kill_orphan(struct world *w, int tm, const struct weir_tm_orphan *orphan);
 void exec_control(struct world *w, int x, const Weir__Control *control);
+void exec_to_tm(struct world *w, int x, const Weir__Control *control);
+
+/* --- sim_align.c */
+bool align_plan_job(const struct world *w); /* has the job that is submitted next a group? */
+void align_act(struct world *w, int x);     /* its sources go on, and it says how far they are */
+void align_heard(struct world *w, int x, const Weir__Alignment *alignment);
+
 void exec_act(struct world *w, int x, int task, int act, uint32_t attempt);
 bool exec_measured(struct world *w, int x); /* its supervisor looks at its memory; false: there is nothing to see */
 void exec_lease(struct world *w, int x, uint64_t gen);

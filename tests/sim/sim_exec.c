@@ -16,7 +16,8 @@ enum act {
     ACT_AGAIN,
     ACT_BARRIER,
     ACT_HEARTBEAT,
-    ACT_END
+    ACT_END,
+    ACT_ALIGN
 };
 
 int exec_find(const struct world *w, int tm, const char *executor_id)
@@ -32,7 +33,7 @@ static void act_later(struct world *w, int x, int task, enum act act, uint32_t a
     push(w, w->now_ms + delay_ms, EV_X_ACT, x, task, (int)act, attempt, NULL);
 }
 
-static void to_tm(struct world *w, int x, const Weir__Control *control)
+void exec_to_tm(struct world *w, int x, const Weir__Control *control)
 {
     if (w->execs[x].line_open)
         push(w, w->now_ms + 1, EV_X_TO_TM, x, 0, 0, 0, msg_copy(control));
@@ -67,6 +68,7 @@ void exec_spawn(struct world *w, int tm, const char *executor_id, const char *jo
         violate(w, "start-of-an-ended-session", "tm%d starts an executor that its present session did not ask for", tm);
     x->pid = (uint32_t)(tm * 10000 + (int)++t->next_pid);
     x->orphan_since_ms = x->over_budget_ms = -1;
+    x->others_ms = INT64_MIN;
     x->rss_bytes = SIM_MEMORY_MAX / 2;
     x->line_open = true;
     x->lease_until_ms = x->lease_sent_ms = INT64_MAX; /* given with ExecutorStart */
@@ -396,7 +398,7 @@ static void report_task(struct world *w, int index, int t, Weir__TaskState state
     control.version = 1;
     control.body_case = WEIR__CONTROL__BODY_TASK_REPORT;
     control.task_report = &report;
-    to_tm(w, index, &control);
+    exec_to_tm(w, index, &control);
 }
 
 /* --- Barriers */
@@ -533,9 +535,9 @@ static void pass_barrier(struct world *w, int index, int t, uint64_t id)
     control.version = 1;
     control.body_case = WEIR__CONTROL__BODY_CHECKPOINT_REPORT;
     control.checkpoint_report = &report;
-    to_tm(w, index, &control);
+    exec_to_tm(w, index, &control);
     if (rng_chance(&w->store, 5)) /* an executor that repeats itself */
-        to_tm(w, index, &control);
+        exec_to_tm(w, index, &control);
     wake_consumers(w, index, task);
 }
 
@@ -599,6 +601,7 @@ static void task_act(struct world *w, int index, int t, enum act act)
             return;
         }
         task->state = XT_RUNNING;
+        task->may_go_ms = -1;
         report_task(w, index, t, WEIR__TASK_STATE__RUNNING);
         if (job->bounded)
             act_later(w, index, t, ACT_END, task->attempt, rng_range(&w->exe, 50, 9000) / (job->near_end ? 100 : 1));
@@ -645,6 +648,7 @@ static void task_act(struct world *w, int index, int t, enum act act)
         if (task->state != XT_RUNNING && task->state != XT_STARTING)
             return;
         task->state = XT_ENDED;
+        x->others_ms = INT64_MIN; /* another attempt will come */
         task_hit(w, index, t);
         report_task(w, index, t, WEIR__TASK_STATE__FAILED);
         if (rng_chance(&w->exe, 20))
@@ -654,6 +658,7 @@ static void task_act(struct world *w, int index, int t, enum act act)
         if (task->state == XT_ENDED)
             return;
         task->state = XT_ENDED;
+        x->others_ms = INT64_MIN;
         if (!task->asked)
             task_hit(w, index, t);
         report_task(w, index, t, WEIR__TASK_STATE__CANCELED);
@@ -683,8 +688,10 @@ static void report_ready(struct world *w, int index)
     control.version = 1;
     control.body_case = WEIR__CONTROL__BODY_EXECUTOR_REPORT;
     control.executor_report = &report;
-    to_tm(w, index, &control);
+    exec_to_tm(w, index, &control);
     act_later(w, index, 0, ACT_HEARTBEAT, 0, 700);
+    if (w->jobs[x->job].aligned)
+        act_later(w, index, 0, ACT_ALIGN, 0, 200);
 }
 
 /* Metrics of all tasks, also of ones that have ended: the cores sort it out. */
@@ -712,7 +719,7 @@ static void report_metrics(struct world *w, int index)
     control.version = 1;
     control.body_case = WEIR__CONTROL__BODY_HEARTBEAT;
     control.heartbeat = &heartbeat;
-    to_tm(w, index, &control);
+    exec_to_tm(w, index, &control);
     act_later(w, index, 0, ACT_HEARTBEAT, 0, 700);
 }
 
@@ -726,7 +733,10 @@ void exec_act(struct world *w, int index, int t, int act, uint32_t attempt)
         report_ready(w, index);
     else if (act == ACT_HEARTBEAT)
         report_metrics(w, index);
-    else if (act == ACT_EXIT)
+    else if (act == ACT_ALIGN) {
+        align_act(w, index);
+        act_later(w, index, 0, ACT_ALIGN, 0, 200);
+    } else if (act == ACT_EXIT)
         exec_die(w, index, 0, "asked to");
     else if (t < x->task_count && (x->tasks[t].attempt == attempt))
         task_act(w, index, t, (enum act)act);
@@ -822,6 +832,9 @@ void exec_control(struct world *w, int index, const Weir__Control *control)
         break;
     case WEIR__CONTROL__BODY_TRIGGER_CHECKPOINT:
         trigger_checkpoint(w, index, control->trigger_checkpoint);
+        break;
+    case WEIR__CONTROL__BODY_ALIGNMENT:
+        align_heard(w, index, control->alignment);
         break;
     case WEIR__CONTROL__BODY_CANCEL_TASKS:
         cancel_tasks(w, index, control->cancel_tasks);

@@ -306,7 +306,8 @@ struct graph_build {
     Weir__JobGraph graph;
     Weir__Vertex vertices[16], *vertex_list[16];
     Weir__Edge edges[16], *edge_list[16];
-    Weir__KeyValue option, *option_list[1];
+    Weir__KeyValue option[2], *option_list[2];
+    bool aligned;
     char names[16][16];
     char *key[1];
 };
@@ -364,6 +365,9 @@ static void add_component(struct graph_build *g, struct rng *rng)
     }
     if (rng_chance(rng, 10)) {
         g->vertices[source - 1].options = g->option_list;
+        g->vertices[source - 1].n_options = 1 + g->aligned;
+    } else if (g->aligned) {
+        g->vertices[source - 1].options = g->option_list + 1;
         g->vertices[source - 1].n_options = 1;
     }
 }
@@ -387,10 +391,15 @@ static void random_graph(struct rng *rng, struct job *job)
 {
     struct graph_build *g = weir_zalloc(sizeof *g);
     weir__job_graph__init(&g->graph);
-    weir__key_value__init(&g->option);
-    g->option.key = (char *)"slot-sharing-group";
-    g->option.value = (char *)"other";
-    g->option_list[0] = &g->option;
+    for (int i = 0; i < 2; i++) {
+        weir__key_value__init(&g->option[i]);
+        g->option_list[i] = &g->option[i];
+    }
+    g->option[0].key = (char *)"slot-sharing-group";
+    g->option[0].value = (char *)"other";
+    g->option[1].key = (char *)"scan.watermark.alignment.group";
+    g->option[1].value = (char *)"g";
+    g->aligned = job->aligned;
     g->key[0] = (char *)"k";
     g->graph.version = 1;
     g->graph.name = (char *)"sim";
@@ -456,6 +465,7 @@ static void describe_task(const struct job *job, struct sim_plan *to, const stru
         task->ops[task->op_count++] = (uint8_t)op;
         if (job->ops[op].sink)
             task->sink = op;
+        task->aligned |= weir_plan_alignment_group(&plan->ops[vertex->ops[o]]) != NULL;
     }
     for (int e = 0; e < vertex->input_count; e++) {
         const struct weir_plan_edge *edge = &plan->edges[vertex->inputs[e]];
@@ -575,6 +585,8 @@ static void submit(struct world *w, const struct job *from, const struct weir_jm
     job->bounded = from ? from->bounded : rng_chance(&w->ops, 65);
     job->output = from ? from->output : rng_chance(&w->ops, 80);
     job->hangs = rng_chance(&w->ops, 8);
+    job->aligned = from ? from->aligned : align_plan_job(w);
+    job->aligned_run_ms = job->aligned_missing_ms = -1;
     job->options = random_options(&w->ops);
     plan_job_checkpoints(w, job);
     job->ending_deadline_ms = INT64_MAX;

@@ -91,6 +91,8 @@ const char *body_name(const Weir__Control *control)
         return "CheckpointReport";
     case WEIR__CONTROL__BODY_LEASE:
         return "Lease";
+    case WEIR__CONTROL__BODY_ALIGNMENT:
+        return "Alignment";
     case WEIR__CONTROL__BODY_EXECUTOR_START:
         return "ExecutorStart";
     default:
@@ -179,11 +181,18 @@ static struct ev pop(struct world *w)
 
 /* --- Network */
 
+/* Watermarks go back and forth all the time: what happens to them moves nothing else. */
+static struct rng *rng_of(struct world *w, const Weir__Control *control)
+{
+    return control->body_case == WEIR__CONTROL__BODY_ALIGNMENT ? &w->align : &w->net;
+}
+
 static void deliver_later(struct world *w, int conn, bool to_jm, struct msg *take_msg, int64_t not_before_ms)
 {
-    int64_t delay = rng_range(&w->net, 1, 4);
-    if (window_open(w, F_DELAY) && rng_chance(&w->net, 30))
-        delay = rng_range(&w->net, 5, w->window_value[F_DELAY]);
+    struct rng *net = rng_of(w, take_msg->control);
+    int64_t delay = rng_range(net, 1, 4);
+    if (window_open(w, F_DELAY) && rng_chance(net, 30))
+        delay = rng_range(net, 5, w->window_value[F_DELAY]);
     int64_t at = w->now_ms + delay;
     if (at < not_before_ms)
         at = not_before_ms + delay;
@@ -191,7 +200,8 @@ static void deliver_later(struct world *w, int conn, bool to_jm, struct msg *tak
         int64_t *last_ms = &w->conns[conn].last_ms[to_jm];
         if (at < *last_ms)
             at = *last_ms;
-        *last_ms = at;
+        if (net == &w->net)
+            *last_ms = at;
     }
     push(w, at, to_jm ? EV_TO_JM : EV_TO_TM, conn, 0, 0, 0, take_msg);
 }
@@ -200,7 +210,7 @@ static void deliver_later(struct world *w, int conn, bool to_jm, struct msg *tak
 static void forge(struct world *w, int conn, bool to_jm, const Weir__Control *control)
 {
     struct msg *msg = msg_copy(control);
-    bool by_epoch = rng_chance(&w->net, 50);
+    bool by_epoch = rng_chance(rng_of(w, control), 50);
     if (by_epoch && msg->control->leader_epoch > 0 && control->body_case != WEIR__CONTROL__BODY_REGISTER)
         msg->control->leader_epoch--;
     else if (msg->control->session > 1 && control->body_case != WEIR__CONTROL__BODY_REGISTER)
@@ -218,6 +228,7 @@ static void forge(struct world *w, int conn, bool to_jm, const Weir__Control *co
 void net_send(struct world *w, int conn, bool to_jm, const Weir__Control *control)
 {
     struct conn *c = &w->conns[conn];
+    struct rng *net = rng_of(w, control);
     trace(w, "%s %s%d %-14s id %" PRIu64 " session %" PRIu64, c->peer, to_jm ? "-> jm" : "<- jm", c->jm,
           body_name(control), control->id, control->session);
     note(w, (uint64_t)control->body_case << 32 | (uint64_t)conn << 1 | to_jm, control->id);
@@ -228,18 +239,18 @@ void net_send(struct world *w, int conn, bool to_jm, const Weir__Control *contro
         count(w, C_message_lost);
         return;
     }
-    if (window_open(w, F_LOSS) && rng_chance(&w->net, w->window_value[F_LOSS])) {
+    if (window_open(w, F_LOSS) && rng_chance(net, w->window_value[F_LOSS])) {
         count(w, C_message_lost);
         return;
     }
     struct msg *msg = msg_copy(control);
-    if (window_open(w, F_DUP) && rng_chance(&w->net, w->window_value[F_DUP])) {
+    if (window_open(w, F_DUP) && rng_chance(net, w->window_value[F_DUP])) {
         count(w, C_message_duplicated);
         msg->refs++;
         deliver_later(w, conn, to_jm, msg, partition);
     }
     deliver_later(w, conn, to_jm, msg, partition);
-    if (window_open(w, F_FORGE) && rng_chance(&w->net, w->window_value[F_FORGE]))
+    if (window_open(w, F_FORGE) && rng_chance(net, w->window_value[F_FORGE]))
         forge(w, conn, to_jm, control);
 }
 
@@ -550,6 +561,7 @@ struct world *world_new(uint64_t seed)
         rng_next(&w->exe);
         rng_next(&w->ops);
     }
+    w->align.state = w->seed * 0x9e3779b97f4a7c15u + 77;
     w->net.state ^= rng_next(&w->net) << 1;
     w->exe.state ^= rng_next(&w->exe) << 1;
     return w;

@@ -786,6 +786,15 @@ static void sources_hear_of_each_other(void **state)
     align(&rig, 0, "g", 1, 4000);
     align(&rig, 1, "g", 2, 9000);
     assert_int_equal(told(&rig, 1), 4000);
+    /* Of which its executor speaks a little longer: it does not stand for another one, which is not known. */
+    align(&rig, 0, "g", 2, 4000);
+    task_report(&rig, 3, WEIR__TASK_STATE__FAILED, false, NULL);
+    align(&rig, 1, "g", 1, 9000);
+    assert_true(told(&rig, 1) == INT64_MIN);
+    tick(&rig, 1000);
+    task_report(&rig, 3, WEIR__TASK_STATE__RUNNING, false, NULL);
+    align(&rig, 1, "g", 2, 9000);
+    assert_int_equal(told(&rig, 1), 4000);
     task_report(&rig, 0, WEIR__TASK_STATE__FINISHED, false, NULL);
     align(&rig, 0, "g", 0, INT64_MIN);
     align(&rig, 1, "g", 2, 9000);
