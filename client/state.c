@@ -399,6 +399,8 @@ static json_t *committable_of(const Weir__Committable *committable)
         json_object_set_new(one, "text", weir_client_string(committable->text));
     else
         json_object_set_new(one, "since", json_integer((json_int_t)committable->since));
+    if (committable->transaction[0])
+        json_object_set_new(one, "transaction", weir_client_string(committable->transaction));
     json_object_set_new(one, "segments", segments);
     return one;
 }

@@ -36,9 +36,15 @@
     /* 6, 7: output */ \
     X("jobmanager.commit-send", false, "Commit is about to be sent") \
     X("jobmanager.commit-sent", false, "it is sent") \
+    X("executor.complete-received", false, "that a checkpoint is complete came to one with open transactions") \
+    X("executor.kafka-fenced", true, "a sink with open transactions has fenced its transactional id") \
+    X("executor.kafka-commit-begun", true, "an open transaction is about to get its marker") \
+    X("executor.kafka-marked", true, "an open transaction has its marker, and is about to be committed") \
+    X("executor.kafka-committed", true, "an open transaction is committed, and nobody knows") \
     X("supervisor.commit-received", false, "it came") \
     X("supervisor.commit-begun", true, "its output is about to be published") \
     X("supervisor.kafka-fenced", true, "a new producer of exactly-once output has fenced its transactional id") \
+    X("supervisor.kafka-settled", true, "it is known which open transactions are committed") \
     X("supervisor.kafka-produced", true, "a transaction has its messages, and no marker yet") \
     X("supervisor.kafka-commit-begun", true, "a transaction is about to be committed") \
     X("supervisor.kafka-committed", true, "a transaction is committed, and nobody knows") \

@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "base/assert.h"
 #include "base/mem.h"
@@ -18,6 +19,7 @@ struct weir_call {
     struct weir_error error;
     int holders;            /* under the pool's lock: the beginner, the pool */
     bool let_go;            /* under the pool's lock: by the beginner */
+    bool is_left;           /* it is made all the same */
     struct weir_call *next; /* in the queue */
 };
 
@@ -26,6 +28,8 @@ struct weir_pool {
     int refs; /* of the owner, of threads, of calls */
     int threads;
     bool background;
+    int left; /* calls that are made though nobody waits for them */
+    pthread_cond_t settled;
     struct weir_call *first, **end;
 };
 
@@ -34,6 +38,11 @@ struct weir_pool *weir_pool_new(bool background)
     struct weir_pool *pool = weir_zalloc(sizeof *pool);
     pool->background = background;
     pthread_mutex_init(&pool->lock, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&pool->settled, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     pool->refs = 1;
     pool->end = &pool->first;
     return pool;
@@ -48,6 +57,7 @@ static void drop_ref(struct weir_pool *pool)
         return;
     weir_assert(!pool->first && pool->threads == 0);
     pthread_mutex_destroy(&pool->lock);
+    pthread_cond_destroy(&pool->settled);
     free(pool);
 }
 
@@ -93,7 +103,7 @@ static void *run_thread(void *arg)
         pool->first = call->next;
         if (!pool->first)
             pool->end = &pool->first;
-        bool wanted = !call->let_go;
+        bool wanted = !call->let_go || call->is_left, is_left = call->is_left;
         pthread_mutex_unlock(&pool->lock);
         if (wanted)
             make_call(call);
@@ -103,6 +113,9 @@ static void *run_thread(void *arg)
             call->spec.ended(call->spec.ended_arg);
         drop_call(pool, call);
         pthread_mutex_lock(&pool->lock);
+        pool->left -= is_left;
+        if (is_left && pool->left == 0)
+            pthread_cond_broadcast(&pool->settled);
     }
     pool->threads--;
     drop_ref(pool);
@@ -123,10 +136,11 @@ static bool start_thread(struct weir_pool *pool)
     return started;
 }
 
-struct weir_call *weir_call_begin(struct weir_pool *pool, const struct weir_call_spec *spec)
+static struct weir_call *begin(struct weir_pool *pool, const struct weir_call_spec *spec, bool is_left)
 {
     struct weir_call *call = weir_zalloc(sizeof *call);
     call->spec = *spec;
+    call->is_left = is_left;
     if (pool) {
         pthread_mutex_lock(&pool->lock);
         if (pool->threads < POOL_THREADS_MAX)
@@ -135,6 +149,7 @@ struct weir_call *weir_call_begin(struct weir_pool *pool, const struct weir_call
             call->pool = pool;
             call->holders = 2;
             pool->refs++;
+            pool->left += is_left;
             *pool->end = call;
             pool->end = &call->next;
             pthread_mutex_unlock(&pool->lock);
@@ -145,6 +160,30 @@ struct weir_call *weir_call_begin(struct weir_pool *pool, const struct weir_call
     make_call(call);
     atomic_store(&call->done, true);
     return call;
+}
+
+struct weir_call *weir_call_begin(struct weir_pool *pool, const struct weir_call_spec *spec)
+{
+    return begin(pool, spec, false);
+}
+
+void weir_call_leave(struct weir_pool *pool, const struct weir_call_spec *spec)
+{
+    weir_call_free(begin(pool, spec, true));
+}
+
+void weir_pool_settle(struct weir_pool *pool, int timeout_ms)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += timeout_ms / 1000;
+    until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    pthread_mutex_lock(&pool->lock);
+    while (pool->left > 0 && pthread_cond_timedwait(&pool->settled, &pool->lock, &until) == 0)
+        continue;
+    pthread_mutex_unlock(&pool->lock);
 }
 
 bool weir_call_ended(const struct weir_call *call)

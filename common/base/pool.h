@@ -31,6 +31,10 @@ struct weir_call_spec {
 };
 /* Never blocks. Without a pool (NULL), or when no thread can be started, the call is made at once, on this thread. */
 struct weir_call *weir_call_begin(struct weir_pool *pool, const struct weir_call_spec *spec);
+/* Nobody waits for it, and it is made all the same: what one who is closed leaves to be done. `ended` is not looked at. */
+void weir_call_leave(struct weir_pool *pool, const struct weir_call_spec *spec);
+/* Until all that was left so has ended, for no longer than that: at the process's end. */
+void weir_pool_settle(struct weir_pool *pool, int timeout_ms);
 bool weir_call_ended(const struct weir_call *call);
 /* What run() gave; the call must have ended. The argument may be read (and emptied) from now on. */
 weir_err weir_call_result(const struct weir_call *call, struct weir_error *error);

@@ -195,6 +195,7 @@ struct weir_writer;
 struct weir_arena;          /* memory that lives as long as the coordinator */
 struct weir_buf;            /* bytes that grow */
 struct weir_connector_rows; /* connectors inside weir may carry rows */
+struct weir_connector_held; /* and may hold transactions open */
 
 /* What makes the output of a barrier durable. run() is called once, on any thread; when it fails no checkpoint that carries that output becomes
  * complete. The argument is freed, on any thread, when it is not needed any more. */
@@ -232,6 +233,8 @@ struct weir_message_commit {
     int64_t records, bytes;                    /* that were published */
     int64_t transactions, failed_transactions; /* committed; begun and not */
     int64_t transaction_ms;                    /* how long the last one was open */
+    /* Of each segment, for connectors inside weir: the transaction that its messages are in, too; NULL: none. */
+    const char *const *held;
 };
 
 /* What a sink whose messages wait in the log is asked before there are any: whether it will be able to publish them. */
@@ -356,6 +359,7 @@ struct weir_connector {
      * kept meanwhile must be bounded. The lane is too far ahead of others (scan.watermark.alignment.*). NULL: it cannot; then no
      * lane is read while all are too far ahead. Must not block. */
     void (*reader_pause)(struct weir_reader *reader, int32_t lane, bool paused);
+    const struct weir_connector_held *held; /* NULL outside of weir: messages that wait in the log are nowhere else */
 };
 
 /* --- The connectors that a shared object brings: WEIR_CONNECTORS(&first, &second); once, at file scope */

@@ -346,6 +346,7 @@ static void complete(struct weir_jm *jm, struct weir_jm_job *job, struct checkpo
     weir_jm_log(jm, WEIR_JM_LOG_INFO, job,
                 "job %s: checkpoint %" PRIu64 " is complete: %" PRId64 " bytes, %" PRId64 " ms", job->name,
                 checkpoint->id, checkpoint->entry.size_bytes, jm->now_ms - checkpoint->triggered_ms);
+    weir_jm_transactions_complete(jm, job, checkpoint);
     bool nothing = WEIR_MUTANT(jm_stop_unpublished) && checkpoint->flags & FLAG_STOP;
     weir_jm_job_add_commit(jm, job, checkpoint->id, checkpoint->final, c->latest->committables,
                            nothing ? 0 : c->latest->n_committables);
@@ -659,6 +660,8 @@ void weir_jm_stored(struct weir_jm *jm, const struct weir_jm_event *event)
         put_metadata(jm, job, checkpoint);
         return;
     }
+    if (WEIR_MUTANT(jm_complete_before_head))
+        weir_jm_transactions_complete(jm, job, checkpoint);
     if (WEIR_MUTANT(jm_commit_before_head)) {
         const Weir__Snapshot *snapshot = job->in->checkpoints->pending[index]->snapshot;
         weir_jm_job_add_commit(jm, job, event->checkpoint, false, snapshot->committables, snapshot->n_committables);

@@ -184,4 +184,9 @@ bool weir_jm_garbage_keeps_nothing(const struct weir_jm_job *job);
 void weir_jm_checkpoint_retain(struct weir_jm_job *job, const struct weir_jm_retained *entry,
                                Weir__Snapshot *take_snapshot);
 
+/* --- jm_transactions.c */
+struct checkpoint;
+/* It is in HEAD: to who holds output of it in open transactions. */
+void weir_jm_transactions_complete(struct weir_jm *jm, struct weir_jm_job *job, const struct checkpoint *checkpoint);
+
 #endif

@@ -29,6 +29,39 @@ struct weir_connector_rows {
     weir_err (*write_batch)(struct weir_writer *writer, const struct weir_batch *batch, struct weir_error *error);
 };
 
+/* For connectors inside weir that defer (weir_connector.defers) and may hold messages in transactions that stay open until their checkpoint is complete: a
+ * subtask's, beside the log. What became of one is commit_messages()'s to find out (weir_message_commit.held): what no subtask has committed and
+ * never will is published from the log. */
+struct weir_held; /* the connector's own: of a subtask */
+struct weir_held_start {
+    uint64_t restored;         /* the checkpoint that the attempt begins with; 0: none */
+    const char *const *states; /* what save() gave to it, of all subtasks then */
+    int state_count;
+    int64_t interval_ms; /* execution.checkpointing.interval */
+};
+struct weir_connector_held {
+    bool (*wanted)(const struct weir_key_value *options, int option_count);
+    weir_err (*open)(struct weir_connector_ctx *ctx, const struct weir_held_start *start,
+                     const struct weir_key_value *options, int option_count, struct weir_held **held,
+                     struct weir_error *error);
+    /* True: write() would have to wait for a call that blocks. */
+    bool (*busy)(struct weir_held *held);
+    /* One message, when it is not busy; *taken false: there is no room, it is busy until there is. */
+    weir_err (*write)(struct weir_held *held, const struct weir_message_out *message, bool *taken,
+                      struct weir_error *error);
+    /* A barrier; `transaction`: which one holds what was written since the last (weir_message_commit.held); empty: nothing was. */
+    weir_err (*barrier)(struct weir_held *held, uint64_t checkpoint, struct weir_buf *transaction,
+                        struct weir_error *error);
+    /* The checkpoint, which this attempt has given its part of, is in HEAD: what was written before its barrier may be committed. */
+    weir_err (*complete)(struct weir_held *held, uint64_t checkpoint, struct weir_error *error);
+    /* After barrier(): text for who begins with this checkpoint. False: it is too large. */
+    bool (*save)(struct weir_held *held, struct weir_buf *state);
+    /* Nothing follows, and nobody is told of checkpoints any more: what is open is given up. Busy until it is. */
+    void (*seal)(struct weir_held *held);
+    /* The same for one that is just closed. What may block is left to be done: weir_call_leave() of `last`, before the process ends. */
+    void (*close)(struct weir_held *held, struct weir_call_spec *last);
+};
+
 /* weir_message_commit.runtime, for connectors inside weir. */
 struct weir_connector_commit {
     const char *const *names;              /* of the segments' objects: each is used once */

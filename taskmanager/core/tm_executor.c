@@ -306,6 +306,13 @@ void weir_tm_executor_trigger(struct weir_tm *tm, const Weir__Control *control)
         send_executor(tm, executor, control);
 }
 
+void weir_tm_executor_complete(struct weir_tm *tm, const Weir__Control *control)
+{
+    struct tm_executor *executor = find(tm, control->checkpoint_complete->executor_id);
+    if (executor && executor->state == WEIR_TM_EXECUTOR_READY)
+        send_executor(tm, executor, control);
+}
+
 /* --- Stop */
 
 void weir_tm_executor_stop(struct weir_tm *tm, const Weir__StopExecutor *stop)

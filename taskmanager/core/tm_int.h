@@ -131,6 +131,7 @@ void weir_tm_executor_stop(struct weir_tm *tm, const Weir__StopExecutor *stop);
 void weir_tm_executor_deploy(struct weir_tm *tm, const Weir__Control *control);
 void weir_tm_executor_cancel(struct weir_tm *tm, const Weir__Control *control);
 void weir_tm_executor_trigger(struct weir_tm *tm, const Weir__Control *control);
+void weir_tm_executor_complete(struct weir_tm *tm, const Weir__Control *control);
 void weir_tm_executor_align(struct weir_tm *tm, const Weir__Control *control);
 void weir_tm_executor_code(struct weir_tm *tm, const char *sha256, const char *path, const char *error);
 void weir_tm_executor_spawned(struct weir_tm *tm, const char *executor_id, uint32_t pid);

@@ -265,6 +265,9 @@ static void take_command(struct weir_tm *tm, const Weir__Control *control)
     case WEIR__CONTROL__BODY_TRIGGER_CHECKPOINT:
         weir_tm_executor_trigger(tm, control);
         break;
+    case WEIR__CONTROL__BODY_CHECKPOINT_COMPLETE:
+        weir_tm_executor_complete(tm, control);
+        break;
     case WEIR__CONTROL__BODY_COMMIT_OUTPUT:
         weir_tm_commit(tm, control);
         break;

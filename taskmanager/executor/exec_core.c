@@ -201,7 +201,7 @@ static void task_ended(struct weir_exec_core *core, const struct weir_exec_event
     report(core, task);
 }
 
-/* A trigger, or what came of one. What is for another attempt, or one that does not run (any more), changes nothing: the JobManager has
+/* A trigger, what came of one, or that it is complete. What is for another attempt, or one that does not run (any more), changes nothing: the JobManager has
  * given that checkpoint up, or counts the task's last snapshot. */
 static void checkpoint(struct weir_exec_core *core, const struct weir_exec_event *event,
                        enum weir_exec_effect_kind kind)
@@ -250,6 +250,9 @@ void weir_exec_step(struct weir_exec_core *core, const struct weir_exec_event *e
             break;
         case WEIR_EXEC_EVENT_TRIGGER:
             checkpoint(core, event, WEIR_EXEC_EFFECT_TRIGGER);
+            break;
+        case WEIR_EXEC_EVENT_COMPLETE:
+            checkpoint(core, event, WEIR_EXEC_EFFECT_COMPLETE);
             break;
         case WEIR_EXEC_EVENT_STORED:
             checkpoint(core, event, WEIR_EXEC_EFFECT_REPORT_CHECKPOINT);

@@ -34,6 +34,7 @@ enum weir_exec_event_kind {
     WEIR_EXEC_EVENT_TASK_RUNNING, /* task: its operators are open */
     WEIR_EXEC_EVENT_TASK_ENDED,   /* task, state: FINISHED, FAILED or CANCELED */
     WEIR_EXEC_EVENT_TRIGGER,      /* task, checkpoint: its barrier is to begin there */
+    WEIR_EXEC_EVENT_COMPLETE,     /* task, checkpoint: it is in HEAD, with the task's part */
     WEIR_EXEC_EVENT_STORED,       /* task, checkpoint: its part is in the store, or could not be written */
     WEIR_EXEC_EVENT_LEASE,        /* until_ms */
     WEIR_EXEC_EVENT_STOP,         /* asked to end */
@@ -54,6 +55,7 @@ enum weir_exec_effect_kind {
     WEIR_EXEC_EFFECT_CANCEL,            /* task: it will end, with TASK_ENDED */
     WEIR_EXEC_EFFECT_REPORT,            /* task, state */
     WEIR_EXEC_EFFECT_TRIGGER,           /* task, checkpoint: to the task */
+    WEIR_EXEC_EFFECT_COMPLETE,          /* task, checkpoint: the same */
     WEIR_EXEC_EFFECT_REPORT_CHECKPOINT, /* task, checkpoint: what came of it */
     WEIR_EXEC_EFFECT_EXIT               /* the last effect ever: exit */
 };

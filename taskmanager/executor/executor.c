@@ -29,6 +29,7 @@
 #define HANG_MS 10000 /* a call that runs so long is logged with its stack */
 #define POLL_MS 1000
 #define RESCALE_ALIGNED_NS 100000000 /* a barrier before a rescaling waits for its turn so long */
+#define SETTLE_MS 1500               /* for what operators have left to be done when they were closed */
 #define STOP_WAIT_MS 2000            /* for user code to return, before a process ends without it */
 #define WORKERS_MAX 256
 #define FAILURE_STACK_SIZE 16384
@@ -278,6 +279,14 @@ static void trigger_task(struct weir_control *c, const struct weir_exec_task_id 
     weir_control_report_checkpoint(c, id, message->checkpoint, NULL, &error);
 }
 
+static void complete_task(struct weir_control *c, const struct weir_exec_task_id *id, uint64_t checkpoint)
+{
+    struct weir_executor_task *task = weir_control_find_task(c, id);
+    weir_assert(task && task->task);
+    weir_task_complete(task->task, checkpoint);
+    weir_worker_wake(task->worker);
+}
+
 static void begin_exit(struct weir_control *c, enum weir_exec_exit exit)
 {
     static const struct {
@@ -315,6 +324,9 @@ static void perform(struct weir_control *c, const struct weir_exec_effect *effec
         break;
     case WEIR_EXEC_EFFECT_TRIGGER:
         trigger_task(c, &effect->task, about->trigger);
+        break;
+    case WEIR_EXEC_EFFECT_COMPLETE:
+        complete_task(c, &effect->task, effect->checkpoint);
         break;
     case WEIR_EXEC_EFFECT_REPORT_CHECKPOINT:
         weir_control_report_checkpoint(c, &effect->task, effect->checkpoint, about->write, about->write_error);
@@ -521,6 +533,20 @@ static void trigger(struct weir_control *c, const Weir__TriggerCheckpoint *messa
     }
 }
 
+static void complete(struct weir_control *c, const Weir__CheckpointComplete *message)
+{
+    for (size_t i = 0; i < message->n_tasks && !c->exiting; i++) {
+        const Weir__TaskId *id = message->tasks[i];
+        if (!is_task(c, id))
+            continue;
+        struct weir_exec_event event = {.kind = WEIR_EXEC_EVENT_COMPLETE,
+                                        .now_ms = weir_clock_mono_ms(),
+                                        .task = {id->vertex, id->subtask, id->attempt},
+                                        .checkpoint = message->checkpoint};
+        step(c, &event, NULL);
+    }
+}
+
 static void take_message(struct weir_control *c, const Weir__Control *message)
 {
     struct weir_exec_event event = {.now_ms = weir_clock_mono_ms()};
@@ -535,6 +561,10 @@ static void take_message(struct weir_control *c, const Weir__Control *message)
     case WEIR__CONTROL__BODY_TRIGGER_CHECKPOINT:
         (void)weir_fault("executor.trigger-received");
         trigger(c, message->trigger_checkpoint);
+        break;
+    case WEIR__CONTROL__BODY_CHECKPOINT_COMPLETE:
+        (void)weir_fault("executor.complete-received");
+        complete(c, message->checkpoint_complete);
         break;
     case WEIR__CONTROL__BODY_STOP_EXECUTOR:
         event.kind = WEIR_EXEC_EVENT_STOP;
@@ -732,7 +762,8 @@ static void open_local_copies(struct weir_control *c, const char *store)
 static weir_err set_up_checkpoints(struct weir_control *c, struct weir_error *error)
 {
     const char *mode = setting(c, "execution.checkpointing.mode");
-    c->executor.periodic = setting_ms(c, "execution.checkpointing.interval", 0) > 0;
+    c->executor.checkpoint_interval_ms = setting_ms(c, "execution.checkpointing.interval", 0);
+    c->executor.periodic = c->executor.checkpoint_interval_ms > 0;
     c->executor.at_least_once = mode && strcmp(mode, "at-least-once") == 0;
     const char *unaligned = setting(c, "execution.checkpointing.unaligned.enabled");
     c->executor.unaligned = unaligned && strcmp(unaligned, "true") == 0 && !c->executor.at_least_once;
@@ -892,6 +923,8 @@ static void free_executor(struct weir_control *c)
     weir_io_stop(executor->io);
     while (executor->tasks)
         free_task(c, executor->tasks);
+    if (executor->pool)
+        weir_pool_settle(executor->pool, SETTLE_MS);
     for (int i = 0; i < executor->worker_count; i++)
         weir_worker_free(executor->workers[i]);
     free(executor->workers);

@@ -479,6 +479,8 @@ static void fill_segments(Weir__Committable *committable, const struct weir_outp
     }
     committable->n_segments = count;
     committable->since = from->since;
+    if (from->transaction)
+        committable->transaction = from->transaction;
     committable->sink = from->sink;
 }
 

@@ -79,6 +79,7 @@ struct weir_executor {
         store; /* where checkpoints are, calls under way hold a reference each; NULL: execution.checkpointing.dir is not set */
     struct weir_key_value *store_settings; /* s3.*: how stores are reached; their texts are in `start` */
     struct weir_local_copies *local;       /* of what is in the store; NULL: none are made */
+    int64_t checkpoint_interval_ms;
     bool periodic;              /* checkpoints are made, again and again; else there are those that somebody asks for */
     bool can_checkpoint;        /* the JobManager has somewhere to keep them */
     bool at_least_once;         /* the job's */

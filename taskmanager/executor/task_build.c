@@ -410,6 +410,7 @@ static struct weir_chain *build_chain(struct weir_executor_task *task,
         ctx->code = executor->code;
         ctx->restored = task->restored;
         ctx->periodic = executor->periodic;
+        ctx->checkpoint_interval_ms = executor->checkpoint_interval_ms;
         if (executor->rocks && resolved->plan.keyed)
             ctx->memory = weir_state_memory_new(executor->rocks, executor->operator_memory);
         ctx->store = executor->store;

@@ -21,6 +21,7 @@ struct sink_commit {
     struct weir_connector_commit runtime;
     const Weir__OutputSegment **objects; /* beside commit.segments */
     const char **names;                  /* theirs */
+    const char **held;                   /* their transactions */
     struct weir_buf bytes;               /* of the segment that was read last */
     struct weir_message_out *messages;
 };
@@ -134,7 +135,9 @@ static void add_segments(struct sink_commit *sink, const Weir__Committable *from
         weir_realloc((void *)(uintptr_t)sink->commit.segments, (all + 1) * sizeof *segments);
     sink->objects = weir_realloc(sink->objects, (all + 1) * sizeof *sink->objects);
     sink->names = weir_realloc(sink->names, (all + 1) * sizeof *sink->names);
+    sink->held = weir_realloc(sink->held, (all + 1) * sizeof *sink->held);
     for (size_t i = 0; i < from->n_segments; i++) {
+        sink->held[have + i] = from->transaction[0] ? from->transaction : NULL;
         const Weir__OutputSegment *object = sink->objects[have + i] = from->segments[i];
         sink->names[have + i] = object->object;
         segments[have + i] = (struct weir_commit_segment){object->size, object->records, from->since};
@@ -200,12 +203,14 @@ static weir_err commit_sink(const Weir__CommitOutput *output, size_t first, stru
     struct weir_key_value *settings = settings_of(output);
     sink.runtime = (struct weir_connector_commit){sink.names, settings, (int)output->n_store_settings};
     sink.commit.runtime = &sink.runtime;
+    sink.commit.held = sink.held;
     if (!err)
         err = connector->commit_messages(&sink.commit, error);
     if (sink.commit.transactions + sink.commit.failed_transactions > 0)
         count_commit(&sink.commit);
     free(settings);
     free(sink.names);
+    free(sink.held);
     json_decref(json);
     free((void *)(uintptr_t)sink.commit.options);
     free((void *)(uintptr_t)sink.commit.segments);

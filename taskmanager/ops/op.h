@@ -91,6 +91,9 @@ struct weir_op_vtable {
      * (snapshot->checkpoint 0): that one stands for the task in all later checkpoints. */
     weir_err (*snapshot)(struct weir_op *op, struct weir_op_ctx *ctx, struct weir_snapshot *snapshot,
                          struct weir_error *error);
+    /* Optional: a checkpoint to which snapshot() gave a committable with a transaction is in HEAD. Between two calls, at any time after that; not
+     * for each: a later one speaks for those before it. */
+    weir_err (*complete)(struct weir_op *op, struct weir_op_ctx *ctx, uint64_t checkpoint, struct weir_error *error);
     /* Optional: a barrier does not wait until the batch in hand is done (batch() said AGAIN). Pushes the results of the rows that are done and
      * says how many rows these are: they are in the state, those behind them are not. Output may be full: weir_out_full() gives some
      * more; when that is not enough, -1. The work goes on afterwards as if nothing had been. NULL: it waits. */
@@ -138,8 +141,9 @@ struct weir_op_ctx {
     struct weir_out *sides[2]; /* NULL when nobody listens: rows for it are counted and dropped */
     int64_t watermark_ms;      /* the last one that this operator has seen */
     bool batch_mode;
-    bool draining;           /* a reader of splits: it was told to end; what it has not read stays in its snapshot */
-    bool input_over;         /* a reader of splits: nobody gets any more, only what it has in hand is left */
+    bool draining;   /* a reader of splits: it was told to end; what it has not read stays in its snapshot */
+    bool input_over; /* a reader of splits: nobody gets any more, only what it has in hand is left */
+    int64_t checkpoint_interval_ms; /* 0: not periodic */
     bool periodic;           /* the job makes checkpoints, again and again; else only when somebody asks for one */
     struct weir_error error; /* set it before FAILED */
     /* open() only: what snapshot() gave to the checkpoint that this attempt begins with; NULL: it begins from nothing. An operator asks

@@ -94,6 +94,7 @@ struct weir_output_log {
     uint64_t since;          /* the last barrier's checkpoint, or the restored one */
     uint64_t made;           /* segments, for their names */
     struct segment *open;    /* being appended to; NULL: none */
+    size_t last_at;          /* in it, where the last message begins; 0: there is none to take back */
     struct segment **closed; /* of this epoch, in order */
     int closed_count;
     struct {
@@ -233,11 +234,24 @@ weir_err weir_output_log_append(struct weir_output_log *log, const struct weir_m
         ok = append_headers(buf, message);
     if (ok) {
         log->open->records++;
+        log->last_at = before;
         return WEIR_OK;
     }
     buf->size = before;
     return weir_fail(error, WEIR_ERR_FULL, "a message of %zu bytes does not fit the output log",
                      message->key_size + message->value_size);
+}
+
+void weir_output_log_take_back(struct weir_output_log *log)
+{
+    weir_assert(log->open && log->last_at > 0);
+    log->open->bytes.size = log->last_at;
+    log->open->records--;
+    log->last_at = 0;
+    if (log->open->records == 0) {
+        segment_unref(log->open);
+        log->open = NULL;
+    }
 }
 
 /* --- Epochs */
@@ -270,15 +284,17 @@ bool weir_output_log_end_epoch(struct weir_output_log *log, uint64_t checkpoint,
     uint64_t since = log->since;
     if (log->open)
         close_open(log);
+    log->last_at = 0;
     log->since = checkpoint ? checkpoint : since;
     if (log->closed_count == 0)
         return false;
     const struct weir_op_plan *plan = log->ctx->plan;
     struct epoch *epoch = weir_alloc(sizeof *epoch + (size_t)log->closed_count * sizeof(struct segment *));
     epoch->count = log->closed_count;
-    *segments =
-        (struct weir_output_segments){weir_zalloc((size_t)log->closed_count * sizeof *segments->list),
-                                      log->closed_count, weir_strdup(plan->uid ? plan->uid : plan->name), since};
+    *segments = (struct weir_output_segments){.list = weir_zalloc((size_t)log->closed_count * sizeof *segments->list),
+                                              .count = log->closed_count,
+                                              .sink = weir_strdup(plan->uid ? plan->uid : plan->name),
+                                              .since = since};
     for (int i = 0; i < log->closed_count; i++) {
         struct segment *segment = epoch->segments[i] = log->closed[i];
         segments->list[i] = (struct weir_output_segment){weir_strdup(segment->key), (int64_t)segment->size,

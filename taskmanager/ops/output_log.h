@@ -23,6 +23,8 @@ bool weir_output_log_is_busy(struct weir_output_log *log);
 /* The message is copied. FULL: it is larger than an object may be. */
 weir_err weir_output_log_append(struct weir_output_log *log, const struct weir_message_out *message,
                                 struct weir_error *error);
+/* Takes back the message that was appended last, just now. */
+void weir_output_log_take_back(struct weir_output_log *log);
 /* The end of an epoch, at the barrier of `checkpoint` (0: of the task): what was appended since the one before. `segments` is the caller's to
  * free; `sync` puts what is not in the store yet, and must have run. False: nothing was appended. */
 bool weir_output_log_end_epoch(struct weir_output_log *log, uint64_t checkpoint, struct weir_output_segments *segments,

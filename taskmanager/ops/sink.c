@@ -6,6 +6,8 @@
  *
  * With checkpoints, barrier() closes what was written before each. It is pending from then on, and rides in every snapshot until a barrier
  * says that a checkpoint which carried it is complete (docs/checkpoints.md, "Output"). A restored sink has nothing pending.
+ *
+ * Messages that wait in the log may be in a transaction of the connector's, too, that it holds open until complete() (`held`).
  */
 #include <jansson.h>
 #include <pthread.h>
@@ -20,6 +22,7 @@
 #define COMMITTABLE_SIZE_MAX ((size_t)64 << 10)
 #define FLUSH_DELAY_MS 5
 #define CHECK_POLL_MS 50
+#define HELD_STATE "transactions"
 #define PENDING_MAX 10000 /* checkpoints, one after the other, none of which became complete */
 
 struct shared_sync { /* of a pending entry and of the snapshots that carry it */
@@ -103,6 +106,30 @@ static bool publishes_at_the_end(const struct weir_connector *connector)
     return connector->commit && !connector->barrier;
 }
 
+/* Where the connector is to hold transactions open: what earlier attempts say of theirs is all subtasks' affair. */
+static weir_err open_held(struct sink *sink, struct weir_op_ctx *ctx, struct weir_error *error)
+{
+    const struct weir_op_plan *plan = ctx->plan;
+    const struct weir_connector_held *held = sink->carrier.connector->held;
+    if (!held || !held->wanted(plan->options, plan->option_count))
+        return WEIR_OK;
+    struct weir_held_start start = {.restored = ctx->restored ? ctx->restored->checkpoint : 0,
+                                    .interval_ms = ctx->checkpoint_interval_ms};
+    char **states = NULL;
+    const struct weir_restored_part *part = NULL;
+    while ((part = weir_restored_next(ctx->restored, plan->uid, HELD_STATE, part))) {
+        states = weir_realloc(states, (size_t)(start.state_count + 1) * sizeof *states);
+        states[start.state_count++] = weir_strndup((const char *)part->bytes, part->size);
+    }
+    start.states = (const char *const *)states;
+    weir_op_connector_ctx(&sink->connector_ctx, ctx, plan->inputs[0]);
+    weir_err err = held->open(&sink->connector_ctx, &start, plan->options, plan->option_count, &sink->held, error);
+    for (int i = 0; i < start.state_count; i++)
+        free(states[i]);
+    free(states);
+    return err ? weir_wrap(error, "%s", plan->name) : WEIR_OK;
+}
+
 static weir_err sink_open(struct weir_op *op, struct weir_op_ctx *ctx, struct weir_error *error)
 {
     struct sink *sink = (struct sink *)op;
@@ -132,7 +159,7 @@ static weir_err sink_open(struct weir_op *op, struct weir_op_ctx *ctx, struct we
         sink->log = weir_output_log_new(ctx);
         sink->log_text = describe(plan);
         weir_sink_check_begin(sink, ctx);
-        return WEIR_OK;
+        return open_held(sink, ctx, error);
     }
     weir_op_connector_ctx(&sink->connector_ctx, ctx, plan->inputs[0]);
     if ((err = sink->carrier.connector->writer_open(&sink->connector_ctx, plan->options, plan->option_count,
@@ -152,7 +179,7 @@ static enum weir_step failed(struct weir_op_ctx *ctx)
 bool weir_sink_is_busy(const struct sink *sink)
 {
     if (sink->log)
-        return weir_output_log_is_busy(sink->log);
+        return weir_output_log_is_busy(sink->log) || (sink->held && sink->carrier.connector->held->busy(sink->held));
     return sink->carrier.connector->busy && sink->carrier.connector->busy(sink->writer);
 }
 
@@ -334,6 +361,32 @@ static struct sink_pending *new_pending(struct sink *sink, uint64_t checkpoint, 
     return pending;
 }
 
+/* The epoch's messages are in it, too. */
+static weir_err close_transaction(struct sink *sink, struct weir_op_ctx *ctx, struct sink_pending *pending,
+                                  struct weir_error *error)
+{
+    struct weir_buf transaction;
+    weir_buf_init(&transaction, COMMITTABLE_SIZE_MAX);
+    weir_err err = sink->carrier.connector->held->barrier(sink->held, pending->checkpoint, &transaction, error);
+    if (!err && transaction.size > 0)
+        pending->segments.transaction = weir_strndup((const char *)transaction.data, transaction.size);
+    weir_buf_fini(&transaction);
+    return err ? weir_wrap(error, "%s", ctx->plan->name) : WEIR_OK;
+}
+
+static weir_err save_held(struct sink *sink, struct weir_op_ctx *ctx, struct weir_snapshot *snapshot,
+                          struct weir_error *error)
+{
+    struct weir_buf state;
+    weir_buf_init(&state, COMMITTABLE_SIZE_MAX);
+    bool ok = sink->carrier.connector->held->save(sink->held, &state);
+    if (ok && state.size > 0)
+        weir_snapshot_add(snapshot, ctx->plan->uid, HELD_STATE, WEIR_STATE_UNION, &state);
+    weir_buf_fini(&state);
+    return ok ? WEIR_OK
+              : weir_fail(error, WEIR_ERR_FULL, "%s: the state of its transactions is too large", ctx->plan->name);
+}
+
 static weir_err add_pending(struct sink *sink, struct weir_op_ctx *ctx, uint64_t checkpoint, struct weir_error *error)
 {
     struct weir_barrier_sync sync = {.run = NULL};
@@ -344,7 +397,7 @@ static weir_err add_pending(struct sink *sink, struct weir_op_ctx *ctx, uint64_t
         struct sink_pending *pending = new_pending(sink, checkpoint, &sync);
         pending->committable = weir_strdup(sink->log_text);
         pending->segments = segments;
-        return WEIR_OK;
+        return sink->held ? close_transaction(sink, ctx, pending, error) : WEIR_OK;
     }
     struct weir_buf committable;
     weir_buf_init(&committable, COMMITTABLE_SIZE_MAX);
@@ -407,6 +460,8 @@ static weir_err sink_snapshot(struct weir_op *op, struct weir_op_ctx *ctx, struc
                          PENDING_MAX);
     if (snapshot->checkpoint != 0 && (err = add_pending(sink, ctx, snapshot->checkpoint, error)))
         return err;
+    if (sink->held && (err = save_held(sink, ctx, snapshot, error)))
+        return err;
     for (int i = 0; i < sink->pending_count; i++) {
         struct sink_pending *pending = &sink->pending[i];
         if (pending->committable)
@@ -419,6 +474,15 @@ static weir_err sink_snapshot(struct weir_op *op, struct weir_op_ctx *ctx, struc
     return WEIR_OK;
 }
 
+static weir_err sink_complete(struct weir_op *op, struct weir_op_ctx *ctx, uint64_t checkpoint,
+                              struct weir_error *error)
+{
+    struct sink *sink = (struct sink *)op;
+    weir_err err =
+        sink->held && !sink->sealed ? sink->carrier.connector->held->complete(sink->held, checkpoint, error) : WEIR_OK;
+    return err ? weir_wrap(error, "%s", ctx->plan->name) : WEIR_OK;
+}
+
 /* --- The end */
 
 static enum weir_step sink_end(struct weir_op *op, struct weir_op_ctx *ctx)
@@ -429,6 +493,12 @@ static enum weir_step sink_end(struct weir_op *op, struct weir_op_ctx *ctx)
     if (checked != WEIR_STEP_DONE)
         return checked == WEIR_STEP_FAILED ? failed(ctx) : checked;
     weir_op_set_timer(ctx, INT64_MAX);
+    if (sink->held && !sink->sealed) {
+        sink->sealed = true;
+        connector->held->seal(sink->held);
+    }
+    if (sink->held && connector->held->busy(sink->held))
+        return WEIR_STEP_AGAIN;
     if (sink->log) {
         end_log(sink, ctx);
         return WEIR_STEP_DONE;
@@ -458,9 +528,14 @@ static enum weir_step sink_end(struct weir_op *op, struct weir_op_ctx *ctx)
 static void sink_close(struct weir_op *op, struct weir_op_ctx *ctx, bool finished)
 {
     struct sink *sink = (struct sink *)op;
-    (void)ctx, (void)finished;
+    (void)finished;
     if (sink->writer)
         sink->carrier.connector->writer_close(sink->writer);
+    if (sink->held) {
+        struct weir_call_spec last;
+        sink->carrier.connector->held->close(sink->held, &last);
+        weir_call_leave(ctx->pool, &last);
+    }
     if (sink->encoder)
         sink->carrier.format->encoder_free(sink->encoder);
     weir_sink_messages_close(sink);
@@ -483,6 +558,7 @@ const struct weir_op_vtable weir_op_sink = {
     .cut = sink_cut,
     .end = sink_end,
     .snapshot = sink_snapshot,
+    .complete = sink_complete,
     .timer = sink_timer,
     .close = sink_close,
 };

@@ -16,6 +16,7 @@ struct sink {
     struct weir_connector_ctx connector_ctx;
     struct weir_writer *writer; /* NULL: messages go into `log` */
     struct weir_output_log *log;
+    struct weir_held *held;   /* beside `log`: messages are in an open transaction, too; NULL: they are not */
     char *log_text;           /* of its committables */
     struct sink_check *check; /* of what goes into the log; NULL: none is needed */
     struct weir_encoder *encoder;

@@ -319,6 +319,13 @@ static weir_err write_messages(struct sink *sink, struct weir_op_ctx *ctx, const
         if (weir_output_log_append(sink->log, &message, &ctx->error))
             return weir_fail_record(&ctx->error, WEIR_BAD_TOO_LARGE, "a message of %zu bytes is too large",
                                     message.key_size + message.value_size);
+        bool taken = true;
+        if (sink->held)
+            err = sink->carrier.connector->held->write(sink->held, &message, &taken, &ctx->error);
+        if (err || !taken) { /* in both or in neither */
+            weir_output_log_take_back(sink->log);
+            return err;
+        }
     }
     return WEIR_OK;
 }

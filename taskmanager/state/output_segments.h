@@ -12,8 +12,9 @@ struct weir_output_segment {
 struct weir_output_segments {
     struct weir_output_segment *list;
     int count;
-    char *sink;     /* uid of its operator; NULL: there are none */
-    uint64_t since; /* the last checkpoint whose barrier came before the records: every later one publishes them */
+    char *sink;        /* uid of its operator; NULL: there are none */
+    uint64_t since;    /* the last checkpoint whose barrier came before the records: every later one publishes them */
+    char *transaction; /* the connector's own, of the open transaction that the records are in, too; NULL: none */
 };
 /* `to` is empty. */
 void weir_output_segments_copy(struct weir_output_segments *to, const struct weir_output_segments *from);

@@ -134,6 +134,7 @@ void weir_output_segments_copy(struct weir_output_segments *to, const struct wei
     to->count = from->count;
     to->since = from->since;
     to->sink = from->sink ? weir_strdup(from->sink) : NULL;
+    to->transaction = from->transaction ? weir_strdup(from->transaction) : NULL;
     to->list = weir_alloc((size_t)(from->count + 1) * sizeof *to->list);
     for (int i = 0; i < from->count; i++) {
         to->list[i] = from->list[i];
@@ -147,6 +148,7 @@ void weir_output_segments_fini(struct weir_output_segments *segments)
         free(segments->list[i].object);
     free(segments->list);
     free(segments->sink);
+    free(segments->transaction);
     *segments = (struct weir_output_segments){.list = NULL};
 }
 

@@ -532,6 +532,20 @@ void weir_chain_take_snapshot(struct op_node *node, const struct weir_barrier *b
         weir_snapshot_free(whole);
 }
 
+void weir_chain_complete(struct weir_chain *chain, uint64_t checkpoint)
+{
+    for (int i = 0; i < chain->op_count && chain->state == WEIR_CHAIN_RUNNING; i++) {
+        struct op_node *node = &chain->nodes[i];
+        if (!node->vtable->complete)
+            continue;
+        enter(node);
+        weir_err err = node->vtable->complete(node->state, &node->ctx, checkpoint, &node->ctx.error);
+        leave();
+        if (err)
+            fail(chain, node);
+    }
+}
+
 struct weir_snapshot *weir_chain_last_snapshot(struct weir_chain *chain, bool tables)
 {
     weir_assert(chain->state == WEIR_CHAIN_FINISHED);

@@ -80,6 +80,8 @@ void weir_chain_intercept(struct weir_chain *chain, void (*on_snapshot)(void *ar
 bool weir_chain_head_is_source(const struct weir_chain *chain);
 /* Gives the head one item (its batch's reference too); wants_input() must have said yes. */
 void weir_chain_give(struct weir_chain *chain, const struct weir_item *item);
+/* This checkpoint is in HEAD, with what the operators gave to it: those that have complete() are told. */
+void weir_chain_complete(struct weir_chain *chain, uint64_t checkpoint);
 /* FINISHED, before it is closed: the last snapshot, with everything that is to be committed. `tables`: keyed states are in it although its
  * sources came to their end by themselves. NULL: an operator could not give it, weir_chain_error(). */
 struct weir_snapshot *weir_chain_last_snapshot(struct weir_chain *chain, bool tables);

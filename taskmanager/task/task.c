@@ -33,6 +33,7 @@ struct weir_task {
                      int op);
     void *arg;
     _Atomic int cancel;
+    _Atomic uint64_t complete; /* the newest checkpoint that operators are to be told of; 0: they know */
     pthread_mutex_t barriers_lock;
     struct weir_barrier barriers[WEIR_TASK_BARRIERS_MAX]; /* triggered, in order */
     _Atomic int barrier_count;
@@ -226,6 +227,11 @@ bool weir_task_trigger(struct weir_task *task, const struct weir_barrier *barrie
     return room;
 }
 
+void weir_task_complete(struct weir_task *task, uint64_t checkpoint)
+{
+    atomic_store(&task->complete, checkpoint);
+}
+
 /* --- Statistics */
 
 static void publish(struct weir_task *task, int64_t now_ns)
@@ -363,6 +369,8 @@ enum weir_progress weir_task_call(struct weir_task *task, int64_t now_ns)
     }
     int64_t deadline_ns = now_ns + WEIR_TASK_CALL_NS;
     weir_chain_begin(task->chain, now_ns, deadline_ns);
+    if (atomic_load_explicit(&task->complete, memory_order_relaxed))
+        weir_chain_complete(task->chain, atomic_exchange(&task->complete, 0));
     bool any = false, dry = false;
     for (;;) {
         bool moved = weir_chain_run(task->chain);

@@ -50,6 +50,8 @@ void weir_task_cancel(struct weir_task *task);
  * worker. */
 #define WEIR_TASK_BARRIERS_MAX 8
 bool weir_task_trigger(struct weir_task *task, const struct weir_barrier *barrier);
+/* A checkpoint that it has given its part of is in HEAD: operators that wait for that are told at the next call. Any thread. */
+void weir_task_complete(struct weir_task *task, uint64_t checkpoint);
 
 /* --- The worker */
 enum weir_progress weir_task_call(struct weir_task *task, int64_t now_ns);

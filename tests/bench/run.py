@@ -467,7 +467,7 @@ class KafkaLatency:
         self.kafka.__exit__(*what)
         shutil.rmtree(sys.modules["weir_test"].REPORTS, ignore_errors=True)
 
-    def run(self, guarantee, isolation, options=None):
+    def run(self, guarantee, isolation, options=None, transaction="commit"):
         """(p50, p99, p99.9, most), ms."""
         self.count += 1
         names = [f"{way}{self.count}" for way in ("in", "out")]
@@ -475,9 +475,10 @@ class KafkaLatency:
             self.kafka.create(name, 4)
         options = {"execution.checkpointing.interval": "100 ms", **(options or {})}
         with Cluster(1, 2, [o for k, v in options.items() for o in ("-D", f"{k}={v}")]) as cluster:
-            cluster.run("-d", "-p", 2, job("kafka_latency"), "--brokers", self.kafka.brokers, "--input", names[0], "--output", names[1], "--guarantee", guarantee)
+            cluster.run("-d", "-p", 2, job("kafka_latency"), "--brokers", self.kafka.brokers, "--input", names[0], "--output", names[1], "--guarantee", guarantee,
+                        "--transaction", transaction)
             said = measure([bench("kafka_bench"), "latency", self.kafka.brokers, *names, self.RATE, self.WARM_S, self.SECONDS, isolation])[2]
-        print(f"# {guarantee}: {said.strip()}", flush=True)
+        print(f"# {guarantee}{' in open transactions' * (transaction == 'open')}: {said.strip()}", flush=True)
         lost, doubled, *times = numbers(r"lost (\d+) doubled (\d+) p50 (\S+) p99 (\S+) p99.9 (\S+) most (\S+)", said)
         if lost or doubled:
             raise SystemExit(f"kafka_latency: {lost:.0f} rows are lost, {doubled:.0f} doubled")
@@ -489,14 +490,16 @@ def bench_kafka_latency():
     with KafkaLatency() as run:
         from s3_kit import KEYS, S3
         os.environ.update(KEYS)
-        found = {"exactly-once": [], "exactly-once-s3": [], "at-least-once": []}
+        found = {"exactly-once": [], "exactly-once-s3": [], "exactly-once-open": [], "exactly-once-open-s3": [], "at-least-once": []}
         with S3() as s3:
             storage = {"s3.endpoint": s3.endpoint, "s3.path-style-access": "true", "execution.checkpointing.dir": "s3://weir-test/bench"}
             for _ in range(min(RUNS, 3)):
                 found["exactly-once"].append(run.run("exactly-once", "read_committed"))
                 found["exactly-once-s3"].append(run.run("exactly-once", "read_committed", storage))
+                found["exactly-once-open"].append(run.run("exactly-once", "read_committed", transaction="open"))
+                found["exactly-once-open-s3"].append(run.run("exactly-once", "read_committed", storage, transaction="open"))
                 found["at-least-once"].append(run.run("at-least-once", "read_uncommitted"))
-        for name, bound in (("exactly-once", 300), ("exactly-once-s3", 300), ("at-least-once", 10)):
+        for name, bound in (("exactly-once", 300), ("exactly-once-s3", 300), ("exactly-once-open", 300), ("exactly-once-open-s3", 300), ("at-least-once", 10)):
             at_most(f"kafka-{name}-latency-p99-ms", median([times[1] for times in found[name]]), bound)
 
 

@@ -37,7 +37,7 @@ WEIR_JOB(kafka_count)
         weir_process(weir_key_by(records, "k"), .name = "numbered", WEIR_ON_ROW(record, numbered, number));
     weir_uid(weir_sink(weir_uid(numbered, "numbered"), "kafka", "topic", weir_arg(job, "to", NULL),
                        "properties.bootstrap.servers", brokers, "format", "json", "delivery-guarantee", "exactly-once",
-                       "properties.transaction.timeout.ms", weir_arg(job, "transaction-timeout", "60000"), "metadata.k",
-                       "key", NULL),
+                       "properties.transaction.timeout.ms", weir_arg(job, "transaction-timeout", "60000"),
+                       "sink.transaction", weir_arg(job, "transaction", "commit"), "metadata.k", "key", NULL),
              "out");
 }

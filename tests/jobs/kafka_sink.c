@@ -15,9 +15,12 @@ WEIR_JOB(kafka_sink)
     const char *to = weir_arg(job, "to", ""), *brokers = weir_arg(job, "to-brokers", weir_arg(job, "brokers", NULL));
     const char *guarantee = weir_arg(job, "guarantee", "at-least-once"), *on_error = weir_arg(job, "on-error", "fail");
     const char *timeout = weir_arg(job, "message-timeout", "300000"), *format = weir_arg(job, "format", "json");
+    const char *transaction = weir_arg(job, "transaction", "commit");
+    const char *transaction_timeout = weir_arg(job, "transaction-timeout", "60000");
     if (strcmp(kind, "columns") == 0) /* key, time, partition and topic are columns */
         weir_sink(rows, "kafka", "topic", to, "properties.bootstrap.servers", brokers, "format", format,
-                  "delivery-guarantee", guarantee, "on-error", on_error, "properties.message.timeout.ms", timeout,
+                  "delivery-guarantee", guarantee, "sink.transaction", transaction, "on-error", on_error,
+                  "properties.message.timeout.ms", timeout, "properties.transaction.timeout.ms", transaction_timeout,
                   "properties.topic.metadata.propagation.max.ms", "3000", "properties.isolation.level",
                   weir_arg(job, "isolation", "read_committed"), "properties.queue.buffering.max.messages",
                   weir_arg(job, "queue", "500000"), "properties.linger.ms", weir_arg(job, "linger", "5"), "metadata.k",

@@ -170,6 +170,35 @@ static void test_headers_come_back(void **state)
     weir_output_log_free(log);
 }
 
+/* The last message, and no other; alone it leaves no object. */
+static void test_what_is_taken_back(void **state)
+{
+    struct weir_op_ctx ctx = ctx_from(NULL);
+    struct weir_output_log *log = weir_output_log_new(&ctx);
+    struct weir_output_segments segments;
+    struct weir_barrier_sync sync;
+    (void)state;
+    append(log, "k", "gone", 4, NULL, -1, 1);
+    weir_output_log_take_back(log);
+    assert_false(weir_output_log_end_epoch(log, 4, &segments, &sync));
+    append(log, "k", "stays", 5, NULL, -1, 2);
+    append(log, "other", "gone again", 10, "topic", 3, 3);
+    weir_output_log_take_back(log);
+    append(log, NULL, "last", 4, NULL, -1, 4);
+    end_epoch(log, 5, &segments);
+    struct weir_buf bytes;
+    int64_t count;
+    struct weir_message_out *m = read_object(&segments.list[0], &bytes, &count);
+    assert_int_equal(count, 2);
+    assert_int_equal(m[0].timestamp_ms, 2);
+    assert_int_equal(m[1].timestamp_ms, 4);
+    assert_memory_equal(m[1].value, "last", 4);
+    free(m);
+    weir_buf_fini(&bytes);
+    weir_output_segments_fini(&segments);
+    weir_output_log_free(log);
+}
+
 /* Two sinks in one task: each has objects of its own. */
 static void test_two_logs_of_a_task(void **state)
 {
@@ -255,9 +284,8 @@ static int close_store(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_messages_come_back),
-        cmocka_unit_test(test_headers_come_back),
-        cmocka_unit_test(test_two_logs_of_a_task),
+        cmocka_unit_test(test_messages_come_back), cmocka_unit_test(test_headers_come_back),
+        cmocka_unit_test(test_what_is_taken_back), cmocka_unit_test(test_two_logs_of_a_task),
         cmocka_unit_test(test_large_epochs),
     };
     return cmocka_run_group_tests(tests, open_store, close_store);

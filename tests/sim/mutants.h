@@ -117,6 +117,8 @@
     X(kafka_early, "output that another job began with follows what comes before it") \
     X(kafka_part_is_whole, "a checkpoint that is written in part is not written") \
     X(kafka_parts_from_one, "parts that are written are not written again") \
+    X(jm_complete_before_head, "who holds transactions open is told when HEAD names the checkpoint") \
+    X(kafka_held_again, "what a holder has committed is not written again") \
     X(kafka_before_forgotten, "what is left of a checkpoint is cut into the same parts as the rest was") \
     X(tm_orphans_left, "executors of an earlier boot are killed") \
     X(tm_register_hides_executors, "Register names the executors that still run") \

@@ -167,9 +167,17 @@ struct xtask {
         uint64_t from, to;
         uint64_t since;         /* of a job with Kafka: the last barrier before it, */
         int number;             /* and that of its object in the log */
+        int held;               /* transactional id that has it open, too; 0: none */
     } pending[SIM_PENDING_MAX]; /* output of a sink that is not known to be of a complete checkpoint */
     int pending_count;
-    int segments;     /* objects of the output log that it has written */
+    int segments;    /* objects of the output log that it has written */
+    uint64_t unheld; /* the newest epoch that it has not held: published before it holds another */
+    bool lost_held;  /* it has been fenced: a real one fails */
+    struct {
+        uint64_t checkpoint;
+        int txn, epoch;       /* its id, and the producer's */
+    } holds[SIM_PENDING_MAX]; /* what is open, in its order */
+    int hold_count;
     bool end_written; /* the last ones, too */
 };
 
@@ -329,6 +337,7 @@ struct job {
     bool taken_over;  /* by a later JobManager */
     bool periodic;    /* ... and does so by itself, not only when the operator asks */
     bool kafka;       /* its output goes there, by way of a log in the checkpoint */
+    bool held;        /* and its sinks hold it in open transactions, too */
     struct sim_head head;
     struct sim_object *objects;
     int object_count, object_capacity;
@@ -425,6 +434,7 @@ struct sim_savepoint {
     X(import_refused) X(import_failed) X(savepoint_claimed) X(savepoint_removed) X(fell_back) X(fallback_refused) X(rescale_refused) \
     X(kafka_transaction) X(kafka_second_part) X(kafka_fenced) X(kafka_fenced_open) X(kafka_request_lost) X(kafka_reply_lost) \
     X(kafka_marker_hidden) X(kafka_failed) X(kafka_timed_out) X(kafka_resolved) X(kafka_output_of_another) X(kafka_early) X(kafka_log_gone) \
+    X(kafka_held) X(kafka_held_committed) X(kafka_held_fenced) X(kafka_held_from_log) X(kafka_held_left_out) X(kafka_held_taken) \
     X(restored_other_parallelism) X(quiet_barrier) X(aligned_waited) \
     X(crash_at_trigger) X(crash_at_cancel) X(crash_at_deploy) X(crash_at_copy) X(crash_at_metadata) X(crash_at_head) X(crash_at_commit) \
     X(listed_in_pages) X(deletion_failed) X(job_erased) X(submission_not_stored) X(submission_unacknowledged) X(cancel_unrecorded) X(zombie_jobmanager)
@@ -649,10 +659,16 @@ bool store_may_fall_back(struct job *job, uint64_t to);
 /* --- sim_kafka.c */
 void kafka_plan(struct world *w);
 bool kafka_plan_job(struct world *w);
+bool kafka_plan_held(struct world *w);
 bool kafka_is_publishing(const struct world *w, int tm, int job);
 void kafka_publish(struct world *w, int tm, int job, const Weir__Control *control); /* then tm_committed() */
 void kafka_event(struct world *w, int what, int a, uint64_t b);
 void kafka_heard(struct world *w, int tm, int what, uint64_t token); /* by a process that publishes */
+/* A sink's epoch, up to the barrier of `checkpoint`, in a transaction of the subtask's own: its id, or 0. Then its texts; then the checkpoint that it waits
+ * for, or a later one, is complete. */
+int kafka_hold(struct world *w, struct job *job, struct xtask *task, int op, uint64_t checkpoint);
+void kafka_held_text(struct world *w, int held, uint64_t checkpoint, const char *text);
+void kafka_complete(struct world *w, int exec, const Weir__CheckpointComplete *message);
 bool kafka_is_at_rest(const struct world *w);
 void kafka_free(struct world *w);
 

@@ -218,6 +218,7 @@ struct snapshot_room {
     char texts[SIM_PENDING_MAX + SIM_GROUPS][64], object[96];
     Weir__OutputSegment segments[SIM_PENDING_MAX + SIM_GROUPS], *segment_lists[SIM_PENDING_MAX + SIM_GROUPS];
     char logs[SIM_PENDING_MAX + SIM_GROUPS][96], sinks[SIM_PENDING_MAX + SIM_GROUPS][12];
+    char held[SIM_PENDING_MAX + SIM_GROUPS][40];
 };
 
 static void name_segment(const struct job *job, const struct sim_task *truth, const struct xtask *task,
@@ -243,14 +244,20 @@ static void write_segments(struct world *w, struct job *job, const struct sim_ta
     task->end_written |= at_end; /* an executor that repeats its report writes nothing */
 }
 
+static void name_output(const struct sim_task *truth, const struct xtask *task, const struct sim_interval *interval,
+                        char text[static 64])
+{
+    char to[24];
+    snprintf(to, sizeof to, interval->to == SIM_END ? "end" : "%" PRIu64, interval->to);
+    snprintf(text, 64, "%d.%" PRIx32 ".%" PRIu64 ".%s.%" PRIu32, truth->sink, interval->groups, interval->from, to,
+             task->attempt);
+}
+
 static void add_committable(struct snapshot_room *room, const struct job *job, const struct sim_task *truth,
                             const struct xtask *task, const struct sim_interval *interval)
 {
     size_t i = room->snapshot.n_committables++;
-    char to[24];
-    snprintf(to, sizeof to, interval->to == SIM_END ? "end" : "%" PRIu64, interval->to);
-    snprintf(room->texts[i], sizeof room->texts[i], "%d.%" PRIx32 ".%" PRIu64 ".%s.%" PRIu32, truth->sink,
-             interval->groups, interval->from, to, task->attempt);
+    name_output(truth, task, interval, room->texts[i]);
     weir__committable__init(&room->committables[i]);
     room->committables[i].connector = (char *)"files";
     room->committables[i].text = room->texts[i];
@@ -266,6 +273,10 @@ static void add_committable(struct snapshot_room *room, const struct job *job, c
     room->committables[i].segments = &room->segment_lists[i];
     room->committables[i].n_segments = 1;
     room->committables[i].since = interval->since;
+    if (interval->held) {
+        snprintf(room->held[i], sizeof room->held[i], "%d:%" PRIu64, interval->held, interval->to);
+        room->committables[i].transaction = room->held[i];
+    }
     snprintf(room->sinks[i], sizeof room->sinks[i], "%d", truth->sink);
     room->committables[i].sink = room->sinks[i];
 }
@@ -487,6 +498,13 @@ static void end_files(struct world *w, struct job *job, struct xtask *task, cons
     struct sim_interval files[SIM_GROUPS] = {0};
     int count = close_files(task, truth->groups, id, files);
     write_segments(w, job, truth, task, files, count, false);
+    int held = job->held && count > 0 ? kafka_hold(w, job, task, truth->sink, id) : 0;
+    for (int i = 0; i < count && held; i++) {
+        char text[64];
+        name_output(truth, task, &files[i], text);
+        kafka_held_text(w, held, id, text);
+        files[i].held = held;
+    }
     weir_assert(task->pending_count + count <= SIM_PENDING_MAX);
     for (int i = 0; i < count; i++)
         task->pending[task->pending_count++] = files[i];
@@ -835,6 +853,9 @@ void exec_control(struct world *w, int index, const Weir__Control *control)
         break;
     case WEIR__CONTROL__BODY_ALIGNMENT:
         align_heard(w, index, control->alignment);
+        break;
+    case WEIR__CONTROL__BODY_CHECKPOINT_COMPLETE:
+        kafka_complete(w, index, control->checkpoint_complete);
         break;
     case WEIR__CONTROL__BODY_CANCEL_TASKS:
         cancel_tasks(w, index, control->cancel_tasks);

@@ -35,8 +35,22 @@ enum txn_state { EMPTY, ONGOING, COMMITTING, ABORTING };
 struct txn_id {
     int job, op, epoch, log;
     enum txn_state state;
-    uint64_t number; /* of its transaction */
-    bool open[2];    /* its log and the progress topic have records of it that are not settled */
+    uint64_t number;                 /* of its transaction */
+    bool open[2];                    /* its log and the progress topic have records of it that are not settled */
+    struct weir_kafka_marker marker; /* the last one that is certainly committed */
+    /* Of a subtask that holds: whose it is, at first nobody's. */
+    int task;
+    uint32_t attempt;
+};
+
+struct commit {     /* of what a subtask holds, in its order */
+    int exec, task; /* in world.execs */
+    int job, index; /* whose it is: */
+    uint32_t attempt;
+    uint64_t complete;
+    bool marked, over;
+    int txn; /* marked */
+    int epoch;
 };
 
 struct handle { /* a producer, kept by a process from checkpoint to checkpoint; -1: of nobody any more */
@@ -51,6 +65,7 @@ struct publication { /* of a CommitOutput, sink by sink */
     int sinks[SINKS_MAX], sink_count, sink;
     size_t committables[SIM_PENDING_MAX * 4];
     struct weir_commit_segment segments[SIM_PENDING_MAX * 4];
+    enum weir_publish_held held[SIM_PENDING_MAX * 4];
     int64_t segment_count; /* of the present sink */
     struct weir_publish publish;
     struct handle *handle;
@@ -82,10 +97,14 @@ struct sim_kafka {
     struct publication **publications;
     struct handle **handles;
     struct request *requests;
+    struct commit *commits;
+    struct rng held_rng;
+    struct weir_arena texts; /* of what is held */
+    int commit_count;
     int log_count, id_count, publication_count, handle_count, request_count, request_capacity;
 };
 
-enum what { ARRIVES, SETTLES, TIMES_OUT, STRANGER, LEADER };
+enum what { ARRIVES, SETTLES, TIMES_OUT, STRANGER, LEADER, HOLDER };
 enum result { NO_ANSWER, REFUSED, DONE, AGAIN };
 
 static void later(struct world *w, int64_t after_ms, enum what what, int a, uint64_t b)
@@ -170,6 +189,11 @@ static void decide(struct world *w, int id, enum txn_state how)
             violate(w, "visible-before-head", "job %.8s: output of %" PRIu64, job->id, record->checkpoint);
         output_is_visible(w, job, record->checkpoint, record->text);
     }
+    for (int i = 0; i < w->kafka->logs[0].count && how == COMMITTING; i++) {
+        const struct record *record = &w->kafka->logs[0].list[i];
+        if (record->fate == OPEN && record->writer == id)
+            txn->marker = record->marker;
+    }
     for (int i = 0; i < 2; i++)
         if (txn->open[i])
             later(w, range(w, 1, bad(w) ? 900 : 15), SETTLES, id * 2 + i, txn->number);
@@ -248,6 +272,174 @@ static void arrives(struct world *w, int index)
         count(w, C_kafka_reply_lost);
     else
         tell(w, request->from, range(w, 1, 6), result, request->token);
+}
+
+/* --- Who holds: a subtask has an epoch's output in a transaction of its own, as taskmanager/connectors/kafka/held.c does. Rows are written at the barrier that
+ * ends the epoch, and a holder that is not ready yet (it waits for what is to be published first, or for its id) leaves the epoch to the log. */
+
+#define HELD_IDS 4        /* of a subtask */
+#define HELD_WAIT_MS 1500 /* for its marker */
+
+static bool held_chance(struct world *w, int percent)
+{
+    return rng_chance(&w->kafka->held_rng, percent);
+}
+
+static int held_range(struct world *w, int low, int high)
+{
+    return rng_range(&w->kafka->held_rng, low, high);
+}
+
+/* Whoever had the id is fenced, for good; what it has not committed up to `upto` it never will. False: not at this moment. */
+static bool take_over(struct world *w, int id, uint64_t upto)
+{
+    struct txn_id *txn = &w->kafka->ids[id];
+    if (txn->state == ONGOING) {
+        count(w, C_kafka_held_fenced);
+        txn->epoch++;
+        decide(w, id, ABORTING);
+    }
+    if (txn->state != EMPTY)
+        return false;
+    txn->epoch++;
+    struct record *record = append(w->kafka, 0, COMMITTED, id);
+    record->marker = txn->marker;
+    if (record->marker.taken < upto)
+        record->marker.taken = upto;
+    txn->marker = record->marker;
+    return true;
+}
+
+static void write_held(struct world *w, int id, uint64_t checkpoint, const char *text)
+{
+    struct txn_id *txn = &w->kafka->ids[id];
+    if (txn->state == EMPTY) {
+        txn->state = ONGOING;
+        txn->number++;
+        later(w, held_chance(w, 4) ? held_range(w, 5, 400) : TIMEOUT_MS, TIMES_OUT, id, txn->number);
+    }
+    txn->open[text == NULL] = true;
+    struct record *record = append(w->kafka, text ? txn->log : 0, OPEN, id);
+    record->text = text;
+    record->checkpoint = checkpoint;
+}
+
+int kafka_hold(struct world *w, struct job *job, struct xtask *task, int op, uint64_t checkpoint)
+{
+    int main_id = txn_of(w, (int)(job - w->jobs), op);
+    const struct txn_id *sink = &w->kafka->ids[main_id];
+    uint64_t restored = task->passed;
+    if (task->unheld == 0 && restored > 0 && task->pending_count == 0)
+        task->unheld = restored;
+    bool ready =
+        task->unheld == 0 || (sink->marker.checkpoint >= task->unheld && sink->marker.part == sink->marker.parts);
+    for (int slot = 0; slot < HELD_IDS && ready && !task->lost_held; slot++) {
+        int id = txn_of(w, (int)(job - w->jobs), op + 1000 * (1 + task->index * HELD_IDS + slot));
+        struct txn_id *txn = &w->kafka->ids[id];
+        bool mine = txn->task == task->index && txn->attempt == task->attempt;
+        if ((mine && txn->state != EMPTY) || (!mine && !take_over(w, id, restored)))
+            continue;
+        txn = &w->kafka->ids[id];
+        txn->task = task->index;
+        txn->attempt = task->attempt;
+        weir_assert(task->hold_count < SIM_PENDING_MAX);
+        task->holds[task->hold_count].checkpoint = checkpoint;
+        task->holds[task->hold_count].txn = id;
+        task->holds[task->hold_count++].epoch = txn->epoch;
+        count(w, C_kafka_held);
+        return id;
+    }
+    task->unheld = checkpoint;
+    return 0;
+}
+
+void kafka_held_text(struct world *w, int held, uint64_t checkpoint, const char *text)
+{
+    write_held(w, held, checkpoint, weir_arena_strdup(&w->kafka->texts, text));
+}
+
+static struct xtask *holder_of(struct world *w, const struct commit *commit)
+{
+    const struct exec *x = &w->execs[commit->exec];
+    if (!x->exists || x->stuck || x->job != commit->job || commit->task >= x->task_count)
+        return NULL;
+    struct xtask *task = &w->execs[commit->exec].tasks[commit->task];
+    return task->index == commit->index && task->attempt == commit->attempt ? task : NULL;
+}
+
+/* The marker, and a while later the commit, which a holder that has died meanwhile may have sent. */
+static bool commit_next(struct world *w, int index)
+{
+    struct sim_kafka *k = w->kafka;
+    struct commit *commit = &k->commits[index];
+    struct xtask *task = holder_of(w, commit);
+    if (!task && !(commit->marked && held_chance(w, 50)))
+        return false;
+    if (!commit->marked && (task->lost_held || task->hold_count == 0 || task->holds[0].checkpoint > commit->complete))
+        return false;
+    int id = commit->marked ? commit->txn : task->holds[0].txn;
+    int epoch = commit->marked ? commit->epoch : task->holds[0].epoch;
+    struct txn_id *txn = &k->ids[id];
+    if (txn->epoch != epoch ||
+        txn->state != ONGOING) { /* fenced, or timed out: nothing that follows may be committed */
+        count(w, C_kafka_fenced);
+        if (task)
+            task->lost_held = true;
+        return false;
+    }
+    if (!commit->marked) {
+        write_held(w, id, commit->complete, NULL);
+        struct record *record = &k->logs[0].list[k->logs[0].count - 1];
+        record->marker = (struct weir_kafka_marker){task->holds[0].checkpoint, 0, 1, 1, txn->marker.taken};
+    } else {
+        for (int i = 0; i < k->logs[txn->log].count; i++)
+            if (k->logs[txn->log].list[i].fate == OPEN && k->logs[txn->log].list[i].writer == id)
+                k->logs[txn->log].list[i].checkpoint = commit->complete;
+        count(w, C_kafka_held_committed);
+        if (task && task->hold_count > 0 && task->holds[0].txn == id)
+            memmove(task->holds, task->holds + 1, (size_t)--task->hold_count * sizeof *task->holds);
+        decide(w, id, COMMITTING);
+    }
+    commit->txn = id;
+    commit->epoch = epoch;
+    commit->marked = !commit->marked;
+    later(w, bad(w) && held_chance(w, 20) ? held_range(w, 100, 4000) : held_range(w, 1, 12), HOLDER, index, 0);
+    return true;
+}
+
+static void holder_commits(struct world *w, int index)
+{
+    if (!commit_next(w, index))
+        w->kafka->commits[index].over = true;
+}
+
+void kafka_complete(struct world *w, int exec, const Weir__CheckpointComplete *message)
+{
+    struct sim_kafka *k = w->kafka;
+    const struct exec *x = &w->execs[exec];
+    for (size_t i = 0; i < message->n_tasks; i++)
+        for (int t = 0; t < x->task_count; t++) {
+            const struct sim_task *truth = exec_task(w, exec, t);
+            if (truth->vertex != (int)message->tasks[i]->vertex || truth->subtask != (int)message->tasks[i]->subtask ||
+                x->tasks[t].attempt != message->tasks[i]->attempt)
+                continue;
+            struct commit *running = NULL;
+            for (int c = 0; c < k->commit_count; c++)
+                if (!k->commits[c].over && holder_of(w, &k->commits[c]) == &x->tasks[t])
+                    running = &k->commits[c];
+            if (running && message->checkpoint > running->complete)
+                running->complete = message->checkpoint;
+            if (running)
+                continue;
+            k->commits = weir_realloc(k->commits, (size_t)(k->commit_count + 1) * sizeof *k->commits);
+            k->commits[k->commit_count] = (struct commit){.exec = exec,
+                                                          .task = t,
+                                                          .job = x->job,
+                                                          .index = x->tasks[t].index,
+                                                          .attempt = x->tasks[t].attempt,
+                                                          .complete = message->checkpoint};
+            later(w, held_range(w, 0, 8), HOLDER, k->commit_count++, 0);
+        }
 }
 
 /* --- Who publishes */
@@ -350,6 +542,9 @@ static void step(struct world *w, struct publication *p, bool ok)
     } else if (next >= WEIR_PUBLISH_FAILED) { /* all of it is tried again */
         count(w, next == WEIR_PUBLISH_EARLY ? C_kafka_early : C_kafka_failed);
         tell(w, p, range(w, 20, 400), AGAIN, p->token);
+    } else if (next == WEIR_PUBLISH_SETTLE) {
+        p->deadline_ms = w->now_ms + HELD_WAIT_MS;
+        tell(w, p, held_range(w, 1, 6), AGAIN, p->token);
     } else if (next == WEIR_PUBLISH_READ) {
         p->deadline_ms = w->now_ms + READ_MS;
         tell(w, p, range(w, 1, 6), AGAIN, p->token);
@@ -378,6 +573,43 @@ static void read_markers(struct world *w, struct publication *p)
         if (log->list[i].fate == COMMITTED && log->list[i].writer == p->handle->txn)
             weir_publish_found(&p->publish, &log->list[i].marker);
     step(w, p, true);
+}
+
+/* What its holder has committed, by the markers that are shown; who says nothing for long is fenced. */
+static void settle_held(struct world *w, struct publication *p)
+{
+    const Weir__CommitOutput *commit = p->msg->control->commit_output;
+    bool open = false, late = w->now_ms >= p->deadline_ms;
+    int end = last_stable(&w->kafka->logs[0]);
+    if (w->now_ms < w->kafka->shown_until_ms && w->kafka->shown < end)
+        end = w->kafka->shown;
+    for (int64_t s = 0; s < p->segment_count; s++) {
+        int id = 0;
+        uint64_t epoch = 0;
+        struct weir_kafka_marker last = {.checkpoint = 0};
+        if (!weir_publish_asks(&p->publish, s))
+            continue;
+        int read = sscanf(commit->committables[p->committables[s]]->transaction, "%d:%" SCNu64, &id, &epoch);
+        weir_assert(read == 2);
+        for (int i = 0; i < end; i++)
+            if (w->kafka->logs[0].list[i].fate == COMMITTED && w->kafka->logs[0].list[i].writer == id)
+                last = w->kafka->logs[0].list[i].marker;
+        if (last.checkpoint >= epoch || last.taken >= epoch) {
+            bool committed = last.checkpoint >= epoch;
+            count(w, committed ? C_kafka_held_left_out : C_kafka_held_from_log);
+            weir_publish_settled(&p->publish, s, committed);
+            continue;
+        }
+        open = true;
+        if (late && w->kafka->ids[id].marker.taken < epoch && take_over(w, id, epoch))
+            count(w, C_kafka_held_taken);
+    }
+    if (open && late && bad(w) && held_chance(w, 5))
+        step(w, p, false);
+    else if (open)
+        tell(w, p, 20, AGAIN, p->token);
+    else
+        step(w, p, true);
 }
 
 static int sink_of(struct world *w, const struct publication *p, const Weir__Committable *committable)
@@ -420,6 +652,7 @@ static void begin_sink(struct world *w, struct publication *p)
         weir_assert(committable->n_segments == 1 && p->segment_count < SIM_PENDING_MAX * 4);
         after = committable->job_id[0] ? committable->after : 0; /* commit_messages.c does so */
         p->committables[p->segment_count] = i;
+        p->held[p->segment_count] = committable->transaction[0] ? WEIR_PUBLISH_HELD : WEIR_PUBLISH_NOT;
         p->segments[p->segment_count++] =
             (struct weir_commit_segment){committable->segments[0]->size, 1, committable->since};
     }
@@ -427,6 +660,7 @@ static void begin_sink(struct world *w, struct publication *p)
     handle->in_use = true;
     weir_publish_init(&p->publish, &p->handle->core, commit->checkpoint, after, p->segments, p->segment_count,
                       PART_SIZE);
+    weir_publish_hold(&p->publish, p->held);
     step(w, p, true);
 }
 
@@ -474,6 +708,8 @@ void kafka_heard(struct world *w, int tm, int what, uint64_t token)
         if (p->publish.step == WEIR_PUBLISH_END && result == DONE)
             weir_publish_end(&p->publish, w->kafka->logs[0].count);
         step(w, p, result == DONE);
+    } else if (p->publish.step == WEIR_PUBLISH_SETTLE) {
+        settle_held(w, p);
     } else if (p->publish.step == WEIR_PUBLISH_READ) {
         read_markers(w, p);
     } else {
@@ -532,6 +768,9 @@ void kafka_event(struct world *w, int what, int a, uint64_t b)
     case LEADER:
         new_leader(w);
         break;
+    case HOLDER:
+        holder_commits(w, a);
+        break;
     }
 }
 
@@ -548,10 +787,17 @@ bool kafka_plan_job(struct world *w)
     return chance(w, 50);
 }
 
+bool kafka_plan_held(struct world *w)
+{
+    return held_chance(w, 25);
+}
+
 void kafka_plan(struct world *w)
 {
     struct sim_kafka *k = w->kafka = weir_zalloc(sizeof *k);
     k->rng.state = w->seed * 13 + 5;
+    k->held_rng.state = w->seed * 17 + 13;
+    weir_arena_init(&k->texts);
     for (int i = 0; i < 8; i++)
         rng_next(&k->rng);
     for (int i = 0; i < SIM_SPELLS; i++) {
@@ -581,6 +827,8 @@ void kafka_free(struct world *w)
         free(k->logs);
         free(k->ids);
         free(k->requests);
+        free(k->commits);
+        weir_arena_fini(&k->texts);
     }
     free(k);
 }

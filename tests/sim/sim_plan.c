@@ -604,6 +604,7 @@ static void submit(struct world *w, const struct job *from, const struct weir_jm
     job->needs_code = plan->graph->code_sha256[0] != 0;
     describe_job(w, job, plan, from);
     job->kafka = from ? from->kafka : job->periodic && job->output && kafka_plan_job(w);
+    job->held = from ? from->held : job->kafka && kafka_plan_held(w);
     if (restore)
         store_import(w, job, restore->take_snapshot);
     w->job_count++;

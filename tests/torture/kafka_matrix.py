@@ -7,6 +7,8 @@ from kill_matrix import PATIENCE, Matrix, is_stopped, wait_for
 
 PUBLISHING = ("supervisor.commit-received", "supervisor.commit-begun", "supervisor.kafka-produced", "supervisor.kafka-commit-begun",
               "supervisor.kafka-committed", "supervisor.commit-done", "supervisor.commit-answered")
+HELD = ("executor.complete-received", "executor.kafka-commit-begun", "executor.kafka-marked", "executor.kafka-committed") # sink.transaction: open
+OPEN = PUBLISHING + HELD + ("supervisor.kafka-settled", "executor.kafka-fenced")
 IN_A_TRANSACTION = ("supervisor.kafka-produced", "supervisor.kafka-commit-begun")
 TRANSACTION_S = 4 # the job's transaction timeout
 BROKER_FAULTS = [(which, how) for which in ("coordinator", "leader", "marker") for how in ("kill", "stop", "term")] + \

@@ -24,7 +24,7 @@ OWN = None # the copy
 if __name__ == "__main__" and any(argument.startswith("--faults") for argument in sys.argv):
     OWN = kill_runs.copy_programs()
 from kafka_kit import Kafka  # noqa: E402
-from kafka_matrix import BROKER_FAULTS, PUBLISHING, TRANSACTION_S, KafkaMatrix  # noqa: E402
+from kafka_matrix import BROKER_FAULTS, OPEN, PUBLISHING, TRANSACTION_S, KafkaMatrix  # noqa: E402
 from kafka_oracle import Oracle, Reader  # noqa: E402
 from kill_matrix import A_CHECKPOINT, A_DEPLOYMENT, AFTER_A_JOBMANAGER, AT_AN_END, BY_ANOTHER, STORE_KINDS, Trouble  # noqa: E402
 from kill_world import JOBS, S3, WAITS, Proxy, main, s3_world, wait_for  # noqa: E402
@@ -77,14 +77,15 @@ class Feeder(threading.Thread):
 class Run:
     """with Run(kafka, world, rng) as it: the job is running, and `it.matrix` takes faults."""
 
-    def __init__(self, kafka, world, rng):
-        self.kafka, self.world, self.rng = kafka, world, rng
+    def __init__(self, kafka, world, rng, transaction="commit"):
+        self.kafka, self.world, self.rng, self.transaction = kafka, world, rng, transaction
 
     def __enter__(self):
         self.kafka.create("in", PARTITIONS)
         self.kafka.create("out", 3)
         world = self.world
-        done = world.weir("run", "-d", "-p", "2", JOB, "--topic", "in", "--brokers", self.kafka.brokers, "--to", "out", "--transaction-timeout", TRANSACTION_S * 1000)
+        done = world.weir("run", "-d", "-p", "2", JOB, "--topic", "in", "--brokers", self.kafka.brokers, "--to", "out", "--transaction-timeout", TRANSACTION_S * 1000,
+                          "--transaction", self.transaction)
         assert done.returncode == 0, done.stderr
         world.is_now(done.stdout.strip())
         self.feeder, self.reader = Feeder(self.kafka), Reader(self.kafka, "out", Oracle(KEYS))
@@ -201,12 +202,12 @@ CRASHES = 50, 5 # in a loop: of a run's first cluster, and of others
 UNPASSED = (*AFTER_A_JOBMANAGER, *BY_ANOTHER) # steps that a job does not pass before the first fault
 
 
-def plan(points, rng, count, crashes):
+def plan(points, rng, count, crashes, steps):
     """Half at the steps of publishing, a quarter at any other, the rest into the brokers, commands and the store; once, crash after crash."""
     def kinds(point):
         role = point.split(".")[0]
         return ["kill", "stop", "delay", "zombie"] + ["error"] * points[point]["can-fail"] + ["both"] * (role == "supervisor")
-    publishing = [point for point in points if point in PUBLISHING + ("supervisor.kafka-fenced",)]
+    publishing = [point for point in points if point in steps + ("supervisor.kafka-fenced",)]
     others = [point for point in points if point not in publishing and not point.startswith(NOT_HERE) and (points[point]["passes"] or point in UNPASSED)]
     loop = rng.randrange(count)
     for i in range(count):
@@ -216,7 +217,7 @@ def plan(points, rng, count, crashes):
         elif chance < 0.12:
             yield "broker", *rng.choice(BROKER_FAULTS)
         elif chance < 0.16:
-            yield "outlast", rng.choice(PUBLISHING[1:5])
+            yield "outlast", rng.choice([point for point in publishing if "kafka-" in point and "fenced" not in point])
         elif chance < 0.20:
             yield "store", rng.choice(STORE_KINDS)
         elif chance < 0.35:
@@ -227,13 +228,13 @@ def plan(points, rng, count, crashes):
             yield "fault", point, rng.choice(kinds(point)), rng.randrange(1, 4)
 
 
-def one_world(rng, s3, proxy, trouble, count, crashes):
+def one_world(rng, s3, proxy, trouble, count, crashes, transaction):
     settings = {"execution.checkpointing.interval": rng.choice(["100 ms", "400 ms"]), "state.backend.type": rng.choice(["rocksdb", "hashmap"]),
                 "execution.checkpointing.unaligned.enabled": rng.choice(["true", "false"]), "execution.checkpointing.max-concurrent-checkpoints": rng.choice([1, 3])}
     print(f"# {settings}", flush=True)
-    with Kafka(nodes=3) as kafka, s3_world(s3, proxy, slots=3, config=settings) as world, Run(kafka, world, rng) as it:
+    with Kafka(nodes=3) as kafka, s3_world(s3, proxy, slots=3, config=settings) as world, Run(kafka, world, rng, transaction) as it:
         points = wait_for("fault points", world.points)
-        for name, *how in plan(points, rng, count, crashes):
+        for name, *how in plan(points, rng, count, crashes, OPEN if transaction == "open" else PUBLISHING):
             if name == "store":
                 how = [trouble, proxy, *how]
             getattr(it.matrix, name)(*how)
@@ -241,14 +242,14 @@ def one_world(rng, s3, proxy, trouble, count, crashes):
         return it.matrix
 
 
-def torture(faults, seed):
+def torture(faults, seed, transaction="commit"):
     """One run. What it was, for the results."""
     rng, trouble = random.Random(seed), Trouble()
     total, injected = collections.Counter(), 0
     with S3() as s3:
         proxy = Proxy(s3.endpoint, trouble)
         while injected < faults:
-            matrix = one_world(rng, s3, proxy, trouble, min(A_WORLD, faults - injected), CRASHES[injected > 0])
+            matrix = one_world(rng, s3, proxy, trouble, min(A_WORLD, faults - injected), CRASHES[injected > 0], transaction)
             total.update(matrix.counted)
             injected += matrix.injected - matrix.missed
         proxy.shutdown()
@@ -263,11 +264,12 @@ if __name__ == "__main__":
     parser.add_argument("--faults", type=int)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--transaction", choices=["commit", "open"], default="commit")
     arguments = parser.parse_args()
     sys.argv[1:] = arguments.tests
     if OWN:
         try:
-            sys.exit(kill_runs.runs("kafka", range(arguments.seed, arguments.seed + arguments.runs), lambda seed: torture(arguments.faults, seed),
+            sys.exit(kill_runs.runs("kafka", range(arguments.seed, arguments.seed + arguments.runs), lambda seed: torture(arguments.faults, seed, arguments.transaction),
                                     "none lost, none doubled, none out of order, no wrong state, no transaction open"))
         finally:
             shutil.rmtree(OWN)

@@ -13,7 +13,7 @@ AFTER_A_FAILURE = ("executor.restore-", "executor.deploy-", "executor.starting",
                    "jobmanager.deploy-")
 AFTER_A_JOBMANAGER = ("jobmanager.job-read",)
 AFTER_A_TASKMANAGER = ("supervisor.kafka-fenced",)
-OF_KAFKA = ("supervisor.kafka-",) # the job has none
+OF_KAFKA = ("supervisor.kafka-", "executor.kafka-", "executor.complete-received") # the job has none
 AT_AN_END = ("executor.task-ended", "jobmanager.job-store")  # only when the job begins or ends
 BY_ANOTHER = {"jobmanager.head-get": ("jobmanager.head-put-done", "error")}
 RARE = ("jobmanager.garbage-",)

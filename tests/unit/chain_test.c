@@ -119,6 +119,35 @@ static void side_outputs_go_their_own_way(void **state)
     weir_chain_free(chain);
 }
 
+static uint64_t told;
+
+static weir_err be_told(struct weir_op *op, struct weir_op_ctx *ctx, uint64_t checkpoint, struct weir_error *why)
+{
+    (void)op, (void)ctx;
+    told = checkpoint;
+    return checkpoint == 9 ? weir_fail(why, WEIR_ERR_IO, "its transaction is lost") : WEIR_OK;
+}
+
+/* To those that ask for it; what they cannot do fails the task. */
+static void complete_checkpoints_are_told(void **state)
+{
+    (void)state;
+    struct weir_op_vtable holder = kit_sink;
+    holder.complete = be_told;
+    struct kit_spec source = {.rows = 10, .batch_rows = 1, .keys = 5}, sink = {0};
+    struct weir_chain_op ops[] = {kit_op(&kit_source, -1, 0, &source), kit_op(&holder, 0, 0, &sink)};
+    struct weir_chain *chain = chain_of(ops, 2, 0, 0);
+    weir_chain_complete(chain, 8);
+    assert_int_equal(told, 8);
+    assert_int_equal(weir_chain_state(chain), WEIR_CHAIN_RUNNING);
+    weir_chain_complete(chain, 9);
+    int op;
+    assert_int_equal(weir_chain_state(chain), WEIR_CHAIN_FAILED);
+    assert_string_equal(weir_chain_error(chain, &op)->message, "its transaction is lost");
+    assert_int_equal(op, 1);
+    weir_chain_free(chain);
+}
+
 static void a_failure_names_its_operator(void **state)
 {
     (void)state;
@@ -561,6 +590,7 @@ int main(void)
         cmocka_unit_test(full_outputs_lose_nothing),
         cmocka_unit_test(fan_out_is_by_reference),
         cmocka_unit_test(side_outputs_go_their_own_way),
+        cmocka_unit_test(complete_checkpoints_are_told),
         cmocka_unit_test(a_failure_names_its_operator),
         cmocka_unit_test(own_watermarks_replace_those_of_the_input),
         cmocka_unit_test(absorbed_operators_keep_the_order),

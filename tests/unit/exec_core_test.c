@@ -256,6 +256,14 @@ static void checkpoints_are_of_the_newest_attempt_that_runs(void **state)
     assert_int_equal(effects.count, 1);
     assert_int_equal(effects.items[0].kind, WEIR_EXEC_EFFECT_TRIGGER);
     assert_int_equal(effects.items[0].checkpoint, 9);
+    struct weir_exec_event complete = {.kind = WEIR_EXEC_EVENT_COMPLETE, .task = {1, 2, 3}, .checkpoint = 9};
+    weir_exec_step(core, &complete, &effects);
+    assert_int_equal(effects.count, 1);
+    assert_int_equal(effects.items[0].kind, WEIR_EXEC_EFFECT_COMPLETE);
+    assert_int_equal(effects.items[0].checkpoint, 9);
+    complete.task.attempt = 2; /* what it has open is no part of this checkpoint */
+    weir_exec_step(core, &complete, &effects);
+    assert_int_equal(effects.count, 0);
     struct weir_exec_event stored = {.kind = WEIR_EXEC_EVENT_STORED, .task = {1, 2, 3}, .checkpoint = 9};
     weir_exec_step(core, &stored, &effects);
     assert_int_equal(effects.count, 1);

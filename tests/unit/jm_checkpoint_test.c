@@ -75,6 +75,38 @@ static void from_trigger_to_commit(void **state)
     rig_fini(&rig);
 }
 
+/* Who holds transactions open is told when HEAD names the checkpoint, not before; who holds none is not. */
+static void open_transactions_are_told(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_init(&rig);
+    bring_up(&rig, WEIR__PARTITION__REBALANCE);
+    make_complete(&rig, 1);
+    assert_null(last(&rig, WEIR__CONTROL__BODY_CHECKPOINT_COMPLETE));
+    rig.transactions = 1u << 2 | 1u << 3;
+    commit_done(&rig, 1, false);
+    pass(&rig, INTERVAL_MS);
+    checkpoint_report(&rig, 0, 1, 2, NULL);
+    checkpoint_report(&rig, 1, 1, 2, NULL);
+    checkpoint_report(&rig, 2, 1, 2, NULL);
+    rig.transactions = 1u << 2;
+    checkpoint_report(&rig, 3, 1, 2, NULL);
+    stored(&rig, 2, NULL);
+    assert_null(last(&rig, WEIR__CONTROL__BODY_CHECKPOINT_COMPLETE));
+    head_put(&rig, WEIR_HEAD_PUT_OK);
+    const Weir__Control *told = last(&rig, WEIR__CONTROL__BODY_CHECKPOINT_COMPLETE);
+    assert_non_null(told);
+    assert_int_equal(told->checkpoint_complete->checkpoint, 2);
+    assert_int_equal(told->checkpoint_complete->n_tasks, 1);
+    assert_int_equal(told->checkpoint_complete->tasks[0]->vertex, job(&rig)->tasks[2].vertex);
+    assert_int_equal(told->checkpoint_complete->tasks[0]->subtask, job(&rig)->tasks[2].subtask);
+    assert_int_equal(told->checkpoint_complete->tasks[0]->attempt, 1);
+    assert_string_equal(told->checkpoint_complete->executor_id, job(&rig)->tasks[2].executor_id);
+    assert_string_equal(rig.metadata->committables[2]->transaction, "t2-2"); /* whoever publishes knows */
+    rig_fini(&rig);
+}
+
 /* Stale, late, about nothing. */
 static void reports_that_do_not_count(void **state)
 {
@@ -846,6 +878,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(from_trigger_to_commit),
+        cmocka_unit_test(open_transactions_are_told),
         cmocka_unit_test(reports_that_do_not_count),
         cmocka_unit_test(pause_and_one_at_a_time),
         cmocka_unit_test(failures_are_counted),

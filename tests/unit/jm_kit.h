@@ -23,7 +23,8 @@
 
 struct rig {
     bool without_output, durable; /* durable: a submission is acknowledged when HEAD is */
-    unsigned logs; /* bit t: task t has output in a log, of a sink of its own; 0: all have output without one */
+    unsigned logs;         /* bit t: task t has output in a log, of a sink of its own; 0: all have output without one */
+    unsigned transactions; /* tasks whose output is in open transactions, too */
     struct weir_jm *jm;
     struct weir_jm_job_options options;
     int64_t now_ms, wake_at_ms;
@@ -276,6 +277,8 @@ static inline Weir__SubtaskSnapshot *snapshot_of(const struct rig *rig, int t, c
     out->snapshot.n_parts = 1;
     out->snapshot.committables = out->committables;
     out->snapshot.n_committables = rig->without_output || (rig->logs && !(rig->logs >> t & 1)) ? 0 : 1;
+    if (rig->transactions >> t & 1)
+        out->committable.transaction = (char *)(uintptr_t)name;
     if (rig->logs) {
         snprintf(out->sink, sizeof out->sink, "sink%d", t);
         weir__output_segment__init(&out->segment);

@@ -127,6 +127,44 @@ static void letting_go(void **state)
     sem_destroy(&gate);
 }
 
+static _Atomic int left_freed;
+
+static void free_left(void *arg)
+{
+    poll(NULL, 0, 50); /* who does not wait for it comes too early */
+    left_freed++;
+    free(arg);
+}
+
+/* What is left to be done is done, also behind calls that nobody wants any more; who ends waits for it, or for as long as it may. */
+static void leaving(void **state)
+{
+    (void)state;
+    reset();
+    struct weir_pool *pool = weir_pool_new(false);
+    sem_t gate;
+    sem_init(&gate, 0, 0);
+    struct weir_call *calls[6];
+    for (int i = 0; i < 6; i++)
+        calls[i] = begin(pool, i, &gate, NULL);
+    struct work *work = weir_zalloc(sizeof *work);
+    *work = (struct work){.value = 1, .gate = &gate, .beginner = pthread_self()};
+    weir_call_leave(pool, &(struct weir_call_spec){.run = run, .arg = work, .free_arg = free_left});
+    wait_until(&running, 4);
+    for (int i = 0; i < 6; i++)
+        weir_call_free(calls[i]);
+    weir_pool_settle(pool, 1);
+    assert_int_equal(left_freed, 0);
+    for (int i = 0; i < 5; i++) /* the four that run, and the one that is left */
+        sem_post(&gate);
+    weir_pool_settle(pool, 20000);
+    assert_int_equal(left_freed, 1);
+    wait_until(&freed, 6);
+    weir_pool_settle(pool, 20000); /* nothing is left */
+    weir_pool_unref(pool);
+    sem_destroy(&gate);
+}
+
 static void many(void **state)
 {
     (void)state;
@@ -160,10 +198,8 @@ static void without_a_pool(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(results),
-        cmocka_unit_test(letting_go),
-        cmocka_unit_test(many),
-        cmocka_unit_test(without_a_pool),
+        cmocka_unit_test(results), cmocka_unit_test(letting_go),     cmocka_unit_test(leaving),
+        cmocka_unit_test(many),    cmocka_unit_test(without_a_pool),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,7 +18,9 @@ struct plan { /* of one sink's checkpoint */
     struct weir_commit_segment segments[8];
     int64_t segment_count;
     uint64_t checkpoint, after;
-    int fails_at; /* which step is not known to be done */
+    enum weir_publish_held held[8]; /* before */
+    bool has_committed[8];          /* what is found out of those that are asked for */
+    int fails_at;                   /* which step is not known to be done */
     char text[512];
 };
 
@@ -33,11 +35,13 @@ static void say(struct plan *plan, const char *format, ...)
 
 static const char *run(struct plan *plan)
 {
-    static const char *const names[] = {"fence", "end", "read", "begin", "", "", "commit", "done", "failed", "early"};
+    static const char *const names[] = {"fence", "end",    "read", "settle", "begin", "",
+                                        "",      "commit", "done", "failed", "early"};
     struct weir_publish publish;
     enum weir_publish_step step;
     plan->text[0] = '\0';
     weir_publish_init(&publish, &plan->handle, plan->checkpoint, plan->after, plan->segments, plan->segment_count, 100);
+    weir_publish_hold(&publish, plan->held);
     bool ok = true;
     for (int n = 0; n < 64; n++) {
         step = weir_publish_next(&publish, ok);
@@ -55,6 +59,11 @@ static const char *run(struct plan *plan)
         if (step == WEIR_PUBLISH_READ && plan->there.checkpoint)
             weir_publish_found(&publish, &plan->there);
         ok = n != plan->fails_at;
+        for (int64_t i = 0; step == WEIR_PUBLISH_SETTLE && ok && i < plan->segment_count; i++)
+            if (weir_publish_asks(&publish, i)) {
+                say(plan, " %" PRId64 "%s", i, plan->has_committed[i] ? "+" : "-");
+                weir_publish_settled(&publish, i, plan->has_committed[i]);
+            }
     }
     return plan->text;
 }
@@ -84,13 +93,13 @@ static void test_what_is_written_is_not_written_again(void **state)
 {
     struct plan plan = plan_of(5, 1);
     (void)state;
-    plan.there = (struct weir_kafka_marker){5, 4, 1, 1};
+    plan.there = (struct weir_kafka_marker){5, 4, 1, 1, 0};
     assert_string_equal(run(&plan), "fence end read done");
     plan = plan_of(5, 1);
-    plan.there = (struct weir_kafka_marker){7, 6, 1, 1}; /* somebody has gone on */
+    plan.there = (struct weir_kafka_marker){7, 6, 1, 1, 0}; /* somebody has gone on */
     assert_string_equal(run(&plan), "fence end read done");
     plan = plan_of(5, 1);
-    plan.there = (struct weir_kafka_marker){4, 3, 1, 1};
+    plan.there = (struct weir_kafka_marker){4, 3, 1, 1, 0};
     assert_string_equal(run(&plan), "fence end read begin 0 [5 after 4: 1/1] commit done");
 }
 
@@ -102,11 +111,11 @@ static void test_segments_that_an_earlier_one_had(void **state)
     plan.segments[0].since = 4; /* pending from 5 on, which was published */
     plan.segments[1].since = 5; /* from 6 on: 6 never became complete */
     plan.segments[2].since = 6;
-    plan.there = (struct weir_kafka_marker){5, 4, 1, 1};
+    plan.there = (struct weir_kafka_marker){5, 4, 1, 1, 0};
     assert_string_equal(run(&plan), "fence end read begin 1 2 [7 after 5: 1/1] commit done");
     plan = plan_of(7, 1);
     plan.segments[0].since = 3;
-    plan.there = (struct weir_kafka_marker){5, 4, 1, 1}; /* all of it was: the marker is written all the same */
+    plan.there = (struct weir_kafka_marker){5, 4, 1, 1, 0}; /* all of it was: the marker is written all the same */
     assert_string_equal(run(&plan), "fence end read begin [7 after 5: 1/1] commit done");
 }
 
@@ -118,7 +127,7 @@ static void test_parts(void **state)
                         "fence end read begin 0 1 [5 after 0: 1/3] commit begin 2 3 [5 after 0: 2/3] commit begin 4 "
                         "[5 after 0: 3/3] commit done");
     plan = plan_of(5, 5); /* somebody was lost behind the second */
-    plan.there = (struct weir_kafka_marker){5, 4, 2, 3};
+    plan.there = (struct weir_kafka_marker){5, 4, 2, 3, 0};
     assert_string_equal(run(&plan), "fence end read begin 4 [5 after 4: 3/3] commit done");
     plan = plan_of(5, 2);
     plan.segments[0].size = 1000; /* larger than a part: one of its own */
@@ -146,10 +155,10 @@ static void test_doubt(void **state)
         assert_string_equal(run(&plan), "fence end read begin 0 [5 after 0: 1/1] commit done");
     }
     struct plan plan = plan_of(5, 1); /* one that knew, too */
-    plan.handle = (struct weir_publish_handle){true, {4, 3, 1, 1}};
+    plan.handle = (struct weir_publish_handle){true, {4, 3, 1, 1, 0}};
     plan.fails_at = 3;
     assert_string_equal(run(&plan), "begin 0 [5 after 4: 1/1] commit failed");
-    plan.there = (struct weir_kafka_marker){5, 4, 1, 1}; /* it was committed: only the answer was lost */
+    plan.there = (struct weir_kafka_marker){5, 4, 1, 1, 0}; /* it was committed: only the answer was lost */
     plan.fails_at = FAILS_NEVER;
     assert_string_equal(run(&plan), "fence end read done");
 }
@@ -160,18 +169,18 @@ static void test_too_early(void **state)
     struct plan plan = plan_of(9, 1);
     (void)state;
     plan.after = 8;
-    plan.there = (struct weir_kafka_marker){7, 6, 1, 1};
+    plan.there = (struct weir_kafka_marker){7, 6, 1, 1, 0};
     assert_string_equal(run(&plan), "fence end read early");
-    plan.there = (struct weir_kafka_marker){8, 7, 1, 1};
+    plan.there = (struct weir_kafka_marker){8, 7, 1, 1, 0};
     plan.handle.knows = false;
     assert_string_equal(run(&plan), "fence end read begin 0 [9 after 8: 1/1] commit done");
     plan = plan_of(9, 1); /* a handle that knew of less asks once more before it says so */
     plan.after = 8;
-    plan.handle = (struct weir_publish_handle){true, {7, 6, 1, 1}};
-    plan.there = (struct weir_kafka_marker){8, 7, 1, 1};
+    plan.handle = (struct weir_publish_handle){true, {7, 6, 1, 1, 0}};
+    plan.there = (struct weir_kafka_marker){8, 7, 1, 1, 0};
     assert_string_equal(run(&plan), "fence end read begin 0 [9 after 8: 1/1] commit done");
     plan = plan_of(9, 1); /* another checkpoint that is there in part */
-    plan.there = (struct weir_kafka_marker){8, 7, 1, 2};
+    plan.there = (struct weir_kafka_marker){8, 7, 1, 2, 0};
     assert_string_equal(run(&plan), "fence end read early");
 }
 
@@ -188,9 +197,52 @@ static void test_reading_ends_at_the_high_watermark(void **state)
     assert_int_equal(weir_publish_next(&publish, true), WEIR_PUBLISH_READ);
     assert_false(weir_publish_reached(&publish, 41)); /* somebody else's open transaction hides what is behind */
     assert_true(weir_publish_reached(&publish, 42));
-    weir_publish_found(&publish, &(struct weir_kafka_marker){1, 0, 1, 1});
-    weir_publish_found(&publish, &(struct weir_kafka_marker){2, 1, 1, 1}); /* the last one counts */
+    weir_publish_found(&publish, &(struct weir_kafka_marker){1, 0, 1, 1, 0});
+    weir_publish_found(&publish, &(struct weir_kafka_marker){2, 1, 1, 1, 0}); /* the last one counts */
     assert_int_equal(weir_publish_next(&publish, true), WEIR_PUBLISH_DONE);
+}
+
+/* Transactions that subtasks hold open: what they have committed is left out, the marker is written all the same. */
+static void test_what_holders_have_committed(void **state)
+{
+    struct plan plan = plan_of(5, 3);
+    (void)state;
+    plan.held[0] = plan.held[2] = WEIR_PUBLISH_HELD;
+    plan.has_committed[0] = true;
+    assert_string_equal(run(&plan), "fence end read settle 0+ 2- begin 1 2 [5 after 0: 1/1] commit done");
+    plan = plan_of(5, 2);
+    plan.held[0] = plan.held[1] = WEIR_PUBLISH_HELD;
+    plan.has_committed[0] = plan.has_committed[1] = true;
+    assert_string_equal(run(&plan), "fence end read settle 0+ 1+ begin [5 after 0: 1/1] commit done");
+    /* Whoever knows already asks for none of it; what an earlier checkpoint has published has no holder any more. */
+    assert_string_equal(run(&plan), "done");
+    plan = plan_of(7, 2);
+    plan.held[0] = plan.held[1] = WEIR_PUBLISH_HELD;
+    plan.segments[0].since = 4;
+    plan.there = (struct weir_kafka_marker){5, 4, 1, 1, 0};
+    assert_string_equal(run(&plan), "fence end read settle 1- begin 1 [7 after 5: 1/1] commit done");
+    /* Not found out: nothing is begun. */
+    plan = plan_of(5, 1);
+    plan.held[0] = WEIR_PUBLISH_HELD;
+    plan.fails_at = 3;
+    assert_string_equal(run(&plan), "fence end read settle failed");
+    assert_false(plan.handle.knows);
+}
+
+/* Parts are counted in markers: who goes on with what another has begun leaves out the same. */
+static void test_parts_of_what_is_held(void **state)
+{
+    struct plan plan = plan_of(5, 5); /* 40 bytes each, 100 in a part */
+    (void)state;
+    plan.held[1] = plan.held[2] = WEIR_PUBLISH_HELD;
+    plan.has_committed[1] = true;
+    assert_string_equal(run(&plan), "fence end read settle 1+ 2- begin 0 2 [5 after 0: 1/2] commit begin 3 4 [5 after "
+                                    "0: 2/2] commit done");
+    plan = plan_of(5, 5);
+    plan.held[1] = plan.held[2] = WEIR_PUBLISH_HELD;
+    plan.has_committed[1] = true;
+    plan.there = (struct weir_kafka_marker){5, 0, 1, 2, 0};
+    assert_string_equal(run(&plan), "fence end read settle 1+ 2- begin 3 4 [5 after 0: 2/2] commit done");
 }
 
 int main(void)
@@ -202,6 +254,8 @@ int main(void)
         cmocka_unit_test(test_parts),
         cmocka_unit_test(test_doubt),
         cmocka_unit_test(test_too_early),
+        cmocka_unit_test(test_what_holders_have_committed),
+        cmocka_unit_test(test_parts_of_what_is_held),
         cmocka_unit_test(test_reading_ends_at_the_high_watermark),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

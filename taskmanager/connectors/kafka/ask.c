@@ -221,9 +221,7 @@ struct weir_kafka_question *weir_kafka_question_new(const struct weir_key_value 
                                                     const char *transactional_id, bool is_first)
 {
     struct weir_kafka_question *question = weir_zalloc(sizeof *question);
-    question->options = weir_zalloc((size_t)(option_count + 1) * sizeof *question->options);
-    for (int i = 0; i < option_count; i++)
-        question->options[i] = (struct weir_key_value){weir_strdup(options[i].key), weir_strdup(options[i].value)};
+    question->options = weir_kafka_options_copy(options, option_count);
     question->option_count = option_count;
     question->topic = weir_kafka_sink_get(question->options, option_count, "topic");
     question->progress_topic = weir_kafka_sink_get(question->options, option_count, "sink.progress-topic");
@@ -235,11 +233,7 @@ struct weir_kafka_question *weir_kafka_question_new(const struct weir_key_value 
 void weir_kafka_question_free(void *arg)
 {
     struct weir_kafka_question *question = arg;
-    for (int i = 0; i < question->option_count; i++) {
-        free((void *)(uintptr_t)question->options[i].key);
-        free((void *)(uintptr_t)question->options[i].value);
-    }
-    free(question->options);
+    weir_kafka_options_free(question->options, question->option_count);
     free(question->transactional_id);
     free(question);
 }

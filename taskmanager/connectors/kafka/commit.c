@@ -11,7 +11,6 @@
  */
 #include <inttypes.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,27 +22,18 @@
 #include "connectors/kafka/kafka_int.h"
 
 #define PART_SIZE ((int64_t)64 << 20)
-#define INIT_TIMEOUT_MS 60000
-#define COMMIT_TIMEOUT_MS 60000
-#define CONFIG_TIMEOUT_MS 5000 /* for the topic's settings, which only help */
-#define IDLE_MS 60000          /* after which a producer is let go, when there is another commit */
+#define ID_SIZE 1024
+#define HOLDER_WAIT_MS 15000 /* for the marker of one who holds a transaction open, and may commit it */
+#define HOLDER_POLL_MS 20
+#define IDLE_MS 60000 /* after which a producer is let go, when there is another commit */
 
 struct producer {
-    char *id; /* transactional */
+    struct weir_kafka_transaction *txn;
     bool in_use;
-    int64_t used_ms; /* when it was let go */
-    struct weir_kafka_client *client;
-    struct weir_kafka_topics topics;
+    int64_t used_ms;                   /* when it was let go */
     struct weir_publish_handle handle; /* what it knows */
+    struct weir_kafka_watch *watch;    /* NULL: nobody has asked what holders have committed */
     struct producer *next;
-};
-
-struct delivery { /* the client's owner */
-    atomic_flag taken;
-    atomic_int failed; /* rd_kafka_resp_err_t of the first message that was not delivered; the others are set before */
-    char topic[256];   /* its */
-    size_t size;
-    struct weir_kafka_sizes sizes;
 };
 
 static pthread_mutex_t producers_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -57,77 +47,23 @@ static const char *get(const struct weir_message_commit *commit, const char *nam
 
 /* --- Producers */
 
-static void on_delivered(rd_kafka_t *rk, const rd_kafka_message_t *message, void *opaque)
-{
-    const struct weir_kafka_client *client = opaque;
-    struct delivery *d = client->owner;
-    (void)rk;
-    if (!message->err || atomic_flag_test_and_set(&d->taken))
-        return;
-    snprintf(d->topic, sizeof d->topic, "%s", rd_kafka_topic_name(message->rkt));
-    d->size = message->key_len + message->len;
-    atomic_store(&d->failed, message->err);
-}
-
-static void set_up(rd_kafka_conf_t *conf)
-{
-    rd_kafka_conf_set_dr_msg_cb(conf, on_delivered);
-}
-
 static void producer_free(struct producer *producer)
 {
-    weir_kafka_topics_fini(&producer->topics);
-    weir_kafka_client_unref(producer->client); /* waits: what it was given may be freed then */
-    free(producer->id);
+    weir_kafka_transaction_free(producer->txn);
+    weir_kafka_watch_free(producer->watch);
     free(producer);
 }
 
-static weir_err failed(struct producer *producer, rd_kafka_error_t *take_reason, const char *what,
-                       struct weir_error *error)
-{
-    rd_kafka_resp_err_t code = rd_kafka_error_code(take_reason);
-    char text[512];
-    snprintf(text, sizeof text, "%s: %s", what, rd_kafka_error_string(take_reason));
-    rd_kafka_error_destroy(take_reason);
-    rd_kafka_poll(producer->client->rk, 0);
-    return weir_kafka_fail(producer->client, weir_kafka_is_refusal(code) ? WEIR_ERR_INVALID : WEIR_ERR_IO, code, text,
-                           error);
-}
-
-static weir_err client_new(const struct weir_message_commit *commit, const char *id,
-                           const struct weir_kafka_sizes *sizes, struct weir_kafka_client **client,
-                           struct weir_error *error)
-{
-    struct delivery *d = weir_zalloc(sizeof *d);
-    atomic_flag_clear(&d->taken);
-    d->sizes = *sizes;
-    return weir_kafka_producer_new(commit->options, commit->option_count, id, sizes, set_up, d, free, client, error);
-}
-
-/* It knows nothing yet. Batches must fit the topic, which is settled when a client is made. */
+/* It knows nothing yet. */
 static weir_err producer_new(const struct weir_message_commit *commit, const char *id, struct producer **out,
                              struct weir_error *error)
 {
-    struct weir_kafka_client *client = NULL;
-    struct weir_kafka_sizes sizes;
-    weir_kafka_sizes_init(&sizes, commit->options, commit->option_count);
-    weir_err err = client_new(commit, id, &sizes, &client, error);
-    if (!err && get(commit, "topic")[0]) {
-        weir_kafka_sizes_ask(&sizes, client, commit->options, commit->option_count, get(commit, "topic"),
-                             CONFIG_TIMEOUT_MS);
-        if (weir_kafka_batches_fit(&sizes)) {
-            ((struct delivery *)client->owner)->sizes = sizes;
-        } else {
-            weir_kafka_client_unref(client);
-            err = client_new(commit, id, &sizes, &client, error);
-        }
-    }
+    struct weir_kafka_transaction *txn = NULL;
+    weir_err err = weir_kafka_transaction_new(commit->options, commit->option_count, id, 0, &txn, error);
     if (err)
         return err;
     struct producer *producer = weir_zalloc(sizeof *producer);
-    producer->client = client;
-    producer->id = weir_strdup(id);
-    weir_kafka_topics_init(&producer->topics, producer->client, get(commit, "sink.partitioner"), 0);
+    producer->txn = txn;
     *out = producer;
     return WEIR_OK;
 }
@@ -140,7 +76,7 @@ static struct producer *producer_take(const char *id)
     pthread_mutex_lock(&producers_lock);
     for (struct producer **at = &producers; *at;) {
         struct producer *producer = *at;
-        if (strcmp(producer->id, id) == 0) {
+        if (strcmp(weir_kafka_transaction_id(producer->txn), id) == 0) {
             if (producer->in_use) {
                 pthread_cond_wait(&producers_changed, &producers_lock);
                 at = &producers;
@@ -191,61 +127,11 @@ static void producer_drop(struct producer *producer, bool is_new)
     producer_free(producer);
 }
 
-/* --- Messages */
-
-static weir_err produce(struct producer *producer, const struct weir_message_out *message, const char *topic,
-                        size_t topic_size, int flags, struct weir_error *error)
-{
-    rd_kafka_topic_t *handle;
-    weir_err err = weir_kafka_topics_find(&producer->topics, topic, topic_size, &handle, error);
-    for (int64_t deadline_ms = weir_clock_mono_ms() + COMMIT_TIMEOUT_MS; !err;) {
-        rd_kafka_resp_err_t reason = weir_kafka_produce(producer->client->rk, handle, message, flags, NULL);
-        if (!reason)
-            return WEIR_OK;
-        if (reason == RD_KAFKA_RESP_ERR__QUEUE_FULL && weir_clock_mono_ms() < deadline_ms) {
-            rd_kafka_poll(producer->client->rk, 20);
-            continue;
-        }
-        char what[320];
-        snprintf(what, sizeof what, "a message of %zu bytes for topic '%.*s' cannot be written",
-                 message->value_size + message->key_size, (int)topic_size, topic);
-        bool bad = reason == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE || reason == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION;
-        err = weir_kafka_fail(producer->client, bad ? WEIR_ERR_DATA : WEIR_ERR_IO, reason, what, error);
-    }
-    return err;
-}
-
-/* Everything is with the brokers, or something is not: no waiting for a transaction that cannot be committed. */
-static weir_err flush(struct producer *producer, struct weir_error *error)
-{
-    struct delivery *d = producer->client->owner;
-    int64_t deadline_ms = weir_clock_mono_ms() + COMMIT_TIMEOUT_MS;
-    while (rd_kafka_outq_len(producer->client->rk) > 0 && !atomic_load(&d->failed) &&
-           weir_clock_mono_ms() < deadline_ms)
-        rd_kafka_flush(producer->client->rk, 100);
-    rd_kafka_resp_err_t reason = (rd_kafka_resp_err_t)atomic_load(&d->failed);
-    if (!reason && rd_kafka_outq_len(producer->client->rk) > 0)
-        reason = RD_KAFKA_RESP_ERR__TIMED_OUT;
-    if (!reason)
-        return WEIR_OK;
-    char what[320];
-    if (reason == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE)
-        return weir_kafka_refused_size(producer->client, &d->sizes, d->topic, d->size, error);
-    bool bad = reason == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART || reason == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC ||
-               reason == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION || weir_kafka_is_refusal(reason);
-    snprintf(what, sizeof what, "a message of the transaction%s%s was not delivered", d->topic[0] ? ", to topic " : "",
-             d->topic);
-    return weir_kafka_fail(producer->client, bad ? WEIR_ERR_INVALID : WEIR_ERR_IO, reason, what, error);
-}
-
 /* --- Steps */
 
 static weir_err fence(struct producer *producer, const struct weir_message_commit *commit, struct weir_error *error)
 {
-    weir_err err = weir_kafka_progress_prepare(producer->client, get(commit, "sink.progress-topic"), false, error);
-    rd_kafka_error_t *reason = err ? NULL : rd_kafka_init_transactions(producer->client->rk, INIT_TIMEOUT_MS);
-    if (reason)
-        err = failed(producer, reason, "cannot begin transactions", error);
+    weir_err err = weir_kafka_transaction_fence(producer->txn, get(commit, "sink.progress-topic"), error);
     if (!err && weir_fault("supervisor.kafka-fenced"))
         err = weir_fail(error, WEIR_ERR_IO, "a fault point ended the commit after its id was fenced");
     return err;
@@ -265,12 +151,12 @@ static weir_err produce_segment(struct producer *producer, struct weir_message_c
     int64_t count = 0;
     weir_err err = commit->read(commit, segment, &list, &count, error);
     for (int64_t i = 0; i < count && !err; i++)
-        err = produce(producer, &list[i], list[i].topic ? list[i].topic : topic,
-                      list[i].topic ? list[i].topic_size : strlen(topic), 0, error);
+        err = weir_kafka_transaction_produce(producer->txn, &list[i], list[i].topic ? list[i].topic : topic,
+                                             list[i].topic ? list[i].topic_size : strlen(topic), 0, error);
     written->messages += count;
     for (int64_t i = 0; i < count && !err; i++)
         written->bytes += (int64_t)(list[i].key_size + list[i].value_size);
-    return err ? err : flush(producer, error);
+    return err ? err : weir_kafka_transaction_flush(producer->txn, error);
 }
 
 static weir_err mark(struct producer *producer, const struct weir_message_commit *commit,
@@ -279,41 +165,129 @@ static weir_err mark(struct producer *producer, const struct weir_message_commit
     const char *progress = get(commit, "sink.progress-topic");
     if (weir_fault("supervisor.kafka-produced"))
         return weir_fail(error, WEIR_ERR_IO, "a fault point ended the commit before its marker");
-    char value[256];
-    struct weir_message_out message;
-    weir_kafka_progress_write(producer->id, marker, messages, value, &message);
-    message.partition = 0;
-    return produce(producer, &message, progress, strlen(progress), RD_KAFKA_MSG_F_COPY, error);
+    return weir_kafka_transaction_mark(producer->txn, progress, marker, messages, error);
 }
 
 static weir_err commit_transaction(struct producer *producer, struct weir_error *error)
 {
     if (weir_fault("supervisor.kafka-commit-begun"))
         return weir_fail(error, WEIR_ERR_IO, "a fault point ended the commit before its transaction was committed");
-    rd_kafka_error_t *reason = rd_kafka_commit_transaction(producer->client->rk, COMMIT_TIMEOUT_MS);
-    if (reason)
-        return failed(producer, reason, "cannot commit a transaction", error);
+    weir_err err = weir_kafka_transaction_commit(producer->txn, error);
+    if (err)
+        return err;
     if (weir_fault("supervisor.kafka-committed"))
         return weir_fail(error, WEIR_ERR_IO, "a fault point lost the answer to a committed transaction");
     return WEIR_OK;
 }
 
+/* --- What holders have committed: asked of the progress topic, where a marker comes when one has. */
+
+/* "ID:EPOCH", into `id`. */
+static weir_err parse_held(const char *text, char *id, size_t id_size, uint64_t *epoch, struct weir_error *error)
+{
+    const char *colon = strrchr(text, ':');
+    char *end = NULL;
+    *epoch = colon ? strtoull(colon + 1, &end, 10) : 0;
+    if (*epoch == 0 || *end || (size_t)(colon - text) >= id_size)
+        return weir_fail(error, WEIR_ERR_DATA, "connector 'kafka': '%.200s' names no transaction", text);
+    snprintf(id, id_size, "%.*s", (int)(colon - text), text);
+    return WEIR_OK;
+}
+
+/* By the markers that have come. *open: some segments' holders may still commit; *first: one of them. */
+static weir_err look_at_markers(struct producer *producer, const struct weir_message_commit *commit,
+                                struct weir_publish *publish, int64_t *first, bool *open, struct weir_error *error)
+{
+    *open = false;
+    for (int64_t i = 0; i < commit->segment_count; i++) {
+        char id[ID_SIZE];
+        uint64_t epoch;
+        if (!weir_publish_asks(publish, i))
+            continue;
+        weir_err err = parse_held(commit->held[i], id, sizeof id, &epoch, error);
+        if (err)
+            return err;
+        struct weir_kafka_marker marker = weir_kafka_watch_find(producer->watch, id);
+        if (marker.checkpoint >= epoch || marker.taken >= epoch)
+            weir_publish_settled(publish, i, marker.checkpoint >= epoch);
+        else if (!*open)
+            *first = i;
+        *open |= weir_publish_asks(publish, i);
+    }
+    return WEIR_OK;
+}
+
+/* Nothing is heard of it: it is fenced, and never commits what it has not. */
+static weir_err fence_holder(struct producer *producer, const struct weir_message_commit *commit, int64_t segment,
+                             struct weir_error *error)
+{
+    char id[ID_SIZE];
+    uint64_t epoch;
+    struct weir_kafka_transaction *txn = NULL;
+    struct weir_kafka_marker marker;
+    weir_err err = parse_held(commit->held[segment], id, sizeof id, &epoch, error);
+    if (err)
+        return err;
+    weir_log(WARN,
+             "kafka: transaction %s, open for checkpoint %" PRIu64
+             ", was not committed within %d s: it is aborted, and its messages are published from the checkpoint",
+             id, epoch, HOLDER_WAIT_MS / 1000);
+    err = weir_kafka_transaction_new(commit->options, commit->option_count, id, 0, &txn, error);
+    if (!err)
+        err = weir_kafka_transaction_fence(txn, get(commit, "sink.progress-topic"), error);
+    if (!err)
+        err = weir_kafka_take_over(producer->watch, txn, epoch, &marker, error);
+    if (!err) /* its own marker, that is there before one is looked for again */
+        err = weir_kafka_watch_reach_end(producer->watch, error);
+    weir_kafka_transaction_free(txn);
+    return err;
+}
+
+static weir_err settle(struct producer *producer, const struct weir_message_commit *commit,
+                       struct weir_publish *publish, struct weir_error *error)
+{
+    weir_err err = WEIR_OK;
+    int64_t first = 0, deadline_ms = weir_clock_mono_ms() + HOLDER_WAIT_MS;
+    bool open = true;
+    if (!producer->watch) {
+        err = weir_kafka_watch_new(commit->options, commit->option_count, get(commit, "sink.progress-topic"),
+                                   &producer->watch, error);
+        if (!err)
+            weir_kafka_watch_add(producer->watch, weir_kafka_transaction_id(producer->txn));
+    }
+    while (open && !err) {
+        err = weir_kafka_watch_look(producer->watch, HOLDER_POLL_MS, error);
+        if (!err)
+            err = look_at_markers(producer, commit, publish, &first, &open, error);
+        if (open && !err && weir_clock_mono_ms() > deadline_ms)
+            err = fence_holder(producer, commit, first, error);
+    }
+    if (!err && weir_fault("supervisor.kafka-settled"))
+        err = weir_fail(error, WEIR_ERR_IO, "a fault point ended the commit after its holders were asked");
+    return err;
+}
+
 static weir_err perform(struct producer *producer, struct weir_message_commit *commit, struct weir_publish *publish,
                         struct written *written, struct weir_error *error)
 {
-    rd_kafka_error_t *reason;
+    int64_t end = 0;
+    weir_err err;
     const char *progress = get(commit, "sink.progress-topic");
     switch (publish->step) {
     case WEIR_PUBLISH_FENCE:
         return fence(producer, commit, error);
     case WEIR_PUBLISH_END:
-        return weir_kafka_progress_end(commit->options, commit->option_count, progress, publish, error);
+        err = weir_kafka_progress_end(commit->options, commit->option_count, progress, &end, error);
+        weir_publish_end(publish, end);
+        return err;
     case WEIR_PUBLISH_READ:
-        return weir_kafka_progress_read(commit->options, commit->option_count, progress, producer->id, publish, error);
+        return weir_kafka_progress_read(commit->options, commit->option_count, progress,
+                                        weir_kafka_transaction_id(producer->txn), publish, error);
+    case WEIR_PUBLISH_SETTLE:
+        return settle(producer, commit, publish, error);
     case WEIR_PUBLISH_BEGIN:
         *written = (struct written){.open = true, .begun_ms = weir_clock_mono_ms()};
-        reason = rd_kafka_begin_transaction(producer->client->rk);
-        return reason ? failed(producer, reason, "cannot begin a transaction", error) : WEIR_OK;
+        return weir_kafka_transaction_begin(producer->txn, error);
     case WEIR_PUBLISH_PRODUCE:
         return produce_segment(producer, commit, publish->segment, written, error);
     case WEIR_PUBLISH_MARK:
@@ -342,13 +316,23 @@ static weir_err commit_checkpoint(struct producer *producer, struct weir_message
     struct weir_publish publish;
     weir_err err = WEIR_OK;
     struct written written = {.open = false};
+    enum weir_publish_held *held = weir_zalloc((size_t)commit->segment_count * sizeof *held);
     weir_publish_init(&publish, &producer->handle, commit->checkpoint, commit->after, commit->segments,
                       commit->segment_count, PART_SIZE);
+    for (int64_t i = 0; i < commit->segment_count; i++)
+        held[i] = commit->held && commit->held[i] ? WEIR_PUBLISH_HELD : WEIR_PUBLISH_NOT;
+    weir_publish_hold(&publish, held);
     while (weir_publish_next(&publish, !err) < WEIR_PUBLISH_DONE) {
         err = perform(producer, commit, &publish, &written, error);
         if (written.open && (err || publish.step == WEIR_PUBLISH_COMMIT))
             count_transaction(commit, &written, !err);
     }
+    for (int64_t i = 0; i < commit->segment_count && publish.step == WEIR_PUBLISH_DONE; i++)
+        if (held[i] == WEIR_PUBLISH_COMMITTED) {
+            commit->records += commit->segments[i].records;
+            commit->bytes += commit->segments[i].size;
+        }
+    free(held);
     const struct weir_kafka_marker *have = &producer->handle.marker;
     if (publish.step != WEIR_PUBLISH_EARLY)
         return err;
@@ -358,11 +342,11 @@ static weir_err commit_checkpoint(struct producer *producer, struct weir_message
                      ", and only that of %" PRIu64 " is there (transactions %" PRId64 " of %" PRId64
                      " of %s): the job that it is of must publish it",
                      commit->checkpoint, commit->job_id, commit->after, have->checkpoint, have->part, have->parts,
-                     producer->id);
+                     weir_kafka_transaction_id(producer->txn));
 }
 
-static char *id_of(const struct weir_key_value *options, int option_count, const char *job_id, const char *operator_id,
-                   const char *more)
+char *weir_kafka_sink_id(const struct weir_key_value *options, int option_count, const char *job_id,
+                         const char *operator_id, const char *more)
 {
     return weir_format("%s-%s-%s%s", weir_kafka_sink_get(options, option_count, "sink.transactional-id-prefix"), job_id,
                        operator_id, more);
@@ -371,9 +355,9 @@ static char *id_of(const struct weir_key_value *options, int option_count, const
 /* Transactions are tried by an id of their own: whoever publishes at the moment is not disturbed. */
 weir_err weir_kafka_check_messages(struct weir_message_check *check, struct weir_error *error)
 {
-    char *id = check->subtask == 0
-                   ? id_of(check->options, check->option_count, check->job_id, check->operator_id, "-check")
-                   : NULL;
+    char *id = check->subtask == 0 ? weir_kafka_sink_id(check->options, check->option_count, check->job_id,
+                                                        check->operator_id, "-check")
+                                   : NULL;
     struct weir_kafka_question *question =
         weir_kafka_question_new(check->options, check->option_count, id, check->attempt == 1);
     check->answer = question;
@@ -391,7 +375,7 @@ weir_err weir_kafka_check_message(const struct weir_message_check *check, const 
 
 weir_err weir_kafka_commit(struct weir_message_commit *commit, struct weir_error *error)
 {
-    char *id = id_of(commit->options, commit->option_count, commit->job_id, commit->operator_id, "");
+    char *id = weir_kafka_sink_id(commit->options, commit->option_count, commit->job_id, commit->operator_id, "");
     struct producer *producer = producer_take(id);
     bool is_new = !producer;
     weir_err err = is_new ? producer_new(commit, id, &producer, error) : WEIR_OK;

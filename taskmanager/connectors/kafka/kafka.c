@@ -38,6 +38,10 @@ const struct weir_option weir_kafka_sink_options[] = {
     {"delivery-guarantee", WEIR_OPTION_ENUM, "", "none|at-least-once|exactly-once",
      "none: what was not delivered when the job fails is lost; at-least-once: it is written again; exactly-once: each checkpoint's messages are "
      "written in one transaction when it is complete. exactly-once in a job with execution.checkpointing.interval, else at-least-once, where nothing is said"},
+    {"sink.transaction", WEIR_OPTION_ENUM, "commit", "commit|open",
+     "exactly-once: commit: a transaction is open for the moment of its commit, after the checkpoint; open: each subtask writes into one that stays open until "
+     "its checkpoint is complete, so that little is left to do then; readers of its topics wait for open ones, after a crash for at most "
+     "properties.transaction.timeout.ms, which must be longer than execution.checkpointing.interval. Its other limits: docs/sdk.md, Kafka"},
     {"sink.transactional-id-prefix", WEIR_OPTION_STRING, "weir", NULL,
      "exactly-once: transactional ids are PREFIX-JOB-OPERATOR; what the brokers' ACLs allow"},
     {"sink.progress-topic", WEIR_OPTION_STRING, "weir-progress", NULL,
@@ -122,6 +126,11 @@ static weir_err check_sink(const struct weir_key_value *options, int count, stru
             error, WEIR_ERR_INVALID,
             "'sink.partitioner' = 'fixed' goes with at-least-once: with exactly-once all subtasks' messages are written by one "
             "producer");
+    const char *guarantee = weir_kafka_sink_get(options, count, "delivery-guarantee");
+    if (strcmp(weir_kafka_sink_get(options, count, "sink.transaction"), "open") == 0 && !defers(options, count))
+        return weir_fail(error, WEIR_ERR_INVALID,
+                         "'sink.transaction' = 'open' is a way of exactly-once: leave out %s, or 'sink.transaction'",
+                         guarantee[0] ? "'delivery-guarantee'" : "'sink.partitioner' = 'fixed'");
     return weir_kafka_check(options, count, error);
 }
 
@@ -171,4 +180,5 @@ const struct weir_connector weir_connector_kafka = {
     .commit_messages = weir_kafka_commit,
     .check_messages = weir_kafka_check_messages,
     .check_message = weir_kafka_check_message,
+    .held = &weir_kafka_held,
 };

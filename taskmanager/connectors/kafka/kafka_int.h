@@ -223,7 +223,48 @@ weir_err weir_kafka_writer_seal(struct weir_writer *writer, struct weir_error *e
 weir_err weir_kafka_writer_finish(struct weir_writer *writer, struct weir_buf *committable, struct weir_error *error);
 void weir_kafka_writer_close(struct weir_writer *writer);
 
+/* --- transaction.c: a producer with a transactional id. What is not said to block does not. */
+
+#define WEIR_KAFKA_TRANSACTION_TIMEOUT_MS 60000 /* transaction.timeout.ms, where the user says nothing */
+struct weir_kafka_transaction;
+/* Batches fit the sink's topic, which is asked for: blocks, for seconds. */
+weir_err weir_kafka_transaction_new(const struct weir_key_value *options, int option_count, const char *id, int subtask,
+                                    struct weir_kafka_transaction **txn, struct weir_error *error);
+void weir_kafka_transaction_free(struct weir_kafka_transaction *txn); /* blocks; NULL is allowed */
+const char *weir_kafka_transaction_id(const struct weir_kafka_transaction *txn);
+/* Takes the id: what it has open is settled, whoever had it is fenced. The progress topic is made where it is not there. Blocks, for minutes. */
+weir_err weir_kafka_transaction_fence(struct weir_kafka_transaction *txn, const char *progress_topic,
+                                      struct weir_error *error);
+weir_err weir_kafka_transaction_begin(struct weir_kafka_transaction *txn, struct weir_error *error);
+/* A message into its queue; *taken false: that has no room. DATA: it can never be written. `flags`: RD_KAFKA_MSG_F_COPY, or 0: the bytes stay valid
+ * until it is delivered. */
+weir_err weir_kafka_transaction_try(struct weir_kafka_transaction *txn, const struct weir_message_out *message,
+                                    const char *topic, size_t topic_size, int flags, bool *taken,
+                                    struct weir_error *error);
+/* Waits for room: blocks, a minute at most, as the two below do. */
+weir_err weir_kafka_transaction_produce(struct weir_kafka_transaction *txn, const struct weir_message_out *message,
+                                        const char *topic, size_t topic_size, int flags, struct weir_error *error);
+/* The marker, with as many messages before it in the transaction. */
+weir_err weir_kafka_transaction_mark(struct weir_kafka_transaction *txn, const char *progress_topic,
+                                     const struct weir_kafka_marker *marker, int64_t messages,
+                                     struct weir_error *error);
+/* Everything is with the brokers, or something is not: no waiting for a transaction that cannot be committed. */
+weir_err weir_kafka_transaction_flush(struct weir_kafka_transaction *txn, struct weir_error *error);
+/* One of its messages was not delivered. */
+weir_err weir_kafka_transaction_failure(struct weir_kafka_transaction *txn, struct weir_error *error);
+weir_err weir_kafka_transaction_commit(struct weir_kafka_transaction *txn, struct weir_error *error); /* as flush() */
+/* Blocks, no longer than that. It may begin another then. */
+weir_err weir_kafka_transaction_abort(struct weir_kafka_transaction *txn, int timeout_ms, struct weir_error *error);
+int weir_kafka_transaction_left(const struct weir_kafka_transaction *txn); /* messages on their way */
+void weir_kafka_transaction_poll(struct weir_kafka_transaction *txn, int ms);
+
+/* --- held.c: transactions that stay open until their checkpoint is complete */
+extern const struct weir_connector_held weir_kafka_held;
+
 /* --- commit.c */
+/* PREFIX-JOB-OPERATOR and `more`, malloc()ed: the transactional ids of a sink. */
+char *weir_kafka_sink_id(const struct weir_key_value *options, int option_count, const char *job_id,
+                         const char *operator_id, const char *more);
 weir_err weir_kafka_check_messages(struct weir_message_check *check, struct weir_error *error);
 weir_err weir_kafka_check_message(const struct weir_message_check *check, const struct weir_message_out *message,
                                   struct weir_error *error);
@@ -234,9 +275,13 @@ weir_err weir_kafka_commit(struct weir_message_commit *commit, struct weir_error
 /* Makes the topic where it is not there. `is_first`: see weir_kafka_code(). Blocks. */
 weir_err weir_kafka_progress_prepare(struct weir_kafka_client *client, const char *topic, bool is_first,
                                      struct weir_error *error);
-/* Where it ends, every committed marker before that: the high watermark, also just after its leader has changed. Blocks. */
+/* *end: where it ends, every committed marker before that: the high watermark, also just after its leader has changed. Blocks. */
 weir_err weir_kafka_progress_end(const struct weir_key_value *options, int option_count, const char *topic,
-                                 struct weir_publish *publish, struct weir_error *error);
+                                 int64_t *end, struct weir_error *error);
+/* A reader of what is committed, at the beginning. */
+weir_err weir_kafka_progress_open(const struct weir_key_value *options, int option_count, const char *topic,
+                                  struct weir_kafka_client **client, struct weir_error *error);
+bool weir_kafka_progress_parse(const rd_kafka_message_t *message, struct weir_kafka_marker *marker);
 /* The committed markers of `id`, up to that end. The caller has fenced its id: no transaction of it is open or about to be settled. Blocks, at
  * most a minute. */
 weir_err weir_kafka_progress_read(const struct weir_key_value *options, int option_count, const char *topic,
@@ -244,5 +289,27 @@ weir_err weir_kafka_progress_read(const struct weir_key_value *options, int opti
 /* As a message of the topic; `value` is the text, *message points into it and into `id`. */
 void weir_kafka_progress_write(const char *id, const struct weir_kafka_marker *marker, int64_t messages,
                                char value[static 256], struct weir_message_out *message);
+
+/* --- watch.c: the same of many ids, as it grows. One thread at a time; all of it blocks. */
+
+struct weir_kafka_watch;
+weir_err weir_kafka_watch_new(const struct weir_key_value *options, int option_count, const char *topic,
+                              struct weir_kafka_watch **watch, struct weir_error *error);
+void weir_kafka_watch_free(struct weir_kafka_watch *watch); /* NULL is allowed */
+/* Ids that begin so are wanted. Before the first look. */
+void weir_kafka_watch_add(struct weir_kafka_watch *watch, const char *prefix);
+/* Takes what there is, and waits for it up to the time. */
+weir_err weir_kafka_watch_look(struct weir_kafka_watch *watch, int timeout_ms, struct weir_error *error);
+/* All that was committed when it was called; a minute at most. */
+weir_err weir_kafka_watch_reach_end(struct weir_kafka_watch *watch, struct weir_error *error);
+struct weir_kafka_marker weir_kafka_watch_find(const struct weir_kafka_watch *watch, const char *id);
+const char *weir_kafka_watch_id(const struct weir_kafka_watch *watch, int index); /* those found; NULL: no more */
+/* `txn` has fenced its id just now: finds its last marker, and says in another that of what was open up to checkpoint `upto` nothing will
+ * be committed any more. */
+weir_err weir_kafka_take_over(struct weir_kafka_watch *watch, struct weir_kafka_transaction *txn, uint64_t upto,
+                              struct weir_kafka_marker *marker, struct weir_error *error);
+
+struct weir_key_value *weir_kafka_options_copy(const struct weir_key_value *options, int option_count);
+void weir_kafka_options_free(struct weir_key_value *copy, int option_count);
 
 #endif

@@ -28,7 +28,8 @@ weir_err weir_kafka_producer_new(const struct weir_key_value *options, int optio
                                        "enable.idempotence", NULL};
     bool in_transactions = transactional_id != NULL, by_hash;
     by_hash = strcmp(weir_kafka_sink_get(options, option_count, "sink.partitioner"), "default") == 0;
-    char batch_size[24], queue_kbytes[24];
+    char batch_size[24], queue_kbytes[24], timeout[24];
+    snprintf(timeout, sizeof timeout, "%d", WEIR_KAFKA_TRANSACTION_TIMEOUT_MS);
     snprintf(batch_size, sizeof batch_size, "%" PRId64,
              sizes && !weir_kafka_batches_fit(sizes) ? sizes->topic_max : BATCH_SIZE);
     /* The longest message has room. */
@@ -47,7 +48,7 @@ weir_err weir_kafka_producer_new(const struct weir_key_value *options, int optio
         {"client.id", "weir"},
         {"linger.ms", in_transactions ? "2" : "1"}, /* batches grow by themselves while brokers are busy */
         {in_transactions ? "transactional.id" : NULL, transactional_id},
-        {"transaction.timeout.ms", "60000"},
+        {"transaction.timeout.ms", timeout},
         {NULL, NULL},
     };
     int left = option_count;

@@ -117,8 +117,11 @@ void weir_kafka_progress_write(const char *id, const struct weir_kafka_marker *m
 {
     int size = snprintf(value, 256,
                         "{\"version\":1,\"checkpoint\":%" PRIu64 ",\"before\":%" PRIu64 ",\"part\":%" PRId64
-                        ",\"parts\":%" PRId64 ",\"messages\":%" PRId64 "}",
+                        ",\"parts\":%" PRId64 ",\"messages\":%" PRId64,
                         marker->checkpoint, marker->before, marker->part, marker->parts, messages);
+    if (marker->taken)
+        size += snprintf(value + size, 256 - (size_t)size, ",\"taken\":%" PRIu64, marker->taken);
+    size += snprintf(value + size, 256 - (size_t)size, "}");
     *message = (struct weir_message_out){.value = (const uint8_t *)value,
                                          .value_size = (size_t)size,
                                          .key = (const uint8_t *)id,
@@ -126,18 +129,18 @@ void weir_kafka_progress_write(const char *id, const struct weir_kafka_marker *m
                                          .timestamp_ms = INT64_MIN};
 }
 
-static bool parse(const rd_kafka_message_t *message, struct weir_kafka_marker *marker)
+bool weir_kafka_progress_parse(const rd_kafka_message_t *message, struct weir_kafka_marker *marker)
 {
     weir_json_memory();
     json_t *json = json_loadb(message->payload, message->len, 0, NULL);
-    json_int_t checkpoint, before, part, parts;
+    json_int_t checkpoint, before, part, parts, taken = 0;
     int version;
     bool ok = json &&
-              json_unpack(json, "{s:i, s:I, s:I, s:I, s:I}", "version", &version, "checkpoint", &checkpoint, "before",
-                          &before, "part", &part, "parts", &parts) == 0 &&
+              json_unpack(json, "{s:i, s:I, s:I, s:I, s:I, s?I}", "version", &version, "checkpoint", &checkpoint,
+                          "before", &before, "part", &part, "parts", &parts, "taken", &taken) == 0 &&
               version == 1;
     if (ok)
-        *marker = (struct weir_kafka_marker){(uint64_t)checkpoint, (uint64_t)before, part, parts};
+        *marker = (struct weir_kafka_marker){(uint64_t)checkpoint, (uint64_t)before, part, parts, (uint64_t)taken};
     json_decref(json);
     return ok;
 }
@@ -156,7 +159,7 @@ static weir_err new_reader(const struct weir_key_value *options, int option_coun
 }
 
 weir_err weir_kafka_progress_end(const struct weir_key_value *options, int option_count, const char *topic,
-                                 struct weir_publish *publish, struct weir_error *error)
+                                 int64_t *end, struct weir_error *error)
 {
     /* A reader of what is committed would be told the last stable offset. */
     const char *defaults[][2] = {{"group.id", "weir"},
@@ -173,7 +176,7 @@ weir_err weir_kafka_progress_end(const struct weir_key_value *options, int optio
     if (reason)
         err = weir_kafka_fail(client, WEIR_ERR_IO, reason, "cannot ask where the progress topic ends", error);
     else
-        weir_publish_end(publish, high);
+        *end = high;
     weir_kafka_client_unref(client);
     return err;
 }
@@ -192,7 +195,7 @@ static weir_err take(struct weir_kafka_client *client, const char *topic, const 
         return weir_kafka_fail(client, WEIR_ERR_IO, message->err, "cannot read the progress topic", error);
     if (message->key_len != strlen(id) || memcmp(message->key, id, message->key_len) != 0 || !message->payload)
         return WEIR_OK;
-    if (!parse(message, &marker))
+    if (!weir_kafka_progress_parse(message, &marker))
         return weir_fail(error, WEIR_ERR_DATA,
                          "connector 'kafka': topic %s, offset %" PRId64
                          ": this is no marker of a version that is known",
@@ -201,8 +204,8 @@ static weir_err take(struct weir_kafka_client *client, const char *topic, const 
     return WEIR_OK;
 }
 
-weir_err weir_kafka_progress_read(const struct weir_key_value *options, int option_count, const char *topic,
-                                  const char *id, struct weir_publish *publish, struct weir_error *error)
+weir_err weir_kafka_progress_open(const struct weir_key_value *options, int option_count, const char *topic,
+                                  struct weir_kafka_client **out, struct weir_error *error)
 {
     const char *defaults[][2] = {{"group.id", "weir"},
                                  {"enable.auto.commit", "false"},
@@ -221,8 +224,22 @@ weir_err weir_kafka_progress_read(const struct weir_key_value *options, int opti
     rd_kafka_topic_partition_list_add(list, topic, 0)->offset = RD_KAFKA_OFFSET_BEGINNING;
     rd_kafka_resp_err_t reason = rd_kafka_assign(client->rk, list);
     rd_kafka_topic_partition_list_destroy(list);
-    if (reason)
+    if (reason) {
         err = weir_kafka_fail(client, WEIR_ERR_IO, reason, "cannot read the progress topic", error);
+        weir_kafka_client_unref(client);
+        return err;
+    }
+    *out = client;
+    return WEIR_OK;
+}
+
+weir_err weir_kafka_progress_read(const struct weir_key_value *options, int option_count, const char *topic,
+                                  const char *id, struct weir_publish *publish, struct weir_error *error)
+{
+    struct weir_kafka_client *client = NULL;
+    weir_err err = weir_kafka_progress_open(options, option_count, topic, &client, error);
+    if (err)
+        return err;
     int64_t deadline_ms = weir_clock_mono_ms() + READ_TIMEOUT_MS;
     for (bool done = false; !done && !err;) {
         rd_kafka_message_t *message = rd_kafka_consumer_poll(client->rk, 100);

@@ -17,10 +17,32 @@ void weir_publish_init(struct weir_publish *publish, struct weir_publish_handle 
                                      .step = WEIR_PUBLISH_DONE};
 }
 
+void weir_publish_hold(struct weir_publish *publish, enum weir_publish_held *held)
+{
+    publish->held = held;
+}
+
 /* An earlier checkpoint has published it: it was pending there, too. */
-static bool is_left_out(const struct weir_publish *publish, int64_t segment)
+static bool is_published(const struct weir_publish *publish, int64_t segment)
 {
     return publish->segments[segment].since < publish->marker.before && !WEIR_MUTANT(kafka_published_again);
+}
+
+static bool is_left_out(const struct weir_publish *publish, int64_t segment)
+{
+    bool committed = publish->held && publish->held[segment] == WEIR_PUBLISH_COMMITTED;
+    return is_published(publish, segment) || (committed && !WEIR_MUTANT(kafka_held_again));
+}
+
+bool weir_publish_asks(const struct weir_publish *publish, int64_t segment)
+{
+    return publish->held && publish->held[segment] == WEIR_PUBLISH_HELD && !is_published(publish, segment);
+}
+
+void weir_publish_settled(struct weir_publish *publish, int64_t segment, bool committed)
+{
+    weir_assert(weir_publish_asks(publish, segment));
+    publish->held[segment] = committed ? WEIR_PUBLISH_COMMITTED : WEIR_PUBLISH_NOT;
 }
 
 /* The end of the part that begins with `first`. The same whoever asks: parts are counted in markers. */
@@ -54,6 +76,18 @@ static enum weir_publish_step ask(struct weir_publish *publish)
     return WEIR_MUTANT(kafka_read_before_fence) ? WEIR_PUBLISH_END : WEIR_PUBLISH_FENCE;
 }
 
+/* What is left out is known: the same parts, whoever counts them. */
+static enum weir_publish_step first_part(struct weir_publish *publish)
+{
+    for (int64_t at = 0; at < publish->segment_count; publish->marker.parts++)
+        at = end_of_part(publish, at);
+    publish->part_end = 0;
+    for (; publish->marker.part < publish->written && publish->marker.part < publish->marker.parts;
+         publish->marker.part++)
+        publish->part_end = end_of_part(publish, publish->part_end);
+    return next_part(publish);
+}
+
 /* What is left, by the last committed marker. */
 static enum weir_publish_step what_is_left(struct weir_publish *publish)
 {
@@ -67,13 +101,11 @@ static enum weir_publish_step what_is_left(struct weir_publish *publish)
     publish->marker = (struct weir_kafka_marker){
         .checkpoint = publish->checkpoint,
         .before = again && !WEIR_MUTANT(kafka_before_forgotten) ? have->before : have->checkpoint};
-    for (int64_t at = 0; at < publish->segment_count; publish->marker.parts++)
-        at = end_of_part(publish, at);
-    int64_t written = again && !WEIR_MUTANT(kafka_parts_from_one) ? have->part : 0;
-    publish->part_end = 0;
-    for (; publish->marker.part < written && publish->marker.part < publish->marker.parts; publish->marker.part++)
-        publish->part_end = end_of_part(publish, publish->part_end);
-    return next_part(publish);
+    publish->written = again && !WEIR_MUTANT(kafka_parts_from_one) ? have->part : 0;
+    for (int64_t i = 0; i < publish->segment_count; i++)
+        if (weir_publish_asks(publish, i))
+            return WEIR_PUBLISH_SETTLE;
+    return first_part(publish);
 }
 
 static enum weir_publish_step next_segment(struct weir_publish *publish)
@@ -97,6 +129,10 @@ static enum weir_publish_step after(struct weir_publish *publish)
         if (WEIR_MUTANT(kafka_read_before_fence))
             return WEIR_PUBLISH_FENCE;
         break;
+    case WEIR_PUBLISH_SETTLE:
+        for (int64_t i = 0; i < publish->segment_count; i++)
+            weir_assert(!weir_publish_asks(publish, i));
+        return first_part(publish);
     case WEIR_PUBLISH_BEGIN:
         return next_segment(publish);
     case WEIR_PUBLISH_PRODUCE:

@@ -221,6 +221,10 @@ weir_err weir_kafka_writer_open(struct weir_connector_ctx *ctx, const struct wei
         return weir_fail(error, WEIR_ERR_INVALID,
                          "connector 'kafka': 'delivery-guarantee' = 'exactly-once' needs checkpoints: set "
                          "execution.checkpointing.interval");
+    if (strcmp(weir_kafka_sink_get(options, option_count, "sink.transaction"), "open") == 0)
+        return weir_fail(error, WEIR_ERR_INVALID,
+                         "connector 'kafka': 'sink.transaction' = 'open' needs checkpoints: set "
+                         "execution.checkpointing.interval");
     struct delivery *d = weir_zalloc(sizeof *d);
     atomic_flag_clear(&d->lock);
     struct weir_writer *writer = weir_zalloc(sizeof *writer);

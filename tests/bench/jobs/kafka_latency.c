@@ -11,5 +11,6 @@ WEIR_JOB(kafka_latency)
         rows,
         "id BIGINT NOT NULL, due BIGINT NOT NULL, device_id STRING NOT NULL, temperature DOUBLE NOT NULL, note STRING");
     weir_sink(rows, "kafka", "topic", weir_arg(job, "output", NULL), "properties.bootstrap.servers", brokers, "format",
-              "json", "delivery-guarantee", weir_arg(job, "guarantee", NULL), NULL);
+              "json", "delivery-guarantee", weir_arg(job, "guarantee", NULL), "sink.transaction",
+              weir_arg(job, "transaction", "commit"), NULL);
 }
