@@ -7,7 +7,6 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
-#include "base/thread.h"
 
 #define POOL_THREADS_MAX 4
 
@@ -27,16 +26,14 @@ struct weir_pool {
     pthread_mutex_t lock;
     int refs; /* of the owner, of threads, of calls */
     int threads;
-    bool background;
     int left; /* calls that are made though nobody waits for them */
     pthread_cond_t settled;
     struct weir_call *first, **end;
 };
 
-struct weir_pool *weir_pool_new(bool background)
+struct weir_pool *weir_pool_new(void)
 {
     struct weir_pool *pool = weir_zalloc(sizeof *pool);
-    pool->background = background;
     pthread_mutex_init(&pool->lock, NULL);
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
@@ -96,8 +93,6 @@ static void make_call(struct weir_call *call)
 static void *run_thread(void *arg)
 {
     struct weir_pool *pool = arg;
-    if (pool->background)
-        weir_thread_background();
     pthread_mutex_lock(&pool->lock);
     for (struct weir_call *call; (call = pool->first);) {
         pool->first = call->next;

@@ -16,8 +16,7 @@
 struct weir_pool;
 struct weir_call;
 
-/* background: its threads leave the CPU to others (base/thread.h). */
-struct weir_pool *weir_pool_new(bool background);
+struct weir_pool *weir_pool_new(void);
 /* Does not wait for calls that run: the last of them frees it. NULL is allowed. */
 void weir_pool_unref(struct weir_pool *pool);
 

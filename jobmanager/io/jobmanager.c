@@ -78,7 +78,7 @@ static weir_err open_store(struct weir_jobmanager *jobmanager, struct weir_error
         dir = jobmanager->options.checkpoint_dir;
     if (!dir)
         return WEIR_OK;
-    jobmanager->pool = weir_pool_new(false);
+    jobmanager->pool = weir_pool_new();
     jobmanager->store = weir_job_store_new(dir, jobmanager->options.config, jobmanager->pool,
                                            jobmanager->options.code_dir, wake, jobmanager, error);
     return jobmanager->store ? WEIR_OK : (weir_err)error->code;

@@ -863,7 +863,7 @@ static weir_err start_up(struct weir_control *c, struct weir_error *error)
     };
     if (weir_fault("executor.starting"))
         return weir_fail(error, WEIR_ERR_IO, "a fault point failed the start of this executor");
-    executor->pool = weir_pool_new(true);
+    executor->pool = weir_pool_new();
     executor->alignment = weir_alignment_new(alignment_changed, c);
     executor->buffer_timeout_ns = setting_ms(c, "execution.buffer-timeout", DEFAULT_BUFFER_TIMEOUT_MS) * 1000000;
     const char *zone = setting(c, "table.local-time-zone");

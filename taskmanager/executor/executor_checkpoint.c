@@ -24,6 +24,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/proto_memory.h"
+#include "base/thread.h"
 #include "executor/control_int.h"
 #include "data/row_key.h"
 #include "state/capture.h"
@@ -318,6 +319,7 @@ static weir_err put_parts(struct write_work *work, int64_t size, struct weir_err
 static weir_err run_write(void *arg, struct weir_error *error)
 {
     struct write_work *work = arg;
+    weir_thread_background();
     weir_err err = weir_snapshot_run_syncs(work->snapshot, error);
     if (!err && weir_fault("executor.output-synced"))
         err = weir_fail(error, WEIR_ERR_IO, "a fault point failed what makes a sink's output durable");

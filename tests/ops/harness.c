@@ -260,7 +260,7 @@ static void fill_ctx(struct weir_harness *h)
     ctx->wake = setup->wake;
     ctx->wake_arg = setup->wake_arg;
     ctx->periodic = setup->checkpoints || (h->mode.restore && !setup->no_restore);
-    ctx->pool = h->pool = weir_pool_new(false);
+    ctx->pool = h->pool = weir_pool_new();
     if (h->mode.disk)
         ctx->memory = weir_state_memory_new(disk(), DISK_BUDGET);
     ctx->num_records_bad = &h->bad;

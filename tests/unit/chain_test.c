@@ -238,7 +238,7 @@ static void a_call_that_blocks(void **state)
     static const struct weir_op_vtable gated = {
         .name = "gated", .size = sizeof(struct weir_call *), .end = gated_end, .close = gated_close};
     for (int closed_early = 0; closed_early < 2; closed_early++) {
-        struct weir_pool *pool = weir_pool_new(false);
+        struct weir_pool *pool = weir_pool_new();
         sem_init(&gate, 0, 0);
         end_calls = 0;
         woken = 0;

@@ -79,7 +79,7 @@ static void results(void **state)
     (void)state;
     reset();
     struct weir_error error;
-    struct weir_pool *pool = weir_pool_new(false);
+    struct weir_pool *pool = weir_pool_new();
     sem_t gate;
     sem_init(&gate, 0, 0);
     struct work *work;
@@ -107,7 +107,7 @@ static void letting_go(void **state)
 {
     (void)state;
     reset();
-    struct weir_pool *pool = weir_pool_new(false);
+    struct weir_pool *pool = weir_pool_new();
     sem_t gate;
     sem_init(&gate, 0, 0);
     struct weir_call *calls[MANY];
@@ -141,7 +141,7 @@ static void leaving(void **state)
 {
     (void)state;
     reset();
-    struct weir_pool *pool = weir_pool_new(false);
+    struct weir_pool *pool = weir_pool_new();
     sem_t gate;
     sem_init(&gate, 0, 0);
     struct weir_call *calls[6];
@@ -169,7 +169,7 @@ static void many(void **state)
 {
     (void)state;
     reset();
-    struct weir_pool *pool = weir_pool_new(false);
+    struct weir_pool *pool = weir_pool_new();
     struct weir_call *calls[MANY];
     for (int round = 0; round < 5; round++) {
         for (int i = 0; i < MANY; i++)
