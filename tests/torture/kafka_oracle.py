@@ -1,13 +1,16 @@
 """The identity oracle of Kafka: what somebody who reads committed has seen of a topic. Record number i was written with key k(i % KEYS); each must be
-there once, those of a key in order and in one partition, each with its number within its key, which the job counted in its state."""
+there once, those of a key in order and in one partition, each with its number within its key, which the job counted in its state. What is in the
+input more than once (its producer and brokers that were killed can do that) is to be there as often: `lists` has the records of each key as they are there."""
+import collections
 import json
 
 POLLS = 100 # of 0.2 s, without a step on
 
 
 class Oracle:
-    def __init__(self, keys):
-        self.keys = keys
+    def __init__(self, keys, lists=None):
+        self.keys, self.lists = keys, lists or {}
+        self.taken = collections.Counter() # of each key
         self.seen, self.lowest = bytearray(), 0 # of each record, how often (at most 2); all below `lowest` are there
         self.last, self.place = {}, {} # of each key: its last record, and its partition
         self.findings = []
@@ -22,15 +25,24 @@ class Oracle:
             return
         if i >= len(self.seen):
             self.seen.extend(bytes(max(i + 1 - len(self.seen), 4096)))
+        at, number = self.taken[key], i // self.keys + 1
+        self.taken[key] += 1
         self.seen[i] = min(self.seen[i] + 1, 2)
-        if self.seen[i] > 1:
+        known = self.lists.get(key, [])
+        if at < len(known):
+            number = at + 1
+            if i != known[at]:
+                self.findings.append(("not as in the input", i, f"is there in the place of {known[at]} of {key!r}"))
+        elif self.seen[i] > 1:
             self.findings.append(("doubled", i, f"partition {partition}"))
         elif i < self.last.get(key, -1):
             self.findings.append(("out of order", i, f"comes after {self.last[key]} of {key!r}"))
+        else: # so many more as are in the input twice
+            number += len(known) - len(set(known))
         if key != f"k{i % self.keys}".encode():
             self.findings.append(("wrong key", i, key))
-        if n != i // self.keys + 1:
-            self.findings.append(("wrong state", i, f"is number {n} of its key, not {i // self.keys + 1}"))
+        if n != number:
+            self.findings.append(("wrong state", i, f"is number {n} of its key, not {number}"))
         if self.place.setdefault(key, partition) != partition:
             self.findings.append(("wrong partition", i, f"of {key!r}: {partition}, not {self.place[key]}"))
         self.last[key] = max(i, self.last.get(key, -1))
@@ -44,6 +56,7 @@ class Oracle:
     def judge(self, written):
         """When all has come: what is wrong, and what is not there."""
         lost = [("lost", i) for i in range(written) if i >= len(self.seen) or not self.seen[i]]
+        lost += [("lost", i) for key, known in self.lists.items() for i in known[self.taken[key]:]]
         return self.findings + lost + [("never written", i) for i in range(written, len(self.seen)) if self.seen[i]]
 
 
@@ -51,9 +64,18 @@ class Reader:
     """Feeds an oracle with what is new in a topic, through whatever happens to its brokers."""
 
     def __init__(self, kafka, topic, oracle):
-        self.kafka, self.topic, self.oracle = kafka, topic, oracle
+        self.kafka, self.topic = kafka, topic
+        self.begin(oracle)
+
+    def begin(self, oracle):
+        """From the first message on."""
+        self.oracle = oracle
         self.next = {} # of each partition: the offset behind what was taken
         self.open()
+
+    def begin_again(self, oracle):
+        self.close()
+        self.begin(oracle)
 
     def open(self):
         from confluent_kafka import Consumer, KafkaError, TopicPartition

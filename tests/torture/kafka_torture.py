@@ -104,7 +104,7 @@ class Run:
         self.feeder.end()
         self.matrix.all_comes_out("at the end")
         messages = self.kafka.read("out")
-        late = Oracle(KEYS)
+        late = Oracle(KEYS, self.matrix.input())
         for partition, list in messages.items():
             for message in list:
                 late.take(partition, message.key(), message.value())
@@ -128,6 +128,30 @@ def test_the_checker():
     """What is wrong by one record is found."""
     good = [(i % KEYS % 3, f"k{i % KEYS}".encode(), json.dumps({"id": i, "n": i // KEYS + 1}).encode()) for i in range(1000)]
     check_the_checker(good)
+
+
+def test_what_is_in_the_input_twice():
+    """Must be there twice, and is counted twice."""
+    lists = collections.defaultdict(list)
+    for i in range(900): # what came later is not known
+        lists[f"k{i % KEYS}".encode()].extend([i] * (1 + (i in (100, 400))))
+    numbers, good = collections.Counter(), []
+    for i in range(1000):
+        for _ in range(1 + (i in (100, 400))):
+            numbers[i % KEYS] += 1
+            good.append((i % KEYS % 3, f"k{i % KEYS}".encode(), json.dumps({"id": i, "n": numbers[i % KEYS]}).encode()))
+
+    def judged(messages, lists=lists):
+        oracle = Oracle(KEYS, lists)
+        for message in messages:
+            oracle.take(*message)
+        return {finding[0] for finding in oracle.judge(1000)}
+    assert judged(good) == set()
+    assert "doubled" in judged(good, {})
+    assert "not as in the input" in judged([m for at, m in enumerate(good) if at != 101])
+    assert judged(good[:880]) == {"lost"}
+    assert "not as in the input" in judged(good[:50] + good[38:])
+    assert "wrong state" in judged(good[:-1] + [(*good[-1][:2], json.dumps({"id": 999, "n": 1}).encode())])
 
 
 def check_the_checker(good):
