@@ -5,7 +5,7 @@ set -eu
 build="build-essential pkg-config libzmq3-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler libcurl4-openssl-dev
 libssl-dev libmicrohttpd-dev libjansson-dev libsimdjson-dev libxxhash-dev zlib1g-dev librocksdb-dev librdkafka-dev python3 procps"
 kafka="maven default-jre-headless openssl sqlite3" # brokers, and what counts in the demo
-test="libcmocka-dev curl zsh fish iproute2 iptables $kafka"
+test="libcmocka-dev libprotobuf-dev curl zsh fish iproute2 iptables $kafka"
 containers="python3-venv debootstrap buildah podman runc netavark aardvark-dns"
 want=$build
 fuzz="clang libclang-rt-dev"
