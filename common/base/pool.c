@@ -3,10 +3,10 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "base/thread.h"
 
 #define POOL_THREADS_MAX 4
 
@@ -35,11 +35,7 @@ struct weir_pool *weir_pool_new(void)
 {
     struct weir_pool *pool = weir_zalloc(sizeof *pool);
     pthread_mutex_init(&pool->lock, NULL);
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&pool->settled, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    weir_cond_init(&pool->settled);
     pool->refs = 1;
     pool->end = &pool->first;
     return pool;
@@ -169,12 +165,7 @@ void weir_call_leave(struct weir_pool *pool, const struct weir_call_spec *spec)
 
 void weir_pool_settle(struct weir_pool *pool, int timeout_ms)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += timeout_ms / 1000;
-    until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
+    struct timespec until = weir_cond_until(timeout_ms);
     pthread_mutex_lock(&pool->lock);
     while (pool->left > 0 && pthread_cond_timedwait(&pool->settled, &pool->lock, &until) == 0)
         continue;

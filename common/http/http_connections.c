@@ -7,11 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/thread.h"
 
 #define DRAIN_MS_MAX 10000
 #define REPLY_BYTES_PER_S 16384
@@ -154,11 +154,7 @@ static void *main_loop(void *arg)
             else if (has_hung_up(c, now_ms))
                 end(c, 0, NULL);
         make_room(connections, now_ms);
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_nsec += TICK_MS * 1000000L;
-        until.tv_sec += until.tv_nsec / 1000000000;
-        until.tv_nsec %= 1000000000;
+        struct timespec until = weir_cond_until(TICK_MS);
         pthread_cond_timedwait(&connections->wake, &connections->lock, &until);
         while (!connections->first && !connections->stop) /* nothing to look after */
             pthread_cond_wait(&connections->wake, &connections->lock);
@@ -176,11 +172,7 @@ struct weir_http_connections *weir_http_connections_new(int connections_max, int
     connections->timeout_ms = timeout_ms;
     connections->request_ms_max = request_ms_max;
     pthread_mutex_init(&connections->lock, NULL);
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&connections->wake, &attributes);
-    pthread_condattr_destroy(&attributes);
+    weir_cond_init(&connections->wake);
     int failed = pthread_create(&connections->thread, NULL, main_loop, connections);
     if (failed) {
         pthread_mutex_destroy(&connections->lock);

@@ -16,6 +16,7 @@
 #include "base/fault.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "store/s3_int.h"
 
 #define SMALL_SIZE_MAX ((size_t)64 << 20)
@@ -627,11 +628,7 @@ weir_err weir_store_s3_open(const char *uri, const struct weir_config *config, s
     struct weir_s3 *s3 = weir_zalloc(sizeof *s3);
     s3->head.ops = &s3_ops;
     pthread_mutex_init(&s3->turns_mutex, NULL);
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&s3->turns_changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    weir_cond_init(&s3->turns_changed);
     s3->region = weir_strdup(weir_config_string(config, "s3.region"));
     s3->part_size = weir_config_int(config, "s3.upload.part-size");
     s3->parallel = (int)weir_config_int(config, "s3.parallel-parts");

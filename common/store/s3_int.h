@@ -49,8 +49,11 @@ struct weir_s3 {
     _Atomic int64_t skew_ms; /* server's clock - ours */
     pthread_mutex_t turns_mutex;
     pthread_cond_t turns_changed;
-    int uploads; /* large ones under way */
+    int uploads, uploads_waiting; /* large ones under way, and behind them */
+    struct timespec turns_until;  /* the end of turns, until none is under way or waits any more */
 };
+
+extern int weir_s3_turns_ms; /* for so long at a time large uploads take turns */
 
 /* --- One request (s3_request.c) */
 

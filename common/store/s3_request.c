@@ -11,16 +11,18 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "store/s3_int.h"
 #include "store/sigv4.h"
 
 #define PAUSE_FIRST_MS 50
 #define PAUSE_MAX_MS 5000
 #define STALL_MS 30000
-#define TURN_SIZE ((size_t)256 << 10) /* so large an upload waits for its turn, ... */
-#define TURN_WAIT_MS 200              /* ... at most so long */
+#define TURN_SIZE ((size_t)256 << 10) /* so large an upload waits for its turn */
 #define REDO 1                        /* verdicts of judge() */
 #define HEADERS_MAX (WEIR_S3_PAIRS_MAX + 8)
+
+int weir_s3_turns_ms = 500;
 
 struct weir_xml weir_s3_answer(const struct weir_s3_call *call)
 {
@@ -54,19 +56,18 @@ static void crc32c_base64(const void *data, size_t size, char out[16])
     EVP_EncodeBlock((unsigned char *)out, bytes, 4);
 }
 
-/* --- Turns: large uploads go one after the other, as long as each gets through soon. Beside each other they would be there no sooner, but a server on
- * the same host would keep all of its cores from those who process rows. Where one waits longer (a distant server, a slow one) it goes beside. */
+/* --- Turns: for a while large uploads go one after the other. To a server near by they get there no later, and one on the same host does not keep
+ * all of its cores from those who process rows. When there is still more after that (a distant server, a large checkpoint) all go beside each other. */
 
 static void begin_turn(struct weir_s3 *s3)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += TURN_WAIT_MS * 1000000L;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
     pthread_mutex_lock(&s3->turns_mutex);
-    while (s3->uploads > 0 && pthread_cond_timedwait(&s3->turns_changed, &s3->turns_mutex, &until) == 0)
+    if (s3->uploads + s3->uploads_waiting == 0)
+        s3->turns_until = weir_cond_until(weir_s3_turns_ms);
+    s3->uploads_waiting++;
+    while (s3->uploads > 0 && pthread_cond_timedwait(&s3->turns_changed, &s3->turns_mutex, &s3->turns_until) == 0)
         ;
+    s3->uploads_waiting--;
     s3->uploads++;
     pthread_mutex_unlock(&s3->turns_mutex);
 }

@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/pool.h"
 #include "base/proto_memory.h"
+#include "base/thread.h"
 #include "jobmanager/io/faults.h"
 #include "jobmanager/io/job_store.h"
 #include "jobmanager/io/savepoint.h"
@@ -92,11 +93,7 @@ weir_err weir_jobmanager_new(const struct weir_jobmanager_options *options, stru
     jobmanager->context = options->zmq_context ? options->zmq_context : weir_net_context_new();
     jobmanager->faults = weir_jm_faults_new();
     pthread_mutex_init(&jobmanager->lock, NULL);
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&jobmanager->answered, &attributes);
-    pthread_condattr_destroy(&attributes);
+    weir_cond_init(&jobmanager->answered);
     jobmanager->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     struct weir_jm_options core;
     weir_jm_options_init(&core);
@@ -412,9 +409,7 @@ static void take_back(struct weir_jobmanager *jobmanager, struct request *reques
 static weir_err ask(struct weir_jobmanager *jobmanager, struct weir_jm_event *event, struct weir_error *error)
 {
     struct request request = {.event = *event, .error = error};
-    struct timespec deadline;
-    clock_gettime(CLOCK_MONOTONIC, &deadline);
-    deadline.tv_sec += (event->restore ? RESTORE_TIMEOUT_MS : REQUEST_TIMEOUT_MS) / 1000;
+    struct timespec deadline = weir_cond_until(event->restore ? RESTORE_TIMEOUT_MS : REQUEST_TIMEOUT_MS);
     pthread_mutex_lock(&jobmanager->lock);
     request.id = request.event.request = ++jobmanager->request_count;
     struct request **at = &jobmanager->requests;
