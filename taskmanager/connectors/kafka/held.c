@@ -64,8 +64,9 @@ struct holder {
     pthread_cond_t changed;
     struct slot slots[SLOTS_MAX];
     int slot_count;
-    uint64_t complete;                                      /* checkpoint */
-    bool is_published, is_queued, is_committing, is_closed; /* is_queued: run_commit() is on its way */
+    uint64_t complete; /* checkpoint */
+    bool is_published, is_queued, is_settling,
+        is_closed; /* is_queued: run_commit() is on its way; is_settling: one commits, or gives up */
     bool has_failed;
     struct weir_error error; /* has_failed: the first */
 };
@@ -326,7 +327,11 @@ static weir_err run_commit(void *arg, struct weir_error *error)
     struct slot *slot;
     pthread_mutex_lock(&holder->lock);
     holder->is_queued = false;
-    holder->is_committing = true;
+    if (holder->is_closed) { /* what is open is given up, perhaps right now */
+        pthread_mutex_unlock(&holder->lock);
+        return WEIR_OK;
+    }
+    holder->is_settling = true;
     while (!err && (slot = next_to_commit(holder))) {
         pthread_mutex_unlock(&holder->lock);
         err = commit_slot(holder, slot, error);
@@ -335,7 +340,7 @@ static weir_err run_commit(void *arg, struct weir_error *error)
         pthread_mutex_lock(&holder->lock);
         slot->state = err ? SLOT_CLOSED : SLOT_FREE;
     }
-    holder->is_committing = false;
+    holder->is_settling = false;
     pthread_cond_broadcast(&holder->changed);
     pthread_mutex_unlock(&holder->lock);
     return WEIR_OK;
@@ -370,13 +375,18 @@ static weir_err run_give_up(void *arg, struct weir_error *error)
     struct holder *holder = arg;
     (void)error;
     pthread_mutex_lock(&holder->lock);
-    while (holder->is_committing)
+    while (holder->is_settling) /* bounded as commits and aborts are */
         pthread_cond_wait(&holder->changed, &holder->lock);
+    holder->is_settling = true;
     int count = holder->slot_count;
     pthread_mutex_unlock(&holder->lock);
     for (int i = 0; i < count; i++)
         if (holder->slots[i].state != SLOT_FREE)
             give_up_slot(holder, &holder->slots[i]);
+    pthread_mutex_lock(&holder->lock);
+    holder->is_settling = false;
+    pthread_cond_broadcast(&holder->changed);
+    pthread_mutex_unlock(&holder->lock);
     return WEIR_OK;
 }
 
@@ -591,7 +601,7 @@ static weir_err held_complete(struct weir_held *held, uint64_t checkpoint, struc
     pthread_mutex_lock(&holder->lock);
     if (checkpoint > holder->complete)
         holder->complete = checkpoint;
-    bool wanted = !holder->is_queued && !holder->is_committing && next_to_commit(holder);
+    bool wanted = !holder->is_queued && !holder->is_settling && next_to_commit(holder);
     holder->is_queued |= wanted;
     pthread_mutex_unlock(&holder->lock);
     if (wanted) {

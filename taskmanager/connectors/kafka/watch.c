@@ -8,7 +8,6 @@
 #include "base/clock.h"
 #include "connectors/kafka/kafka_int.h"
 
-#define PREFIXES_MAX 64
 #define IDS_MAX 100000
 #define REACH_TIMEOUT_MS 60000
 #define POLL_MS 50
@@ -23,7 +22,7 @@ struct weir_kafka_watch {
     int option_count;
     char *topic;
     struct weir_kafka_client *client;
-    char *prefixes[PREFIXES_MAX];
+    char **prefixes;
     int prefix_count;
     struct entry *list;
     int count, capacity;
@@ -71,6 +70,7 @@ void weir_kafka_watch_free(struct weir_kafka_watch *watch)
     weir_kafka_options_free(watch->options, watch->option_count);
     for (int i = 0; i < watch->prefix_count; i++)
         free(watch->prefixes[i]);
+    free(watch->prefixes);
     for (int i = 0; i < watch->count; i++)
         free(watch->list[i].id);
     free(watch->list);
@@ -81,8 +81,8 @@ void weir_kafka_watch_free(struct weir_kafka_watch *watch)
 void weir_kafka_watch_add(struct weir_kafka_watch *watch, const char *prefix)
 {
     weir_assert(watch->count == 0); /* nothing has been read yet */
-    if (watch->prefix_count < PREFIXES_MAX)
-        watch->prefixes[watch->prefix_count++] = weir_strdup(prefix);
+    watch->prefixes = weir_realloc(watch->prefixes, (size_t)(watch->prefix_count + 1) * sizeof *watch->prefixes);
+    watch->prefixes[watch->prefix_count++] = weir_strdup(prefix);
 }
 
 static struct entry *find(const struct weir_kafka_watch *watch, const char *id, size_t size)
