@@ -700,38 +700,53 @@ static bool consumes(const struct weir_jm_job *job, const struct weir_jm_task *t
     return false;
 }
 
+size_t weir_jm_running_on(struct weir_jm *jm, struct weir_jm_job *job, const struct weir_jm_executor *executor,
+                          const struct checkpoint *checkpoint,
+                          bool (*wanted)(const struct weir_jm_job *job, int t, const struct checkpoint *checkpoint,
+                                         const void *arg),
+                          const void *arg, Weir__TaskId ***list)
+{
+    size_t n = 0;
+    *list = NULL;
+    for (int t = 0; t < job->task_count && executor->job == job; t++) {
+        const struct weir_jm_task *task = &job->tasks[t];
+        if (job->in->executors[t] != executor || task->state != WEIR__TASK_STATE__RUNNING ||
+            !wanted(job, t, checkpoint, arg))
+            continue;
+        if (!*list)
+            *list = weir_arena_alloc(&jm->arena, (size_t)job->task_count * sizeof **list);
+        Weir__TaskId *id = (*list)[n++] = weir_arena_alloc(&jm->arena, sizeof *id);
+        weir__task_id__init(id);
+        id->vertex = (uint32_t)task->vertex;
+        id->subtask = (uint32_t)task->subtask;
+        id->attempt = task->attempt;
+    }
+    return n;
+}
+
+/* `arg`: a task whose consumers alone are meant, or NULL */
+static bool is_triggered(const struct weir_jm_job *job, int t, const struct checkpoint *checkpoint, const void *arg)
+{
+    const struct weir_jm_task *task = &job->tasks[t];
+    return !checkpoint->reports[t] && is_root(job, task) && (!arg || consumes(job, task, arg));
+}
+
 /* To the roots whose part is not here, or, with `of`, to its consumers among them. A task that has passed the barrier takes a second
  * trigger as none. */
 static void send_triggers(struct weir_jm *jm, struct weir_jm_job *job, const struct checkpoint *checkpoint,
                           const struct weir_jm_task *of)
 {
-    Weir__TaskId *ids = weir_arena_alloc(&jm->arena, (size_t)job->task_count * sizeof *ids);
-    Weir__TaskId **list = weir_arena_alloc(&jm->arena, (size_t)job->task_count * sizeof *list);
     for (int e = 0; e < jm->executor_count; e++) {
         struct weir_jm_executor *executor = jm->executors[e];
-        size_t n = 0;
-        for (int t = 0; t < job->task_count && executor->job == job; t++) {
-            const struct weir_jm_task *task = &job->tasks[t];
-            if (job->in->executors[t] != executor || task->state != WEIR__TASK_STATE__RUNNING ||
-                checkpoint->reports[t] || !is_root(job, task) || (of && !consumes(job, task, of)))
-                continue;
-            weir__task_id__init(&ids[n]);
-            ids[n].vertex = (uint32_t)task->vertex;
-            ids[n].subtask = (uint32_t)task->subtask;
-            ids[n].attempt = task->attempt;
-            list[n] = &ids[n];
-            n++;
-        }
-        if (n == 0)
-            continue;
         Weir__TriggerCheckpoint trigger;
         weir__trigger_checkpoint__init(&trigger);
+        trigger.n_tasks = weir_jm_running_on(jm, job, executor, checkpoint, is_triggered, of, &trigger.tasks);
+        if (trigger.n_tasks == 0)
+            continue;
         trigger.executor_id = executor->id;
         trigger.checkpoint = checkpoint->id;
         trigger.flags = checkpoint->flags;
         trigger.complete = job->in->checkpoints->latest ? job->in->checkpoints->latest->checkpoint : 0;
-        trigger.tasks = list;
-        trigger.n_tasks = n;
         Weir__Control control;
         weir__control__init(&control);
         control.body_case = WEIR__CONTROL__BODY_TRIGGER_CHECKPOINT;

@@ -184,8 +184,14 @@ bool weir_jm_garbage_keeps_nothing(const struct weir_jm_job *job);
 void weir_jm_checkpoint_retain(struct weir_jm_job *job, const struct weir_jm_retained *entry,
                                Weir__Snapshot *take_snapshot);
 
+/* Of the job's tasks that run on this executor those that are wanted; how many. The list is the arena's; NULL where there are none. */
+size_t weir_jm_running_on(struct weir_jm *jm, struct weir_jm_job *job, const struct weir_jm_executor *executor,
+                          const struct checkpoint *checkpoint,
+                          bool (*wanted)(const struct weir_jm_job *job, int t, const struct checkpoint *checkpoint,
+                                         const void *arg),
+                          const void *arg, Weir__TaskId ***list);
+
 /* --- jm_transactions.c */
-struct checkpoint;
 /* It is in HEAD: to who holds output of it in open transactions. */
 void weir_jm_transactions_complete(struct weir_jm *jm, struct weir_jm_job *job, const struct checkpoint *checkpoint);
 

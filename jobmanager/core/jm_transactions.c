@@ -12,36 +12,26 @@ static bool has_transaction(const struct checkpoint *checkpoint, int t)
     return false;
 }
 
+static bool is_told(const struct weir_jm_job *job, int t, const struct checkpoint *checkpoint, const void *arg)
+{
+    (void)arg;
+    return has_transaction(checkpoint, t) &&
+           checkpoint->reports[t]->checkpoint_report->task->attempt == job->tasks[t].attempt;
+}
+
 /* To who holds transactions open until then. Only to the attempts whose parts these are: what another has open is no part of this checkpoint. Whether
  * it comes does not matter: what they do not commit is published from the log. */
 void weir_jm_transactions_complete(struct weir_jm *jm, struct weir_jm_job *job, const struct checkpoint *checkpoint)
 {
-    Weir__TaskId *ids = weir_arena_alloc(&jm->arena, (size_t)job->task_count * sizeof *ids);
-    Weir__TaskId **list = weir_arena_alloc(&jm->arena, (size_t)job->task_count * sizeof *list);
     for (int e = 0; e < jm->executor_count; e++) {
         struct weir_jm_executor *executor = jm->executors[e];
-        size_t n = 0;
-        for (int t = 0; t < job->task_count && executor->job == job; t++) {
-            const struct weir_jm_task *task = &job->tasks[t];
-            if (job->in->executors[t] != executor || task->state != WEIR__TASK_STATE__RUNNING ||
-                !has_transaction(checkpoint, t) ||
-                checkpoint->reports[t]->checkpoint_report->task->attempt != task->attempt)
-                continue;
-            weir__task_id__init(&ids[n]);
-            ids[n].vertex = (uint32_t)task->vertex;
-            ids[n].subtask = (uint32_t)task->subtask;
-            ids[n].attempt = task->attempt;
-            list[n] = &ids[n];
-            n++;
-        }
-        if (n == 0)
-            continue;
         Weir__CheckpointComplete message;
         weir__checkpoint_complete__init(&message);
+        message.n_tasks = weir_jm_running_on(jm, job, executor, checkpoint, is_told, NULL, &message.tasks);
+        if (message.n_tasks == 0)
+            continue;
         message.executor_id = executor->id;
         message.checkpoint = checkpoint->id;
-        message.tasks = list;
-        message.n_tasks = n;
         Weir__Control control;
         weir__control__init(&control);
         control.body_case = WEIR__CONTROL__BODY_CHECKPOINT_COMPLETE;
