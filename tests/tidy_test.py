@@ -62,6 +62,13 @@ def check_nothing_is_left_to_do():
                 yield f"{path}:{number}: {line.strip()}"
 
 
+def check_programs():
+    """each program of the tests may be executed"""
+    for path in TRACKED:
+        if re.search(r"^tests/.*(_test|_torture)\.(py|sh)$", path) and not os.access(path, os.X_OK):
+            yield f"{path}: chmod +x"
+
+
 def check_readmes():
     """each folder with sources says what lives there and what may not"""
     covered = ("tests/fuzz/", "client/templates/", "tests/bench/") # by the README above them

@@ -6,7 +6,7 @@ import signal
 import tempfile
 import time
 
-from weir_test import JOBS, PATIENCE, Cluster, main, read_rows, wait_for
+from weir_test import JOBS, Cluster, main, read_rows, wait_for
 
 FAULTS = os.path.join(JOBS, "faults.so")
 PACED = os.path.join(JOBS, "paced.so")

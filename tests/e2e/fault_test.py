@@ -6,7 +6,7 @@ import signal
 import subprocess
 import tempfile
 
-from weir_test import JOBS, PATIENCE, WEIR, Cluster, main, run, wait_for
+from weir_test import JOBS, PATIENCE, WEIR, Cluster, main, wait_for
 
 ON = {"testing.fault-points": "true", "restart-strategy.type": "fixed-delay", "restart-strategy.fixed-delay.attempts": "1000",
       "restart-strategy.fixed-delay.delay": "50 ms", "execution.checkpointing.interval": "100 ms"}

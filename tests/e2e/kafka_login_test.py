@@ -5,13 +5,12 @@ import functools
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from kafka_kit import Kafka  # noqa: E402
-from weir_test import BUILD, PATIENCE, Skip, main, read_rows, run  # noqa: E402
+from weir_test import BUILD, main, read_rows, run  # noqa: E402
 
 JOB = os.path.join(BUILD, "tests", "jobs", "kafka_login.so")
 CURRENT = os.path.join(BUILD, "lib", "weir", "librdkafka.so.1")

@@ -2,7 +2,6 @@
 """The Kafka sink with sink.transaction = open, against a real broker: rows in transactions that wait for their checkpoint. Whatever becomes of one, each row is there
 once, a key's in order, and none stays open. (Faults of all kinds, at random: tests/torture/kafka_torture.py --transaction open.)"""
 import glob
-import json
 import os
 import signal
 import sys
@@ -12,32 +11,13 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import kafka_sink_test  # noqa: E402
 from fault_test import points  # noqa: E402
 from kafka_kit import Kafka  # noqa: E402
-from kafka_sink_test import CHECKPOINTS, JOB, fill, kill_executors, submit, values  # noqa: E402
-from recovery_test import cluster_with, kill as kill_jobmanager  # noqa: E402
-from weir_test import BUILD, PATIENCE, Cluster, main, run, wait_for  # noqa: E402
+from kafka_sink_test import CHECKPOINTS, JOB, all_come, check_identity, fill, kill_executors, rows_through_kills, submit, values  # noqa: E402
+from recovery_test import cluster_with  # noqa: E402
+from weir_test import BUILD, Cluster, main, run, wait_for  # noqa: E402
 
 OPEN = ("--guarantee", "exactly-once", "--transaction", "open")
 FAULTS = dict(CHECKPOINTS, **{"testing.fault-points": "true"})
 PROGRESS = "weir-progress"
-
-
-def check_identity(topic, count):
-    """None lost, none doubled, a key's in order (a row's key and partition say its place in the input)."""
-    found = values(topic)
-    rows = [r["id"] for rs in found.values() for r in rs]
-    assert len(rows) == len(set(rows)), "repeated: " + str(sorted(i for i in set(rows) if rows.count(i) > 1)[:20])
-    assert set(rows) <= set(range(count)), "never written"
-    for list in found.values():
-        last = {}
-        for row in list:
-            key = (row["id"] % 7, row["id"] % 4)
-            assert last.get(key, -1) < row["id"], (last[key], row["id"])
-            last[key] = row["id"]
-    return len(rows) == count
-
-
-def all_come(topic, count, timeout_s=60):
-    wait_for(f"{count} rows", lambda: check_identity(topic, count), timeout_s, told=lambda: len([r for rs in values(topic).values() for r in rs]))
 
 
 def nothing_is_open(topic):
@@ -87,21 +67,7 @@ def test_through_kills():
         kafka.create("kill-in", 4)
         kafka.create("kill-out", 3)
         job = submit(cluster, "kill-in", "kill-out", *OPEN, options=("-p", "2"))
-        at = 0
-        for turn in range(8):
-            fill("kill-in", 4, at, 2000)
-            at += 2000
-            if turn % 2:
-                all_come("kill-out", at)
-            if turn in (1, 2, 5):
-                kill_executors(cluster)
-            elif turn == 3:
-                kill_jobmanager(cluster)
-                start_jobmanager()
-            elif turn == 4:
-                os.kill(cluster.taskmanager_pid(1), signal.SIGKILL)
-            elif turn == 6:
-                assert cluster.weir("rescale", job, "--parallelism", "3").returncode == 0
+        at = rows_through_kills(cluster, start_jobmanager, job, "kill-in", "kill-out")
         for turn, way in enumerate(("commit", "open", "open")):
             assert cluster.weir("stop", job, "--savepoint", cluster.path(f"sp{turn}")).returncode == 0
             assert check_identity("kill-out", at)

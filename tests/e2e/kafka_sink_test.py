@@ -187,49 +187,59 @@ def test_numbers_of_source_and_sink():
         assert cluster.weir("cancel", job).returncode == 0
 
 
+def check_identity(topic, count):
+    """None lost, none doubled, a key's in order (a row's key and partition say its place in the input)."""
+    found = values(topic)
+    rows = [r["id"] for rs in found.values() for r in rs]
+    assert len(rows) == len(set(rows)), "repeated: " + str(sorted(i for i in set(rows) if rows.count(i) > 1)[:20])
+    assert set(rows) <= set(range(count)), "never written"
+    for list in found.values():
+        last = {}
+        for row in list:
+            key = (row["id"] % 7, row["id"] % 4)
+            assert last.get(key, -1) < row["id"], (last[key], row["id"])
+            last[key] = row["id"]
+    return len(rows) == count
+
+
+def all_come(topic, count, timeout_s=60):
+    wait_for(f"{count} rows", lambda: check_identity(topic, count), timeout_s, told=lambda: len([r for rs in values(topic).values() for r in rs]))
+
+
+def rows_through_kills(cluster, start_jobmanager, job, source, sink):
+    """How many; kills, and another parallelism, while they are on their way."""
+    at = 0
+    for turn in range(8):
+        fill(source, 4, at, 2000)
+        at += 2000
+        if turn % 2:
+            all_come(sink, at)
+        if turn in (1, 2, 5):
+            kill_executors(cluster)
+        elif turn == 3:
+            kill_jobmanager(cluster)
+            start_jobmanager()
+        elif turn == 4:
+            os.kill(cluster.taskmanager_pid(1), signal.SIGKILL)
+        elif turn == 6:
+            assert cluster.weir("rescale", job, "--parallelism", "3").returncode == 0
+    return at
+
+
 def test_exactly_once_through_kills():
     """Executors, TaskManagers and the JobManager die; a stop, another parallelism; what was in flight is there once, in order."""
     with cluster_with(slots=3, taskmanagers=2, **CHECKPOINTS) as (cluster, start_jobmanager):
         kafka.create("once-in", 4)
         kafka.create("once-out", 3)
         job = submit(cluster, "once-in", "once-out", "--guarantee", "exactly-once", options=("-p", "2"))
-        at = 0
-
-        def all_are_there():
-            found = values("once-out")
-            rows = [r["id"] for rs in found.values() for r in rs]
-            assert len(rows) == len(set(rows)), "repeated: " + str(sorted(i for i in set(rows) if rows.count(i) > 1)[:20])
-            assert all(r["id"] < at for rs in found.values() for r in rs)
-            return len(rows) == at
-
-        for turn in range(8):
-            fill("once-in", 4, at, 2000)
-            at += 2000
-            if turn % 2:
-                wait_for("the rows", all_are_there, 60)
-            if turn in (1, 2, 5):
-                kill_executors(cluster)
-            elif turn == 3:
-                kill_jobmanager(cluster)
-                start_jobmanager()
-            elif turn == 4:
-                os.kill(cluster.taskmanager_pid(1), signal.SIGKILL)
-            elif turn == 6:
-                assert cluster.weir("rescale", job, "--parallelism", "3").returncode == 0
+        at = rows_through_kills(cluster, start_jobmanager, job, "once-in", "once-out")
         assert cluster.weir("stop", job, "--savepoint", cluster.path("sp")).returncode == 0
-        assert all_are_there(), sum(map(len, values("once-out").values()))
-        found = values("once-out")
-        for rows in found.values(): # a key's rows keep their order
-            last = {}
-            for row in rows:
-                key = (row["id"] % 7, row["id"] % 4)
-                assert last.get(key, -1) < row["id"], (last[key], row["id"])
-                last[key] = row["id"]
+        assert check_identity("once-out", at)
         # Only the savepoint's state goes on elsewhere: nothing is published twice.
         fill("once-in", 4, at, 500)
         at += 500
         job = submit(cluster, "once-in", "once-out", "--guarantee", "exactly-once", options=("-s", glob.glob(cluster.path("sp", "*"))[0]))
-        wait_for("the rows after the savepoint", all_are_there, 60)
+        all_come("once-out", at)
 
 
 def written(cluster, job):

@@ -8,7 +8,7 @@ import signal
 import subprocess
 
 from checkpoint_test import CONFIG, ROWS, check_rows, check_windows, completed, hidden
-from weir_test import BUILD, JOBS, Cluster, main, read_rows, wait_for
+from weir_test import BUILD, JOBS, Cluster, main, wait_for
 
 ONCE = os.path.join(JOBS, "once.so")
 

@@ -112,7 +112,7 @@ def compare(cluster, folder, job=None):
     paths, wrong, compared = Paths(cluster, job), [], 0
     for exchange in exchanges(folder):
         request, reply = exchange["request"], exchange["response"]
-        if request["method"] != "GET" or (job and f"/jobs/" not in request["path"]):
+        if request["method"] != "GET" or (job and "/jobs/" not in request["path"]):
             continue
         path = paths.ours(request["path"])
         status, ours = cluster.rest(path)

@@ -233,7 +233,6 @@ def make_certificate(directory, *names):
 def test_rest_over_tls():
     cluster = Secured(taskmanagers=1)
     certificate, key = make_certificate(cluster.home, "IP:127.0.0.1", "DNS:localhost")
-    plain = open(cluster.path("conf", "weir.yaml")).read()
     with open(cluster.path("conf", "weir.yaml"), "a") as file:
         file.write(f"security.ssl.rest.enabled: true\nsecurity.ssl.rest.certificate-file: {certificate}\n"
                    f"security.ssl.rest.key-file: {key}\nsecurity.ssl.rest.ca-file: {certificate}\n")

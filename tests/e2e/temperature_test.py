@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 
-from weir_test import BUILD, EXAMPLES, ROOT, WEIR, Cluster, main, read_rows, run
+from weir_test import EXAMPLES, ROOT, WEIR, Cluster, main, read_rows, run
 
 JOB = os.path.join(EXAMPLES, "gpu-temperature.so")
 PUBLISHER = os.path.join(EXAMPLES, "gpu-temperature-publisher")

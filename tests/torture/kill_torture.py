@@ -28,7 +28,7 @@ import kill_runs  # noqa: E402
 OWN = None # the copy
 if __name__ == "__main__" and any(argument.startswith(("--faults", "--outside")) for argument in sys.argv):
     OWN = kill_runs.copy_programs()
-from kill_world import PATIENCE, S3, Proxy, Skip, World, main, oracle, run, s3_world, wait_for  # noqa: E402
+from kill_world import S3, Proxy, Skip, World, main, oracle, run, s3_world, wait_for  # noqa: E402
 from kill_matrix import AT_AN_END, COMMANDS, LOCAL_KINDS, OF_KAFKA, STORE_KINDS, Matrix, Trouble  # noqa: E402
 
 
