@@ -10,7 +10,7 @@ from kill_world import PATIENCE, WAITS, link_all, wait_for
 
 # Steps that a running job does not pass by itself: something else has to fail first.
 AFTER_A_FAILURE = ("executor.restore-", "executor.deploy-", "executor.starting", "executor.task-running", "supervisor.start-", "supervisor.executor-spawned",
-                   "jobmanager.deploy-")
+                   "jobmanager.deploy-", "executor.kafka-fenced")
 AFTER_A_JOBMANAGER = ("jobmanager.job-read",)
 AFTER_A_TASKMANAGER = ("supervisor.kafka-fenced",)
 OF_KAFKA = ("supervisor.kafka-", "executor.kafka-", "executor.complete-received") # the job has none
