@@ -112,6 +112,12 @@ class Kafka:
         for future in self.admin.delete_topics([topic]).values():
             future.result(60 * WAITS)
 
+    def delete_before(self, topic, partition, offset):
+        """As retention does."""
+        from confluent_kafka import TopicPartition
+        for future in self.admin.delete_records([TopicPartition(topic, partition, offset)]).values():
+            future.result(60 * WAITS)
+
     def producer(self, **config):
         from confluent_kafka import Producer
         return Producer({"bootstrap.servers": self.brokers, "linger.ms": 5, **QUIET, **{k.replace("_", "."): v for k, v in config.items()}})

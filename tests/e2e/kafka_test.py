@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import signal
 import sys
 
@@ -170,6 +171,47 @@ def test_the_broker_is_away():
     with Cluster(slots=1, config={"restart-strategy.type": "none"}) as cluster:
         why = failed_with(cluster, kafka, "any", "--timeout", "2000", brokers="127.0.0.1:1")
         assert "127.0.0.1:1" in why and "refused" in why, why
+
+
+def test_retention_runs_past_a_checkpoint():
+    """What a checkpoint would read next is deleted, or its topic made anew and shorter: the job says what is lost, and goes on without it only when it is told to."""
+    with Cluster(slots=1, config=dict(CHECKPOINTS, **{"restart-strategy.fixed-delay.attempts": "2"})) as cluster:
+        def later(topic, *more):
+            job, output = submit(cluster, kafka, topic, *more, options=("-s", savepoint))
+            return job, output
+
+        for topic in ("kept", "anew"):
+            kafka.create(topic, 2)
+            fill(kafka, topic, 2, 0, 1000)
+            job, output = submit(cluster, kafka, topic)
+            wait_for("the rows", lambda: len(read_rows(output)) == 1000)
+            done = cluster.weir("stop", job, "--savepoint", cluster.path("sp-" + topic))
+            assert done.returncode == 0, done.stderr
+            savepoint = done.stdout.split()[-1]
+            if topic == "kept":
+                fill(kafka, topic, 2, 1000, 1000)
+                kafka.delete_before(topic, 0, 700)
+                there, first, gone = [i for i in range(1000, 2000) if i % 2 or i // 2 >= 700], 2000, 0
+            else:
+                kafka.delete(topic)
+                wait_for("the topic's end", lambda: topic not in kafka.admin.list_topics(timeout=30).topics)
+                kafka.create(topic, 2)
+                fill(kafka, topic, 2, 3000, 100)
+                there, first, gone = list(range(3000, 3100)), 3100, "[01]"
+            job, _ = later(topic)
+            cluster.wait_state(job, "FAILED", timeout_s=60)
+            why = cluster.root_cause(job)["stacktrace"]
+            assert re.search(f"topic '{topic}', partition {gone}: offset 500 is not there any more", why) and "'scan.offset-lost'" in why, why
+            job, output = later(topic, "--lost", "earliest")
+            wait_for("what is there", lambda: ids(output) == there, 60, told=lambda: ids(output)[:20])
+            assert cluster.weir("cancel", job).returncode == 0
+            job, output = later(topic, "--lost", "latest")
+            wait_for("checkpoints", lambda: cluster.rest(f"/jobs/{job}/checkpoints")[1]["counts"]["completed"] > 2)
+            fill(kafka, topic, 2, first, 10)
+            wait_for("what comes", lambda: set(range(first, first + 10)) <= set(ids(output)), 60)
+            assert set(ids(output)) <= set(there if topic == "kept" else ()) | set(range(first, first + 10)), ids(output)
+            assert topic != "kept" or not [i for i in ids(output) if i < first and i % 2 == 0], ids(output)
+            assert cluster.weir("cancel", job).returncode == 0
 
 
 def fill_seconds(kafka, topic, partition, ids, times_s):
