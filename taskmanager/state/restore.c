@@ -94,6 +94,8 @@ static weir_err open_runs(struct restore *restore, const struct weir_restored *r
         weir_err err = weir_run_open(part->bytes ? part->bytes : &nothing, part->size, &run, error);
         if (err)
             return err;
+        if (part->object)
+            weir_run_trust(run);
         if (part->parallelism < 1 || part->subtask < 0 || part->subtask >= part->parallelism ||
             part->parallelism > about.max_parallelism) {
             weir_run_close(run);
@@ -164,9 +166,14 @@ static weir_err put_merged(struct restore *restore, struct weir_error *error)
 
 #define ROWS 256 /* that are looked up together */
 
-struct removed_key { /* hash 0: none */
+struct set_key { /* hash 0: none */
     uint64_t hash;
     struct weir_record record;
+};
+
+struct key_set { /* of records' addresses */
+    struct set_key *keys;
+    size_t count, capacity; /* a power of two */
 };
 
 struct dropped_range { /* a namespace, gone from these key groups of older checkpoints */
@@ -180,10 +187,9 @@ struct fill {
     struct weir_state_table *table;
     struct weir_record rows[ROWS];
     int count;
-    bool on_disk; /* it did not fit into memory after all */
-    struct removed_key *removed;
-    size_t removed_count, removed_capacity; /* a power of two */
-    struct dropped_range *dropped;          /* ascending by namespace: of newer checkpoints; ... */
+    bool on_disk;                  /* it did not fit into memory after all */
+    struct key_set removed;        /* by newer checkpoints, as are: */
+    struct dropped_range *dropped; /* ascending by namespace; ... */
     size_t dropped_count;
     /* Keys of the rows, in the form of the state's. */
     uint64_t raw[ROWS], hashes[ROWS], valid[ROWS / 64];
@@ -197,37 +203,40 @@ static uint64_t hash_of(const struct weir_record *record)
     return hash ? hash : 1;
 }
 
-static struct removed_key *find_removed(struct fill *fill, const struct weir_record *record, uint64_t hash)
+static struct set_key *find_key(const struct key_set *set, const struct weir_record *record, uint64_t hash)
 {
-    size_t mask = fill->removed_capacity - 1;
+    size_t mask = set->capacity - 1;
     for (size_t at = hash & mask;; at = (at + 1) & mask) {
-        struct removed_key *there = &fill->removed[at];
+        struct set_key *there = &set->keys[at];
         if (!there->hash || (there->hash == hash && weir_record_compare(&there->record, record) == 0))
             return there;
     }
 }
 
-static void add_removed(struct fill *fill, const struct weir_record *record)
+/* False: it was there. */
+static bool add_key(struct key_set *set, const struct weir_record *record)
 {
-    if (fill->removed_count >= fill->removed_capacity / 2) {
-        struct removed_key *old = fill->removed;
-        size_t capacity = fill->removed_capacity;
-        fill->removed_capacity = capacity ? capacity * 2 : 1024;
-        fill->removed = weir_zalloc(fill->removed_capacity * sizeof *fill->removed);
+    if (set->count >= set->capacity / 2) {
+        struct set_key *old = set->keys;
+        size_t capacity = set->capacity;
+        set->capacity = capacity ? capacity * 2 : 1024;
+        set->keys = weir_zalloc(set->capacity * sizeof *set->keys);
         for (size_t i = 0; i < capacity; i++)
             if (old[i].hash)
-                *find_removed(fill, &old[i].record, old[i].hash) = old[i];
+                *find_key(set, &old[i].record, old[i].hash) = old[i];
         free(old);
     }
     uint64_t hash = hash_of(record);
-    struct removed_key *there = find_removed(fill, record, hash);
-    fill->removed_count += !there->hash;
-    *there = (struct removed_key){hash, *record};
+    struct set_key *there = find_key(set, record, hash);
+    bool is_new = !there->hash;
+    set->count += is_new;
+    *there = (struct set_key){hash, *record};
+    return is_new;
 }
 
 static bool is_gone(struct fill *fill, const struct weir_record *record)
 {
-    if (fill->removed_count > 0 && find_removed(fill, record, hash_of(record))->hash)
+    if (fill->removed.count > 0 && find_key(&fill->removed, record, hash_of(record))->hash)
         return true;
     size_t low = 0, high = fill->dropped_count;
     while (low < high) {
@@ -311,7 +320,7 @@ static weir_err fill_from(struct fill *fill, const struct weir_merge_source *sou
 {
     struct weir_run_cursor cursor;
     weir_err err = WEIR_OK;
-    bool some_gone = fill->removed_count > 0 || fill->dropped_count > 0;
+    bool some_gone = fill->removed.count > 0 || fill->dropped_count > 0;
     weir_run_seek(&cursor, source->run, source->key_group_first, source->key_group_count);
     fill->run = source->run;
     while (!err && !fill->on_disk) {
@@ -320,7 +329,7 @@ static weir_err fill_from(struct fill *fill, const struct weir_merge_source *sou
         if ((err = weir_run_next(&cursor, row, &more, error)) || !more)
             break;
         if (row->kind == WEIR_RECORD_REMOVED) {
-            add_removed(fill, row);
+            (void)add_key(&fill->removed, row);
             continue;
         }
         if (some_gone && is_gone(fill, row))
@@ -384,30 +393,54 @@ static int same_checkpoint(const struct weir_merge_source *sources, int count)
     return n;
 }
 
-/* Room for the largest checkpoint's entries, when they all seem to be of one namespace: a table of many millions that grows by doubling
- * is written twice. */
-static void make_room(struct fill *fill, const struct weir_merge_source *sources, int count)
+#define SAMPLE_PART 64     /* of the key groups one in so many says how many of all records are entries, ... */
+#define SAMPLE_MARGIN 0.03 /* ... give or take so much */
+
+struct sample {
+    struct key_set keys;
+    uint64_t records, entries;
+    int64_t namespace;
+    bool is_mixed; /* of more than one namespace, or not to be read */
+};
+
+static void sample_group(struct sample *sample, const struct weir_merge_source *source, int key_group)
 {
-    uint64_t most = 0;
-    for (int i = 0, n; i < count; i += n) {
-        uint64_t records = 0;
-        n = same_checkpoint(sources + i, count - i);
-        for (int k = i; k < i + n; k++)
-            records += weir_run_record_count(sources[k].run, sources[k].key_group_first, sources[k].key_group_count);
-        most = records > most ? records : most;
-    }
     struct weir_run_cursor cursor;
     struct weir_record record;
-    int64_t namespace = 0;
-    const struct weir_merge_source *oldest = &sources[count - 1];
-    weir_run_seek(&cursor, oldest->run, oldest->key_group_first, oldest->key_group_count);
-    for (int i = 0; i < ROWS; i++) {
-        bool more;
-        if (weir_run_next(&cursor, &record, &more, NULL) || !more || (i > 0 && record.namespace != namespace))
+    bool more;
+    if (key_group < source->key_group_first || key_group >= source->key_group_first + source->key_group_count)
+        return;
+    weir_run_seek(&cursor, source->run, key_group, 1);
+    for (;; sample->records++) {
+        if (weir_run_next(&cursor, &record, &more, NULL) ||
+            (more && sample->records && record.namespace != sample->namespace))
+            sample->is_mixed = true;
+        if (sample->is_mixed || !more)
             return;
-        namespace = record.namespace;
+        sample->namespace = record.namespace;
+        sample->entries += add_key(&sample->keys, &record) && record.kind == WEIR_RECORD_VALUE;
     }
-    weir_state_reserve(weir_state_open(fill->restore->state, namespace), (int64_t)most);
+}
+
+/* Room for the entries, when they all seem to be of one namespace: a table of many millions that grows by doubling is written twice. How many of
+ * the records are entries a sample says. Of the sources the newest comes first. */
+static void make_room(struct fill *fill, const struct weir_merge_source *sources, int count)
+{
+    const struct weir_state *state = fill->restore->state;
+    struct sample sample = {0};
+    uint64_t records = 0;
+    int step = state->key_group_count < SAMPLE_PART ? state->key_group_count : SAMPLE_PART;
+    for (int g = step / 2; g < state->key_group_count && !sample.is_mixed; g += step)
+        for (int i = 0; i < count && !sample.is_mixed; i++)
+            sample_group(&sample, &sources[i], state->key_group_first + g);
+    for (int i = 0; i < count; i++)
+        records += weir_run_record_count(sources[i].run, sources[i].key_group_first, sources[i].key_group_count);
+    if (!sample.is_mixed && sample.entries) {
+        double estimate = (double)records * (double)sample.entries / (double)sample.records;
+        weir_state_reserve(weir_state_open(fill->restore->state, sample.namespace),
+                           (int64_t)(estimate * (1 + SAMPLE_MARGIN)));
+    }
+    free(sample.keys.keys);
 }
 
 /* The bit means something else from here on. */
@@ -456,7 +489,7 @@ static weir_err put_newest_first(struct restore *restore, bool *fits, struct wei
     else
         clear_saved(restore->state);
     weir_buf_fini(&fill->bytes);
-    free(fill->removed);
+    free(fill->removed.keys);
     free(fill->dropped);
     free(fill);
     free(sources);

@@ -126,7 +126,7 @@ void weir_restored_add(struct weir_restored *restored, const char *uid, const ch
                        int subtask, int parallelism, uint8_t *take_bytes, size_t size);
 /* Of the part that was added last: its bytes lie in this mapping, which is taken over. */
 void weir_restored_mapped(struct weir_restored *restored, void *take_mapped, size_t size);
-/* Of the part that was added last. */
+/* Of the part that was added last: its bytes, or those that are wanted of it, have been compared with this checksum or those of their blocks. */
 void weir_restored_origin(struct weir_restored *restored, const char *object, int64_t offset, uint32_t crc32c);
 /* The next part of the state after `after` (NULL: the first); NULL: there is none. `restored` may be NULL: the start was from nothing. */
 const struct weir_restored_part *weir_restored_next(const struct weir_restored *restored, const char *uid,

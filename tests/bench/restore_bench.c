@@ -1,7 +1,8 @@
 /* How long a restored state takes from its runs, in memory, to its tables: CPU time of one core. Usage: restore_bench [millions of keys] [increments]
+ * [checkpoints in which the keys came]
  *
- * int64 keys with 96 bytes of value; the runs are those of a checkpoint in full and of so many increments of 5 % each, as a subtask of a job
- * with a checkpoint a second has them.
+ * int64 keys with 96 bytes of value; the runs are those of checkpoints that met all keys (1: in full) and of so many increments of 5 % each, as a
+ * subtask of a job with a checkpoint a second has them.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -75,13 +76,13 @@ static void update(struct weir_state *state, int64_t from, int64_t count, int64_
 int main(int argc, char **argv)
 {
     int64_t keys = (int64_t)((argc > 1 ? atof(argv[1]) : 4) * 1e6);
-    int increments = argc > 2 ? atoi(argv[2]) : 10;
+    int increments = argc > 2 ? atoi(argv[2]) : 10, came = argc > 3 ? atoi(argv[3]) : 1;
     struct weir_state *state = state_new();
-    struct weir_restored *restored = weir_restored_new((uint64_t)increments + 1);
-    char object[] = "run";
+    struct weir_restored *restored = weir_restored_new((uint64_t)(increments + came));
+    char object[] = "jobs/0/chk-1/run";
     double bytes = 0;
-    for (int c = 1; c <= increments + 1; c++) {
-        update(state, (int64_t)c * keys / 20, c == 1 ? keys : keys / 20, keys);
+    for (int c = 1; c <= increments + came; c++) {
+        update(state, (int64_t)c * (c <= came ? keys / came : keys / 20), c <= came ? keys / came : keys / 20, keys);
         struct weir_snapshot *snapshot = weir_snapshot_new((uint64_t)c, (uint64_t)c - 1, 0);
         weir_state_snapshot(state, snapshot);
         (void)weir_capture_step(snapshot->captures->capture, 0, NULL);
@@ -97,6 +98,7 @@ int main(int argc, char **argv)
             bytes += (double)run.size;
             weir_restored_add(restored, "00000000000000000000000000000001", "kept", WEIR_STATE_KEYED, 0, 1, run.data,
                               run.size);
+            weir_restored_origin(restored, object, 0, 0);
             refs[count].object = object;
             refs[count++].size = (int64_t)run.size;
         }
