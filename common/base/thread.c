@@ -2,16 +2,33 @@
 
 #include <sched.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define BACKGROUND_NICE 5
+#define BACKGROUND_SLICE_NS 200000 /* a short one: who gives way loses no more than the rest of it (Linux 6.12) */
+
+struct scheduling { /* the kernel's struct sched_attr */
+    uint32_t size, policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t runtime, deadline, period;
+};
 
 void weir_thread_background(void)
 {
     if (gettid() == getpid())
         return;
-    (void)sched_setscheduler(0, SCHED_BATCH, &(struct sched_param){0});
-    (void)setpriority(PRIO_PROCESS, 0, BACKGROUND_NICE); /* of this thread only, on Linux */
+    struct scheduling scheduling = {
+        .size = sizeof scheduling, .policy = SCHED_BATCH, .nice = BACKGROUND_NICE, .runtime = BACKGROUND_SLICE_NS};
+    if (syscall(SYS_sched_setattr, 0, &scheduling, 0) != 0)
+        (void)setpriority(PRIO_PROCESS, 0, BACKGROUND_NICE); /* of this thread only, on Linux */
+}
+
+void weir_thread_give_way(void)
+{
+    (void)sched_yield();
 }
 
 void weir_cond_init(pthread_cond_t *cond)

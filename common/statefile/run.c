@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "base/hash.h"
+#include "base/thread.h"
 #include "data/row_key.h"
 
 #define VERSION 1
@@ -150,7 +151,8 @@ void weir_records_take_back(struct weir_records *records)
 
 /* --- Writing: sorted by a prefix of the address first, which mostly decides */
 
-#define AHEAD 8 /* records that are fetched from memory before their turn: they lie in another order */
+#define TOGETHER \
+    256 /* records that are put in order, and on their way from memory, before the first of them is written */
 struct sort_entry {
     uint64_t prefix[2]; /* key group, then the key's first 14 bytes */
     const uint8_t *bytes;
@@ -177,28 +179,85 @@ static int by_address(const void *a, const void *b)
     return order ? order : (int)left.kind - (int)right.kind; /* a value before the removal that it wins over */
 }
 
-static struct sort_entry *sorted(const struct weir_records *const *sets, size_t set_count, size_t *count)
+/* Each set by itself, which fits into a cache, then all of them together. */
+struct sorter {
+    struct sort_entry *entries;
+    struct sorted_set {
+        const struct sort_entry *next, *end;
+    } * heap; /* by what comes next, the first first; those that have something */
+    size_t count;
+};
+
+static size_t sort_set(const struct weir_records *records, struct sort_entry *entries)
+{
+    for (size_t i = 0; i < records->count; i++) {
+        struct weir_record record;
+        const uint8_t *bytes = records->bytes.data + records->at[i];
+        parse_own(bytes, &record);
+        uint8_t prefix[16] = {bytes[4], bytes[5]};
+        if (record.key_size)
+            memcpy(prefix + 2, record.key, record.key_size < 14 ? record.key_size : 14);
+        uint64_t words[2];
+        memcpy(words, prefix, sizeof words);
+        entries[i] = (struct sort_entry){{big_endian(words[0]), big_endian(words[1])}, bytes};
+    }
+    qsort(entries, records->count, sizeof *entries, by_address);
+    return records->count;
+}
+
+static void sift_down(struct sorter *sorter, size_t at)
+{
+    struct sorted_set set = sorter->heap[at];
+    for (size_t child; (child = 2 * at + 1) < sorter->count; at = child) {
+        if (child + 1 < sorter->count && by_address(sorter->heap[child + 1].next, sorter->heap[child].next) < 0)
+            child++;
+        if (by_address(set.next, sorter->heap[child].next) <= 0)
+            break;
+        sorter->heap[at] = sorter->heap[child];
+    }
+    sorter->heap[at] = set;
+}
+
+static void sorter_init(struct sorter *sorter, const struct weir_records *const *sets, size_t set_count)
 {
     size_t total = 0;
     for (size_t s = 0; s < set_count; s++)
         total += sets[s]->count;
-    struct sort_entry *entries = weir_alloc((total + 1) * sizeof *entries);
-    *count = 0;
+    struct sort_entry *end = sorter->entries = weir_alloc((total + 1) * sizeof *end);
+    sorter->heap = weir_alloc((set_count + 1) * sizeof *sorter->heap);
+    sorter->count = 0;
     for (size_t s = 0; s < set_count; s++) {
-        for (size_t i = 0; i < sets[s]->count; i++) {
-            struct weir_record record;
-            const uint8_t *bytes = sets[s]->bytes.data + sets[s]->at[i];
-            parse_own(bytes, &record);
-            uint8_t prefix[16] = {bytes[4], bytes[5]};
-            if (record.key_size)
-                memcpy(prefix + 2, record.key, record.key_size < 14 ? record.key_size : 14);
-            uint64_t words[2];
-            memcpy(words, prefix, sizeof words);
-            entries[(*count)++] = (struct sort_entry){{big_endian(words[0]), big_endian(words[1])}, bytes};
-        }
+        const struct sort_entry *first = end;
+        end += sort_set(sets[s], end);
+        if (end > first)
+            sorter->heap[sorter->count++] = (struct sorted_set){first, end};
+        weir_thread_give_way();
     }
-    qsort(entries, total, sizeof *entries, by_address);
-    return entries;
+    for (size_t at = sorter->count / 2; at-- > 0;)
+        sift_down(sorter, at);
+}
+
+static void sorter_fini(struct sorter *sorter)
+{
+    free(sorter->entries);
+    free(sorter->heap);
+}
+
+/* The next records, at most TOGETHER; 0: those were all. */
+static int sorter_next(struct sorter *sorter, const uint8_t **records)
+{
+    int count = 0;
+    while (count < TOGETHER && sorter->count > 0) {
+        const uint8_t *bytes = sorter->heap[0].next++->bytes;
+        for (int line = 0; line < 3; line++)
+            __builtin_prefetch(bytes + 64 * line);
+        records[count++] = bytes;
+        if (sorter->heap[0].next == sorter->heap[0].end)
+            sorter->heap[0] = sorter->heap[--sorter->count];
+        if (sorter->count > 1)
+            sift_down(sorter, 0);
+    }
+    return count;
 }
 
 struct writer {
@@ -292,35 +351,35 @@ static void put_index(struct writer *writer, const struct weir_run_info *info, u
 void weir_records_write(const struct weir_records *const *sets, size_t set_count, const struct weir_run_info *info,
                         struct weir_buf *out)
 {
-    size_t count, size = 512;
-    struct sort_entry *entries = sorted(sets, set_count, &count);
+    size_t size = 512;
+    struct sorter sorter;
     struct writer writer = {.out = out, .begin = out->size, .block_at = SIZE_MAX};
     struct weir_record last = {0}, record;
+    const uint8_t *records[TOGETHER];
     uint64_t values = 0, removed = 0;
     for (size_t s = 0; s < set_count; s++)
         size += sets[s]->bytes.size + sets[s]->bytes.size / 64;
     bool ok = weir_buf_reserve(out, size);
     weir_assert(ok);
-    for (size_t i = 0; i < count; i++) {
-        if (i + AHEAD < count)
-            for (int line = 0; line < 3; line++)
-                __builtin_prefetch(entries[i + AHEAD].bytes + 64 * line);
-        const uint8_t *end = parse_own(entries[i].bytes, &record);
-        if (i > 0 && weir_record_compare(&last, &record) == 0) {
-            weir_assert(record.kind == WEIR_RECORD_REMOVED); /* an entry is captured once */
-            continue;
+    sorter_init(&sorter, sets, set_count);
+    for (int count; (count = sorter_next(&sorter, records)) > 0; weir_thread_give_way())
+        for (int i = 0; i < count; i++) {
+            const uint8_t *end = parse_own(records[i], &record);
+            if (values + removed > 0 && weir_record_compare(&last, &record) == 0) {
+                weir_assert(record.kind == WEIR_RECORD_REMOVED); /* an entry is captured once */
+                continue;
+            }
+            write_record(&writer, &record, records[i], (size_t)(end - records[i]));
+            last = record;
+            if (record.kind == WEIR_RECORD_VALUE)
+                values++;
+            else
+                removed++;
         }
-        write_record(&writer, &record, entries[i].bytes, (size_t)(end - entries[i].bytes));
-        last = record;
-        if (record.kind == WEIR_RECORD_VALUE)
-            values++;
-        else
-            removed++;
-    }
     end_block(&writer);
     put_index(&writer, info, values, removed);
     free(writer.blocks);
-    free(entries);
+    sorter_fini(&sorter);
 }
 
 /* --- Reading */

@@ -50,7 +50,7 @@ static void pause_before(int attempt, int64_t at_least_ms)
 
 static void crc32c_base64(const void *data, size_t size, char out[16])
 {
-    uint32_t crc = weir_crc32c(0, data, size);
+    uint32_t crc = weir_crc32c_background(data, size);
     unsigned char bytes[4] = {(unsigned char)(crc >> 24), (unsigned char)(crc >> 16), (unsigned char)(crc >> 8),
                               (unsigned char)crc};
     EVP_EncodeBlock((unsigned char *)out, bytes, 4);
@@ -268,8 +268,9 @@ static int judge(struct weir_s3 *s3, struct weir_s3_call *call, const struct wei
 
 weir_err weir_s3_perform(struct weir_s3 *s3, struct weir_s3_call *call, struct weir_error *error)
 {
-    char hash[65];
-    weir_sha256_hex(call->body ? call->body : "", call->body_size, hash);
+    char hash[65] = "UNSIGNED-PAYLOAD"; /* TLS keeps it as it is, and the checksum that is signed says what came */
+    if (!call->checksum || strcmp(s3->scheme, "https") != 0)
+        weir_sha256_hex(call->body ? call->body : "", call->body_size, hash);
     weir_buf_init(&call->body_out, 1); /* until there is an answer */
     bool corrected = false;
     weir_err err = WEIR_OK;

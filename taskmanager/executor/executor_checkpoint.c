@@ -118,14 +118,9 @@ static weir_err put_whole(struct write_work *work, int64_t size, struct weir_err
 
 static weir_err write_all(int fd, const uint8_t *bytes, size_t size, struct weir_error *error)
 {
-    while (size > 0) {
-        ssize_t n = write(fd, bytes, size);
-        if (n < 0)
-            return weir_fail_errno(error, WEIR_ERR_IO, "cannot gather a snapshot in memory");
-        bytes += n;
-        size -= (size_t)n;
-    }
-    return WEIR_OK;
+    return weir_local_write(fd, bytes, size)
+               ? WEIR_OK
+               : weir_fail_errno(error, WEIR_ERR_IO, "cannot gather a snapshot in memory");
 }
 
 static weir_err put_memfd(struct write_work *work, const char *key, int fd, struct weir_error *error)
@@ -224,7 +219,7 @@ static weir_err write_run(struct write_work *work, struct weir_capture *capture,
     struct weir_run_ref ref = {
         .object = weir_format("%s-run%d", work->key, work->run_objects++),
         .size = (int64_t)run->size,
-        .crc32c = weir_crc32c(0, run->data, run->size),
+        .crc32c = weir_crc32c_background(run->data, run->size),
     };
     weir_err err = put_bytes(work, ref.object, run, error);
     if (err)

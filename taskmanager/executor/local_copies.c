@@ -19,13 +19,15 @@
 #include "base/daemon.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/thread.h"
 
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22 /* Linux 5.14 */
 #endif
-#define FREE_PART 20      /* 1/20 of the disk stays free */
-#define REFERENCES_MAX 16 /* of one task */
-#define SAVEPOINTS 8      /* the newest ones are known */
+#define FREE_PART 20                   /* 1/20 of the disk stays free */
+#define WRITE_SIZE ((size_t)256 << 10) /* at once: the kernel keeps the core until it has copied that */
+#define REFERENCES_MAX 16              /* of one task */
+#define SAVEPOINTS 8                   /* the newest ones are known */
 
 struct copy {
     char *name;
@@ -265,24 +267,28 @@ void weir_local_copies_drop(struct weir_local_copies *copies, const char *object
     free(name);
 }
 
+bool weir_local_write(int fd, const void *bytes, size_t size)
+{
+    for (const uint8_t *at = bytes; size > 0;) {
+        ssize_t n = write(fd, at, size < WRITE_SIZE ? size : WRITE_SIZE);
+        if (n <= 0)
+            return false;
+        at += n;
+        size -= (size_t)n;
+        weir_thread_give_way();
+    }
+    return true;
+}
+
 void weir_local_copies_put(struct weir_local_copies *copies, const char *object, const void *bytes, int64_t size)
 {
     int fd = weir_local_copies_create(copies, object, size);
-    const uint8_t *at = bytes;
-    int64_t left = size;
     if (fd < 0)
         return;
-    while (left > 0) {
-        ssize_t n = write(fd, at, (size_t)left);
-        if (n <= 0)
-            break;
-        at += n;
-        left -= n;
-    }
-    if (left > 0)
-        weir_local_copies_drop(copies, object, size, fd);
-    else
+    if (weir_local_write(fd, bytes, (size_t)size))
         weir_local_copies_keep(copies, object, size, fd);
+    else
+        weir_local_copies_drop(copies, object, size, fd);
 }
 
 /* --- Reading */

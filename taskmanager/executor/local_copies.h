@@ -31,7 +31,9 @@ void weir_local_copies_unref(struct weir_local_copies *copies);
 int weir_local_copies_create(struct weir_local_copies *copies, const char *object, int64_t size);
 void weir_local_copies_keep(struct weir_local_copies *copies, const char *object, int64_t size, int fd);
 void weir_local_copies_drop(struct weir_local_copies *copies, const char *object, int64_t size, int fd);
-/* Of bytes in memory: all three. */
+/* All of them, in pieces, between which others have the core; false: not, errno says why. */
+bool weir_local_write(int fd, const void *bytes, size_t size);
+/* Of bytes in memory: all of it. */
 void weir_local_copies_put(struct weir_local_copies *copies, const char *object, const void *bytes, int64_t size);
 
 /* [offset, offset + size) of an object's copy in memory, read-only; *base and *length for munmap(). False: there is no such copy. */
