@@ -1,6 +1,5 @@
 #include "task/chain_int.h"
 
-#define CAPTURE_WAIT_NS 1000000
 #define REPORT_NS 1000000000
 
 #include <stdlib.h>
@@ -834,7 +833,6 @@ void weir_chain_begin(struct weir_chain *chain, int64_t now_ns, int64_t deadline
     chain->deadline_ns = deadline_ns;
     chain->now_ms_known = false;
     chain->source_waits = false;
-    chain->captured = false;
     for (int i = 0; i < chain->op_count; i++)
         chain->nodes[i].waiting = false;
 }
@@ -876,7 +874,7 @@ static void check_writers(struct weir_chain *chain)
 
 bool weir_chain_run(struct weir_chain *chain)
 {
-    bool any = weir_chain_step_captures(chain, false), moved = true;
+    bool any = weir_chain_step_captures(chain), moved = true;
     if (chain->state == WEIR_CHAIN_RUNNING)
         check_writers(chain);
     while (moved && chain->state == WEIR_CHAIN_RUNNING) {
@@ -893,8 +891,6 @@ bool weir_chain_run(struct weir_chain *chain)
         if (chain->now_ns >= chain->deadline_ns)
             break;
     }
-    if (!any)
-        any = weir_chain_step_captures(chain, true);
     if (chain->state == WEIR_CHAIN_RUNNING && chain->nodes[0].ended && is_finished(chain) && chain->capture_count == 0)
         chain->state = WEIR_CHAIN_FINISHED;
     return any;
@@ -981,8 +977,8 @@ int64_t weir_chain_due_ns(const struct weir_chain *chain, int64_t now_ns)
             }
     }
     due_ns = chain->report_ns < due_ns ? chain->report_ns : due_ns;
-    if (chain->capture_count > 0 && due_ns > now_ns + CAPTURE_WAIT_NS) /* for who writes what was captured */
-        due_ns = now_ns + CAPTURE_WAIT_NS;
+    if (chain->capture_count > 0 && chain->capture_ns < due_ns)
+        due_ns = chain->capture_ns;
     return due_ns;
 }
 

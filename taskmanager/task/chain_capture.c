@@ -2,12 +2,15 @@
  * of the last one the chain may end. Owning thread: the task's worker. */
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "state/capture.h"
 #include "state/snapshot.h"
 #include "task/chain_int.h"
 
-#define SLICE_NS 250000 /* of a call, which has about 1 ms */
+#define SLICE_NS \
+    250000 /* of a call, which has about 1 ms; and at most half of the time, so that when rows come the core is not another's turn */
+#define WRITER_NS 1000000 /* until one looks again whether who writes has caught up */
 
 void weir_chain_adopt_captures(struct weir_chain *chain, const struct weir_snapshot *snapshot)
 {
@@ -18,11 +21,10 @@ void weir_chain_adopt_captures(struct weir_chain *chain, const struct weir_snaps
     }
 }
 
-bool weir_chain_step_captures(struct weir_chain *chain, bool idle)
+bool weir_chain_step_captures(struct weir_chain *chain)
 {
-    if (chain->capture_count == 0 || (chain->captured && !idle))
+    if (chain->capture_count == 0 || chain->now_ns < chain->capture_ns)
         return false;
-    chain->captured = true; /* one slice a call, unless there is nothing else to do */
     int kept = 0;
     bool moved = false;
     for (int i = 0; i < chain->capture_count; i++) {
@@ -34,6 +36,7 @@ bool weir_chain_step_captures(struct weir_chain *chain, bool idle)
         chain->captures[kept++] = capture;
     }
     chain->capture_count = kept;
+    chain->capture_ns = weir_clock_mono_ns() + (moved ? SLICE_NS : WRITER_NS);
     return moved;
 }
 

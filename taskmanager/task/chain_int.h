@@ -82,7 +82,7 @@ struct weir_chain {
     void *on_snapshot_arg;
     struct weir_capture **captures; /* that are not done */
     int capture_count;
-    bool captured; /* in this call */
+    int64_t capture_ns; /* when they are to go on */
 };
 
 /* --- chain.c */
@@ -98,8 +98,8 @@ bool weir_chain_holds(const struct op_node *node);
 /* --- chain_capture.c */
 
 void weir_chain_adopt_captures(struct weir_chain *chain, const struct weir_snapshot *snapshot);
-/* True: it did something. `idle`: there is nothing else to do. */
-bool weir_chain_step_captures(struct weir_chain *chain, bool idle);
+/* A slice of them, when its time has come. True: it did something. */
+bool weir_chain_step_captures(struct weir_chain *chain);
 void weir_chain_finish_captures(struct weir_chain *chain); /* now, whatever it takes */
 void weir_chain_free_captures(struct weir_chain *chain);
 
