@@ -303,9 +303,14 @@ static weir_err put_rows(struct fill *fill, struct weir_error *error)
     weir_state_upsert(table, &keys, NULL, fill->count, values);
     fill->on_disk |= table->disk;
     const void *reader = reader_of(restore, fill->run);
+    uint64_t indices[ROWS];
+    for (int i = 0; i < fill->count; i++) {
+        indices[i] = index_of(table, values[i] - restore->state->value_at);
+        __builtin_prefetch(&table->bits[BITS_SAVED][indices[i] >> 6], 1);
+    }
     weir_err err = WEIR_OK;
     for (int i = 0; i < fill->count && !err; i++) {
-        uint64_t index = index_of(table, values[i] - restore->state->value_at);
+        uint64_t index = indices[i];
         if (bit_of(table, BITS_SAVED, index))
             continue;
         bit_set(table, BITS_SAVED, index);
