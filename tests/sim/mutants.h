@@ -116,6 +116,7 @@
     X(kafka_handle_kept, "a handle that has failed is worth nothing any more") \
     X(kafka_early, "output that another job began with follows what comes before it") \
     X(kafka_part_is_whole, "a checkpoint that is written in part is not written") \
+    X(kafka_later_is_whole, "what another job writes with a later checkpoint is not written while that is in part") \
     X(kafka_parts_from_one, "parts that are written are not written again") \
     X(jm_complete_before_head, "who holds transactions open is told when HEAD names the checkpoint") \
     X(kafka_held_again, "what a holder has committed is not written again") \

@@ -523,7 +523,8 @@ static void step(struct world *w, struct publication *p, bool ok)
         count(w, p->publish.marker.part > 1 ? C_kafka_second_part : C_kafka_transaction);
         next = weir_publish_next(&p->publish, true);
     }
-    if (next == WEIR_PUBLISH_EARLY && w->kafka->ids[p->handle->txn].job == p->job)
+    if (next == WEIR_PUBLISH_EARLY && w->kafka->ids[p->handle->txn].job == p->job &&
+        p->handle->core.marker.checkpoint < p->publish.checkpoint)
         violate(w, "torn-publication", "job %.8s: checkpoint %" PRIu64 ", and another is published in part",
                 w->jobs[p->job].id, p->publish.checkpoint);
     if (next >= WEIR_PUBLISH_DONE) {

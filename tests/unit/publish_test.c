@@ -182,6 +182,13 @@ static void test_too_early(void **state)
     plan = plan_of(9, 1); /* another checkpoint that is there in part */
     plan.there = (struct weir_kafka_marker){8, 7, 1, 2, 0};
     assert_string_equal(run(&plan), "fence end read early");
+    plan = plan_of(9, 1); /* a job that began with a later one writes this with it, and has not yet done so */
+    plan.handle = (struct weir_publish_handle){true, {10, 8, 1, 2, 0}};
+    plan.there = plan.handle.marker;
+    assert_string_equal(run(&plan), "fence end read early");
+    plan.there.part = 2;
+    plan.handle.knows = false;
+    assert_string_equal(run(&plan), "fence end read done");
 }
 
 static void test_reading_ends_at_the_high_watermark(void **state)

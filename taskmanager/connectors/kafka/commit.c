@@ -337,6 +337,14 @@ static weir_err commit_checkpoint(struct producer *producer, struct weir_message
     if (publish.step != WEIR_PUBLISH_EARLY)
         return err;
     producer->handle.knows = false; /* somebody else goes on with this id */
+    if (have->checkpoint > commit->checkpoint)
+        return weir_fail(error, WEIR_ERR_IO,
+                         "connector 'kafka': output of checkpoint %" PRIu64
+                         " of job %s is published together with that of %" PRIu64
+                         ", by a job that began with that one, and so far transactions %" PRId64 " of %" PRId64
+                         " of %s are there: that job must go on",
+                         commit->checkpoint, commit->job_id, have->checkpoint, have->part, have->parts,
+                         weir_kafka_transaction_id(producer->txn));
     return weir_fail(error, WEIR_ERR_IO,
                      "connector 'kafka': output of checkpoint %" PRIu64 " of job %s follows that of %" PRIu64
                      ", and only that of %" PRIu64 " is there (transactions %" PRId64 " of %" PRId64

@@ -94,7 +94,10 @@ static enum weir_publish_step what_is_left(struct weir_publish *publish)
     const struct weir_kafka_marker *have = &publish->handle->marker;
     bool whole = have->part == have->parts || WEIR_MUTANT(kafka_part_is_whole);
     bool again = have->checkpoint == publish->checkpoint && !whole;
-    if (have->checkpoint >= publish->checkpoint && !again && !WEIR_MUTANT(kafka_marker_ignored))
+    bool later =
+        have->checkpoint > publish->checkpoint; /* in part: another job's, which began with a later one than this */
+    if (have->checkpoint >= publish->checkpoint && (whole || (later && WEIR_MUTANT(kafka_later_is_whole))) &&
+        !WEIR_MUTANT(kafka_marker_ignored))
         return WEIR_PUBLISH_DONE;
     if ((have->checkpoint < publish->after && !WEIR_MUTANT(kafka_early)) || (!again && !whole))
         return publish->asked ? WEIR_PUBLISH_EARLY : ask(publish); /* somebody else may have gone on since */
