@@ -81,8 +81,10 @@ static const char *leftover(const struct world *w)
         for (int i = 0; i < w->jobs[j].object_count && !w->jobs[j].head.exists && !w->jobs[j].erased; i++)
             if (!w->jobs[j].objects[i].gone)
                 return "an object is left of a submission that was not accepted";
+        bool swallowed = w->jobs[j].abort_id && w->conns[w->jobs[j].abort_conn].confused;
         if (view && view->state != WEIR_JOB_FINISHED && weir_jm_taskmanager_count(core) && w->jobs[j].output &&
-            !w->jobs[j].aborted && (w->jobs[j].checkpoints ? !w->jobs[j].commit_failed : !w->jobs[j].commit_asked) &&
+            !w->jobs[j].aborted && !swallowed &&
+            (w->jobs[j].checkpoints ? !w->jobs[j].commit_failed : !w->jobs[j].commit_asked) &&
             view->tasks[0].executor_id[0])
             return "output was not removed";
         const char *left = view && w->jobs[j].checkpoints && weir_jm_taskmanager_count(core)
