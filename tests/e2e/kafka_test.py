@@ -97,6 +97,12 @@ def test_exactly_once_through_kills_and_at_another_parallelism():
         assert done.returncode == 0, done.stderr
         assert ids(output) == list(range(at))
         wait_for("the group's offsets", lambda: sum(kafka.committed("weir-test", "kills", 4)) >= at - 2000)
+        # Another job goes on from what the group has committed.
+        fill(kafka, "kills", 4, at, 40)
+        offsets = kafka.committed("weir-test", "kills", 4)
+        job, output = submit(cluster, kafka, "kills", "--start", "group-offsets", "--stop", "latest-offset")
+        cluster.wait_state(job, "FINISHED")
+        assert ids(output) == [i for i in range(at + 40) if i // 4 >= offsets[i % 4]], (offsets, ids(output)[:20])
 
 
 def test_new_partitions_and_topics():
