@@ -170,10 +170,11 @@ static uint32_t (*crc32c)(uint32_t, const void *, size_t) = weir_crc32c_portable
 __attribute__((constructor)) static void choose_crc(void)
 {
     const char *wish = getenv("WEIR_SIMD"); /* "portable": as on a processor without the instruction */
+    if (!has_crc() || (wish && strcmp(wish, "portable") == 0))
+        return;
     for (int kind = 0; kind < 2; kind++)
         make_lane_shifts(kind);
-    if (has_crc() && !(wish && strcmp(wish, "portable") == 0))
-        crc32c = crc32c_hardware;
+    crc32c = crc32c_hardware;
 }
 
 uint32_t weir_crc32c(uint32_t crc, const void *bytes, size_t size)

@@ -151,8 +151,7 @@ void weir_records_take_back(struct weir_records *records)
 
 /* --- Writing: sorted by a prefix of the address first, which mostly decides */
 
-#define TOGETHER \
-    256 /* records that are put in order, and on their way from memory, before the first of them is written */
+#define TOGETHER 256 /* records that are on their way from memory before the first of them is written */
 struct sort_entry {
     uint64_t prefix[2]; /* key group, then the key's first 14 bytes */
     const uint8_t *bytes;

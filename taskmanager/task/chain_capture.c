@@ -8,8 +8,8 @@
 #include "state/snapshot.h"
 #include "task/chain_int.h"
 
-#define SLICE_NS \
-    250000 /* of a call, which has about 1 ms; and at most half of the time, so that when rows come the core is not another's turn */
+/* A slice of a call, which has about 1 ms, then a pause as long: who has used up its share of a core waits for it when the next rows come. */
+#define SLICE_NS 250000
 #define WRITER_NS 1000000 /* until one looks again whether who writes has caught up */
 
 void weir_chain_adopt_captures(struct weir_chain *chain, const struct weir_snapshot *snapshot)

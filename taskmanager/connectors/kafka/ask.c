@@ -18,7 +18,7 @@
 #define SLICE_MS 500 /* of a question, longer each time: why nobody answers is looked at in between */
 #define SLICE_MAX_MS 4000
 #define UNKNOWN_MS \
-    20000 /* a topic may be so new that not every broker knows it, or be made by the question, which takes a busy broker seconds */
+    20000 /* not every broker knows a new topic; one that the question makes takes a busy broker seconds */
 #define CONFIG_TIMEOUT_MS 20000 /* for the topic's settings, of brokers that are there */
 #define PAUSE_MS 100
 #define BATCH_HEAD 61         /* bytes of a batch before its first record, */
