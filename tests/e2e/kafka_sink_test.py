@@ -82,10 +82,16 @@ def test_keys_partitions_times_and_topics():
         for messages in kafka.read("by-key").values():
             for message in messages:
                 assert json.loads(message.value()) == {"text": "t"} and set(json.loads(message.key())) == {"id"}, (message.key(), message.value())
+        # Round robin leaves out a partition whose broker the client does not have yet, so its first rows may be spread unevenly.
+        kafka.create("robin-in", 2)
         kafka.create("robin", 4)
-        cluster.wait_state(submit(cluster, "in", "robin", "--stop", "latest-offset", "--kind", "key", "--partitioner", "round-robin"), "FINISHED")
-        counts = [len(m) for m in kafka.read("robin").values()]
-        assert sum(counts) == 1000 and max(counts) - min(counts) < 100, counts
+        job = submit(cluster, "robin-in", "robin", "--kind", "key", "--partitioner", "round-robin")
+        counts = [[0] * 4]
+        for at in (0, 1000):
+            fill("robin-in", 2, at, 1000)
+            counts.append([len(m) for m in kafka.read("robin", until=at + 1000).values()])
+        assert sum(counts[2]) == 2000 and all(after - before == 250 for before, after in zip(*counts[1:])), counts
+        cluster.weir("cancel", job)
         kafka.create("fixed", 4)
         cluster.wait_state(submit(cluster, "in", "fixed", "--stop", "latest-offset", "--kind", "key", "--partitioner", "fixed"), "FINISHED")
         assert sorted(len(m) for m in kafka.read("fixed").values()) == [0, 0, 0, 1000]
