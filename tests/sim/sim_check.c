@@ -665,7 +665,7 @@ static void check_cancel_reply(struct world *w, struct job *job, const struct we
                 weir_job_state_name(job->head.state));
 }
 
-static void check_reply(struct world *w, const struct weir_jm_effect *effect)
+static void check_reply(struct world *w, int jm, const struct weir_jm_effect *effect)
 {
     int job = w->cancel_request_job[effect->request % 256], submitted = w->submit_request_job[effect->request % 256];
     if (submitted >= 0)
@@ -673,7 +673,9 @@ static void check_reply(struct world *w, const struct weir_jm_effect *effect)
     if (job < 0)
         return;
     check_cancel_reply(w, &w->jobs[job], effect);
-    if (effect->code == WEIR_ERR_NOT_FOUND && w->job_dropped[job] == 0 && !w->jobs[job].refused)
+    /* One that is being read again, since an earlier JobManager wrote its HEAD meanwhile, is not found: REST makes it 503. */
+    if (effect->code == WEIR_ERR_NOT_FOUND && w->job_dropped[job] == 0 && !w->jobs[job].refused &&
+        weir_jm_knows_all_jobs(w->jms[jm].core))
         violate(w, "job-unknown", "%s", effect->text);
     if (effect->code == WEIR_ERR_EXISTS && strstr(effect->text, "published"))
         count(w, C_cancel_refused_committing);
@@ -743,7 +745,7 @@ void check_jm_effect(struct world *w, int jm, const struct weir_jm_effect *effec
         check_tm_lost(w, jm, effect);
         break;
     case WEIR_JM_EFFECT_REPLY:
-        check_reply(w, effect);
+        check_reply(w, jm, effect);
         break;
     case WEIR_JM_EFFECT_JOB_ENDED:
         if (job_find(w, effect->job_id) >= 0)
