@@ -149,9 +149,11 @@ void weir_records_take_back(struct weir_records *records)
     records->bytes.size = records->at[--records->count];
 }
 
-/* --- Writing: sorted by a prefix of the address first, which mostly decides */
+/* --- Writing: dealt out by key group, each of which is sorted when its turn comes. A prefix of the address mostly decides. */
 
-#define TOGETHER 256 /* records that are on their way from memory before the first of them is written */
+#define TOGETHER 256      /* records that are on their way from memory before the first of them is written */
+#define INSERTED 8        /* entries that are sorted by insertion */
+#define AT_A_STRETCH 4096 /* entries that are sorted before others may have the CPU */
 struct sort_entry {
     uint64_t prefix[2]; /* key group, then the key's first 14 bytes */
     const uint8_t *bytes;
@@ -164,97 +166,139 @@ static const uint8_t *parse_own(const uint8_t *bytes, struct weir_record *record
     return end;
 }
 
-static int by_address(const void *a, const void *b)
+static __attribute__((noinline)) bool is_behind_whole(const struct sort_entry *a, const struct sort_entry *b)
 {
-    const struct sort_entry *x = a, *y = b;
-    if (x->prefix[0] != y->prefix[0])
-        return x->prefix[0] < y->prefix[0] ? -1 : 1;
-    if (x->prefix[1] != y->prefix[1])
-        return x->prefix[1] < y->prefix[1] ? -1 : 1;
     struct weir_record left, right;
-    parse_own(x->bytes, &left);
-    parse_own(y->bytes, &right);
+    parse_own(a->bytes, &left);
+    parse_own(b->bytes, &right);
     int order = weir_record_compare(&left, &right);
-    return order ? order : (int)left.kind - (int)right.kind; /* a value before the removal that it wins over */
+    return order ? order > 0 : left.kind > right.kind; /* a value before the removal that it wins over */
 }
 
-/* Each set by itself, which fits into a cache, then all of them together. */
+static inline bool is_behind(const struct sort_entry *a, const struct sort_entry *b)
+{
+    if (a->prefix[0] != b->prefix[0])
+        return a->prefix[0] > b->prefix[0];
+    if (a->prefix[1] != b->prefix[1])
+        return a->prefix[1] > b->prefix[1];
+    return is_behind_whole(a, b);
+}
+
 struct sorter {
-    struct sort_entry *entries;
-    struct sorted_set {
-        const struct sort_entry *next, *end;
-    } * heap; /* by what comes next, the first first; those that have something */
-    size_t count;
+    struct sort_entry *entries, *room; /* by key group; room for as many */
+    uint32_t *ends;                    /* of key groups, in `entries` */
+    size_t count, sorted, next;        /* those before `sorted` are in order */
 };
 
-static size_t sort_set(const struct weir_records *records, struct sort_entry *entries)
+static void fill_entry(struct sort_entry *entry, const uint8_t *bytes)
 {
-    for (size_t i = 0; i < records->count; i++) {
-        struct weir_record record;
-        const uint8_t *bytes = records->bytes.data + records->at[i];
-        parse_own(bytes, &record);
-        uint8_t prefix[16] = {bytes[4], bytes[5]};
-        if (record.key_size)
-            memcpy(prefix + 2, record.key, record.key_size < 14 ? record.key_size : 14);
-        uint64_t words[2];
-        memcpy(words, prefix, sizeof words);
-        entries[i] = (struct sort_entry){{big_endian(words[0]), big_endian(words[1])}, bytes};
-    }
-    qsort(entries, records->count, sizeof *entries, by_address);
-    return records->count;
+    struct weir_record record;
+    parse_own(bytes, &record);
+    uint8_t prefix[16] = {bytes[4], bytes[5]};
+    if (record.key_size)
+        memcpy(prefix + 2, record.key, record.key_size < 14 ? record.key_size : 14);
+    uint64_t words[2];
+    memcpy(words, prefix, sizeof words);
+    *entry = (struct sort_entry){{big_endian(words[0]), big_endian(words[1])}, bytes};
 }
 
-static void sift_down(struct sorter *sorter, size_t at)
+static size_t group_of(const struct sort_entry *entry)
 {
-    struct sorted_set set = sorter->heap[at];
-    for (size_t child; (child = 2 * at + 1) < sorter->count; at = child) {
-        if (child + 1 < sorter->count && by_address(sorter->heap[child + 1].next, sorter->heap[child].next) < 0)
-            child++;
-        if (by_address(set.next, sorter->heap[child].next) <= 0)
-            break;
-        sorter->heap[at] = sorter->heap[child];
-    }
-    sorter->heap[at] = set;
+    return entry->prefix[0] >> 48;
 }
 
 static void sorter_init(struct sorter *sorter, const struct weir_records *const *sets, size_t set_count)
 {
-    size_t total = 0;
+    *sorter = (struct sorter){.count = 0};
     for (size_t s = 0; s < set_count; s++)
-        total += sets[s]->count;
-    struct sort_entry *end = sorter->entries = weir_alloc((total + 1) * sizeof *end);
-    sorter->heap = weir_alloc((set_count + 1) * sizeof *sorter->heap);
-    sorter->count = 0;
+        sorter->count += sets[s]->count;
+    weir_assert(sorter->count <= UINT32_MAX);
+    sorter->entries = weir_alloc((sorter->count + 1) * sizeof *sorter->entries);
+    sorter->room = weir_alloc((sorter->count + 1) * sizeof *sorter->room);
+    struct sort_entry *entry = sorter->room;
+    size_t groups = 0;
     for (size_t s = 0; s < set_count; s++) {
-        const struct sort_entry *first = end;
-        end += sort_set(sets[s], end);
-        if (end > first)
-            sorter->heap[sorter->count++] = (struct sorted_set){first, end};
+        for (size_t i = 0; i < sets[s]->count; i++, entry++) {
+            fill_entry(entry, sets[s]->bytes.data + sets[s]->at[i]);
+            groups = group_of(entry) < groups ? groups : group_of(entry) + 1;
+        }
         weir_thread_give_way();
     }
-    for (size_t at = sorter->count / 2; at-- > 0;)
-        sift_down(sorter, at);
+    uint32_t *at = sorter->ends = weir_zalloc((groups + 2) * sizeof *at); /* where each begins, and at last ends */
+    for (size_t i = 0; i < sorter->count; i++)
+        at[group_of(&sorter->room[i]) + 1]++;
+    for (size_t group = 0; group < groups; group++)
+        at[group + 1] += at[group];
+    for (size_t i = 0; i < sorter->count; i++)
+        sorter->entries[at[group_of(&sorter->room[i])]++] = sorter->room[i];
+    weir_thread_give_way();
 }
 
 static void sorter_fini(struct sorter *sorter)
 {
     free(sorter->entries);
-    free(sorter->heap);
+    free(sorter->room);
+    free(sorter->ends);
+}
+
+static void insert(struct sort_entry *entries, size_t count)
+{
+    for (size_t i = 1; i < count; i++) {
+        struct sort_entry entry = entries[i];
+        size_t at = i;
+        for (; at > 0 && is_behind(&entries[at - 1], &entry); at--)
+            entries[at] = entries[at - 1];
+        entries[at] = entry;
+    }
+}
+
+static void merge(const struct sort_entry *from, size_t middle, size_t count, struct sort_entry *to)
+{
+    size_t a = 0, b = middle;
+    while (a < middle && b < count) {
+        bool second = is_behind(&from[a], &from[b]);
+        *to++ = from[second ? b : a];
+        b += second;
+        a += !second;
+    }
+    memcpy(to, from + a, (middle - a) * sizeof *to);
+    memcpy(to + (middle - a), from + b, (count - b) * sizeof *to);
+}
+
+/* From the bottom up, without recursion. `room` is for as many. */
+static void sort(struct sort_entry *entries, size_t count, struct sort_entry *room)
+{
+    for (size_t i = 0; i < count; i += INSERTED)
+        insert(entries + i, count - i < INSERTED ? count - i : INSERTED);
+    struct sort_entry *from = entries, *to = room;
+    for (size_t size = INSERTED; size < count; size *= 2) {
+        for (size_t i = 0; i < count; i += 2 * size) {
+            size_t some = count - i < 2 * size ? count - i : 2 * size;
+            merge(from + i, some < size ? some : size, some, to + i);
+            if ((i + some) % AT_A_STRETCH < some)
+                weir_thread_give_way();
+        }
+        struct sort_entry *sorted = to;
+        to = from;
+        from = sorted;
+    }
+    if (from != entries)
+        memcpy(entries, from, count * sizeof *entries);
 }
 
 /* The next records, at most TOGETHER; 0: those were all. */
 static int sorter_next(struct sorter *sorter, const uint8_t **records)
 {
+    if (sorter->next == sorter->sorted && sorter->next < sorter->count) {
+        sorter->sorted = sorter->ends[group_of(&sorter->entries[sorter->next])];
+        sort(sorter->entries + sorter->next, sorter->sorted - sorter->next, sorter->room);
+    }
     int count = 0;
-    while (count < TOGETHER && sorter->count > 0) {
-        const uint8_t *bytes = sorter->heap[0].next++->bytes;
+    while (count < TOGETHER && sorter->next < sorter->sorted) {
+        const uint8_t *bytes = sorter->entries[sorter->next++].bytes;
         for (int line = 0; line < 3; line++)
             __builtin_prefetch(bytes + 64 * line);
         records[count++] = bytes;
-        if (sorter->heap[0].next == sorter->heap[0].end)
-            sorter->heap[0] = sorter->heap[--sorter->count];
-        if (sorter->count > 1)
-            sift_down(sorter, 0);
     }
     return count;
 }

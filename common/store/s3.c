@@ -2,6 +2,7 @@
  * by itself, so that memory is parallel x part size and a broken connection costs a part. What is sent carries a CRC-32C that the server
  * verifies; what is read is checksummed for the caller.
  */
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <openssl/evp.h>
@@ -597,6 +598,17 @@ static weir_err split_uri(struct weir_s3 *s3, const char *uri, struct weir_error
     return WEIR_OK;
 }
 
+static bool is_this_host(const char *host)
+{
+    char name[64];
+    unsigned char address[16];
+    size_t size = host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
+    if (snprintf(name, sizeof name, "%.*s", (int)size, host) >= (int)sizeof name)
+        return false;
+    return strcmp(name, "localhost") == 0 || strcmp(name, "[::1]") == 0 ||
+           (inet_pton(AF_INET, name, address) == 1 && address[0] == 127);
+}
+
 static weir_err read_endpoint(struct weir_s3 *s3, const struct weir_config *config, struct weir_error *error)
 {
     const char *endpoint = weir_config_string(config, "s3.endpoint"),
@@ -617,6 +629,7 @@ static weir_err read_endpoint(struct weir_s3 *s3, const struct weir_config *conf
         s3->scheme = scheme_size ? weir_strndup(endpoint, scheme_size) : weir_strdup("https");
         s3->host = weir_strndup(host, size);
     }
+    s3->guarded = strcmp(s3->scheme, "https") == 0 || is_this_host(s3->host);
     s3->path_style =
         strcmp(style, "true") == 0 || (strcmp(style, "auto") == 0 && (endpoint || strchr(s3->bucket, '.')));
     return WEIR_OK;

@@ -38,6 +38,7 @@ void weir_s3_key_fini(struct weir_s3_key *key);
 struct weir_s3 {
     struct weir_store head;
     char *scheme, *host; /* of the endpoint, host with its port */
+    bool guarded;        /* nobody else can change what is on its way there: TLS, or it is this host */
     char *bucket, *region;
     char *prefix; /* "" or "a/b/" */
     bool path_style;

@@ -268,8 +268,8 @@ static int judge(struct weir_s3 *s3, struct weir_s3_call *call, const struct wei
 
 weir_err weir_s3_perform(struct weir_s3 *s3, struct weir_s3_call *call, struct weir_error *error)
 {
-    char hash[65] = "UNSIGNED-PAYLOAD"; /* TLS keeps it as it is, and the checksum that is signed says what came */
-    if (!call->checksum || strcmp(s3->scheme, "https") != 0)
+    char hash[65] = WEIR_SIGV4_UNSIGNED; /* the checksum that is signed says whether it came as it was sent */
+    if (!call->checksum || !s3->guarded)
         weir_sha256_hex(call->body ? call->body : "", call->body_size, hash);
     weir_buf_init(&call->body_out, 1); /* until there is an answer */
     bool corrected = false;

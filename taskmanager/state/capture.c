@@ -353,19 +353,22 @@ static void capture_entries(struct weir_state_table *table, const uint64_t *indi
             weir_capture_entry(table, indices[i]);
 }
 
-/* Bits are scattered over memory. What is dirty since the barrier of a capture that clears that is not looked at: it is in it. */
+/* Bits are scattered over memory. Not looked at: what lies below where the capture has come to; then what is dirty since the barrier of a
+ * capture that clears that, since it is in it. */
 void weir_capture_all(struct weir_state_table *table, uint8_t *const *values, int count)
 {
     const struct weir_state *state = table->state;
     bool dirty_is_captured = state->capture && state->capture->own;
     uint64_t indices[CAPTURE_TOGETHER];
     for (int first = 0; first < count; first += CAPTURE_TOGETHER) {
-        int some = count - first < CAPTURE_TOGETHER ? count - first : CAPTURE_TOGETHER, clean = 0, left = 0;
+        int some = count - first < CAPTURE_TOGETHER ? count - first : CAPTURE_TOGETHER, above = 0, clean = 0, left = 0;
         for (int i = 0; i < some; i++) {
-            indices[i] = index_of(table, values[first + i] - state->value_at);
-            __builtin_prefetch(&table->bits[BITS_DIRTY][indices[i] >> 6], 1);
+            uint64_t index = index_of(table, values[first + i] - state->value_at);
+            __builtin_prefetch(&table->bits[BITS_DIRTY][index >> 6], 1); /* it will be set */
+            indices[above] = index;
+            above += index >> 6 >= table->capture_word;
         }
-        for (int i = 0; i < some; i++) {
+        for (int i = 0; i < above; i++) {
             if (dirty_is_captured && bit_of(table, BITS_DIRTY, indices[i]))
                 continue;
             __builtin_prefetch(&table->bits[BITS_LEFT][indices[i] >> 6], 1);

@@ -91,12 +91,14 @@ class S3:
 
 class Proxy(socketserver.ThreadingMixIn, http.server.HTTPServer):
     """In front of a server; trouble(method, path) says what happens to a request: None, a status, "drop" (before it is passed on), "lose" (the
-    reply, after it was), "slow", "cut" (in the middle of its body). answered(method, path, status) hears what the server said, on the request's own thread."""
+    reply, after it was), "slow", "cut" (in the middle of its body). answered(method, path, status) hears what the server said, on the request's own thread.
+    hashes: (method, x-amz-content-sha256) of what had a body."""
     daemon_threads = True
     allow_reuse_address = True
 
     def __init__(self, target, trouble, answered=lambda *_: None):
         self.target, self.trouble, self.answered, self.counts = target, trouble, answered, {}
+        self.hashes = set()
         super().__init__(("127.0.0.1", 0), Relay)
         threading.Thread(target=self.serve_forever, daemon=True).start()
         self.endpoint = f"http://127.0.0.1:{self.server_address[1]}"
@@ -120,6 +122,8 @@ class Relay(http.server.BaseHTTPRequestHandler):
         if what:
             self.server.counts[what] = self.server.counts.get(what, 0) + 1
         body = self.rfile.read(size // 2 if what == "cut" else size)
+        if body:
+            self.server.hashes.add((self.command, self.headers["x-amz-content-sha256"]))
         if what in ("drop", "cut"):
             return self.cut()
         if what == "slow":

@@ -46,6 +46,17 @@ def test_tls_with_a_private_authority():
             assert done.returncode != 0 and "certificate" in done.stdout + done.stderr, done.stderr[-2000:]
 
 
+def test_bodies_are_signed_where_others_could_change_them():
+    """Not on the way to this host itself; 0.0.0.0 is that, too, but does not say so."""
+    for host, signed in (("localhost", False), ("0.0.0.0", True)):
+        with S3() as s3:
+            proxy = Proxy(s3.endpoint, lambda *_: None)
+            suite(proxy.endpoint.replace("127.0.0.1", host), WEIR_S3_PATH_STYLE_ACCESS="true")
+            hashes = [value for method, value in proxy.hashes if method == "PUT"]
+            assert hashes and all((value == "UNSIGNED-PAYLOAD") != signed for value in hashes), (host, hashes[:3])
+            proxy.shutdown()
+
+
 def test_trouble_that_passes():
     """One request of four is refused, cut before or after, or slow; what is not conditional is repeated, nobody sees it."""
     chance = random.Random(7)
