@@ -133,7 +133,7 @@ check-e2e: all test-jobs
 	WEIR_BUILD=$(BUILD) tests/run.py --timeout 900 $(E2E)
 check: deps s3-server kafka-brokers
 	@$(MAKE) --no-print-directory all unit-tests fuzz-targets test-jobs $(BUILD)/bin/weir-sim torture-programs $(PLAIN_BINARIES)
-	WEIR_BUILD=$(BUILD) tests/run.py --timeout 900 $(LONG_TESTS) $(UNIT_BIN) tests/tidy_test.py $(FUZZ_BIN) $(TORTURE) tests/s3/cluster_test.py $(filter-out $(LONG_TESTS),$(E2E))
+	WEIR_BUILD=$(BUILD) tests/run.py --timeout 900 $(LONG_TESTS) $(UNIT_BIN) tests/tidy_test.py $(FUZZ_BIN) $(TORTURE) tests/s3/store_test.py tests/s3/cluster_test.py $(filter-out $(LONG_TESTS),$(E2E))
 
 # 640 MB of state in a budget of 64 MB, and 3 M keys of a function, at full size: some minutes.
 check-large: all test-jobs

@@ -25,8 +25,12 @@ fetch() { # MACHINE DIR
     [ -x "$pip" ] || { python3 -m venv "$work/venv"; pip=$work/venv/bin/pip; }
     echo "$package --hash=sha256:${!sha256}" >"$work/requirements.txt"
     "$pip" download -q --disable-pip-version-check --no-deps --require-hashes --only-binary=:all: --implementation cp \
-        --python-version 3.11 --abi cp311 --platform "manylinux_2_28_$1" -d "$work" -r "$work/requirements.txt" >&2
-    python3 - "$work" <<'P'
+        --python-version 3.11 --abi cp311 --platform "manylinux_2_28_$1" -d "$work" -r "$work/requirements.txt" >&2 || {
+        echo "librdkafka.sh: PyPI was not reached, or does not have it (above). Where a proxy has a certificate authority of its own, pip must know it" \
+            "(/etc/pip.conf: cert). RDKAFKA=system takes the distribution's library instead" >&2
+        return 1
+    }
+    python3 - "$work" <<'P' || return 1
 import glob, sys, zipfile
 wheel, = glob.glob(sys.argv[1] + "/*.whl")
 with zipfile.ZipFile(wheel) as files:

@@ -19,6 +19,7 @@ sys.path += glob.glob(os.path.join(VENV, "lib", "python3*", "site-packages"))
 KUBERNETES = os.path.join(ROOT, "deploy", "kubernetes")
 COMPOSE = os.path.join(ROOT, "deploy", "compose")
 CONTAINERFILE = os.path.join(ROOT, "deploy", "docker", "Containerfile")
+AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 IMAGE = f"localhost/weir-test:{zlib.crc32(ROOT.encode()):08x}" # one for each checkout
 
 
@@ -96,6 +97,10 @@ def build_image(base, whole=False):
         if not whole:
             call(os.path.join(ROOT, "deploy/docker/stage.sh"), BUILD, os.path.join(directory, "stage"))
             command += ["--build-context", f"build={directory}"]
+        elif os.path.exists(AUTHORITIES): # this machine may reach PyPI through an authority of its own
+            with open(os.path.join(directory, "pip.conf"), "w") as file:
+                file.write("[global]\ncert = /etc/pip-authorities.crt\n")
+            command += ["--volume", f"{directory}/pip.conf:/etc/pip.conf:ro", "--volume", f"{AUTHORITIES}:/etc/pip-authorities.crt:ro"]
         call(*command, ROOT, timeout_s=1800)
     return IMAGE
 
