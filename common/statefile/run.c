@@ -289,12 +289,12 @@ static void sort(struct sort_entry *entries, size_t count, struct sort_entry *ro
 /* The next records, at most TOGETHER; 0: those were all. */
 static int sorter_next(struct sorter *sorter, const uint8_t **records)
 {
-    if (sorter->next == sorter->sorted && sorter->next < sorter->count) {
-        sorter->sorted = sorter->ends[group_of(&sorter->entries[sorter->next])];
-        sort(sorter->entries + sorter->next, sorter->sorted - sorter->next, sorter->room);
-    }
     int count = 0;
-    while (count < TOGETHER && sorter->next < sorter->sorted) {
+    while (count < TOGETHER && sorter->next < sorter->count) {
+        if (sorter->next == sorter->sorted) {
+            sorter->sorted = sorter->ends[group_of(&sorter->entries[sorter->next])];
+            sort(sorter->entries + sorter->next, sorter->sorted - sorter->next, sorter->room);
+        }
         const uint8_t *bytes = sorter->entries[sorter->next++].bytes;
         for (int line = 0; line < 3; line++)
             __builtin_prefetch(bytes + 64 * line);

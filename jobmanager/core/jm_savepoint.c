@@ -530,7 +530,8 @@ static bool is_same(const struct weir_plan *a, const struct weir_plan *b)
 static const char *never(struct weir_jm *jm, const struct weir_jm_operation *operation, const struct weir_jm_job *job)
 {
     if (!job && !weir_jm_knows_all_jobs(jm))
-        return weir_arena_format(&jm->arena, "job %s is not known yet, jobs of earlier JobManagers are being read: try again",
+        return weir_arena_format(&jm->arena,
+                                 "job %s is not known yet, jobs of earlier JobManagers are being read: try again",
                                  operation->job_id);
     if (!job)
         return weir_arena_format(&jm->arena, "there is no job %s", operation->job_id);

@@ -117,6 +117,62 @@ static void ranges(void **state)
     weir_buf_fini(&bytes);
 }
 
+/* Many records of few key groups, the highest among them, out of several sets, whose keys differ late and in their length; what is removed in one set and has
+ * a value in another keeps the value. */
+static void few_groups(void **state)
+{
+    enum { SETS = 5, COUNT = 30000 };
+    (void)state;
+    struct weir_records records[SETS];
+    const struct weir_records *sets[SETS];
+    uint64_t seed = 5;
+    int removed = 0;
+    for (int s = 0; s < SETS; s++) {
+        weir_records_init(&records[s]);
+        sets[s] = &records[s];
+    }
+    for (int i = 0; i < COUNT; i++) {
+        uint8_t key[24] = "the same for all of them";
+        uint64_t number = (uint64_t)i * 0x9e3779b97f4a7c15u >> (i % 3 * 8);
+        uint32_t size = 16 + (uint32_t)(i % 9);
+        memcpy(key + 14, &number, 8);
+        int group = i % 7 ? 3 : WEIR_MAX_PARALLELISM_LIMIT - 1, in = (int)(random_next(&seed) % SETS);
+        bool is_removed = i % 5 == 0, twice = i % 10 == 1;
+        removed += is_removed;
+        weir_records_begin(&records[in], group, key, size, i, is_removed ? WEIR_RECORD_REMOVED : WEIR_RECORD_VALUE);
+        weir_records_end(&records[in]);
+        if (twice) {
+            in = (int)(random_next(&seed) % SETS);
+            weir_records_begin(&records[in], group, key, size, i, WEIR_RECORD_REMOVED);
+            weir_records_end(&records[in]);
+        }
+    }
+    struct weir_run_info info = info_of(7);
+    info.max_parallelism = info.key_group_count = WEIR_MAX_PARALLELISM_LIMIT;
+    struct weir_buf bytes;
+    weir_buf_init(&bytes, SIZE_MAX / 2);
+    weir_records_write(sets, SETS, &info, &bytes);
+    struct weir_run *run;
+    assert_int_equal(weir_run_open(bytes.data, bytes.size, &run, NULL), WEIR_OK);
+    assert_int_equal(weir_run_info(run)->value_count, COUNT - removed);
+    assert_int_equal(weir_run_info(run)->removed_count, removed);
+    struct weir_run_cursor cursor;
+    struct weir_record record, last = {.key_group = -1};
+    bool more;
+    int seen = 0;
+    weir_run_seek(&cursor, run, 0, WEIR_MAX_PARALLELISM_LIMIT);
+    while (weir_run_next(&cursor, &record, &more, NULL) == WEIR_OK && more) {
+        assert_true(weir_record_compare(&last, &record) < 0);
+        last = record;
+        seen++;
+    }
+    assert_int_equal(seen, COUNT);
+    weir_run_close(run);
+    weir_buf_fini(&bytes);
+    for (int s = 0; s < SETS; s++)
+        weir_records_fini(&records[s]);
+}
+
 static weir_err read_all(const struct weir_run *run, struct weir_error *error)
 {
     struct weir_run_cursor cursor;
@@ -286,10 +342,8 @@ static void merged(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ranges),
-        cmocka_unit_test(damage),
-        cmocka_unit_test(trusted),
-        cmocka_unit_test(merged),
+        cmocka_unit_test(ranges),  cmocka_unit_test(few_groups), cmocka_unit_test(damage),
+        cmocka_unit_test(trusted), cmocka_unit_test(merged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
