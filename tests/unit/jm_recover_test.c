@@ -303,6 +303,11 @@ static void asks_again(void **state)
     const char *keys[] = {"jobs/" JOB "/"};
     listed(&w, keys, 1);
     assert_false(weir_jm_knows_all_jobs(w.jm)); /* it is not read yet */
+    step(&w, (struct weir_jm_event){.kind = WEIR_JM_EVENT_OPERATION,
+                                    .request = 1,
+                                    .job_id = JOB,
+                                    .operation = {WEIR_JM_OPERATION_CHECKPOINT, "soon", NULL}});
+    assert_non_null(strstr(weir_jm_operation_find(w.jm, "soon")->failure, "is not known yet"));
     job_of(&stored, 3, 1);
     stored.missing = 1;
     was_read(&w, &stored); /* damaged, the first time */

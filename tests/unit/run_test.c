@@ -132,7 +132,7 @@ static void few_groups(void **state)
         sets[s] = &records[s];
     }
     for (int i = 0; i < COUNT; i++) {
-        uint8_t key[24] = "the same for all of them";
+        uint8_t key[32] = "the same for all of them";
         uint64_t number = (uint64_t)i * 0x9e3779b97f4a7c15u >> (i % 3 * 8);
         uint32_t size = 16 + (uint32_t)(i % 9);
         memcpy(key + 14, &number, 8);

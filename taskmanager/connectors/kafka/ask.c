@@ -17,8 +17,7 @@
 #define TIMEOUT_MS 30000
 #define SLICE_MS 500 /* of a question, longer each time: why nobody answers is looked at in between */
 #define SLICE_MAX_MS 4000
-#define UNKNOWN_MS \
-    20000 /* not every broker knows a new topic; one that the question makes takes a busy broker seconds */
+#define UNKNOWN_MS 20000        /* a topic that the question makes takes a busy broker seconds */
 #define CONFIG_TIMEOUT_MS 20000 /* for the topic's settings, of brokers that are there */
 #define PAUSE_MS 100
 #define BATCH_HEAD 61         /* bytes of a batch before its first record, */

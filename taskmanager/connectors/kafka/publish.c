@@ -94,8 +94,8 @@ static enum weir_publish_step what_is_left(struct weir_publish *publish)
     const struct weir_kafka_marker *have = &publish->handle->marker;
     bool whole = have->part == have->parts || WEIR_MUTANT(kafka_part_is_whole);
     bool again = have->checkpoint == publish->checkpoint && !whole;
-    bool later =
-        have->checkpoint > publish->checkpoint; /* in part: another job's, which began with a later one than this */
+    /* In part: another job's, which began with a later one than this. */
+    bool later = have->checkpoint > publish->checkpoint;
     if (have->checkpoint >= publish->checkpoint && (whole || (later && WEIR_MUTANT(kafka_later_is_whole))) &&
         !WEIR_MUTANT(kafka_marker_ignored))
         return WEIR_PUBLISH_DONE;
